@@ -1,0 +1,79 @@
+"""Sessions: `quickstart`, `cifar10`, `tests`, `lint`, `bench`. All share one environment, made by uv."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10"
+nox.options.sessions = ["tests", "lint"]
+
+# One environment for every session: torch and its CUDA libraries are 6 GB, and each session needs them. uv, because
+# it resolves torch and torchvision as the pair they are and hard-links what it has installed before.
+HERE = Path(__file__).parent
+ENVIRONMENT = HERE / ".nox" / "joulebench"
+BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
+
+
+def _install(session: nox.Session) -> None:
+    """Create or bring up to date the shared environment; takes a second when nothing has changed."""
+    uv = ("uv", "--no-config")
+    if not (ENVIRONMENT / "pyvenv.cfg").exists():
+        session.run(*uv, "venv", "--quiet", "--python", sys.executable, str(ENVIRONMENT), external=True)
+    groups = ("--group", "test", "--group", "lint")
+    python = ("--python", str(ENVIRONMENT))
+    session.run(*uv, "pip", "install", "--quiet", *python, "-e", ".", *groups, external=True)
+
+
+def _run(session: nox.Session, command: str, *arguments: str) -> None:
+    session.run(str(BIN / command), *arguments, external=True)
+
+
+@nox.session(venv_backend="none")
+def quickstart(session: nox.Session) -> None:
+    """The main job on embedded data: a CNN search on handwritten digits, and its report."""
+    _install(session)
+    _run(session, "joulebench", "run", "digits", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def cifar10(session: nox.Session) -> None:
+    """CNN search on CIFAR-10; arguments after `--` go to `joulebench run cifar10`."""
+    _install(session)
+    _run(session, "joulebench", "run", "cifar10", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def tests(session: nox.Session) -> None:
+    """The tests; `-- --slow` runs the long ones too."""
+    _install(session)
+    _run(session, "pytest", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def lint(session: nox.Session) -> None:
+    """ruff, mypy, import-linter and the catalogue's own check."""
+    _install(session)
+    _run(session, "ruff", "check", ".")
+    _run(session, "ruff", "format", "--check", ".")
+    _run(session, "mypy")
+    _run(session, "lint-imports")
+    _run(session, "joulebench", "check")
+
+
+@nox.session(venv_backend="none")
+def bench(session: nox.Session) -> None:
+    """Performance, by pytest-benchmark."""
+    _install(session)
+    _run(
+        session,
+        "pytest",
+        "tests/benchmarks",
+        "--benchmark-enable",
+        "--benchmark-only",
+        "-s",
+        *session.posargs,
+    )

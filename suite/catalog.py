@@ -1,0 +1,61 @@
+"""Finding tasks and hardware profiles by name: those of this checkout or of the installed package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from suite.errors import InputError, did_you_mean
+from suite.hardware import HardwareProfile, load_profile
+from suite.task import Task, load_task
+
+_PACKAGE = Path(__file__).parent
+
+
+def _folder(name: str) -> Path:
+    """`tasks/` beside `suite/` in a checkout, `suite/_tasks/` in an installed wheel."""
+    installed = _PACKAGE / f"_{name}"
+    return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+def task_files(folder: Path | None = None) -> dict[str, Path]:
+    """The task files of the catalogue, by task name."""
+    return {path.stem: path for path in sorted((folder or _folder("tasks")).glob("*.toml"))}
+
+
+def profile_files(folder: Path | None = None) -> dict[str, Path]:
+    """The hardware profile files of the catalogue, by name."""
+    return {path.stem: path for path in sorted((folder or _folder("hardware_profiles")).glob("*.toml"))}
+
+
+def find_task(name: str) -> Task:
+    """A task by its name in the catalogue, or by the path of its TOML file.
+
+    Raises:
+        InputError: no such task (with the nearest name), or its file is broken.
+    """
+    return load_task(_find(name, task_files(), "task"))
+
+
+def find_profile(name: str) -> HardwareProfile:
+    """A hardware profile by its name in the catalogue, or by the path of its TOML file.
+
+    Raises:
+        InputError: no such profile (with the nearest name), or its file is broken.
+    """
+    return load_profile(_find(name, profile_files(), "hardware profile"))
+
+
+def all_profiles() -> list[HardwareProfile]:
+    """Every profile of the catalogue."""
+    return [load_profile(path) for path in profile_files().values()]
+
+
+def _find(name: str, files: dict[str, Path], what: str) -> Path:
+    if name.endswith(".toml") or "/" in name:
+        return Path(name)
+    if name not in files:
+        allowed = ", ".join(files)
+        raise InputError(
+            f"no {what} '{name}'{did_you_mean(name, files)} (there are: {allowed}; or give a .toml file)"
+        )
+    return files[name]

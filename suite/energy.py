@@ -1,0 +1,213 @@
+"""What windows say: validity, joules per unit of work, gross and net, with intervals. Pure; computed by the reader.
+
+Validity is never trusted from the writer: a window counts only if its raw times and readings bear it out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from scipy import special
+
+from suite.record import Kind, TrialRecord, Window
+from suite.task import Protocol
+
+MIN_COUNTER_UPDATES = 20
+QUIET_IDLE_RSD = 0.10  # idle windows that vary more than this are no baseline
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its n, standard error and 95 % interval (absent at n = 1); `varied` says what differed."""
+
+    mean: float
+    n: int
+    sem: float | None
+    low: float | None
+    high: float | None
+    varied: str
+
+    @property
+    def rel_half_width(self) -> float | None:
+        if self.low is None or self.high is None or self.mean == 0:
+            return None
+        return (self.high - self.low) / 2 / abs(self.mean)
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy of a phase: joules per unit of work over the domains asked for."""
+
+    j_per_unit: Estimate
+    domains: tuple[str, ...]
+    kind: Kind  # measured only if every domain is
+    measured_share: float  # of the joules
+    power_w: float
+    unit_s: Estimate
+    invalid_windows: int
+
+
+def t_quantile(n: int) -> float:
+    """97.5 % quantile of Student's t with n - 1 degrees of freedom."""
+    return float(special.stdtrit(n - 1, 0.975))
+
+
+def estimate(values: Sequence[float], varied: str = "windows within a run") -> Estimate:
+    """Mean and 95 % interval by Student's t, n reduced for lag-1 correlation of the sequence.
+
+    n_eff = n (1 - r) / (1 + r) for r > 0 (AR(1) mean variance), never below 2.
+
+    Raises:
+        ValueError: no values.
+    """
+    n = len(values)
+    if n == 0:
+        raise ValueError("an estimate needs at least one value")
+    mean = fmean(values)
+    if n == 1:
+        return Estimate(mean, 1, None, None, None, varied)
+    n_eff = effective_n(values)
+    sem = stdev(values) / math.sqrt(n_eff)
+    half = t_quantile(max(2, math.floor(n_eff))) * sem
+    return Estimate(mean, n, sem, mean - half, mean + half, varied)
+
+
+def effective_n(values: Sequence[float]) -> float:
+    """Number of independent values worth as much as these, by their lag-1 autocorrelation.
+
+    Below 8 values the autocorrelation is noise itself, and n is returned.
+    """
+    n = len(values)
+    mean = fmean(values)
+    variance = sum((v - mean) ** 2 for v in values)
+    if n < 8 or variance == 0:
+        return float(n)
+    r = sum((a - mean) * (b - mean) for a, b in zip(values, values[1:], strict=False)) / variance
+    r += 1 / n  # the estimator's own bias under independence
+    return float(n) if r <= 0 else max(2.0, n * (1 - r) / (1 + r))
+
+
+def matches(domain: str, wanted: Iterable[str]) -> bool:
+    """Whether `gpu:1` is among `gpu`, `cpu`, …"""
+    return domain.split(":", 1)[0] in wanted
+
+
+def joules(window: Window, domains: Iterable[str]) -> float | None:
+    """Primary joules of a window over the domains; None where it has none of them."""
+    wanted = tuple(domains)
+    found = [r.energy_j for r in window.readings if r.role == "primary" and matches(r.domain, wanted)]
+    return sum(found) if found else None
+
+
+def invalidity(window: Window, protocol: Protocol) -> str | None:
+    """Why a measured window does not count; None if it does."""
+    if window.fault:
+        return window.fault
+    if not math.isfinite(window.duration_s) or window.duration_s <= 0:
+        return "no duration"
+    if window.duration_s < protocol.window_s:
+        return f"too short: {window.duration_s:.3g} s of {protocol.window_s:g} s"
+    if window.units <= 0:
+        return "no work done"
+    for reading in window.readings:
+        if reading.role != "primary":
+            continue
+        if not math.isfinite(reading.energy_j) or reading.energy_j <= 0:
+            return f"{reading.domain} reads {reading.energy_j:g} J"
+        if reading.counter_updates is not None and reading.counter_updates < MIN_COUNTER_UPDATES:
+            return f"{reading.domain} counter moved {reading.counter_updates} times (< {MIN_COUNTER_UPDATES})"
+    return None
+
+
+def common_domains(windows: Sequence[Window], wanted: Iterable[str]) -> tuple[str, ...]:
+    """The primary domains that every window has, among those wanted."""
+    asked = tuple(wanted)
+    sets = [{r.domain for r in w.readings if r.role == "primary" and matches(r.domain, asked)} for w in windows]
+    return tuple(sorted(set.intersection(*sets))) if sets else ()
+
+
+def idle_power_w(windows: Iterable[Window], domains: Sequence[str]) -> Estimate | None:
+    """Power of the settled idle process over `domains`; None where it was not measured or not quiet."""
+    powers = []
+    for window in windows:
+        if window.phase != "idle" or window.duration_s <= 0:
+            continue
+        found = {r.domain: r.energy_j for r in window.readings if r.role == "primary"}
+        if all(domain in found for domain in domains):
+            powers.append(sum(found[d] for d in domains) / window.duration_s)
+    if len(powers) < 2:
+        return None
+    idle = estimate(powers, "idle windows")
+    quiet = idle.mean > 0 and stdev(powers) / idle.mean <= QUIET_IDLE_RSD
+    return idle if quiet else None
+
+
+def phase_energy(
+    windows: Iterable[Window],
+    phase: str,
+    domains: Iterable[str],
+    protocol: Protocol,
+    idle: Iterable[Window] | None = None,
+) -> Energy | None:
+    """Energy per unit of `phase` from its valid windows; net of idle power if idle windows are given.
+
+    None where there is no valid window, no domain asked for, or (net) no quiet idle. The interval of a net
+    value includes idle's: the two variances add.
+    """
+    every = [w for w in windows if w.phase == phase]
+    valid = [w for w in every if invalidity(w, protocol) is None]
+    names = common_domains(valid, domains)
+    if not valid or not names:
+        return None
+    gross = [_sum(w, names) for w in valid]
+    unit_s = estimate([w.duration_s / w.units for w in valid])
+    per_unit = estimate([e / w.units for e, w in zip(gross, valid, strict=True)])
+    if idle is not None:
+        baseline = idle_power_w(idle, names)
+        if baseline is None:
+            return None
+        net = [(e - baseline.mean * w.duration_s) / w.units for e, w in zip(gross, valid, strict=True)]
+        per_unit = _widen(estimate(net), (baseline.sem or 0.0) * unit_s.mean)
+    kinds = {r.kind for w in valid for r in w.readings if r.role == "primary" and r.domain in names}
+    measured = sum(
+        r.energy_j
+        for w in valid
+        for r in w.readings
+        if r.role == "primary" and r.domain in names and r.kind == "measured"
+    )
+    return Energy(
+        j_per_unit=per_unit,
+        domains=names,
+        kind="measured" if kinds == {"measured"} else "estimated",
+        measured_share=measured / sum(gross),
+        power_w=sum(gross) / sum(w.duration_s for w in valid),
+        unit_s=unit_s,
+        invalid_windows=len(every) - len(valid),
+    )
+
+
+def _sum(window: Window, names: Sequence[str]) -> float:
+    return sum(r.energy_j for r in window.readings if r.role == "primary" and r.domain in names)
+
+
+def _widen(value: Estimate, extra_sem: float) -> Estimate:
+    if value.sem is None:
+        return value
+    sem = math.hypot(value.sem, extra_sem)
+    half = t_quantile(value.n) * sem
+    return Estimate(value.mean, value.n, sem, value.mean - half, value.mean + half, value.varied + " and idle")
+
+
+def total_j(windows: Iterable[Window], domains: Iterable[str] = ("gpu", "cpu", "ram")) -> float | None:
+    """Gross joules over windows, whatever they were spent on; None where nothing was read."""
+    wanted = tuple(domains)
+    found = [e for w in windows if (e := joules(w, wanted)) is not None]
+    return sum(found) if found else None
+
+
+def trial_windows(trials: Iterable[TrialRecord]) -> list[Window]:
+    """All windows of several trials."""
+    return [window for trial in trials for window in trial.windows]

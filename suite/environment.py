@@ -1,0 +1,99 @@
+"""What a reader needs to repeat a run: versions, commit, device, driver, threads."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from suite.hardware import Host
+
+PACKAGES = (
+    "joulebench", "torch", "torchvision", "transformers", "fvcore", "ax-platform", "botorch", "gpytorch",
+    "codecarbon", "nvidia-ml-py", "numpy", "scikit-learn", "scipy",
+)  # fmt: skip
+VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTORCH_ALLOC_CONF")
+
+
+def describe(host: Host, device: str) -> dict[str, Any]:
+    """The environment as JSON-able tables; what cannot be told is absent."""
+    import psutil
+
+    found: dict[str, Any] = {
+        "host": {
+            "cpu": host.cpu,
+            "logical_cpus": host.logical_cpus,
+            "memory_bytes": psutil.virtual_memory().total,
+            "accelerators": list(host.accelerators),
+            "os": platform.platform(),
+        },
+        "python": platform.python_version(),
+        "packages": _versions(),
+        "code": _commit(),
+        "device": device,
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+    }
+    if "torch" in sys.modules:
+        found["torch"] = _torch(device)
+    return found
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _commit() -> dict[str, Any]:
+    """Commit of the checkout this code runs from, and whether it differs from it; empty when installed."""
+    here = Path(__file__).parent
+    try:
+        top = _git(here, "rev-parse", "--show-toplevel")
+        if Path(top) != here.parent:
+            return {}
+        return {
+            "commit": _git(here, "rev-parse", "HEAD"),
+            "modified": bool(_git(here, "status", "--porcelain")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()
+
+
+def _torch(device: str) -> dict[str, Any]:
+    import torch
+
+    found: dict[str, Any] = {
+        "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if device.startswith("cuda") else None,
+        "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
+    }
+    if device.startswith("cuda"):
+        found["gpu"] = torch.cuda.get_device_name(device)
+        found["driver"] = _driver()
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _driver() -> str | None:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return None

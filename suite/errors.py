@@ -1,0 +1,23 @@
+"""Errors that are the user's to mend: one clear line and exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(Exception):
+    """Something given to joulebench cannot be used; the message is one line and says what is allowed."""
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().split())
+
+
+class MeterError(InputError):
+    """A meter that was available has failed: its joules cannot be trusted from here on, and the run stops."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest of `known`, or the empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else ""

@@ -1,0 +1,1 @@
+"""What reads energy: each module here is one meter behind the contract in `base`."""

@@ -1,0 +1,101 @@
+"""The contract of a meter: a set of counters that only grow.
+
+A window's energy is the difference of two readings, so windows may follow each other without a gap, nothing is
+set up inside one, and every joule of a run falls in exactly one window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from suite.record import Kind, Reading
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Joules of one domain since the meter started."""
+
+    domain: str
+    energy_j: float
+    source: str
+    kind: Kind
+    role: Literal["primary", "check"] = "primary"
+    updates: int | None = None  # how often the counter has moved; None for a continuous source
+
+
+class Meter(Protocol):
+    """Reads one or more domains for a whole run."""
+
+    def start(self) -> None:
+        """Begin counting; called once a run."""
+        ...
+
+    def read(self) -> tuple[Counter, ...]:
+        """The counters now. A domain that cannot be read is absent."""
+        ...
+
+    def stop(self) -> None:
+        """Release what `start` took."""
+        ...
+
+    def describe(self) -> list[dict[str, str]]:
+        """Per domain: `domain`, `source`, `kind`, `method` in words."""
+        ...
+
+
+class MeterSet:
+    """Several meters read as one; a domain has one primary counter."""
+
+    def __init__(self, meters: Sequence[Meter]) -> None:
+        self._meters = tuple(meters)
+
+    def start(self) -> None:
+        for meter in self._meters:
+            meter.start()
+
+    def read(self) -> tuple[Counter, ...]:
+        counters = tuple(counter for meter in self._meters for counter in meter.read())
+        primary = [c.domain for c in counters if c.role == "primary"]
+        if len(primary) != len(set(primary)):
+            twice = sorted({d for d in primary if primary.count(d) > 1})
+            raise ValueError(f"two primary counters for {', '.join(twice)}: joules would be counted twice")
+        return counters
+
+    def stop(self) -> None:
+        for meter in self._meters:
+            meter.stop()
+
+    def describe(self) -> list[dict[str, str]]:
+        return [line for meter in self._meters for line in meter.describe()]
+
+
+def difference(before: Sequence[Counter], after: Sequence[Counter]) -> tuple[tuple[Reading, ...], str | None]:
+    """Readings of the window between two reads, and the fault if a counter went backwards or vanished."""
+    earlier = {(c.domain, c.source, c.role): c for c in before}
+    readings, faults = [], []
+    for counter in after:
+        start = earlier.pop((counter.domain, counter.source, counter.role), None)
+        if start is None:
+            faults.append(f"{counter.domain} ({counter.source}) appeared during the window")
+            continue
+        energy_j = counter.energy_j - start.energy_j
+        if energy_j < 0:
+            faults.append(f"{counter.domain} counter went back by {-energy_j:.3g} J")
+            continue
+        updates = None
+        if counter.updates is not None and start.updates is not None:
+            updates = counter.updates - start.updates
+        readings.append(
+            Reading(
+                domain=counter.domain,
+                energy_j=energy_j,
+                source=counter.source,
+                kind=counter.kind,
+                role=counter.role,
+                counter_updates=updates,
+            )
+        )
+    faults += [f"{domain} ({source}) dropped out" for (domain, source, _) in earlier]
+    return tuple(readings), "; ".join(faults) or None

@@ -1,0 +1,284 @@
+"""What was measured: windows, trials and run folders; append-only, fsynced, with a versioned schema.
+
+Nothing derived is stored: joules per sample, intervals and validity are computed by the reader (`suite.energy`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from suite.errors import InputError
+from suite.task import Params, Task
+
+SCHEMA = 1
+Status = Literal["ok", "oom", "failed", "invalid"]
+Kind = Literal["measured", "estimated"]
+
+
+class Record(BaseModel):
+    """A frozen line of a record file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class Reading(Record):
+    """Energy of one domain over one window."""
+
+    domain: str  # gpu:0, cpu, ram
+    energy_j: float
+    source: str  # nvml_counter, rapl_package, cpu_load_model, ram_model, replay, …
+    kind: Kind
+    role: Literal["primary", "check"] = "primary"
+    counter_updates: int | None = None  # how often the counter moved; None for a continuous source
+
+
+class Window(Record):
+    """A span of time with the energy spent in it. A trial's windows touch: together they hold every joule."""
+
+    phase: str  # propose, build, train, validate, count, warmup, idle, inference, …, record
+    of: str | None = None  # for a warm-up: the phase it prepares
+    start_utc: str
+    start_s: float  # the run's monotonic clock
+    end_s: float
+    units: int = 0  # samples or tokens done
+    steps: int = 0
+    readings: tuple[Reading, ...]
+    fault: str | None = None  # why the writer rejects it: counter reset, overlap, unsynchronised
+    conditions: dict[str, float] = {}
+
+    @property
+    def duration_s(self) -> float:
+        return self.end_s - self.start_s
+
+
+class Costs(Record):
+    """Static costs of a model; see `suite.flops` for the counting rule."""
+
+    parameters: int | None = None
+    macs: int | None = None  # multiply-accumulates of one sample's forward pass
+    flops: int | None = None
+    peak_memory_bytes: int | None = None
+    unsupported_ops: dict[str, int] = {}
+
+
+class EpochRecord(Record):
+    """One epoch: what was trained and what it reached."""
+
+    index: int
+    units: int
+    complete: bool = True
+    metrics: dict[str, float] = {}
+
+
+class TrialRecord(Record):
+    """One configuration, built, trained, measured and scored once."""
+
+    schema_version: int = SCHEMA
+    trial: int
+    session: int
+    stage: str
+    origin: str  # default, sobol, qnehvi, …: what proposed it
+    params: Params
+    seed: int
+    status: Status
+    error: str | None = None
+    metrics: dict[str, float] = {}
+    costs: Costs = Costs()
+    epochs: tuple[EpochRecord, ...] = ()
+    unit: dict[str, str] = {}  # phase -> what its units are: sample, token
+    windows: tuple[Window, ...]
+
+
+class LedgerEntry(Record):
+    """Energy of the run outside its trials: data, idle, final scores, reporting; and a session's ends."""
+
+    schema_version: int = SCHEMA
+    session: int
+    event: Literal["start", "span", "end"]
+    windows: tuple[Window, ...] = ()
+    note: str = ""
+
+
+class ScoreRecord(Record):
+    """Scores on the test split, taken once, after the search."""
+
+    schema_version: int = SCHEMA
+    trial: int
+    split: str
+    metrics: dict[str, float]
+
+
+class Manifest(Record):
+    """What a run is: everything a reader needs to repeat it."""
+
+    schema_version: int = SCHEMA
+    joulebench: str
+    task: dict[str, Any]  # merged with its budget
+    budget: str | None
+    digest: str
+    hardware: dict[str, Any]
+    seed: int
+    created_utc: str
+    environment: dict[str, Any]
+    data: dict[str, Any] = {}  # fingerprint, counts, normalisation
+    meters: list[dict[str, str]] = []
+    search: dict[str, Any] = {}  # versions and settings of the search
+    replay: str | None = None
+    trials_from: str | None = None
+
+
+R = TypeVar("R", bound=Record)
+
+
+def append(path: Path, record: Record) -> None:
+    """Append one line and force it to the disk.
+
+    Raises:
+        InputError: the disk is full or the file cannot be written; earlier lines are untouched.
+    """
+    fields = record.model_dump(mode="json", exclude_defaults=True)
+    line = json.dumps({"schema_version": SCHEMA, **fields}, separators=(",", ":")) + "\n"
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("ab") as file:
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        _truncate(path, size)
+        raise InputError(f"{path}: cannot be written: {error.strerror}; what was recorded before is safe") from None
+
+
+def _truncate(path: Path, size: int) -> None:
+    try:
+        os.truncate(path, size)
+    except OSError:
+        return  # a torn line is recognised and dropped by `read_lines`
+
+
+@dataclass(frozen=True)
+class TornLine:
+    """An incomplete last line, left by a crash while it was written."""
+
+    path: Path
+    line: int
+    offset: int
+
+
+def read_lines(path: Path, model: type[R]) -> tuple[list[R], TornLine | None]:
+    """The records in a file, and its torn last line if there is one.
+
+    Raises:
+        InputError: a line other than the last is damaged, or was written by another schema version.
+    """
+    records: list[R] = []
+    if not path.exists():
+        return records, None
+    offset = 0
+    for number, raw in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if not raw.endswith(b"\n"):
+            return records, TornLine(path, number, offset)
+        try:
+            records.append(model.model_validate_json(raw))
+        except ValidationError as error:
+            raise InputError(_damage(path, number, raw, error)) from None
+        offset += len(raw)
+    return records, None
+
+
+def _damage(path: Path, number: int, raw: bytes, error: ValidationError) -> str:
+    try:
+        version = json.loads(raw).get("schema_version", SCHEMA)
+    except (ValueError, AttributeError):
+        return f"{path}, line {number}: not a JSON object; the file is damaged"
+    if version != SCHEMA:
+        return f"{path}, line {number}: schema version {version}; this joulebench reads {SCHEMA}"
+    first = error.errors(include_url=False)[0]
+    return f"{path}, line {number}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+class RunFolder:
+    """A run on disk: `manifest.json`, `trials.jsonl`, `ledger.jsonl`, `scores.jsonl`, `weights/` and reports."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.trials_path = path / "trials.jsonl"
+        self.ledger_path = path / "ledger.jsonl"
+        self.scores_path = path / "scores.jsonl"
+        self.weights_path = path / "weights"
+        self.manifest_path = path / "manifest.json"
+
+    @classmethod
+    def create(cls, path: Path, manifest: Manifest) -> RunFolder:
+        """Make the folder and write its manifest.
+
+        Raises:
+            InputError: the folder exists already or cannot be written.
+        """
+        try:
+            path.mkdir(parents=True)
+            folder = cls(path)
+            text = manifest.model_dump_json(indent=1)
+            temporary = folder.manifest_path.with_suffix(".tmp")
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(folder.manifest_path)
+        except FileExistsError:
+            raise InputError(f"{path}: exists already; choose another --out, or resume it") from None
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run.
+
+        Raises:
+            InputError: there is no run at `path`.
+        """
+        folder = cls(path)
+        if not folder.manifest_path.is_file():
+            raise InputError(f"{path}: not a run folder (it has no manifest.json)")
+        return folder
+
+    def manifest(self) -> Manifest:
+        try:
+            return Manifest.model_validate_json(self.manifest_path.read_bytes())
+        except (ValidationError, OSError) as error:
+            raise InputError(f"{self.manifest_path}: not a manifest: {error!s:.150}") from None
+
+    def task(self) -> Task:
+        return Task.model_validate_json(json.dumps(self.manifest().task))
+
+    def trials(self) -> list[TrialRecord]:
+        return read_lines(self.trials_path, TrialRecord)[0]
+
+    def ledger(self) -> list[LedgerEntry]:
+        return read_lines(self.ledger_path, LedgerEntry)[0]
+
+    def scores(self) -> list[ScoreRecord]:
+        return read_lines(self.scores_path, ScoreRecord)[0]
+
+    def repair(self) -> Iterator[TornLine]:
+        """Cut off torn last lines, yielding each."""
+        for path, model in (
+            (self.trials_path, TrialRecord),
+            (self.ledger_path, LedgerEntry),
+            (self.scores_path, ScoreRecord),
+        ):
+            torn = read_lines(path, model)[1]
+            if torn is not None:
+                os.truncate(path, torn.offset)
+                yield torn
+
+    def weights_file(self, trial: int) -> Path:
+        return self.weights_path / f"{trial:05d}.pt"

@@ -1,0 +1,105 @@
+"""Numbers as a reader wants them: 3–4 significant digits, a unit, and never a 0 for what is missing."""
+
+from __future__ import annotations
+
+import math
+
+NOT_MEASURED = "not measured"
+ABSENT = "—"
+JOULES_PER_KWH = 3.6e6
+
+_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """`value` to `digits` significant digits, thousands apart: `5 812`, `0.9714`, `1.2e-07`."""
+    if value is None:
+        return NOT_MEASURED
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size < 1e-4 or size >= 1e9:
+        return _minus(f"{value:.{digits - 1}e}")
+    decimals = max(0, digits - 1 - math.floor(math.log10(size)))
+    if decimals == 0:
+        return _minus(f"{round(value):,}".replace(",", " "))
+    text = f"{value:,.{decimals}f}".rstrip("0").rstrip(".")
+    return _minus(text.replace(",", " "))
+
+
+def count(value: int | None) -> str:
+    """A whole number in full: `119 248`."""
+    return NOT_MEASURED if value is None else _minus(f"{value:,}".replace(",", " "))
+
+
+def prefix(size: float) -> tuple[float, str]:
+    """The SI prefix that brings `size` to 1 … 1000: its factor and its letter."""
+    size = abs(size)
+    if size == 0 or not math.isfinite(size):
+        return 1.0, ""
+    # a hair below, so that 999.96 rounds into the next prefix and not to "1 000 mJ"
+    return next(((f, p) for f, p in _PREFIXES if size >= 0.9995 * f), _PREFIXES[-1])
+
+
+def si(value: float | None, unit: str, digits: int = 3) -> str:
+    """`value` with an SI prefix: `12.3 mJ`, `4.2 kJ`."""
+    if value is None:
+        return NOT_MEASURED
+    factor, letter = prefix(value)
+    return f"{number(value / factor, digits)} {letter}{unit}".rstrip()
+
+
+def joules(value: float | None) -> str:
+    return si(value, "J", 4)
+
+
+def kilowatt_hours(energy_j: float | None) -> str:
+    return NOT_MEASURED if energy_j is None else f"{number(energy_j / JOULES_PER_KWH, 3)} kWh"
+
+
+def watts(value: float | None) -> str:
+    return si(value, "W", 4)
+
+
+def seconds(value: float | None) -> str:
+    """`12.3 ms`, `183 s`, `16.2 min`, `2.05 h`."""
+    if value is None:
+        return NOT_MEASURED
+    if abs(value) < 1:
+        return si(value, "s")
+    if abs(value) < 600:
+        return f"{number(value, 3)} s"
+    if abs(value) < 7200:
+        return f"{number(value / 60, 3)} min"
+    return f"{number(value / 3600, 3)} h"
+
+
+def octets(value: int | None) -> str:
+    """Memory in binary units: `212 MiB`."""
+    if value is None:
+        return NOT_MEASURED
+    for factor, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if abs(value) >= factor:
+            return f"{number(value / factor, 3)} {unit}"
+    return f"{value} B"
+
+
+def percent(share: float | None) -> str:
+    """`62 %`; small shares keep their digits, and neither end is reached by rounding."""
+    if share is None:
+        return NOT_MEASURED
+    if 0.999 < share < 1:
+        return "> 99.9 %"
+    if 0 < share < 0.0005:
+        return "< 0.05 %"
+    return f"{number(100 * share, 3)} %"
+
+
+def grams(value: float) -> str:
+    return f"{number(value / 1000, 3)} kg" if value >= 1000 else f"{number(value, 3)} g"
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−", 1) if text.startswith("-") else text

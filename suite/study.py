@@ -1,0 +1,423 @@
+"""The loop: stages, budget, stopping, resume. A run is a folder; what is in it says what comes next."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suite import catalog, device, environment, search
+from suite.clock import Clock, RealClock, VirtualClock
+from suite.errors import InputError
+from suite.frontier import frontier
+from suite.hardware import HardwareProfile, Host, check_profile, choose_profile, detect_host
+from suite.harness import Bench, Finished, Request, run_trial
+from suite.measure import Timeline
+from suite.meters.base import Meter, MeterSet
+from suite.meters.codecarbon import CodeCarbonMeter
+from suite.meters.nvml import NvmlMeter
+from suite.meters.replay import ReplayMeter, load_traces
+from suite.outcome import configurations, idle_windows
+from suite.record import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord, append
+from suite.task import Params, Stage, Task, Value
+from suite.workloads.base import workload_class
+
+if TYPE_CHECKING:
+    from suite.data import StagedData
+
+QUICK, STANDARD = "quick", "standard"
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a run reports while it works."""
+
+    kind: str  # note, data, trial, epoch, result, score
+    text: str
+    done: int = 0
+    total: int = 0
+    record: TrialRecord | None = None
+
+
+Observer = Callable[[Event], None]
+
+
+def _silent(_: Event) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it starts: everything that is chosen, nothing that is measured."""
+
+    task: Task
+    budget: str | None
+    profile: HardwareProfile
+    host: Host
+    seed: int
+    data_path: Path | None = None
+    replay: str | None = None
+    trials_from: str | None = None
+
+
+def choose_budget(task: Task, budget: str | None, host: Host) -> str | None:
+    """The budget asked for; else standard with an accelerator and quick without; None if the task has none."""
+    if budget is not None or not task.budgets:
+        return budget
+    preferred = STANDARD if host.has_accelerator else QUICK
+    return preferred if preferred in task.budgets else None
+
+
+def plan(
+    task: str | Task,
+    *,
+    budget: str | None = None,
+    hardware: str | None = None,
+    data: str | Path | None = None,
+    seed: int = 0,
+    overrides: dict[str, Value] | None = None,
+    replay: str | None = None,
+    trials_from: str | Path | None = None,
+) -> Plan:
+    """Resolve names and merge the budget.
+
+    Raises:
+        InputError: an unknown task, budget, profile or parameter, or a profile that is not this host's.
+    """
+    host = detect_host()
+    if hardware is None:
+        profile = choose_profile(catalog.all_profiles(), host)
+    else:
+        profile = catalog.find_profile(hardware)
+        check_profile(profile, host)
+    found = catalog.find_task(task) if isinstance(task, str) else task
+    chosen = choose_budget(found, budget, host)
+    merged = _with_values(found.with_budget(chosen), overrides or {})
+    if trials_from is not None:
+        merged = _with_trials_of(merged, RunFolder.open(Path(trials_from)))
+    if not 0 <= seed < 2**31:
+        raise InputError(f"--seed: must lie within 0 … {2**31 - 1} (got {seed})")
+    return Plan(
+        merged,
+        chosen,
+        profile,
+        host,
+        seed,
+        Path(data) if data is not None else None,
+        replay,
+        str(trials_from) if trials_from is not None else None,
+    )
+
+
+def _with_values(task: Task, values: dict[str, Value]) -> Task:
+    """The task with parameters fixed to the values given by hand."""
+    task.resolve(values)
+    fixed = {n: {"type": "fixed", "value": v, "scope": task.parameters[n].scope} for n, v in values.items()}
+    data = task.model_dump(mode="json")
+    data["parameters"] |= fixed
+    for stage in data["stages"].values():
+        if stage["vary"] is not None:
+            stage["vary"] = [name for name in stage["vary"] if name not in fixed]
+    return Task.model_validate(data)
+
+
+def _with_trials_of(task: Task, other: RunFolder) -> Task:
+    """The task with one stage: the configurations another run measured, so that two machines compare."""
+    theirs = other.task()
+    if theirs.workload != task.workload:
+        raise InputError(f"--trials-from: {other.path} ran workload '{theirs.workload}', not '{task.workload}'")
+    points = []
+    for configuration in configurations(theirs, other.trials()):
+        if configuration.complete:
+            own = {n: v for n, v in configuration.params.items() if theirs.parameters[n].scope == "task"}
+            points.append(task.resolve(own))
+    if not points:
+        raise InputError(f"--trials-from: {other.path} has no finished trial")
+    return task.model_copy(update={"stages": {"given": Stage(method="points", points=tuple(points))}})
+
+
+def run(task: str | Task, *, out: str | Path = "runs", observer: Observer = _silent, **choices: Any) -> RunFolder:
+    """Run a task and return its folder; `choices` are those of `plan`.
+
+    Raises:
+        InputError: bad input, or too many consecutive failures; what was recorded is kept.
+    """
+    return start(plan(task, **choices), out=out, observer=observer)
+
+
+def start(chosen: Plan, *, out: str | Path = "runs", observer: Observer = _silent) -> RunFolder:
+    """Carry out a plan in a new run folder, `<out>/<task>/<hardware>/<UTC time>/`.
+
+    Raises:
+        InputError: as `run`.
+    """
+    session = _Session.prepare(chosen, observer)
+    created = RealClock().utc()
+    stamp = created[:19].replace(":", "").replace("-", "") + "Z"
+    parent = Path(out) / chosen.task.name / chosen.profile.name
+    folder = RunFolder.create(_free(parent / stamp), session.manifest(created))
+    observer(Event("note", f"records: {folder.path}"))
+    session.work(folder)
+    return folder
+
+
+def _free(path: Path) -> Path:
+    """`path`, or with a number behind it if two runs began in the same second."""
+    candidates = (path if n == 1 else path.with_name(f"{path.name}-{n}") for n in range(1, 1000))
+    return next(p for p in candidates if not p.exists())
+
+
+def resume(
+    path: str | Path,
+    *,
+    data: str | Path | None = None,
+    observer: Observer = _silent,
+) -> RunFolder:
+    """Continue a stopped run where it was; a finished one is left as it is.
+
+    Raises:
+        InputError: not a run, damaged records, another machine, or other data than it began with.
+    """
+    folder = RunFolder.open(Path(path))
+    manifest = folder.manifest()
+    profile = HardwareProfile.model_validate(manifest.hardware)
+    host = detect_host()
+    check_profile(profile, host)
+    task = folder.task()
+    chosen = Plan(
+        task,
+        manifest.budget,
+        profile,
+        host,
+        manifest.seed,
+        Path(data) if data is not None else None,
+        manifest.replay,
+        manifest.trials_from,
+    )
+    session = _Session.prepare(chosen, observer)
+    theirs, ours = manifest.data.get("fingerprint"), session.data_facts().get("fingerprint")
+    if theirs != ours:
+        session.bench.timeline.stop()
+        raise InputError(f"{path}: began on data {theirs}, these are {ours}; give the same --data")
+    session.work(folder)
+    return folder
+
+
+def _meter(chosen: Plan, clock: Clock, device_name: str) -> Meter:
+    if chosen.replay is not None:
+        return ReplayMeter(load_traces(chosen.replay), clock, chosen.replay)
+    cpu, ram = chosen.profile.cpu_tdp_w, chosen.profile.ram_power_w
+    meters: list[Meter] = [CodeCarbonMeter(cpu.value if cpu else None, ram.value if ram else None)]
+    if gpus := device.nvml_indices(device_name):
+        meters.append(NvmlMeter(gpus))
+    return MeterSet(meters)
+
+
+@dataclass(frozen=True)
+class _Session:
+    """One sitting of a run, from staging the data to the last record."""
+
+    plan: Plan
+    bench: Bench
+    observe: Observer
+    search_facts: dict[str, Any]
+
+    @classmethod
+    def prepare(cls, chosen: Plan, observe: Observer) -> _Session:
+        """Start the meter, import what measuring needs, stage the data."""
+        workload = workload_class(chosen.task.workload)
+        virtual = chosen.replay is not None and workload.replayable
+        clock = VirtualClock() if virtual else RealClock()
+        device_name = device.choose_device(chosen.profile.kind)
+        timeline = Timeline(_meter(chosen, clock, device_name), clock, device.synchronizer(device_name))
+        timeline.start()
+        try:
+            facts = search.prepare(chosen.task)
+            timeline.cut("start")
+            data = _staged(chosen, device_name, observe) if workload.needs_data else None
+            timeline.cut("data")
+        except BaseException:
+            timeline.stop()
+            raise
+        return cls(chosen, Bench(chosen.task, device_name, clock, timeline, data), observe, facts)
+
+    @property
+    def clock(self) -> Clock:
+        return self.bench.clock
+
+    def data_facts(self) -> dict[str, Any]:
+        return self.bench.data.describe() if self.bench.data is not None else {}
+
+    def manifest(self, created_utc: str) -> Manifest:
+        chosen = self.plan
+        return Manifest(
+            joulebench=metadata.version("joulebench"),
+            task=chosen.task.model_dump(mode="json"),
+            budget=chosen.budget,
+            digest=chosen.task.digest,
+            hardware=chosen.profile.model_dump(mode="json"),
+            seed=chosen.seed,
+            created_utc=created_utc,
+            environment=environment.describe(chosen.host, self.bench.device),
+            data=self.data_facts(),
+            meters=self.bench.timeline.describe(),
+            search=self.search_facts,
+            replay=chosen.replay,
+            trials_from=chosen.trials_from,
+        )
+
+    def work(self, folder: RunFolder) -> None:
+        """Run what is left of the run, and close its ledger however it ends."""
+        timeline = self.bench.timeline
+        number, note = 0, "done"
+        try:
+            with _only_one(folder):
+                for torn in folder.repair():
+                    self._say("note", f"dropped a torn line: {torn.path.name}, line {torn.line}")
+                number = 1 + max((entry.session for entry in folder.ledger()), default=-1)
+                self._enter(folder, number, "start", "")
+                try:
+                    self._trials(folder, number)
+                    self._scores(folder)
+                except KeyboardInterrupt:
+                    note = "interrupted"
+                    raise
+                except InputError as error:
+                    note = str(error)
+                    raise
+                finally:
+                    timeline.cut("end" if note == "done" else "unfinished")
+                    self._enter(folder, number, "end", note)
+        finally:
+            timeline.stop()
+
+    def _enter(self, folder: RunFolder, session: int, event: Any, note: str) -> None:
+        entry = LedgerEntry(session=session, event=event, windows=self.bench.timeline.take(), note=note)
+        append(folder.ledger_path, entry)
+
+    def _say(self, kind: str, text: str, **more: Any) -> None:
+        self.observe(Event(kind, text, **more))
+
+    def _trials(self, folder: RunFolder, session: int) -> None:
+        task, timeline = self.plan.task, self.bench.timeline
+        records = folder.trials()
+        total = search.planned_trials(task)
+        failures = 0
+        for stage in task.stages:
+            while True:
+                proposal = search.propose(task, stage, records, self.plan.seed)
+                timeline.cut("propose")
+                if proposal is None:
+                    break
+                request = self._request(proposal.params, proposal.origin, stage, records, session)
+                self._say("trial", f"{stage}: {_words(task, proposal.params)}", done=len(records), total=total)
+                finished = run_trial(self.bench, request, lambda e: self._say("epoch", f"epoch {e.index + 1}"))
+                self._keep(folder, records, finished)
+                self._say("result", stage, done=len(records), total=total, record=finished.record)
+                failures = 0 if finished.record.status == "ok" else failures + 1
+                if failures >= task.max_consecutive_failures:
+                    raise InputError(
+                        f"stopped after {failures} failing trials in a row; the last: {finished.record.error}"
+                    )
+
+    def _request(
+        self, params: Params, origin: str, stage: str, records: Sequence[TrialRecord], session: int
+    ) -> Request:
+        number = len(records)
+        idle = idle_windows(records)
+        last_idle = max((r.trial for r in records if any(w.phase == "idle" for w in r.windows)), default=None)
+        due = last_idle is None or number - last_idle >= self.plan.task.protocol.idle_every
+        seed = random.Random(f"{self.plan.seed}/{number}").getrandbits(31)
+        return Request(number, session, stage, origin, params, seed, due, tuple(idle))
+
+    def _keep(self, folder: RunFolder, records: list[TrialRecord], finished: Finished) -> None:
+        """Weights first, then the record: a trial that is recorded has its weights on disk."""
+        records.append(finished.record)
+        members = {
+            t.trial for c in frontier(self.plan.task, configurations(self.plan.task, records)) for t in c.trials
+        }
+        if finished.state is not None and finished.record.trial in members:
+            _save_weights(folder, finished)
+        append(folder.trials_path, finished.record)
+        for file in folder.weights_path.glob("*.pt"):
+            if int(file.stem) not in members:
+                file.unlink()
+        self.bench.timeline.cut("record")
+
+    def _scores(self, folder: RunFolder) -> None:
+        """Score the frontier's models on the test split, each once."""
+        task = self.plan.task
+        if task.dataset is None:
+            return
+        scored = {score.trial for score in folder.scores()}
+        for configuration in frontier(task, configurations(task, folder.trials())):
+            for trial in configuration.trials:
+                if trial.trial in scored or not folder.weights_file(trial.trial).exists():
+                    continue
+                self._say("score", f"test split: trial {trial.trial}")
+                metrics = {f"test_{n}": v for n, v in self._test_metrics(folder, trial).items()}
+                append(folder.scores_path, ScoreRecord(trial=trial.trial, split="test", metrics=metrics))
+                self.bench.timeline.cut("score")
+
+    def _test_metrics(self, folder: RunFolder, trial: TrialRecord) -> dict[str, float]:
+        import torch
+
+        workload = self.bench.workload(trial.seed)
+        try:
+            workload.build(trial.params)
+            state = torch.load(folder.weights_file(trial.trial), map_location=self.bench.device, weights_only=True)
+            workload.load_state(state)
+            return workload.evaluate("test")
+        finally:
+            workload.close()
+
+
+def _staged(chosen: Plan, device_name: str, observe: Observer) -> StagedData | None:
+    if chosen.task.dataset is None:
+        return None
+    from suite.data import load_arrays, stage
+
+    def progress(label: str, done: int, total: int) -> None:
+        observe(Event("data", label, done=done, total=total))
+
+    arrays = load_arrays(chosen.task.dataset, chosen.data_path, progress=progress)
+    return stage(arrays, chosen.task.dataset, device_name)
+
+
+def _save_weights(folder: RunFolder, finished: Finished) -> None:
+    import torch
+
+    file = folder.weights_file(finished.record.trial)
+    temporary = file.with_suffix(".tmp")
+    try:
+        folder.weights_path.mkdir(exist_ok=True)
+        torch.save(finished.state, temporary)
+        temporary.replace(file)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"{file}: cannot be written: {error!s:.200}; recorded trials are safe") from None
+
+
+def _words(task: Task, params: Params) -> str:
+    return ", ".join(f"{name} {params[name]}" for name in task.free) or "the one configuration"
+
+
+@contextlib.contextmanager
+def _only_one(folder: RunFolder) -> Iterator[None]:
+    """Hold the run: two processes appending to one folder would interleave their trials."""
+    descriptor = os.open(folder.manifest_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise InputError(f"{folder.path}: another process is working on this run") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)

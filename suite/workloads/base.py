@@ -1,0 +1,146 @@
+"""The contract between the harness and what it measures: build, train, evaluate, phases.
+
+A user's own model is one subclass of `Workload` in their own module.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from suite.clock import Clock
+from suite.errors import InputError, did_you_mean
+from suite.task import Params
+
+if TYPE_CHECKING:
+    import torch
+
+    from suite.data import StagedData
+
+SHIPPED = {
+    "cnn": "suite.workloads.cnn:CNN",
+    "function": "suite.workloads.function:Function",
+}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a workload is given: where it runs, on what data, and when to stop."""
+
+    device: str  # "cpu", "cuda:0"
+    seed: int
+    clock: Clock
+    data: StagedData | None = None  # staged on the device
+    options: Mapping[str, Any] = field(default_factory=dict)
+    should_stop: Callable[[], bool] = lambda: False  # asked between training steps: time is up
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass of training: `units` samples or tokens done; `complete` is False if it was cut short."""
+
+    index: int
+    units: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    complete: bool = True
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Work that energy is charged to: `step` does `units` units of it; `prepare` runs once, outside windows."""
+
+    step: Callable[[], None]
+    units: int
+    unit: str = "sample"
+    prepare: Callable[[], None] = lambda: None
+
+
+class Workload(ABC):
+    """One kind of model. The harness calls build → train → evaluate → phases → close, once a trial."""
+
+    #: The data set's name is required, optional or unused.
+    needs_data: bool = True
+    #: True if all work is `clock.sleep`, so that replay can run it on a virtual clock.
+    replayable: bool = False
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.model: torch.nn.Module | None = None
+
+    @abstractmethod
+    def build(self, params: Params) -> None:
+        """Make the model that `params` describe and put it on the device."""
+
+    def train(self) -> Iterator[Epoch]:
+        """Train, yielding after every epoch; ask `context.should_stop()` between steps. Default: untrained."""
+        return iter(())
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Metrics on `train`, `validation` or `test`; names without the split's prefix. Default: none."""
+        return {}
+
+    def outcomes(self) -> dict[str, float]:
+        """Metrics that belong to no split, under their own names. Default: none."""
+        return {}
+
+    @abstractmethod
+    def phases(self) -> dict[str, Phase]:
+        """What is measured after training, by name (`inference`; `prefill`, `decode`)."""
+
+    def example_input(self) -> torch.Tensor | None:
+        """One sample (batch of 1) on the device, for counting; None if there is nothing to count."""
+        return None
+
+    def state(self) -> Any:
+        """A copy of the weights, to be restored later."""
+        if self.model is None:
+            return None
+        return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+
+    def load_state(self, state: Any) -> None:
+        """Put weights taken by `state` back."""
+        if self.model is not None and state is not None:
+            self.model.load_state_dict(state)
+
+    def close(self) -> None:
+        """Release the model; the next trial is built after this."""
+        self.model = None
+
+
+def workload_class(name: str) -> type[Workload]:
+    """The class of a shipped workload, or of a user's own as `package.module:Class`.
+
+    Raises:
+        InputError: no such workload, module or class, or it is not a `Workload`.
+    """
+    if ":" not in name and name not in SHIPPED:
+        hint = did_you_mean(name, SHIPPED)
+        allowed = f"allowed: {', '.join(SHIPPED)}, or package.module:Class"
+        raise InputError(f"workload: no workload '{name}'{hint} ({allowed})")
+    found = import_object(SHIPPED.get(name, name), "workload")
+    if not (isinstance(found, type) and issubclass(found, Workload)):
+        raise InputError(f"workload: '{name}' is not a subclass of suite.Workload")
+    return found
+
+
+def import_object(path: str, field_name: str) -> Any:
+    """The object named `package.module:name`.
+
+    Raises:
+        InputError: the path has another form, or there is no such module or name.
+    """
+    module_name, separator, attribute = path.partition(":")
+    if not separator:
+        raise InputError(f"{field_name}: '{path}' must read package.module:name")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise InputError(f"{field_name}: no module '{error.name}' (for '{path}'); is it on PYTHONPATH?") from None
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise InputError(f"{field_name}: module '{module_name}' has no '{attribute}'")
+        found = getattr(found, part)
+    return found
