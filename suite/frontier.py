@@ -116,4 +116,5 @@ def _as_costs(points: ArrayLike, goals: Sequence[Goal]) -> Array:
     if np.isnan(values).any():
         raise ValueError(f"row {int(np.isnan(values).any(axis=1).argmax())} of points holds a NaN")
     signs = np.array([-1.0 if goal == "maximize" else 1.0 for goal in goals])
-    return values * signs
+    costs: Array = values * signs
+    return costs

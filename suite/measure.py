@@ -100,9 +100,10 @@ def measure_idle(timeline: Timeline, protocol: Protocol) -> None:
 
 
 def measure_phase(timeline: Timeline, name: str, phase: Phase, protocol: Protocol) -> list[Window]:
-    """Warm up, then repeat windows until the 95 % half-width is small enough or `max_repeats` is reached.
+    """Warm up, then repeat windows until the 95 % half-width is small enough or `max_repeats` are valid.
 
-    Windows that came out short stay in the record and are repeated with more steps.
+    Windows that came out invalid stay in the record and are repeated, short ones with more steps; no more than
+    `max_repeats` times.
 
     Raises:
         ValueError: the phase's step takes no time.
@@ -112,13 +113,15 @@ def measure_phase(timeline: Timeline, name: str, phase: Phase, protocol: Protoco
     pace = _warm_up(timeline, name, phase, protocol)
     steps = pace.steps_for(protocol.window_s * MARGIN)
     windows: list[Window] = []
-    while len(windows) < protocol.max_repeats:
+    valid = 0
+    while valid < protocol.max_repeats and len(windows) - valid < protocol.max_repeats:
         _repeat(phase, steps)
         window = timeline.cut(name, units=steps * phase.units, steps=steps)
         windows.append(window)
+        valid += invalidity(window, protocol) is None
         if window.duration_s < protocol.window_s:
             steps = _longer(steps, window, protocol)
-        if _settled(windows, name, protocol):
+        if valid >= protocol.repeats and _narrow(windows, name, protocol):
             break
     return windows
 
@@ -156,10 +159,7 @@ def _longer(steps: int, window: Window, protocol: Protocol) -> int:
     return min(MAX_STEPS, max(steps + 1, math.ceil(steps * factor)))
 
 
-def _settled(windows: list[Window], name: str, protocol: Protocol) -> bool:
-    valid = sum(invalidity(w, protocol) is None for w in windows)
-    if valid < protocol.repeats:
-        return False
+def _narrow(windows: list[Window], name: str, protocol: Protocol) -> bool:
     energy = phase_energy(windows, name, ALL_DOMAINS, protocol)
     half_width = energy.j_per_unit.rel_half_width if energy else None
     return half_width is not None and half_width <= protocol.target_rel_ci

@@ -67,15 +67,16 @@ def test_hypervolume_grows_with_points_and_needs_only_the_frontier(problem: tupl
     assert hypervolume(front, reference, goals) == pytest.approx(volumes[-1])
 
 
-@given(st.lists(st.tuples(st.integers(-3, 6), st.integers(-3, 6)), max_size=12), st.tuples(*[st.sampled_from(GOALS)] * 2))
+@given(
+    st.lists(st.tuples(st.integers(-3, 6), st.integers(-3, 6)), max_size=12),
+    st.tuples(*[st.sampled_from(GOALS)] * 2),
+)
 @settings(max_examples=100, deadline=None)
 def test_two_dimensional_hypervolume_is_the_number_of_cells_covered(
     points: list[tuple[int, int]], goals: tuple[str, str]
 ) -> None:
     turned = [tuple(v if g == "maximize" else -v for v, g in zip(p, goals, strict=True)) for p in points]
-    cells = sum(
-        any(x > i and y > j for x, y in turned) for i, j in itertools.product(range(7), repeat=2)
-    )
+    cells = sum(any(x > i and y > j for x, y in turned) for i, j in itertools.product(range(7), repeat=2))
     values = np.asarray(points, dtype=float).reshape(len(points), 2)
     assert hypervolume(values, [0.0, 0.0], list(goals)) == pytest.approx(cells)
 

@@ -48,6 +48,9 @@ class ImageArrays:
         return digest.hexdigest()[:16]
 
 
+TEST_CUT, PIXELS, STAGE_CUT = range(3)  # what one seed is used for, each with a stream of its own
+
+
 def shuffled(n: int, seed: int, purpose: int) -> Integers:
     """The indices 0 … n-1 in a random order that depends on seed and purpose alone.
 

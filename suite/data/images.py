@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -92,7 +91,9 @@ def _archive_files(path: Path, progress: Progress) -> Files:
             found[name] = content
             if len(found) % CHUNK == 0:
                 progress("read archive", len(found), 0)
-    except (OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
+    except InputError:
+        raise
+    except Exception as error:  # each kind of archive fails in its own way
         raise InputError(f"{path}: the archive is damaged ({error}); {EXPECTED}") from None
     roots = sorted({str(name.parents[2]) for name in found})
     if len(roots) > 1:

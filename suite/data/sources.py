@@ -7,18 +7,27 @@ import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from suite.data.arrays import ImageArrays, Integers, Pixels, Progress, shuffled, silent, take_stratified
+from suite.data.arrays import (
+    PIXELS,
+    TEST_CUT,
+    ImageArrays,
+    Integers,
+    Pixels,
+    Progress,
+    shuffled,
+    silent,
+    take_stratified,
+)
 from suite.data.cache import cache_root, cached
 from suite.data.download import DownloadError, fetch
 from suite.data.images import EXPECTED, load_tree, tree_files, tree_root
 from suite.errors import InputError
 from suite.task import Dataset
-
-TEST_CUT, PIXELS = 0, 1  # purposes of `shuffled`; staging uses others
 
 
 @dataclass(frozen=True)
@@ -105,21 +114,16 @@ def _published(name: str, data_path: Path | None, cache: Path, progress: Progres
         return _downloaded(name, cache, progress)
     path = path.expanduser()
     try:
-        if not path.exists():
+        if not (path.is_file() or path.is_dir()):
             raise InputError(f"{path}: no such file or folder; {EXPECTED}")
         if root := _torchvision_root(known, path):
-            return cached(
-                cache, name, root, lambda: _files_in(root / known.folder), lambda: _torchvision(known, root)
-            )
+            folder = root / known.folder
+            return cached(cache, name, root, lambda: _files_in(folder), lambda: _torchvision(known, root))
         # a folder's own time does not change with a file inside, so each file counts
         tree = (tree_root(path) or path) if path.is_dir() else None
-        return cached(
-            cache,
-            name,
-            path,
-            lambda: [path] if tree is None else list(tree_files(tree)),
-            lambda: load_tree(path, known.shape, known.classes, progress),
-        )
+        files = (lambda: [path]) if tree is None else (lambda: list(tree_files(tree)))
+        decode = partial(load_tree, path, known.shape, known.classes, progress)
+        return cached(cache, name, path, files, decode)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error}); {EXPECTED}") from None
 

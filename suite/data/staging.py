@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from suite.data.arrays import ImageArrays, Integers, Pixels, shuffled, take_stratified
+from suite.data.arrays import STAGE_CUT, ImageArrays, Integers, Pixels, shuffled, take_stratified
 from suite.errors import InputError
 from suite.task import Dataset
 
 if TYPE_CHECKING:
     import torch
 
-STAGE_CUT = 2  # purpose of `shuffled`; sources use others
 CHUNK = 4_096  # images counted at a time
 
 
@@ -143,11 +142,14 @@ def channel_statistics(x: Pixels, indices: Integers) -> tuple[tuple[float, ...],
         images = x[indices[start : start + CHUNK]]
         for channel in range(x.shape[3]):
             counts[channel] += np.bincount(images[..., channel].ravel(), minlength=256)
-    levels: NDArray[np.float64] = np.arange(256) / 255
-    total = counts.sum(axis=1)
-    mean = (counts @ levels) / total
-    variance = (counts * (levels - mean[:, None]) ** 2).sum(axis=1) / total
-    return tuple(map(float, mean)), tuple(map(float, np.sqrt(variance)))
+    levels = np.arange(256, dtype=np.int64)
+    mean, std = [], []
+    for channel_counts in counts:
+        # Python's integers: exact however many pixels, so that a constant channel has a spread of exactly 0
+        n, first, second = (int(channel_counts @ levels**power) for power in range(3))
+        mean.append(first / (255 * n))
+        std.append(sqrt((n * second - first**2) / (255 * n) ** 2))
+    return tuple(mean), tuple(std)
 
 
 def _per_channel(values: tuple[float, ...], like: torch.Tensor) -> torch.Tensor:

@@ -109,7 +109,7 @@ def break_even(
     good = [m for m in members if _at_least_as_good(m.quality, default.quality, goals)]
     if not good:
         names = ", ".join(goals) or "every objective"
-        return _without(base, f"no frontier member with measured energy is at least as good as the default in {names}")
+        return _without(base, f"no frontier member with known energy is at least as good as the default in {names}")
     best = min(good, key=lambda m: m.energy.gross.mean)
     saving = difference(default.energy.gross, best.energy.gross)
     base = BreakEven(objective, unit, domains, search_j, default, best, saving)

@@ -1,0 +1,228 @@
+"""What went wrong or looks wrong, in plain words with what to do about it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from suite.energy import Estimate, invalidity
+from suite.record import TrialRecord
+from suite.reporting.ledger import Ledger
+from suite.reporting.members import Member
+from suite.reporting.quantities import number, percent
+from suite.task import Protocol, Task
+
+#: Primary and check meter of one domain further apart than this deserve a word.
+CHECK_TOLERANCE = 0.05
+#: A hypervolume that has not moved for this share of the trials is called flat …
+FLAT_SHARE = 1 / 3
+#: … if there were at least this many trials.
+FLAT_MIN_TRIALS = 12
+
+#: Sources of fall-back meters: what they are, and how to replace them by a measurement.
+REMEDIES = {
+    "cpu_load_model": "The CPU has no readable energy counter, so CodeCarbon's load model stood in. On Intel and "
+    "AMD hosts, run with read access to /sys/class/powercap (RAPL): as root, or after "
+    "`sudo chmod -R a+r /sys/class/powercap/*`; virtual machines and most containers do not expose it.",
+    "tdp_constant": "The CPU has no readable energy counter and its load could not be used either: its joules are "
+    "a constant power × seconds. Run with read access to /sys/class/powercap (RAPL).",
+}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One finding. `warning` touches what the numbers mean; `note` is for information."""
+
+    level: Literal["warning", "note"]
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Trials that ended the same way."""
+
+    status: str
+    reason: str
+    trials: tuple[int, ...]
+
+
+def is_wide(value: Estimate, protocol: Protocol) -> bool:
+    """Whether an interval is wider than the protocol asks for, or has no end; a single run has none to judge."""
+    if value.n < 2:
+        return False
+    half = value.rel_half_width
+    return half is None or half > protocol.target_rel_ci
+
+
+def failures(trials: Sequence[TrialRecord]) -> tuple[FailureGroup, ...]:
+    """Trials that are not `ok`, by status and reason, most frequent first."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for trial in trials:
+        if trial.status != "ok":
+            reason = " ".join((trial.error or "no reason recorded").split())
+            groups.setdefault((trial.status, reason[:300]), []).append(trial.trial)
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    return tuple(FailureGroup(status, reason, tuple(numbers)) for (status, reason), numbers in ordered)
+
+
+def diagnose(
+    task: Task,
+    trials: Sequence[TrialRecord],
+    usable: Sequence[Estimate],
+    complete: int,
+    members: Sequence[Member],
+    hypervolume: Sequence[float | None],
+    ledger: Ledger,
+    idle: Mapping[str, Estimate | None],
+) -> tuple[Diagnosis, ...]:
+    """Every failure signature that these records show.
+
+    `usable` are the energy estimates of all usable trials, `complete` how many configurations have values.
+    """
+    found = [
+        _no_trials(trials, complete),
+        _one_point(task, complete, members),
+        _variance(task, usable),
+        _discarded(task, trials, {m.target.phase for member in members for m in member.energies}),
+        *_fall_backs(ledger),
+        *_check_meters(ledger),
+        _failing(trials),
+        _idle(task, trials, idle),
+        _flat(hypervolume),
+        _open(ledger),
+    ]
+    return tuple(d for d in found if d is not None)
+
+
+def _no_trials(trials: Sequence[TrialRecord], complete: int) -> Diagnosis | None:
+    if complete:
+        return None
+    text = "No trial has finished yet." if not trials else "No trial has a value for every objective."
+    return Diagnosis("warning", "No usable trial", f"{text} There is no frontier to show.")
+
+
+def _one_point(task: Task, complete: int, members: Sequence[Member]) -> Diagnosis | None:
+    if len(task.objectives) < 2 or complete < 2 or len(members) != 1:
+        return None
+    return Diagnosis(
+        "warning",
+        "The frontier is one point",
+        f"Of {complete} configurations one is the best in every objective: the objectives do not conflict, or the "
+        "space is too narrow to show where they do. Widen the parameters' ranges or take a larger budget; if it "
+        "stays one point, this task has no trade-off to search for.",
+    )
+
+
+def _variance(task: Task, usable: Sequence[Estimate]) -> Diagnosis | None:
+    wide = sum(is_wide(e, task.protocol) for e in usable)
+    if not wide:
+        return None
+    return Diagnosis(
+        "warning",
+        "High variance",
+        f"{wide} of {len(usable)} energy values of trials have a 95 % half-width above the target of "
+        f"{percent(task.protocol.target_rel_ci)} after {task.protocol.max_repeats} windows at most. Warm up longer "
+        "(protocol.warmup_s), measure longer windows (protocol.window_s), take a larger batch, or keep other "
+        "load off the machine. Differences smaller than the intervals are not differences.",
+    )
+
+
+def _discarded(task: Task, trials: Sequence[TrialRecord], phases: set[str]) -> Diagnosis | None:
+    windows = [w for t in trials for w in t.windows if w.phase in phases - {"train"}]
+    reasons = [r for w in windows if (r := invalidity(w, task.protocol)) is not None]
+    if not reasons:
+        return None
+    return Diagnosis(
+        "note",
+        "Windows that do not count",
+        f"{len(reasons)} of {len(windows)} measured windows are left out of every mean, the first because: "
+        f"{reasons[0]}. Their joules are in the ledger all the same.",
+    )
+
+
+def _fall_backs(ledger: Ledger) -> list[Diagnosis]:
+    sources = sorted({s.source for s in ledger.sources if s.role == "primary"})
+    return [Diagnosis("warning", f"Fall-back meter: {s}", REMEDIES[s]) for s in sources if s in REMEDIES]
+
+
+def _check_meters(ledger: Ledger) -> list[Diagnosis]:
+    return [
+        Diagnosis(
+            "warning",
+            f"Two meters disagree on {check.domain}",
+            f"The check ({check.source}) is {number(100 * check.rel_difference, 3)} % off the primary meter over the "
+            "same windows. Trust neither to better than that.",
+        )
+        for check in ledger.checks
+        if abs(check.rel_difference) > CHECK_TOLERANCE
+    ]
+
+
+def _failing(trials: Sequence[TrialRecord]) -> Diagnosis | None:
+    bad = [t for t in trials if t.status != "ok"]
+    if not bad:
+        return None
+    counts = {s: sum(t.status == s for t in bad) for s in ("oom", "failed", "invalid")}
+    parts = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
+    advice = {
+        "oom": "Out of memory is a result: the search learns to stay away; cap batch size or width to spend "
+        "fewer trials on it.",
+        "failed": "A failed trial raised an error or gave no number; its reason is in the table.",
+        "invalid": "An invalid trial has no window that counts: too short, unsynchronised, or its counter "
+        "stood still; longer windows (protocol.window_s) mostly mend it.",
+    }
+    text = " ".join(advice[s] for s, n in counts.items() if n)
+    share = f"{len(bad)} of {len(trials)} trials gave no value ({parts})."
+    level: Literal["warning", "note"] = "warning" if len(bad) * 5 >= len(trials) else "note"
+    return Diagnosis(level, "Failing trials", f"{share} {text}")
+
+
+def _idle(task: Task, trials: Sequence[TrialRecord], idle: Mapping[str, Estimate | None]) -> Diagnosis | None:
+    if not trials or not idle or all(v is not None for v in idle.values()):
+        return None
+    missing = ", ".join(name for name, value in idle.items() if value is None)
+    measured = any(w.phase == "idle" for t in trials for w in t.windows)
+    why = "idle windows were too few or not quiet" if measured else "no idle windows were measured"
+    if task.protocol.idle_s == 0:
+        why = "the protocol asks for none (protocol.idle_s = 0)"
+    return Diagnosis(
+        "note",
+        "No idle baseline",
+        f"Idle power of {missing} is unknown: {why}. Net energy (gross − idle) cannot be given where it is needed.",
+    )
+
+
+def _flat(hypervolume: Sequence[float | None]) -> Diagnosis | None:
+    values = [v for v in hypervolume if v is not None]
+    if not values:
+        return None
+    if values[-1] == 0:
+        return Diagnosis(
+            "warning",
+            "Hypervolume is zero",
+            "No configuration is better than the reference in every objective: the references are out of reach of "
+            "this space, or the trials are too few.",
+        )
+    still = sum(v == values[-1] for v in values) - 1
+    if len(values) < FLAT_MIN_TRIALS or still < FLAT_SHARE * len(values):
+        return None
+    return Diagnosis(
+        "note",
+        "Hypervolume is flat",
+        f"The last {still} of {len(values)} trials did not move the frontier. The search has converged, or is "
+        "stuck in a narrow space: more trials of the same kind are unlikely to help.",
+    )
+
+
+def _open(ledger: Ledger) -> Diagnosis | None:
+    if not ledger.open_sessions:
+        return None
+    names = ", ".join(map(str, ledger.open_sessions))
+    return Diagnosis(
+        "warning",
+        "A session has no end",
+        f"Session {names} started and did not end: it was killed, or is still running. Energy of the trial that "
+        "was under way is not in the ledger, so totals are lower bounds.",
+    )

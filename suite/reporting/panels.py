@@ -1,0 +1,132 @@
+"""Which points stand against which in the figures, the same for still and interactive ones. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from suite.energy import Estimate
+from suite.outcome import Outcome
+from suite.reporting.quantities import number
+from suite.reporting.summary import Summary
+from suite.reporting.units import axis_title, objective_unit, scaled
+from suite.task import Task
+
+#: With more objectives than this, panels show each against the first instead of every pair.
+MAX_PAIRED = 3
+DECADE = 10.0
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis; values are divided by `factor` so that its unit is readable. No name: the trial's number."""
+
+    name: str | None
+    title: str
+    factor: float = 1.0
+    log: bool = False
+    maximize: bool = True
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a point stands: its values on both axes, in the axes' units, with intervals."""
+
+    label: str
+    x: Estimate
+    y: Estimate
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes. `line` are the frontier's corners from left to right where a line makes sense: two
+    objectives; `vertical_first` is how its steps go."""
+
+    x: Axis
+    y: Axis
+    members: tuple[Place, ...]
+    line: tuple[tuple[float, float], ...]
+    alt: str
+
+    @property
+    def vertical_first(self) -> bool:
+        return self.x.maximize
+
+
+def panels(summary: Summary) -> tuple[Panel, ...]:
+    """A panel for every pair of objectives (each against the first if there are many); one over the trials if
+    there is one objective."""
+    task = summary.task
+    names = list(task.objectives)
+    if len(names) == 1:
+        return (_panel(summary, None, names[0]),)
+    pairs = list(combinations(names, 2)) if len(names) <= MAX_PAIRED else [(names[0], n) for n in names[1:]]
+    return tuple(_panel(summary, *_turn(task, pair)) for pair in pairs)
+
+
+def place(panel: Panel, label: str, number_: int, outcomes: Mapping[str, Outcome]) -> Place | None:
+    """A trial or configuration on the panel; None without a value."""
+    if not outcomes:
+        return None
+    return Place(label, _on(panel.x, number_, outcomes), _on(panel.y, number_, outcomes))
+
+
+def _on(axis: Axis, number_: int, outcomes: Mapping[str, Outcome]) -> Estimate:
+    if axis.name is None:
+        return Estimate(float(number_), 1, None, None, None, "")
+    value = outcomes[axis.name].value
+    low = None if value.low is None else value.low / axis.factor
+    high = None if value.high is None else value.high / axis.factor
+    return Estimate(value.mean / axis.factor, value.n, None, low, high, value.varied)
+
+
+def _turn(task: Task, pair: tuple[str, str]) -> tuple[str, str]:
+    """Energy on x, quality on y."""
+    a, b = pair
+    return (b, a) if task.objectives[b].is_energy and not task.objectives[a].is_energy else (a, b)
+
+
+def _panel(summary: Summary, x_name: str | None, y_name: str) -> Panel:
+    x, y = _axis(summary, x_name), _axis(summary, y_name)
+    bare = Panel(x, y, (), (), "")
+    placed = [place(bare, m.label, m.trials[0], m.outcomes) for m in summary.members]
+    members = tuple(p for p in placed if p is not None)
+    line: tuple[tuple[float, float], ...] = ()
+    if len(summary.task.objectives) == 2:
+        line = tuple(sorted((p.x.mean, p.y.mean) for p in members))
+    return Panel(x, y, members, line, _alt(summary, x, y, members))
+
+
+def _axis(summary: Summary, name: str | None) -> Axis:
+    if name is None:
+        return Axis(None, "trial")
+    objective = summary.task.objectives[name]
+    values = [p.outcomes[name].value.mean for p in summary.points if p.outcomes]
+    positive = bool(values) and min(values) > 0
+    log = objective.is_energy and positive and max(values) / min(values) > DECADE
+    factor, unit = scaled(name, max(map(abs, values), default=1.0), objective.is_energy)
+    title = axis_title(summary.task, name).replace(objective_unit(name, objective.is_energy) or "\0", unit, 1)
+    return Axis(name, title, factor, log, objective.goal == "maximize")
+
+
+def _alt(summary: Summary, x: Axis, y: Axis, members: Sequence[Place]) -> str:
+    shown = sum(bool(p.outcomes) for p in summary.points)
+    text = f"Scatter of {shown} trials: {y.title} against {x.title}."
+    if not members:
+        return f"{text} No trial is usable, so there is no frontier."
+    first, last = members[0], members[-1]
+
+    def at(p: Place) -> str:
+        return f"{number(p.y.mean, 3)} at {number(p.x.mean, 3)}"
+
+    if len(members) == 1:
+        return f"{text} The frontier is {first.label}: {at(first)}."
+    return f"{text} The frontier has {len(members)} members, from {at(first)} ({first.label}) to {at(last)} ({last.label})."
+
+
+def error(value: Estimate) -> tuple[float, float]:
+    """Lengths of the error bar below and above the mean; 0 where there is no interval."""
+    below = 0.0 if value.low is None else value.mean - value.low
+    above = 0.0 if value.high is None else value.high - value.mean
+    return below, above

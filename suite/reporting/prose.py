@@ -1,0 +1,214 @@
+"""What a report says in sentences: banners, the price of the search, break-even. Pure; no markup."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Literal
+
+from suite.energy import Estimate
+from suite.reporting.cost import BreakEven, Candidate
+from suite.reporting.quantities import (
+    grams,
+    joules,
+    kilowatt_hours,
+    number,
+    percent,
+    prefix,
+    seconds,
+)
+from suite.reporting.summary import Summary
+from suite.reporting.tables import WIDE
+from suite.reporting.units import interval
+
+BEYOND_SOFTWARE = (
+    "Energy read by software excludes the power supply, mainboard, fans and everything else between the chips and "
+    "the wall, so a wall meter reads more."
+)
+ONE_TRAINING_RUN = (
+    "A value marked “single run” comes from one training run and has no interval. An interval over windows within a "
+    "run says how well the energy of that one trained model was measured, not how much another training would differ."
+)
+
+#: What estimated sources are, in words a reader can weigh.
+_SOURCES = {
+    "cpu_load_model": "CodeCarbon's model of the CPU: its TDP scaled by load, no counter is read. The absolute level "
+    "is a guess; where the load is alike, a ranking by it mostly follows time.",
+    "tdp_constant": "a constant share of the CPU's TDP × seconds: it follows time only.",
+    "ram_model": "constant watts by installed memory × seconds: it follows time only.",
+    "replay": "read from a recorded trace, not from this machine.",
+}
+
+
+@dataclass(frozen=True)
+class Banner:
+    """A message above the results; `points` are listed below its text."""
+
+    level: Literal["alert", "warning", "note"]
+    title: str
+    text: str
+    points: tuple[str, ...] = ()
+
+
+def banners(summary: Summary) -> tuple[Banner, ...]:
+    """What a reader must know before reading a number."""
+    found = [_replay(summary), _estimates(summary), _quick(summary), _deviations(summary), _unfinished(summary)]
+    return tuple(b for b in found if b is not None)
+
+
+def _replay(summary: Summary) -> Banner | None:
+    origin = summary.manifest.replay
+    replayed = any(s.source == "replay" for s in summary.ledger.sources)
+    if not origin and not replayed:
+        return None
+    return Banner(
+        "alert",
+        "These joules are REPLAYED",
+        f"They come from a recorded trace ({origin or 'not named'}) and say nothing about this machine.",
+    )
+
+
+def _estimates(summary: Summary) -> Banner | None:
+    primary = [s for s in summary.ledger.sources if s.role == "primary"]
+    if not primary:
+        if not summary.ledger.accounts:
+            return None
+        return Banner(
+            "warning", "No energy was read", "No window of this run has a reading: joules are not measured."
+        )
+    estimated = [s for s in primary if s.kind == "estimated"]
+    if not estimated:
+        return Banner("note", "All joules were measured", BEYOND_SOFTWARE)
+    methods = {(m.get("domain"), m.get("source")): m.get("method", "") for m in summary.manifest.meters}
+    points = []
+    for source in estimated:
+        meaning = _SOURCES.get(source.source) or methods.get((source.domain, source.source)) or "a model."
+        share = percent(source.share)
+        points.append(f"{source.domain}: {share} of the run's joules, estimated by {source.source}: {meaning}")
+    share = percent(summary.ledger.measured_share)
+    every = "All" if len(estimated) == len(primary) else "Some"
+    return Banner(
+        "warning",
+        f"{every} joules here are estimates",
+        f"Measured share of the run's joules: {share}. A total that mixes kinds is an estimate. {BEYOND_SOFTWARE}",
+        tuple(points),
+    )
+
+
+def _quick(summary: Summary) -> Banner | None:
+    if summary.manifest.budget != "quick":
+        return None
+    text = "The study was narrowed to be quick; its results do not compare with the published study."
+    return Banner("note", "Budget: quick", text)
+
+
+def _deviations(summary: Summary) -> Banner | None:
+    if not summary.task.deviations:
+        return None
+    text = "This task departs, on purpose, from what otherwise always holds:"
+    return Banner("note", "Deviations of the task", text, summary.task.deviations)
+
+
+def _unfinished(summary: Summary) -> Banner | None:
+    if not summary.ledger.open_sessions:
+        return None
+    text = (
+        "The last word of this run is missing: it was stopped, or is still running. What follows is what there is."
+    )
+    return Banner("note", "Unfinished run", text)
+
+
+def search_price(summary: Summary) -> tuple[str, ...]:
+    """Joules, time and, only with a grid intensity from the profile, carbon."""
+    cost, ledger = summary.cost, summary.ledger
+    if cost.energy_j is None:
+        first = f"The run took {seconds(cost.duration_s)}; its energy was not measured."
+    else:
+        share = percent(ledger.measured_share)
+        first = (
+            f"The run cost {joules(cost.energy_j)} ({kilowatt_hours(cost.energy_j)}) in {seconds(cost.duration_s)} "
+            f"of recorded time; {share} of the joules were measured."
+        )
+    return first, _carbon(summary)
+
+
+def _carbon(summary: Summary) -> str:
+    cost = summary.cost
+    if cost.intensity_g_per_kwh is None:
+        return (
+            "Carbon is not stated: the hardware profile gives no grid intensity (grid_intensity_g_per_kwh), and "
+            "none is assumed."
+        )
+    intensity = f"{number(cost.intensity_g_per_kwh.value)} g CO2/kWh ({cost.intensity_g_per_kwh.source})"
+    pue = f"PUE {number(cost.pue.value)} ({cost.pue.source})" if cost.pue else "no PUE given, so none applied"
+    if cost.carbon_g is None:
+        return f"Carbon is not stated: there are no joules to multiply by {intensity}."
+    return f"Carbon: {grams(cost.carbon_g)} CO2, from the joules above at {intensity}, {pue}."
+
+
+def break_even_text(found: BreakEven, target_rel_ci: float) -> tuple[str, ...]:
+    """The break-even of the search in sentences, or why there is none."""
+    if found.units is None:
+        return (f"There is no break-even for {found.objective}: {found.reason}.", *_compared(found, target_rel_ci))
+    if found.low is not None and found.high is not None:
+        ends = f" (95 % interval {number(found.low, 3)} to {number(found.high, 3)})"
+    elif found.low is not None:
+        ends = f" (95 % interval from {number(found.low, 3)} without an upper end: the difference may be zero)"
+    else:
+        ends = " (no interval: one of the two is a single run)"
+    first = f"The search has paid for itself after {number(found.units, 4)} {found.unit}s{ends}."
+    return first, *_compared(found, target_rel_ci), _formula(found)
+
+
+def _formula(found: BreakEven) -> str:
+    domains = " + ".join(found.domains)
+    return (
+        f"That is E_search / (j_default − j_best), gross, over {domains}, with E_search = {joules(found.search_j)}. "
+        "It holds where the default would have been used without the search, at the batch and load measured here."
+    )
+
+
+def _compared(found: BreakEven, target_rel_ci: float) -> tuple[str, ...]:
+    if found.default is None or found.best is None or found.saving is None:
+        return ()
+    saved = found.saving.mean / found.default.energy.gross.mean
+    less = f"{percent(abs(saved))} {'less' if saved >= 0 else 'more'} per {found.unit}"
+    default, best = (_candidate(c, target_rel_ci) for c in (found.default, found.best))
+    return (f"Default: {default}. Most efficient frontier member at least as good: {best}; {less}.",)
+
+
+def _candidate(found: Candidate, target_rel_ci: float) -> str:
+    quality = ", ".join(f"{n} {number(v)}" for n, v in found.quality.items())
+    energy = found.energy
+    return f"{found.label} ({', '.join(p for p in (quality, _value(energy.gross, energy.target.unit, target_rel_ci)) if p)}, {energy.kind})"
+
+
+def _value(value: Estimate, unit: str, target_rel_ci: float) -> str:
+    factor, letter = prefix(value.mean)
+    ends = interval(value, factor)
+    half = value.rel_half_width
+    flag = f", {WIDE}" if value.n > 1 and (half is None or half > target_rel_ci) else ""
+    return f"{number(value.mean / factor)} {letter}J/{unit}{f' {ends}' if ends else ''}{flag}"
+
+
+def spread(summary: Summary) -> tuple[str, ...]:
+    """How far apart runs of one configuration were: what an interval within a run does not show."""
+    return tuple(
+        f"Run again from scratch, the same configuration differed by {percent(rsd)} (relative standard deviation, "
+        f"pooled) in {name}."
+        for name, rsd in summary.rsd.items()
+    )
+
+
+def repeat_command(summary: Summary) -> str:
+    """The command line that repeats this run."""
+    manifest = summary.manifest
+    words = ["joulebench", "run", summary.task.name]
+    if manifest.budget:
+        words += ["--budget", manifest.budget]
+    if name := manifest.hardware.get("name"):
+        words += ["--hardware", str(name)]
+    words += ["--seed", str(manifest.seed)]
+    if manifest.trials_from:
+        words += ["--trials-from", manifest.trials_from]
+    return shlex.join(words)

@@ -1,0 +1,154 @@
+"""From a run's records to everything its report states. Pure: reads a folder, writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from suite.energy import Estimate
+from suite.frontier import frontier, hypervolume_by_trial
+from suite.outcome import (
+    Configuration,
+    Outcome,
+    configuration_key,
+    configurations,
+    idle_windows,
+    run_to_run_rsd,
+    trial_outcomes,
+)
+from suite.record import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord
+from suite.reporting.cost import BreakEven, Candidate, SearchCost, break_even, search_cost
+from suite.reporting.diagnosis import Diagnosis, FailureGroup, diagnose, failures
+from suite.reporting.headline import headline
+from suite.reporting.ledger import Ledger, balance, idle_by_domain
+from suite.reporting.members import Member, Target, member, scores_by_trial, targets
+from suite.task import Params, Task
+
+
+@dataclass(frozen=True)
+class TrialPoint:
+    """One trial as a figure shows it; `outcomes` is empty where it has no value for some objective."""
+
+    trial: int
+    stage: str
+    origin: str
+    status: str
+    params: Params
+    outcomes: Mapping[str, Outcome]
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything a report of one run states."""
+
+    manifest: Manifest
+    task: Task
+    statuses: Mapping[str, int]
+    points: tuple[TrialPoint, ...]
+    members: tuple[Member, ...]  # the frontier, best in the first objective first
+    default: Member | None
+    complete: int  # configurations with a value for every objective
+    targets: tuple[Target, ...]
+    hypervolume: tuple[float | None, ...]  # after each trial
+    rsd: Mapping[str, float]  # between runs of one configuration, by energy objective
+    ledger: Ledger
+    idle_w: Mapping[str, Estimate | None]  # by domain
+    cost: SearchCost
+    break_even: tuple[BreakEven, ...]
+    failures: tuple[FailureGroup, ...]
+    diagnoses: tuple[Diagnosis, ...]
+    headline: str
+
+
+def summarise(folder: RunFolder) -> Summary:
+    """The summary of a run on disk, finished or not.
+
+    Raises:
+        InputError: a record file is damaged, or of another schema version.
+    """
+    return summarise_records(folder.manifest(), folder.task(), folder.trials(), folder.ledger(), folder.scores())
+
+
+def summarise_records(
+    manifest: Manifest,
+    task: Task,
+    trials: Sequence[TrialRecord],
+    entries: Sequence[LedgerEntry] = (),
+    scores: Sequence[ScoreRecord] = (),
+) -> Summary:
+    """The summary of records already read."""
+    idle = idle_windows(trials)
+    found = configurations(task, trials)
+    wanted = targets(task, trials)
+    named_scores = scores_by_trial(scores)
+
+    def describe(configuration: Configuration) -> Member:
+        return member(task, configuration, wanted, idle, named_scores)
+
+    members = tuple(describe(c) for c in frontier(task, found))
+    default_key = configuration_key(task, task.defaults)
+    default = next((describe(c) for c in found if c.complete and c.key == default_key), None)
+    points = tuple(
+        TrialPoint(t.trial, t.stage, t.origin, t.status, t.params, trial_outcomes(task, t, idle), t.error)
+        for t in trials
+    )
+    ledger = balance(trials, entries)
+    idle_w = idle_by_domain(idle, [s.domain for s in ledger.sources if s.role == "primary"])
+    volumes = tuple(hypervolume_by_trial(task, trials))
+    complete = sum(c.complete for c in found)
+    energies = [o.value for p in points for n, o in p.outcomes.items() if task.objectives[n].is_energy]
+    statuses = {s: sum(t.status == s for t in trials) for s in ("ok", "oom", "failed", "invalid")}
+    cost = search_cost(ledger, manifest.hardware)
+    return Summary(
+        manifest=manifest,
+        task=task,
+        statuses=statuses,
+        points=points,
+        members=members,
+        default=default,
+        complete=complete,
+        targets=tuple(wanted),
+        hypervolume=volumes,
+        rsd=run_to_run_rsd(task, trials),
+        ledger=ledger,
+        idle_w=idle_w,
+        cost=cost,
+        break_even=_break_evens(task, wanted, ledger, default, members),
+        failures=failures(trials),
+        diagnoses=diagnose(task, trials, energies, complete, members, volumes, ledger, idle_w),
+        headline=headline(task, statuses, members, cost),
+    )
+
+
+def _break_evens(
+    task: Task, wanted: Sequence[Target], ledger: Ledger, default: Member | None, members: Sequence[Member]
+) -> tuple[BreakEven, ...]:
+    """One for each phase with an energy objective, training apart: what training costs is paid once."""
+    goals = {n: o.goal for n, o in task.objectives.items() if not o.is_energy}
+    found = []
+    for target in wanted:
+        if target.objective is None or target.phase == "train":
+            continue
+        candidates = [c for m in members if (c := _candidate(m, target, goals)) is not None]
+        base = _candidate(default, target, goals) if default else None
+        spent = [e for name, e in ledger.by_family.items() if name in target.families]
+        found.append(
+            break_even(
+                target.objective,
+                target.unit,
+                base.energy.domains if base else target.families,
+                sum(spent) if spent else None,
+                base,
+                candidates,
+                goals,
+            )
+        )
+    return tuple(found)
+
+
+def _candidate(found: Member, target: Target, goals: Mapping[str, str]) -> Candidate | None:
+    energy = found.energy_of(target)
+    if energy is None:
+        return None
+    return Candidate(found.label, {n: found.outcomes[n].value.mean for n in goals}, energy)

@@ -1,0 +1,168 @@
+"""What windows say: intervals, validity, gross and net."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from suite.energy import (
+    effective_n,
+    estimate,
+    idle_power_w,
+    invalidity,
+    phase_energy,
+    t_quantile,
+    total_j,
+)
+from suite.record import Reading, Window
+from suite.task import Protocol
+
+PROTOCOL = Protocol(window_s=1.0, repeats=3, max_repeats=5)
+
+
+def window(phase="inference", seconds=1.0, units=100, fault=None, updates=None, **joules):
+    joules = joules or {"cpu": 10.0}
+    readings = tuple(
+        Reading(
+            domain=domain.replace("_", ":"),
+            energy_j=value,
+            source="test",
+            kind="estimated" if domain == "ram" else "measured",
+            counter_updates=updates,
+        )
+        for domain, value in joules.items()
+    )
+    return Window(
+        phase=phase, start_utc="2026-01-01T00:00:00Z", start_s=0.0, end_s=seconds, units=units,
+        readings=readings, fault=fault,
+    )  # fmt: skip
+
+
+def test_an_estimate_is_students_t():
+    value = estimate([9.0, 10.0, 11.0])
+    assert value.mean == 10.0
+    assert value.sem == pytest.approx(1 / math.sqrt(3))
+    assert value.high - value.mean == pytest.approx(4.302652729749464 / math.sqrt(3))  # t(0.975, 2)
+    assert value.n == 3
+
+
+def test_one_value_has_no_interval():
+    value = estimate([5.0])
+    assert (value.sem, value.low, value.high, value.rel_half_width) == (None, None, None, None)
+    with pytest.raises(ValueError, match="at least one"):
+        estimate([])
+
+
+def test_t_quantile_matches_a_table():
+    assert t_quantile(2) == pytest.approx(12.7062, abs=1e-4)
+    assert t_quantile(11) == pytest.approx(2.2281, abs=1e-4)
+
+
+def test_correlated_windows_are_worth_fewer():
+    rng = np.random.default_rng(0)
+    drift = np.cumsum(rng.normal(size=100))
+    assert effective_n(drift.tolist()) < 20
+    assert effective_n(rng.normal(size=100).tolist()) > 60
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(2000):
+        value = estimate(rng.normal(3.0, 0.5, size=5).tolist())
+        hits += value.low <= 3.0 <= value.high
+    assert hits / 2000 == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (window(seconds=0.5), "too short"),
+        (window(seconds=0.0), "no duration"),
+        (window(seconds=-1.0), "no duration"),
+        (window(seconds=math.nan), "no duration"),
+        (window(units=0), "no work"),
+        (window(cpu=0.0), "reads 0 J"),
+        (window(cpu=-3.0), "reads -3 J"),
+        (window(cpu=math.inf), "reads inf"),
+        (window(updates=19), "counter moved 19 times"),
+        (window(fault="cpu counter went back by 3 J"), "went back"),
+    ],
+)
+def test_bad_windows_do_not_count(broken, why):
+    assert why in invalidity(broken, PROTOCOL)
+    assert phase_energy([broken], "inference", ["cpu"], PROTOCOL) is None
+
+
+def test_a_good_window_counts():
+    assert invalidity(window(updates=20), PROTOCOL) is None
+
+
+def test_joules_per_unit_over_the_domains_asked_for():
+    windows = [window(cpu=10.0, ram=5.0, gpu_0=30.0)] * 3
+    assert phase_energy(windows, "inference", ["cpu"], PROTOCOL).j_per_unit.mean == pytest.approx(0.10)
+    whole = phase_energy(windows, "inference", ["gpu", "cpu", "ram"], PROTOCOL)
+    assert whole.j_per_unit.mean == pytest.approx(0.45)
+    assert whole.domains == ("cpu", "gpu:0", "ram")
+    assert whole.power_w == pytest.approx(45.0)
+
+
+def test_one_estimated_domain_makes_the_sum_estimated():
+    whole = phase_energy([window(cpu=30.0, ram=10.0)] * 2, "inference", ["cpu", "ram"], PROTOCOL)
+    assert whole.kind == "estimated"
+    assert whole.measured_share == pytest.approx(0.75)
+    assert phase_energy([window(cpu=30.0)] * 2, "inference", ["cpu"], PROTOCOL).kind == "measured"
+
+
+def test_a_missing_domain_is_absent_not_zero():
+    assert phase_energy([window(cpu=1.0)], "inference", ["gpu"], PROTOCOL) is None
+    mixed = [window(cpu=10.0, gpu_0=90.0), window(cpu=10.0)]
+    assert phase_energy(mixed, "inference", ["gpu", "cpu"], PROTOCOL).domains == ("cpu",)
+
+
+def test_checks_are_never_summed():
+    check = Reading(domain="gpu:0", energy_j=99.0, source="nvml_power", kind="measured", role="check")
+    both = window(gpu_0=50.0)
+    both = both.model_copy(update={"readings": (*both.readings, check)})
+    assert phase_energy([both], "inference", ["gpu"], PROTOCOL).j_per_unit.mean == pytest.approx(0.5)
+    assert total_j([both]) == 50.0
+
+
+def test_net_is_gross_less_idle_power_times_seconds():
+    idle = [window(phase="idle", seconds=2.0, units=0, cpu=j) for j in (8.0, 8.2, 7.8, 8.0)]  # 4 W
+    net = phase_energy([window(cpu=j) for j in (10.0, 10.1, 9.9)], "inference", ["cpu"], PROTOCOL, idle)
+    gross = phase_energy([window(cpu=j) for j in (10.0, 10.1, 9.9)], "inference", ["cpu"], PROTOCOL)
+    assert net.j_per_unit.mean == pytest.approx(0.06)
+    assert net.j_per_unit.sem > gross.j_per_unit.sem  # idle's own uncertainty is in it
+
+
+def test_net_is_not_clipped_at_zero():
+    idle = [window(phase="idle", units=0, cpu=20.0)] * 3
+    net = phase_energy([window(cpu=10.0)] * 3, "inference", ["cpu"], PROTOCOL, idle)
+    assert net.j_per_unit.mean == pytest.approx(-0.1)
+
+
+def test_net_is_absent_where_idle_was_not_quiet():
+    idle = [window(phase="idle", units=0, cpu=j) for j in (2.0, 8.0, 3.0, 7.0)]
+    assert idle_power_w(idle, ["cpu"]) is None
+    assert phase_energy([window()] * 3, "inference", ["cpu"], PROTOCOL, idle) is None
+
+
+@given(
+    st.lists(st.floats(0.1, 1e6), min_size=2, max_size=12),
+    st.floats(1.0, 100.0),
+    st.integers(1, 10_000),
+)
+def test_scaling_joules_scales_the_estimate(values, seconds, units):
+    def energy(factor):
+        windows = [window(seconds=seconds, units=units, cpu=v * factor) for v in values]
+        return phase_energy(windows, "inference", ["cpu"], PROTOCOL).j_per_unit
+
+    one, two = energy(1.0), energy(2.0)
+    assert two.mean == pytest.approx(2 * one.mean)
+    assert two.sem == pytest.approx(2 * one.sem, rel=1e-6, abs=1e-12)
+    assert one.low <= one.mean <= one.high
