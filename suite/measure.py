@@ -19,7 +19,7 @@ from suite.workloads.base import Phase
 ALL_DOMAINS = ("gpu", "cpu", "ram")
 IDLE_WINDOWS = 4
 MARGIN = 1.05  # windows are planned this much longer than the minimum
-MAX_STEPS = 2**24
+MAX_STEPS = 2**20
 
 
 class Timeline:

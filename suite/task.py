@@ -40,7 +40,7 @@ class _Range(_Parameter):
 
     def contains(self, value: Value) -> bool:
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
-        return numeric and self.low <= value <= self.high  # type: ignore[attr-defined, no-any-return]
+        return numeric and self.low <= value <= self.high  # type: ignore[attr-defined]
 
 
 class IntParameter(_Range):

@@ -44,19 +44,20 @@ def cached(
     """
     key = hashlib.sha256(f"{name}\0{source.resolve()}".encode()).hexdigest()[:16]
     file = root / "decoded" / f"{name}-{key}.npz"
-    arrays = _read(file, _stamp(files()))
+    arrays = _read(file, _stamp(source, files()))
     if arrays is None:
         arrays = decode()
-        _write(file, _stamp(files()), arrays)  # decoding may have fetched the files first
+        _write(file, _stamp(source, files()), arrays)  # decoding may have fetched the files first
     return arrays
 
 
-def _stamp(files: list[Path]) -> str:
+def _stamp(source: Path, files: list[Path]) -> str:
     """What changes when one of the files does: names, sizes, times."""
     digest = hashlib.sha256(f"{FORMAT}".encode())
     for file in sorted(files):
         stat = file.stat()
-        digest.update(f"\0{file}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
+        name = file.relative_to(source)  # however the source was spelled, absolute or not
+        digest.update(f"\0{name}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
     return digest.hexdigest()
 
 
@@ -80,7 +81,7 @@ def _read(file: Path, stamp: str) -> ImageArrays | None:
                 source=str(stored["source"]),
             )
             intact = str(stored["checksum"]) == _checksum(stamp, arrays)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile):
         intact = False

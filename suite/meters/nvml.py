@@ -21,9 +21,9 @@ class NvmlMeter:
     """
 
     def __init__(self, indices: Sequence[int], nvml: Any = None) -> None:
-        if nvml is None:
-            import pynvml as nvml
-        self._nvml = nvml
+        import pynvml
+
+        self._nvml: Any = pynvml if nvml is None else nvml
         self._indices = tuple(indices)
         self._handles: dict[int, Any] = {}
         self._first_mj: dict[int, int] = {}

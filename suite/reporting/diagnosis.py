@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from suite.energy import Estimate, invalidity
+from suite.outcome import Outcome
 from suite.record import TrialRecord
 from suite.reporting.ledger import Ledger
 from suite.reporting.members import Member
@@ -70,7 +71,7 @@ def failures(trials: Sequence[TrialRecord]) -> tuple[FailureGroup, ...]:
 def diagnose(
     task: Task,
     trials: Sequence[TrialRecord],
-    usable: Sequence[Estimate],
+    outcomes: Sequence[Mapping[str, Outcome]],
     complete: int,
     members: Sequence[Member],
     hypervolume: Sequence[float | None],
@@ -79,13 +80,14 @@ def diagnose(
 ) -> tuple[Diagnosis, ...]:
     """Every failure signature that these records show.
 
-    `usable` are the energy estimates of all usable trials, `complete` how many configurations have values.
+    `outcomes` are those of the usable trials, `complete` is how many configurations have values.
     """
     found = [
         _no_trials(trials, complete),
         _one_point(task, complete, members),
-        _variance(task, usable),
+        _variance(task, outcomes),
         _discarded(task, trials, {m.target.phase for member in members for m in member.energies}),
+        _mixed_domains(outcomes),
         *_fall_backs(ledger),
         *_check_meters(ledger),
         _failing(trials),
@@ -115,7 +117,8 @@ def _one_point(task: Task, complete: int, members: Sequence[Member]) -> Diagnosi
     )
 
 
-def _variance(task: Task, usable: Sequence[Estimate]) -> Diagnosis | None:
+def _variance(task: Task, outcomes: Sequence[Mapping[str, Outcome]]) -> Diagnosis | None:
+    usable = [o.value for found in outcomes for n, o in found.items() if task.objectives[n].is_energy]
     wide = sum(is_wide(e, task.protocol) for e in usable)
     if not wide:
         return None
@@ -140,6 +143,20 @@ def _discarded(task: Task, trials: Sequence[TrialRecord], phases: set[str]) -> D
         f"{len(reasons)} of {len(windows)} measured windows are left out of every mean, the first because: "
         f"{reasons[0]}. Their joules are in the ledger all the same.",
     )
+
+
+def _mixed_domains(outcomes: Sequence[Mapping[str, Outcome]]) -> Diagnosis | None:
+    """A trial that lacks a domain looks more efficient than it was."""
+    for name in outcomes[0] if outcomes else ():
+        sets = sorted({o[name].domains for o in outcomes if o[name].domains})
+        if len(sets) > 1:
+            return Diagnosis(
+                "warning",
+                "Trials count different domains",
+                f"{name} counts {' or '.join(' + '.join(s) for s in sets)}, depending on the trial: a meter dropped "
+                "out. Their values do not compare; a trial with fewer domains looks more efficient than it was.",
+            )
+    return None
 
 
 def _fall_backs(ledger: Ledger) -> list[Diagnosis]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import io
-from typing import Literal
+from typing import Any, Literal
 
-import matplotlib as mpl
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from suite.reporting.panels import Axis, Panel, Place, error, panels, place
 from suite.reporting.summary import Summary
 
 INK, QUIET, ACCENT = "#1f2937", "#94a3b8", "#b45309"
 #: Fixed so that ids in the SVG, and fonts, do not depend on the run or on the reader's own matplotlibrc.
-_SETTINGS = {
+_SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "joulebench",
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -33,7 +34,7 @@ _METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 def frontier_figure(summary: Summary, file_format: Literal["png", "svg"]) -> bytes:
     """The frontier with error bars, one panel for each pair of objectives."""
     shown = panels(summary)
-    with mpl.rc_context({**mpl.rcParamsDefault, **_SETTINGS}):
+    with style.context(["default", _SETTINGS]):
         figure = Figure(figsize=(7.2, 4.8 * len(shown)), dpi=150, layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
         for axes, panel in zip(figure.subplots(len(shown), squeeze=False)[:, 0], shown, strict=True):
@@ -92,7 +93,11 @@ def _bars(axes: Axes, places: list[Place] | tuple[Place, ...], colour: str, labe
 
 
 def _scale(axes: Axes, x: Axis, y: Axis) -> None:
-    if x.log:
-        axes.set_xscale("log", nonpositive="clip")
-    if y.log:
-        axes.set_yscale("log", nonpositive="clip")
+    for shown, axis, set_scale in ((x, axes.xaxis, axes.set_xscale), (y, axes.yaxis, axes.set_yscale)):
+        if not shown.log:
+            continue
+        set_scale("log", nonpositive="clip")
+        if shown.between:
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(FormatStrFormatter("%g"))
+            axis.set_minor_formatter(NullFormatter())

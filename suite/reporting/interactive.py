@@ -175,7 +175,7 @@ def _layout(x: Axis, y: Axis) -> go.Layout:
     def axis(shown: Axis) -> dict[str, Any]:
         found: dict[str, Any] = {"title": {"text": _wrapped(shown.title)}, "automargin": True, "zeroline": False}
         if shown.log:
-            found |= {"type": "log", "dtick": 1, "minor": {"showgrid": True}}
+            found |= {"type": "log", "dtick": "D2" if shown.between else 1}
         return found
 
     return go.Layout(

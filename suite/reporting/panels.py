@@ -8,14 +8,17 @@ from itertools import combinations
 
 from suite.energy import Estimate
 from suite.outcome import Outcome
+from suite.reporting.ledger import family
+from suite.reporting.members import EVERY_FAMILY
 from suite.reporting.quantities import number
 from suite.reporting.summary import Summary
-from suite.reporting.units import axis_title, objective_unit, scaled
+from suite.reporting.units import axis_title, scaled
 from suite.task import Task
 
 #: With more objectives than this, panels show each against the first instead of every pair.
 MAX_PAIRED = 3
 DECADE = 10.0
+LABELLED_SPAN = 500.0
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Axis:
     factor: float = 1.0
     log: bool = False
     maximize: bool = True
+    between: bool = False  # a logarithmic axis so short that 2 and 5 between its decades are labelled too
 
 
 @dataclass(frozen=True)
@@ -102,12 +106,16 @@ def _axis(summary: Summary, name: str | None) -> Axis:
     if name is None:
         return Axis(None, "trial")
     objective = summary.task.objectives[name]
-    values = [p.outcomes[name].value.mean for p in summary.points if p.outcomes]
+    outcomes = [p.outcomes[name] for p in summary.points if p.outcomes]
+    values = [o.value.mean for o in outcomes]
     positive = bool(values) and min(values) > 0
     log = objective.is_energy and positive and max(values) / min(values) > DECADE
     factor, unit = scaled(name, max(map(abs, values), default=1.0), objective.is_energy)
-    title = axis_title(summary.task, name).replace(objective_unit(name, objective.is_energy) or "\0", unit, 1)
-    return Axis(name, title, factor, log, objective.goal == "maximize")
+    counted = {family(domain) for o in outcomes for domain in o.domains} or set(objective.domains or ())
+    families = [d for d in EVERY_FAMILY if d in counted]
+    title = axis_title(summary.task, name, unit, families)
+    span = max(values) / min(values) if log else 1.0
+    return Axis(name, title, factor, log, objective.goal == "maximize", log and span < LABELLED_SPAN)
 
 
 def _alt(summary: Summary, x: Axis, y: Axis, members: Sequence[Place]) -> str:

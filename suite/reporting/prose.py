@@ -20,6 +20,7 @@ from suite.reporting.quantities import (
 from suite.reporting.summary import Summary
 from suite.reporting.tables import WIDE
 from suite.reporting.units import interval
+from suite.task import Protocol
 
 BEYOND_SOFTWARE = (
     "Energy read by software excludes the power supply, mainboard, fans and everything else between the chips and "
@@ -171,6 +172,8 @@ def _formula(found: BreakEven) -> str:
 def _compared(found: BreakEven, target_rel_ci: float) -> tuple[str, ...]:
     if found.default is None or found.best is None or found.saving is None:
         return ()
+    if found.default.label == found.best.label:
+        return ()
     saved = found.saving.mean / found.default.energy.gross.mean
     less = f"{percent(abs(saved))} {'less' if saved >= 0 else 'more'} per {found.unit}"
     default, best = (_candidate(c, target_rel_ci) for c in (found.default, found.best))
@@ -212,3 +215,20 @@ def repeat_command(summary: Summary) -> str:
     if manifest.trials_from:
         words += ["--trials-from", manifest.trials_from]
     return shlex.join(words)
+
+
+def check_sentences(summary: Summary) -> tuple[str, ...]:
+    """How the check meters compare with the primary ones over the same windows."""
+    return tuple(
+        f"Check on {c.domain}: {c.source} read {joules(c.check_j)} where the primary meter read {joules(c.primary_j)} "
+        f"({number(100 * c.rel_difference, 3)} %)."
+        for c in summary.ledger.checks
+    )
+
+
+def wide_note(protocol: Protocol) -> str:
+    """What the flag on an interval means."""
+    return (
+        f"“{WIDE}” marks a 95 % interval whose half-width is above the protocol's target of "
+        f"{percent(protocol.target_rel_ci)} of the mean."
+    )

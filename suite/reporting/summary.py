@@ -97,7 +97,7 @@ def summarise_records(
     idle_w = idle_by_domain(idle, [s.domain for s in ledger.sources if s.role == "primary"])
     volumes = tuple(hypervolume_by_trial(task, trials))
     complete = sum(c.complete for c in found)
-    energies = [o.value for p in points for n, o in p.outcomes.items() if task.objectives[n].is_energy]
+    outcomes = [p.outcomes for p in points if p.outcomes]
     statuses = {s: sum(t.status == s for t in trials) for s in ("ok", "oom", "failed", "invalid")}
     cost = search_cost(ledger, manifest.hardware)
     return Summary(
@@ -116,7 +116,7 @@ def summarise_records(
         cost=cost,
         break_even=_break_evens(task, wanted, ledger, default, members),
         failures=failures(trials),
-        diagnoses=diagnose(task, trials, energies, complete, members, volumes, ledger, idle_w),
+        diagnoses=diagnose(task, trials, outcomes, complete, members, volumes, ledger, idle_w),
         headline=headline(task, statuses, members, cost),
     )
 

@@ -32,10 +32,10 @@ WIDE = "wide interval"
 
 @dataclass(frozen=True)
 class Cell:
-    """A value in words; `detail` is its interval and n, `flag` a warning that belongs to it."""
+    """A value in words; `details` are its interval, n and kind, `flag` a warning that belongs to it."""
 
     text: str
-    detail: str = ""
+    details: tuple[str, ...] = ()
     flag: str = ""
 
 
@@ -136,9 +136,9 @@ def value_cell(
     """Mean with unit; interval, n, what varied and kind below; flagged where the interval is wide."""
     if value is None:
         return Cell(NOT_MEASURED)
-    parts = [p for p in (interval(value, factor), sample_size(value), kind) if p]
+    parts = tuple(p for p in (interval(value, factor), sample_size(value), kind) if p)
     text = f"{number(value.mean / factor)} {unit}".rstrip()
-    return Cell(text, ", ".join(parts), WIDE if is_wide(value, protocol) else "")
+    return Cell(text, parts, WIDE if is_wide(value, protocol) else "")
 
 
 def provenance_table(summary: Summary) -> Table:
@@ -169,7 +169,7 @@ def _idle_cell(idle: Estimate | None, role: str) -> Cell:
     if idle is None:
         return Cell(NOT_MEASURED)
     factor, letter = prefix(idle.mean)
-    return Cell(watts(idle.mean), f"{interval(idle, factor)} {letter}W, {sample_size(idle)}")
+    return Cell(watts(idle.mean), (f"{interval(idle, factor)} {letter}W", sample_size(idle)))
 
 
 def ledger_table(summary: Summary) -> Table:
@@ -182,7 +182,7 @@ def ledger_table(summary: Summary) -> Table:
     rows = []
     for account in ledger.accounts:
         share = account.energy_j / ledger.total_j if account.energy_j is not None and ledger.total_j else None
-        row = [Cell(account.name, account.about), Cell(GROUPS[account.group])]
+        row = [Cell(account.name, (account.about,)), Cell(GROUPS[account.group])]
         row += [Cell(joules(account.energy_j)), Cell(percent(share))]
         row += [Cell(joules(account.by_family.get(name))) for name in families]
         rows.append((*row, Cell(seconds(account.duration_s)), Cell(count(account.windows))))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from suite.energy import Estimate
 from suite.reporting.quantities import number, prefix
 from suite.task import Task, energy_unit
@@ -24,14 +26,13 @@ def scaled(name: str, size: float, is_energy: bool) -> tuple[float, str]:
     return factor, f"{letter}{unit}"
 
 
-def axis_title(task: Task, name: str) -> str:
-    """What an axis shows, its unit, what is counted, and which way is better."""
+def axis_title(task: Task, name: str, unit: str, families: Sequence[str]) -> str:
+    """What an axis shows, its `unit`, the domains counted, and which way is better."""
     objective = task.objectives[name]
     better = "higher is better" if objective.goal == "maximize" else "lower is better"
     if not objective.is_energy:
         return f"{name} ({better})"
-    domains = " + ".join(objective.domains or ())
-    unit = objective_unit(name, True)
+    domains = " + ".join(families)
     return f"{objective.phase} energy, {unit} ({objective.basis}, {domains}; {better})"
 
 

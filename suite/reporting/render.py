@@ -1,0 +1,149 @@
+"""Writes a run's report beside its records: HTML, Markdown, CSV and still figures."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from suite.errors import InputError
+from suite.record import RunFolder
+from suite.reporting import prose, tables
+from suite.reporting.export import frontier_csv
+from suite.reporting.figures import frontier_figure
+from suite.reporting.interactive import charts
+from suite.reporting.panels import panels
+from suite.reporting.summary import Summary, summarise
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class BreakEvenText:
+    """One break-even in sentences, under the objective it is about."""
+
+    objective: str
+    sentences: tuple[str, ...]
+
+
+def write_report(folder: RunFolder) -> Path:
+    """Write `report.html`, `report.md`, `frontier.csv`, `frontier.png` and `frontier.svg`; the HTML's path.
+
+    The same records give the same bytes. A run that has not finished, or has no usable trial, has a report too.
+
+    Raises:
+        InputError: a record file is damaged, or the folder cannot be written.
+    """
+    summary = summarise(folder)
+    png = frontier_figure(summary, "png")
+    files = {
+        "frontier.csv": frontier_csv(summary).encode(),
+        "frontier.png": png,
+        "frontier.svg": frontier_figure(summary, "svg"),
+        "report.md": render_markdown(summary).encode(),
+        "report.html": render_html(summary, png).encode(),
+    }
+    for name, content in files.items():
+        _replace(folder.path / name, content)
+    return folder.path / "report.html"
+
+
+def render_html(summary: Summary, png: bytes) -> str:
+    """One page that needs nothing else: plotly.js and the still figure (for readers without scripts) inlined."""
+    environment = _environment(autoescape=True)
+    still = Markup(f"data:image/png;base64,{base64.b64encode(png).decode()}")
+    text: str = environment.get_template("report.html.j2").render(
+        **_content(summary),
+        charts=[(chart, Markup(chart.json)) for chart in charts(summary)],
+        plotly_js=Markup(get_plotlyjs()),
+        still=still,
+    )
+    return _without_surrogates(text)
+
+
+def render_markdown(summary: Summary) -> str:
+    """The same facts as Markdown."""
+    environment = _environment(autoescape=False)
+    environment.finalize = _markdown_safe
+    environment.filters |= {"md": Markup, "code": _code}
+    text: str = environment.get_template("report.md.j2").render(**_content(summary))
+    return _without_surrogates(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
+
+
+def _content(summary: Summary) -> dict[str, Any]:
+    task = summary.task
+    return {
+        "summary": summary,
+        "title": task.title,
+        "description": " ".join(task.description.split()),
+        "facts": tables.facts(summary),
+        "banners": prose.banners(summary),
+        "frontier": tables.frontier_table(summary),
+        "one_training_run": prose.ONE_TRAINING_RUN,
+        "wide_note": prose.wide_note(task.protocol),
+        "spread": prose.spread(summary),
+        "cost_sentences": prose.search_price(summary),
+        "break_evens": [
+            BreakEvenText(b.objective, prose.break_even_text(b, task.protocol.target_rel_ci))
+            for b in summary.break_even
+        ],
+        "groups": tables.groups_table(summary),
+        "ledger": tables.ledger_table(summary),
+        "provenance": tables.provenance_table(summary),
+        "checks": prose.check_sentences(summary),
+        "failures": tables.failures_table(summary),
+        "environment": tables.environment_table(summary),
+        "command": prose.repeat_command(summary),
+        "still_alt": " ".join(panel.alt for panel in panels(summary)),
+    }
+
+
+def _environment(autoescape: bool) -> Environment:
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=autoescape,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+
+
+_SPECIAL = re.compile(r"([\\`*|\[\]$~])")
+
+
+def _markdown_safe(value: Any) -> Any:
+    """Text from records as Markdown that shows it and does nothing else."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    flat = " ".join(value.split())
+    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", flat)
+
+
+def _code(text: str) -> Markup:
+    """Text for a fenced block, which it cannot close."""
+    return Markup(" ".join(text.split()).replace("```", "` ` `"))
+
+
+def _without_surrogates(text: str) -> str:
+    """A reason or name may hold half a character, which no file can."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write beside and move over, so that a reader never sees half a file."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,157 @@
+"""One trial: what it records when it works, and when it does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from suite.clock import RealClock, VirtualClock
+from suite.energy import total_j
+from suite.harness import Bench, Request, run_trial
+from suite.measure import Timeline
+from suite.meters.replay import PowerTrace, ReplayMeter
+from suite.outcome import idle_windows, trial_outcomes
+from suite.task import Task
+
+ENERGY = {
+    "goal": "maximize", "reference": 0.0, "phase": "inference", "domains": ["cpu"], "basis": "gross",
+}  # fmt: skip
+
+
+PROTOCOL = {"warmup_s": 1.0, "window_s": 1.0, "repeats": 3, "idle_s": 4.0}
+
+
+def make_task(workload, metric="accuracy", **more):
+    return Task.model_validate(
+        {
+            "name": "toy", "title": "toy", "workload": workload,
+            "parameters": {"width": {"type": "int", "low": 1, "high": 20, "default": 3}},
+            "objectives": {metric: {"goal": "maximize"}, "samples_per_j": ENERGY},
+            "stages": {"default": {"method": "default", "repeats": 1}},
+            "protocol": PROTOCOL,
+            **more,
+        }
+    )  # fmt: skip
+
+
+def make_bench(task, watts=100.0):
+    clock = VirtualClock()
+    timeline = Timeline(ReplayMeter([PowerTrace("cpu", (0.0,), (watts,))], clock, "test"), clock)
+    timeline.start()
+    return Bench(task, "cpu", clock, timeline)
+
+
+def run_one(task, watts=100.0, **params):
+    bench = make_bench(task, watts)
+    request = Request(0, 0, "default", "default", task.resolve(params), seed=7, idle=True)
+    return run_trial(bench, request)
+
+
+def function_task(name, **more):
+    return make_task("function", options={"function": f"tests.problems:{name}"}, **more)
+
+
+def test_a_trial_that_works():
+    task = function_task("tradeoff")
+    record = run_one(task, width=5).record
+    assert (record.status, record.error) == ("ok", None)
+    assert 0.4 < record.metrics["accuracy"] < 0.6
+    value = trial_outcomes(task, record)["samples_per_j"].value
+    assert value.mean == pytest.approx(1 / (100.0 * 0.06), rel=0.03)
+    assert value.n == 3
+    assert {"build", "train", "validate", "score", "idle", "warmup", "inference"} <= {w.phase for w in record.windows}
+    assert total_j(record.windows) == pytest.approx(100.0 * record.windows[-1].end_s)
+
+
+def test_an_exception_is_a_result_with_its_reason():
+    record = run_one(function_task("tradeoff"), width=7).record
+    assert record.status == "failed"
+    assert record.error.startswith("ValueError: width 7 is unlucky (problems.py:")
+    assert record.windows  # the joules of a failure are in the ledger
+
+
+def test_out_of_memory_is_a_status_of_its_own():
+    task = function_task("runs_out_of_memory")
+    assert run_one(task, width=5).record.status == "oom"
+    assert run_one(task, width=4).record.status == "ok"
+
+
+def test_a_number_that_is_none_fails_by_name():
+    record = run_one(function_task("not_a_number")).record
+    assert record.status == "failed"
+    assert "no finite value for objective accuracy" in record.error
+    assert record.metrics == {}
+
+
+def test_no_power_no_valid_energy():
+    record = run_one(function_task("tradeoff"), watts=0.0, width=5).record
+    assert record.status == "invalid"
+    assert "no valid energy window" in record.error
+
+
+def test_early_stopping_restores_the_best_weights():
+    task = make_task(
+        "tests.problems:ThreeEpochs", metric="weight",
+        training={"monitor": "val_loss", "patience": 2, "min_delta": 0.0},
+    )  # fmt: skip
+    finished = run_one(task)
+    assert [e.metrics["val_loss"] for e in finished.record.epochs] == [3.0, 1.0, 2.0, 2.0]
+    assert finished.record.metrics["weight"] == 2.0
+    assert finished.record.metrics["val_loss"] == 1.0
+    assert float(finished.state["weight"]) == 2.0
+
+
+def test_training_stops_when_its_time_is_up():
+    task = make_task(
+        "tests.problems:ThreeEpochs", metric="weight",
+        protocol={"warmup_s": 1.0, "window_s": 1.0, "repeats": 3, "max_train_s": 25.0, "idle_s": 0.0},
+    )  # fmt: skip
+    record = run_one(task).record
+    assert [(e.units, e.complete) for e in record.epochs] == [(10, True), (10, True), (5, False)]
+
+
+def test_each_epoch_is_a_window_of_training():
+    task = make_task("tests.problems:ThreeEpochs", metric="weight")
+    record = run_one(task, watts=50.0).record
+    train = [w for w in record.windows if w.phase == "train"]
+    assert [w.units for w in train] == [10] * 6
+    assert total_j(train) == pytest.approx(50.0 * 60.0)
+
+
+def test_net_objectives_use_the_runs_idle_windows():
+    gross = function_task("tradeoff", protocol=PROTOCOL | {"target_rel_ci": 0.5})
+    net = {**ENERGY, "basis": "net"}
+    task = Task.model_validate(
+        {**gross.model_dump(mode="json"), "objectives": {"accuracy": {"goal": "maximize"}, "samples_per_j": net}}
+    )
+    # training ends at 2.5 s, then 1 s of settling and 4 s of idle, then inference
+    trace = PowerTrace("cpu", (2.499, 2.501, 7.499, 7.501), (100.0, 20.0, 20.0, 100.0))
+    clock = VirtualClock()
+    timeline = Timeline(ReplayMeter([trace], clock, "test"), clock)
+    timeline.start()
+    request = Request(0, 0, "default", "default", task.resolve({"width": 5}), seed=7, idle=True)
+    record = run_trial(Bench(task, "cpu", clock, timeline), request).record
+    step_s = next(w.duration_s / w.steps for w in record.windows if w.phase == "inference")
+    assert trial_outcomes(task, record, idle_windows([record]))["samples_per_j"].value.mean == pytest.approx(
+        1 / (80.0 * step_s), rel=1e-3
+    )
+
+
+def test_a_users_model_is_trained_counted_and_measured():
+    task = make_task(
+        "tests.problems:Linear", metric="val_loss",
+        parameters={
+            "features": {"type": "int", "low": 1, "high": 64, "default": 10},
+            "rate": {"type": "fixed", "value": 0.05},
+        },
+        protocol={"warmup_s": 0.05, "window_s": 0.05, "repeats": 3, "idle_s": 0.0},
+    )  # fmt: skip
+    clock = RealClock()
+    timeline = Timeline(ReplayMeter([PowerTrace("cpu", (0.0,), (100.0,))], clock, "test"), clock)
+    timeline.start()
+    record = run_trial(
+        Bench(task, "cpu", clock, timeline), Request(0, 0, "default", "default", task.defaults, 1, False)
+    ).record
+    assert (record.status, record.error) == ("ok", None)
+    assert (record.costs.parameters, record.costs.macs, record.costs.flops) == (11, 10, 20)
+    assert record.metrics["val_loss"] < 0.05
+    assert len(record.epochs) == 100
