@@ -33,13 +33,15 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; o
 def main() -> None:
     """The command `joulebench`: bad input is one line and exit code 2, Ctrl-C is 130; never a traceback."""
     try:
-        app(standalone_mode=True)
+        app()
     except InputError as error:
         _fail(str(error), 2)
-    except KeyboardInterrupt:
-        _fail("interrupted; finished trials are kept: `joulebench resume RUN` continues", INTERRUPTED)
     except OSError as error:
         _fail(f"{error.filename or 'file system'}: {error.strerror or error}", 2)
+    except (KeyboardInterrupt, SystemExit) as stop:  # typer turns Ctrl-C into SystemExit(130)
+        if isinstance(stop, KeyboardInterrupt) or stop.code == INTERRUPTED:
+            _fail("interrupted; finished trials are kept: `joulebench resume RUN` continues", INTERRUPTED)
+        raise
 
 
 def _fail(message: str, code: int) -> None:
@@ -141,11 +143,11 @@ def report(run: Annotated[Path, typer.Argument(help="The run folder.")]) -> None
 
 
 def _report(folder: RunFolder) -> None:
-    from suite.reporting import headline, write_report
+    from suite.reporting import write_report
 
-    page = write_report(folder)
-    print(headline(folder))
-    print(f"report: {page}")
+    written = write_report(folder)
+    print(written.headline)
+    print(f"report: {written.page}")
 
 
 def _announce(task: Task, budget: str | None, hardware: str) -> None:

@@ -17,7 +17,6 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
-    from suite.record import TrialRecord
     from suite.study import Event, Observer
 
 
@@ -73,16 +72,8 @@ class _Live:
 
 def _line(console: Console, event: Event) -> None:
     if event.kind in ("note", "score"):
-        console.print(event.text)
+        console.print(event.text, soft_wrap=True)
     elif event.kind == "data" and event.done >= event.total:
         console.print(f"{event.text}: {event.total}")
-    elif event.kind == "result" and event.record is not None:
-        console.print(f"[{event.done}/{event.total or '?'}] {_outcome(event.record)}")
-
-
-def _outcome(record: TrialRecord) -> str:
-    params = " ".join(f"{name}={value}" for name, value in record.params.items())
-    if record.status != "ok":
-        return f"{record.origin}: {record.status}: {record.error} ({params})"
-    metrics = " ".join(f"{name}={value:.4g}" for name, value in record.metrics.items() if name.startswith("val_"))
-    return f"{record.origin}: {metrics or 'ok'} ({params})"
+    elif event.kind == "result":
+        console.print(f"[{event.done}/{event.total or '?'}] {event.text}", soft_wrap=True)

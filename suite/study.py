@@ -24,7 +24,7 @@ from suite.meters.base import Meter, MeterSet
 from suite.meters.codecarbon import CodeCarbonMeter
 from suite.meters.nvml import NvmlMeter
 from suite.meters.replay import ReplayMeter, load_traces
-from suite.outcome import configurations, idle_windows
+from suite.outcome import configurations, idle_windows, trial_outcomes
 from suite.record import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord, append
 from suite.task import Params, Stage, Task, Value
 from suite.workloads.base import workload_class
@@ -43,7 +43,6 @@ class Event:
     text: str
     done: int = 0
     total: int = 0
-    record: TrialRecord | None = None
 
 
 Observer = Callable[[Event], None]
@@ -322,7 +321,7 @@ class _Session:
                 self._say("trial", f"{stage}: {_words(task, proposal.params)}", done=len(records), total=total)
                 finished = run_trial(self.bench, request, lambda e: self._say("epoch", f"epoch {e.index + 1}"))
                 self._keep(folder, records, finished)
-                self._say("result", stage, done=len(records), total=total, record=finished.record)
+                self._say("result", _result(task, finished.record, records), done=len(records), total=total)
                 failures = 0 if finished.record.status == "ok" else failures + 1
                 if failures >= task.max_consecutive_failures:
                     raise InputError(
@@ -409,6 +408,19 @@ def _save_weights(folder: RunFolder, finished: Finished) -> None:
 
 def _words(task: Task, params: Params) -> str:
     return ", ".join(f"{name} {params[name]}" for name in task.free) or "the one configuration"
+
+
+def _result(task: Task, record: TrialRecord, records: Sequence[TrialRecord]) -> str:
+    """A finished trial in one line: what proposed it, the configuration, and its objectives or its failure."""
+    what = f"{record.origin}: {_words(task, record.params)}"
+    outcomes = trial_outcomes(task, record, idle_windows(records))
+    if not outcomes:
+        return f"{what} → {record.status}: {record.error}"
+    values = []
+    for name, outcome in outcomes.items():
+        half = outcome.value.rel_half_width
+        values.append(f"{name} {outcome.value.mean:.4g}" + (f" ± {half:.1%}" if half is not None else ""))
+    return f"{what} → {', '.join(values)}"
 
 
 @contextlib.contextmanager

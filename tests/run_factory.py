@@ -97,6 +97,19 @@ class RunBuilder:
     ) -> TrialRecord:
         """A trial whose five inference windows of 1 s do `units` samples each, joules ± `wobble`."""
         number = len(self.trials)
+        windows = fields.pop("windows", None) or self._measured(units, wobble, idle)
+        defaults: dict[str, Any] = {
+            "trial": number, "session": 0, "stage": stage, "origin": stage, "seed": 7, "status": "ok",
+            "costs": Costs(
+                parameters=units * 3, macs=units * 1000, flops=units * 2000, peak_memory_bytes=units * 4096
+            ),
+            "unit": {"inference": "sample"}, "windows": windows, "metrics": dict(metrics),
+        }  # fmt: skip
+        trial = TrialRecord(params=self.task.resolve(params), **{**defaults, **fields})
+        self.trials.append(trial)
+        return trial
+
+    def _measured(self, units: int, wobble: float, idle: bool) -> tuple[Window, ...]:
         windows = [
             self.window("propose", 0.2), self.window("build", 0.1), self.window("train", 3.0, 1200),
             self.window("validate", 0.3), self.window("score", 0.1), self.window("count", 0.1),
@@ -107,14 +120,7 @@ class RunBuilder:
         for repeat in range(5):
             windows.append(self.window("inference", 1.0, units, scale=1 + wobble * (repeat - 2) / 2))
         windows.append(self.window("record", 0.05))
-        defaults: dict[str, Any] = {
-            "trial": number, "session": 0, "stage": stage, "origin": stage, "seed": 7, "status": "ok",
-            "costs": Costs(parameters=units * 3, macs=units * 1000, flops=units * 2000, peak_memory_bytes=units * 4096),
-            "unit": {"inference": "sample"}, "windows": tuple(windows), "metrics": dict(metrics),
-        }  # fmt: skip
-        trial = TrialRecord(params=self.task.resolve(params), **{**defaults, **fields})
-        self.trials.append(trial)
-        return trial
+        return tuple(windows)
 
     def fail(self, params: Mapping[str, Any], status: str, error: str) -> TrialRecord:
         """A trial without measured windows."""

@@ -25,7 +25,7 @@ FLAT_MIN_TRIALS = 12
 REMEDIES = {
     "cpu_load_model": "The CPU has no readable energy counter, so CodeCarbon's load model stood in. On Intel and "
     "AMD hosts, run with read access to /sys/class/powercap (RAPL): as root, or after "
-    "`sudo chmod -R a+r /sys/class/powercap/*`; virtual machines and most containers do not expose it.",
+    "“sudo chmod -R a+r /sys/class/powercap/*”; virtual machines and most containers do not expose it.",
     "tdp_constant": "The CPU has no readable energy counter and its load could not be used either: its joules are "
     "a constant power × seconds. Run with read access to /sys/class/powercap (RAPL).",
 }
@@ -75,6 +75,7 @@ def diagnose(
     complete: int,
     members: Sequence[Member],
     hypervolume: Sequence[float | None],
+    rsd: Mapping[str, float],
     ledger: Ledger,
     idle: Mapping[str, Estimate | None],
 ) -> tuple[Diagnosis, ...]:
@@ -86,13 +87,14 @@ def diagnose(
         _no_trials(trials, complete),
         _one_point(task, complete, members),
         _variance(task, outcomes),
+        _unlike_runs(task, rsd),
         _discarded(task, trials, {m.target.phase for member in members for m in member.energies}),
         _mixed_domains(outcomes),
         *_fall_backs(ledger),
         *_check_meters(ledger),
         _failing(trials),
         _idle(task, trials, idle),
-        _flat(hypervolume),
+        _flat(hypervolume) if complete else None,
         _open(ledger),
     ]
     return tuple(d for d in found if d is not None)
@@ -132,6 +134,21 @@ def _variance(task: Task, outcomes: Sequence[Mapping[str, Outcome]]) -> Diagnosi
     )
 
 
+def _unlike_runs(task: Task, rsd: Mapping[str, float]) -> Diagnosis | None:
+    """Spread between runs that the intervals within a run do not show."""
+    far = {name: spread for name, spread in rsd.items() if spread > task.protocol.target_rel_ci}
+    if not far:
+        return None
+    values = ", ".join(f"{name} by {percent(spread)}" for name, spread in far.items())
+    return Diagnosis(
+        "warning",
+        "Runs differ more than their windows",
+        f"Runs of one configuration differ (relative standard deviation) in {values}, above the target of "
+        f"{percent(task.protocol.target_rel_ci)}: intervals within a single run are too narrow to rank by. Keep "
+        "other load off the machine, and repeat what is to be compared.",
+    )
+
+
 def _discarded(task: Task, trials: Sequence[TrialRecord], phases: set[str]) -> Diagnosis | None:
     windows = [w for t in trials for w in t.windows if w.phase in phases - {"train"}]
     reasons = [r for w in windows if (r := invalidity(w, task.protocol)) is not None]
@@ -153,8 +170,9 @@ def _mixed_domains(outcomes: Sequence[Mapping[str, Outcome]]) -> Diagnosis | Non
             return Diagnosis(
                 "warning",
                 "Trials count different domains",
-                f"{name} counts {' or '.join(' + '.join(s) for s in sets)}, depending on the trial: a meter dropped "
-                "out. Their values do not compare; a trial with fewer domains looks more efficient than it was.",
+                f"{name} counts {' or '.join(' + '.join(s) for s in sets)}, depending on the trial: a meter "
+                "dropped out. Their values do not compare; a trial with fewer domains looks more efficient than it "
+                "was.",
             )
     return None
 
@@ -169,8 +187,8 @@ def _check_meters(ledger: Ledger) -> list[Diagnosis]:
         Diagnosis(
             "warning",
             f"Two meters disagree on {check.domain}",
-            f"The check ({check.source}) is {number(100 * check.rel_difference, 3)} % off the primary meter over the "
-            "same windows. Trust neither to better than that.",
+            f"The check ({check.source}) is {number(100 * check.rel_difference, 3)} % off the primary meter over "
+            "the same windows. Trust neither to better than that.",
         )
         for check in ledger.checks
         if abs(check.rel_difference) > CHECK_TOLERANCE

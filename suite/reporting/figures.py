@@ -9,9 +9,10 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from suite.reporting.panels import Axis, Panel, Place, error, panels, place
+from suite.reporting.quantities import number
 from suite.reporting.summary import Summary
 
 INK, QUIET, ACCENT = "#1f2937", "#94a3b8", "#b45309"
@@ -97,7 +98,7 @@ def _scale(axes: Axes, x: Axis, y: Axis) -> None:
         if not shown.log:
             continue
         set_scale("log", nonpositive="clip")
-        if shown.between:
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axis.set_major_formatter(FormatStrFormatter("%g"))
-            axis.set_minor_formatter(NullFormatter())
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(FixedLocator([t for t in shown.ticks if low <= t <= high]))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+        axis.set_minor_locator(NullLocator())

@@ -37,8 +37,10 @@ class Chart:
 
 
 def charts(summary: Summary) -> tuple[Chart, ...]:
-    """The frontier's panels and, where there is one, hypervolume over trials."""
-    found = []
+    """The frontier's panels and, where there is one, hypervolume over trials; none without a usable trial."""
+    found: list[Chart] = []
+    if not summary.members:
+        return ()
     for position, panel in enumerate(panels(summary), start=1):
         caption = (
             f"{panel.y.name} over trials" if panel.x.name is None else f"{panel.y.name} against {panel.x.name}"
@@ -161,6 +163,7 @@ def _hypervolume(summary: Summary) -> go.Figure:
                 mode="markers",
                 marker={"symbol": "x", "size": 8, "color": "#8a8f98"},
                 name="trial without a value",
+                cliponaxis=False,
                 text=texts,
                 hovertemplate="%{text}<extra></extra>",
             )
@@ -175,18 +178,19 @@ def _layout(x: Axis, y: Axis) -> go.Layout:
     def axis(shown: Axis) -> dict[str, Any]:
         found: dict[str, Any] = {"title": {"text": _wrapped(shown.title)}, "automargin": True, "zeroline": False}
         if shown.log:
-            found |= {"type": "log", "dtick": "D2" if shown.between else 1}
+            found |= {"type": "log", "tickvals": shown.ticks, "ticktext": [number(t) for t in shown.ticks]}
         return found
 
     return go.Layout(
         template=None,
         xaxis=axis(x),
         yaxis=axis(y),
-        margin={"l": 8, "r": 12, "t": 8, "b": 8},
+        margin={"l": 8, "r": 12, "t": 30, "b": 8},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="closest",
+        modebar={"bgcolor": "rgba(0,0,0,0)"},
         hoverlabel={"align": "left"},
         font={"family": "system-ui, sans-serif"},
     )

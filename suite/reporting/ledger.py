@@ -21,6 +21,7 @@ GROUPS: dict[Group, str] = {
 
 #: Windows that are not a phase the workload names: their group and what they hold, in the ledger's order.
 _ACCOUNTS: dict[str, tuple[Group, str]] = {
+    "start": ("overhead", "starting meters and session"),
     "data": ("overhead", "reading and staging the data"),
     "propose": ("overhead", "choosing the next configuration"),
     "build": ("overhead", "building the model"),
@@ -36,6 +37,7 @@ _ACCOUNTS: dict[str, tuple[Group, str]] = {
     "failed": ("overhead", "work cut short by a failure"),
     "record": ("overhead", "writing records"),
     "report": ("overhead", "writing reports"),
+    "end": ("overhead", "ending the session"),
 }
 
 

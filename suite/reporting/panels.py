@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -30,7 +31,7 @@ class Axis:
     factor: float = 1.0
     log: bool = False
     maximize: bool = True
-    between: bool = False  # a logarithmic axis so short that 2 and 5 between its decades are labelled too
+    ticks: tuple[float, ...] = ()  # of a logarithmic axis: decades, and 2 and 5 between them if it is short
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,14 @@ def _axis(summary: Summary, name: str | None) -> Axis:
     counted = {family(domain) for o in outcomes for domain in o.domains} or set(objective.domains or ())
     families = [d for d in EVERY_FAMILY if d in counted]
     title = axis_title(summary.task, name, unit, families)
-    span = max(values) / min(values) if log else 1.0
-    return Axis(name, title, factor, log, objective.goal == "maximize", log and span < LABELLED_SPAN)
+    ticks = _ticks(min(values) / factor, max(values) / factor) if log else ()
+    return Axis(name, title, factor, log, objective.goal == "maximize", ticks)
+
+
+def _ticks(low: float, high: float) -> tuple[float, ...]:
+    steps = (1.0, 2.0, 5.0) if high / low < LABELLED_SPAN else (1.0,)
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    return tuple(float(f"{step}e{decade}") for decade in decades for step in steps)
 
 
 def _alt(summary: Summary, x: Axis, y: Axis, members: Sequence[Place]) -> str:
@@ -130,7 +137,8 @@ def _alt(summary: Summary, x: Axis, y: Axis, members: Sequence[Place]) -> str:
 
     if len(members) == 1:
         return f"{text} The frontier is {first.label}: {at(first)}."
-    return f"{text} The frontier has {len(members)} members, from {at(first)} ({first.label}) to {at(last)} ({last.label})."
+    ends = f"from {at(first)} ({first.label}) to {at(last)} ({last.label})"
+    return f"{text} The frontier has {len(members)} members, {ends}."
 
 
 def error(value: Estimate) -> tuple[float, float]:

@@ -27,14 +27,15 @@ BEYOND_SOFTWARE = (
     "the wall, so a wall meter reads more."
 )
 ONE_TRAINING_RUN = (
-    "A value marked “single run” comes from one training run and has no interval. An interval over windows within a "
-    "run says how well the energy of that one trained model was measured, not how much another training would differ."
+    "A value marked “single run” comes from one training run and has no interval. An interval over windows within "
+    "a run says how well the energy of that one trained model was measured, not how much another training would "
+    "differ."
 )
 
 #: What estimated sources are, in words a reader can weigh.
 _SOURCES = {
-    "cpu_load_model": "CodeCarbon's model of the CPU: its TDP scaled by load, no counter is read. The absolute level "
-    "is a guess; where the load is alike, a ranking by it mostly follows time.",
+    "cpu_load_model": "CodeCarbon's model of the CPU: its TDP scaled by load, no counter is read. The absolute "
+    "level is a guess; where the load is alike, a ranking by it mostly follows time.",
     "tdp_constant": "a constant share of the CPU's TDP × seconds: it follows time only.",
     "ram_model": "constant watts by installed memory × seconds: it follows time only.",
     "replay": "read from a recorded trace, not from this machine.",
@@ -78,6 +79,8 @@ def _estimates(summary: Summary) -> Banner | None:
             "warning", "No energy was read", "No window of this run has a reading: joules are not measured."
         )
     estimated = [s for s in primary if s.kind == "estimated"]
+    if not estimated and summary.manifest.replay:
+        return None
     if not estimated:
         return Banner("note", "All joules were measured", BEYOND_SOFTWARE)
     methods = {(m.get("domain"), m.get("source")): m.get("method", "") for m in summary.manifest.meters}
@@ -157,15 +160,16 @@ def break_even_text(found: BreakEven, target_rel_ci: float) -> tuple[str, ...]:
         ends = f" (95 % interval from {number(found.low, 3)} without an upper end: the difference may be zero)"
     else:
         ends = " (no interval: one of the two is a single run)"
-    first = f"The search has paid for itself after {number(found.units, 4)} {found.unit}s{ends}."
+    first = f"The search pays for itself after {number(found.units, 4)} {found.unit}s{ends}."
     return first, *_compared(found, target_rel_ci), _formula(found)
 
 
 def _formula(found: BreakEven) -> str:
     domains = " + ".join(found.domains)
     return (
-        f"That is E_search / (j_default − j_best), gross, over {domains}, with E_search = {joules(found.search_j)}. "
-        "It holds where the default would have been used without the search, at the batch and load measured here."
+        f"That is E_search / (j_default − j_best), gross, over {domains}, with E_search = "
+        f"{joules(found.search_j)}. It holds where the default would have been used without the "
+        "search, at the batch and load measured here."
     )
 
 
@@ -183,7 +187,8 @@ def _compared(found: BreakEven, target_rel_ci: float) -> tuple[str, ...]:
 def _candidate(found: Candidate, target_rel_ci: float) -> str:
     quality = ", ".join(f"{n} {number(v)}" for n, v in found.quality.items())
     energy = found.energy
-    return f"{found.label} ({', '.join(p for p in (quality, _value(energy.gross, energy.target.unit, target_rel_ci)) if p)}, {energy.kind})"
+    value = _value(energy.gross, energy.target.unit, target_rel_ci)
+    return f"{found.label} ({', '.join(p for p in (quality, value, energy.kind) if p)})"
 
 
 def _value(value: Estimate, unit: str, target_rel_ci: float) -> str:
@@ -220,8 +225,8 @@ def repeat_command(summary: Summary) -> str:
 def check_sentences(summary: Summary) -> tuple[str, ...]:
     """How the check meters compare with the primary ones over the same windows."""
     return tuple(
-        f"Check on {c.domain}: {c.source} read {joules(c.check_j)} where the primary meter read {joules(c.primary_j)} "
-        f"({number(100 * c.rel_difference, 3)} %)."
+        f"Check on {c.domain}: {c.source} read {joules(c.check_j)} where the primary meter read "
+        f"{joules(c.primary_j)} ({number(100 * c.rel_difference, 3)} %)."
         for c in summary.ledger.checks
     )
 

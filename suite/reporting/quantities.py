@@ -21,12 +21,16 @@ def number(value: float | None, digits: int = 4) -> str:
         return "0"
     size = abs(value)
     if size < 1e-4 or size >= 1e9:
-        return _minus(f"{value:.{digits - 1}e}")
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+        return _minus(f"{_trim(mantissa)}e{int(exponent)}")
     decimals = max(0, digits - 1 - math.floor(math.log10(size)))
     if decimals == 0:
         return _minus(f"{round(value):,}".replace(",", " "))
-    text = f"{value:,.{decimals}f}".rstrip("0").rstrip(".")
-    return _minus(text.replace(",", " "))
+    return _minus(_trim(f"{value:,.{decimals}f}").replace(",", " "))
+
+
+def _trim(text: str) -> str:
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def count(value: int | None) -> str:
@@ -102,4 +106,4 @@ def grams(value: float) -> str:
 
 
 def _minus(text: str) -> str:
-    return text.replace("-", "−", 1) if text.startswith("-") else text
+    return text.replace("-", "−")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +32,16 @@ class BreakEvenText:
     sentences: tuple[str, ...]
 
 
-def write_report(folder: RunFolder) -> Path:
-    """Write `report.html`, `report.md`, `frontier.csv`, `frontier.png` and `frontier.svg`; the HTML's path.
+@dataclass(frozen=True)
+class Written:
+    """Where the page is, and the run in one sentence."""
+
+    page: Path
+    headline: str
+
+
+def write_report(folder: RunFolder) -> Written:
+    """Write `report.html`, `report.md`, `frontier.csv`, `frontier.png` and `frontier.svg`.
 
     The same records give the same bytes. A run that has not finished, or has no usable trial, has a report too.
 
@@ -52,12 +59,13 @@ def write_report(folder: RunFolder) -> Path:
     }
     for name, content in files.items():
         _replace(folder.path / name, content)
-    return folder.path / "report.html"
+    return Written(folder.path / "report.html", summary.headline)
 
 
 def render_html(summary: Summary, png: bytes) -> str:
     """One page that needs nothing else: plotly.js and the still figure (for readers without scripts) inlined."""
     environment = _environment(autoescape=True)
+    environment.finalize = _unbroken
     still = Markup(f"data:image/png;base64,{base64.b64encode(png).decode()}")
     text: str = environment.get_template("report.html.j2").render(
         **_content(summary),
@@ -100,7 +108,7 @@ def _content(summary: Summary) -> dict[str, Any]:
         "checks": prose.check_sentences(summary),
         "failures": tables.failures_table(summary),
         "environment": tables.environment_table(summary),
-        "command": prose.repeat_command(summary),
+        "command": _CONTROL.sub("\ufffd", prose.repeat_command(summary)),
         "still_alt": " ".join(panel.alt for panel in panels(summary)),
     }
 
@@ -116,6 +124,17 @@ def _environment(autoescape: bool) -> Environment:
     )
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=%|\d{3}\b|[GMkmµn]?(?:J|W|Wh|s)\b)")
+
+
+def _unbroken(value: Any) -> Any:
+    """A number keeps its unit and its thousands on one line."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _BEFORE_UNIT.sub("\u00a0", _CONTROL.sub("\ufffd", value))
+
+
 _SPECIAL = re.compile(r"([\\`*|\[\]$~])")
 
 
@@ -123,7 +142,7 @@ def _markdown_safe(value: Any) -> Any:
     """Text from records as Markdown that shows it and does nothing else."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    flat = " ".join(value.split())
+    flat = " ".join(_CONTROL.sub("\ufffd", value).split())
     flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _SPECIAL.sub(r"\\\1", flat)
 
@@ -143,7 +162,7 @@ def _replace(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None

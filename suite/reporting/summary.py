@@ -95,6 +95,7 @@ def summarise_records(
     )
     ledger = balance(trials, entries)
     idle_w = idle_by_domain(idle, [s.domain for s in ledger.sources if s.role == "primary"])
+    rsd = run_to_run_rsd(task, trials)
     volumes = tuple(hypervolume_by_trial(task, trials))
     complete = sum(c.complete for c in found)
     outcomes = [p.outcomes for p in points if p.outcomes]
@@ -110,13 +111,13 @@ def summarise_records(
         complete=complete,
         targets=tuple(wanted),
         hypervolume=volumes,
-        rsd=run_to_run_rsd(task, trials),
+        rsd=rsd,
         ledger=ledger,
         idle_w=idle_w,
         cost=cost,
         break_even=_break_evens(task, wanted, ledger, default, members),
         failures=failures(trials),
-        diagnoses=diagnose(task, trials, outcomes, complete, members, volumes, ledger, idle_w),
+        diagnoses=diagnose(task, trials, outcomes, complete, members, volumes, rsd, ledger, idle_w),
         headline=headline(task, statuses, members, cost),
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from suite.energy import Estimate
 from suite.reporting.diagnosis import is_wide
-from suite.reporting.ledger import GROUPS
+from suite.reporting.ledger import GROUPS, SourceShare
 from suite.reporting.members import Member, Target, UnitEnergy
 from suite.reporting.quantities import (
     ABSENT,
@@ -60,7 +60,7 @@ def facts(summary: Summary) -> tuple[tuple[str, str], ...]:
     manifest, task = summary.manifest, summary.task
     hardware = manifest.hardware
     counts = ", ".join(f"{n} {s}" for s, n in summary.statuses.items() if n) or "none yet"
-    data = ", ".join(f"{k}: {v}" for k, v in flatten(manifest.data)) or "none"
+    data = "; ".join(f"{k}: {v}" for k, v in flatten(manifest.data)) or "none"
     rows = [
         ("Task", f"{task.name}, version {task.version}"),
         ("Budget", manifest.budget or "none named: the task as it stands"),
@@ -136,7 +136,8 @@ def value_cell(
     """Mean with unit; interval, n, what varied and kind below; flagged where the interval is wide."""
     if value is None:
         return Cell(NOT_MEASURED)
-    parts = tuple(p for p in (interval(value, factor), sample_size(value), kind) if p)
+    sample = ", ".join(p for p in (sample_size(value), kind) if p)
+    parts = tuple(p for p in (interval(value, factor), sample) if p)
     text = f"{number(value.mean / factor)} {unit}".rstrip()
     return Cell(text, parts, WIDE if is_wide(value, protocol) else "")
 
@@ -146,7 +147,6 @@ def provenance_table(summary: Summary) -> Table:
     methods = {(m.get("domain"), m.get("source")): m.get("method", "") for m in summary.manifest.meters}
     rows = []
     for source in summary.ledger.sources:
-        idle = summary.idle_w.get(source.domain) if source.role == "primary" else None
         rows.append(
             (
                 Cell(source.domain),
@@ -154,7 +154,7 @@ def provenance_table(summary: Summary) -> Table:
                 Cell(source.kind),
                 Cell(joules(source.energy_j)),
                 Cell(ABSENT if source.share is None else percent(source.share)),
-                _idle_cell(idle, source.role),
+                _idle_cell(summary, source),
                 Cell(methods.get((source.domain, source.source)) or "not described by its meter"),
             )
         )
@@ -163,11 +163,13 @@ def provenance_table(summary: Summary) -> Table:
     return Table("How each joule was obtained", columns, tuple(rows))
 
 
-def _idle_cell(idle: Estimate | None, role: str) -> Cell:
-    if role == "check":
+def _idle_cell(summary: Summary, source: SourceShare) -> Cell:
+    if source.role == "check":
         return Cell(ABSENT)
+    idle = summary.idle_w.get(source.domain)
     if idle is None:
-        return Cell(NOT_MEASURED)
+        tried = any(account.name == "idle" for account in summary.ledger.accounts)
+        return Cell("no quiet baseline" if tried else NOT_MEASURED)
     factor, letter = prefix(idle.mean)
     return Cell(watts(idle.mean), (f"{interval(idle, factor)} {letter}W", sample_size(idle)))
 

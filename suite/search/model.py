@@ -42,6 +42,7 @@ from suite.task import ChoiceParameter, Params, Task, Value
 MC_SAMPLES = 128
 CHUNK = 256  # candidates evaluated at once; bounds memory where a front has many cells
 RUNS = "runs"  # the outcome that says whether a configuration runs: 1, or 0 for one refused
+HELD = "held"  # the option under which an acquisition function is kept from call to call
 THREADS = 1  # the matrices are small: a second thread gains little, and one keeps sums in one order
 LOG_ENERGY = True
 
@@ -75,13 +76,12 @@ def fitted(task: Task, seen: Sequence[Observation], seed: int) -> Iterator[Score
     with _quiet(), torch.random.fork_rng(devices=[]), _threads(THREADS):
         torch.manual_seed(seed)
         try:
-            adapter = _adapter(task, seen)
+            adapter, held = _adapter(task, seen), {HELD: dict[str, Any]()}
 
             def score(candidates: Sequence[Params]) -> list[float]:
-                torch.manual_seed(seed)  # the same draws for every call: scores of two calls compare
                 features = [ObservationFeatures(_encode(task, params)) for params in candidates]
                 with torch.no_grad():
-                    found: list[float] = adapter.evaluate_acquisition_function(features)
+                    found: list[float] = adapter.evaluate_acquisition_function(features, acq_options=held)
                 return found
 
             yield score
@@ -93,7 +93,17 @@ def fitted(task: Task, seen: Sequence[Observation], seed: int) -> Iterator[Score
 
 
 class _Chunked(Acquisition):  # type: ignore[misc]
-    """Evaluates candidates in chunks."""
+    """Evaluates candidates in chunks, always by the acquisition function that the first call built.
+
+    Partitioning the objective space costs more than evaluating; and with the same draws, scores compare.
+    """
+
+    def _instantiate_acquisition(self) -> None:
+        held = self.options[HELD]
+        if "acqf" not in held:
+            super()._instantiate_acquisition()
+            held["acqf"] = self.acqf
+        self.acqf = held["acqf"]
 
     def evaluate(self, X: Tensor) -> Tensor:  # noqa: N803
         return torch.cat([self.acqf(part) for part in X.split(CHUNK)])
@@ -219,7 +229,8 @@ def _acquisition_options(task: Task, seen: Sequence[Observation], logs: Sequence
         return raw(samples, X)[..., 0]
 
     if len(signs) == 1:
-        return {"objective": GenericMCObjective(single)}
+        # Ax would turn the posterior too: the sign would be taken twice
+        return {"objective": GenericMCObjective(single), "posterior_transform": None}
     return {"objective": GenericMCMultiOutputObjective(raw), "ref_point": _reference(task, seen)}
 
 

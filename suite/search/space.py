@@ -15,7 +15,7 @@ from suite.task import ChoiceParameter, FloatParameter, IntParameter, Params, St
 Free = IntParameter | FloatParameter | ChoiceParameter
 
 #: Steps tried around a candidate, as a share of a range; each at least one grid step for whole numbers.
-STEPS = (0.0, 0.02, 0.1, 0.3)
+STEPS = (0.0, 0.005, 0.02, 0.1, 0.3)
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def position(values: Sequence[Value], value: Value) -> int:
 
 
 def value_at(parameter: Free, u: float) -> Value:
-    """The value at `u` in [0, 1); choices and whole numbers have equal shares (on a log scale: of the logarithm)."""
+    """The value at `u` in [0, 1): equal shares for choices and whole numbers (on a log scale, of the log)."""
     match parameter:
         case ChoiceParameter(values=values):
             return values[min(len(values) - 1, math.floor(u * len(values)))]

@@ -13,6 +13,8 @@
       ...Object.fromEntries(
         ["xaxis", "yaxis"].flatMap((a) => Object.entries(axis).map(([k, v]) => [`${a}.${k}`, v]))
       ),
+      "modebar.color": get("--quiet"),
+      "modebar.activecolor": get("--ink"),
       "hoverlabel.bgcolor": get("--card"),
       "hoverlabel.bordercolor": get("--line"),
       "hoverlabel.font.color": get("--ink"),
@@ -23,13 +25,17 @@
   const draw = async () => {
     for (const chart of charts) {
       const figure = JSON.parse(document.getElementById(chart.id.replace("chart-", "data-")).textContent);
+      const narrow = chart.clientWidth < 560;
+      if (narrow) figure.layout.dragmode = false; // a finger scrolls the page
       await Plotly.newPlot(chart, figure.data, figure.layout, {
-        responsive: true,
         displaylogo: false,
+        displayModeBar: narrow ? false : "hover",
         modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
       });
     }
     recolour();
+    const sizes = new ResizeObserver((entries) => entries.forEach((e) => Plotly.Plots.resize(e.target)));
+    charts.forEach((chart) => sizes.observe(chart));
   };
   draw();
   scheme.addEventListener("change", recolour);

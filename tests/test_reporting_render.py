@@ -1,0 +1,259 @@
+"""The files of a report: complete, escaped, the same twice, and whole for whatever a run looks like."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from suite.errors import InputError
+from suite.record import RunFolder
+from suite.reporting import write_report
+from suite.reporting.figures import frontier_figure
+from suite.reporting.interactive import charts
+from suite.reporting.render import render_markdown
+from suite.reporting.summary import summarise
+from tests.run_factory import ENERGY, OBJECTIVES, RunBuilder, full_run, make_task
+
+FILES = ("report.html", "report.md", "frontier.csv", "frontier.png", "frontier.svg")
+HOSTILE = "<script>alert(1)</script> | `x` $\\frac{ </script>\n\x00& \"'"
+
+
+class Page(HTMLParser):
+    """Elements of a page, its text, and what is inside scripts of data."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.data: dict[str, str] = {}
+        self._inside = ""
+        self._open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append((tag, found))
+        self._open.append(tag)
+        self._inside = found.get("id") or "" if tag == "script" else ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+        if tag in self._open:
+            while self._open.pop() != tag:
+                continue
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] == "script" and self._inside:
+            self.data[self._inside] = data
+        elif self._open and self._open[-1] not in ("script", "style"):
+            self.text.append(data)
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    run = full_run(trials=20).write(tmp_path_factory.mktemp("runs") / "run")
+    write_report(run)
+    return run
+
+
+def read(folder: RunFolder, name: str) -> str:
+    return (folder.path / name).read_text(encoding="utf-8")
+
+
+def test_it_writes_its_files_and_returns_the_page(folder: RunFolder) -> None:
+    written = write_report(folder)
+    assert written.page == folder.path / "report.html"
+    assert written.headline == summarise(folder).headline
+    assert {*FILES} <= {p.name for p in folder.path.iterdir()}
+    assert not [p for p in folder.path.iterdir() if p.suffix == ".tmp"]
+
+
+def test_the_same_records_give_the_same_bytes(folder: RunFolder) -> None:
+    before = {name: (folder.path / name).read_bytes() for name in FILES}
+    write_report(folder)
+    assert {name: (folder.path / name).read_bytes() for name in FILES} == before
+
+
+def test_the_page_needs_nothing_else(folder: RunFolder) -> None:
+    page = Page(read(folder, "report.html"))
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "object")
+        assert not (attributes.get("src") or "data:").startswith(("http", "//"))
+    assert read(folder, "report.html").count("Plotly.newPlot(chart") == 1
+    policy = next(a["content"] for t, a in page.tags if t == "meta" and "http-equiv" in a)
+    assert policy is not None
+    assert "default-src 'none'" in policy
+
+
+def test_the_page_is_accessible(folder: RunFolder) -> None:
+    page = Page(read(folder, "report.html"))
+    assert [page.count(t) for t in ("h1", "main", "header", "footer", "nav")] == [1, 1, 1, 1, 1]
+    assert page.count("caption") == page.count("table") >= 5
+    assert page.count("figcaption") == page.count("figure") == 2
+    assert all(a.get("aria-label") for _, a in page.tags if (a.get("class") or "").startswith("chart"))
+    assert all(a.get("alt") for t, a in page.tags if t == "img")
+    assert all(a.get("scope") for t, a in page.tags if t == "th")
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["aria-labelledby"] for _, a in page.tags if "aria-labelledby" in a} <= set(ids)
+
+
+def test_charts_hold_every_usable_trial_on_hover(folder: RunFolder) -> None:
+    page = Page(read(folder, "report.html"))
+    figure = json.loads(page.data["data-frontier-1"])
+    hovers = [text for trace in figure["data"] for text in trace.get("text", []) if "on the frontier" not in text]
+    usable = [t for t in folder.trials() if t.status == "ok"]
+    assert len(hovers) == len(usable)
+    assert all("width = " in h and "stage " in h and "n = 5" in h for h in hovers)
+    assert any("WIDE INTERVAL" in h for h in hovers)
+    assert figure["layout"]["xaxis"]["type"] == "log"
+    assert "samples/J" in figure["layout"]["xaxis"]["title"]["text"]
+    line = next(t for t in figure["data"] if t.get("mode") == "lines")
+    assert line["line"]["shape"] == "vh"
+    assert json.loads(page.data["data-hypervolume"])["data"][0]["y"][-1] > 0
+
+
+def test_wide_intervals_are_flagged_wherever_they_appear(folder: RunFolder) -> None:
+    rows = list(csv.DictReader(io.StringIO(read(folder, "frontier.csv"))))
+    wide = [row for row in rows if row["samples_per_j_wide"] == "true"]
+    assert wide
+    for row in wide:
+        line = next(ln for ln in read(folder, "report.md").splitlines() if ln.startswith(f"| {row['trials']} |"))
+        assert "⚠ wide interval" in line
+    flags = sum((a.get("class") or "") == "flag" for _, a in Page(read(folder, "report.html")).tags)
+    assert flags == read(folder, "report.md").count("**⚠ wide interval**")
+
+
+def test_csv_cells(folder: RunFolder) -> None:
+    rows = list(csv.DictReader(io.StringIO(read(folder, "frontier.csv"))))
+    summary = summarise(folder)
+    assert len(rows) == len(summary.members)
+    for row, member in zip(rows, summary.members, strict=True):
+        value = member.outcomes["samples_per_j"].value
+        assert row["trials"] == " ".join(map(str, member.trials))
+        assert row["width"] == str(member.params["width"])
+        assert row["pool"] == ("true" if member.params["pool"] else "false")
+        assert float(row["samples_per_j"]) == value.mean  # in full precision
+        assert (float(row["samples_per_j_low"]), float(row["samples_per_j_high"])) == (value.low, value.high)
+        assert row["samples_per_j_kind"] == "estimated"
+        assert int(row["parameters"]) == member.costs.parameters
+        if len(member.trials) == 1:
+            assert (row["val_accuracy_low"], row["val_accuracy_high"]) == ("", "")
+        assert row["test_accuracy"] == ("0.9" if "test_accuracy" in member.scores else "")
+
+
+def test_markdown_tables_are_whole_and_hold_the_numbers(folder: RunFolder) -> None:
+    text = read(folder, "report.md")
+    for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.M):
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+        assert len(widths) == 1
+    summary = summarise(folder)
+    assert summary.headline in text
+    assert "joulebench run digits_nas --budget standard --hardware generic_cpu --seed 3" in text
+    assert "0.0 J" not in text
+    for heading in ("Frontier", "Findings", "Cost of the search", "Ledger", "Provenance", "Environment"):
+        assert f"\n## {heading}" in text
+
+
+def test_hostile_names_and_errors_stay_text(tmp_path: Path) -> None:
+    task = make_task(
+        title=HOSTILE,
+        description=HOSTILE,
+        deviations=(HOSTILE,),
+        parameters={"kind": {"type": "choice", "values": [HOSTILE, "b"], "default": "b"}},
+    )
+    run = RunBuilder(task)
+    run.add({}, 8000, {"val_accuracy": 0.9}, stage=HOSTILE)
+    run.add({"kind": HOSTILE}, 4000, {"val_accuracy": 0.95}, stage=HOSTILE)
+    run.fail({"kind": HOSTILE}, "failed", HOSTILE)
+    folder = run.write(
+        tmp_path / "run", hardware={"name": HOSTILE, "title": HOSTILE}, environment={HOSTILE: {HOSTILE: HOSTILE}},
+        meters=[{"domain": "cpu", "source": "cpu_load_model", "method": HOSTILE}], replay=HOSTILE,
+    )  # fmt: skip
+    page = Page(write_report(folder).page.read_text(encoding="utf-8"))
+    assert page.count("script") == 4  # two figures' data, plotly.js, the page's own
+    assert "<script>alert(1)</script>" in "".join(page.text)
+    assert json.loads(page.data["data-frontier-1"])
+    prose, command, rest = read(folder, "report.md").split("```")  # a block that the command cannot close
+    assert "<script" not in prose + rest
+    assert "\x00" not in prose + command + rest + "".join(page.text)
+    ElementTree.fromstring(read(folder, "frontier.svg"))
+    rows = list(csv.DictReader(io.StringIO(read(folder, "frontier.csv"))))
+    assert {row["kind"] for row in rows} == {HOSTILE, "b"}
+
+
+THREE = {**OBJECTIVES, "val_loss": {"goal": "minimize"}}
+ONE = {"j_per_sample": {"goal": "minimize", **ENERGY}}
+
+
+@pytest.mark.parametrize("objectives", [OBJECTIVES, THREE, ONE, {"val_accuracy": {"goal": "maximize"}}])
+@pytest.mark.parametrize("kind", ["empty", "failed", "single", "blind", "full"])
+def test_any_run_has_a_report(tmp_path: Path, objectives: dict, kind: str) -> None:
+    task = make_task(objectives)
+    if kind == "full":
+        run = full_run(task)
+    else:
+        run = RunBuilder(task, **({"watts": {}} if kind == "blind" else {}))
+        run.span("start")
+        if kind == "failed":
+            run.fail({}, "oom", "out of memory")
+        elif kind != "empty":
+            run.add({}, 8000, {"val_accuracy": 0.9, "val_loss": 0.1})
+    folder = run.write(tmp_path / "run")
+    write_report(folder)
+    text = read(folder, "report.md")
+    if kind in ("empty", "failed"):
+        assert "There is no usable trial" in text
+        assert len(read(folder, "frontier.csv").splitlines()) == 1
+    if kind == "blind":
+        assert "No energy was read" in text
+        assert "not measured" in text
+    assert not re.search(r"\b0 J\b", text)
+    assert all((folder.path / name).stat().st_size > 0 for name in FILES)
+
+
+def test_a_run_without_ledger_or_scores_files_has_a_report(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", RunBuilder(make_task()).manifest())
+    assert write_report(folder).page.is_file()
+
+
+def test_a_damaged_record_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = full_run().write(tmp_path / "run")
+    folder.trials_path.write_text("{}\n")
+    with pytest.raises(InputError, match=r"trials\.jsonl, line 1"):
+        write_report(folder)
+    assert not (folder.path / "report.html").exists()
+
+
+def test_figures_of_many_objectives_pair_each_with_the_first(tmp_path: Path) -> None:
+    names = ["val_accuracy", "val_loss", "a", "b"]
+    task = make_task({name: {"goal": "maximize", "reference": 0.0} for name in names})
+    run = RunBuilder(task)
+    for i in range(4):
+        run.add({"width": i + 1}, 8000, {name: float(i * k % 3 + 1) for k, name in enumerate(names)})
+    summary = summarise(run.write(tmp_path / "run"))
+    assert [c.id for c in charts(summary)] == ["frontier-1", "frontier-2", "frontier-3", "hypervolume"]
+    assert frontier_figure(summary, "png").startswith(b"\x89PNG")
+
+
+def test_markdown_shows_no_time_of_writing(folder: RunFolder) -> None:
+    dates = set(re.findall(r"\d{4}-\d\d-\d\d", render_markdown(summarise(folder))))
+    assert dates == {"2026-01-02"}
+    assert b"dc:date" not in (folder.path / "frontier.svg").read_bytes()
+
+
+def test_reporting_loads_no_torch() -> None:
+    code = "import sys, suite.reporting; sys.exit('torch' in sys.modules or 'ax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0

@@ -1,0 +1,254 @@
+"""qNEHVI: pure, quiet, without duplicates, and better than sampling."""
+
+from __future__ import annotations
+
+import math
+import random
+import subprocess
+import sys
+from statistics import median
+
+import pytest
+
+from suite.outcome import configuration_key, run_to_run_rsd
+from suite.record import TrialRecord
+from suite.search import bayes, prepare, propose
+from suite.search.observations import observations
+from tests.factories import ENERGY, make_task, make_trial
+from tests.synthetic_search import problem, simulate, true_hypervolume
+
+MIXED = {
+    "units": {"type": "int", "low": 1, "high": 10_000, "default": 100, "scale": "log"},
+    "rate": {"type": "float", "low": 1e-5, "high": 1e-1, "default": 1e-3, "scale": "log"},
+    "share": {"type": "float", "low": -1.0, "high": 1.0, "default": 0.0},
+    "act": {"type": "choice", "values": ["relu", "gelu", 1, True], "default": "relu"},
+    "bias": {"type": "choice", "values": [True, False], "default": True},
+    "batch": {"type": "fixed", "value": 64},
+    "cap": {"type": "int", "low": 1, "high": 9, "default": 4, "scope": "device"},
+}
+STAGES = {
+    "default": {"method": "default", "repeats": 2},
+    "init": {"method": "sobol", "trials": 5},
+    "search": {"method": "qnehvi", "trials": 30},
+}
+TINY = {
+    "a": {"type": "int", "low": 0, "high": 1, "default": 0},
+    "b": {"type": "choice", "values": [True, False], "default": True},
+}
+
+
+def go_on(task, records, stage, trials=1000, seed=0, metrics=("val_accuracy",), status="ok"):
+    """`records` and those of further trials of a stage, with made-up values that depend on nothing but the number."""
+    records = list(records)
+    for _ in range(trials):
+        proposal = propose(task, stage, records, seed)
+        if proposal is None:
+            break
+        dice = random.Random(len(records))
+        values = {name: dice.uniform(0.2, 0.9) for name in metrics}
+        records.append(
+            make_trial(task, proposal.params, values, 10 ** dice.uniform(-3, -1), trial=len(records), stage=stage,
+                       origin=proposal.origin, status=status)
+        )  # fmt: skip
+    return records
+
+
+def keys(task, records):
+    return [configuration_key(task, r.params) for r in records]
+
+
+@pytest.fixture(scope="module")
+def started():
+    """Three runs of the default and eight Sobol points of the CIFAR-10 space."""
+    task = problem()
+    return task, simulate(task, [("default", 3), ("init", 8)], 0)
+
+
+def test_what_a_run_should_record_about_its_search(started):
+    found = prepare(started[0])
+    assert set(found["versions"]) == {"ax-platform", "botorch", "gpytorch", "torch"}
+    assert found["acquisition"] == "qNoisyExpectedHypervolumeImprovement"
+    single = make_task(TINY, STAGES, {"val_loss": {"goal": "minimize"}})
+    assert prepare(single)["acquisition"] == "qLogNoisyExpectedImprovement"
+
+
+def test_the_same_records_give_the_same_proposal_in_any_process(started):
+    task, records = started
+    first = propose(task, "search", records, 3)
+    assert first.origin == "qnehvi"
+    assert first == propose(task, "search", records, 3)
+    code = (
+        "import sys; from suite.task import Task; from suite.record import TrialRecord; from suite.search import propose\n"
+        "task = Task.model_validate_json(sys.argv[1])\n"
+        "records = [TrialRecord.model_validate_json(line) for line in sys.stdin]\n"
+        "print(propose(task, 'search', records, 3).params)"
+    )
+    lines = "\n".join(r.model_dump_json() for r in records)
+    command = [sys.executable, "-c", code, task.model_dump_json()]
+    ran = subprocess.run(command, input=lines, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == str(first.params)
+    assert ran.stderr == ""
+
+
+def test_a_proposal_leaves_no_trace(started, capfd):
+    import torch
+
+    task, records = started
+    torch.manual_seed(11)
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    one = propose(task, "search", records, 0)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_num_threads() == threads
+    torch.manual_seed(12)
+    assert propose(task, "search", records, 0) == one
+    assert capfd.readouterr() == ("", "")
+
+
+def test_proposals_are_new_and_within_bounds_over_a_mixed_space():
+    task = make_task(MIXED, STAGES)
+    records = go_on(task, go_on(task, [make_trial(task, {}, {"val_accuracy": 0.5})], "init"), "search", 6)
+    assert [r.origin for r in records[-6:]] == ["qnehvi"] * 6
+    assert len(set(keys(task, records))) == len(records)
+    for record in records:
+        assert list(record.params) == list(task.parameters)
+        assert all(task.parameters[n].contains(v) for n, v in record.params.items())
+        assert (record.params["batch"], record.params["cap"]) == (64, 4)
+
+
+def test_without_two_configurations_there_is_no_model_and_the_origin_says_so():
+    task = make_task(MIXED, STAGES)
+    records = [make_trial(task, {}, {"val_accuracy": 0.5}, trial=n) for n in range(3)]
+    assert propose(task, "search", [], 0).origin.startswith("sobol (no model yet: 0 of 2")
+    assert propose(task, "search", records, 0).origin.startswith("sobol (no model yet: 1 of 2")
+    failing = go_on(task, records, "search", 4, status="failed")
+    assert len(set(keys(task, failing))) == 5
+    assert all(r.origin.startswith("sobol") for r in failing[3:])
+
+
+@pytest.mark.parametrize("parameters", [TINY, {"x": {"type": "choice", "values": ["p", "q", "r"], "default": "p"}}])
+def test_a_space_is_tried_once_over_and_then_the_stage_is_finished(parameters):
+    task = make_task(parameters, STAGES)
+    records = go_on(task, [make_trial(task, {}, {"val_accuracy": 0.5})], "search")
+    assert sorted(keys(task, records)) == sorted(set(keys(task, records)))
+    assert len(records) == task.space_size
+    assert records[-1].origin == "qnehvi"
+
+
+def test_a_stage_may_vary_some_parameters_and_learn_from_all():
+    stages = {**STAGES, "search": {"method": "qnehvi", "trials": 3, "vary": ["act", "share"]}}
+    task = make_task(MIXED, stages)
+    records = go_on(task, go_on(task, [], "init"), "search")
+    assert len(records) == 8
+    assert {(r.params["units"], r.params["rate"]) for r in records[5:]} == {(100, 1e-3)}
+
+
+@pytest.mark.parametrize("status", ["oom", "failed", "invalid"])
+def test_what_failed_is_not_proposed_again(started, status):
+    task, records = started
+    best = propose(task, "search", records, 0)
+    refused = make_trial(task, best.params, trial=len(records), stage="search", status=status)
+    missing = make_trial(task, {"width": 2}, {"val_accuracy": math.nan}, trial=len(records) + 1, stage="search")
+    following = propose(task, "search", [*records, refused, missing], 0)
+    assert following.origin == "qnehvi"
+    assert configuration_key(task, following.params) not in keys(task, [*records, refused, missing])
+
+
+def test_the_search_learns_where_memory_ends():
+    task = problem()
+    plan = [("default", 3), ("init", 8), ("search", 6)]
+    # the widest nets are the most accurate, and none of them fits
+    records = simulate(task, plan, 0, lambda params: "oom" if params["width"] > 64 else "ok")
+    assert sum(r.status == "oom" for r in records[-6:]) <= 1
+    assert {r.origin for r in records[-6:]} == {"qnehvi"}
+
+
+def test_one_objective_is_enough_and_goals_may_be_minima():
+    parameters = {"x": {"type": "float", "low": 0.0, "high": 1.0, "default": 0.9}}
+    task = make_task(parameters, STAGES, {"val_loss": {"goal": "minimize"}})
+    records: list[TrialRecord] = []
+    for stage in ["init"] * 5 + ["search"] * 8:
+        params = propose(task, stage, records, 0).params
+        loss = (params["x"] - 0.3) ** 2
+        records.append(make_trial(task, params, {"val_loss": loss}, trial=len(records), stage=stage))
+    assert min(abs(r.params["x"] - 0.3) for r in records[5:]) < 0.02
+
+
+def test_references_may_be_missing_and_both_goals_minima():
+    objectives = {
+        "val_loss": {"goal": "minimize"},
+        "j_per_sample": {"goal": "minimize", "reference": 0.2, **ENERGY},
+    }
+    task = make_task(MIXED, STAGES, objectives)
+    records = go_on(task, go_on(task, [], "init", metrics=["val_loss"]), "search", 2, metrics=["val_loss"])
+    assert [r.origin for r in records[-2:]] == ["qnehvi"] * 2
+
+
+def test_three_objectives():
+    more = {"peak": {"goal": "minimize", "reference": 1.0}}
+    two = {
+        "val_accuracy": {"goal": "maximize", "reference": 0.1},
+        "samples_per_j": {"goal": "maximize", "reference": 0.0, **ENERGY},
+    }
+    task = make_task(MIXED, STAGES, two | more)
+    names = ("val_accuracy", "peak")
+    records = go_on(task, go_on(task, [], "init", metrics=names), "search", 2, metrics=names)
+    assert records[-1].origin == "qnehvi"
+
+
+def test_a_model_that_fails_says_so(started, monkeypatch):
+    task, records = started
+
+    def broken(*_):
+        raise ValueError("not positive definite")
+
+    monkeypatch.setattr(bayes._model(), "_adapter", broken)
+    with pytest.raises(
+        RuntimeError, match="'made': the model failed after 9 configurations: .*not positive definite"
+    ):
+        propose(task, "search", records, 0)
+
+
+def test_noise_is_within_and_between_runs_and_replicates_share_it():
+    task = make_task(TINY, STAGES)
+    costs = [0.010, 0.011, 0.012]
+    records = [make_trial(task, {}, {"val_accuracy": 0.5 + n / 10}, c) for n, c in enumerate(costs)]
+    records.append(make_trial(task, {"a": 1}, {"val_accuracy": 0.9}, 0.02, spread=0.0))
+    records.append(make_trial(task, {"b": False}, status="oom"))
+    rsd = run_to_run_rsd(task, records)["samples_per_j"]
+    replicated, single, refused = observations(task, records)
+
+    assert rsd == pytest.approx(0.0914, rel=0.01)
+    assert replicated.means == pytest.approx((0.6, sum(1 / c for c in costs) / 3))
+    within = 0.01 * math.sqrt(2.5) / 2 / math.sqrt(5)  # windows at -1 … +1 %: their standard error
+    each = [(within / c) ** 2 + (rsd / c) ** 2 for c in costs]
+    assert replicated.variances == (None, pytest.approx(sum(each) / 9))
+    assert single.variances == (None, pytest.approx((rsd * 50.0) ** 2))
+    assert refused.refused
+    assert refused.means == ()
+
+
+def test_noise_that_is_not_known_is_inferred():
+    task = make_task(TINY, STAGES)
+    lone = make_trial(task, {}, {"val_accuracy": 0.5}, windows=1)
+    assert observations(task, [lone])[0].variances == (None, None)
+    records = go_on(task, [lone], "init", 2)
+    assert propose(task, "search", records, 0).origin == "qnehvi"
+
+
+def gains(seeds, init, search):
+    """True hypervolumes per seed: of Sobol then qNEHVI trials, and of as many Sobol trials alone."""
+    task = problem()
+    searched = [simulate(task, [("default", 3), ("init", init), ("search", search)], s) for s in seeds]
+    sampled = [simulate(task, [("default", 3), ("init", init + search)], s) for s in seeds]
+    return [true_hypervolume(task, r) for r in searched], [true_hypervolume(task, r) for r in sampled]
+
+
+def test_searching_beats_sampling():
+    searched, sampled = gains([0], 8, 10)
+    assert searched[0] > 1.03 * sampled[0]
+
+
+@pytest.mark.slow
+def test_searching_beats_sampling_in_the_median():
+    searched, sampled = gains(range(6), 10, 20)
+    assert median(searched) > 1.05 * median(sampled)
