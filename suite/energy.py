@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from scipy import special
@@ -29,6 +29,7 @@ class Estimate:
     low: float | None
     high: float | None
     varied: str
+    n_effective: float | None = None  # independent values worth as much; decides the interval's t quantile
 
     @property
     def rel_half_width(self) -> float | None:
@@ -72,7 +73,7 @@ def estimate(values: Sequence[float], varied: str = "windows within a run") -> E
     n_eff = effective_n(values)
     sem = stdev(values) / math.sqrt(n_eff)
     half = t_quantile(max(2, math.floor(n_eff))) * sem
-    return Estimate(mean, n, sem, mean - half, mean + half, varied)
+    return Estimate(mean, n, sem, mean - half, mean + half, varied, n_eff)
 
 
 def effective_n(values: Sequence[float]) -> float:
@@ -197,8 +198,8 @@ def _widen(value: Estimate, extra_sem: float) -> Estimate:
     if value.sem is None:
         return value
     sem = math.hypot(value.sem, extra_sem)
-    half = t_quantile(value.n) * sem
-    return Estimate(value.mean, value.n, sem, value.mean - half, value.mean + half, value.varied + " and idle")
+    half = t_quantile(max(2, math.floor(value.n_effective or value.n))) * sem
+    return replace(value, sem=sem, low=value.mean - half, high=value.mean + half, varied=f"{value.varied} and idle")
 
 
 def total_j(windows: Iterable[Window], domains: Iterable[str] = ("gpu", "cpu", "ram")) -> float | None:

@@ -38,6 +38,7 @@ class Timeline:
         """Start the meter; the first window begins."""
         self._meter.start()
         self._mark()
+        self._domains = {counter.domain for counter in self._counters if counter.role == "primary"}
 
     def stop(self) -> None:
         self._meter.stop()
@@ -54,6 +55,9 @@ class Timeline:
         utc, start_s, counters = self._utc, self._start_s, self._counters
         self._mark()
         readings, fault = difference(counters, self._counters)
+        if missing := self._domains - {r.domain for r in readings if r.role == "primary"}:
+            # without it the sum would be smaller and the configuration look better than it is
+            fault = fault or f"no reading of {', '.join(sorted(missing))}"
         window = Window(
             phase=phase,
             of=of,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from suite.energy import Energy, Estimate, estimate, phase_energy, total_j, trial_windows
+from suite.energy import Energy, Estimate, common_domains, estimate, phase_energy, total_j, trial_windows
 from suite.record import Kind, TrialRecord, Window
 from suite.task import Objective, Params, Task, energy_unit
 
@@ -100,9 +100,10 @@ def _training_outcome(trial: TrialRecord, name: str, objective: Objective) -> Ou
     if not energy_j or not units or objective.basis == "net":
         return None
     _, per_joule = energy_unit(name)
-    kinds = {r.kind for w in windows for r in w.readings if r.role == "primary"}
+    names = common_domains(windows, objective.domains or ())
+    kinds = {r.kind for w in windows for r in w.readings if r.role == "primary" and r.domain in names}
     kind: Kind = "measured" if kinds == {"measured"} else "estimated"
-    return Outcome(point(units / energy_j if per_joule else energy_j / units), kind)
+    return Outcome(point(units / energy_j if per_joule else energy_j / units), kind, names)
 
 
 def reciprocal(value: Estimate) -> Estimate | None:

@@ -298,6 +298,7 @@ class _Session:
                     self._enter(folder, number, "end", note)
         finally:
             timeline.stop()
+            gc.unfreeze()
 
     def _enter(self, folder: RunFolder, session: int, event: Any, note: str) -> None:
         entry = LedgerEntry(session=session, event=event, windows=self.bench.timeline.take(), note=note)

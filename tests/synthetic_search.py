@@ -1,4 +1,4 @@
-"""A search problem with the CIFAR-10 task's space and a known answer: accuracy saturates in MACs, efficiency falls."""
+"""A search problem over the CIFAR-10 task's space with a known answer: accuracy saturates, efficiency falls."""
 
 from __future__ import annotations
 

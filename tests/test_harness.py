@@ -58,7 +58,9 @@ def test_a_trial_that_works():
     value = trial_outcomes(task, record)["samples_per_j"].value
     assert value.mean == pytest.approx(1 / (100.0 * 0.06), rel=0.03)
     assert value.n == 3
-    assert {"build", "train", "validate", "score", "idle", "warmup", "inference"} <= {w.phase for w in record.windows}
+    assert {"build", "train", "validate", "score", "idle", "warmup", "inference"} <= {
+        w.phase for w in record.windows
+    }
     assert total_j(record.windows) == pytest.approx(100.0 * record.windows[-1].end_s)
 
 

@@ -142,3 +142,22 @@ def test_two_primary_counters_of_a_domain_are_refused():
     both.start()
     with pytest.raises(ValueError, match="counted twice"):
         both.read()
+
+
+def test_a_meter_that_drops_out_leaves_no_valid_window():
+    class Failing(ReplayMeter):
+        def read(self):
+            counters = super().read()
+            return counters if self._clock.now_s() < 5 else counters[:1]
+
+    clock = VirtualClock()
+    traces = [PowerTrace("cpu", (0.0,), (10.0,)), PowerTrace("gpu:0", (0.0,), (90.0,))]
+    timeline = Timeline(Failing(traces, clock, "test"), clock)
+    timeline.start()
+    for _ in range(4):
+        clock.sleep(2.5)
+        timeline.cut("inference", units=1)
+    faults = [w.fault for w in timeline.take()]
+    assert faults[0] is None
+    assert "gpu:0 (replay) dropped out" in faults[1]
+    assert faults[2] == faults[3] == "no reading of gpu:0"

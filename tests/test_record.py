@@ -52,9 +52,7 @@ def test_what_is_written_is_what_is_read(tmp_path_factory, records):
 
 def test_parameter_types_survive(tmp_path):
     params = {"a": True, "b": 1, "c": 1.0, "d": "1"}
-    record = TrialRecord(
-        trial=0, session=0, stage="s", origin="o", params=params, seed=0, status="ok", windows=()
-    )
+    record = TrialRecord(trial=0, session=0, stage="s", origin="o", params=params, seed=0, status="ok", windows=())
     append(tmp_path / "t.jsonl", record)
     read = read_lines(tmp_path / "t.jsonl", TrialRecord)[0][0].params
     assert [type(v) for v in read.values()] == [bool, int, float, str]

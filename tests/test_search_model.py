@@ -15,7 +15,7 @@ from suite.record import TrialRecord
 from suite.search import bayes, prepare, propose
 from suite.search.observations import observations
 from tests.factories import ENERGY, make_task, make_trial
-from tests.synthetic_search import problem, simulate, true_hypervolume
+from tests.synthetic_search import problem, simulate, true_hypervolume, truth
 
 MIXED = {
     "units": {"type": "int", "low": 1, "high": 10_000, "default": 100, "scale": "log"},
@@ -38,7 +38,7 @@ TINY = {
 
 
 def go_on(task, records, stage, trials=1000, seed=0, metrics=("val_accuracy",), status="ok"):
-    """`records` and those of further trials of a stage, with made-up values that depend on nothing but the number."""
+    """`records` and those of further trials of a stage; their values depend on the trial's number only."""
     records = list(records)
     for _ in range(trials):
         proposal = propose(task, stage, records, seed)
@@ -78,7 +78,8 @@ def test_the_same_records_give_the_same_proposal_in_any_process(started):
     assert first.origin == "qnehvi"
     assert first == propose(task, "search", records, 3)
     code = (
-        "import sys; from suite.task import Task; from suite.record import TrialRecord; from suite.search import propose\n"
+        "import sys; from suite.task import Task; from suite.record import TrialRecord\n"
+        "from suite.search import propose\n"
         "task = Task.model_validate_json(sys.argv[1])\n"
         "records = [TrialRecord.model_validate_json(line) for line in sys.stdin]\n"
         "print(propose(task, 'search', records, 3).params)"
@@ -155,11 +156,11 @@ def test_what_failed_is_not_proposed_again(started, status):
 
 def test_the_search_learns_where_memory_ends():
     task = problem()
-    plan = [("default", 3), ("init", 8), ("search", 6)]
-    # the widest nets are the most accurate, and none of them fits
-    records = simulate(task, plan, 0, lambda params: "oom" if params["width"] > 64 else "ok")
-    assert sum(r.status == "oom" for r in records[-6:]) <= 1
-    assert {r.origin for r in records[-6:]} == {"qnehvi"}
+    plan = [("default", 3), ("init", 8), ("search", 8)]
+    # what promises most does not fit; told only of what fits, the search walks into it 7 times out of 8
+    records = simulate(task, plan, 0, lambda params: "oom" if truth(params)[0] > 0.55 else "ok")
+    assert sum(r.status == "oom" for r in records[-8:]) <= 2
+    assert {r.origin for r in records[-8:]} == {"qnehvi"}
 
 
 def test_one_objective_is_enough_and_goals_may_be_minima():
@@ -203,7 +204,7 @@ def test_a_model_that_fails_says_so(started, monkeypatch):
 
     monkeypatch.setattr(bayes._model(), "_adapter", broken)
     with pytest.raises(
-        RuntimeError, match="'made': the model failed after 9 configurations: .*not positive definite"
+        RuntimeError, match=r"'made': the model failed after 9 configurations: .*not positive definite"
     ):
         propose(task, "search", records, 0)
 

@@ -16,10 +16,10 @@ from suite import run
 from suite.catalog import find_task
 from suite.errors import InputError
 from suite.frontier import frontier
+from suite.hardware import Host
 from suite.outcome import configurations
 from suite.record import RunFolder, TrialRecord
 from suite.study import choose_budget, plan, resume
-from suite.hardware import Host
 from suite.task import Task
 
 REPOSITORY = Path(__file__).parents[1]
@@ -114,7 +114,9 @@ def test_the_ledger_holds_every_joule(tmp_path):
 
 
 def test_it_gives_up_after_failures_in_a_row(tmp_path):
-    with pytest.raises(InputError, match=r"stopped after 5 failing trials in a row; the last: RuntimeError: never works"):
+    with pytest.raises(
+        InputError, match=r"stopped after 5 failing trials in a row; the last: RuntimeError: never works"
+    ):
         run_toy(tmp_path, function="always_fails")
     (path,) = (tmp_path / "runs/toy").glob("*/*")
     assert len(RunFolder.open(path).trials()) == 5

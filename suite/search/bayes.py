@@ -30,7 +30,8 @@ def prepare(task: Task) -> dict[str, Any]:
         **_model().settings(task),
         "candidates": f"{POOL} untried (Sobol, and neighbours of the frontier), then {ROUNDS} rounds of neighbours"
         f" of the best {CLIMBERS}; at most {POOL} untried: all",
-        "noise": "energy: sem² + (run-to-run rsd × mean)²; other metrics: inferred",
+        "noise": "energy: sem² + (run-to-run rsd × mean)², modelled on a log scale; other metrics: inferred",
+        "refused": "oom and failed: an outcome constraint, runs >= 0.5; no objective values",
     }
 
 

@@ -1,0 +1,114 @@
+"""Every task and profile that is dropped into the catalogue is checked here."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from suite import search
+from suite.catalog import find_task, task_files
+from suite.clock import RealClock
+from suite.data import ImageArrays, stage
+from suite.errors import InputError
+from suite.task import ChoiceParameter, Dataset, Task
+from suite.workloads.base import Context, workload_class
+
+TASKS = list(task_files())
+CASES = [(name, budget) for name in TASKS for budget in [None, *find_task(name).budgets]]
+SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+
+
+def merged(name: str, budget: str | None) -> Task:
+    return find_task(name).with_budget(budget)
+
+
+def stand_in(dataset: Dataset):
+    """Random images of the data set's shape."""
+    channels, height, width = SHAPES[dataset.name]
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (80, height, width, channels), dtype=np.uint8)
+    y = np.arange(80, dtype=np.int64) % 10
+    arrays = ImageArrays(x, y, x[:20], y[:20], tuple("0123456789"), "stand-in")
+    return stage(arrays, dataset.model_copy(update={"train": None, "validation": 20}), "cpu")
+
+
+@pytest.mark.parametrize(("name", "budget"), CASES)
+def test_it_says_what_it_is(name, budget):
+    task = merged(name, budget)
+    assert task.title
+    assert task.description
+    assert search.planned_trials(task) >= 1
+    assert len(task.objectives) >= 2
+
+
+@pytest.mark.parametrize(("name", "budget"), CASES)
+def test_its_default_builds_trains_and_steps(name, budget):
+    task = merged(name, budget)
+    stops = itertools.count()
+    data = stand_in(task.dataset) if task.dataset else None
+    context = Context("cpu", 0, RealClock(), data, task.options, should_stop=lambda: next(stops) >= 1)
+    workload = workload_class(task.workload)(context)
+    workload.build(task.defaults)
+    epochs = list(workload.train())
+    assert len(epochs) <= 2
+    metrics = {f"val_{n}": v for n, v in workload.evaluate("validation").items()}
+    metrics |= {f"test_{n}": v for n, v in workload.evaluate("test").items()} | workload.outcomes()
+    phases = workload.phases()
+    for objective_name, objective in task.objectives.items():
+        assert objective.phase in phases if objective.is_energy else objective_name in metrics
+    for phase in phases.values():
+        phase.prepare()
+        phase.step()
+        assert phase.units >= 1
+    workload.close()
+
+
+@pytest.mark.parametrize(("name", "budget"), CASES)
+def test_every_corner_of_its_space_builds(name, budget):
+    task = merged(name, budget)
+    data = stand_in(task.dataset) if task.dataset else None
+    ends = {
+        n: (p.values[0], p.values[-1]) if isinstance(p, ChoiceParameter) else (p.low, p.high)
+        for n, p in task.free.items()
+    }
+    for corner in itertools.product(*ends.values()):
+        workload = workload_class(task.workload)(Context("cpu", 0, RealClock(), data, task.options))
+        workload.build(task.resolve(dict(zip(ends, corner, strict=True))))
+        workload.close()
+
+
+def test_the_paper_budgets_are_the_papers():
+    for name in ("cifar10", "cifar10_ecopt"):
+        task = merged(name, "paper")
+        space = {n: p for n, p in task.free.items()}
+        assert (space["width"].low, space["width"].high, task.defaults["width"]) == (1, 128, 51)
+        assert (space["depth"].low, space["depth"].high, task.defaults["depth"]) == (1, 6, 6)
+        assert space["kernel"].values == (1, 3, 5, 7, 9)
+        assert space["pool"].values == (True, False)
+        assert task.space_size == 128 * 6 * 5 * 2
+        assert (task.stages["init"].trials, task.stages["search"].trials) == (40, 160)
+        assert task.defaults | {"width": 0, "depth": 0} == {
+            "width": 0, "depth": 0, "kernel": 3, "pool": True,
+            "batch_size": 64, "learning_rate": 0.001, "epochs": 500,
+        }  # fmt: skip
+        assert (task.training.patience, task.training.min_delta, task.training.monitor) == (3, 0.001, "val_loss")
+        assert (task.dataset.train, task.dataset.validation, task.dataset.augment) == (None, 10000, ())
+
+
+def test_only_the_ecopt_task_searches_on_the_test_split():
+    splits = {name: find_task(name).dataset.search_split for name in TASKS if find_task(name).dataset}
+    assert [name for name, split in splits.items() if split == "test"] == ["cifar10_ecopt"]
+    assert find_task("cifar10_ecopt").deviations
+
+
+def test_standard_is_the_20_and_50_study():
+    task = merged("cifar10", "standard")
+    assert (task.stages["init"].trials, task.stages["search"].trials) == (20, 50)
+    assert task.space_size == 7680
+
+
+def test_an_unknown_task_names_the_nearest():
+    with pytest.raises(InputError, match="no task 'cifar'; did you mean 'cifar10'"):
+        find_task("cifar")

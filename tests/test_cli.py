@@ -1,0 +1,142 @@
+"""The commands, as a user types them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from suite.catalog import task_files
+from suite.cli import main
+from tests.test_study import run_toy, write_toy
+
+
+def call(monkeypatch, capsys, *arguments) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.argv", ["joulebench", *map(str, arguments)])
+    try:
+        main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    return code, out, err
+
+
+def test_tasks_lists_every_task(monkeypatch, capsys):
+    code, out, _ = call(monkeypatch, capsys, "tasks")
+    assert code == 0
+    assert all(name in out for name in task_files())
+
+
+def test_check_reads_the_whole_catalogue(monkeypatch, capsys):
+    code, out, _ = call(monkeypatch, capsys, "check")
+    assert code == 0
+    assert out.count(": ok (") >= len(task_files())
+
+
+def test_a_run_its_report_and_its_resume(monkeypatch, capsys, tmp_path):
+    path = write_toy(tmp_path, method="random")
+    code, out, _ = call(monkeypatch, capsys, "run", path, "--replay", "100", "--out", tmp_path / "runs", "--quiet")
+    assert code == 0
+    assert "digest" in out
+    assert "Frontier of" in out
+    (run,) = (tmp_path / "runs").glob("toy/*/*")
+    assert {"report.html", "report.md", "frontier.csv", "frontier.png", "frontier.svg"} <= {
+        p.name for p in run.iterdir()
+    }
+    for command in ("report", "resume"):
+        (run / "report.html").unlink()
+        assert call(monkeypatch, capsys, command, run)[0] == 0
+        assert (run / "report.html").exists()
+
+
+def test_quick_says_that_it_does_not_compare(monkeypatch, capsys, tmp_path):
+    path = write_toy(tmp_path, method="random")
+    path.write_text(path.read_text() + "[budgets.quick]\nstages.init.trials = 2\n")
+    code, out, _ = call(
+        monkeypatch, capsys, "run", path, "--replay", "9", "--out", tmp_path / "r", "--budget", "quick"
+    )
+    assert code == 0
+    assert "budget quick" in out
+    assert "do not compare with the published study" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "cifar"], "no task 'cifar'; did you mean 'cifar10'?"),
+        (["run", "digits", "--budget", "fast"], "no budget 'fast'"),
+        (["run", "digits", "--hardware", "generic_cpus"], "did you mean 'generic_cpu'"),
+        (["run", "digits", "--hardware", "generic_nvidia_gpu"], "describes *, but this host has"),
+        (["run", "digits", "--set", "widht=3"], "did you mean 'width'"),
+        (["run", "digits", "--set", "width"], "must read name=value"),
+        (["run", "digits", "--set", "width=1000"], "outside"),
+        (["run", "digits", "--seed", "-1"], "--seed"),
+        (["run", "digits", "--replay", "no.csv"], "--replay"),
+        (["run", "no/such/file.toml"], "cannot be read"),
+        (["resume", "nowhere"], "not a run folder"),
+        (["report", "nowhere"], "not a run folder"),
+        (["run", "cifar10", "--data", "/no/such/path"], "/no/such/path"),
+        (["run", "digits", "--trials-from", "nowhere"], "not a run folder"),
+        (["run"], "Missing argument"),
+        (["frobnicate"], "frobnicate"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert message in err
+    assert not list(tmp_path.glob("runs/*/*/*")), "nothing may be begun on bad input"
+
+
+def test_cifar10_without_data_names_the_three_remedies(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JOULEBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("JOULEBENCH_DATA", raising=False)
+
+    def offline(*_, **__):
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr("socket.socket.connect", offline)
+    monkeypatch.setattr("socket.getaddrinfo", offline)
+    code, _, err = call(monkeypatch, capsys, "run", "cifar10")
+    assert code == 2
+    assert "--data" in err
+    assert "JOULEBENCH_DATA" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_run_of_another_schema_is_refused(monkeypatch, capsys, tmp_path):
+    folder = run_toy(tmp_path, method="random")
+    text = (
+        folder.trials_path.read_text()
+        .replace('"schema_version":1', '"schema_version":7')
+        .replace('"trial":', '"trail":')
+    )
+    folder.trials_path.write_text(text)
+    code, _, err = call(monkeypatch, capsys, "report", folder.path)
+    assert code == 2
+    assert "schema version 7" in err
+
+
+@pytest.mark.parametrize(
+    "module", ["suite", "suite.cli", "suite.task", "suite.record", "suite.reporting", "suite.search"]
+)
+def test_what_does_not_measure_loads_no_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'ax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_commands_that_do_not_measure_load_no_torch(tmp_path):
+    folder = run_toy(tmp_path, method="random")
+    for arguments in (["tasks"], ["check"], ["report", str(folder.path)]):
+        code = (
+            "import sys\nfrom suite.cli import main\n"
+            f"sys.argv = ['joulebench', *{arguments!r}]\n"
+            "try:\n    main()\nexcept SystemExit:\n    pass\n"
+            "sys.exit('torch' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
