@@ -101,9 +101,10 @@ def run(
 ) -> None:
     """Run a task and write its report."""
     from suite import study
+    from suite.plan import plan
     from suite.progress import observer
 
-    chosen = study.plan(
+    chosen = plan(
         task,
         budget=budget,
         hardware=hardware,

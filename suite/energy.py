@@ -5,6 +5,7 @@ Validity is never trusted from the writer: a window counts only if its raw times
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -86,7 +87,7 @@ def effective_n(values: Sequence[float]) -> float:
     variance = sum((v - mean) ** 2 for v in values)
     if n < 8 or variance == 0:
         return float(n)
-    r = sum((a - mean) * (b - mean) for a, b in zip(values, values[1:], strict=False)) / variance
+    r = sum((a - mean) * (b - mean) for a, b in itertools.pairwise(values)) / variance
     r += 1 / n  # the estimator's own bias under independence
     return float(n) if r <= 0 else max(2.0, n * (1 - r) / (1 + r))
 

@@ -82,7 +82,7 @@ def test_every_corner_of_its_space_builds(name, budget):
 def test_the_paper_budgets_are_the_papers():
     for name in ("cifar10", "cifar10_ecopt"):
         task = merged(name, "paper")
-        space = {n: p for n, p in task.free.items()}
+        space = dict(task.free.items())
         assert (space["width"].low, space["width"].high, task.defaults["width"]) == (1, 128, 51)
         assert (space["depth"].low, space["depth"].high, task.defaults["depth"]) == (1, 6, 6)
         assert space["kernel"].values == (1, 3, 5, 7, 9)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -42,7 +44,7 @@ def test_windows_touch_and_hold_every_joule():
     measure_idle(timeline, PROTOCOL)
     measure_phase(timeline, "inference", phase, PROTOCOL)
     windows = timeline.take()
-    assert all(a.end_s == b.start_s for a, b in zip(windows, windows[1:], strict=False))
+    assert all(a.end_s == b.start_s for a, b in itertools.pairwise(windows))
     end = windows[-1].end_s
     assert end < 50
     assert total_j(windows) == pytest.approx(10.0 * end + (190.0 / 50.0) * end**2 / 2)

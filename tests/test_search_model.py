@@ -184,6 +184,27 @@ def test_references_may_be_missing_and_both_goals_minima():
     assert [r.origin for r in records[-2:]] == ["qnehvi"] * 2
 
 
+def test_a_reference_out_of_reach_does_not_stop_the_search():
+    objectives = {
+        "val_accuracy": {"goal": "maximize", "reference": 5.0},
+        "samples_per_j": {"goal": "maximize", "reference": 1e9, **ENERGY},
+    }
+    task = make_task(MIXED, STAGES, objectives)
+    records = go_on(task, go_on(task, [], "init"), "search", 1)
+    assert records[-1].origin == "qnehvi"
+
+
+def test_no_expected_improvement_is_said(started, monkeypatch):
+    task, records = started
+
+    class Flat(bayes._model()._Chunked):
+        def evaluate(self, X):  # noqa: N803
+            return 0 * super().evaluate(X)
+
+    monkeypatch.setattr(bayes._model(), "_Chunked", Flat)
+    assert propose(task, "search", records, 0).origin.startswith("sobol (no improvement expected after 9")
+
+
 def test_three_objectives():
     more = {"peak": {"goal": "minimize", "reference": 1.0}}
     two = {

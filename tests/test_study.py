@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -18,8 +19,9 @@ from suite.errors import InputError
 from suite.frontier import frontier
 from suite.hardware import Host
 from suite.outcome import configurations
+from suite.plan import choose_budget, plan
 from suite.record import RunFolder, TrialRecord
-from suite.study import choose_budget, plan, resume
+from suite.study import resume
 from suite.task import Task
 
 REPOSITORY = Path(__file__).parents[1]
@@ -107,7 +109,7 @@ def test_the_ledger_holds_every_joule(tmp_path):
     folder = run_toy(tmp_path, method="random")
     windows = [w for e in folder.ledger() for w in e.windows] + [w for t in folder.trials() for w in t.windows]
     windows.sort(key=lambda w: (w.start_s, w.end_s))
-    assert all(a.end_s == pytest.approx(b.start_s) for a, b in zip(windows, windows[1:], strict=False))
+    assert all(a.end_s == pytest.approx(b.start_s) for a, b in itertools.pairwise(windows))
     spent = sum(r.energy_j for w in windows for r in w.readings)
     assert spent == pytest.approx(100.0 * windows[-1].end_s)
     assert [e.event for e in folder.ledger()] == ["start", "end"]

@@ -46,8 +46,8 @@ def _model() -> ModuleType:
 def qnehvi(space: Space, stage: str, trials: Sequence[TrialRecord], seed: int) -> Proposal | None:
     """The untried configuration with the highest acquisition value; None when all have been tried.
 
-    Before there are two configurations with values there is no model: the proposal is Sobol's, and its
-    origin says so.
+    Before there are two configurations with values there is no model, and where no candidate scores above
+    zero there is no preference: the proposal is Sobol's, and its origin says so and why.
 
     Raises:
         RuntimeError: the model failed.
@@ -58,13 +58,21 @@ def qnehvi(space: Space, stage: str, trials: Sequence[TrialRecord], seed: int) -
     seen = observations(space.task, trials)
     usable = sum(1 for o in seen if o.means)
     if usable < MIN_OBSERVATIONS:
-        fallback = samplers.sobol(space, stage, tried, seed)
-        reason = f"no model yet: {usable} of {MIN_OBSERVATIONS} configurations with values"
-        return fallback and Proposal(fallback.params, f"sobol ({reason})")
+        return _fallback(
+            space, stage, tried, seed, f"no model yet: {usable} of {MIN_OBSERVATIONS} configurations with values"
+        )
     own_seed = zlib.crc32(f"{seed}/{stage}/{len(trials)}".encode())
     taken = {space.key(params) for params in tried}
     with _model().fitted(space.task, seen, own_seed) as score:
-        return Proposal(_best(space, seen, taken, own_seed, score), "qnehvi")
+        value, params = _best(space, seen, taken, own_seed, score)
+    if value == 0.0 and len(space.task.objectives) > 1:  # hypervolume; with one objective it is a logarithm
+        return _fallback(space, stage, tried, seed, f"no improvement expected after {usable} configurations")
+    return Proposal(params, "qnehvi")
+
+
+def _fallback(space: Space, stage: str, tried: Sequence[Params], seed: int, reason: str) -> Proposal | None:
+    proposal = samplers.sobol(space, stage, tried, seed)
+    return proposal and Proposal(proposal.params, f"sobol ({reason})")
 
 
 def _best(
@@ -73,7 +81,7 @@ def _best(
     taken: set[str],
     seed: int,
     score: Callable[[Sequence[Params]], list[float]],
-) -> Params:
+) -> tuple[float, Params]:
     scored: dict[str, tuple[float, Params]] = {}
 
     def look(candidates: Iterable[Params], limit: int) -> bool:
@@ -91,7 +99,7 @@ def _best(
             best = sorted(scored.values(), key=lambda found: -found[0])[:CLIMBERS]
             if not look((n for _, params in best for n in space.neighbours(params)), POOL):
                 break
-    return max(scored.values(), key=lambda found: found[0])[1]  # the first of equals
+    return max(scored.values(), key=lambda found: found[0])  # the first of equals
 
 
 def _distinct(space: Space, candidates: Iterable[Params], known: set[str], limit: int) -> dict[str, Params]:

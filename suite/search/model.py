@@ -240,16 +240,18 @@ def _acquisition_options(task: Task, seen: Sequence[Observation], logs: Sequence
 def _reference(task: Task, seen: Sequence[Observation]) -> Tensor:
     """The task's references; one it does not give is the nadir of what is non-dominated, less a tenth of its range.
 
-    Formula: `botorch.utils.multi_objective.hypervolume.infer_reference_point` (Ishibuchi et al. 2011).
+    As long as nothing seen is better than the reference in every objective, that nadir, where it is lower,
+    stands in: from an unreached reference no step would count as an improvement. Formula:
+    `botorch.utils.multi_objective.hypervolume.infer_reference_point` (Ishibuchi et al. 2011).
     """
     signs = torch.tensor(_signs(task), dtype=torch.double)
     values = torch.tensor([o.means for o in seen if o.means], dtype=torch.double) * signs
     references = [o.reference for o in task.objectives.values()]
     given = torch.tensor([math.nan if r is None else r for r in references], dtype=torch.double) * signs
-    if not given.isnan().any():
-        return given
-    inferred = infer_reference_point(values[is_non_dominated(values)], scale=0.1)
-    return torch.where(given.isnan(), inferred, given)
+    front = values[is_non_dominated(values)]
+    filled = torch.where(given.isnan(), infer_reference_point(front, scale=0.1), given)
+    reference: Tensor = infer_reference_point(front, max_ref_point=filled, scale=0.1)
+    return reference
 
 
 @contextmanager

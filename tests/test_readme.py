@@ -1,0 +1,80 @@
+"""The README is true: its task file, its model and its commands work as printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from suite.task import load_task
+from tests.conftest import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """The README's files, in a folder of their own."""
+    (toml,) = blocks("toml")
+    (tmp_path / "slim_digits.toml").write_text(toml)
+    for code in blocks("python"):
+        name = re.match(r"# (\w+\.py)\n", code)[1]
+        (tmp_path / name).write_text(code)
+    return tmp_path
+
+
+def start(project, *command) -> str:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(project)])}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_its_task_file_runs(project):
+    assert load_task(project / "slim_digits.toml").stages["search"].trials == 5
+    out = start(project, "-m", "suite.cli", "run", "slim_digits.toml", "--quiet")
+    assert "[8/8]" in out
+    assert re.search(r"Frontier of \d+ configuration", out)
+
+
+def test_its_own_model_runs_from_python(project):
+    out = start(project, "search.py")
+    lines = [line.split() for line in out.splitlines()]
+    assert [line[0] for line in lines] == ["64", "64", "4", "45", "512"]
+    assert all(line[1] == "ok" and float(line[2]) > 0.1 for line in lines)
+
+
+def test_its_own_model_runs_from_a_task_file(project):
+    text = (project / "slim_digits.toml").read_text()
+    parameters = '[parameters]\nhidden = { type = "int", low = 4, high = 64, default = 8 }\n' + (
+        'learning_rate = { type = "fixed", value = 0.001 }\nepochs = { type = "fixed", value = 1 }\n'
+    )
+    text = re.sub(r"\[parameters\].*?(?=\[objectives)", parameters, text, count=1, flags=re.S)
+    text = text.replace('"cnn"', '"my_model:MLP"').replace("slim_digits", "mlp").replace("trials = 5", "trials = 1")
+    (project / "mlp.toml").write_text(text)
+    assert "[4/4]" in start(project, "-m", "suite.cli", "run", "mlp.toml", "--quiet")
+
+
+def test_its_sessions_and_options_exist():
+    noxfile = (REPOSITORY / "noxfile.py").read_text()
+    for session in re.findall(r"nox -s (\w+)", README):
+        assert f"def {session}(" in noxfile
+    help_text = subprocess.run(
+        [sys.executable, "-m", "suite.cli", "run", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for option in re.findall(r"--[a-z][a-z-]+", " ".join(re.findall(r"\$ joulebench run.*", README))):
+        assert option in help_text, option
+
+
+def test_what_it_points_to_exists():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (REPOSITORY / target).exists(), target
