@@ -7,7 +7,8 @@ Operators that it does not know are listed with how often they occur, never sile
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Any
 
 from suite.record import Costs
 
@@ -25,19 +26,26 @@ _NEGLIGIBLE = frozenset(
 )  # fmt: skip
 
 
+def load_counter() -> Any:
+    """fvcore's counter. Importing it takes seconds: a run does so before its first trial."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # fvcore's own imports use torch.jit.script
+        from fvcore.nn import FlopCountAnalysis
+    return FlopCountAnalysis
+
+
 def count(model: torch.nn.Module, example: torch.Tensor) -> Costs:
     """Costs of one forward pass of `example` (one sample, on the model's device).
 
     Runs the model outside any window; its mode is restored.
     """
     import torch
-    from fvcore.nn import FlopCountAnalysis
 
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            analysis = FlopCountAnalysis(model, example)
+            analysis = load_counter()(model, example)
             analysis.unsupported_ops_warnings(False)
             analysis.uncalled_modules_warnings(False)
             analysis.tracer_warnings("none")

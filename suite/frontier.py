@@ -58,10 +58,11 @@ def hypervolume(points: ArrayLike, reference: ArrayLike, goals: Sequence[Goal]) 
 def frontier(task: Task, found: Sequence[Configuration]) -> list[Configuration]:
     """The non-dominated ones among complete configurations, best in the first objective first.
 
-    Ties go by the further objectives, then by the configuration's key, so the order does not depend on
+    A configuration that is not better than every reference is none: a model that guesses is no trade-off,
+    however little it takes. Ties go by the further objectives, then by the configuration's key, so the order does not depend on
     the order of trials. With one objective: the best.
     """
-    complete = [c for c in found if c.complete]
+    complete = [c for c in found if c.complete and beats_reference(task, c)]
     if not complete:
         return []
     goals, points = objective_goals(task), objective_values(task, complete)
@@ -69,6 +70,17 @@ def frontier(task: Task, found: Sequence[Configuration]) -> list[Configuration]:
     kept = np.flatnonzero(non_dominated(points, goals))
     order = sorted(kept, key=lambda i: (*costs[i], complete[i].key))
     return [complete[i] for i in order]
+
+
+def beats_reference(task: Task, configuration: Configuration) -> bool:
+    """Whether a complete configuration is better than the reference in every objective that has one."""
+    for name, objective in task.objectives.items():
+        if objective.reference is None:
+            continue
+        gain = configuration.outcomes[name].value.mean - objective.reference
+        if (gain if objective.goal == "maximize" else -gain) <= 0:
+            return False
+    return True
 
 
 def hypervolume_by_trial(task: Task, trials: Sequence[TrialRecord]) -> list[float | None]:

@@ -54,8 +54,8 @@ class _Live:
         match event.kind:
             case "data":
                 self._progress.update(
-                    bar, description=event.text, completed=event.done, total=event.total,
-                    visible=event.done < event.total,
+                    bar, description=event.text, completed=event.done, total=event.total or None,
+                    visible=event.done < event.total or not event.total,
                 )  # fmt: skip
             case "trial":
                 self._what = event.text
@@ -73,7 +73,7 @@ class _Live:
 def _line(console: Console, event: Event) -> None:
     if event.kind in ("note", "score"):
         console.print(event.text, soft_wrap=True)
-    elif event.kind == "data" and event.done >= event.total:
+    elif event.kind == "data" and 0 < event.total <= event.done:
         console.print(f"{event.text}: {event.total}")
     elif event.kind == "result":
         console.print(f"[{event.done}/{event.total or '?'}] {event.text}", soft_wrap=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from suite import device, environment, search
 from suite.clock import Clock, RealClock, VirtualClock
 from suite.errors import InputError
+from suite.flops import load_counter
 from suite.frontier import frontier
 from suite.hardware import HardwareProfile, check_profile, detect_host
 from suite.harness import Bench, Finished, Request, run_trial
@@ -148,6 +149,8 @@ class _Session:
         timeline.start()
         try:
             facts = search.prepare(chosen.task)
+            if not virtual:
+                load_counter()
             timeline.cut("start")
             data = _staged(chosen, device_name, observe) if workload.needs_data else None
             gc.collect()
@@ -223,7 +226,7 @@ class _Session:
         failures = 0
         for stage in task.stages:
             while True:
-                proposal = search.propose(task, stage, records, self.plan.seed)
+                proposal = self._propose(stage, records)
                 timeline.cut("propose")
                 if proposal is None:
                     break
@@ -237,6 +240,12 @@ class _Session:
                     raise InputError(
                         f"stopped after {failures} failing trials in a row; the last: {finished.record.error}"
                     )
+
+    def _propose(self, stage: str, records: Sequence[TrialRecord]) -> search.Proposal | None:
+        try:
+            return search.propose(self.plan.task, stage, records, self.plan.seed)
+        except RuntimeError as error:  # a model that fails now fails again on resume: say so, drop nothing
+            raise InputError(f"{error}; finished trials are kept") from error
 
     def _request(
         self, params: Params, origin: str, stage: str, records: Sequence[TrialRecord], session: int

@@ -149,3 +149,11 @@ def test_no_reference_no_hypervolume() -> None:
     task = _task(a=TWO["a"], b={"goal": "minimize"})
     assert hypervolume_by_trial(task, [_trial(0, 1, a=1.0, b=1.0)]) == [None]
     assert hypervolume_by_trial(task, []) == []
+
+
+def test_what_does_not_beat_every_reference_is_no_member() -> None:
+    found = [_configuration(1, a=1, b=1), _configuration(2, a=9, b=10), _configuration(3, a=0, b=0)]
+    assert [c.params["x"] for c in frontier(_task(**TWO), found)] == [1]
+    assert frontier(_task(**TWO), found[1:]) == []
+    unbounded = _task(a={"goal": "maximize"}, b={"goal": "minimize"})
+    assert [c.params["x"] for c in frontier(unbounded, found)] == [2, 1, 3]

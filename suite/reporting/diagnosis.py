@@ -85,6 +85,7 @@ def diagnose(
     """
     found = [
         _no_trials(trials, complete),
+        _none_better(complete, members),
         _one_point(task, complete, members),
         _variance(task, outcomes),
         _unlike_runs(task, rsd),
@@ -105,6 +106,17 @@ def _no_trials(trials: Sequence[TrialRecord], complete: int) -> Diagnosis | None
         return None
     text = "No trial has finished yet." if not trials else "No trial has a value for every objective."
     return Diagnosis("warning", "No usable trial", f"{text} There is no frontier to show.")
+
+
+def _none_better(complete: int, members: Sequence[Member]) -> Diagnosis | None:
+    if members or not complete:
+        return None
+    return Diagnosis(
+        "warning",
+        "Nothing beats the reference",
+        f"Of {complete} configurations none is better than the reference (the worst value worth having) in every "
+        "objective, so there is no frontier. Train longer, widen the space, or set a reference that can be met.",
+    )
 
 
 def _one_point(task: Task, complete: int, members: Sequence[Member]) -> Diagnosis | None:

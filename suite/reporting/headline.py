@@ -17,6 +17,8 @@ def headline(task: Task, statuses: Mapping[str, int], members: Sequence[Member],
     price = f"{spent} {seconds(cost.duration_s)}"
     if not members:
         total = sum(statuses.values())
+        if statuses.get("ok"):
+            return f"No trial of {total} beats the reference in every objective; cost so far {price}."
         bad = ", ".join(f"{n} {s}" for s, n in statuses.items() if n)
         return f"No usable trial of {total}{f' ({bad})' if bad else ''}; cost so far {price}."
     noun = "configuration" if len(members) == 1 else "configurations"
