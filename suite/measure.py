@@ -6,7 +6,7 @@ Nothing here knows a vendor or a task.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from suite.clock import Clock
@@ -47,12 +47,13 @@ class Timeline:
         return self._meter.describe()
 
     def _mark(self) -> None:
+        self._integrals = self._meter.integrals()
         self._utc, self._start_s, self._counters = self.clock.utc(), self.clock.now_s(), self._meter.read()
 
     def cut(self, phase: str, *, units: int = 0, steps: int = 0, of: str | None = None) -> Window:
         """End the current window with the device settled, name it, and begin the next."""
         self._synchronize()
-        utc, start_s, counters = self._utc, self._start_s, self._counters
+        utc, start_s, counters, integrals = self._utc, self._start_s, self._counters, self._integrals
         self._mark()
         readings, fault = difference(counters, self._counters)
         if missing := self._domains - {r.domain for r in readings if r.role == "primary"}:
@@ -68,9 +69,15 @@ class Timeline:
             steps=steps,
             readings=readings,
             fault=fault,
+            conditions=self._means(integrals, self._start_s - start_s),
         )
         self._windows.append(window)
         return window
+
+    def _means(self, before: Mapping[str, float], seconds: float) -> dict[str, float]:
+        if seconds <= 0:
+            return {}
+        return {n: round((v - before[n]) / seconds, 6) for n, v in self._integrals.items() if n in before}
 
     def synchronize(self) -> None:
         """Wait until the device has done all it was asked to."""

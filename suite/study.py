@@ -21,10 +21,7 @@ from suite.frontier import frontier
 from suite.hardware import HardwareProfile, check_profile, detect_host
 from suite.harness import Bench, Finished, Request, run_trial
 from suite.measure import Timeline
-from suite.meters.base import Meter, MeterSet
-from suite.meters.codecarbon import CodeCarbonMeter
-from suite.meters.nvml import NvmlMeter
-from suite.meters.replay import ReplayMeter, load_traces
+from suite.meters.select import meters_for
 from suite.outcome import configurations, idle_windows, trial_outcomes
 from suite.plan import Plan, plan
 from suite.record import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord, append
@@ -119,16 +116,6 @@ def resume(
     return folder
 
 
-def _meter(chosen: Plan, clock: Clock, device_name: str) -> Meter:
-    if chosen.replay is not None:
-        return ReplayMeter(load_traces(chosen.replay), clock, chosen.replay)
-    cpu, ram = chosen.profile.cpu_tdp_w, chosen.profile.ram_power_w
-    meters: list[Meter] = [CodeCarbonMeter(cpu.value if cpu else None, ram.value if ram else None)]
-    if gpus := device.nvml_indices(device_name):
-        meters.append(NvmlMeter(gpus))
-    return MeterSet(meters)
-
-
 @dataclass(frozen=True)
 class _Session:
     """One sitting of a run, from staging the data to the last record."""
@@ -145,7 +132,9 @@ class _Session:
         virtual = chosen.replay is not None and workload.replayable
         clock = VirtualClock() if virtual else RealClock()
         device_name = device.choose_device(chosen.profile.kind)
-        timeline = Timeline(_meter(chosen, clock, device_name), clock, device.synchronizer(device_name))
+        timeline = Timeline(
+            meters_for(chosen.profile, device_name, clock, chosen.replay), clock, device.synchronizer(device_name)
+        )
         timeline.start()
         try:
             facts = search.prepare(chosen.task)

@@ -36,6 +36,14 @@ class Meter(Protocol):
         """The counters now. A domain that cannot be read is absent."""
         ...
 
+    def integrals(self) -> dict[str, float]:
+        """Conditions as integrals over time since `start`: `gpu:0_temperature_c` in °C·s, and so on.
+
+        A window's mean is their difference over its duration, so conditions too need no set-up inside one.
+        A meter that sees none returns an empty dict.
+        """
+        ...
+
     def stop(self) -> None:
         """Release what `start` took."""
         ...
@@ -62,6 +70,9 @@ class MeterSet:
             twice = sorted({d for d in primary if primary.count(d) > 1})
             raise ValueError(f"two primary counters for {', '.join(twice)}: joules would be counted twice")
         return counters
+
+    def integrals(self) -> dict[str, float]:
+        return {name: value for meter in self._meters for name, value in meter.integrals().items()}
 
     def stop(self) -> None:
         for meter in self._meters:

@@ -116,6 +116,9 @@ class CodeCarbonMeter:
             for domain, (source, kind, _) in self._labels.items()
         )
 
+    def integrals(self) -> dict[str, float]:
+        return {}
+
     def stop(self) -> None:
         tracker, self._tracker = self._tracker, None
         if tracker is None:

@@ -51,6 +51,9 @@ class NvmlMeter:
             counters.append(Counter(f"gpu:{index}", energy_j, "nvml_counter", "measured"))
         return tuple(counters)
 
+    def integrals(self) -> dict[str, float]:
+        return {}
+
     def stop(self) -> None:
         if self._handles:
             self._nvml.nvmlShutdown()

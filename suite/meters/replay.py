@@ -73,6 +73,9 @@ class ReplayMeter:
             for trace in self._traces
         )
 
+    def integrals(self) -> dict[str, float]:
+        return {}
+
     def stop(self) -> None:
         self._start_s = None
 
