@@ -143,6 +143,21 @@ def report(run: Annotated[Path, typer.Argument(help="The run folder.")]) -> None
     _report(RunFolder.open(run))
 
 
+@app.command()
+def wall(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    log: Annotated[Path, typer.Argument(help="The wall meter's log: CSV with columns utc and watts.")],
+) -> None:
+    """Put a wall meter's log beside a run: the report then gives the ratio of wall to software energy."""
+    from suite.record import RunFolder
+    from suite.wall import import_log
+
+    folder = RunFolder.open(run)
+    found = import_log(folder, log)
+    print(f"wall / software: {found.ratio:.4g} over {found.covered_s:.0f} s, {found.windows} windows")
+    _report(folder)
+
+
 def _report(folder: RunFolder) -> None:
     from suite.reporting import write_report
 

@@ -147,6 +147,22 @@ def idle_power_w(windows: Iterable[Window], domains: Sequence[str]) -> Estimate 
     return idle if quiet else None
 
 
+def idle_drift(windows: Iterable[Window], domains: Sequence[str]) -> float | None:
+    """Relative change of idle power from the first quarter of a run's idle windows to the last.
+
+    None where there are fewer than two baselines' worth of windows.
+    """
+    powers = []
+    for window in windows:
+        found = {r.domain: r.energy_j for r in window.readings if r.role == "primary"}
+        if window.phase == "idle" and window.duration_s > 0 and all(d in found for d in domains):
+            powers.append(sum(found[d] for d in domains) / window.duration_s)
+    if len(powers) < 8:
+        return None
+    first, last = fmean(powers[: len(powers) // 4]), fmean(powers[-(len(powers) // 4) :])
+    return last / first - 1 if first > 0 else None
+
+
 def phase_energy(
     windows: Iterable[Window],
     phase: str,

@@ -59,8 +59,8 @@ def frontier(task: Task, found: Sequence[Configuration]) -> list[Configuration]:
     """The non-dominated ones among complete configurations, best in the first objective first.
 
     A configuration that is not better than every reference is none: a model that guesses is no trade-off,
-    however little it takes. Ties go by the further objectives, then by the configuration's key, so the order does not depend on
-    the order of trials. With one objective: the best.
+    however little it takes. Ties go by the further objectives, then by the configuration's key, so the order
+    does not depend on the order of trials. With one objective: the best.
     """
     complete = [c for c in found if c.complete and beats_reference(task, c)]
     if not complete:

@@ -13,7 +13,7 @@ from suite import device as torch_device
 from suite.clock import Clock
 from suite.errors import InputError
 from suite.flops import count
-from suite.measure import Timeline, measure_idle, measure_phase
+from suite.measure import Timeline, cool_down, measure_idle, measure_phase
 from suite.outcome import trial_outcomes
 from suite.record import Costs, EpochRecord, Status, TrialRecord, Window
 from suite.task import Params, Task
@@ -108,6 +108,7 @@ def _stages(bench: Bench, request: Request, progress: _Progress, on_epoch: Calla
         deadline.start()
         _train(bench, workload, progress, on_epoch)
         _score(bench, workload, progress)
+        cool_down(timeline, protocol)
         if request.idle:
             measure_idle(timeline, protocol)
         _count(bench, workload, progress)

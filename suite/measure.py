@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from suite.clock import Clock
-from suite.energy import invalidity, phase_energy
+from suite.energy import MIN_COUNTER_UPDATES, invalidity, phase_energy
 from suite.meters.base import Meter, difference
 from suite.record import Window
 from suite.task import Protocol
@@ -89,14 +88,11 @@ class Timeline:
         return windows
 
 
-@dataclass(frozen=True)
-class _Pace:
-    """How long one step takes, as last seen."""
-
-    step_s: float
-
-    def steps_for(self, seconds: float) -> int:
-        return min(MAX_STEPS, max(1, math.ceil(seconds / self.step_s)))
+def cool_down(timeline: Timeline, protocol: Protocol) -> None:
+    """Leave the device alone after training, so that its heat is not measured as the model's."""
+    if protocol.cooldown_s > 0:
+        timeline.clock.sleep(protocol.cooldown_s)
+        timeline.cut("cooldown")
 
 
 def measure_idle(timeline: Timeline, protocol: Protocol) -> None:
@@ -121,8 +117,8 @@ def measure_phase(timeline: Timeline, name: str, phase: Phase, protocol: Protoco
     """
     phase.prepare()
     timeline.cut("prepare", of=name)
-    pace = _warm_up(timeline, name, phase, protocol)
-    steps = pace.steps_for(protocol.window_s * MARGIN)
+    step_s = _warm_up(timeline, name, phase, protocol)
+    steps = min(MAX_STEPS, max(1, math.ceil(protocol.window_s * MARGIN / step_s)))
     windows: list[Window] = []
     valid = 0
     while valid < protocol.max_repeats and len(windows) - valid < protocol.max_repeats:
@@ -130,8 +126,7 @@ def measure_phase(timeline: Timeline, name: str, phase: Phase, protocol: Protoco
         window = timeline.cut(name, units=steps * phase.units, steps=steps)
         windows.append(window)
         valid += invalidity(window, protocol) is None
-        if window.duration_s < protocol.window_s:
-            steps = _longer(steps, window, protocol)
+        steps = _long_enough(steps, window, protocol)
         if valid >= protocol.repeats and _narrow(windows, name, protocol):
             break
     return windows
@@ -143,31 +138,49 @@ def _repeat(phase: Phase, steps: int) -> None:
         step()
 
 
-def _warm_up(timeline: Timeline, name: str, phase: Phase, protocol: Protocol) -> _Pace:
-    """Run for `warmup_s`, in chunks that double until one is long enough to tell the pace from."""
+def _warm_up(timeline: Timeline, name: str, phase: Phase, protocol: Protocol) -> float:
+    """Run for at least `warmup_s` and until the pace has settled, or for `max_warmup_s`; seconds a step.
+
+    Steps are timed in chunks that double until one is long enough to tell the pace from.
+    """
     clock, steps, done = timeline.clock, 1, 0
-    start_s = chunk_s = clock.now_s()
+    start_s = last_s = clock.now_s()
+    paces: list[float] = []
     while True:
         _repeat(phase, steps)
         timeline.synchronize()
         now_s = clock.now_s()
-        chunk_s, previous_s = now_s - chunk_s, now_s
+        chunk_s, last_s = now_s - last_s, now_s
         done += steps
-        long_enough = chunk_s >= protocol.window_s / 10
-        if long_enough and now_s - start_s >= protocol.warmup_s:
-            break
-        if not long_enough:
+        if chunk_s >= protocol.window_s / 10:
+            paces.append(chunk_s / steps)
+            spent_s = now_s - start_s
+            if spent_s >= protocol.warmup_s and (
+                _settled(paces, protocol.settled_rel) or spent_s >= protocol.max_warmup_s
+            ):
+                break
+        else:
             steps *= 2
         if steps > MAX_STEPS:
             raise ValueError(f"phase '{name}': a step takes no time; nothing can be charged to it")
-        chunk_s = previous_s
     timeline.cut("warmup", of=name, units=done * phase.units, steps=done)
-    return _Pace(chunk_s / steps)
+    return paces[-1]
 
 
-def _longer(steps: int, window: Window, protocol: Protocol) -> int:
-    factor = protocol.window_s * MARGIN / max(window.duration_s, protocol.window_s / 10)
-    return min(MAX_STEPS, max(steps + 1, math.ceil(steps * factor)))
+def _settled(paces: list[float], tolerance: float) -> bool:
+    """Whether the last three paces agree: caches are warm, clocks steady, kernels chosen."""
+    last = paces[-3:]
+    return len(last) == 3 and max(last) <= (1 + tolerance) * min(last)
+
+
+def _long_enough(steps: int, window: Window, protocol: Protocol) -> int:
+    """Steps for the next window: more if this one was short, in time or in updates of its slowest counter."""
+    updates = [r.counter_updates for r in window.readings if r.role == "primary" and r.counter_updates is not None]
+    short = max(
+        protocol.window_s / max(window.duration_s, protocol.window_s / 10),
+        min(10.0, MIN_COUNTER_UPDATES / max(1, min(updates, default=MIN_COUNTER_UPDATES))),
+    )
+    return steps if short <= 1 else min(MAX_STEPS, max(steps + 1, math.ceil(steps * short * MARGIN)))
 
 
 def _narrow(windows: list[Window], name: str, protocol: Protocol) -> bool:

@@ -243,6 +243,7 @@ class _Session:
         idle = idle_windows(records)
         last_idle = max((r.trial for r in records if any(w.phase == "idle" for w in r.windows)), default=None)
         due = last_idle is None or number - last_idle >= self.plan.task.protocol.idle_every
+        due = due or number == search.planned_trials(self.plan.task) - 1  # before and after: drift shows
         seed = random.Random(f"{self.plan.seed}/{number}").getrandbits(31)
         return Request(number, session, stage, origin, params, seed, due, tuple(idle))
 

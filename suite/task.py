@@ -166,7 +166,10 @@ class Training(Definition):
 class Protocol(Definition):
     """How energy is measured."""
 
-    warmup_s: Seconds = 2.0
+    cooldown_s: Seconds = 0.0  # after training, before anything is measured
+    warmup_s: Seconds = 2.0  # at least; longer until the pace has settled
+    max_warmup_s: Seconds = 20.0
+    settled_rel: Annotated[float, Field(gt=0, le=1)] = 0.05  # three successive paces within this of one another
     window_s: Annotated[float, Field(gt=0, le=100_000)] = 5.0
     repeats: Annotated[int, Field(ge=2, le=10_000)] = 5
     max_repeats: Annotated[int, Field(ge=2, le=10_000)] = 15
@@ -179,6 +182,8 @@ class Protocol(Definition):
     def _repeats(self) -> Protocol:
         if self.max_repeats < self.repeats:
             raise ValueError(f"max_repeats must be at least repeats = {self.repeats} (got {self.max_repeats})")
+        if self.max_warmup_s < self.warmup_s:
+            raise ValueError(f"max_warmup_s must be at least warmup_s = {self.warmup_s} (got {self.max_warmup_s})")
         return self
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from suite.energy import (
     effective_n,
     estimate,
+    idle_drift,
     idle_power_w,
     invalidity,
     phase_energy,
@@ -166,3 +167,11 @@ def test_scaling_joules_scales_the_estimate(values, seconds, units):
     assert two.mean == pytest.approx(2 * one.mean)
     assert two.sem == pytest.approx(2 * one.sem, rel=1e-6, abs=1e-12)
     assert one.low <= one.mean <= one.high
+
+
+def test_drift_is_the_change_of_idle_power_over_the_run():
+    early = [window(phase="idle", units=0, cpu=10.0)] * 4
+    late = [window(phase="idle", units=0, cpu=12.0)] * 4
+    assert idle_drift([*early, *late], ["cpu"]) == pytest.approx(0.2)
+    assert idle_drift(early, ["cpu"]) is None
+    assert idle_drift([*early, *late], ["gpu:0"]) is None

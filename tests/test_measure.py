@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from suite.clock import VirtualClock
 from suite.energy import invalidity, phase_energy, total_j
-from suite.measure import Timeline, measure_idle, measure_phase
+from suite.measure import Timeline, cool_down, measure_idle, measure_phase
 from suite.meters.base import Counter, MeterSet, difference
 from suite.meters.replay import PowerTrace, ReplayMeter
 from suite.task import Protocol
@@ -163,3 +163,58 @@ def test_a_meter_that_drops_out_leaves_no_valid_window():
     assert faults[0] is None
     assert "gpu:0 (replay) dropped out" in faults[1]
     assert faults[2] == faults[3] == "no reading of gpu:0"
+
+
+def test_it_warms_up_until_the_pace_has_settled():
+    timeline = timeline_with([0.0], [50.0])
+    calls = 0
+
+    def step():
+        nonlocal calls
+        calls += 1
+        timeline.clock.sleep(max(0.1, 1.0 - 0.05 * calls))  # faster and faster, then steady at 0.1 s
+
+    measure_phase(timeline, "inference", Phase(step, units=1), PROTOCOL)
+    warmup = next(w for w in timeline.take() if w.phase == "warmup")
+    assert warmup.duration_s > 5 * PROTOCOL.warmup_s
+    assert warmup.steps >= 18
+
+
+def test_a_pace_that_never_settles_ends_the_warm_up_at_its_limit():
+    protocol = PROTOCOL.model_copy(update={"max_warmup_s": 8.0})
+    timeline = timeline_with([0.0], [50.0])
+    steps = iter(range(10**6))
+    phase = Phase(lambda: timeline.clock.sleep(0.5 + 0.4 * (next(steps) % 2)), units=1)
+    measure_phase(timeline, "inference", phase, protocol)
+    warmup = next(w for w in timeline.take() if w.phase == "warmup")
+    assert 8.0 <= warmup.duration_s < 10.0
+
+
+class SlowCounter(ReplayMeter):
+    """Moves every 0.4 s only."""
+
+    def read(self):
+        period = 0.4
+        ticks = int((self._clock.now_s() + 1e-9) / period)
+        return (Counter("gpu:0", 100.0 * ticks * period, "test", "measured", updates=ticks),)
+
+
+def test_windows_grow_until_the_counter_has_moved_often_enough():
+    clock = VirtualClock()
+    timeline = Timeline(SlowCounter([], clock, "test"), clock)
+    timeline.start()
+    protocol = PROTOCOL.model_copy(update={"max_warmup_s": 2.0})
+    windows = measure_phase(timeline, "inference", Phase(lambda: clock.sleep(0.05), units=1), protocol)
+    assert "counter moved" in invalidity(windows[0], protocol)
+    valid = [w for w in windows if invalidity(w, protocol) is None]
+    assert len(valid) >= protocol.repeats
+    assert all(w.readings[0].counter_updates >= 20 for w in valid)
+    energy = phase_energy(windows, "inference", ["gpu"], protocol)
+    assert energy.j_per_unit.mean == pytest.approx(5.0, rel=0.05)
+
+
+def test_cooling_down_is_time_of_its_own():
+    timeline = timeline_with([0.0], [7.0])
+    cool_down(timeline, PROTOCOL.model_copy(update={"cooldown_s": 3.0}))
+    cool_down(timeline, PROTOCOL)
+    assert [(w.phase, w.duration_s) for w in timeline.take()] == [("cooldown", 3.0)]

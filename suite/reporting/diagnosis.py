@@ -6,16 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from suite.energy import Estimate, invalidity
-from suite.outcome import Outcome
+from suite.energy import Estimate, idle_drift, invalidity
+from suite.outcome import Outcome, idle_windows
 from suite.record import TrialRecord
 from suite.reporting.ledger import Ledger
 from suite.reporting.members import Member
-from suite.reporting.quantities import number, percent
+from suite.reporting.quantities import joules, number, percent
 from suite.task import Protocol, Task
+from suite.wall import WallComparison
 
 #: Primary and check meter of one domain further apart than this deserve a word.
 CHECK_TOLERANCE = 0.05
+#: Idle power that changed by more than this during a run deserves a word.
+MAX_IDLE_DRIFT = 0.05
 #: A hypervolume that has not moved for this share of the trials is called flat …
 FLAT_SHARE = 1 / 3
 #: … if there were at least this many trials.
@@ -95,6 +98,7 @@ def diagnose(
         *_check_meters(ledger),
         _failing(trials),
         _idle(task, trials, idle),
+        _drift(trials, idle),
         _flat(hypervolume) if complete else None,
         _open(ledger),
     ]
@@ -238,6 +242,38 @@ def _idle(task: Task, trials: Sequence[TrialRecord], idle: Mapping[str, Estimate
         "note",
         "No idle baseline",
         f"Idle power of {missing} is unknown: {why}. Net energy (gross − idle) cannot be given where it is needed.",
+    )
+
+
+def _drift(trials: Sequence[TrialRecord], idle: Mapping[str, Estimate | None]) -> Diagnosis | None:
+    windows = idle_windows(trials)
+    drifts = {
+        name: d for name in idle if (d := idle_drift(windows, [name])) is not None and abs(d) > MAX_IDLE_DRIFT
+    }
+    if not drifts:
+        return None
+    words = ", ".join(f"{name} by {d:+.0%}" for name, d in drifts.items())
+    return Diagnosis(
+        "warning",
+        "Idle power drifted",
+        f"Between the first and the last idle windows idle power changed: {words}. The machine's state changed "
+        "during the run (heat, clocks, other load), so net energy early and late in it does not compare.",
+    )
+
+
+def wall_note(found: WallComparison) -> Diagnosis:
+    """What a wall meter beside the run says of the joules that software counted."""
+    each = found.by_window
+    spread = ""
+    if each is not None and each.low is not None and each.high is not None:
+        spread = f"; over {each.n} measured windows {number(each.mean)} [{number(each.low)}, {number(each.high)}]"
+    return Diagnosis(
+        "note",
+        "Wall meter",
+        f"Over {found.covered_s:.0f} s of the run that the wall meter's log covers, the wall drew "
+        f"{joules(found.wall_j)} where software counted {joules(found.software_j)}: a ratio of "
+        f"{number(found.ratio)}{spread}. The difference is what software does not see: power supply, board, fans, "
+        "storage, and every domain without a meter.",
     )
 
 

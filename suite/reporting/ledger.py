@@ -31,6 +31,7 @@ _ACCOUNTS: dict[str, tuple[Group, str]] = {
     "score": ("overhead", "scoring outside training"),
     "prepare": ("overhead", "preparing a phase"),
     "warmup": ("protocol", "warm-up before measured windows"),
+    "cooldown": ("protocol", "cooling down after training"),
     "settle": ("protocol", "settling before idle windows"),
     "idle": ("protocol", "idle baseline"),
     "release": ("overhead", "releasing the model"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from suite.energy import Estimate
 from suite.frontier import frontier, hypervolume_by_trial
@@ -18,11 +18,12 @@ from suite.outcome import (
 )
 from suite.record import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord
 from suite.reporting.cost import BreakEven, Candidate, SearchCost, break_even, search_cost
-from suite.reporting.diagnosis import Diagnosis, FailureGroup, diagnose, failures
+from suite.reporting.diagnosis import Diagnosis, FailureGroup, diagnose, failures, wall_note
 from suite.reporting.headline import headline
 from suite.reporting.ledger import Ledger, balance, idle_by_domain
 from suite.reporting.members import Member, Target, member, scores_by_trial, targets
 from suite.task import Params, Task
+from suite.wall import comparison
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,10 @@ def summarise(folder: RunFolder) -> Summary:
     Raises:
         InputError: a record file is damaged, or of another schema version.
     """
-    return summarise_records(folder.manifest(), folder.task(), folder.trials(), folder.ledger(), folder.scores())
+    records = folder.manifest(), folder.task(), folder.trials(), folder.ledger(), folder.scores()
+    summary = summarise_records(*records)
+    wall = comparison(folder)
+    return replace(summary, diagnoses=(*summary.diagnoses, wall_note(wall))) if wall else summary
 
 
 def summarise_records(
