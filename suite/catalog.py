@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from suite.definition import read_toml
 from suite.errors import InputError, did_you_mean
 from suite.hardware import HardwareProfile, load_profile
 from suite.task import Task, load_task
@@ -50,8 +51,26 @@ def all_profiles() -> list[HardwareProfile]:
     return [load_profile(path) for path in profile_files().values()]
 
 
+def is_path(name: str) -> bool:
+    """Whether a task or profile is given as a file rather than by its name in the catalogue."""
+    return name.endswith(".toml") or "/" in name
+
+
+def check_file(path: Path) -> str:
+    """The title of the task or hardware profile in a file: a profile has a match rule or lies among profiles.
+
+    Raises:
+        InputError: the file is broken.
+    """
+    data = read_toml(path)
+    among_profiles = path.resolve().parent == _folder("hardware_profiles").resolve()
+    if "workload" not in data and ("match" in data or among_profiles):
+        return load_profile(path).title
+    return load_task(path).title
+
+
 def _find(name: str, files: dict[str, Path], what: str) -> Path:
-    if name.endswith(".toml") or "/" in name:
+    if is_path(name):
         return Path(name)
     if name not in files:
         allowed = ", ".join(files)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suite.errors import InputError
+from suite.errors import GateError, InputError
 
 if TYPE_CHECKING:
     from suite.record import RunFolder
@@ -27,20 +27,26 @@ app = typer.Typer(
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for run folders.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data set: a folder or an archive.")]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Stop with exit code 1 if the meter's precheck fails.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; one line a trial.")]
 
 
 def main() -> None:
-    """The command `joulebench`: bad input is one line and exit code 2, Ctrl-C is 130; never a traceback."""
+    """The command `joulebench`: exit code 1 is a failed gate, 2 bad input in one line, 130 Ctrl-C; no traceback."""
     try:
         app()
     except InputError as error:
-        _fail(str(error), 2)
+        _fail(str(error), 1 if isinstance(error, GateError) else 2)
     except OSError as error:
         _fail(f"{error.filename or 'file system'}: {error.strerror or error}", 2)
     except (KeyboardInterrupt, SystemExit) as stop:  # typer turns Ctrl-C into SystemExit(130)
         if isinstance(stop, KeyboardInterrupt) or stop.code == INTERRUPTED:
-            _fail("interrupted; finished trials are kept: `joulebench resume RUN` continues", INTERRUPTED)
+            _fail(
+                "interrupted; finished trials are kept, and `joulebench resume` with the run's folder continues",
+                INTERRUPTED,
+            )
         raise
 
 
@@ -63,19 +69,15 @@ def tasks() -> None:
 
 @app.command()
 def check(
-    paths: Annotated[list[Path] | None, typer.Argument(help="Task files; all when absent.")] = None,
+    paths: Annotated[list[Path] | None, typer.Argument(help="Task or profile files; all when absent.")] = None,
 ) -> None:
     """Check task and hardware profile files; exit code 2 if one of them is broken."""
-    from suite.catalog import profile_files, task_files
-    from suite.hardware import load_profile
-    from suite.task import load_task
+    from suite.catalog import check_file, profile_files, task_files
 
     broken = 0
-    known = set(profile_files().values())
     for path in paths or [*task_files().values(), *profile_files().values()]:
         try:
-            is_profile = path in known or path.parent.name == "hardware_profiles"
-            print(f"{path}: ok ({(load_profile if is_profile else load_task)(path).title})")
+            print(f"{path}: ok ({check_file(path)})")
         except InputError as error:
             broken += 1
             print(f"joulebench: {error}", file=sys.stderr)
@@ -84,10 +86,40 @@ def check(
 
 
 @app.command()
+def hardware(
+    profile: Annotated[str | None, typer.Argument(help="A profile to show; this host's when absent.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="List every profile; * marks those that fit.")] = False,
+) -> None:
+    """Show this host, its hardware profile with the source of every fact, and which meters it has."""
+    from suite import inventory
+    from suite.catalog import all_profiles, find_profile
+    from suite.hardware import choose_profile, detect_host, mismatch
+
+    host = detect_host()
+    if everything:
+        print("\n".join(inventory.catalogue_lines(all_profiles(), host)))
+        return
+    print("\n".join(inventory.host_lines(host)))
+    chosen = find_profile(profile) if profile else choose_profile(all_profiles(), host)
+    print("\n".join(["", *inventory.profile_lines(chosen, mismatch(chosen, host))]))
+    from suite.meters.select import availability
+
+    print("\n".join(["", *inventory.meter_lines(availability(host, chosen))]))
+
+
+@app.command()
 def run(
     task: Annotated[str, typer.Argument(help="A task's name, or the path of its TOML file.")],
     budget: Annotated[str | None, typer.Option(help="quick, standard, paper, …: see `joulebench tasks`.")] = None,
-    hardware: Annotated[str | None, typer.Option(help="Hardware profile; found by itself when absent.")] = None,
+    hardware: Annotated[
+        str | None, typer.Option(help="Hardware profile, by name or file; found by itself when absent.")
+    ] = None,
+    force_hardware: Annotated[
+        bool, typer.Option("--force-hardware", help="Use --hardware though it is not this host's; reports say so.")
+    ] = False,
+    grid_intensity: Annotated[float | None, typer.Option(help="Of your grid, in g CO2e/kWh: for carbon.")] = None,
+    country: Annotated[str | None, typer.Option(help="ISO code such as FRA: its grid, for carbon.")] = None,
+    pue: Annotated[float | None, typer.Option(help="Of your building: applied once, to carbon.")] = None,
     data: DataOption = None,
     out: OutOption = Path("runs"),
     seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 0,
@@ -97,9 +129,10 @@ def run(
         str | None,
         typer.Option(help="Dry run: joules from a power trace (CSV `t_s,cpu,…`) or constant watts."),
     ] = None,
+    strict: StrictOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Run a task and write its report."""
+    """Run a task and write its report; exit code 1 if the task has a gate and missed it."""
     from suite import study
     from suite.plan import plan
     from suite.progress import observer
@@ -108,22 +141,30 @@ def run(
         task,
         budget=budget,
         hardware=hardware,
+        force_hardware=force_hardware,
+        grid_intensity=grid_intensity,
+        country=country,
+        pue=pue,
         data=data,
         seed=seed,
         overrides=dict(_assignment(text) for text in sets or []),
         replay=replay,
         trials_from=trials_from,
+        strict=strict,
     )
     _announce(chosen.task, chosen.budget, chosen.profile.name)
+    if chosen.hardware_override:
+        print(f"--force-hardware: {chosen.hardware_override}")
     with observer(quiet) as observe:
         folder = study.start(chosen, out=out, observer=observe)
-    _report(folder)
+    _report(folder, gated=True)
 
 
 @app.command()
 def resume(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     data: DataOption = None,
+    strict: StrictOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Continue a stopped run where it was."""
@@ -131,8 +172,8 @@ def resume(
     from suite.progress import observer
 
     with observer(quiet) as observe:
-        folder = study.resume(run, data=data, observer=observe)
-    _report(folder)
+        folder = study.resume(run, data=data, strict=strict, observer=observe)
+    _report(folder, gated=True)
 
 
 @app.command()
@@ -158,12 +199,14 @@ def wall(
     _report(folder)
 
 
-def _report(folder: RunFolder) -> None:
+def _report(folder: RunFolder, gated: bool = False) -> None:
     from suite.reporting import write_report
 
     written = write_report(folder)
     print(written.headline)
     print(f"report: {written.page}")
+    if gated and written.passed is False:
+        raise typer.Exit(1)
 
 
 def _announce(task: Task, budget: str | None, hardware: str) -> None:
@@ -172,7 +215,7 @@ def _announce(task: Task, budget: str | None, hardware: str) -> None:
     print(f"{task.title}: task {task.name} v{task.version}, budget {budget or 'none'}, data {data}, on {hardware}")
     print(f"search space: {f'{size:,} configurations' if size else 'continuous'}; digest {task.digest}")
     if budget == "quick":
-        print("quick narrows the space and the windows: its results do not compare with the published study")
+        print("quick narrows the study: its results compare with no other budget and no published study")
 
 
 def _assignment(text: str) -> tuple[str, Value]:

@@ -131,6 +131,6 @@ def _other_kind(below: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
 
 
 def digest(data: Any) -> str:
-    """SHA-256 of `data`'s canonical JSON, first 16 hexadecimal digits."""
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """SHA-256 of `data`'s JSON, first 16 hexadecimal digits; the order of keys counts, as it does for stages."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

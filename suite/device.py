@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import random
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from suite.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,19 +27,54 @@ def synchronizer(device: str) -> Callable[[], None]:
     return lambda: torch.cuda.synchronize(device)
 
 
-def nvml_indices(device: str) -> list[int]:
-    """NVML indices of the GPUs behind a torch device, by UUID: CUDA_VISIBLE_DEVICES renumbers, NVML does not."""
+def nvml_indices(device: str, nvml: Any = None) -> list[int]:
+    """NVML indices of the GPUs behind a torch device, by UUID: CUDA_VISIBLE_DEVICES renumbers, NVML does not.
+
+    For a MIG slice it is the index of the GPU that the slice is part of.
+
+    Args:
+        nvml: `pynvml`, or what behaves like it.
+
+    Raises:
+        InputError: NVML is not there, or does not know the device; reading another GPU's energy is no way out.
+    """
     if not device.startswith("cuda"):
         return []
-    import pynvml
     import torch
 
-    uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-    pynvml.nvmlInit()
+    return [nvml_index(str(torch.cuda.get_device_properties(device).uuid), nvml or _pynvml(), device)]
+
+
+def _pynvml() -> Any:
+    import pynvml
+
+    return pynvml
+
+
+def nvml_index(uuid: str, nvml: Any, device: str = "the device") -> int:
+    """NVML index of the GPU with a UUID as torch gives it, which is NVML's without the prefix `GPU-` or `MIG-`.
+
+    Raises:
+        InputError: as `nvml_indices`.
+    """
+    plain = uuid.removeprefix("GPU-").removeprefix("MIG-")
     try:
-        return [int(pynvml.nvmlDeviceGetIndex(pynvml.nvmlDeviceGetHandleByUUID(uuid)))]
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        raise InputError(f"{device}: its energy cannot be read, because NVML does not start: {error}") from None
+    try:
+        try:
+            handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{plain}")
+        except nvml.NVMLError:
+            part = nvml.nvmlDeviceGetHandleByUUID(f"MIG-{plain}")
+            handle = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(part)
+        return int(nvml.nvmlDeviceGetIndex(handle))
+    except nvml.NVMLError as error:
+        raise InputError(
+            f"{device} (UUID {uuid}): NVML knows no such GPU or MIG slice ({error}), so its energy cannot be read"
+        ) from None
     finally:
-        pynvml.nvmlShutdown()
+        nvml.nvmlShutdown()
 
 
 def seed_everything(seed: int) -> None:
@@ -58,8 +95,20 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+        "out of memory" in text
+        or "can't allocate memory" in text
+        or "not enough memory" in text
+        or "status_alloc_failed" in text  # cuBLAS, cuDNN
     )
+
+
+def to_host(state: Any) -> Any:
+    """Tensors of a state, however nested in dicts and lists, in host memory: the device is for the next model."""
+    if isinstance(state, dict):
+        return {name: to_host(value) for name, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(to_host(value) for value in state)
+    return state.cpu() if hasattr(state, "cpu") else state
 
 
 def release_memory(device: str) -> None:

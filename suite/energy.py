@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from statistics import fmean, stdev
 
 from scipy import special
@@ -17,6 +18,7 @@ from suite.record import Kind, TrialRecord, Window
 from suite.task import Protocol
 
 MIN_COUNTER_UPDATES = 20
+ROUNDING = 1e-9  # of times that are differences of long sums
 QUIET_IDLE_RSD = 0.10  # idle windows that vary more than this are no baseline
 
 
@@ -110,7 +112,7 @@ def invalidity(window: Window, protocol: Protocol) -> str | None:
         return window.fault
     if not math.isfinite(window.duration_s) or window.duration_s <= 0:
         return "no duration"
-    if window.duration_s < protocol.window_s:
+    if window.duration_s < protocol.window_s * (1 - ROUNDING):
         return f"too short: {window.duration_s:.3g} s of {protocol.window_s:g} s"
     if window.units <= 0:
         return "no work done"
@@ -133,13 +135,7 @@ def common_domains(windows: Sequence[Window], wanted: Iterable[str]) -> tuple[st
 
 def idle_power_w(windows: Iterable[Window], domains: Sequence[str]) -> Estimate | None:
     """Power of the settled idle process over `domains`; None where it was not measured or not quiet."""
-    powers = []
-    for window in windows:
-        if window.phase != "idle" or window.duration_s <= 0:
-            continue
-        found = {r.domain: r.energy_j for r in window.readings if r.role == "primary"}
-        if all(domain in found for domain in domains):
-            powers.append(sum(found[d] for d in domains) / window.duration_s)
+    powers = _idle_powers(windows, domains)
     if len(powers) < 2:
         return None
     idle = estimate(powers, "idle windows")
@@ -147,16 +143,37 @@ def idle_power_w(windows: Iterable[Window], domains: Sequence[str]) -> Estimate 
     return idle if quiet else None
 
 
+def _idle_powers(windows: Iterable[Window], domains: Sequence[str]) -> list[float]:
+    powers = []
+    for window in windows:
+        if window.phase != "idle" or window.fault or window.duration_s <= 0:
+            continue
+        found = {r.domain: r.energy_j for r in window.readings if r.role == "primary"}
+        if all(domain in found for domain in domains):
+            powers.append(sum(found[d] for d in domains) / window.duration_s)
+    return powers
+
+
+def nearest_idle(idle: Sequence[Window], to: Window) -> list[Window]:
+    """The block of touching idle windows that is nearest in time: a machine's idle power drifts."""
+    blocks: list[list[Window]] = []
+    for window in idle:
+        touching = bool(blocks) and blocks[-1][-1].end_s == window.start_s
+        blocks[-1].append(window) if touching else blocks.append([window])
+    moment = _seconds(to.start_utc)
+    return min(blocks, key=lambda block: abs(_seconds(block[0].start_utc) - moment), default=[])
+
+
+def _seconds(utc: str) -> float:
+    return datetime.fromisoformat(utc).timestamp()
+
+
 def idle_drift(windows: Iterable[Window], domains: Sequence[str]) -> float | None:
     """Relative change of idle power from the first quarter of a run's idle windows to the last.
 
     None where there are fewer than two baselines' worth of windows.
     """
-    powers = []
-    for window in windows:
-        found = {r.domain: r.energy_j for r in window.readings if r.role == "primary"}
-        if window.phase == "idle" and window.duration_s > 0 and all(d in found for d in domains):
-            powers.append(sum(found[d] for d in domains) / window.duration_s)
+    powers = _idle_powers(windows, domains)
     if len(powers) < 8:
         return None
     first, last = fmean(powers[: len(powers) // 4]), fmean(powers[-(len(powers) // 4) :])
@@ -168,11 +185,11 @@ def phase_energy(
     phase: str,
     domains: Iterable[str],
     protocol: Protocol,
-    idle: Iterable[Window] | None = None,
+    idle: Sequence[Window] | None = None,
 ) -> Energy | None:
     """Energy per unit of `phase` from its valid windows; net of idle power if idle windows are given.
 
-    None where there is no valid window, no domain asked for, or (net) no quiet idle. The interval of a net
+    None where there is no valid window, no domain asked for, or (net) no quiet idle nearby. The interval of a net
     value includes idle's: the two variances add.
     """
     every = [w for w in windows if w.phase == phase]
@@ -184,27 +201,59 @@ def phase_energy(
     unit_s = estimate([w.duration_s / w.units for w in valid])
     per_unit = estimate([e / w.units for e, w in zip(gross, valid, strict=True)])
     if idle is not None:
-        baseline = idle_power_w(idle, names)
+        baseline = idle_power_w(nearest_idle(idle, valid[0]), names)
         if baseline is None:
             return None
         net = [(e - baseline.mean * w.duration_s) / w.units for e, w in zip(gross, valid, strict=True)]
         per_unit = _widen(estimate(net), (baseline.sem or 0.0) * unit_s.mean)
-    kinds = {r.kind for w in valid for r in w.readings if r.role == "primary" and r.domain in names}
-    measured = sum(
-        r.energy_j
-        for w in valid
-        for r in w.readings
-        if r.role == "primary" and r.domain in names and r.kind == "measured"
-    )
+    measured = _measured_j(valid, names)
     return Energy(
         j_per_unit=per_unit,
         domains=names,
-        kind="measured" if kinds == {"measured"} else "estimated",
+        kind=_kind(valid, names),
         measured_share=measured / sum(gross),
         power_w=sum(gross) / sum(w.duration_s for w in valid),
         unit_s=unit_s,
         invalid_windows=len(every) - len(valid),
     )
+
+
+@dataclass(frozen=True)
+class TrainingEnergy:
+    """Energy of one training, all epochs together: measured once, so without an interval."""
+
+    energy_j: float
+    units: int
+    domains: tuple[str, ...]
+    kind: Kind
+    measured_share: float
+
+    @property
+    def j_per_unit(self) -> float:
+        return self.energy_j / self.units
+
+
+def training_energy(windows: Iterable[Window], domains: Iterable[str]) -> TrainingEnergy | None:
+    """Energy of a training over the domains asked for.
+
+    None where an epoch's window is faulty (its joules are then unknown, and the sum with them) or reads nothing.
+    """
+    train = [w for w in windows if w.phase == "train"]
+    names, units = common_domains(train, domains), sum(w.units for w in train)
+    energy_j = sum(_sum(w, names) for w in train)
+    if not names or units <= 0 or any(w.fault for w in train) or not (math.isfinite(energy_j) and energy_j > 0):
+        return None
+    return TrainingEnergy(energy_j, units, names, _kind(train, names), _measured_j(train, names) / energy_j)
+
+
+def _kind(windows: Sequence[Window], names: Sequence[str]) -> Kind:
+    kinds = {r.kind for w in windows for r in w.readings if r.role == "primary" and r.domain in names}
+    return "measured" if kinds == {"measured"} else "estimated"
+
+
+def _measured_j(windows: Sequence[Window], names: Sequence[str]) -> float:
+    counted = (r for w in windows for r in w.readings if r.role == "primary" and r.domain in names)
+    return sum(r.energy_j for r in counted if r.kind == "measured")
 
 
 def _sum(window: Window, names: Sequence[str]) -> float:

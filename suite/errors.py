@@ -17,6 +17,10 @@ class MeterError(InputError):
     """A meter that was available has failed: its joules cannot be trusted from here on, and the run stops."""
 
 
+class GateError(InputError):
+    """What was measured failed its gate, and the user asked not to go on: exit code 1."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest of `known`, or the empty string."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

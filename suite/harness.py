@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from suite import device as torch_device
 from suite.clock import Clock
-from suite.errors import InputError
+from suite.errors import InputError, did_you_mean
 from suite.flops import count
-from suite.measure import Timeline, cool_down, measure_idle, measure_phase
+from suite.measure import ALL_DOMAINS, Timeline, cool_down, measure_idle, measure_phase
 from suite.outcome import trial_outcomes
 from suite.record import Costs, EpochRecord, Status, TrialRecord, Window
-from suite.task import Params, Task
-from suite.workloads.base import Context, Epoch, Workload, workload_class
+from suite.task import RESERVED_PHASES, Params, Task, energy_unit
+from suite.workloads.base import Context, Epoch, Phase, Workload, workload_class
 
 if TYPE_CHECKING:
     from suite.data import StagedData
@@ -65,6 +65,7 @@ class _Progress:
     costs: Costs = field(default_factory=Costs)
     epochs: list[EpochRecord] = field(default_factory=list)
     unit: dict[str, str] = field(default_factory=dict)
+    stopped_by: Literal["epochs", "patience", "time"] | None = None
     state: Any = None
 
 
@@ -93,9 +94,12 @@ def run_trial(bench: Bench, request: Request, on_epoch: Callable[[Epoch], None] 
     except Exception as failure:
         status = "oom" if torch_device.is_out_of_memory(failure) else "failed"
         error = _reason(failure)
-    torch_device.release_memory(bench.device)
-    bench.timeline.cut("release" if status == "ok" else "failed")
-    return Finished(_record(bench, request, progress, status, error), progress.state if status == "ok" else None)
+        del failure  # its traceback holds the model
+    if status != "ok":
+        torch_device.release_memory(bench.device)
+        bench.timeline.cut("failed")
+    record = _record(bench, request, progress, status, error)
+    return Finished(record, progress.state if record.status == "ok" else None)
 
 
 def _stages(bench: Bench, request: Request, progress: _Progress, on_epoch: Callable[[Epoch], None]) -> None:
@@ -106,20 +110,53 @@ def _stages(bench: Bench, request: Request, progress: _Progress, on_epoch: Calla
         workload.build(request.params)
         timeline.cut("build")
         deadline.start()
-        _train(bench, workload, progress, on_epoch)
+        _train(bench, workload, deadline, progress, on_epoch)
         _score(bench, workload, progress)
         cool_down(timeline, protocol)
         if request.idle:
             measure_idle(timeline, protocol)
         _count(bench, workload, progress)
-        for name, phase in workload.phases().items():
+        phases = workload.phases()
+        _check_phases(bench.task, phases)
+        for name, phase in phases.items():
             progress.unit[name] = phase.unit
-            measure_phase(timeline, name, phase, protocol)
+            measure_phase(timeline, name, phase, protocol, _domains(bench.task, name))
         peak = torch_device.peak_memory_bytes(bench.device)
         progress.costs = progress.costs.model_copy(update={"peak_memory_bytes": peak})
-        progress.state = workload.state()
+        progress.state = torch_device.to_host(workload.state())
     finally:
         workload.close()
+    torch_device.release_memory(bench.device)
+    timeline.cut("release")
+
+
+def _check_phases(task: Task, phases: Mapping[str, Phase]) -> None:
+    """The task's energy objectives are about phases that the workload has, in the units it counts.
+
+    Raises:
+        InputError: they are not; no trial of the task could ever have them.
+    """
+    if taken := sorted(RESERVED_PHASES & phases.keys()):
+        raise InputError(f"workload '{task.workload}': a phase may not be called '{taken[0]}', the harness's own")
+    for name, objective in task.objectives.items():
+        if objective.phase is None or objective.phase == "train":
+            continue
+        if objective.phase not in phases:
+            hint = did_you_mean(objective.phase, phases)
+            allowed = ", ".join(phases) or "none"
+            raise InputError(
+                f"objectives.{name}.phase: workload '{task.workload}' has no phase '{objective.phase}'{hint} "
+                f"(allowed: {allowed})"
+            )
+        unit, counted = energy_unit(name)[0], phases[objective.phase].unit
+        if unit != counted:
+            raise InputError(f"objectives.{name}: phase '{objective.phase}' counts {counted}s, not {unit}s")
+
+
+def _domains(task: Task, phase: str) -> tuple[str, ...]:
+    """The domains that decide when a phase has been measured well enough: those its objectives name."""
+    named = {d for o in task.objectives.values() if o.phase == phase for d in o.domains or ()}
+    return tuple(sorted(named)) or ALL_DOMAINS
 
 
 class _Deadline:
@@ -149,10 +186,14 @@ class _BestWeights:
         """Take an epoch's metrics; True when training should stop.
 
         Raises:
+            InputError: early stopping is asked for on a metric that the workload does not give.
             TrialFailedError: the monitored metric is not finite.
         """
         value = metrics.get(self._rules.monitor)
         if value is None:
+            if self._rules.patience is not None:
+                hint, given = did_you_mean(self._rules.monitor, metrics), ", ".join(metrics) or "none"
+                raise InputError(f"training.monitor: no metric '{self._rules.monitor}'{hint} (there are: {given})")
             self.metrics = metrics
             return False
         if not math.isfinite(value):
@@ -170,7 +211,13 @@ class _BestWeights:
             self._workload.load_state(self._state)
 
 
-def _train(bench: Bench, workload: Workload, progress: _Progress, on_epoch: Callable[[Epoch], None]) -> None:
+def _train(
+    bench: Bench,
+    workload: Workload,
+    deadline: _Deadline,
+    progress: _Progress,
+    on_epoch: Callable[[Epoch], None],
+) -> None:
     best = _BestWeights(bench.task, workload)
     for epoch in workload.train():
         bench.timeline.cut("train", units=epoch.units, steps=1)
@@ -182,8 +229,11 @@ def _train(bench: Bench, workload: Workload, progress: _Progress, on_epoch: Call
         stop = best.see(metrics, epoch.index)
         on_epoch(epoch)
         bench.timeline.cut("validate")  # with the copy of the best weights: none of it is training
+        progress.stopped_by = "patience" if stop else "epochs"
         if stop:
             break
+    if progress.stopped_by == "epochs" and deadline.passed():
+        progress.stopped_by = "time"
     best.restore()
     progress.metrics |= best.metrics
 
@@ -198,20 +248,23 @@ def _score(bench: Bench, workload: Workload, progress: _Progress) -> None:
         progress.metrics |= {f"test_{name}": value for name, value in workload.evaluate("test").items()}
     progress.metrics |= workload.outcomes()
     bench.timeline.cut("score")
-    missing = [
-        name
-        for name, objective in bench.task.objectives.items()
-        if not objective.is_energy and not math.isfinite(progress.metrics.get(name, math.nan))
-    ]
-    if missing:
-        got = ", ".join(f"{n} = {v:.6g}" for n, v in progress.metrics.items()) or "no metrics"
-        raise TrialFailedError(f"no finite value for objective {', '.join(missing)} (got {got})")
+    for name, objective in bench.task.objectives.items():
+        if objective.is_energy:
+            continue
+        if name not in progress.metrics:
+            hint, given = did_you_mean(name, progress.metrics), ", ".join(progress.metrics) or "none"
+            raise InputError(f"objectives.{name}: the workload gives no such metric{hint} (it gives: {given})")
+        if not math.isfinite(progress.metrics[name]):
+            raise TrialFailedError(f"no finite value for objective {name} (got {progress.metrics[name]})")
 
 
 def _count(bench: Bench, workload: Workload, progress: _Progress) -> None:
     example = workload.example_input()
     if workload.model is not None and example is not None:
-        progress.costs = count(workload.model, example)
+        try:
+            progress.costs = count(workload.model, example)
+        except Exception as failure:  # the counter cannot trace every model; energy needs no count
+            progress.costs = Costs(uncounted=_reason(failure))
         bench.timeline.cut("count")
 
 
@@ -229,6 +282,7 @@ def _record(bench: Bench, request: Request, progress: _Progress, status: Status,
         costs=progress.costs,
         epochs=tuple(progress.epochs),
         unit=progress.unit,
+        stopped_by=progress.stopped_by,
         windows=bench.timeline.take(),
     )
     idle = (*request.idle_windows, *(w for w in record.windows if w.phase == "idle"))

@@ -6,7 +6,7 @@ Nothing here knows a vendor or a task.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from suite.clock import Clock
 from suite.energy import MIN_COUNTER_UPDATES, invalidity, phase_energy
@@ -106,11 +106,13 @@ def measure_idle(timeline: Timeline, protocol: Protocol) -> None:
         timeline.cut("idle")
 
 
-def measure_phase(timeline: Timeline, name: str, phase: Phase, protocol: Protocol) -> list[Window]:
+def measure_phase(
+    timeline: Timeline, name: str, phase: Phase, protocol: Protocol, domains: Sequence[str] = ALL_DOMAINS
+) -> list[Window]:
     """Warm up, then repeat windows until the 95 % half-width is small enough or `max_repeats` are valid.
 
     Windows that came out invalid stay in the record and are repeated, short ones with more steps; no more than
-    `max_repeats` times.
+    `max_repeats` times. The half-width is of gross energy over `domains`.
 
     Raises:
         ValueError: the phase's step takes no time.
@@ -127,7 +129,7 @@ def measure_phase(timeline: Timeline, name: str, phase: Phase, protocol: Protoco
         windows.append(window)
         valid += invalidity(window, protocol) is None
         steps = _long_enough(steps, window, protocol)
-        if valid >= protocol.repeats and _narrow(windows, name, protocol):
+        if valid >= protocol.repeats and _narrow(windows, name, protocol, domains):
             break
     return windows
 
@@ -183,7 +185,7 @@ def _long_enough(steps: int, window: Window, protocol: Protocol) -> int:
     return steps if short <= 1 else min(MAX_STEPS, max(steps + 1, math.ceil(steps * short * MARGIN)))
 
 
-def _narrow(windows: list[Window], name: str, protocol: Protocol) -> bool:
-    energy = phase_energy(windows, name, ALL_DOMAINS, protocol)
+def _narrow(windows: list[Window], name: str, protocol: Protocol, domains: Sequence[str]) -> bool:
+    energy = phase_energy(windows, name, domains, protocol)
     half_width = energy.j_per_unit.rel_half_width if energy else None
     return half_width is not None and half_width <= protocol.target_rel_ci

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from suite.energy import Energy, Estimate, common_domains, estimate, phase_energy, total_j, trial_windows
+from suite.energy import Energy, Estimate, estimate, phase_energy, training_energy, trial_windows
 from suite.record import Kind, TrialRecord, Window
 from suite.task import Objective, Params, Task, energy_unit
 
@@ -47,7 +47,7 @@ def point(value: float) -> Estimate:
     return Estimate(value, 1, None, None, None, "single run")
 
 
-def trial_energy(task: Task, trial: TrialRecord, objective: Objective, idle: Iterable[Window]) -> Energy | None:
+def trial_energy(task: Task, trial: TrialRecord, objective: Objective, idle: Sequence[Window]) -> Energy | None:
     """Energy of the phase an objective names, in one trial."""
     if objective.phase is None or objective.domains is None:
         return None
@@ -86,8 +86,8 @@ def _energy_outcome(
     if objective.phase == "train":
         return _training_outcome(trial, name, objective)
     energy = trial_energy(task, trial, objective, idle)
-    if energy is None:
-        return None
+    if energy is None or energy.j_per_unit.n < task.protocol.repeats:
+        return None  # fewer valid windows than the protocol asks for are no measurement
     _, per_joule = energy_unit(name)
     value = reciprocal(energy.j_per_unit) if per_joule else energy.j_per_unit
     return Outcome(value, energy.kind, energy.domains) if value is not None else None
@@ -95,15 +95,11 @@ def _energy_outcome(
 
 def _training_outcome(trial: TrialRecord, name: str, objective: Objective) -> Outcome | None:
     """Training is measured once, over all its epochs: a value without interval."""
-    windows = [w for w in trial.windows if w.phase == "train"]
-    energy_j, units = total_j(windows, objective.domains or ()), sum(w.units for w in windows)
-    if not energy_j or not units or objective.basis == "net":
+    found = training_energy(trial.windows, objective.domains or ())
+    if found is None:
         return None
     _, per_joule = energy_unit(name)
-    names = common_domains(windows, objective.domains or ())
-    kinds = {r.kind for w in windows for r in w.readings if r.role == "primary" and r.domain in names}
-    kind: Kind = "measured" if kinds == {"measured"} else "estimated"
-    return Outcome(point(units / energy_j if per_joule else energy_j / units), kind, names)
+    return Outcome(point(1 / found.j_per_unit if per_joule else found.j_per_unit), found.kind, found.domains)
 
 
 def reciprocal(value: Estimate) -> Estimate | None:

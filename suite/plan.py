@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from suite import catalog
+from suite import catalog, search
+from suite.clock import RealClock
+from suite.definition import validate
 from suite.errors import InputError
-from suite.hardware import HardwareProfile, Host, check_profile, choose_profile, detect_host
-from suite.outcome import configurations
+from suite.hardware import HardwareProfile, Host, check_profile, choose_profile, detect_host, mismatch
 from suite.record import RunFolder
-from suite.task import Stage, Task, Value
+from suite.task import FixedParameter, Stage, Task, Value
+from suite.workloads.base import importable
 
 QUICK, STANDARD = "quick", "standard"
 
@@ -27,6 +30,10 @@ class Plan:
     data_path: Path | None = None
     replay: str | None = None
     trials_from: str | None = None
+    strict: bool = False  # a precheck that fails ends the run
+    hardware_override: str | None = None  # how the host differs from the profile, where that was forced
+    task_file: str | None = None  # where the task was read, if not from the catalogue
+    overrides: Mapping[str, Value] = field(default_factory=dict)
 
 
 def choose_budget(task: Task, budget: str | None, host: Host) -> str | None:
@@ -42,28 +49,41 @@ def plan(
     *,
     budget: str | None = None,
     hardware: str | None = None,
+    force_hardware: bool = False,
+    grid_intensity: float | None = None,
+    country: str | None = None,
+    pue: float | None = None,
     data: str | Path | None = None,
     seed: int = 0,
     overrides: dict[str, Value] | None = None,
     replay: str | None = None,
     trials_from: str | Path | None = None,
+    strict: bool = False,
 ) -> Plan:
     """Resolve names and merge the budget.
+
+    Args:
+        force_hardware: use the profile named by `hardware` even if it does not describe this host.
+        grid_intensity: g CO2e/kWh; `country`: ISO 3166, three letters, for CodeCarbon's table; `pue`: at least 1.
+            The user's choices, laid over the profile's: without one of the first two, reports state no carbon.
 
     Raises:
         InputError: an unknown task, budget, profile or parameter, or a profile that is not this host's.
     """
     host = detect_host()
-    if hardware is None:
-        profile = choose_profile(catalog.all_profiles(), host)
-    else:
-        profile = catalog.find_profile(hardware)
-        check_profile(profile, host)
+    profile, override = _profile(hardware, host, force_hardware)
+    profile = _with_carbon(profile, grid_intensity, country, pue)
     found = catalog.find_task(task) if isinstance(task, str) else task
+    task_file = str(Path(task).resolve()) if isinstance(task, str) and catalog.is_path(task) else None
+    importable(task_file)
+    other = RunFolder.open(Path(trials_from)) if trials_from is not None else None
+    if other is not None and budget is None and found.name == other.task().name:
+        budget = other.manifest().budget  # what is to compare is measured alike
     chosen = choose_budget(found, budget, host)
     merged = _with_values(found.with_budget(chosen), overrides or {})
-    if trials_from is not None:
-        merged = _with_trials_of(merged, RunFolder.open(Path(trials_from)))
+    if other is not None:
+        merged = _with_trials_of(merged, other)
+    search.planned_trials(merged)  # a stage that cannot be carried out is refused here, not after an hour
     if not 0 <= seed < 2**31:
         raise InputError(f"--seed: must lie within 0 … {2**31 - 1} (got {seed})")
     return Plan(
@@ -75,31 +95,99 @@ def plan(
         Path(data) if data is not None else None,
         replay,
         str(trials_from) if trials_from is not None else None,
+        strict,
+        override,
+        task_file,
+        overrides or {},
     )
 
 
-def _with_values(task: Task, values: dict[str, Value]) -> Task:
-    """The task with parameters fixed to the values given by hand."""
-    task.resolve(values)
-    fixed = {n: {"type": "fixed", "value": v, "scope": task.parameters[n].scope} for n, v in values.items()}
+def _profile(name: str | None, host: Host, force: bool) -> tuple[HardwareProfile, str | None]:
+    """The profile, and in words how it differs from the host if it is used all the same."""
+    if name is None:
+        if force:
+            raise InputError("--force-hardware: which profile? name it with --hardware")
+        return choose_profile(catalog.all_profiles(), host), None
+    profile = catalog.find_profile(name)
+    if not force:
+        check_profile(profile, host)
+    differs = mismatch(profile, host)
+    if profile.kind == "gpu" and not host.has_accelerator:
+        raise InputError(f"--force-hardware: {differs}; there is no device to run on")
+    return profile, differs
+
+
+def _with_carbon(
+    profile: HardwareProfile, grid_intensity: float | None, country: str | None, pue: float | None
+) -> HardwareProfile:
+    """The profile with what the user says of the grid and the building; a country becomes an intensity here."""
+    today = RealClock().utc()[:10]
+
+    def checked(field: str, option: str, value: object) -> dict[str, object]:
+        whole = {"name": profile.name, "title": profile.title, field: value}
+        return {field: getattr(validate(HardwareProfile, whole, option), field)}
+
+    def fact(field: str, option: str, value: float, source: str) -> dict[str, object]:
+        return checked(field, option, {"value": value, "source": source, "date": today})
+
+    changes: dict[str, object] = {}
+    if country is not None:  # overrules what the profile says, which is of another country
+        changes |= checked("country", "--country", country.upper()) | {"grid_intensity_g_per_kwh": None}
+    if grid_intensity is not None:
+        changes |= fact(
+            "grid_intensity_g_per_kwh", "--grid-intensity", grid_intensity, "given with --grid-intensity"
+        )
+    if pue is not None:
+        changes |= fact("pue", "--pue", pue, "given with --pue")
+    chosen = profile.model_copy(update=changes)
+    if chosen.country is None or chosen.grid_intensity_g_per_kwh is not None:
+        return chosen
+    from suite.meters.codecarbon import grid_intensity_g_per_kwh
+
+    value, source = grid_intensity_g_per_kwh(chosen.country)
+    found = fact("grid_intensity_g_per_kwh", "--country", value, f"{chosen.country}: {source}")
+    return chosen.model_copy(update=found)
+
+
+def _with_values(task: Task, values: Mapping[str, Value]) -> Task:
+    """The task with parameters fixed to the values given by hand; a fixed one may get another of its type."""
+    ranged = {n: v for n, v in values.items() if not isinstance(task.parameters.get(n), FixedParameter)}
+    task.resolve(ranged)
     data = task.model_dump(mode="json")
-    data["parameters"] |= fixed
+    for name, value in values.items():
+        now = task.parameters[name].default
+        if isinstance(now, float) and type(value) is int:
+            value = float(value)
+        if type(value) is not type(now) and name not in ranged:
+            raise InputError(f"--set: {name} is a {type(now).__name__} (got {value!r})")
+        data["parameters"][name] = {"type": "fixed", "value": value, "scope": task.parameters[name].scope}
     for stage in data["stages"].values():
-        if stage["vary"] is not None:
-            stage["vary"] = [name for name in stage["vary"] if name not in fixed]
-    return Task.model_validate(data)
+        stage["vary"] = stage["vary"] and [name for name in stage["vary"] if name not in values]
+        stage["points"] = stage["points"] and [
+            {name: value for name, value in point.items() if name not in values} for point in stage["points"]
+        ]
+    return validate(Task, data, "--set") if values else task
 
 
 def _with_trials_of(task: Task, other: RunFolder) -> Task:
-    """The task with one stage: the configurations another run measured, so that two machines compare."""
+    """The task with one stage: the trials another run finished, in their order, so that two machines compare.
+
+    Raises:
+        InputError: the other run is of another workload, task version or data set, or has no finished trial.
+    """
     theirs = other.task()
-    if theirs.workload != task.workload:
-        raise InputError(f"--trials-from: {other.path} ran workload '{theirs.workload}', not '{task.workload}'")
-    points = []
-    for configuration in configurations(theirs, other.trials()):
-        if configuration.complete:
-            own = {n: v for n, v in configuration.params.items() if theirs.parameters[n].scope == "task"}
-            points.append(task.resolve(own))
+    for what in ("workload", "dataset", *(("version",) if theirs.name == task.name else ())):
+        old, new = getattr(theirs, what), getattr(task, what)
+        if old != new:
+            raise InputError(
+                f"--trials-from: {other.path} ran with {what} {old}, this task with {new}; same budget?"
+            )
+    shared = [n for n, p in theirs.parameters.items() if p.scope == "task"]
+    points = tuple(
+        task.resolve({name: trial.params[name] for name in shared})
+        for trial in other.trials()
+        if trial.status == "ok"
+    )
     if not points:
         raise InputError(f"--trials-from: {other.path} has no finished trial")
-    return task.model_copy(update={"stages": {"given": Stage(method="points", points=tuple(points))}})
+    return task.model_copy(update={"stages": {"given": Stage(method="points", points=points)}})

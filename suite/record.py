@@ -14,10 +14,12 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from suite.definition import validate
 from suite.errors import InputError
 from suite.task import Params, Task
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
+DONE = "done"  # the note of a session that came to its end
 Status = Literal["ok", "oom", "failed", "invalid"]
 Kind = Literal["measured", "estimated"]
 
@@ -66,6 +68,7 @@ class Costs(Record):
     flops: int | None = None
     peak_memory_bytes: int | None = None
     unsupported_ops: dict[str, int] = {}
+    uncounted: str | None = None  # why there are no counts
 
 
 class EpochRecord(Record):
@@ -80,7 +83,7 @@ class EpochRecord(Record):
 class TrialRecord(Record):
     """One configuration, built, trained, measured and scored once."""
 
-    schema_version: int = SCHEMA
+    schema_version: Literal[1] = SCHEMA
     trial: int
     session: int
     stage: str
@@ -92,6 +95,7 @@ class TrialRecord(Record):
     metrics: dict[str, float] = {}
     costs: Costs = Costs()
     epochs: tuple[EpochRecord, ...] = ()
+    stopped_by: Literal["epochs", "patience", "time"] | None = None  # what ended training
     unit: dict[str, str] = {}  # phase -> what its units are: sample, token
     windows: tuple[Window, ...]
 
@@ -99,7 +103,7 @@ class TrialRecord(Record):
 class LedgerEntry(Record):
     """Energy of the run outside its trials: data, idle, final scores, reporting; and a session's ends."""
 
-    schema_version: int = SCHEMA
+    schema_version: Literal[1] = SCHEMA
     session: int
     event: Literal["start", "span", "end"]
     windows: tuple[Window, ...] = ()
@@ -109,7 +113,7 @@ class LedgerEntry(Record):
 class ScoreRecord(Record):
     """Scores on the test split, taken once, after the search."""
 
-    schema_version: int = SCHEMA
+    schema_version: Literal[1] = SCHEMA
     trial: int
     split: str
     metrics: dict[str, float]
@@ -118,12 +122,13 @@ class ScoreRecord(Record):
 class Manifest(Record):
     """What a run is: everything a reader needs to repeat it."""
 
-    schema_version: int = SCHEMA
+    schema_version: Literal[1] = SCHEMA
     joulebench: str
     task: dict[str, Any]  # merged with its budget
     budget: str | None
     digest: str
     hardware: dict[str, Any]
+    hardware_override: str | None = None  # how host and profile differ, where the user forced the profile
     seed: int
     created_utc: str
     environment: dict[str, Any]
@@ -132,6 +137,9 @@ class Manifest(Record):
     search: dict[str, Any] = {}  # versions and settings of the search
     replay: str | None = None
     trials_from: str | None = None
+    task_file: str | None = None  # where the task was read, if not from the catalogue
+    data_path: str | None = None
+    overrides: dict[str, Any] = {}  # --set
 
 
 R = TypeVar("R", bound=Record)
@@ -188,20 +196,20 @@ def read_lines(path: Path, model: type[R]) -> tuple[list[R], TornLine | None]:
         try:
             records.append(model.model_validate_json(raw))
         except ValidationError as error:
-            raise InputError(_damage(path, number, raw, error)) from None
+            raise InputError(_damage(f"{path}, line {number}", raw, error)) from None
         offset += len(raw)
     return records, None
 
 
-def _damage(path: Path, number: int, raw: bytes, error: ValidationError) -> str:
+def _damage(where: object, raw: bytes, error: ValidationError) -> str:
     try:
         version = json.loads(raw).get("schema_version", SCHEMA)
     except (ValueError, AttributeError):
-        return f"{path}, line {number}: not a JSON object; the file is damaged"
+        return f"{where}: not a JSON object; the file is damaged"
     if version != SCHEMA:
-        return f"{path}, line {number}: schema version {version}; this joulebench reads {SCHEMA}"
+        return f"{where}: schema version {version}; this joulebench reads {SCHEMA}"
     first = error.errors(include_url=False)[0]
-    return f"{path}, line {number}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 class RunFolder:
@@ -253,17 +261,24 @@ class RunFolder:
     def manifest(self) -> Manifest:
         try:
             return Manifest.model_validate_json(self.manifest_path.read_bytes())
-        except (ValidationError, OSError) as error:
-            raise InputError(f"{self.manifest_path}: not a manifest: {error!s:.150}") from None
+        except OSError as error:
+            raise InputError(f"{self.manifest_path}: cannot be read: {error.strerror}") from None
+        except ValidationError as error:
+            raise InputError(_damage(self.manifest_path, self.manifest_path.read_bytes(), error)) from None
 
     def task(self) -> Task:
-        return Task.model_validate_json(json.dumps(self.manifest().task))
+        return validate(Task, self.manifest().task, self.manifest_path)
 
     def trials(self) -> list[TrialRecord]:
         return read_lines(self.trials_path, TrialRecord)[0]
 
     def ledger(self) -> list[LedgerEntry]:
         return read_lines(self.ledger_path, LedgerEntry)[0]
+
+    def end_s(self) -> float:
+        """Where the run's clock stood at its last record; 0 for a run without any."""
+        windows = [w for e in self.ledger() for w in e.windows] + [w for t in self.trials() for w in t.windows]
+        return max((w.end_s for w in windows), default=0.0)
 
     def scores(self) -> list[ScoreRecord]:
         return read_lines(self.scores_path, ScoreRecord)[0]

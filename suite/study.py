@@ -7,26 +7,27 @@ import fcntl
 import gc
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite import device, environment, search
+from suite import device, environment, precheck, search
 from suite.clock import Clock, RealClock, VirtualClock
-from suite.errors import InputError
+from suite.definition import validate
+from suite.errors import InputError, MeterError
 from suite.flops import load_counter
 from suite.frontier import frontier
-from suite.hardware import HardwareProfile, check_profile, detect_host
+from suite.hardware import HardwareProfile, detect_host, mismatch
 from suite.harness import Bench, Finished, Request, run_trial
 from suite.measure import Timeline
 from suite.meters.select import meters_for
 from suite.outcome import configurations, idle_windows, trial_outcomes
 from suite.plan import Plan, plan
-from suite.record import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord, append
+from suite.record import DONE, LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord, append
 from suite.task import Params, Task
-from suite.workloads.base import workload_class
+from suite.workloads.base import importable, workload_class
 
 if TYPE_CHECKING:
     from suite.data import StagedData
@@ -84,6 +85,7 @@ def resume(
     path: str | Path,
     *,
     data: str | Path | None = None,
+    strict: bool = False,
     observer: Observer = _silent,
 ) -> RunFolder:
     """Continue a stopped run where it was; a finished one is left as it is.
@@ -93,10 +95,12 @@ def resume(
     """
     folder = RunFolder.open(Path(path))
     manifest = folder.manifest()
-    profile = HardwareProfile.model_validate(manifest.hardware)
+    profile = validate(HardwareProfile, manifest.hardware, folder.manifest_path)
     host = detect_host()
-    check_profile(profile, host)
+    if (differs := mismatch(profile, host)) != manifest.hardware_override:
+        raise InputError(f"{path}: began on another machine: {differs or manifest.hardware_override}")
     task = folder.task()
+    importable(manifest.task_file)
     chosen = Plan(
         task,
         manifest.budget,
@@ -106,14 +110,47 @@ def resume(
         Path(data) if data is not None else None,
         manifest.replay,
         manifest.trials_from,
+        strict,
+        manifest.hardware_override,
     )
-    session = _Session.prepare(chosen, observer)
-    theirs, ours = manifest.data.get("fingerprint"), session.data_facts().get("fingerprint")
-    if theirs != ours:
+    for torn in folder.repair():
+        observer(Event("note", f"dropped a torn line: {torn.path.name}, line {torn.line}"))
+    session = _Session.prepare(chosen, observer, began_s=folder.end_s())
+    try:
+        changed = differences(manifest, session.manifest(manifest.created_utc), folder.path)
+    except InputError:
         session.bench.timeline.stop()
-        raise InputError(f"{path}: began on data {theirs}, these are {ours}; give the same --data")
-    session.work(folder)
+        raise
+    if changed:
+        observer(Event("note", f"changed since the run began: {changed}"))
+    session.work(folder, changed)
     return folder
+
+
+def differences(before: Manifest, now: Manifest, path: Path) -> str:
+    """What changed between the sessions of a run and does not forbid to go on: versions, in words.
+
+    Raises:
+        InputError: other data, another machine or other meters; their records would not belong together.
+    """
+    theirs, ours = before.data.get("fingerprint"), now.data.get("fingerprint")
+    if theirs != ours:
+        raise InputError(f"{path}: began on data {theirs}, these are {ours}; give the same --data")
+    for name in ("cpu", "logical_cpus", "accelerators"):
+        old, new = (m.environment.get("host", {}).get(name) for m in (before, now))
+        if old != new:
+            raise InputError(f"{path}: began on a machine with {name} {old}, this one has {new}; start a new run")
+    old_meters, new_meters = (
+        sorted(f"{meter['domain']} by {meter['source']}" for meter in m.meters) for m in (before, now)
+    )
+    if old_meters != new_meters:
+        raise InputError(
+            f"{path}: began with meters {', '.join(old_meters)}, now there are {', '.join(new_meters)}; "
+            "start a new run, or make the meters what they were"
+        )
+    old_versions, new_versions = (m.environment.get("packages", {}) for m in (before, now))
+    names = sorted(n for n in old_versions | new_versions if old_versions.get(n) != new_versions.get(n))
+    return ", ".join(f"{n} {old_versions.get(n, 'absent')} → {new_versions.get(n, 'absent')}" for n in names)
 
 
 @dataclass(frozen=True)
@@ -126,17 +163,22 @@ class _Session:
     search_facts: dict[str, Any]
 
     @classmethod
-    def prepare(cls, chosen: Plan, observe: Observer) -> _Session:
-        """Start the meter, import what measuring needs, stage the data."""
+    def prepare(cls, chosen: Plan, observe: Observer, began_s: float = 0.0) -> _Session:
+        """Start the meter, import what measuring needs, stage the data.
+
+        Args:
+            began_s: where a virtual clock goes on from, on resume.
+        """
         workload = workload_class(chosen.task.workload)
         virtual = chosen.replay is not None and workload.replayable
-        clock = VirtualClock() if virtual else RealClock()
+        clock = VirtualClock(began_s) if virtual else RealClock()
         device_name = device.choose_device(chosen.profile.kind)
         timeline = Timeline(
             meters_for(chosen.profile, device_name, clock, chosen.replay), clock, device.synchronizer(device_name)
         )
         timeline.start()
         try:
+            _check_domains(chosen.task, device_name, timeline.describe())
             facts = search.prepare(chosen.task)
             if not virtual:
                 load_counter()
@@ -145,10 +187,12 @@ class _Session:
             gc.collect()
             gc.freeze()  # what is loaded by now stays: collecting between trials takes 5 ms instead of 250
             timeline.cut("data")
+            bench = Bench(chosen.task, device_name, clock, timeline, data)
+            bench.workload(chosen.seed).close()  # options that it refuses, it refuses before anything is written
         except BaseException:
             timeline.stop()
             raise
-        return cls(chosen, Bench(chosen.task, device_name, clock, timeline, data), observe, facts)
+        return cls(chosen, bench, observe, facts)
 
     @property
     def clock(self) -> Clock:
@@ -165,6 +209,7 @@ class _Session:
             budget=chosen.budget,
             digest=chosen.task.digest,
             hardware=chosen.profile.model_dump(mode="json"),
+            hardware_override=chosen.hardware_override,
             seed=chosen.seed,
             created_utc=created_utc,
             environment=environment.describe(chosen.host, self.bench.device),
@@ -173,21 +218,24 @@ class _Session:
             search=self.search_facts,
             replay=chosen.replay,
             trials_from=chosen.trials_from,
+            task_file=chosen.task_file,
+            data_path=str(chosen.data_path.resolve()) if chosen.data_path else None,
+            overrides=dict(chosen.overrides),
         )
 
-    def work(self, folder: RunFolder) -> None:
+    def work(self, folder: RunFolder, changed: str = "") -> None:
         """Run what is left of the run, and close its ledger however it ends."""
         timeline = self.bench.timeline
-        number, note = 0, "done"
+        number, note = 0, "crashed"
         try:
             with _only_one(folder):
-                for torn in folder.repair():
-                    self._say("note", f"dropped a torn line: {torn.path.name}, line {torn.line}")
                 number = 1 + max((entry.session for entry in folder.ledger()), default=-1)
-                self._enter(folder, number, "start", "")
+                self._enter(folder, number, "start", changed and f"changed since the run began: {changed}")
                 try:
+                    precheck.before_search(self.plan, self.bench, folder, number, self._say)
                     self._trials(folder, number)
                     self._scores(folder)
+                    note = DONE
                 except KeyboardInterrupt:
                     note = "interrupted"
                     raise
@@ -195,7 +243,8 @@ class _Session:
                     note = str(error)
                     raise
                 finally:
-                    timeline.cut("end" if note == "done" else "unfinished")
+                    with contextlib.suppress(MeterError):  # a dead meter must not keep what was read before it died
+                        timeline.cut("end" if note == DONE else "unfinished")
                     self._enter(folder, number, "end", note)
         finally:
             timeline.stop()
@@ -212,7 +261,6 @@ class _Session:
         task, timeline = self.plan.task, self.bench.timeline
         records = folder.trials()
         total = search.planned_trials(task)
-        failures = 0
         for stage in task.stages:
             while True:
                 proposal = self._propose(stage, records)
@@ -224,10 +272,11 @@ class _Session:
                 finished = run_trial(self.bench, request, lambda e: self._say("epoch", f"epoch {e.index + 1}"))
                 self._keep(folder, records, finished)
                 self._say("result", _result(task, finished.record, records), done=len(records), total=total)
-                failures = 0 if finished.record.status == "ok" else failures + 1
+                del finished  # its weights are saved, and the next trial wants the memory
+                failures = _failures_in_a_row(records)
                 if failures >= task.max_consecutive_failures:
                     raise InputError(
-                        f"stopped after {failures} failing trials in a row; the last: {finished.record.error}"
+                        f"stopped after {failures} failing trials in a row; the last: {records[-1].error}"
                     )
 
     def _propose(self, stage: str, records: Sequence[TrialRecord]) -> search.Proposal | None:
@@ -250,9 +299,9 @@ class _Session:
     def _keep(self, folder: RunFolder, records: list[TrialRecord], finished: Finished) -> None:
         """Weights first, then the record: a trial that is recorded has its weights on disk."""
         records.append(finished.record)
-        members = {
-            t.trial for c in frontier(self.plan.task, configurations(self.plan.task, records)) for t in c.trials
-        }
+        task = self.plan.task
+        best = frontier(task, configurations(task, records)) if task.has_frontier else []
+        members = {t.trial for c in best for t in c.trials}
         if finished.state is not None and finished.record.trial in members:
             _save_weights(folder, finished)
         append(folder.trials_path, finished.record)
@@ -264,7 +313,7 @@ class _Session:
     def _scores(self, folder: RunFolder) -> None:
         """Score the frontier's models on the test split, each once."""
         task = self.plan.task
-        if task.dataset is None:
+        if task.dataset is None or not task.has_frontier:
             return
         scored = {score.trial for score in folder.scores()}
         for configuration in frontier(task, configurations(task, folder.trials())):
@@ -289,6 +338,30 @@ class _Session:
             workload.close()
 
 
+def _failures_in_a_row(records: Sequence[TrialRecord]) -> int:
+    """How many of the last trials failed; out of memory is a result, and neither counts nor interrupts."""
+    count = 0
+    for record in reversed(records):
+        if record.status == "ok":
+            break
+        count += record.status != "oom"
+    return count
+
+
+def _check_domains(task: Task, device_name: str, meters: Sequence[Mapping[str, str]]) -> None:
+    """A GPU that nothing meters would be missing from every sum, and each model look better than it is.
+
+    Raises:
+        MeterError: the run is on a GPU, an objective asks for its joules, and no meter has them.
+    """
+    asked = any("gpu" in (o.domains or ()) for o in task.objectives.values())
+    if device_name.startswith("cuda") and asked and not any(m["domain"].startswith("gpu") for m in meters):
+        raise MeterError(
+            f"no meter reads the energy of {device_name}, which the task's objectives ask for; "
+            "`joulebench hardware` says why, and --hardware generic_cpu runs without the GPU"
+        )
+
+
 def _staged(chosen: Plan, device_name: str, observe: Observer) -> StagedData | None:
     if chosen.task.dataset is None:
         return None
@@ -309,6 +382,8 @@ def _save_weights(folder: RunFolder, finished: Finished) -> None:
     try:
         folder.weights_path.mkdir(exist_ok=True)
         torch.save(finished.state, temporary)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())  # the record that relies on them follows
         temporary.replace(file)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         temporary.unlink(missing_ok=True)

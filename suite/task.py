@@ -187,6 +187,13 @@ class Protocol(Definition):
         return self
 
 
+class Gate(Definition):
+    """What the run must meet, or it ends with exit code 1; the analysis `consistency` judges it."""
+
+    max_rsd: Annotated[float, Field(gt=0, le=1)]  # of joules per unit of work over the windows; 0.02 is 2 %
+
+
+Analysis = Literal["frontier", "consistency", "repeatability"]
 Method = Literal["default", "random", "sobol", "grid", "points", "qnehvi"]
 
 
@@ -215,6 +222,15 @@ class Stage(Definition):
         return self
 
 
+#: Windows that the harness names; a workload's phases have other names.
+RESERVED_PHASES = frozenset(
+    {
+        "start", "data", "precheck", "propose", "build", "train", "validate", "score", "cooldown", "settle", "idle",
+        "count", "prepare", "warmup", "release", "failed", "record", "end", "unfinished",
+    }
+)  # fmt: skip
+
+
 def _workload_path(value: object) -> object:
     return f"{value.__module__}:{value.__qualname__}" if isinstance(value, type) else value
 
@@ -234,7 +250,8 @@ class Task(Definition):
         str, BeforeValidator(_workload_path), Field(pattern=r"^[a-z_]+$|^[\w.]+:[\w.]+$", max_length=200)
     ]
     options: dict[str, Any] = {}
-    analyses: tuple[Literal["frontier"], ...] = ("frontier",)
+    analyses: Annotated[tuple[Analysis, ...], Field(min_length=1)] = ("frontier",)  # what its report holds
+    gate: Gate | None = None
     deviations: tuple[str, ...] = ()  # where the task departs, on purpose, from what always holds
     dataset: Dataset | None = None
     parameters: Annotated[dict[Name, Parameter], Field(min_length=1, max_length=1000)]
@@ -257,6 +274,21 @@ class Task(Definition):
         return objectives
 
     @model_validator(mode="after")
+    def _energy_can_be_had(self) -> Task:
+        for name, objective in self.objectives.items():
+            if objective.phase in RESERVED_PHASES - {"train"}:
+                raise ValueError(
+                    f"objectives.{name}.phase: '{objective.phase}' is the harness's own, not a workload's"
+                )
+            if objective.basis == "net" and objective.phase == "train":
+                raise ValueError(f"objectives.{name}.basis: training has no net energy; take 'gross'")
+            if objective.basis == "net" and self.protocol.idle_s == 0:
+                raise ValueError(
+                    f"objectives.{name}.basis: 'net' needs an idle baseline; set protocol.idle_s above 0"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _whole(self) -> Task:
         for stage_name, stage in self.stages.items():
             where = f"stages.{stage_name}"
@@ -266,6 +298,10 @@ class Task(Definition):
                 self._check_point(point, f"{where}.points[{number}]")
         if self.dataset and self.dataset.search_split == "test" and not self.deviations:
             raise ValueError("dataset.search_split = 'test' must be explained under deviations")
+        if self.gate and "consistency" not in self.analyses:
+            raise ValueError("gate: needs 'consistency' among analyses, which judges it")
+        if "consistency" in self.analyses and self.measured is None:
+            raise ValueError("analyses: 'consistency' needs an energy objective of a phase other than train")
         return self
 
     def _known(self, name: str, where: str) -> Parameter:
@@ -296,6 +332,16 @@ class Task(Definition):
         return {n: p for n, p in self.parameters.items() if not isinstance(p, FixedParameter)}
 
     @property
+    def has_frontier(self) -> bool:
+        """Whether the run looks for a frontier; where not, no weights are kept and no test scores taken."""
+        return "frontier" in self.analyses
+
+    @property
+    def measured(self) -> Objective | None:
+        """The first energy objective of a phase in windows of its own: all but training."""
+        return next((o for o in self.objectives.values() if o.is_energy and o.phase != "train"), None)
+
+    @property
     def space_size(self) -> int | None:
         """How many configurations there are; None where a parameter is continuous."""
         if any(isinstance(p, FloatParameter) for p in self.free.values()):
@@ -314,7 +360,12 @@ class Task(Definition):
             self._check_point(point, f"task '{self.name}'")
         except ValueError as error:
             raise InputError(str(error)) from None
-        return {name: point.get(name, parameter.default) for name, parameter in self.parameters.items()}
+        return {
+            # 1 and 1.0 are the same point of a float parameter
+            name: float(value) if isinstance(parameter, FloatParameter) else value
+            for name, parameter in self.parameters.items()
+            for value in [point.get(name, parameter.default)]
+        }
 
     def with_budget(self, budget: str | None) -> Task:
         """This task with the named budget merged over it; `None` leaves it as it stands.

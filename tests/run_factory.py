@@ -129,8 +129,9 @@ class RunBuilder:
             params, 0, {}, status=status, error=error, windows=windows, unit={}, costs=Costs()
         )  # fmt: skip
 
-    def span(self, event: str, *windows: Window, session: int = 0) -> None:
-        self.entries.append(LedgerEntry(session=session, event=event, windows=windows))
+    def span(self, event: str, *windows: Window, session: int = 0, note: str | None = None) -> None:
+        note = ("done" if event == "end" else "") if note is None else note
+        self.entries.append(LedgerEntry(session=session, event=event, windows=windows, note=note))
 
     def manifest(self, **fields: Any) -> Manifest:
         defaults: dict[str, Any] = {

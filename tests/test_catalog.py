@@ -17,6 +17,7 @@ from suite.workloads.base import Context, workload_class
 
 TASKS = list(task_files())
 CASES = [(name, budget) for name in TASKS for budget in [None, *find_task(name).budgets]]
+#: Images of published data sets, which tests do not load; synthetic ones say their shape themselves.
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 
 
@@ -26,7 +27,7 @@ def merged(name: str, budget: str | None) -> Task:
 
 def stand_in(dataset: Dataset):
     """Random images of the data set's shape."""
-    channels, height, width = SHAPES[dataset.name]
+    channels, height, width = dataset.shape or SHAPES[dataset.name]
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (80, height, width, channels), dtype=np.uint8)
     y = np.arange(80, dtype=np.int64) % 10
@@ -40,7 +41,7 @@ def test_it_says_what_it_is(name, budget):
     assert task.title
     assert task.description
     assert search.planned_trials(task) >= 1
-    assert len(task.objectives) >= 2
+    assert len(task.objectives) >= (2 if task.has_frontier else 1)
 
 
 @pytest.mark.parametrize(("name", "budget"), CASES)
@@ -57,7 +58,7 @@ def test_its_default_builds_trains_and_steps(name, budget):
     metrics |= {f"test_{n}": v for n, v in workload.evaluate("test").items()} | workload.outcomes()
     phases = workload.phases()
     for objective_name, objective in task.objectives.items():
-        assert objective.phase in phases if objective.is_energy else objective_name in metrics
+        assert objective.phase in {*phases, "train"} if objective.is_energy else objective_name in metrics
     for phase in phases.values():
         phase.prepare()
         phase.step()

@@ -60,7 +60,7 @@ def test_quick_says_that_it_does_not_compare(monkeypatch, capsys, tmp_path):
     )
     assert code == 0
     assert "budget quick" in out
-    assert "do not compare with the published study" in out
+    assert "compare with no other budget and no published study" in out
 
 
 @pytest.mark.parametrize(

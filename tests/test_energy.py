@@ -18,6 +18,7 @@ from suite.energy import (
     phase_energy,
     t_quantile,
     total_j,
+    training_energy,
 )
 from suite.record import Reading, Window
 from suite.task import Protocol
@@ -41,6 +42,15 @@ def window(phase="inference", seconds=1.0, units=100, fault=None, updates=None, 
         phase=phase, start_utc="2026-01-01T00:00:00Z", start_s=0.0, end_s=seconds, units=units,
         readings=readings, fault=fault,
     )  # fmt: skip
+
+
+def touching(windows, start_s=0.0, utc="2026-01-01T00:00:00Z"):
+    """The windows laid end to end."""
+    laid = []
+    for w in windows:
+        laid.append(w.model_copy(update={"start_s": start_s, "end_s": start_s + w.duration_s, "start_utc": utc}))
+        start_s = laid[-1].end_s
+    return laid
 
 
 def test_an_estimate_is_students_t():
@@ -134,7 +144,7 @@ def test_checks_are_never_summed():
 
 
 def test_net_is_gross_less_idle_power_times_seconds():
-    idle = [window(phase="idle", seconds=2.0, units=0, cpu=j) for j in (8.0, 8.2, 7.8, 8.0)]  # 4 W
+    idle = touching(window(phase="idle", seconds=2.0, units=0, cpu=j) for j in (8.0, 8.2, 7.8, 8.0))  # 4 W
     net = phase_energy([window(cpu=j) for j in (10.0, 10.1, 9.9)], "inference", ["cpu"], PROTOCOL, idle)
     gross = phase_energy([window(cpu=j) for j in (10.0, 10.1, 9.9)], "inference", ["cpu"], PROTOCOL)
     assert net.j_per_unit.mean == pytest.approx(0.06)
@@ -142,13 +152,13 @@ def test_net_is_gross_less_idle_power_times_seconds():
 
 
 def test_net_is_not_clipped_at_zero():
-    idle = [window(phase="idle", units=0, cpu=20.0)] * 3
+    idle = touching([window(phase="idle", units=0, cpu=20.0)] * 3)
     net = phase_energy([window(cpu=10.0)] * 3, "inference", ["cpu"], PROTOCOL, idle)
     assert net.j_per_unit.mean == pytest.approx(-0.1)
 
 
 def test_net_is_absent_where_idle_was_not_quiet():
-    idle = [window(phase="idle", units=0, cpu=j) for j in (2.0, 8.0, 3.0, 7.0)]
+    idle = touching(window(phase="idle", units=0, cpu=j) for j in (2.0, 8.0, 3.0, 7.0))
     assert idle_power_w(idle, ["cpu"]) is None
     assert phase_energy([window()] * 3, "inference", ["cpu"], PROTOCOL, idle) is None
 
@@ -175,3 +185,26 @@ def test_drift_is_the_change_of_idle_power_over_the_run():
     assert idle_drift([*early, *late], ["cpu"]) == pytest.approx(0.2)
     assert idle_drift(early, ["cpu"]) is None
     assert idle_drift([*early, *late], ["gpu:0"]) is None
+
+
+def test_net_takes_the_idle_baseline_nearest_in_time():
+    early = touching([window(phase="idle", units=0, cpu=2.0)] * 4, 0.0, "2026-01-01T00:00:00Z")
+    late = touching([window(phase="idle", units=0, cpu=6.0)] * 4, 3600.0, "2026-01-01T01:00:00Z")
+    for utc, net_j in (("2026-01-01T00:05:00Z", 0.08), ("2026-01-01T00:58:00Z", 0.04)):
+        load = touching([window(cpu=10.0)] * 3, 100.0, utc)
+        net = phase_energy(load, "inference", ["cpu"], PROTOCOL, [*early, *late])
+        assert net.j_per_unit.mean == pytest.approx(net_j)
+
+
+def test_idle_windows_with_a_fault_are_no_baseline():
+    idle = touching([window(phase="idle", units=0, cpu=2.0, fault="cpu dropped out")] * 4)
+    assert idle_power_w(idle, ["cpu"]) is None
+
+
+def test_training_with_a_faulty_epoch_has_no_energy():
+    epochs = [window(phase="train", units=1000, cpu=100.0, gpu_0=900.0)] * 2
+    whole = training_energy(epochs, ["gpu", "cpu"])
+    assert (whole.energy_j, whole.units, whole.kind) == (2000.0, 2000, "measured")
+    broken = window(phase="train", units=1000, cpu=100.0, fault="gpu:0 dropped out")
+    assert training_energy([epochs[0], broken], ["gpu", "cpu"]) is None
+    assert training_energy([], ["cpu"]) is None

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import signal
+import subprocess
+import sys
+import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,95 +17,178 @@ from hypothesis import strategies as st
 
 from suite.clock import VirtualClock
 from suite.errors import InputError, MeterError
-from suite.meters.codecarbon import CodeCarbonMeter
+from suite.meters.base import Counter, MeterSet, difference
+from suite.meters.codecarbon import CodeCarbonMeter, grid_intensity_g_per_kwh
+from suite.meters.host import HostMeter
 from suite.meters.nvml import NvmlMeter
+from suite.meters.rapl import RaplMeter, find_rapl
 from suite.meters.replay import PowerTrace, ReplayMeter, load_traces
+from suite.meters.sampling import ThreadSampler
+from tests.meter_sources import FakeNvml, Gpu, powercap_zone
 
-
-class FakeNvml:
-    """Two GPUs; the second has no counter."""
-
-    class NVMLError(Exception):
-        pass
-
-    def __init__(self):
-        self.mj = 5_000
-        self.open = 0
-
-    def nvmlInit(self):  # noqa: N802
-        self.open += 1
-
-    def nvmlShutdown(self):  # noqa: N802
-        self.open -= 1
-
-    def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802
-        return index
-
-    def nvmlDeviceGetName(self, handle):  # noqa: N802
-        return f"Fake GPU {handle}"
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle):  # noqa: N802
-        if handle == 1:
-            raise self.NVMLError("not supported")
-        return self.mj
+WATTS = PowerTrace("gpu:0", (0.0,), (100.0,))
 
 
 @pytest.fixture
-def meters():
+def meters(tmp_path):
     clock = VirtualClock()
+    powercap_zone(tmp_path / "intel-rapl:0", "package-0")
+    nvml = FakeNvml([Gpu(WATTS), Gpu(WATTS, counter=False), Gpu(WATTS, counter=False, power=False)], clock)
     return {
         "codecarbon": CodeCarbonMeter(),
-        "nvml": NvmlMeter([0, 1], FakeNvml()),
+        "nvml": NvmlMeter([0, 1, 2], nvml),
+        "rapl": RaplMeter(find_rapl(tmp_path)),
+        "host": HostMeter(),
         "replay": ReplayMeter([PowerTrace("cpu", (0.0,), (5.0,))], clock, "5 W"),
     }
 
 
-@pytest.mark.parametrize("name", ["codecarbon", "nvml", "replay"])
+@pytest.mark.parametrize("name", ["codecarbon", "nvml", "rapl", "host", "replay"])
 def test_the_contract(meters, name):
     meter = meters[name]
     meter.start()
     try:
         first, second = meter.read(), meter.read()
-        described = {line["domain"]: line for line in meter.describe()}
+        conditions, later = meter.integrals(), meter.integrals()
+        described = {(line["domain"], line["source"]): line for line in meter.describe()}
     finally:
         meter.stop()
-    assert [c.domain for c in first] == [c.domain for c in second]
+    assert [(c.domain, c.source) for c in first] == [(c.domain, c.source) for c in second] == list(described)
     for before, after in zip(first, second, strict=True):
         assert 0 <= before.energy_j <= after.energy_j
-        assert described[after.domain]["source"] == after.source
-        assert described[after.domain]["kind"] == after.kind
-        assert described[after.domain]["method"]
+        line = described[after.domain, after.source]
+        assert (line["kind"], line.get("role", "primary")) == (after.kind, after.role)
+        assert line["method"]
+    assert list(conditions) == list(later)
+    assert all(later[condition] >= value for condition, value in conditions.items())
+    assert not [t for t in threading.enumerate() if t.name.startswith("joulebench")]
 
 
-def test_codecarbon_counts_power_times_time_with_the_profiles_power():
-    meter = CodeCarbonMeter(cpu_power_w=100.0, ram_power_w=12.0)
-    meter.start()
-    try:
-        before, start = {c.domain: c for c in meter.read()}, time.perf_counter()
-        time.sleep(0.5)
-        after, seconds = {c.domain: c for c in meter.read()}, time.perf_counter() - start
-    finally:
-        meter.stop()
-    ram_j = after["ram"].energy_j - before["ram"].energy_j
-    cpu_j = after["cpu"].energy_j - before["cpu"].energy_j
-    assert ram_j == pytest.approx(12.0 * seconds, rel=0.02)
-    assert 0.09 * 100 * seconds <= cpu_j <= 1.02 * 100 * seconds  # TDP × (0.1 + 0.9 load³)
-    assert all(c.kind == "estimated" for c in after.values() if c.source != "rapl_package")
+def test_if_one_meter_does_not_start_the_others_are_stopped():
+    stopped = []
+
+    class Recording(ReplayMeter):
+        def stop(self):
+            stopped.append(self)
+
+    class Broken(ReplayMeter):
+        def start(self):
+            raise MeterError("broken")
+
+    good, bad = (kind([WATTS], VirtualClock(), "test") for kind in (Recording, Broken))
+    with pytest.raises(MeterError, match="broken"):
+        MeterSet([good, bad]).start()
+    assert stopped == [good]
+
+
+def test_a_check_that_fails_leaves_the_window_standing_and_a_primary_that_fails_does_not():
+    primary = Counter("gpu:0", 1.0, "nvml_counter", "measured")
+    check = Counter("gpu:0", 1.0, "nvml_power", "measured", "check")
+    readings, fault = difference([primary, check], [primary, replace(check, fault="was not sampled")])
+    assert ([r.role for r in readings], fault) == (["primary"], None)
+    assert difference([primary, check], [primary])[1] is None
+    assert difference([primary], [primary, check])[1] is None
+    readings, fault = difference([primary, check], [replace(primary, fault="stood still"), check])
+    assert ([r.role for r in readings], fault) == (["check"], "gpu:0 (nvml_counter) stood still")
+
+
+def test_a_dead_sampler_raises_instead_of_standing_still():
+    sampler = ThreadSampler("joulebench-test", 0.001)
+    with pytest.raises(MeterError, match="not running"):
+        sampler.check()
+    sampler.start(lambda: 1 / 0)
+    time.sleep(0.1)
+    with pytest.raises(MeterError, match="died .ZeroDivisionError"):
+        sampler.check()
+    sampler.stop()
+
+
+@pytest.mark.parametrize(("tdp_w", "ram_w"), [(100.0, 12.0)])
+def test_codecarbon_counts_power_times_time_with_the_profiles_power(tdp_w, ram_w):
+    meter = CodeCarbonMeter(cpu_power_w=tdp_w, ram_power_w=ram_w)
+    joules, seconds = _codecarbon_over(meter, 0.5)
+    assert joules["ram"] == pytest.approx(ram_w * seconds, rel=0.02)
+    assert 0.09 * tdp_w * seconds <= joules["cpu"] <= 1.02 * tdp_w * seconds  # TDP × (0.1 + 0.9 load³)
+    assert all(line["kind"] == "estimated" for line in meter.describe())
     assert "hardware profile" in {line["domain"]: line for line in meter.describe()}["ram"]["method"]
 
 
-def test_codecarbon_settings_of_the_environment_do_not_reach_the_joules(monkeypatch):
-    monkeypatch.setenv("CODECARBON_PUE", "10")
-    monkeypatch.setenv("CODECARBON_FORCE_RAM_POWER", "1000")
-    meter = CodeCarbonMeter(ram_power_w=None)
+def _codecarbon_over(meter, seconds):
+    """Joules per domain over a real while, and how long it was."""
     meter.start()
     try:
         before, start = {c.domain: c for c in meter.read()}, time.perf_counter()
-        time.sleep(0.2)
+        time.sleep(seconds)
         after, seconds = {c.domain: c for c in meter.read()}, time.perf_counter() - start
     finally:
         meter.stop()
-    assert (after["ram"].energy_j - before["ram"].energy_j) / seconds < 200
+    return {d: after[d].energy_j - before[d].energy_j for d in after}, seconds
+
+
+def _hostile(name):
+    return f"""[{name}]
+pue = 10
+wue = 3
+force_ram_power = 1000
+force_cpu_power = 100000
+force_mode_cpu_load = true
+gpu_ids = 0
+tracking_mode = process
+measure_power_secs = 0.01
+rapl_prefer_psys = true
+rapl_include_dram = true
+allow_multiple_runs = false
+save_to_file = true
+output_methods = csv
+emissions_endpoint = http://127.0.0.1:1/
+output_dir = /nowhere
+"""
+
+
+@pytest.mark.parametrize("where", ["environment", "home", "working folder"])
+def test_codecarbon_settings_from_elsewhere_do_not_reach_the_joules(tmp_path, monkeypatch, where):
+    home, here = tmp_path / "home", tmp_path / "here"
+    home.mkdir()
+    here.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    if where == "environment":
+        for line in _hostile("codecarbon").splitlines()[1:]:
+            name, value = line.split(" = ")
+            monkeypatch.setenv(f"CODECARBON_{name.upper()}", value)
+            monkeypatch.setenv(f"codecarbon_{name}", value)
+    else:
+        folder = home if where == "home" else here
+        (folder / ".codecarbon.config").write_text(_hostile("codecarbon"))
+    joules, seconds = _codecarbon_over(CodeCarbonMeter(cpu_power_w=10.0), 0.2)
+    assert joules["ram"] / seconds < 200
+    assert joules["cpu"] / seconds < 10.5
+    assert not list(here.glob("*.csv"))
+
+
+def test_codecarbons_lock_file_does_not_matter_and_signals_stay_ours(monkeypatch):
+    from codecarbon import lock
+
+    interrupt = signal.getsignal(signal.SIGINT)
+    path = Path(lock.LOCKFILE)
+    existed = path.exists()
+    path.touch()
+    try:
+        joules, _ = _codecarbon_over(CodeCarbonMeter(), 0.1)
+    finally:
+        if not existed:
+            path.unlink()
+    assert all(energy > 0 for energy in joules.values())
+    assert signal.getsignal(signal.SIGINT) is interrupt
+
+
+def test_codecarbon_reports_only_the_domains_it_is_primary_for():
+    meter = CodeCarbonMeter(domains=["ram"])
+    joules, _ = _codecarbon_over(meter, 0.05)
+    assert list(joules) == ["ram"]
+    assert [line["domain"] for line in meter.describe()] == ["ram"]
+    with pytest.raises(MeterError, match="none of gpu"):
+        CodeCarbonMeter(domains=["gpu"]).start()
 
 
 def test_codecarbon_that_stopped_says_so_instead_of_reading_0():
@@ -111,16 +201,91 @@ def test_codecarbon_that_stopped_says_so_instead_of_reading_0():
         meter.read()
 
 
-def test_nvml_counts_from_the_start_and_leaves_out_what_has_no_counter():
-    nvml = FakeNvml()
-    meter = NvmlMeter([0, 1], nvml)
+def test_codecarbons_swallowed_exceptions_come_out(monkeypatch):
+    from codecarbon.external.hardware import CPU
+    from codecarbon.external.ram import RAM
+
+    def broken(*_, **__):
+        raise OSError("no such sensor")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("codecarbon.emissions_tracker.BaseEmissionsTracker._initialize_hardware_tracking", broken)
+        with pytest.raises(MeterError, match="did not start: OSError: no such sensor"):
+            CodeCarbonMeter().start()
+    with monkeypatch.context() as patch:
+        patch.setattr("codecarbon.emissions_tracker.set_logger_level", broken)  # swallowed by the constructor
+        with pytest.raises(MeterError, match="did not start"):
+            CodeCarbonMeter().start()
+    with monkeypatch.context() as patch:
+        patch.setattr("codecarbon.emissions_tracker.PeriodicScheduler.start", broken)  # swallowed by `start`
+        patch.setattr("codecarbon.external.hardware.CPU.start", broken)
+        meter = CodeCarbonMeter()
+        with pytest.raises(MeterError):
+            meter.start()
+            meter.read()
+        patch.undo()
+        meter.stop()
+    with monkeypatch.context() as patch:
+        patch.setattr(RAM, "_calculate_ram_power", broken)  # swallowed by the model, which then gives 0 W
+        with pytest.raises(MeterError, match="0 W"):
+            CodeCarbonMeter().start()
+    meter = CodeCarbonMeter()
     meter.start()
-    nvml.mj += 2_500
-    (counter,) = meter.read()
-    assert (counter.domain, counter.energy_j, counter.kind) == ("gpu:0", 2.5, "measured")
-    assert [line["domain"] for line in meter.describe()] == ["gpu:0"]
+    monkeypatch.setattr(CPU, "total_power", broken)
+    with pytest.raises(MeterError, match="CodeCarbon failed: OSError"):
+        meter.read()
     meter.stop()
-    assert nvml.open == 0
+
+
+@pytest.mark.parametrize("domain", ["cpu", "ram"])
+def test_codecarbon_totals_that_stand_still_are_refused(monkeypatch, domain):
+    clock = VirtualClock()
+    meter = CodeCarbonMeter(clock=clock)
+    meter.start()
+    monkeypatch.setattr(meter._tracker, "_measure_power_and_energy", lambda: None)
+    meter.read()
+    clock.sleep(1.0)
+    with pytest.raises(MeterError, match="stands still"):
+        meter.read()
+    meter.stop()
+
+
+def test_grid_intensity_is_the_countrys_or_nothing():
+    value, source = grid_intensity_g_per_kwh("fra")
+    assert 10 < value < 200
+    assert re.fullmatch(r"CodeCarbon [\d.]+ country table: France, 20\d\d", source)
+    for given, nearest in {"FR": "'FRA'", "Germny": "'DEU' (Germany)", "france": "'FRA'", "USB": "'US"}.items():
+        with pytest.raises(InputError, match=re.escape(nearest)):
+            grid_intensity_g_per_kwh(given)
+    for unknown in ("", "XQZ", "CAF"):
+        with pytest.raises(InputError):
+            grid_intensity_g_per_kwh(unknown)
+
+
+def test_the_hosts_load_and_this_process_share_of_it():
+    meter = HostMeter()
+    meter.start()
+    meter.integrals()
+    before, start, busy = meter.integrals(), time.perf_counter(), time.process_time()
+    while time.perf_counter() - start < 0.5:
+        sum(range(1000))
+    after, seconds = meter.integrals(), time.perf_counter() - start
+    means = {name: (after[name] - before[name]) / seconds for name in after}
+    assert means["own_load_cpus"] == pytest.approx((time.process_time() - busy) / seconds, abs=0.1)
+    assert 0 <= means["cpu_utilisation"] <= 1.05
+    assert means["other_load_cpus"] >= 0
+    assert 1e8 < means["memory_used_bytes"] < 1e13
+    meter.stop()
+
+
+def test_a_childs_load_is_our_own():
+    work = "import time\nend = time.process_time() + 0.4\nwhile time.process_time() < end: pass"
+    meter = HostMeter()
+    meter.start()
+    before = meter.integrals()["own_load_cpus"]
+    subprocess.run([sys.executable, "-c", work], check=True)
+    assert meter.integrals()["own_load_cpus"] - before >= 0.39
+    meter.stop()
 
 
 @given(

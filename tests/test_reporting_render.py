@@ -199,7 +199,7 @@ ONE = {"j_per_sample": {"goal": "minimize", **ENERGY}}
 
 
 @pytest.mark.parametrize("objectives", [OBJECTIVES, THREE, ONE, {"val_accuracy": {"goal": "maximize"}}])
-@pytest.mark.parametrize("kind", ["empty", "failed", "single", "blind", "full"])
+@pytest.mark.parametrize("kind", ["empty", "failed", "below", "single", "blind", "full"])
 def test_any_run_has_a_report(tmp_path: Path, objectives: dict, kind: str) -> None:
     task = make_task(objectives)
     if kind == "full":
@@ -209,13 +209,15 @@ def test_any_run_has_a_report(tmp_path: Path, objectives: dict, kind: str) -> No
         run.span("start")
         if kind == "failed":
             run.fail({}, "oom", "out of memory")
+        elif kind == "below":
+            run.add({}, 8000, {"val_accuracy": 0.05, "val_loss": 0.1})
         elif kind != "empty":
             run.add({}, 8000, {"val_accuracy": 0.9, "val_loss": 0.1})
     folder = run.write(tmp_path / "run")
     write_report(folder)
     text = read(folder, "report.md")
     if kind in ("empty", "failed"):
-        assert "There is no usable trial" in text
+        assert "No configuration is on the frontier" in text
         assert len(read(folder, "frontier.csv").splitlines()) == 1
     if kind == "blind":
         assert "No energy was read" in text

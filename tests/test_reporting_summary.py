@@ -307,3 +307,47 @@ def test_training_energy_has_no_interval_within_a_run() -> None:
     summary = summary_of(run)
     assert summary.members[0].energies[0].gross == point(240 / 1200)
     assert summary.break_even == ()
+
+
+def test_a_run_is_finished_when_its_last_session_is() -> None:
+    def unfinished(*ends: tuple[int, str]) -> bool:
+        run = RunBuilder(make_task())
+        run.span("start")
+        run.add({}, 8000, {"val_accuracy": 0.9})
+        for session, note in ends:
+            run.span("end", session=session, note=note)
+        return "Unfinished run" in [b.title for b in banners(summary_of(run))]
+
+    assert unfinished()
+    assert unfinished((0, "interrupted"))
+    assert not unfinished((0, "done"))
+    assert not unfinished((0, "interrupted"), (1, "done"))
+
+
+def test_training_that_was_cut_off_is_said() -> None:
+    run = RunBuilder(make_task())
+    run.add({}, 8000, {"val_accuracy": 0.9}, stopped_by="time")
+    run.add({"width": 9}, 8000, {"val_accuracy": 0.9}, stopped_by="patience")
+    assert "Training was cut off" in titles(summary_of(run))
+    run.trials.pop(0)
+    assert "Training was cut off" not in titles(summary_of(run))
+
+
+def test_nothing_better_than_the_reference_is_said() -> None:
+    run = RunBuilder(make_task())
+    run.add({}, 8000, {"val_accuracy": 0.05})
+    summary = summary_of(run)
+    assert summary.headline.startswith("No trial of 1 beats the reference")
+    assert "Nothing beats the reference" in titles(summary)
+
+
+def test_the_command_that_repeats_a_run_names_all_that_was_chosen() -> None:
+    run = RunBuilder(make_task())
+    manifest = run.manifest(
+        task_file="my/digits_nas.toml", data_path="data.zip", overrides={"width": 9, "pool": True}, replay="65"
+    )
+    command = repeat_command(summarise_records(manifest, run.task, []))
+    assert command == (
+        "joulebench run my/digits_nas.toml --budget standard --hardware generic_cpu --seed 3 --data data.zip "
+        "--set width=9 --set pool=true --replay 65"
+    )

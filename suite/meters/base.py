@@ -7,6 +7,7 @@ set up inside one, and every joule of a run falls in exactly one window.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -23,6 +24,7 @@ class Counter:
     kind: Kind
     role: Literal["primary", "check"] = "primary"
     updates: int | None = None  # how often the counter has moved; None for a continuous source
+    fault: str | None = None  # what happened since the last read, that no window ending here may count
 
 
 class Meter(Protocol):
@@ -49,8 +51,13 @@ class Meter(Protocol):
         ...
 
     def describe(self) -> list[dict[str, str]]:
-        """Per domain: `domain`, `source`, `kind`, `method` in words."""
+        """Per domain and source: `domain`, `source`, `kind`, `role`, `method` in words."""
         ...
+
+
+def description(domain: str, source: str, kind: Kind, method: str, role: str = "primary") -> dict[str, str]:
+    """One line of `Meter.describe`."""
+    return {"domain": domain, "source": source, "kind": kind, "role": role, "method": method}
 
 
 class MeterSet:
@@ -60,8 +67,12 @@ class MeterSet:
         self._meters = tuple(meters)
 
     def start(self) -> None:
-        for meter in self._meters:
-            meter.start()
+        """Start all, or none: if one fails, those before it are stopped again."""
+        with ExitStack() as started:
+            for meter in self._meters:
+                meter.start()
+                started.callback(meter.stop)
+            started.pop_all()
 
     def read(self) -> tuple[Counter, ...]:
         counters = tuple(counter for meter in self._meters for counter in meter.read())
@@ -75,25 +86,27 @@ class MeterSet:
         return {name: value for meter in self._meters for name, value in meter.integrals().items()}
 
     def stop(self) -> None:
-        for meter in self._meters:
-            meter.stop()
+        """Stop every meter, also where one of them fails to."""
+        with ExitStack() as stopping:
+            for meter in self._meters:
+                stopping.callback(meter.stop)
 
     def describe(self) -> list[dict[str, str]]:
         return [line for meter in self._meters for line in meter.describe()]
 
 
 def difference(before: Sequence[Counter], after: Sequence[Counter]) -> tuple[tuple[Reading, ...], str | None]:
-    """Readings of the window between two reads, and the fault if a counter went backwards or vanished."""
+    """Readings of the window between two reads, and the fault if a primary counter failed, went back or vanished.
+
+    A check that did so is left out; the window stands without it.
+    """
     earlier = {(c.domain, c.source, c.role): c for c in before}
     readings, faults = [], []
     for counter in after:
         start = earlier.pop((counter.domain, counter.source, counter.role), None)
-        if start is None:
-            faults.append(f"{counter.domain} ({counter.source}) appeared during the window")
-            continue
-        energy_j = counter.energy_j - start.energy_j
-        if energy_j < 0:
-            faults.append(f"{counter.domain} counter went back by {-energy_j:.3g} J")
+        problem = _problem(start, counter)
+        if start is None or problem is not None:
+            faults += [problem] if problem and counter.role == "primary" else []
             continue
         updates = None
         if counter.updates is not None and start.updates is not None:
@@ -101,12 +114,23 @@ def difference(before: Sequence[Counter], after: Sequence[Counter]) -> tuple[tup
         readings.append(
             Reading(
                 domain=counter.domain,
-                energy_j=energy_j,
+                energy_j=counter.energy_j - start.energy_j,
                 source=counter.source,
                 kind=counter.kind,
                 role=counter.role,
                 counter_updates=updates,
             )
         )
-    faults += [f"{domain} ({source}) dropped out" for (domain, source, _) in earlier]
+    faults += [f"{domain} ({source}) dropped out" for domain, source, role in earlier if role == "primary"]
     return tuple(readings), "; ".join(faults) or None
+
+
+def _problem(start: Counter | None, end: Counter) -> str | None:
+    """Why two reads of a counter give no energy."""
+    if start is None:
+        return f"{end.domain} ({end.source}) appeared during the window"
+    if end.fault is not None:
+        return f"{end.domain} ({end.source}) {end.fault}"
+    if end.energy_j < start.energy_j:
+        return f"{end.domain} counter went back by {start.energy_j - end.energy_j:.3g} J"
+    return None

@@ -10,7 +10,7 @@ from itertools import accumulate
 from math import isfinite
 from pathlib import Path
 
-from suite.clock import Clock
+from suite.clock import Clock, VirtualClock
 from suite.errors import InputError
 from suite.meters.base import Counter
 
@@ -53,7 +53,7 @@ class PowerTrace:
 
 
 class ReplayMeter:
-    """Energy of recorded or synthetic traces; the trace's time 0 is the meter's start."""
+    """Energy of recorded or synthetic traces; the trace's time 0 is the run's."""
 
     def __init__(self, traces: Sequence[PowerTrace], clock: Clock, origin: str) -> None:
         self._traces = tuple(traces)
@@ -62,7 +62,8 @@ class ReplayMeter:
         self._start_s: float | None = None
 
     def start(self) -> None:
-        self._start_s = self._clock.now_s()
+        # a virtual clock begins at 0 and goes on where a stopped run stood: there the trace's time is the clock's
+        self._start_s = 0.0 if isinstance(self._clock, VirtualClock) else self._clock.now_s()
 
     def read(self) -> tuple[Counter, ...]:
         if self._start_s is None:

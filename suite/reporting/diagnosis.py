@@ -87,29 +87,31 @@ def diagnose(
     `outcomes` are those of the usable trials, `complete` is how many configurations have values.
     """
     found = [
-        _no_trials(trials, complete),
-        _none_better(complete, members),
-        _one_point(task, complete, members),
+        _no_trials(task, trials, complete),
+        _none_better(complete, members) if task.has_frontier else None,
+        _one_point(task, complete, members) if task.has_frontier else None,
         _variance(task, outcomes),
         _unlike_runs(task, rsd),
         _discarded(task, trials, {m.target.phase for member in members for m in member.energies}),
         _mixed_domains(outcomes),
         *_fall_backs(ledger),
         *_check_meters(ledger),
+        _cut_off(task, trials),
         _failing(trials),
         _idle(task, trials, idle),
         _drift(trials, idle),
-        _flat(hypervolume) if complete else None,
+        _flat(hypervolume) if complete and task.has_frontier else None,
         _open(ledger),
     ]
     return tuple(d for d in found if d is not None)
 
 
-def _no_trials(trials: Sequence[TrialRecord], complete: int) -> Diagnosis | None:
+def _no_trials(task: Task, trials: Sequence[TrialRecord], complete: int) -> Diagnosis | None:
     if complete:
         return None
     text = "No trial has finished yet." if not trials else "No trial has a value for every objective."
-    return Diagnosis("warning", "No usable trial", f"{text} There is no frontier to show.")
+    what = "frontier" if task.has_frontier else "result"
+    return Diagnosis("warning", "No usable trial", f"{text} There is no {what} to show.")
 
 
 def _none_better(complete: int, members: Sequence[Member]) -> Diagnosis | None:
@@ -228,6 +230,19 @@ def _failing(trials: Sequence[TrialRecord]) -> Diagnosis | None:
     share = f"{len(bad)} of {len(trials)} trials gave no value ({parts})."
     level: Literal["warning", "note"] = "warning" if len(bad) * 5 >= len(trials) else "note"
     return Diagnosis(level, "Failing trials", f"{share} {text}")
+
+
+def _cut_off(task: Task, trials: Sequence[TrialRecord]) -> Diagnosis | None:
+    stopped = sum(t.stopped_by == "time" for t in trials)
+    if not stopped:
+        return None
+    return Diagnosis(
+        "warning",
+        "Training was cut off",
+        f"{stopped} of {sum(bool(t.epochs) for t in trials)} trainings were ended by protocol.max_train_s = "
+        f"{task.protocol.max_train_s:g} s, not by early stopping or the last epoch: what they reached depends on how "
+        "fast this machine is, and does not compare with another machine or a longer budget.",
+    )
 
 
 def _idle(task: Task, trials: Sequence[TrialRecord], idle: Mapping[str, Estimate | None]) -> Diagnosis | None:

@@ -17,7 +17,7 @@ from suite.reporting.summary import Summary
 
 INK, QUIET, ACCENT = "#1f2937", "#94a3b8", "#b45309"
 #: Fixed so that ids in the SVG, and fonts, do not depend on the run or on the reader's own matplotlibrc.
-_SETTINGS: dict[str, Any] = {
+SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "joulebench",
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -29,13 +29,13 @@ _SETTINGS: dict[str, Any] = {
     "path.simplify": True,
 }
 #: Dates and versions would make every file differ.
-_METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
 
 def frontier_figure(summary: Summary, file_format: Literal["png", "svg"]) -> bytes:
     """The frontier with error bars, one panel for each pair of objectives."""
     shown = panels(summary)
-    with style.context(["default", _SETTINGS]):
+    with style.context(["default", SETTINGS]):
         figure = Figure(figsize=(7.2, 4.8 * len(shown)), dpi=150, layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
         for axes, panel in zip(figure.subplots(len(shown), squeeze=False)[:, 0], shown, strict=True):
@@ -45,7 +45,7 @@ def frontier_figure(summary: Summary, file_format: Literal["png", "svg"]) -> byt
         # names hold only letters, digits and _; titles and parameters could hold mathtext, or glyphs not at hand
         figure.suptitle(f"{task.name} v{task.version}{budget}", fontsize=11, parse_math=False)
         stream = io.BytesIO()
-        figure.savefig(stream, format=file_format, metadata=_METADATA[file_format])
+        figure.savefig(stream, format=file_format, metadata=METADATA[file_format])
     return stream.getvalue()
 
 
@@ -68,11 +68,13 @@ def _draw(axes: Axes, summary: Summary, panel: Panel) -> None:
         style = "steps-pre" if panel.vertical_first else "steps-post"
         axes.plot(x, y, color=ACCENT, linewidth=1.4, drawstyle=style, zorder=3)
     _bars(axes, panel.members, ACCENT, "frontier" if len(summary.task.objectives) > 1 else "best", size=6)
-    _scale(axes, panel.x, panel.y)
+    scale_axes(axes, panel.x, panel.y)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
 
 
 def _bars(axes: Axes, places: list[Place] | tuple[Place, ...], colour: str, label: str, size: float) -> None:
+    if not places:  # trials there are, and none is on the frontier
+        return
     below_x, above_x = zip(*(error(p.x) for p in places), strict=True)
     below_y, above_y = zip(*(error(p.y) for p in places), strict=True)
     axes.errorbar(
@@ -93,7 +95,8 @@ def _bars(axes: Axes, places: list[Place] | tuple[Place, ...], colour: str, labe
     )
 
 
-def _scale(axes: Axes, x: Axis, y: Axis) -> None:
+def scale_axes(axes: Axes, x: Axis, y: Axis) -> None:
+    """Logarithmic scales where they are asked for, with the axis's own ticks."""
     for shown, axis, set_scale in ((x, axes.xaxis, axes.set_xscale), (y, axes.yaxis, axes.set_yscale)):
         if not shown.log:
             continue

@@ -39,21 +39,21 @@ class Chart:
 def charts(summary: Summary) -> tuple[Chart, ...]:
     """The frontier's panels and, where there is one, hypervolume over trials; none without a usable trial."""
     found: list[Chart] = []
-    if not summary.members:
+    if not summary.complete:
         return ()
     for position, panel in enumerate(panels(summary), start=1):
         caption = (
             f"{panel.y.name} over trials" if panel.x.name is None else f"{panel.y.name} against {panel.x.name}"
         )
-        found.append(Chart(f"frontier-{position}", caption, panel.alt, _json(_frontier(summary, panel))))
+        found.append(Chart(f"frontier-{position}", caption, panel.alt, as_json(_frontier(summary, panel))))
     volumes = [v for v in summary.hypervolume if v is not None]
     if volumes:
         alt = f"Hypervolume after each of {len(volumes)} trials; it ends at {number(volumes[-1])}."
-        found.append(Chart("hypervolume", "Hypervolume over trials", alt, _json(_hypervolume(summary))))
+        found.append(Chart("hypervolume", "Hypervolume over trials", alt, as_json(_hypervolume(summary))))
     return tuple(found)
 
 
-def _json(figure: go.Figure) -> str:
+def as_json(figure: go.Figure) -> str:
     """JSON that cannot end the script element it stands in."""
     text: str = figure.to_json()
     for character in "<>&":
@@ -62,7 +62,7 @@ def _json(figure: go.Figure) -> str:
 
 
 def _frontier(summary: Summary, panel: Panel) -> go.Figure:
-    figure = go.Figure(layout=_layout(panel.x, panel.y))
+    figure = go.Figure(layout=layout(panel.x, panel.y))
     stages: dict[str, list[tuple[Place, TrialPoint]]] = {}
     for trial in summary.points:
         placed = place(panel, f"trial {trial.trial}", trial.trial, trial.outcomes)
@@ -142,7 +142,7 @@ def _short(text: str) -> str:
 
 def _hypervolume(summary: Summary) -> go.Figure:
     trials = [p.trial for p in summary.points]
-    figure = go.Figure(layout=_layout(Axis(None, "trial"), Axis(None, "hypervolume (product of objective units)")))
+    figure = go.Figure(layout=layout(Axis(None, "trial"), Axis(None, "hypervolume (product of objective units)")))
     figure.add_trace(
         go.Scatter(
             x=trials,
@@ -172,7 +172,7 @@ def _hypervolume(summary: Summary) -> go.Figure:
     return figure
 
 
-def _layout(x: Axis, y: Axis) -> go.Layout:
+def layout(x: Axis, y: Axis) -> go.Layout:
     """A bare layout: colours and fonts are the page's, set by its script for light and dark."""
 
     def axis(shown: Axis) -> dict[str, Any]:

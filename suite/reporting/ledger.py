@@ -23,6 +23,7 @@ GROUPS: dict[Group, str] = {
 _ACCOUNTS: dict[str, tuple[Group, str]] = {
     "start": ("overhead", "starting meters and session"),
     "data": ("overhead", "reading and staging the data"),
+    "precheck": ("protocol", "checking the meters before the search"),
     "propose": ("overhead", "choosing the next configuration"),
     "build": ("overhead", "building the model"),
     "train": ("training", "training steps"),
@@ -37,8 +38,8 @@ _ACCOUNTS: dict[str, tuple[Group, str]] = {
     "release": ("overhead", "releasing the model"),
     "failed": ("overhead", "work cut short by a failure"),
     "record": ("overhead", "writing records"),
-    "report": ("overhead", "writing reports"),
     "end": ("overhead", "ending the session"),
+    "unfinished": ("overhead", "work cut short by the end of the session"),
 }
 
 
@@ -92,6 +93,7 @@ class Ledger:
     by_family: dict[str, float]
     sources: tuple[SourceShare, ...]
     checks: tuple[Check, ...]
+    last_note: str  # how the last session ended; empty if it has not
     open_sessions: tuple[int, ...]  # started, not ended: killed or still running
 
     @property
@@ -124,6 +126,7 @@ def balance(trials: Sequence[TrialRecord], entries: Sequence[LedgerEntry]) -> Le
         by_family=_by_family(primary),
         sources=_sources(windows, total_j),
         checks=_checks(windows),
+        last_note=entries[-1].note if entries and entries[-1].event == "end" else "",
         open_sessions=_open_sessions(entries),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from suite.energy import Energy, Estimate, estimate, phase_energy, total_j
+from suite.energy import Energy, Estimate, estimate, phase_energy, training_energy
 from suite.outcome import Configuration, Outcome, point
 from suite.record import Costs, Kind, ScoreRecord, TrialRecord, Window
 from suite.task import Params, Task, energy_unit
@@ -34,6 +34,7 @@ class UnitEnergy:
     domains: tuple[str, ...]
     kind: Kind
     measured_share: float
+    unit_s: Estimate | None = None  # seconds per unit; None for training
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def unit_energy(
         domains=gross[0].domains,
         kind="measured" if {e.kind for e in gross} == {"measured"} else "estimated",
         measured_share=sum(e.measured_share for e in gross) / len(gross),
+        unit_s=_between([e.unit_s for e in gross]),
     )
 
 
@@ -125,22 +127,13 @@ def _phase(task: Task, trial: TrialRecord, target: Target, idle: Sequence[Window
 
 def _training_energy(trials: Sequence[TrialRecord], target: Target) -> UnitEnergy | None:
     """Training is one measurement a trial, over all its epochs: no interval within a run, and no net."""
-    values, measured, total, domains = [], 0.0, 0.0, set()
-    for trial in trials:
-        windows = [w for w in trial.windows if w.phase == "train"]
-        energy_j, units = total_j(windows, target.families), sum(w.units for w in windows)
-        if not energy_j or not units:
-            continue
-        values.append(point(energy_j / units))
-        readings = [r for w in windows for r in w.readings if r.role == "primary"]
-        readings = [r for r in readings if r.domain.split(":", 1)[0] in target.families]
-        measured += sum(r.energy_j for r in readings if r.kind == "measured")
-        total += energy_j
-        domains |= {r.domain for r in readings}
-    if not values:
+    found = [e for t in trials if (e := training_energy(t.windows, target.families)) is not None]
+    if not found:
         return None
-    kind: Kind = "measured" if measured == total else "estimated"
-    return UnitEnergy(target, _between(values), None, tuple(sorted(domains)), kind, measured / total)
+    kind: Kind = "measured" if all(e.kind == "measured" for e in found) else "estimated"
+    share = sum(e.measured_share for e in found) / len(found)
+    values = [point(e.j_per_unit) for e in found]
+    return UnitEnergy(target, _between(values), None, found[0].domains, kind, share)
 
 
 def _between(values: Sequence[Estimate]) -> Estimate:

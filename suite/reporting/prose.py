@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from suite.energy import Estimate
+from suite.record import DONE
 from suite.reporting.cost import BreakEven, Candidate
 from suite.reporting.quantities import (
     grams,
@@ -54,7 +57,8 @@ class Banner:
 
 def banners(summary: Summary) -> tuple[Banner, ...]:
     """What a reader must know before reading a number."""
-    found = [_replay(summary), _estimates(summary), _quick(summary), _deviations(summary), _unfinished(summary)]
+    every = (_replay, _forced, _estimates, _quick, _deviations, _unfinished)
+    found = [banner(summary) for banner in every]
     return tuple(b for b in found if b is not None)
 
 
@@ -68,6 +72,13 @@ def _replay(summary: Summary) -> Banner | None:
         "These joules are REPLAYED",
         f"They come from a recorded trace ({origin or 'not named'}) and say nothing about this machine.",
     )
+
+
+def _forced(summary: Summary) -> Banner | None:
+    if not (differs := summary.manifest.hardware_override):
+        return None
+    text = f"Forced by the user: {differs}. Power figures, peaks and fractions of peak are the profile's."
+    return Banner("warning", "The hardware profile is not this machine's", text)
 
 
 def _estimates(summary: Summary) -> Banner | None:
@@ -102,7 +113,7 @@ def _estimates(summary: Summary) -> Banner | None:
 def _quick(summary: Summary) -> Banner | None:
     if summary.manifest.budget != "quick":
         return None
-    text = "The study was narrowed to be quick; its results do not compare with the published study."
+    text = "The study was narrowed to be quick: its results compare with no other budget and no published study."
     return Banner("note", "Budget: quick", text)
 
 
@@ -114,12 +125,11 @@ def _deviations(summary: Summary) -> Banner | None:
 
 
 def _unfinished(summary: Summary) -> Banner | None:
-    if not summary.ledger.open_sessions:
+    last = summary.ledger.last_note
+    if last == DONE:
         return None
-    text = (
-        "The last word of this run is missing: it was stopped, or is still running. What follows is what there is."
-    )
-    return Banner("note", "Unfinished run", text)
+    why = f"it ended with “{last}”" if last else "its last word is missing: it was killed, or is still running"
+    return Banner("note", "Unfinished run", f"This run is not complete: {why}. What follows is what there is.")
 
 
 def search_price(summary: Summary) -> tuple[str, ...]:
@@ -140,8 +150,8 @@ def _carbon(summary: Summary) -> str:
     cost = summary.cost
     if cost.intensity_g_per_kwh is None:
         return (
-            "Carbon is not stated: the hardware profile gives no grid intensity (grid_intensity_g_per_kwh), and "
-            "none is assumed."
+            "Carbon is not stated: neither the run (--grid-intensity, --country) nor the hardware profile gives a "
+            "grid intensity, and none is assumed."
         )
     intensity = f"{number(cost.intensity_g_per_kwh.value)} g CO2/kWh ({cost.intensity_g_per_kwh.source})"
     pue = f"PUE {number(cost.pue.value)} ({cost.pue.source})" if cost.pue else "no PUE given, so none applied"
@@ -208,18 +218,48 @@ def spread(summary: Summary) -> tuple[str, ...]:
     )
 
 
+def counting_note(summary: Summary) -> str:
+    """How MACs and FLOPs were counted, and what was not."""
+    missed = sorted({op for member in summary.members for op in member.costs.unsupported_ops})
+    unknown = f"not counted, because unknown to it: {', '.join(missed)}" if missed else "none was unknown to it"
+    return (
+        "Counted by fvcore for one sample's forward pass: a fused multiply-add of a convolution or matrix product "
+        "is one MAC; FLOPs are twice the MACs plus the arithmetic of the other operators it knows; elementwise "
+        f"work is left out. Of the operators, {unknown}."
+    )
+
+
 def repeat_command(summary: Summary) -> str:
     """The command line that repeats this run."""
     manifest = summary.manifest
-    words = ["joulebench", "run", summary.task.name]
+    words = ["joulebench", "run", manifest.task_file or summary.task.name]
     if manifest.budget:
         words += ["--budget", manifest.budget]
     if name := manifest.hardware.get("name"):
         words += ["--hardware", str(name)]
+    if manifest.hardware_override:
+        words += ["--force-hardware"]
+    words += _given(manifest.hardware)
     words += ["--seed", str(manifest.seed)]
+    if manifest.data_path:
+        words += ["--data", manifest.data_path]
+    for name, value in manifest.overrides.items():
+        words += ["--set", f"{name}={json.dumps(value)}"]
+    if manifest.replay:
+        words += ["--replay", manifest.replay]
     if manifest.trials_from:
         words += ["--trials-from", manifest.trials_from]
     return shlex.join(words)
+
+
+def _given(hardware: Mapping[str, Any]) -> list[str]:
+    """The options by which the user told of grid and building; what the profile says needs none."""
+    words: list[str] = []
+    for field, option in (("grid_intensity_g_per_kwh", "--grid-intensity"), ("pue", "--pue")):
+        fact = hardware.get(field)
+        if isinstance(fact, Mapping) and fact.get("source") == f"given with {option}":
+            words += [option, str(fact.get("value"))]
+    return words
 
 
 def check_sentences(summary: Summary) -> tuple[str, ...]:

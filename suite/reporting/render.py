@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,12 @@ from suite.record import RunFolder
 from suite.reporting import prose, tables
 from suite.reporting.export import frontier_csv
 from suite.reporting.figures import frontier_figure
-from suite.reporting.interactive import charts
+from suite.reporting.interactive import Chart, charts
+from suite.reporting.limits import efficiency_table, limit_sentences
 from suite.reporting.panels import panels
+from suite.reporting.plots import interactive, still
+from suite.reporting.section import Section
+from suite.reporting.sections import sections
 from suite.reporting.summary import Summary, summarise
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -34,14 +39,15 @@ class BreakEvenText:
 
 @dataclass(frozen=True)
 class Written:
-    """Where the page is, and the run in one sentence."""
+    """Where the page is, the run in one sentence, and whether it passed its task's gate (None: it has none)."""
 
     page: Path
     headline: str
+    passed: bool | None = None
 
 
 def write_report(folder: RunFolder) -> Written:
-    """Write `report.html`, `report.md`, `frontier.csv`, `frontier.png` and `frontier.svg`.
+    """Write `report.html`, `report.md`, and CSV, PNG and SVG of the frontier and of every analysis.
 
     The same records give the same bytes. A run that has not finished, or has no usable trial, has a report too.
 
@@ -49,39 +55,61 @@ def write_report(folder: RunFolder) -> Written:
         InputError: a record file is damaged, or the folder cannot be written.
     """
     summary = summarise(folder)
-    png = frontier_figure(summary, "png")
-    files = {
-        "frontier.csv": frontier_csv(summary).encode(),
-        "frontier.png": png,
-        "frontier.svg": frontier_figure(summary, "svg"),
-        "report.md": render_markdown(summary).encode(),
-        "report.html": render_html(summary, png).encode(),
-    }
+    parts = sections(summary)
+    files = {name: content for section in parts for name, content in _section_files(section).items()}
+    if summary.task.has_frontier:
+        files |= {
+            "frontier.csv": frontier_csv(summary).encode(),
+            "frontier.png": frontier_figure(summary, "png"),
+            "frontier.svg": frontier_figure(summary, "svg"),
+        }
+    files["report.md"] = render_markdown(summary, parts).encode()
+    pictures = {name: content for name, content in files.items() if name.endswith(".png")}
+    files["report.html"] = render_html(summary, parts, pictures).encode()
     for name, content in files.items():
         _replace(folder.path / name, content)
-    return Written(folder.path / "report.html", summary.headline)
+    passed = next((section.verdict for section in parts if section.verdict is not None), None)
+    return Written(folder.path / "report.html", summary.headline, passed)
 
 
-def render_html(summary: Summary, png: bytes) -> str:
-    """One page that needs nothing else: plotly.js and the still figure (for readers without scripts) inlined."""
+def _section_files(section: Section) -> dict[str, bytes]:
+    files = {f"{section.name}.csv": section.csv.encode()}
+    if section.plots:
+        files[f"{section.name}.png"] = still(section.plots, section.title, "png")
+        files[f"{section.name}.svg"] = still(section.plots, section.title, "svg")
+    return files
+
+
+def render_html(summary: Summary, parts: Sequence[Section], pictures: Mapping[str, bytes]) -> str:
+    """One page that needs nothing else: plotly.js and the still figures (for readers without scripts) inlined."""
     environment = _environment(autoescape=True)
     environment.finalize = _unbroken
-    still = Markup(f"data:image/png;base64,{base64.b64encode(png).decode()}")
+    inlined = {
+        name: Markup(f"data:image/png;base64,{base64.b64encode(png).decode()}") for name, png in pictures.items()
+    }
+    drawn = [
+        (part, [_with_json(interactive(p)) for p in part.plots], inlined.get(f"{part.name}.png")) for part in parts
+    ]
     text: str = environment.get_template("report.html.j2").render(
         **_content(summary),
-        charts=[(chart, Markup(chart.json)) for chart in charts(summary)],
+        sections=drawn,
+        charts=[_with_json(chart) for chart in charts(summary)],
         plotly_js=Markup(get_plotlyjs()),
-        still=still,
+        still=inlined.get("frontier.png"),
     )
     return _without_surrogates(text)
 
 
-def render_markdown(summary: Summary) -> str:
+def _with_json(chart: Chart) -> tuple[Chart, Markup]:
+    return chart, Markup(chart.json)
+
+
+def render_markdown(summary: Summary, parts: Sequence[Section] = ()) -> str:
     """The same facts as Markdown."""
     environment = _environment(autoescape=False)
     environment.finalize = _markdown_safe
     environment.filters |= {"md": Markup, "code": _code}
-    text: str = environment.get_template("report.md.j2").render(**_content(summary))
+    text: str = environment.get_template("report.md.j2").render(**_content(summary), sections=parts)
     return _without_surrogates(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
 
 
@@ -94,13 +122,19 @@ def _content(summary: Summary) -> dict[str, Any]:
         "facts": tables.facts(summary),
         "banners": prose.banners(summary),
         "frontier": tables.frontier_table(summary),
+        "limits": efficiency_table(summary),
+        "limit_sentences": limit_sentences(summary),
         "one_training_run": prose.ONE_TRAINING_RUN,
         "wide_note": prose.wide_note(task.protocol),
+        "counting_note": prose.counting_note(summary),
         "spread": prose.spread(summary),
+        "has_frontier": task.has_frontier,
+        "cost_title": "Cost of the search" if task.has_frontier else "Cost of the run",
         "cost_sentences": prose.search_price(summary),
         "break_evens": [
             BreakEvenText(b.objective, prose.break_even_text(b, task.protocol.target_rel_ci))
             for b in summary.break_even
+            if task.has_frontier
         ],
         "groups": tables.groups_table(summary),
         "ledger": tables.ledger_table(summary),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from suite.analysis.consistency import Consistency, consistency
+from suite.analysis.repeatability import Repeatability, repeatability
 from suite.energy import Estimate
 from suite.frontier import frontier, hypervolume_by_trial
 from suite.outcome import (
@@ -17,6 +19,8 @@ from suite.outcome import (
     trial_outcomes,
 )
 from suite.record import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord
+from suite.reporting.analysis_precheck import precheck_findings
+from suite.reporting.answers import consistency_answer, repeatability_answer
 from suite.reporting.cost import BreakEven, Candidate, SearchCost, break_even, search_cost
 from suite.reporting.diagnosis import Diagnosis, FailureGroup, diagnose, failures, wall_note
 from suite.reporting.headline import headline
@@ -60,6 +64,8 @@ class Summary:
     failures: tuple[FailureGroup, ...]
     diagnoses: tuple[Diagnosis, ...]
     headline: str
+    consistency: Consistency | None = None  # where the task asks for it, as the next
+    repeatability: Repeatability | None = None
 
 
 def summarise(folder: RunFolder) -> Summary:
@@ -105,6 +111,8 @@ def summarise_records(
     outcomes = [p.outcomes for p in points if p.outcomes]
     statuses = {s: sum(t.status == s for t in trials) for s in ("ok", "oom", "failed", "invalid")}
     cost = search_cost(ledger, manifest.hardware)
+    consistent = consistency(task, trials) if "consistency" in task.analyses else None
+    repeatable = repeatability(task, trials) if "repeatability" in task.analyses else None
     return Summary(
         manifest=manifest,
         task=task,
@@ -121,9 +129,23 @@ def summarise_records(
         cost=cost,
         break_even=_break_evens(task, wanted, ledger, default, members),
         failures=failures(trials),
-        diagnoses=diagnose(task, trials, outcomes, complete, members, volumes, rsd, ledger, idle_w),
-        headline=headline(task, statuses, members, cost),
+        diagnoses=(
+            *precheck_findings(task, entries),
+            *diagnose(task, trials, outcomes, complete, members, volumes, rsd, ledger, idle_w),
+        ),
+        headline=_answer(task, consistent, repeatable) or headline(task, statuses, members, cost),
+        consistency=consistent,
+        repeatability=repeatable,
     )
+
+
+def _answer(task: Task, consistent: Consistency | None, repeatable: Repeatability | None) -> str | None:
+    """The headline of a run that looks for no frontier: what its first analysis found."""
+    if task.has_frontier:
+        return None
+    if consistent is not None:
+        return consistency_answer(consistent)
+    return repeatability_answer(repeatable) if repeatable is not None else None
 
 
 def _break_evens(

@@ -6,9 +6,11 @@ A user's own model is one subclass of `Workload` in their own module.
 from __future__ import annotations
 
 import importlib
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.clock import Clock
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 SHIPPED = {
     "cnn": "suite.workloads.cnn:CNN",
     "function": "suite.workloads.function:Function",
+    "zoo": "suite.workloads.zoo:Zoo",
 }
 
 
@@ -126,6 +129,14 @@ def workload_class(name: str) -> type[Workload]:
     return found
 
 
+def importable(task_file: str | None) -> None:
+    """Let modules in the current folder and beside a task's file be imported: a command has neither on its path."""
+    folders = [Path.cwd(), *([Path(task_file).resolve().parent] if task_file else [])]
+    for folder in folders:
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+
+
 def import_object(path: str, field_name: str) -> Any:
     """The object named `package.module:name`.
 
@@ -135,10 +146,19 @@ def import_object(path: str, field_name: str) -> Any:
     module_name, separator, attribute = path.partition(":")
     if not separator:
         raise InputError(f"{field_name}: '{path}' must read package.module:name")
+    importable(None)
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise InputError(f"{field_name}: no module '{error.name}' (for '{path}'); is it on PYTHONPATH?") from None
+        raise InputError(
+            f"{field_name}: no module '{error.name}' (for '{path}') here, beside the task file or on PYTHONPATH"
+        ) from None
+    except Exception as error:  # whatever a user's module raises while it is read
+        line = getattr(error, "lineno", None)
+        where = f", line {line}" if line else ""
+        raise InputError(
+            f"{field_name}: module '{module_name}' cannot be imported{where}: {type(error).__name__}: {error}"
+        ) from None
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise InputError(f"{field_name}: module '{module_name}' has no '{attribute}'")

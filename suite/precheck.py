@@ -1,0 +1,94 @@
+"""Before a search: does the meter say the same ten times? A search can only rank what its meter tells apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from suite import device as torch_device
+from suite import search
+from suite.analysis.consistency import MAX_RSD, PRECHECK, Consistency, precheck_of, precheck_protocol
+from suite.errors import GateError, InputError
+from suite.harness import Bench
+from suite.measure import measure_phase
+from suite.plan import Plan
+from suite.record import LedgerEntry, RunFolder, append
+from suite.task import Task
+
+SEARCHES = ("random", "sobol", "qnehvi")
+REMEDIES = (
+    "keep other load off the machine, or measure more per window (protocol.window_s, protocol.warmup_s, a larger "
+    "batch); `joulebench run meter_consistency` shows the windows one by one"
+)
+
+
+def is_due(task: Task) -> bool:
+    """Whether a task searches for what a meter must tell apart: some search stage, and energy in windows."""
+    searches = any(stage.method in SEARCHES and stage.trials for stage in task.stages.values())
+    return searches and task.measured is not None
+
+
+def before_search(
+    chosen: Plan, bench: Bench, folder: RunFolder, session: int, say: Callable[[str, str], None]
+) -> None:
+    """Measure the default configuration, untrained, in ten windows; once a session that has trials left to run.
+
+    The windows go into the ledger (event "span", note "precheck"), where they are judged again by whoever
+    reads them. A spread of 2 % or more is a warning, and so is a check that could not be carried out.
+
+    Raises:
+        GateError: either of them, where the plan is strict.
+        InputError: a meter has failed.
+    """
+    if not is_due(chosen.task) or len(folder.trials()) >= search.planned_trials(chosen.task):
+        return
+    if chosen.replay is not None:
+        say("note", "precheck skipped: the joules are replayed")
+        return
+    error = _measure(bench, chosen.seed)
+    entry = LedgerEntry(session=session, event="span", windows=bench.timeline.take(), note=PRECHECK)
+    append(folder.ledger_path, entry)
+    found = precheck_of(chosen.task, entry)
+    good, text = verdict(found, error)
+    say("note", text)
+    if chosen.strict and not good:
+        raise GateError(f"{text}; --strict goes no further")
+
+
+def _measure(bench: Bench, seed: int) -> str | None:
+    """The windows, on the timeline; what went wrong in words if they could not be had."""
+    timeline, measured = bench.timeline, bench.task.measured
+    torch_device.seed_everything(seed)
+    workload = bench.workload(seed)
+    error = None
+    try:
+        workload.build(bench.task.defaults)
+        timeline.cut("build", of=PRECHECK)
+        phase = workload.phases()[measured.phase or ""] if measured else None
+        if phase is not None:
+            measure_phase(timeline, PRECHECK, phase, precheck_protocol(bench.task.protocol))
+    except InputError:
+        raise
+    except Exception as failure:  # the default's own failure: its first trial will record it in full
+        error = f"{type(failure).__name__}: {failure!s:.200}"
+    finally:
+        workload.close()
+    torch_device.release_memory(bench.device)
+    timeline.cut("failed" if error else "release", of=PRECHECK)
+    return error
+
+
+def verdict(found: Consistency | None, error: str | None = None) -> tuple[bool, str]:
+    """Whether the meter is steady enough, and the same in one line."""
+    if found is None or found.rsd is None:
+        reasons = [w.reason for w in found.windows if w.reason] if found else []
+        why = error or (reasons[0] if reasons else "no windows")
+        return False, f"precheck: the meter's consistency is not known ({why})"
+    rsd, n = found.rsd, found.rsd.n
+    spread = f"{100 * rsd.value:.2g} % (95 % interval {100 * rsd.low:.2g} to {100 * rsd.high:.2g} %)"
+    base = f"precheck: joules per {found.unit} over {n} windows differ by {spread}, {found.kind}"
+    if rsd.value < MAX_RSD:
+        return True, f"{base}: below {100 * MAX_RSD:g} %"
+    return (
+        False,
+        f"warning: {base}: not below {100 * MAX_RSD:g} %, so closer models cannot be told apart; {REMEDIES}",
+    )

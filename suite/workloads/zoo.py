@@ -1,0 +1,56 @@
+"""Published networks by name: the parameter `model` chooses one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from suite.errors import did_you_mean
+from suite.task import Params
+from suite.workloads.classifier import ImageClassifier
+
+Shape = tuple[int, int, int]
+
+
+def make_lenet5(shape: Shape, classes: int) -> nn.Sequential:
+    """LeNet-5 as it is mostly built today, with ReLU and max-pooling: 61,706 parameters on 1×28×28 and 10 classes.
+
+    LeCun et al., "Gradient-based learning applied to document recognition", 1998, had trainable sub-sampling,
+    sigmoids and a partly connected second convolution instead. The first convolution pads 28×28 to the paper's
+    32×32, so its maps have 28×28 pixels.
+
+    Raises:
+        ValueError: an image too small for two 5×5 convolutions and two poolings.
+    """
+    channels, height, breadth = shape
+    rows, columns = ((side // 2 - 4) // 2 for side in (height, breadth))
+    if min(rows, columns) < 1:
+        raise ValueError(f"LeNet-5 leaves no pixel of a {height}×{breadth} image; 12×12 is the least")
+    return nn.Sequential(
+        nn.Conv2d(channels, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16 * rows * columns, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, classes),
+    )
+
+
+MODELS: dict[str, Callable[[Shape, int], nn.Module]] = {"lenet5": make_lenet5}
+
+
+class Zoo(ImageClassifier):
+    """An image classifier of the network that the parameter `model` names."""
+
+    def make_model(self, params: Params) -> nn.Module:
+        name = str(params["model"])
+        if name not in MODELS:
+            raise ValueError(f"no model '{name}'{did_you_mean(name, MODELS)} (allowed: {', '.join(MODELS)})")
+        return MODELS[name](self.data.shape, len(self.data.classes))

@@ -1,0 +1,202 @@
+"""Simulated sensors with known energy, behind the real meters: a fake NVML, a powercap tree, a ticking clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+from suite.clock import VirtualClock
+from suite.meters.replay import PowerTrace
+
+
+class TickingClock(VirtualClock):
+    """A virtual clock that calls samplers when their time has come, as a background thread would be."""
+
+    def __init__(self):
+        super().__init__()
+        self._samplers = []
+
+    def sampler(self, period_s):
+        made = ClockSampler(self, period_s)
+        self._samplers.append(made)
+        return made
+
+    def sleep(self, seconds):
+        end = self.now_s() + seconds
+        while due := [s for s in self._samplers if s.sample is not None and s.next_s <= end]:
+            first = min(due, key=lambda s: s.next_s)
+            super().sleep(max(0.0, first.next_s - self.now_s()))
+            first.next_s += first.period_s
+            if not first.held:
+                first.sample()
+        super().sleep(max(0.0, end - self.now_s()))
+
+
+class ClockSampler:
+    """The sampler's contract on a virtual clock; `held` keeps it from running, as a busy interpreter would."""
+
+    def __init__(self, clock, period_s):
+        self._clock, self.period_s = clock, period_s
+        self.sample, self.next_s, self.held = None, 0.0, False
+
+    def start(self, sample):
+        self.sample, self.next_s = sample, self._clock.now_s() + self.period_s
+
+    def check(self):
+        assert self.sample is not None
+
+    def stop(self):
+        self.sample = None
+
+
+@dataclass
+class Gpu:
+    """A simulated GPU. Its counter is the trace's energy, seen every `update_s`; the rest is what tests bend."""
+
+    trace: PowerTrace
+    name: str = "Fake H100"
+    uuid: str = "11111111-2222-3333-4444-555555555555"
+    update_s: float = 0.1
+    phase_s: float = 0.0  # when within its period the counter updates
+    counter: bool = True
+    power: bool = True
+    instant: bool = True
+    mig: bool = False
+    first_mj: int = 5_000_000
+    power_factor: float = 1.0  # a power sensor that is off by this
+    reset_s: float | None = None  # the counter starts at 0 again
+    stuck_s: tuple[float, float] | None = None  # the counter stands still, and lacks that energy afterwards
+    back_s: float | None = None  # the counter loses half of what it counted
+    dropout_s: tuple[float, float] | None = None  # the counter cannot be read
+    power_out_s: tuple[float, float] | None = None
+    throttle: int = 0
+    pids: list[int] = field(default_factory=list)
+    conditions: bool = True
+
+    def energy_mj(self, t):
+        seen = max(0.0, (t - self.phase_s) // self.update_s * self.update_s + self.phase_s)
+        joules = self.trace.energy_j(seen) - self.trace.energy_j(0.0)
+        first = self.first_mj
+        if self.stuck_s and seen > self.stuck_s[0]:
+            lacking = self.trace.energy_j(min(seen, self.stuck_s[1])) - self.trace.energy_j(self.stuck_s[0])
+            joules -= lacking
+        if self.back_s is not None and seen >= self.back_s:
+            joules -= (self.trace.energy_j(self.back_s) - self.trace.energy_j(0.0)) / 2
+        if self.reset_s is not None and seen >= self.reset_s:
+            joules, first = self.trace.energy_j(seen) - self.trace.energy_j(self.reset_s), 0
+        return first + int(joules * 1000)
+
+    def watts(self, t):
+        h = 1e-6
+        return self.power_factor * (self.trace.energy_j(t + h) - self.trace.energy_j(t - h)) / (2 * h)
+
+
+def _within(span, t):
+    return span is not None and span[0] <= t < span[1]
+
+
+class FakeNvml:
+    """`pynvml` over simulated GPUs."""
+
+    NVML_FI_DEV_POWER_INSTANT = 186
+    NVML_TEMPERATURE_GPU, NVML_CLOCK_SM, NVML_CLOCK_MEM = 0, 1, 2
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, gpus, clock, works=True):
+        self.gpus, self.clock, self.works, self.open, self.calls = gpus, clock, works, 0, 0
+
+    def _now(self, readable=True):
+        self.calls += 1
+        if not readable:
+            raise self.NVMLError("Not Supported")
+        return self.clock.now_s()
+
+    def nvmlInit(self):  # noqa: N802
+        if not self.works:
+            raise self.NVMLError("NVML Shared Library Not Found")
+        self.open += 1
+
+    def nvmlShutdown(self):  # noqa: N802
+        self.open -= 1
+
+    def nvmlDeviceGetCount(self):  # noqa: N802
+        return len(self.gpus)
+
+    def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802
+        if not 0 <= index < len(self.gpus):
+            raise self.NVMLError("Invalid Argument")
+        return self.gpus[index]
+
+    def nvmlDeviceGetHandleByUUID(self, uuid):  # noqa: N802
+        for gpu in self.gpus:
+            if uuid == f"GPU-{gpu.uuid}":
+                return gpu
+            if gpu.mig and uuid == f"MIG-{gpu.uuid[::-1]}":
+                return SimpleNamespace(parent=gpu)
+        raise self.NVMLError("Not Found")
+
+    def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, part):  # noqa: N802
+        return part.parent
+
+    def nvmlDeviceGetIndex(self, gpu):  # noqa: N802
+        return self.gpus.index(gpu)
+
+    def nvmlDeviceGetName(self, gpu):  # noqa: N802
+        return gpu.name
+
+    def nvmlDeviceGetMigMode(self, gpu):  # noqa: N802
+        self._now(gpu.mig)
+        return [1, 1]
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, gpu):  # noqa: N802
+        t = self._now(gpu.counter and not _within(gpu.dropout_s, self.clock.now_s()))
+        return gpu.energy_mj(t)
+
+    def nvmlDeviceGetPowerUsage(self, gpu):  # noqa: N802
+        t = self._now(gpu.power and not _within(gpu.power_out_s, self.clock.now_s()))
+        return round(gpu.watts(t) * 1000)
+
+    def nvmlDeviceGetFieldValues(self, gpu, fields):  # noqa: N802
+        assert fields == [self.NVML_FI_DEV_POWER_INSTANT]
+        t = self._now(gpu.power and gpu.instant and not _within(gpu.power_out_s, self.clock.now_s()))
+        return [SimpleNamespace(nvmlReturn=0, value=SimpleNamespace(uiVal=round(gpu.watts(t) * 1000)))]
+
+    def nvmlDeviceGetTemperature(self, gpu, sensor):  # noqa: N802
+        return 40.0 + self._now(gpu.conditions)
+
+    def nvmlDeviceGetClockInfo(self, gpu, kind):  # noqa: N802
+        self._now(gpu.conditions)
+        return {1: 1980, 2: 2619}[kind]
+
+    def nvmlDeviceGetUtilizationRates(self, gpu):  # noqa: N802
+        self._now(gpu.conditions)
+        return SimpleNamespace(gpu=75, memory=20)
+
+    def nvmlDeviceGetMemoryInfo(self, gpu):  # noqa: N802
+        self._now(gpu.conditions)
+        return SimpleNamespace(used=3 * 2**30)
+
+    def nvmlDeviceGetSupportedClocksEventReasons(self, gpu):  # noqa: N802
+        self._now(gpu.conditions)
+        return 0x6D
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, gpu):  # noqa: N802
+        self._now(gpu.conditions)
+        return gpu.throttle
+
+    nvmlDeviceGetCurrentClocksThrottleReasons = nvmlDeviceGetCurrentClocksEventReasons  # noqa: N815
+
+    def nvmlDeviceGetComputeRunningProcesses(self, gpu):  # noqa: N802
+        self._now(gpu.conditions)
+        return [SimpleNamespace(pid=pid) for pid in gpu.pids]
+
+
+def powercap_zone(folder, name, uj=1_000_000, range_uj=262_143_328_850):
+    """One zone of a powercap tree."""
+    folder.mkdir(parents=True)
+    (folder / "name").write_text(name + "\n")
+    (folder / "energy_uj").write_text(f"{uj}\n")
+    (folder / "max_energy_range_uj").write_text(f"{range_uj}\n")
+    return folder
