@@ -50,18 +50,29 @@ class Efficiency:
 
 
 def run_dtype(params: Params, environment: Mapping[str, Any], profile: HardwareProfile) -> Dtype | None:
-    """The data type whose peak limits a run: parameter `dtype`, else fp32, or tf32 where torch may use it.
+    """The data type whose peak limits a run: parameter `dtype`, else fp32; None for one that no profile knows.
 
-    Single precision counts as tf32 if the environment lets matrix products or convolutions use it and the device
-    has it. None for a `dtype` that no profile knows.
+    Single precision counts as tf32 where torch was let use it for matrix products and the device has it. torch's
+    own default, tf32 in convolutions alone, counts as fp32; `convolutions_may_use_tf32` tells of it.
     """
     given = params.get("dtype")
     dtype = "fp32" if given is None else _NAMES.get(str(given).lower().removeprefix("torch."))
-    torch = environment.get("torch")
-    torch = torch if isinstance(torch, Mapping) else {}
-    allowed = torch.get("tf32_matmul") is True or torch.get("tf32_conv") is True
-    on_gpu = str(environment.get("device", "")).startswith("cuda")
-    return "tf32" if dtype == "fp32" and allowed and on_gpu and "tf32" in profile.peak_flops else dtype
+    allowed = _torch(environment).get("tf32_matmul") is True
+    return "tf32" if dtype == "fp32" and allowed and _has_tf32(environment, profile) else dtype
+
+
+def convolutions_may_use_tf32(environment: Mapping[str, Any], profile: HardwareProfile) -> bool:
+    """Whether convolutions in fp32 may have run faster than fp32's peak: torch's default on GPUs that have tf32."""
+    return _has_tf32(environment, profile) and _torch(environment).get("tf32_conv") is not False
+
+
+def _has_tf32(environment: Mapping[str, Any], profile: HardwareProfile) -> bool:
+    return "tf32" in profile.peak_flops and str(environment.get("device", "")).startswith("cuda")
+
+
+def _torch(environment: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = environment.get("torch")
+    return found if isinstance(found, Mapping) else {}
 
 
 def peak_of(profile: HardwareProfile, dtype: Dtype | None) -> Peak | None:

@@ -120,33 +120,29 @@ def _profile(name: str | None, host: Host, force: bool) -> tuple[HardwareProfile
 def _with_carbon(
     profile: HardwareProfile, grid_intensity: float | None, country: str | None, pue: float | None
 ) -> HardwareProfile:
-    """The profile with what the user says of the grid and the building; a country becomes an intensity here."""
+    """The profile with what the user says of the grid and the building.
+
+    A country becomes the intensity of CodeCarbon's table; the user's overrules what the profile says of another.
+    """
     today = RealClock().utc()[:10]
 
-    def checked(field: str, option: str, value: object) -> dict[str, object]:
-        whole = {"name": profile.name, "title": profile.title, field: value}
+    def fact(field: str, value: float, option: str, source: str = "") -> dict[str, object]:
+        given = {"value": value, "source": source or f"given with {option}", "date": today}
+        whole = {"name": profile.name, "title": profile.title, field: given}
         return {field: getattr(validate(HardwareProfile, whole, option), field)}
 
-    def fact(field: str, option: str, value: float, source: str) -> dict[str, object]:
-        return checked(field, option, {"value": value, "source": source, "date": today})
-
     changes: dict[str, object] = {}
-    if country is not None:  # overrules what the profile says, which is of another country
-        changes |= checked("country", "--country", country.upper()) | {"grid_intensity_g_per_kwh": None}
-    if grid_intensity is not None:
-        changes |= fact(
-            "grid_intensity_g_per_kwh", "--grid-intensity", grid_intensity, "given with --grid-intensity"
-        )
-    if pue is not None:
-        changes |= fact("pue", "--pue", pue, "given with --pue")
-    chosen = profile.model_copy(update=changes)
-    if chosen.country is None or chosen.grid_intensity_g_per_kwh is not None:
-        return chosen
-    from suite.meters.codecarbon import grid_intensity_g_per_kwh
+    place = profile.country if country is None else country.strip().upper()
+    if country is not None or (place and profile.grid_intensity_g_per_kwh is None):
+        from suite.meters.codecarbon import grid_intensity_g_per_kwh
 
-    value, source = grid_intensity_g_per_kwh(chosen.country)
-    found = fact("grid_intensity_g_per_kwh", "--country", value, f"{chosen.country}: {source}")
-    return chosen.model_copy(update=found)
+        value, source = grid_intensity_g_per_kwh(place or "")
+        changes |= {"country": place} | fact("grid_intensity_g_per_kwh", value, "--country", f"{place}: {source}")
+    if grid_intensity is not None:
+        changes |= fact("grid_intensity_g_per_kwh", grid_intensity, "--grid-intensity")
+    if pue is not None:
+        changes |= fact("pue", pue, "--pue")
+    return profile.model_copy(update=changes)
 
 
 def _with_values(task: Task, values: Mapping[str, Value]) -> Task:

@@ -15,6 +15,8 @@ from suite.record import LedgerEntry, RunFolder, append
 from suite.task import Task
 
 SEARCHES = ("random", "sobol", "qnehvi")
+#: Other load below this is the machine's own housekeeping.
+BUSY_CPUS = 0.1
 REMEDIES = (
     "keep other load off the machine, or measure more per window (protocol.window_s, protocol.warmup_s, a larger "
     "batch); `joulebench run meter_consistency` shows the windows one by one"
@@ -49,7 +51,7 @@ def before_search(
     append(folder.ledger_path, entry)
     found = precheck_of(chosen.task, entry)
     good, text = verdict(found, error)
-    say("note", text)
+    say("note", text if good else f"warning: {text}")
     if chosen.strict and not good:
         raise GateError(f"{text}; --strict goes no further")
 
@@ -84,11 +86,16 @@ def verdict(found: Consistency | None, error: str | None = None) -> tuple[bool, 
         why = error or (reasons[0] if reasons else "no windows")
         return False, f"precheck: the meter's consistency is not known ({why})"
     rsd, n = found.rsd, found.rsd.n
-    spread = f"{100 * rsd.value:.2g} % (95 % interval {100 * rsd.low:.2g} to {100 * rsd.high:.2g} %)"
-    base = f"precheck: joules per {found.unit} over {n} windows differ by {spread}, {found.kind}"
+    spread = f"{_percent(rsd.value)} % (95 % interval {_percent(rsd.low)} to {_percent(rsd.high)} %)"
+    base = f"precheck: joules per {found.unit} over {n} windows differ by {spread} ({found.kind})"
     if rsd.value < MAX_RSD:
         return True, f"{base}: below {100 * MAX_RSD:g} %"
-    return (
-        False,
-        f"warning: {base}: not below {100 * MAX_RSD:g} %, so closer models cannot be told apart; {REMEDIES}",
-    )
+    busy = found.most_other_load
+    others = f" while other processes kept up to {busy:.2g} CPUs busy" if busy and busy >= BUSY_CPUS else ""
+    told = f"{base}{others}: not below {100 * MAX_RSD:g} %, so closer models cannot be told apart"
+    return False, f"{told}; {REMEDIES}"
+
+
+def _percent(share: float) -> str:
+    value = 100 * share
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"

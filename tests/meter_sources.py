@@ -155,8 +155,9 @@ class FakeNvml:
         return gpu.energy_mj(t)
 
     def nvmlDeviceGetPowerUsage(self, gpu):  # noqa: N802
+        """A mean over the last second, as on Ampere and newer."""
         t = self._now(gpu.power and not _within(gpu.power_out_s, self.clock.now_s()))
-        return round(gpu.watts(t) * 1000)
+        return round((gpu.trace.energy_j(t) - gpu.trace.energy_j(t - 1.0)) * gpu.power_factor * 1000)
 
     def nvmlDeviceGetFieldValues(self, gpu, fields):  # noqa: N802
         assert fields == [self.NVML_FI_DEV_POWER_INSTANT]

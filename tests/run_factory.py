@@ -76,7 +76,7 @@ class RunBuilder:
         readings = tuple(self._reading(domain, w * seconds * scale) for domain, w in watts.items())
         return Window(
             phase=phase, start_utc="2026-01-02T03:04:05.000000Z", start_s=start_s, end_s=self.now_s,
-            units=units, steps=units, **{"readings": readings, **fields},
+            units=units, **{"steps": units, "readings": readings, **fields},
         )  # fmt: skip
 
     def _reading(self, domain: str, energy_j: float) -> Reading:

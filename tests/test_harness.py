@@ -80,7 +80,7 @@ def test_out_of_memory_is_a_status_of_its_own():
 def test_a_number_that_is_none_fails_by_name():
     record = run_one(function_task("not_a_number")).record
     assert record.status == "failed"
-    assert "no finite value for objective accuracy" in record.error
+    assert record.error == "no finite value for objective accuracy (got nan)"
     assert record.metrics == {}
 
 

@@ -6,12 +6,15 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from suite.task import load_task
 from tests.conftest import REPOSITORY
 
+#: The command as it was installed: nothing of the project, and not the current folder, is on its path.
+JOULEBENCH = str(Path(sys.executable).parent / "joulebench")
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
@@ -31,23 +34,21 @@ def project(tmp_path):
 
 
 def start(project, *command) -> str:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(project)])}
-    done = subprocess.run(
-        [sys.executable, *command], cwd=project, env=environment, capture_output=True, text=True, check=False
-    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run([*command], cwd=project, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_its_task_file_runs(project):
     assert load_task(project / "slim_digits.toml").stages["search"].trials == 5
-    out = start(project, "-m", "suite.cli", "run", "slim_digits.toml", "--quiet")
+    out = start(project, JOULEBENCH, "run", "slim_digits.toml", "--quiet")
     assert "[8/8]" in out
     assert re.search(r"Frontier of \d+ configuration", out)
 
 
 def test_its_own_model_runs_from_python(project):
-    out = start(project, "search.py")
+    out = start(project, sys.executable, "search.py")
     lines = [line.split() for line in out.splitlines()]
     assert [line[0] for line in lines] == ["64", "64", "4", "45", "512"]
     assert all(line[1] == "ok" and float(line[2]) > 0.1 for line in lines)
@@ -61,7 +62,7 @@ def test_its_own_model_runs_from_a_task_file(project):
     text = re.sub(r"\[parameters\].*?(?=\[objectives)", parameters, text, count=1, flags=re.S)
     text = text.replace('"cnn"', '"my_model:MLP"').replace("slim_digits", "mlp").replace("trials = 5", "trials = 1")
     (project / "mlp.toml").write_text(text)
-    assert "[4/4]" in start(project, "-m", "suite.cli", "run", "mlp.toml", "--quiet")
+    assert "[4/4]" in start(project, JOULEBENCH, "run", "mlp.toml", "--quiet")
 
 
 def test_its_sessions_and_options_exist():

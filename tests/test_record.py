@@ -85,7 +85,7 @@ def test_damage_in_the_middle_is_refused_by_line(tmp_path):
 
 def test_another_schema_is_refused_by_name(tmp_path):
     path = tmp_path / "ledger.jsonl"
-    path.write_text('{"schema_version": 99, "session": 0, "event": "start", "novel": 1}\n')
+    path.write_text('{"schema_version": 99, "session": 0, "event": "start"}\n')
     with pytest.raises(InputError, match="schema version 99; this joulebench reads 1"):
         read_lines(path, LedgerEntry)
 

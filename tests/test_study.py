@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
 import signal
@@ -128,7 +129,6 @@ def test_it_gives_up_after_failures_in_a_row(tmp_path):
 def test_out_of_memory_is_recorded_and_the_search_goes_on(tmp_path):
     task = write_toy(tmp_path, function="runs_out_of_memory", sobol=8, search=3)
     task.write_text(task.read_text().replace("default = 10", "default = 2") + "\n")
-    task.write_text("max_consecutive_failures = 50\n" + task.read_text())
     records = run(str(task), out=tmp_path / "runs", replay="100").trials()
     assert len(records) == 13
     assert {r.status for r in records} == {"ok", "oom"}
@@ -143,12 +143,40 @@ def test_trials_from_another_run(tmp_path):
     assert again.manifest().trials_from == str(first.path)
 
 
+def test_trials_from_another_run_keep_its_budget_and_replicates(tmp_path):
+    path = write_toy(tmp_path, method="random")
+    path.write_text(path.read_text() + "[budgets.quick]\nstages.init.trials = 3\n[budgets.standard]\n")
+    first = run(str(path), out=tmp_path / "a", replay="100", budget="standard")
+    chosen = plan(str(path), trials_from=first.path)
+    assert chosen.budget == "standard"
+    points = chosen.task.stages["given"].points
+    assert [p["width"] for p in points] == [r.params["width"] for r in first.trials() if r.status == "ok"]
+    assert points[0] == points[1]  # the default was run twice, and is measured twice
+
+
+def test_trials_from_other_data_are_refused(tmp_path):
+    first = run_toy(tmp_path, method="random")
+    path = write_toy(tmp_path)
+    path.write_text(path.read_text() + '[dataset]\nname = "digits"\nvalidation = 100\n')
+    with pytest.raises(InputError, match=r"--trials-from: .* ran with dataset None"):
+        plan(str(path), trials_from=first.path)
+
+
 def test_a_parameter_can_be_fixed_by_hand(tmp_path):
     chosen = plan(str(write_toy(tmp_path)), overrides={"kind": "b"})
     assert chosen.task.defaults["kind"] == "b"
     assert "kind" not in chosen.task.free
     with pytest.raises(InputError, match="did you mean 'kind'"):
         plan(str(write_toy(tmp_path)), overrides={"kid": "b"})
+    with pytest.raises(InputError, match="outside"):
+        plan(str(write_toy(tmp_path)), overrides={"width": 99})
+
+
+def test_a_fixed_parameter_can_be_changed_by_hand():
+    assert plan("digits", overrides={"epochs": 3}).task.defaults["epochs"] == 3
+    assert plan("digits", overrides={"learning_rate": 1}).task.defaults["learning_rate"] == 1.0
+    with pytest.raises(InputError, match="--set: epochs is a int"):
+        plan("digits", overrides={"epochs": "many"})
 
 
 def test_the_budget_follows_the_hardware():
@@ -157,6 +185,79 @@ def test_the_budget_follows_the_hardware():
     assert choose_budget(task, None, Host("cpu", 2, ("NVIDIA H200",))) == "standard"
     assert choose_budget(task, "paper", Host("cpu", 2, ())) == "paper"
     assert choose_budget(find_task("cifar10_ecopt"), None, Host("cpu", 2, ("NVIDIA H200",))) is None
+
+
+def test_replay_of_a_ramp_resumes_where_the_trace_stood(tmp_path):
+    trace = tmp_path / "ramp.csv"
+    trace.write_text("t_s,cpu\n0,10\n2000,500\n")
+    task = str(write_toy(tmp_path, method="random"))
+    expected = run(task, out=tmp_path / "a", replay=str(trace)).trials()
+    folder = run(task, out=tmp_path / "b", replay=str(trace))
+    lines = folder.trials_path.read_bytes().splitlines(keepends=True)
+    folder.trials_path.write_bytes(b"".join(lines[:6]))
+    folder.ledger_path.unlink()  # a killed run has no end
+    assert timeless(resume(folder.path).trials()) == timeless(expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"host": {"cpu": "Another CPU"}}, "began on a machine with cpu Another CPU"),
+        ({"meters": [{"domain": "cpu", "source": "rapl_package"}]}, "began with meters cpu by rapl_package, now"),
+        ({"fingerprint": "0"}, "began on data 0"),
+    ],
+)
+def test_a_run_is_not_continued_on_another_machine_meter_or_data(tmp_path, changes, message):
+    folder = run_toy(tmp_path, method="random")
+    manifest = json.loads(folder.manifest_path.read_text())
+    manifest["environment"]["host"] |= changes.get("host", {})
+    manifest["meters"] = changes.get("meters", manifest["meters"])
+    manifest["data"] |= {k: v for k, v in changes.items() if k == "fingerprint"}
+    folder.manifest_path.write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=message):
+        resume(folder.path)
+
+
+def test_versions_that_changed_are_noted_in_the_ledger(tmp_path):
+    folder = run_toy(tmp_path, method="random")
+    manifest = json.loads(folder.manifest_path.read_text())
+    manifest["environment"]["packages"]["botorch"] = "0.0.1"
+    folder.manifest_path.write_text(json.dumps(manifest))
+    resume(folder.path)
+    assert "botorch 0.0.1 → " in folder.ledger()[2].note
+
+
+def test_a_crash_is_not_called_done(tmp_path, monkeypatch):
+    def crash(*_):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("suite.study._result", crash)
+    with pytest.raises(ZeroDivisionError):
+        run_toy(tmp_path, method="random")
+    folder = RunFolder.open(_run_folder(tmp_path / "runs"))
+    assert len(folder.trials()) == 1
+    assert folder.ledger()[-1].note == "crashed"
+
+
+def test_a_metric_that_the_workload_does_not_give_stops_at_once(tmp_path):
+    path = write_toy(tmp_path)
+    path.write_text(path.read_text().replace("[objectives.accuracy]", "[objectives.acuracy]"))
+    with pytest.raises(InputError, match="no such metric; did you mean 'accuracy'"):
+        run(str(path), out=tmp_path / "runs", replay="100")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('phase = "inference"', 'phase = "inferense"', "has no phase 'inferense'; did you mean 'inference'"),
+        ("[objectives.samples_per_j]", "[objectives.tokens_per_j]", "counts samples, not tokens"),
+    ],
+)
+def test_energy_of_what_is_not_measured_stops_at_once(tmp_path, old, new, message):
+    path = write_toy(tmp_path)
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(InputError, match=message):
+        run(str(path), out=tmp_path / "runs", replay="100")
 
 
 def test_resuming_a_finished_run_adds_nothing(tmp_path):
@@ -196,11 +297,16 @@ def _kill_while_it_works(tmp_path: Path, kills: int, seed: int) -> tuple[list[Tr
     for _ in range(kills):
         arguments = ("resume", str(folder)) if folder else ("run", "toy.toml", "--replay", "100", "--out", "runs")
         process = _subprocess(tmp_path, *arguments, "--quiet")
-        lines = folder and len((folder / "trials.jsonl").read_bytes().splitlines())
+        trials = folder and folder / "trials.jsonl"
+        lines = len(trials.read_bytes().splitlines()) if trials and trials.exists() else 0
+        anywhere_s = rng.uniform(0, 12) if rng.random() < 0.25 else None  # also in imports and staging
+        began = time.monotonic()
         while process.poll() is None:  # wait until it has appended something, then strike soon after
             folder = folder or _run_folder(tmp_path / "runs")
             trials = folder and folder / "trials.jsonl"
-            if trials and trials.exists() and len(trials.read_bytes().splitlines()) > (lines or 0):
+            if folder and anywhere_s is not None and time.monotonic() - began > anywhere_s:
+                break
+            if trials and trials.exists() and len(trials.read_bytes().splitlines()) > lines:
                 time.sleep(rng.uniform(0, 0.05))
                 break
             time.sleep(0.001)

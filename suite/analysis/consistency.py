@@ -34,6 +34,7 @@ class WindowEnergy:
     by_domain: Mapping[str, float]  # primary joules
     checks: Mapping[tuple[str, str], float]  # joules of check meters by domain and source
     reason: str | None
+    other_load_cpus: float | None = None  # of other processes, mean over the window; None where not recorded
 
     @property
     def energy_j(self) -> float:
@@ -91,6 +92,11 @@ class Consistency:
     @property
     def valid(self) -> tuple[WindowEnergy, ...]:
         return tuple(w for w in self.windows if w.reason is None)
+
+    @property
+    def most_other_load(self) -> float | None:
+        """Processors that other processes kept busy in the window where they did so most."""
+        return max((w.other_load_cpus for w in self.valid if w.other_load_cpus is not None), default=None)
 
     @property
     def passed(self) -> bool | None:
@@ -178,7 +184,7 @@ def _judge(
     sound = [w for w in windows if invalidity(w, protocol) is None]
     domains = common_domains(sound, objective.domains or ())
     readings = tuple(_window(w, domains, protocol) for w in windows)
-    valid = [r for r in readings if r.reason is None] if domains else []
+    valid = [r for r in readings if r.reason is None]
     per_unit = [r.energy_j / r.units for r in valid]
     power = [r.energy_j / r.seconds for r in valid]
     sources = _sources(sound, domains, idle) if valid else ()
@@ -205,8 +211,9 @@ def _judge(
 def _window(window: Window, domains: Sequence[str], protocol: Protocol) -> WindowEnergy:
     primary = {r.domain: r.energy_j for r in window.readings if r.role == "primary" and r.domain in domains}
     checks = {(r.domain, r.source): r.energy_j for r in window.readings if r.role == "check"}
-    reason = invalidity(window, protocol)
-    return WindowEnergy(window.start_s, window.duration_s, window.units, primary, checks, reason)
+    reason = invalidity(window, protocol) or (None if domains else "no reading of the domains asked for")
+    other = window.conditions.get("other_load_cpus")
+    return WindowEnergy(window.start_s, window.duration_s, window.units, primary, checks, reason, other)
 
 
 def _sources(windows: Sequence[Window], domains: Sequence[str], idle: Sequence[Window]) -> tuple[SourceSpread, ...]:

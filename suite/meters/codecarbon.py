@@ -80,10 +80,12 @@ class CodeCarbonMeter:
                 tracker.start()
             except Exception as error:  # whatever breaks in there, no joules follow
                 raise MeterError(f"CodeCarbon's tracker did not start: {type(error).__name__}: {error}") from None
-        if getattr(tracker, "_start_time", None) is None:
-            raise MeterError("CodeCarbon's tracker did not start")
         self._tracker = tracker
         try:
+            if (
+                tracker._start_time is None or tracker._measure_occurrence == 0
+            ):  # its first measurement ends `start`
+                raise MeterError("CodeCarbon's tracker did not start: it swallowed an exception of its own")
             self._labels = {d: label for part in tracker._hardware for d, label in [self._label(part)]}
             if not self._labels:
                 raise MeterError(f"CodeCarbon reads none of {', '.join(self._domains)} on this machine")

@@ -33,16 +33,8 @@ def consistency_section(found: Consistency) -> Section:
 
 def meaning(found: Consistency) -> tuple[str, ...]:
     """What the spread is a spread of, what net energy is worth here, drift, and what to do."""
-    parts = (
-        _carrier(found),
-        _net(found),
-        _drift(found),
-        _close(found),
-        _checks(found),
-        _invalid(found),
-        _do(found),
-    )
-    return tuple(part for part in parts if part)
+    told = (_carrier, _net, _drift, _others, _close, _checks, _invalid, _do)
+    return tuple(part for say in told if (part := say(found)) is not None)
 
 
 def _carrier(found: Consistency) -> str | None:
@@ -60,13 +52,15 @@ def _carrier(found: Consistency) -> str | None:
     steady = f"at {watts(found.power_w)} throughout ({names}; it moved by {power})"
     return (
         f"Estimated power stood {steady}: a model at a constant level, as one that is saturated or follows time "
-        f"only gives. The joules are seconds times that constant, so their spread is that of time per "
-        f"{found.unit}, {time}: it says how steadily this machine computes and nothing about how well a meter reads."
+        "only gives. The joules are seconds times that constant, so their spread is that of time per "
+        f"{found.unit}, {time}: it says how steadily this machine computes, nothing of how well a meter reads."
     )
 
 
-def _net(found: Consistency) -> str:
+def _net(found: Consistency) -> str | None:
     net = found.net_share
+    if found.rsd is None:
+        return None
     if net is None or found.idle_w is None:
         return "Idle power is not known (no quiet baseline), so how much of these joules is net cannot be said."
     base = (
@@ -112,12 +106,18 @@ def _drift(found: Consistency) -> str | None:
     return f"No drift shows from the first window to the last: {change}."
 
 
+def _others(found: Consistency) -> str | None:
+    known = [w.other_load_cpus for w in found.valid if w.other_load_cpus is not None]
+    if not known:
+        return None
+    most, mean = number(max(known), 2), number(sum(known) / len(known), 2)
+    return f"Other processes kept {mean} CPUs busy on average, {most} in the window where they did so most."
+
+
 def _close(found: Consistency) -> str | None:
     if not found.close:
         return None
-    return (
-        "The interval of the relative standard deviation holds the gate: as many windows again may end the other way."
-    )
+    return "The interval of the relative standard deviation holds the gate: the next windows may end the other way."
 
 
 def _checks(found: Consistency) -> str | None:
@@ -247,7 +247,7 @@ def _csv(found: Consistency) -> str:
     domains = [f"{d}_j" for d in found.domains]
     checks = sorted({key for w in found.windows for key in w.checks})
     columns = ["window", "start_s", "seconds", f"{found.unit}s", "joules", f"j_per_{found.unit}",
-               f"s_per_{found.unit}", "power_w", "kind", "counts", "reason", *domains,
+               f"s_per_{found.unit}", "power_w", "kind", "counts", "reason", "other_load_cpus", *domains,
                *(f"check_{d}_{s}_j" for d, s in checks)]  # fmt: skip
     rows = []
     for index, w in enumerate(found.windows, 1):
@@ -255,7 +255,7 @@ def _csv(found: Consistency) -> str:
         rows.append(
             [index, w.start_s, w.seconds, w.units, w.energy_j if known else None,
              w.energy_j / w.units if known else None, w.seconds / w.units if known else None,
-             w.energy_j / w.seconds if known else None, found.kind, w.reason is None, w.reason,
+             w.energy_j / w.seconds if known else None, found.kind, w.reason is None, w.reason, w.other_load_cpus,
              *(w.by_domain.get(d) for d in found.domains), *(w.checks.get(key) for key in checks)]
         )  # fmt: skip
     return csv_text(columns, rows)

@@ -8,7 +8,7 @@ from suite.analysis.consistency import MAX_RSD, Consistency, prechecks
 from suite.record import LedgerEntry
 from suite.reporting.answers import rsd_words
 from suite.reporting.diagnosis import Diagnosis
-from suite.reporting.quantities import percent
+from suite.reporting.quantities import number, percent
 from suite.task import Task
 
 
@@ -17,6 +17,11 @@ def precheck_findings(task: Task, entries: Sequence[LedgerEntry]) -> tuple[Diagn
     found = prechecks(task, entries)
     several = len(found) > 1
     return tuple(_finding(check, f" of session {session}" if several else "") for session, check in found)
+
+
+def _others(check: Consistency) -> str:
+    busy = check.most_other_load
+    return "" if busy is None else f", with up to {number(busy, 2)} CPUs kept busy by other processes"
 
 
 def _finding(check: Consistency, which: str) -> Diagnosis:
@@ -28,6 +33,7 @@ def _finding(check: Consistency, which: str) -> Diagnosis:
     spread = (
         f"Before the search{which}, the default configuration, untrained, was measured in {check.rsd.n} windows: "
         f"joules per {check.unit} differ by {rsd_words(check.rsd)}, {check.kind}"
+        f"{_others(check)}"
     )
     follows = (
         " Its power did not move, so this is the spread of time."
@@ -41,6 +47,6 @@ def _finding(check: Consistency, which: str) -> Diagnosis:
         "warning",
         "Meter inconsistent before the search",
         f"{spread}; {percent(MAX_RSD)} or more.{follows} Configurations closer than that cannot be ranked. Keep "
-        "other load off the machine, warm up longer (protocol.warmup_s), measure longer windows (protocol.window_s) "
-        "or take a larger batch; --strict refuses to search on such a machine.",
+        "other load off the machine, warm up longer (protocol.warmup_s), measure longer "
+        "windows (protocol.window_s) or take a larger batch; --strict refuses to search on such a machine.",
     )

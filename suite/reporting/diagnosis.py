@@ -240,8 +240,8 @@ def _cut_off(task: Task, trials: Sequence[TrialRecord]) -> Diagnosis | None:
         "warning",
         "Training was cut off",
         f"{stopped} of {sum(bool(t.epochs) for t in trials)} trainings were ended by protocol.max_train_s = "
-        f"{task.protocol.max_train_s:g} s, not by early stopping or the last epoch: what they reached depends on how "
-        "fast this machine is, and does not compare with another machine or a longer budget.",
+        f"{task.protocol.max_train_s:g} s, not by early stopping or the last epoch: what they reached depends on "
+        "how fast this machine is, and does not compare with another machine or a longer budget.",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from suite.efficiency import Efficiency, efficiency, peak_of, run_dtype
+from suite.efficiency import Efficiency, convolutions_may_use_tf32, efficiency, peak_of, run_dtype
 from suite.hardware import HardwareProfile
 from suite.reporting.members import Member, UnitEnergy
 from suite.reporting.quantities import NOT_MEASURED, number, prefix, si
@@ -84,6 +84,10 @@ def limit_sentences(summary: Summary) -> tuple[str, ...]:
                 f"{number(peak.ridge_flop_per_byte, 3)} FLOPs a byte of memory traffic cannot reach this peak: "
                 "the memory is then its limit."
             )
+    profile = profile_of(summary)
+    if profile and "fp32" in found and convolutions_may_use_tf32(summary.manifest.environment, profile):
+        faster = si(profile.peak_flops["tf32"].value, "FLOP/s", 4)
+        sentences.append(f"Unless told otherwise, torch runs convolutions in fp32 as tf32, whose peak is {faster}.")
     if rows:
         sentences.append("FLOPs are counted from the model, two a multiply-accumulate, not observed.")
     missed = sorted({op for member, _, _ in rows for op in member.costs.unsupported_ops})

@@ -259,6 +259,9 @@ def _given(hardware: Mapping[str, Any]) -> list[str]:
         fact = hardware.get(field)
         if isinstance(fact, Mapping) and fact.get("source") == f"given with {option}":
             words += [option, str(fact.get("value"))]
+    country, grid = hardware.get("country"), hardware.get("grid_intensity_g_per_kwh")
+    if country and isinstance(grid, Mapping) and str(grid.get("source")).startswith(f"{country}: "):
+        words += ["--country", str(country)]
     return words
 
 

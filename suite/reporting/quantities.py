@@ -8,7 +8,7 @@ NOT_MEASURED = "not measured"
 ABSENT = "—"
 JOULES_PER_KWH = 3.6e6
 
-_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
 
 def number(value: float | None, digits: int = 4) -> str:

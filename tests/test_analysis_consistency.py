@@ -1,0 +1,202 @@
+"""The consistency check: verdict, what carries the spread, what net is worth, from records made by hand."""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean, stdev
+
+import pytest
+
+from suite.analysis.consistency import PRECHECK, consistency, precheck_of, precheck_protocol
+from suite.errors import InputError
+from suite.record import LedgerEntry, Reading
+from suite.reporting import write_report
+from suite.reporting.analysis_consistency import consistency_section, meaning
+from suite.reporting.answers import consistency_answer
+from suite.task import Protocol, Task
+from tests.run_factory import ENERGY, RunBuilder, make_task
+
+TIMES = (1.00, 1.01, 1.02, 1.01, 1.00, 1.03, 1.01, 1.00, 1.02, 1.00)
+
+
+def check_task(**fields) -> Task:
+    objectives = {"j_per_sample": {"goal": "minimize", **ENERGY}}
+    stages = {"default": {"method": "default", "repeats": 1}}
+    return make_task(
+        objectives, stages=stages, **{"analyses": ["consistency"], "gate": {"max_rsd": 0.02}, **fields}
+    )
+
+
+def run_of(times=TIMES, scales=None, idle=True, task=None, **builder) -> RunBuilder:
+    """One trial of the default: windows of these lengths, each of 100 samples; power times `scales`."""
+    run = RunBuilder(task or check_task(), **builder)
+    windows = [run.window("settle", 0.5), *(run.window("idle", 0.5) for _ in range(4))] if idle else []
+    windows += [
+        run.window("inference", seconds, 100, scale=scale)
+        for seconds, scale in zip(times, scales or [1.0] * len(times), strict=True)
+    ]
+    run.add({}, 100, {}, "default", windows=tuple(windows))
+    return run
+
+
+def result(run: RunBuilder):
+    return consistency(run.task, run.trials)
+
+
+def words(run: RunBuilder) -> str:
+    return " ".join(meaning(result(run)))
+
+
+def test_it_passes_with_the_spread_of_joules_per_sample():
+    found = result(run_of())
+    assert found.passed
+    assert found.rsd.value == pytest.approx(stdev(TIMES) / fmean(TIMES))
+    assert found.rsd.low < found.rsd.value < found.rsd.high
+    assert found.j_per_unit.mean == pytest.approx(0.8 * fmean(TIMES))
+    assert consistency_answer(found).startswith("PASS: joules per sample over 10 windows of inference")
+
+
+def test_constant_estimated_power_is_said_to_follow_time():
+    run = run_of()
+    found = result(run)
+    assert found.steady_power
+    assert found.time_rsd.value == pytest.approx(found.rsd.value)
+    assert "seconds times that constant" in words(run)
+    assert "this is the spread of time, not of a meter" in consistency_answer(found)
+
+
+def test_measured_power_that_moves_is_not():
+    run = run_of([1.0] * 10, [1 + 0.03 * (-1) ** i for i in range(10)], measured=True)
+    found = result(run)
+    assert not found.passed
+    assert not found.steady_power
+    assert found.kind == "measured"
+    assert "seconds times" not in words(run)
+    assert "To pass" in words(run)
+    assert consistency_answer(found).startswith("FAIL: ")
+
+
+@pytest.mark.parametrize(
+    ("idle_w", "says"), [(59.0, "near 0 because the model hardly tells idle from load"), (10.0, "model's own")]
+)
+def test_what_net_is_worth_comes_from_idle_and_load_power(monkeypatch, idle_w, says):
+    monkeypatch.setitem(__import__("tests.run_factory", fromlist=["x"]).IDLE_WATTS, "cpu", idle_w)
+    run = run_of()
+    assert result(run).net_share.mean == pytest.approx((60 - idle_w) / 80)
+    assert says in words(run)
+
+
+def test_without_quiet_idle_net_is_not_stated():
+    assert "Idle power is not known" in words(run_of(idle=False))
+
+
+def test_a_drift_shows():
+    run = run_of([1.0 + 0.01 * i for i in range(10)])
+    assert result(run).drift.shows
+    assert result(run).drift.relative == pytest.approx(0.09 / 1.045, rel=0.02)
+    assert "drifted" in words(run)
+
+
+def test_windows_that_do_not_count_do_not_count():
+    run = run_of([0.5, *TIMES])  # too short for the protocol's 1 s
+    found = result(run)
+    assert len(found.windows) == 11
+    assert len(found.valid) == 10
+    assert "too short" in words(run)
+
+
+def test_a_gate_fails_closed():
+    for run in (run_of([0.5] * 10), RunBuilder(check_task())):
+        found = result(run)
+        assert found.passed is False
+        assert consistency_answer(found).startswith("FAIL: 0 valid windows")
+    failed = RunBuilder(check_task())
+    failed.fail({}, "oom", "out of memory")
+    assert "out of memory" in consistency_answer(result(failed))
+
+
+def test_a_verdict_within_the_interval_is_called_close():
+    assert "may end the other way" in words(run_of([1.1 + 0.018 * (-1) ** i for i in range(10)]))
+
+
+def test_checks_and_other_load_are_told():
+    run = RunBuilder(check_task())
+    windows = []
+    for i, seconds in enumerate(TIMES):
+        readings = (
+            Reading(domain="gpu:0", energy_j=100 * seconds, source="nvml_counter", kind="measured"),
+            Reading(domain="gpu:0", energy_j=94 * seconds, source="nvml_power", kind="measured", role="check"),
+        )
+        conditions = {"other_load_cpus": 0.1 * i}
+        windows.append(run.window("inference", seconds, 10, readings=readings, conditions=conditions))
+    run.add({}, 10, {}, "default", windows=tuple(windows))
+    found = result(run)
+    (check,) = found.checks
+    assert (check.domain, check.source) == ("gpu:0", "nvml_power")
+    assert check.rel_difference == pytest.approx(-0.06)
+    assert found.most_other_load == pytest.approx(0.9)
+    assert "0.9 in the window" in words(run)
+
+
+def test_a_precheck_is_judged_from_its_ledger_entry():
+    task = make_task()
+    run = RunBuilder(task)
+    windows = tuple(run.window(PRECHECK, seconds, 64) for seconds in TIMES)
+    found = precheck_of(task, LedgerEntry(session=0, event="span", note=PRECHECK, windows=windows))
+    assert found.rsd.n == 10
+    assert found.passed
+    protocol = precheck_protocol(Protocol(window_s=5.0, warmup_s=2.0))
+    assert (protocol.window_s, protocol.warmup_s, protocol.repeats, protocol.max_repeats) == (1.0, 1.0, 10, 10)
+    assert precheck_protocol(Protocol(window_s=0.3, warmup_s=0.1, max_warmup_s=1.0)).window_s == 0.3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"analyses": ["frontier"]}, "needs 'consistency' among analyses"),
+        ({"objectives": {"val_accuracy": {"goal": "maximize"}}}, "needs an energy objective"),
+    ],
+)
+def test_a_task_whose_gate_nothing_judges_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Task.model_validate(check_task().model_dump(mode="json") | change)
+
+
+def test_its_report_has_the_verdict_and_no_frontier(tmp_path):
+    folder = run_of().write(tmp_path / "run")
+    written = write_report(folder)
+    assert written.passed is True
+    assert written.headline.startswith("PASS")
+    names = {p.name for p in folder.path.iterdir()}
+    assert {"consistency.csv", "consistency.png", "consistency.svg", "report.html", "report.md"} <= names
+    assert not {n for n in names if n.startswith("frontier")}
+    text = (folder.path / "report.md").read_text()
+    assert "frontier" not in text.lower()
+    assert "## Consistency of the meter" in text
+    page = (folder.path / "report.html").read_text()
+    assert 'id="chart-consistency-windows"' in page
+    assert 'id="frontier"' not in page
+    lines = (folder.path / "consistency.csv").read_text().splitlines()
+    assert len(lines) == 11
+    before = {n: (folder.path / n).read_bytes() for n in names if n.startswith(("consistency", "report"))}
+    write_report(folder)
+    assert {n: (folder.path / n).read_bytes() for n in before} == before
+
+
+@pytest.mark.parametrize("kind", ["empty", "blind", "short"])
+def test_any_run_has_a_section(tmp_path, kind):
+    run = RunBuilder(check_task()) if kind == "empty" else run_of([0.5] * 10 if kind == "short" else TIMES)
+    if kind == "blind":
+        run = run_of(watts={})
+    folder = run.write(tmp_path / "run")
+    assert write_report(folder).passed is False
+    section = consistency_section(result(run))
+    assert not section.plots
+    assert "nan" not in section.csv
+    assert not any(math.isnan(w.seconds) for w in result(run).windows)
+
+
+def test_gate_is_an_error_of_its_own_kind():
+    from suite.errors import GateError
+
+    assert issubclass(GateError, InputError)
