@@ -36,7 +36,7 @@ def _run(session: nox.Session, command: str, *arguments: str) -> None:
 def quickstart(session: nox.Session) -> None:
     """The main job on embedded data: a CNN search on handwritten digits, and its report."""
     _install(session)
-    _run(session, "joulebench", "run", "digits", *session.posargs)
+    _run(session, "joulebench", "run", "digits", "--budget", "quick", *session.posargs)
 
 
 @nox.session(venv_backend="none")

@@ -14,8 +14,21 @@ if TYPE_CHECKING:
 
 
 def choose_device(kind: str) -> str:
-    """The torch device for a hardware profile's kind: `cuda:0` for `gpu`, else `cpu`."""
-    return "cuda:0" if kind == "gpu" else "cpu"
+    """The torch device for a hardware profile's kind: `cuda:0` for `gpu`, else `cpu`.
+
+    Raises:
+        InputError: the profile is a GPU's and torch cannot use one.
+    """
+    if kind != "gpu":
+        return "cpu"
+    import torch
+
+    if not torch.cuda.is_available():
+        raise InputError(
+            f"the hardware profile is a GPU's, but torch {torch.__version__} sees none (a build without CUDA, an old "
+            "driver, or CUDA_VISIBLE_DEVICES); --hardware generic_cpu --force-hardware runs without it"
+        )
+    return "cuda:0"
 
 
 def synchronizer(device: str) -> Callable[[], None]:

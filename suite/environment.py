@@ -82,6 +82,7 @@ def _torch(device: str) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if device.startswith("cuda") else None,
         "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
+        "tf32_conv": torch.backends.cudnn.allow_tf32,
     }
     if device.startswith("cuda"):
         found["gpu"] = torch.cuda.get_device_name(device)

@@ -358,7 +358,7 @@ def _check_domains(task: Task, device_name: str, meters: Sequence[Mapping[str, s
     if device_name.startswith("cuda") and asked and not any(m["domain"].startswith("gpu") for m in meters):
         raise MeterError(
             f"no meter reads the energy of {device_name}, which the task's objectives ask for; "
-            "`joulebench hardware` says why, and --hardware generic_cpu runs without the GPU"
+            "`joulebench hardware` says why, and --hardware generic_cpu --force-hardware runs without the GPU"
         )
 
 

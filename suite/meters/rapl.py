@@ -28,8 +28,8 @@ POWERCAP = Path("/sys/class/powercap")
 PERIOD_S = 0.04
 MAX_PACKAGE_W = 2000.0  # no package draws as much; where the TDP is known, four times that
 REMEDY = (
-    "sudo chmod -R a+r /sys/class/powercap/* (until the next boot; for good: a udev rule "
-    '\'SUBSYSTEM=="powercap", RUN+="/bin/chmod -R a+r /sys/class/powercap/\'), or run as root'
+    "sudo chmod -R a+r /sys/class/powercap/* (until the next boot; a udev rule or a group makes it last), "
+    "or run as root"
 )
 
 Part = Literal["package", "dram"]

@@ -8,7 +8,9 @@ from typing import Protocol
 
 from suite.errors import MeterError
 
-STUCK_S = 1.0  # a counter of a part that draws power moves at least every 100 ms
+# A counter of a part that draws power moves at least every 100 ms. Two missed updates may be the driver's delay;
+# with a third it is stuck, and may lose what it did not count: no more than this goes unnoticed.
+STUCK_S = 0.3
 LONG_GAP_S = 1.0  # what power did between two samples further apart is not known
 
 
@@ -104,7 +106,7 @@ class CounterTrack:
             if not draws_power:
                 self._moved_s = now_s
             elif now_s - self._moved_s > STUCK_S:
-                self._fault = self._fault or f"stood still for more than {STUCK_S:g} s under power"
+                self._fault = self._fault or f"stood still for more than {STUCK_S:g} s while its part drew power"
             return
         self.energy_j += self._increase(raw, unseen_s) * self._unit_j
         self._raw, self._moved_s = raw, now_s
