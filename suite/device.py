@@ -25,8 +25,8 @@ def choose_device(kind: str) -> str:
 
     if not torch.cuda.is_available():
         raise InputError(
-            f"the hardware profile is a GPU's, but torch {torch.__version__} sees none (a build without CUDA, an old "
-            "driver, or CUDA_VISIBLE_DEVICES); --hardware generic_cpu --force-hardware runs without it"
+            f"the hardware profile is a GPU's, but torch {torch.__version__} sees none (a build without CUDA, an "
+            "old driver, or CUDA_VISIBLE_DEVICES); --hardware generic_cpu --force-hardware runs without it"
         )
     return "cuda:0"
 

@@ -11,7 +11,7 @@ from suite.errors import InputError
 
 def test_a_gpu_profile_without_a_gpu_for_torch_is_one_line(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match="sees none .* --force-hardware runs without it"):
+    with pytest.raises(InputError, match=r"sees none .* --force-hardware runs without it"):
         choose_device("gpu")
     assert choose_device("cpu") == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
