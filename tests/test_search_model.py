@@ -250,10 +250,10 @@ def test_noise_is_within_and_between_runs_and_replicates_share_it():
 
 
 def test_noise_that_is_not_known_is_inferred():
-    task = make_task(TINY, STAGES)
-    lone = make_trial(task, {}, {"val_accuracy": 0.5}, windows=1)
-    assert observations(task, [lone])[0].variances == (None, None)
-    records = go_on(task, [lone], "init", 2)
+    metrics = ("val_accuracy", "val_speed")
+    task = make_task(TINY, STAGES, {name: {"goal": "maximize", "reference": 0.1} for name in metrics})
+    records = go_on(task, [], "init", 3, metrics=metrics)
+    assert {o.variances for o in observations(task, records)} == {(None, None)}
     assert propose(task, "search", records, 0).origin == "qnehvi"
 
 
