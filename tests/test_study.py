@@ -16,13 +16,13 @@ import pytest
 
 from suite import run
 from suite.catalog import find_task
-from suite.errors import InputError
+from suite.errors import InputError, MeterError
 from suite.frontier import frontier
 from suite.hardware import Host
 from suite.outcome import configurations
 from suite.plan import choose_budget, plan
 from suite.record import RunFolder, TrialRecord
-from suite.study import resume
+from suite.study import _check_domains, resume
 from suite.task import Task
 
 REPOSITORY = Path(__file__).parents[1]
@@ -389,3 +389,12 @@ def test_a_task_built_in_python_with_a_class_of_ones_own(tmp_path):
     assert [r.status for r in folder.trials()] == ["ok"] * 4
     assert folder.task().workload == "tests.problems:Linear"
     assert not list(folder.path.glob("weights/*.tmp"))
+
+
+def test_a_gpu_that_nothing_meters_is_refused():
+    task = find_task("digits")
+    cpu, gpu = {"domain": "cpu"}, {"domain": "gpu:0"}
+    with pytest.raises(MeterError, match="no meter reads the energy of cuda:0"):
+        _check_domains(task, "cuda:0", [cpu])
+    _check_domains(task, "cuda:0", [cpu, gpu])
+    _check_domains(task, "cpu", [cpu])
