@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from suite.errors import InputError, did_you_mean
 
 MAX_BYTES = 1_000_000
+#: How the tag of a union's member begins where no field of it is the discriminator; no key of a file does.
+TAG = "="
 
 
 class Definition(BaseModel):
@@ -91,6 +93,8 @@ def _follow(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[st
         elif tagged := [m for m in models if "type" in m.model_fields and m.model_fields["type"].default == part]:
             models = tagged
             continue
+        elif str(part).startswith(TAG):
+            continue
         written.append(str(part))
     return ".".join(written) or "definition", models
 
@@ -127,7 +131,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _other_kind(below: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
-    return any(key in over and over[key] != below.get(key) for key in ("type", "method"))
+    return any(isinstance(over.get(key), str) and over[key] != below.get(key) for key in ("type", "method"))
 
 
 def digest(data: Any) -> str:

@@ -1,8 +1,7 @@
-"""The accelerator through torch: choosing it, waiting for it, its memory, its failures. Imports torch lazily."""
+"""The accelerator through torch: choosing it, waiting for it, seeding it. Imports torch lazily."""
 
 from __future__ import annotations
 
-import gc
 import random
 import sys
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,11 @@ def choose_device(kind: str) -> str:
             "old driver, or CUDA_VISIBLE_DEVICES); --hardware generic_cpu --force-hardware runs without it"
         )
     return "cuda:0"
+
+
+def load_optimisers() -> None:
+    """Import what torch's optimisers import when the first one is made: seconds, which are no trial's training."""
+    import torch._dynamo  # noqa: F401
 
 
 def synchronizer(device: str) -> Callable[[], None]:
@@ -102,19 +106,6 @@ def seed_everything(seed: int) -> None:
         torch.manual_seed(seed)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that memory ran out, on the accelerator or the host."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text
-        or "can't allocate memory" in text
-        or "not enough memory" in text
-        or "status_alloc_failed" in text  # cuBLAS, cuDNN
-    )
-
-
 def to_host(state: Any) -> Any:
     """Tensors of a state, however nested in dicts and lists, in host memory: the device is for the next model."""
     if isinstance(state, dict):
@@ -122,29 +113,3 @@ def to_host(state: Any) -> Any:
     if isinstance(state, list | tuple):
         return type(state)(to_host(value) for value in state)
     return state.cpu() if hasattr(state, "cpu") else state
-
-
-def release_memory(device: str) -> None:
-    """Give back what the last model held."""
-    gc.collect()
-    if device.startswith("cuda"):
-        import torch
-
-        torch.cuda.empty_cache()
-
-
-def reset_peak_memory(device: str) -> None:
-    """Start counting peak memory anew."""
-    if device.startswith("cuda"):
-        import torch
-
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def peak_memory_bytes(device: str) -> int | None:
-    """Most bytes the accelerator's allocator held since the last reset; None on a CPU, where it is not known."""
-    if not device.startswith("cuda"):
-        return None
-    import torch
-
-    return int(torch.cuda.max_memory_allocated(device))

@@ -58,11 +58,11 @@ def hypervolume(points: ArrayLike, reference: ArrayLike, goals: Sequence[Goal]) 
 def frontier(task: Task, found: Sequence[Configuration]) -> list[Configuration]:
     """The non-dominated ones among complete configurations, best in the first objective first.
 
-    A configuration that is not better than every reference is none: a model that guesses is no trade-off,
-    however little it takes. Ties go by the further objectives, then by the configuration's key, so the order
-    does not depend on the order of trials. With one objective: the best.
+    A configuration that breaks a constraint is none, nor one that is not better than every reference: a model
+    that guesses is no trade-off, however little it takes. Ties go by the further objectives, then by the
+    configuration's key, so the order does not depend on the order of trials. With one objective: the best.
     """
-    complete = [c for c in found if c.complete and beats_reference(task, c)]
+    complete = [c for c in found if c.complete and c.feasible and beats_reference(task, c)]
     if not complete:
         return []
     goals, points = objective_goals(task), objective_values(task, complete)
@@ -94,7 +94,7 @@ def hypervolume_by_trial(task: Task, trials: Sequence[TrialRecord]) -> list[floa
     if any(r is None for r in references) or len(references) > MAX_HYPERVOLUME_OBJECTIVES:
         return [None] * len(trials)
     goals = objective_goals(task)
-    pending = {c.key: c for c in configurations(task, trials) if c.complete}
+    pending = {c.key: c for c in configurations(task, trials) if c.complete and c.feasible}
     bound = np.asarray(references, dtype=float)
     front, volume, volumes = np.empty((0, len(goals))), 0.0, []
     for trial in trials:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
 from suite.energy import Energy, Estimate, estimate, phase_energy, training_energy, trial_windows
+from suite.latency import latency
+from suite.objectives import COSTS, Quantity, energy_unit
+from suite.parameters import Params
 from suite.record import Kind, TrialRecord, Window
-from suite.task import Objective, Params, Task, energy_unit
+from suite.task import Task
+
+NORMAL_975 = 1.959963985  # 97.5 % quantile of the standard normal distribution
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Configuration:
     params: Params
     trials: tuple[TrialRecord, ...]
     outcomes: dict[str, Outcome]
+    constraints: dict[str, Outcome] = field(default_factory=dict)  # values of what the task bounds
+    feasible: bool = True  # no known value breaks its bound
 
     @property
     def complete(self) -> bool:
@@ -47,8 +54,8 @@ def point(value: float) -> Estimate:
     return Estimate(value, 1, None, None, None, "single run")
 
 
-def trial_energy(task: Task, trial: TrialRecord, objective: Objective, idle: Sequence[Window]) -> Energy | None:
-    """Energy of the phase an objective names, in one trial."""
+def trial_energy(task: Task, trial: TrialRecord, objective: Quantity, idle: Sequence[Window]) -> Energy | None:
+    """Energy of the phase a quantity names, in one trial."""
     if objective.phase is None or objective.domains is None:
         return None
     baseline = idle if objective.basis == "net" else None
@@ -64,24 +71,48 @@ def trial_outcomes(task: Task, trial: TrialRecord, idle: Sequence[Window] = ()) 
         return {}
     outcomes: dict[str, Outcome] = {}
     for name, objective in task.objectives.items():
-        outcome = (
-            _energy_outcome(task, trial, name, objective, idle)
-            if objective.is_energy
-            else (_metric_outcome(trial, name))
-        )
+        outcome = _outcome(task, trial, name, objective, idle)
         if outcome is None:
             return {}
         outcomes[name] = outcome
     return outcomes
 
 
-def _metric_outcome(trial: TrialRecord, name: str) -> Outcome | None:
+def trial_constraints(task: Task, trial: TrialRecord, idle: Sequence[Window] = ()) -> dict[str, Outcome]:
+    """What the task bounds, as a finished trial has it; a quantity it does not have is absent."""
+    if trial.status != "ok":
+        return {}
+    found = {n: _outcome(task, trial, n, c, idle) for n, c in task.outcome_constraints.items()}
+    return {name: outcome for name, outcome in found.items() if outcome is not None}
+
+
+def _outcome(
+    task: Task, trial: TrialRecord, name: str, quantity: Quantity, idle: Sequence[Window]
+) -> Outcome | None:
+    if quantity.is_energy:
+        return _energy_outcome(task, trial, name, quantity, idle)
+    if quantity.phase is not None and quantity.quantile is not None:
+        value = latency(trial.windows, quantity.phase, quantity.quantile, task.protocol)
+        return None if value is None else Outcome(value)
+    return _plain_outcome(trial, name)
+
+
+def _plain_outcome(trial: TrialRecord, name: str) -> Outcome | None:
+    """A metric, with its standard error where the workload gave one, or a static cost."""
     value = trial.metrics.get(name)
-    return Outcome(point(value)) if value is not None and math.isfinite(value) else None
+    if value is None and name in COSTS:
+        value = getattr(trial.costs, name)
+    if value is None or not math.isfinite(value):
+        return None
+    sem = trial.sems.get(name)
+    if sem is None:
+        return Outcome(point(value))
+    half = NORMAL_975 * sem
+    return Outcome(Estimate(value, 1, sem, value - half, value + half, "as its source states"))
 
 
 def _energy_outcome(
-    task: Task, trial: TrialRecord, name: str, objective: Objective, idle: Sequence[Window]
+    task: Task, trial: TrialRecord, name: str, objective: Quantity, idle: Sequence[Window]
 ) -> Outcome | None:
     if objective.phase == "train":
         return _training_outcome(trial, name, objective)
@@ -93,7 +124,7 @@ def _energy_outcome(
     return Outcome(value, energy.kind, energy.domains) if value is not None else None
 
 
-def _training_outcome(trial: TrialRecord, name: str, objective: Objective) -> Outcome | None:
+def _training_outcome(trial: TrialRecord, name: str, objective: Quantity) -> Outcome | None:
     """Training is measured once, over all its epochs: a value without interval."""
     found = training_energy(trial.windows, objective.domains or ())
     if found is None:
@@ -127,16 +158,23 @@ def configurations(task: Task, trials: Sequence[TrialRecord]) -> list[Configurat
     within-run interval.
     """
     idle = idle_windows(trials)
-    groups: dict[str, list[tuple[TrialRecord, dict[str, Outcome]]]] = {}
+    groups: dict[str, list[TrialRecord]] = {}
     for trial in trials:
-        key = configuration_key(task, trial.params)
-        groups.setdefault(key, []).append((trial, trial_outcomes(task, trial, idle)))
-    found = []
-    for key, members in groups.items():
-        done = [outcomes for _, outcomes in members if outcomes]
-        merged = {name: _between_runs([o[name] for o in done]) for name in task.objectives} if done else {}
-        found.append(Configuration(key, members[0][0].params, tuple(t for t, _ in members), merged))
-    return found
+        groups.setdefault(configuration_key(task, trial.params), []).append(trial)
+    return [_configuration(task, key, members, idle) for key, members in groups.items()]
+
+
+def _configuration(task: Task, key: str, trials: Sequence[TrialRecord], idle: Sequence[Window]) -> Configuration:
+    done = [o for t in trials if (o := trial_outcomes(task, t, idle))]
+    merged = {name: _between_runs([o[name] for o in done]) for name in task.objectives} if done else {}
+    bounded = [trial_constraints(task, t, idle) for t in trials]
+    known = {
+        name: _between_runs(values)
+        for name in task.outcome_constraints
+        if (values := [c[name] for c in bounded if name in c])
+    }
+    feasible = all(task.outcome_constraints[n].met_by(o.value.mean) for n, o in known.items())
+    return Configuration(key, trials[0].params, tuple(trials), merged, known, feasible)
 
 
 def _between_runs(outcomes: Sequence[Outcome]) -> Outcome:

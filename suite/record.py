@@ -16,11 +16,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from suite.definition import validate
 from suite.errors import InputError
-from suite.task import Params, Task
+from suite.parameters import Params
+from suite.task import Task
 
 SCHEMA: Literal[1] = 1
 DONE = "done"  # the note of a session that came to its end
-Status = Literal["ok", "oom", "failed", "invalid"]
+Status = Literal["ok", "oom", "failed", "invalid", "infeasible"]
 Kind = Literal["measured", "estimated"]
 
 
@@ -51,6 +52,7 @@ class Window(Record):
     end_s: float
     units: int = 0  # samples or tokens done
     steps: int = 0
+    step_s: tuple[float, ...] = ()  # seconds of each step, where the phase is timed
     readings: tuple[Reading, ...]
     fault: str | None = None  # why the writer rejects it: counter reset, overlap, unsynchronised
     conditions: dict[str, float] = {}
@@ -61,12 +63,18 @@ class Window(Record):
 
 
 class Costs(Record):
-    """Static costs of a model; see `suite.flops` for the counting rule."""
+    """Static costs of a model (see `suite.flops` for the counting rule), and the memory it took.
+
+    `peak_memory_bytes`: on a GPU the most its allocator held; on a CPU the process's largest resident set. Of a
+    trial that ran out of memory: what was held and what was asked for when it did, which is less than it needs.
+    """
 
     parameters: int | None = None
     macs: int | None = None  # multiply-accumulates of one sample's forward pass
     flops: int | None = None
+    phase_flops: dict[str, float] = {}  # FLOPs of one unit of a phase, where it is not one forward pass a sample
     peak_memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None  # what the device had for the trial
     unsupported_ops: dict[str, int] = {}
     uncounted: str | None = None  # why there are no counts
 
@@ -93,6 +101,8 @@ class TrialRecord(Record):
     status: Status
     error: str | None = None
     metrics: dict[str, float] = {}
+    sems: dict[str, float] = {}  # standard errors of metrics, where the workload knows them
+    expected: dict[str, float] = {}  # what the search expected of it when it was proposed
     costs: Costs = Costs()
     epochs: tuple[EpochRecord, ...] = ()
     stopped_by: Literal["epochs", "patience", "time"] | None = None  # what ended training
@@ -101,11 +111,13 @@ class TrialRecord(Record):
 
 
 class LedgerEntry(Record):
-    """Energy of the run outside its trials: data, idle, final scores, reporting; and a session's ends."""
+    """Energy of the run outside its trials: data, idle, final scores, reporting; a session's ends, and a trial's
+    beginning, so that one which ends the process is known."""
 
     schema_version: Literal[1] = SCHEMA
     session: int
-    event: Literal["start", "span", "end"]
+    event: Literal["start", "begin", "span", "end"]
+    trial: int | None = None  # which one begins
     windows: tuple[Window, ...] = ()
     note: str = ""
 

@@ -2,157 +2,75 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from suite.definition import Definition, digest, merge, read_toml, validate
 from suite.errors import InputError, did_you_mean
-
-Value = bool | int | float | str
-Params = dict[str, Value]
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
-SafeInt = Annotated[int, Field(ge=-(2**53), le=2**53)]
-Count = Annotated[int, Field(ge=0, le=1_000_000)]
-Seconds = Annotated[float, Field(ge=0, le=1_000_000)]
-
-
-class _Parameter(Definition):
-    scope: Literal["task", "device"] = "task"  # "device": belongs to the machine, not to the configuration
-
-
-class _Range(_Parameter):
-    @model_validator(mode="after")
-    def _bounds(self) -> _Range:
-        low, high, default = self.low, self.high, self.default  # type: ignore[attr-defined]
-        if low >= high:
-            raise ValueError(f"low must be below high (got low = {low}, high = {high})")
-        if not low <= default <= high:
-            raise ValueError(f"default must lie within low = {low} … high = {high} (got {default})")
-        if self.scale == "log" and low <= 0:  # type: ignore[attr-defined]
-            raise ValueError(f"scale = 'log' needs low > 0 (got {low})")
-        return self
-
-    def contains(self, value: Value) -> bool:
-        numeric = isinstance(value, int | float) and not isinstance(value, bool)
-        return numeric and self.low <= value <= self.high  # type: ignore[attr-defined]
-
-
-class IntParameter(_Range):
-    """A whole number from `low` to `high`, both included."""
-
-    type: Literal["int"] = "int"
-    low: SafeInt
-    high: SafeInt
-    default: SafeInt
-    scale: Literal["linear", "log"] = "linear"
-
-    def contains(self, value: Value) -> bool:
-        return isinstance(value, int) and super().contains(value)
-
-
-class FloatParameter(_Range):
-    """A real number from `low` to `high`."""
-
-    type: Literal["float"] = "float"
-    low: float
-    high: float
-    default: float
-    scale: Literal["linear", "log"] = "linear"
-
-
-class ChoiceParameter(_Parameter):
-    """One of `values`; `ordered` numbers have a meaningful distance."""
-
-    type: Literal["choice"] = "choice"
-    values: Annotated[tuple[Value, ...], Field(min_length=2, max_length=10_000)]
-    default: Value
-    ordered: bool = False
-
-    @model_validator(mode="after")
-    def _consistent(self) -> ChoiceParameter:
-        # bool is an int to Python, so `1` and `true` are told apart by type
-        if len({(type(v), v) for v in self.values}) < len(self.values):
-            raise ValueError("values must differ from one another")
-        if not self.contains(self.default):
-            raise ValueError(f"default must be one of values {list(self.values)} (got {self.default!r})")
-        if self.ordered and not all(isinstance(v, int | float) for v in self.values):
-            raise ValueError("ordered values must be numbers")
-        return self
-
-    def contains(self, value: Value) -> bool:
-        return any(type(v) is type(value) and v == value for v in self.values)
-
-
-class FixedParameter(_Parameter):
-    """A value that the search does not touch but the record keeps."""
-
-    type: Literal["fixed"] = "fixed"
-    value: Value
-
-    @property
-    def default(self) -> Value:
-        return self.value
-
-    def contains(self, value: Value) -> bool:
-        return type(value) is type(self.value) and value == self.value
-
-
-Parameter = Annotated[IntParameter | FloatParameter | ChoiceParameter | FixedParameter, Field(discriminator="type")]
-
-_ENERGY_NAME = re.compile(r"^(?P<unit>[a-z_]+)s_per_j$|^j_per_(?P<per>[a-z_]+)$")
-
-
-class Objective(Definition):
-    """A number to maximise or minimise: a metric of the trial, or, with `phase`, energy per unit of work."""
-
-    goal: Literal["maximize", "minimize"]
-    reference: float | None = None  # the anti-ideal value: hypervolume is counted from here
-    phase: Name | None = None
-    domains: Annotated[tuple[Literal["gpu", "cpu", "ram"], ...], Field(min_length=1)] | None = None
-    basis: Literal["gross", "net"] | None = None
-
-    @model_validator(mode="after")
-    def _energy_is_explicit(self) -> Objective:
-        named = [field for field in ("phase", "domains", "basis") if getattr(self, field) is not None]
-        if named and len(named) < 3:
-            missing = {"phase", "domains", "basis"} - set(named)
-            raise ValueError(f"an energy objective names phase, domains and basis; missing: {sorted(missing)}")
-        return self
-
-    @property
-    def is_energy(self) -> bool:
-        return self.phase is not None
+from suite.expression import condition
+from suite.objectives import AnyConstraint, Constraint, Objective, Quantity
+from suite.parameters import (
+    ChoiceParameter,
+    Count,
+    FixedParameter,
+    FloatParameter,
+    IntParameter,
+    Name,
+    Parameter,
+    Params,
+    Seconds,
+    Value,
+)
+from suite.stage import Stage
 
 
 class Dataset(Definition):
     """Which data, how much of it, and how it is split."""
 
-    name: Literal["digits", "mnist", "cifar10", "synthetic"]
-    train: Annotated[int, Field(ge=1)] | None = None  # a stratified subset of this size; all when absent
-    validation: Annotated[int, Field(ge=1)]
+    name: Literal["digits", "mnist", "cifar10", "synthetic", "grammar", "text"]
+    # images: a stratified subset of this size; text: bytes; all when absent
+    train: Annotated[int, Field(ge=1)] | None = None
+    validation: Annotated[int, Field(ge=1)]  # images, or bytes of text
     search_split: Literal["validation", "test"] = "validation"
     augment: tuple[Literal["crop", "flip"], ...] = ()
     shape: tuple[int, int, int] | None = None  # synthetic: channels, height, width
-    n: Annotated[int, Field(ge=2, le=10_000_000)] | None = None  # synthetic: images in all
+    # synthetic: images in all; grammar: bytes in all; text: bytes read at most, all when absent
+    n: Annotated[int, Field(ge=2, le=10_000_000)] | None = None
     classes: Annotated[int, Field(ge=2, le=10_000)] | None = None  # synthetic
-    seed: Count = 0  # of the split, and of synthetic images
+    seed: Count = 0  # of the images' split, and of what is generated; the split of text is by place
 
     @model_validator(mode="after")
-    def _synthetic_is_described(self) -> Dataset:
+    def _says_what_its_data_need(self) -> Dataset:
         given = [field for field in ("shape", "n", "classes") if getattr(self, field) is not None]
         if self.name == "synthetic" and len(given) < 3:
             raise ValueError("synthetic data need shape, n and classes")
-        if self.name != "synthetic" and given:
-            raise ValueError(f"{', '.join(given)} belong to synthetic data only (got name = '{self.name}')")
+        if self.name == "grammar" and self.n is None:
+            raise ValueError("grammar data need n, the bytes in all")
+        taken = {"synthetic": ("shape", "n", "classes"), "grammar": ("n",), "text": ("n",)}.get(self.name, ())
+        refused = [field for field in given if field not in taken]
+        if self.is_text and self.augment:
+            refused.append("augment")
+        if refused:
+            raise ValueError(
+                f"data set '{self.name}' does not take {', '.join(refused)} (synthetic takes shape, n and classes; "
+                "grammar and text take n; images take augment)"
+            )
         if self.shape is not None and not all(1 <= side <= 4096 for side in self.shape):
             raise ValueError(f"shape sides must lie within 1 … 4096 (got {list(self.shape)})")
         return self
+
+    @property
+    def is_text(self) -> bool:
+        """Bytes in a row, not labelled images."""
+        return self.name in ("grammar", "text")
+
+    def with_text(self) -> Dataset:
+        """The user's text in the place of generated text: no more bytes of it than of that, split alike."""
+        return self.model_copy(update={"name": "text"})
 
 
 class Training(Definition):
@@ -177,6 +95,7 @@ class Protocol(Definition):
     idle_s: Seconds = 10.0
     idle_every: Annotated[int, Field(ge=1, le=1_000_000)] = 10  # trials
     max_train_s: Annotated[float, Field(gt=0, le=10_000_000)] = 3600.0
+    memory_limit_bytes: Annotated[int, Field(ge=1 << 20)] | None = None  # as if the device had no more
 
     @model_validator(mode="after")
     def _repeats(self) -> Protocol:
@@ -193,34 +112,19 @@ class Gate(Definition):
     max_rsd: Annotated[float, Field(gt=0, le=1)]  # of joules per unit of work over the windows; 0.02 is 2 %
 
 
-Analysis = Literal["frontier", "consistency", "repeatability"]
-Method = Literal["default", "random", "sobol", "grid", "points", "qnehvi"]
+class Stopping(Definition):
+    """When a run ends before its stages do."""
+
+    max_energy_j: Annotated[float, Field(gt=0)] | None = None  # of the whole run, everything counted
+    inferences: Annotated[float, Field(gt=0)] | None = None  # units of work the chosen model will do: searching
+    # on has to pay for itself at that volume
+    extrapolate: bool = False  # tell a training's cost from its first epochs; end one that breaks max_energy_j
 
 
-class Stage(Definition):
-    """One step of a study: where its configurations come from, and how many."""
-
-    method: Method
-    trials: Annotated[int, Field(ge=0, le=100_000)] | None = None
-    repeats: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    points: tuple[dict[str, Value], ...] | None = None
-    levels: Annotated[int, Field(ge=2, le=10_000)] | None = None  # grid: per int or float parameter
-    vary: tuple[str, ...] | None = None  # the others stay at their default
-
-    @model_validator(mode="after")
-    def _fits_method(self) -> Stage:
-        needs: dict[str, set[str]] = {"default": {"repeats"}, "points": {"points"}, "grid": set()}
-        may: dict[str, set[str]] = {"grid": {"levels", "vary"}, "points": {"repeats"}, "default": set()}
-        required = needs.get(self.method, {"trials"})
-        allowed = required | may.get(self.method, {"vary"})
-        given = {f for f in ("trials", "repeats", "points", "levels", "vary") if getattr(self, f) is not None}
-        if missing := required - given:
-            raise ValueError(f"method '{self.method}' needs {', '.join(sorted(missing))}")
-        if extra := given - allowed:
-            names = ", ".join(sorted(allowed)) or "nothing else"
-            raise ValueError(f"method '{self.method}' does not take {', '.join(sorted(extra))} (allowed: {names})")
-        return self
-
+Analysis = Literal[
+    "frontier", "consistency", "repeatability", "generation", "batch", "scaling", "search_quality", "proxies",
+    "training_inference", "extrapolation", "prediction", "power_cap", "pue",
+]  # fmt: skip
 
 #: Windows that the harness names; a workload's phases have other names.
 RESERVED_PHASES = frozenset(
@@ -256,36 +160,57 @@ class Task(Definition):
     dataset: Dataset | None = None
     parameters: Annotated[dict[Name, Parameter], Field(min_length=1, max_length=1000)]
     objectives: Annotated[dict[Name, Objective], Field(min_length=1, max_length=10)]
+    constraints: dict[Name, AnyConstraint] = {}  # on parameters, or on measured outcomes and costs
+    on_oom: Literal["learn", "zero"] = "learn"  # zero: a trial out of memory scores 0, the rule of ECOpt
     stages: Annotated[dict[Name, Stage], Field(min_length=1, max_length=100)]
     training: Training = Training()
     protocol: Protocol = Protocol()
+    stopping: Stopping = Stopping()
     max_consecutive_failures: Annotated[int, Field(ge=1, le=100_000)] = 5
     budgets: dict[Name, dict[str, Any]] = {}
 
-    @field_validator("objectives")
-    @classmethod
-    def _energy_names(cls, objectives: dict[str, Objective]) -> dict[str, Objective]:
-        for name, objective in objectives.items():
-            named = _ENERGY_NAME.match(name)
-            if objective.is_energy and not named:
-                raise ValueError(f"'{name}' has a phase, so its name must read <unit>s_per_j or j_per_<unit>")
-            if named and not objective.is_energy:
-                raise ValueError(f"'{name}' is energy, so it must name phase, domains and basis")
-        return objectives
+    @model_validator(mode="after")
+    def _quantities_can_be_had(self) -> Task:
+        for where, name, quantity in self.quantities():
+            try:
+                quantity.check_name(name)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from None
+            if quantity.phase in RESERVED_PHASES - {"train"}:
+                raise ValueError(f"{where}.phase: '{quantity.phase}' is the harness's own, not a workload's")
+            if quantity.is_latency and quantity.phase == "train":
+                raise ValueError(f"{where}.phase: training has no latency")
+            if quantity.basis == "net" and quantity.phase == "train":
+                raise ValueError(f"{where}.basis: training has no net energy; take 'gross'")
+            if quantity.basis == "net" and self.protocol.idle_s == 0:
+                raise ValueError(f"{where}.basis: 'net' needs an idle baseline; set protocol.idle_s above 0")
+        if self.on_oom == "zero" and any(o.goal == "minimize" for o in self.objectives.values()):
+            raise ValueError(
+                "on_oom = 'zero' needs objectives that are all maximised: 0 would be the best of others"
+            )
+        return self
+
+    def quantities(self) -> list[tuple[str, str, Quantity]]:
+        """Everything the task asks of a configuration: where it is written, its name, and what it is."""
+        objectives = [(f"objectives.{n}", n, o) for n, o in self.objectives.items()]
+        return [*objectives, *((f"constraints.{n}", n, c) for n, c in self.outcome_constraints.items())]
 
     @model_validator(mode="after")
-    def _energy_can_be_had(self) -> Task:
-        for name, objective in self.objectives.items():
-            if objective.phase in RESERVED_PHASES - {"train"}:
-                raise ValueError(
-                    f"objectives.{name}.phase: '{objective.phase}' is the harness's own, not a workload's"
-                )
-            if objective.basis == "net" and objective.phase == "train":
-                raise ValueError(f"objectives.{name}.basis: training has no net energy; take 'gross'")
-            if objective.basis == "net" and self.protocol.idle_s == 0:
-                raise ValueError(
-                    f"objectives.{name}.basis: 'net' needs an idle baseline; set protocol.idle_s above 0"
-                )
+    def _conditions_are_of_parameters(self) -> Task:
+        conditions = {f"constraints.{n}": c for n, c in self.constraints.items() if isinstance(c, str)}
+        own = {n: p.only_if for n, p in self.parameters.items() if p.only_if is not None}
+        conditions |= {f"parameters.{n}.only_if": c for n, c in own.items()}
+        for where, text in conditions.items():
+            for name in sorted(condition(text).names):
+                self._known(name, where)
+                if name in own and where.endswith(".only_if"):
+                    raise ValueError(f"{where}: '{name}' depends on a condition itself")
+            try:
+                holds = condition(text).holds(self.defaults)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from None
+            if not holds and where.startswith("constraints"):
+                raise ValueError(f"{where}: the default configuration breaks it")
         return self
 
     @model_validator(mode="after")
@@ -300,8 +225,9 @@ class Task(Definition):
             raise ValueError("dataset.search_split = 'test' must be explained under deviations")
         if self.gate and "consistency" not in self.analyses:
             raise ValueError("gate: needs 'consistency' among analyses, which judges it")
-        if "consistency" in self.analyses and self.measured is None:
-            raise ValueError("analyses: 'consistency' needs an energy objective of a phase other than train")
+        for name in ("consistency", "proxies", "training_inference"):
+            if name in self.analyses and self.measured is None:
+                raise ValueError(f"analyses: '{name}' needs an energy objective of a phase other than train")
         return self
 
     def _known(self, name: str, where: str) -> Parameter:
@@ -321,6 +247,22 @@ class Task(Definition):
     def digest(self) -> str:
         """Fingerprint of the task as it runs; budgets that were not chosen do not count."""
         return digest(self.model_dump(mode="json", exclude={"budgets"}))
+
+    @property
+    def outcome_constraints(self) -> dict[str, Constraint]:
+        """Bounds on what is measured or counted."""
+        return {n: c for n, c in self.constraints.items() if isinstance(c, Constraint)}
+
+    def allows(self, params: Mapping[str, Value]) -> bool:
+        """Whether a complete configuration keeps every constraint on parameters."""
+        return all(condition(c).holds(params) for c in self.constraints.values() if isinstance(c, str))
+
+    def _canonical(self, params: Params) -> Params:
+        """A parameter that cannot matter stands at its default, so that equal models are one configuration."""
+        for name, parameter in self.parameters.items():
+            if parameter.only_if is not None and not condition(parameter.only_if).holds(params):
+                params[name] = parameter.default
+        return params
 
     @property
     def defaults(self) -> Params:
@@ -360,12 +302,14 @@ class Task(Definition):
             self._check_point(point, f"task '{self.name}'")
         except ValueError as error:
             raise InputError(str(error)) from None
-        return {
-            # 1 and 1.0 are the same point of a float parameter
-            name: float(value) if isinstance(parameter, FloatParameter) else value
-            for name, parameter in self.parameters.items()
-            for value in [point.get(name, parameter.default)]
-        }
+        return self._canonical(
+            {
+                # 1 and 1.0 are the same point of a float parameter
+                name: float(value) if isinstance(parameter, FloatParameter) else value
+                for name, parameter in self.parameters.items()
+                for value in [point.get(name, parameter.default)]
+            }
+        )
 
     def with_budget(self, budget: str | None) -> Task:
         """This task with the named budget merged over it; `None` leaves it as it stands.
@@ -382,14 +326,6 @@ class Task(Definition):
             hint = did_you_mean(budget, budgets)
             raise InputError(f"task '{self.name}' has no budget '{budget}'{hint} (allowed: {allowed})")
         return validate(Task, merge(data, budgets[budget]), f"task '{self.name}', budget '{budget}'")
-
-
-def energy_unit(objective_name: str) -> tuple[str, bool]:
-    """The unit of work an energy objective counts, and whether it is work per joule (else joules per work)."""
-    named = _ENERGY_NAME.match(objective_name)
-    if named is None:
-        raise ValueError(f"'{objective_name}' is not an energy objective")
-    return (named["unit"], True) if named["unit"] else (named["per"], False)
 
 
 def load_task(path: Path) -> Task:

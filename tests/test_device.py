@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.device import choose_device, is_out_of_memory, to_host
+from suite.device import choose_device, to_host
 from suite.errors import InputError
 
 
@@ -16,21 +16,6 @@ def test_a_gpu_profile_without_a_gpu_for_torch_is_one_line(monkeypatch):
     assert choose_device("cpu") == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("gpu") == "cuda:0"
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (MemoryError(), True),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
-        (RuntimeError("shapes cannot be multiplied"), False),
-        (ValueError("out of memory"), False),
-    ],
-)
-def test_out_of_memory_is_told_from_other_failures(error, expected):
-    assert is_out_of_memory(error) is expected
 
 
 def test_a_state_goes_to_host_memory_however_nested():

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from suite.errors import InputError
-from suite.task import Task, energy_unit, load_task
+from suite.objectives import energy_unit
+from suite.task import Task, load_task
 from suite.workloads.base import Workload
 
 MINIMAL = {
