@@ -6,6 +6,18 @@
 from suite.data.arrays import ImageArrays
 from suite.data.augment import augment
 from suite.data.sources import load_arrays
-from suite.data.staging import Split, StagedData, stage
+from suite.data.staged import Split, StagedData, StagedImages, StagedText
+from suite.data.staging import stage
+from suite.data.text import TextBytes
 
-__all__ = ["ImageArrays", "Split", "StagedData", "augment", "load_arrays", "stage"]
+__all__ = [
+    "ImageArrays",
+    "Split",
+    "StagedData",
+    "StagedImages",
+    "StagedText",
+    "TextBytes",
+    "augment",
+    "load_arrays",
+    "stage",
+]

@@ -48,7 +48,12 @@ class ImageArrays:
         return digest.hexdigest()[:16]
 
 
-TEST_CUT, PIXELS, STAGE_CUT = range(3)  # what one seed is used for, each with a stream of its own
+TEST_CUT, PIXELS, STAGE_CUT, GRAMMAR = range(4)  # what one seed is used for, each with a stream of its own
+
+
+def fifth(n: int) -> int:
+    """The nearest whole number to a fifth of `n`, at least 1: what is set aside for the test."""
+    return max(1, (n + 2) // 5)
 
 
 def shuffled(n: int, seed: int, purpose: int) -> Integers:

@@ -1,4 +1,4 @@
-"""Where each data set comes from: scikit-learn, torchvision's files, image trees, or a random generator."""
+"""Where each data set comes from: scikit-learn, torchvision's files, image trees, text files, or a generator."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from suite.data.arrays import (
     Integers,
     Pixels,
     Progress,
+    fifth,
     shuffled,
     silent,
     take_stratified,
 )
 from suite.data.cache import cache_root, cached
 from suite.data.download import DownloadError, fetch
+from suite.data.grammar import generate
 from suite.data.images import EXPECTED, load_tree, tree_files, tree_root
+from suite.data.text import TextBytes, read_text
 from suite.errors import InputError
 from suite.task import Dataset
 
@@ -51,13 +54,14 @@ def load_arrays(
     data_path: Path | None = None,
     cache_dir: Path | None = None,
     progress: Progress | None = None,
-) -> ImageArrays:
+) -> ImageArrays | TextBytes:
     """The whole data set as uint8 arrays, from the disk cache where it was decoded before.
 
     `digits` and `synthetic` have no test split of their own: a fifth of the images, stratified and seeded
     with `dataset.seed`, is set aside. `cifar10` and `mnist` are read from `data_path`, else from
     $JOULEBENCH_DATA: a torchvision folder, a folder `{train,test}/<class>/` of images, or an archive of
-    one; without either torchvision's files are downloaded into the cache. `progress` is called with a label,
+    one; without either torchvision's files are downloaded into the cache. `text` is read from `data_path`
+    alone: a file, or a folder of .txt files; `grammar` writes its text. `progress` is called with a label,
     the amount done and the total (0 where that is unknown).
 
     Raises:
@@ -66,9 +70,20 @@ def load_arrays(
     progress = progress or silent
     if dataset.name in PUBLISHED:
         return _published(dataset.name, data_path, cache_root(cache_dir), progress)
+    if dataset.name == "text":
+        return read_text(data_path, dataset.n)
     if data_path is not None:
         raise InputError(f"data set '{dataset.name}' is made in memory and reads no --data (got {data_path})")
+    if dataset.name == "grammar":
+        return _grammar(dataset)
     return _digits(dataset.seed) if dataset.name == "digits" else _synthetic(dataset)
+
+
+def _grammar(dataset: Dataset) -> TextBytes:
+    if dataset.n is None:
+        raise InputError("grammar data need n, the bytes in all")
+    text, floor = generate(dataset.n, dataset.seed)
+    return TextBytes(np.frombuffer(text, dtype=np.uint8), f"grammar, seed {dataset.seed}", floor)
 
 
 def _digits(seed: int) -> ImageArrays:
@@ -101,9 +116,9 @@ def _synthetic(dataset: Dataset) -> ImageArrays:
 
 
 def _with_test_cut(x: Pixels, y: Integers, classes: tuple[str, ...], source: str, seed: int) -> ImageArrays:
-    """Set the nearest whole number to a fifth of the images aside for the test, at least one."""
-    size = max(1, (len(y) + 2) // 5)
-    test, train = (np.sort(part) for part in take_stratified(shuffled(len(y), seed, TEST_CUT), y, size))
+    """Set a fifth of the images aside for the test."""
+    order = shuffled(len(y), seed, TEST_CUT)
+    test, train = (np.sort(part) for part in take_stratified(order, y, fifth(len(y))))
     return ImageArrays(x[train], y[train], x[test], y[test], classes, source)
 
 

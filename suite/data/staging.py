@@ -1,14 +1,15 @@
-"""From decoded arrays to normalised tensors on the device, split with a seed."""
+"""From decoded data to splits on the device: images normalised and shuffled with a seed, text in its order."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from suite.data.arrays import STAGE_CUT, ImageArrays, Integers, Pixels, shuffled, take_stratified
+from suite.data.arrays import STAGE_CUT, ImageArrays, Integers, Pixels, fifth, shuffled, take_stratified
+from suite.data.staged import Split, StagedData, StagedImages, StagedText
+from suite.data.text import Bytes, TextBytes
 from suite.errors import InputError
 from suite.task import Dataset
 
@@ -18,62 +19,69 @@ if TYPE_CHECKING:
 CHUNK = 4_096  # images counted at a time
 
 
-@dataclass(frozen=True)
-class Split:
-    """Images on the device: `x` float32 (n, channels, height, width), normalised; `y` int64 (n,)."""
+def stage(decoded: ImageArrays | TextBytes, dataset: Dataset, device: str) -> StagedData:
+    """Split decoded data as `dataset` says and put the splits on `device`.
 
-    x: torch.Tensor  # channels_last in memory where there is more than one channel
-    y: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-
-@dataclass(frozen=True)
-class StagedData:
-    """Three disjoint splits on one device, and what is needed to say where they came from.
-
-    `shape` is (channels, height, width); `mean` and `std` are per channel, of pixels scaled to 0 … 1, and
-    come from the training split alone.
+    Raises:
+        InputError: there are fewer images or bytes than the data set asks for.
     """
-
-    train: Split
-    validation: Split
-    test: Split
-    classes: tuple[str, ...]
-    shape: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    augment: tuple[str, ...]
-    source: str = ""
-    fingerprint: str = ""
-
-    def split(self, name: str) -> Split:
-        """The split called `train`, `validation` or `test`.
-
-        Raises:
-            InputError: another name.
-        """
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        if name not in splits:
-            raise InputError(f"no split '{name}' (allowed: {', '.join(splits)})")
-        return splits[name]
-
-    def describe(self) -> dict[str, Any]:
-        """What the run manifest keeps, ready for JSON."""
-        return {
-            "source": self.source,
-            "fingerprint": self.fingerprint,
-            "counts": {name: len(self.split(name)) for name in ("train", "validation", "test")},
-            "shape": list(self.shape),
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "classes": list(self.classes),
-            "augment": list(self.augment),
-        }
+    if isinstance(decoded, TextBytes):
+        return stage_text(decoded, dataset, device)
+    return stage_images(decoded, dataset, device)
 
 
-def stage(arrays: ImageArrays, dataset: Dataset, device: str) -> StagedData:
+def stage_text(text: TextBytes, dataset: Dataset, device: str) -> StagedText:
+    """Cut `text` into training, validation and test, in this order, as uint8 tensors on `device`.
+
+    The last fifth is the test, the `validation` bytes before it are for validation, and the first `train` bytes
+    (all that are left, where that is None) for training.
+
+    Raises:
+        InputError: there are fewer bytes than that.
+    """
+    import torch
+
+    train, validation, test = (text.content[cut] for cut in text_cuts(len(text.content), dataset))
+
+    def put(content: Bytes) -> torch.Tensor:
+        return torch.from_numpy(content.copy()).to(device)  # a copy: what was read is not writable
+
+    return StagedText(
+        train=put(train),
+        validation=put(validation),
+        test=put(test),
+        unigram_nats_per_byte=unigram_entropy(train),
+        floor_nats_per_byte=text.floor_nats_per_byte,
+        source=text.source,
+        fingerprint=text.fingerprint,
+    )
+
+
+def text_cuts(n: int, dataset: Dataset) -> tuple[slice, slice, slice]:
+    """Which of a text's `n` bytes are for training, validation and test: disjoint, exact in number.
+
+    Raises:
+        InputError: there are fewer bytes than the data set asks for.
+    """
+    test = fifth(n)
+    left = n - test - dataset.validation  # for training
+    if left < (dataset.train or 1):
+        asked = "at least 1" if dataset.train is None else str(dataset.train)
+        raise InputError(
+            f"dataset '{dataset.name}' has {n} bytes, of which {test} are the test: too few for "
+            f"train = {asked} and validation = {dataset.validation}"
+        )
+    return slice(0, dataset.train or left), slice(left, n - test), slice(n - test, n)
+
+
+def unigram_entropy(content: Bytes) -> float:
+    """Nats per byte by the frequencies of the bytes alone."""
+    counts = np.bincount(content, minlength=256)
+    shares = counts[counts > 0] / len(content)
+    return float(-(shares * np.log(shares)).sum())
+
+
+def stage_images(arrays: ImageArrays, dataset: Dataset, device: str) -> StagedImages:
     """Split `arrays` as `dataset` says and put the splits on `device`, normalised.
 
     Validation and training images are cut from the training arrays, stratified and in random order; the
@@ -97,7 +105,7 @@ def stage(arrays: ImageArrays, dataset: Dataset, device: str) -> StagedData:
         return Split(images.contiguous(memory_format=layout), torch.from_numpy(y).to(device))
 
     height, width, channels = arrays.train_x.shape[1:]
-    return StagedData(
+    return StagedImages(
         train=put(arrays.train_x[train], arrays.train_y[train]),
         validation=put(arrays.train_x[validation], arrays.train_y[validation]),
         test=put(arrays.test_x, arrays.test_y),
