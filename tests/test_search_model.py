@@ -67,9 +67,9 @@ def started():
 def test_what_a_run_should_record_about_its_search(started):
     found = prepare(started[0])
     assert set(found["versions"]) == {"ax-platform", "botorch", "gpytorch", "torch"}
-    assert found["acquisition"] == "qNoisyExpectedHypervolumeImprovement"
+    assert found["acquisition"] == "qnehvi"
     single = make_task(TINY, STAGES, {"val_loss": {"goal": "minimize"}})
-    assert prepare(single)["acquisition"] == "qLogNoisyExpectedImprovement"
+    assert prepare(single)["acquisition"] == "qlognei"
 
 
 def test_the_same_records_give_the_same_proposal_in_any_process(started):
@@ -194,17 +194,6 @@ def test_a_reference_out_of_reach_does_not_stop_the_search():
     assert records[-1].origin == "qnehvi"
 
 
-def test_no_expected_improvement_is_said(started, monkeypatch):
-    task, records = started
-
-    class Flat(bayes._model()._Chunked):
-        def evaluate(self, X):  # noqa: N803
-            return 0 * super().evaluate(X)
-
-    monkeypatch.setattr(bayes._model(), "_Chunked", Flat)
-    assert propose(task, "search", records, 0).origin.startswith("sobol (no improvement expected after 9")
-
-
 def test_three_objectives():
     more = {"peak": {"goal": "minimize", "reference": 1.0}}
     two = {
@@ -223,7 +212,8 @@ def test_a_model_that_fails_says_so(started, monkeypatch):
     def broken(*_):
         raise ValueError("not positive definite")
 
-    monkeypatch.setattr(bayes._model(), "_adapter", broken)
+    monkeypatch.setattr(bayes._model(), "_fits", {})
+    monkeypatch.setattr(bayes._model().surrogate, "fit", broken)
     with pytest.raises(
         RuntimeError, match=r"'made': the model failed after 9 configurations: .*not positive definite"
     ):
@@ -237,24 +227,46 @@ def test_noise_is_within_and_between_runs_and_replicates_share_it():
     records.append(make_trial(task, {"a": 1}, {"val_accuracy": 0.9}, 0.02, spread=0.0))
     records.append(make_trial(task, {"b": False}, status="oom"))
     rsd = run_to_run_rsd(task, records)["samples_per_j"]
-    replicated, single, refused = observations(task, records)
+    replicated, single, refused = observations(task, records).seen
 
     assert rsd == pytest.approx(0.0914, rel=0.01)
     assert replicated.means == pytest.approx((0.6, sum(1 / c for c in costs) / 3))
     within = 0.01 * math.sqrt(2.5) / 2 / math.sqrt(5)  # windows at -1 … +1 %: their standard error
     each = [(within / c) ** 2 + (rsd / c) ** 2 for c in costs]
-    assert replicated.variances == (None, pytest.approx(sum(each) / 9))
-    assert single.variances == (None, pytest.approx((rsd * 50.0) ** 2))
+    assert [v.variance for v in replicated.objectives] == [None, pytest.approx(sum(each) / 9)]
+    assert [v.variance for v in single.objectives] == [None, pytest.approx((rsd * 50.0) ** 2)]
     assert refused.refused
-    assert refused.means == ()
+    assert refused.objectives == ()
 
 
 def test_noise_that_is_not_known_is_inferred():
     metrics = ("val_accuracy", "val_speed")
     task = make_task(TINY, STAGES, {name: {"goal": "maximize", "reference": 0.1} for name in metrics})
     records = go_on(task, [], "init", 3, metrics=metrics)
-    assert {o.variances for o in observations(task, records)} == {(None, None)}
+    assert {v.variance for o in observations(task, records).seen for v in o.objectives} == {None}
     assert propose(task, "search", records, 0).origin == "qnehvi"
+
+
+@pytest.mark.parametrize("by_factors", [True, False])
+def test_energy_is_modelled_on_the_scale_that_predicts_better(by_factors):
+    """Efficiency that moves by factors as a logarithm, efficiency that moves by differences as it is."""
+    import numpy as np
+    import torch
+
+    from suite.search import surrogate
+    from suite.search.space import Space
+
+    task = make_task({"x": {"type": "float", "low": 0.0, "high": 1.0, "default": 0.5}}, STAGES)
+    records = []
+    for n, x in enumerate(np.linspace(0, 1, 15).tolist()):
+        efficiency = 10 ** (4 * x + 0.3 * math.sin(9 * x)) if by_factors else 100 + 80 * math.sin(3 * x)
+        record = make_trial(task, {"x": x}, {"val_accuracy": 0.5 + x / 10}, 1 / efficiency, trial=n)
+        records.append(record)
+    space, known = Space.of(task, task.stages["search"]), observations(task, records)
+    rows = space.encoding.encode([o.params for o in known.seen])
+    with bayes._model()._quiet():
+        found = surrogate.fit(task, known, rows, space.encoding.groups, torch.device("cpu"))
+    assert [m.log for m in found.objectives] == [False, by_factors]
 
 
 def gains(seeds, init, search):

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from suite.errors import InputError
 from suite.outcome import configuration_key
+from suite.parameters import ChoiceParameter, FloatParameter, IntParameter
 from suite.search import planned_trials, prepare, propose
-from suite.search.space import Space, value_at
-from suite.task import ChoiceParameter, FloatParameter, IntParameter
+from suite.search.space import Space
+from suite.search.values import value_at
 from tests.factories import make_task, make_trial
 
 MIXED = {

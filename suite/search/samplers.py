@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice, product
 from math import prod
 
 import numpy as np
 
 from suite.errors import InputError
-from suite.search.space import Space, grid_values
-from suite.task import Params, Stage, Task, Value
+from suite.parameters import Params, Value
+from suite.search.space import Space, distinct, has_conditions
+from suite.search.values import grid_values
+from suite.stage import Stage
+from suite.task import Task
 
 #: Draws before a discrete space is searched through in order: nearly all of it has been tried by then.
 MAX_DRAWS = 1 << 14
@@ -22,7 +26,8 @@ class Proposal:
     """The next configuration, complete, and what proposed it."""
 
     params: Params
-    origin: str  # default, random, sobol, grid, points or qnehvi; a fallback says so and why
+    origin: str  # default, random, sobol, grid, points, doubling, nsga2 or qnehvi; a fallback says so and why
+    expected: dict[str, float] = field(default_factory=dict)  # of a model: see `suite.search.expected`
 
 
 def default(task: Task, stage: Stage, done: int) -> Proposal | None:
@@ -42,12 +47,15 @@ def points(task: Task, stage: Stage, done: int) -> Proposal | None:
 
 
 def grid(task: Task, stage: Stage, done: int) -> Proposal | None:
-    """The full product of the parameters' values, the last parameter counting fastest.
+    """The product of the parameters' values, as far as the task allows it, the last parameter counting fastest.
 
     Raises:
         InputError: a float parameter without levels.
     """
     axes = grid_axes(task, stage)
+    if has_conditions(task):
+        found = next(islice(_grid_points(task, axes), done, None), None)
+        return None if found is None else Proposal(found, "grid")
     if done >= prod(map(len, axes.values())):
         return None
     point: dict[str, Value] = {}
@@ -55,6 +63,23 @@ def grid(task: Task, stage: Stage, done: int) -> Proposal | None:
         done, digit = divmod(done, len(values))
         point[name] = values[digit]
     return Proposal(task.resolve(point), "grid")
+
+
+def grid_size(task: Task, stage: Stage) -> int:
+    """How many points a grid has.
+
+    Raises:
+        InputError: a float parameter without levels.
+    """
+    axes = grid_axes(task, stage)
+    if has_conditions(task):
+        return sum(1 for _ in _grid_points(task, axes))
+    return prod(map(len, axes.values()))
+
+
+def _grid_points(task: Task, axes: dict[str, Sequence[Value]]) -> Iterator[Params]:
+    combined = (task.resolve(dict(zip(axes, values, strict=True))) for values in product(*axes.values()))
+    return distinct(task, combined)
 
 
 def grid_axes(task: Task, stage: Stage) -> dict[str, Sequence[Value]]:
@@ -70,8 +95,12 @@ def grid_axes(task: Task, stage: Stage) -> dict[str, Sequence[Value]]:
 
 
 def random(space: Space, stage_name: str, done: int, tried: Sequence[Params], seed: int) -> Proposal | None:
-    """A uniform draw among the configurations not tried; None when all are."""
-    entropy = [seed, _number(stage_name), done]
+    """A uniform draw among the configurations not tried; None when all are.
+
+    Uniform over the combinations of values: configurations that several of them come down to are drawn as
+    often more.
+    """
+    entropy = [seed, number(stage_name), done]
     rng = np.random.default_rng(entropy)
     drawn = (space.at(rng.random(len(space.names)).tolist()) for _ in range(MAX_DRAWS))
     return _first(space, drawn, tried, "random", entropy)
@@ -83,12 +112,12 @@ def sobol(space: Space, stage_name: str, tried: Sequence[Params], seed: int) -> 
     The sequence depends on seed and stage only, and what was tried is in the records, so it goes on where it
     stood (Owen scrambling; `scipy.stats.qmc.Sobol`).
     """
-    entropy = [seed, _number(stage_name)]
+    entropy = [seed, number(stage_name)]
     return _first(space, sobol_points(space, entropy), tried, "sobol", entropy)
 
 
 def sobol_points(space: Space, entropy: Sequence[int]) -> Iterator[Params]:
-    """A scrambled Sobol sequence mapped into the space."""
+    """A scrambled Sobol sequence mapped into the space; the task need not allow every point of it."""
     from scipy.stats import qmc  # a second to import, and only searches need it
 
     if not space.names:
@@ -118,5 +147,6 @@ def _first(
     return Proposal(found, origin)
 
 
-def _number(stage_name: str) -> int:
-    return zlib.crc32(stage_name.encode())  # Python's own hash() differs from process to process
+def number(stage_name: str) -> int:
+    """A number for a name, the same in every process, which Python's own hash() is not."""
+    return zlib.crc32(stage_name.encode())

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import cached_property
+from itertools import islice, product
 from math import prod
 
 from suite.errors import InputError
 from suite.outcome import configuration_key
-from suite.task import ChoiceParameter, FloatParameter, IntParameter, Params, Stage, Task, Value
+from suite.parameters import Params, Value
+from suite.search.encoding import Array, Encoding
+from suite.search.values import Free, all_values, cardinality, near, nth_value, value_at
+from suite.stage import Stage
+from suite.task import Task
 
-Free = IntParameter | FloatParameter | ChoiceParameter
+#: A space of no more combinations than this is listed, condition by condition, and can be searched exactly.
+LISTED = 1 << 15
 
-#: Steps tried around a candidate, as a share of a range; each at least one grid step for whole numbers.
-STEPS = (0.0, 0.005, 0.02, 0.1, 0.3)
+_KEPT = 4
+_spaces: dict[tuple[str, tuple[str, ...]], Space] = {}  # the last few: to list thousands of members takes time
 
 
 @dataclass(frozen=True)
 class Space:
-    """The parameters a stage varies; every other parameter stays at its default."""
+    """The parameters a stage varies; every other parameter stays at its default.
+
+    Its members are complete configurations that the task allows, each in its canonical form: a parameter that
+    cannot matter (`only_if`) stands at its default, so two members are two different configurations.
+    """
 
     task: Task
     names: tuple[str, ...]
@@ -36,7 +46,7 @@ class Space:
             InputError: `vary` names such a parameter.
         """
         if stage.vary is None:
-            return cls(task, tuple(n for n, p in task.free.items() if p.scope == "task"))
+            return _space(task, tuple(n for n, p in task.free.items() if p.scope == "task"))
         names = tuple(n for n in task.free if n in stage.vary)
         for name in names:
             if task.parameters[name].scope == "device":
@@ -44,37 +54,70 @@ class Space:
                     f"task '{task.name}': '{name}' has scope 'device', so method '{stage.method}' cannot vary it;"
                     " method 'grid' can"
                 )
-        return cls(task, names)
+        return _space(task, names)
 
-    @property
+    @cached_property
     def parameters(self) -> dict[str, Free]:
         return {name: self.task.free[name] for name in self.names}
 
-    @property
-    def size(self) -> int | None:
-        """How many configurations there are; None where a parameter is continuous."""
+    @cached_property
+    def combinations(self) -> int | None:
+        """How many combinations of values there are, allowed and distinct or not; None with a float."""
         counts = [cardinality(p) for p in self.parameters.values()]
         return None if None in counts else prod(c for c in counts if c is not None)
+
+    @cached_property
+    def listed(self) -> tuple[Params, ...] | None:
+        """Every member once, the last parameter counting fastest; None if more than `LISTED` combinations."""
+        if self.combinations is None or self.combinations > LISTED:
+            return None
+        values = (all_values(p) for p in self.parameters.values())
+        return tuple(distinct(self.task, map(self.complete, product(*values))))
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        return Encoding(self.task)
+
+    @cached_property
+    def listed_keys(self) -> tuple[str, ...]:
+        return tuple(map(self.key, self.listed or ()))
+
+    @cached_property
+    def listed_rows(self) -> Array:
+        """The members as points of the unit cube."""
+        return self.encoding.encode(self.listed or ())
+
+    @cached_property
+    def size(self) -> int | None:
+        """How many members there are.
+
+        None where a parameter is continuous, and where conditions leave the number open: more than `LISTED`
+        combinations, of which the task does not allow all or some are the same configuration.
+        """
+        if self.listed is not None:
+            return len(self.listed)
+        return None if has_conditions(self.task) else self.combinations
 
     def complete(self, values: Sequence[Value]) -> Params:
         return self.task.resolve(dict(zip(self.names, values, strict=True)))
 
     def at(self, unit: Sequence[float]) -> Params:
-        """The configuration at a point of the unit cube [0, 1)^d."""
+        """The configuration at a point of the unit cube [0, 1)^d, allowed or not."""
         return self.complete([value_at(p, u) for p, u in zip(self.parameters.values(), unit, strict=True)])
 
     def nth(self, index: int) -> Params:
-        """The configuration numbered `index` of a space without floats; the last parameter counts fastest."""
+        """The combination numbered `index` of a space without floats; the last parameter counts fastest."""
         values: list[Value] = []
         for parameter in reversed(self.parameters.values()):
             index, digit = divmod(index, cardinality(parameter) or 1)
-            values.append(_nth_value(parameter, digit))
+            values.append(nth_value(parameter, digit))
         return self.complete(values[::-1])
 
     def everything(self, start: int = 0) -> Iterator[Params]:
-        """Every configuration of a space without floats, from number `start` on, wrapping round."""
+        """Every member of a space of known size, from number `start` on, wrapping round."""
         size = self.size or 0
-        return (self.nth((start + i) % size) for i in range(size))
+        member = self.nth if self.listed is None else self.listed.__getitem__
+        return (member((start + i) % size) for i in range(size))
 
     def covers(self, params: Params) -> bool:
         """Whether a configuration lies in this space: what the stage does not vary is at its default."""
@@ -84,109 +127,62 @@ class Space:
             if name not in self.names and self.task.parameters[name].scope == "task"
         )
 
-    def exhausted(self, tried: Sequence[Params]) -> bool:
-        """Whether every configuration has been tried."""
-        size = self.size
+    def exhausted(self, tried: Iterable[Params]) -> bool:
+        """Whether every member has been tried."""
+        if self.size is None:
+            return False
         keys = {self.key(params) for params in tried if self.covers(params)}
-        return size is not None and len(keys) >= size
+        if self.listed is not None and len(keys) >= self.size:  # what is not allowed may have been tried, too
+            return keys.issuperset(self.listed_keys)
+        return len(keys) >= self.size
 
     def key(self, params: Params) -> str:
         return configuration_key(self.task, params)
 
     def neighbours(self, params: Params) -> Iterator[Params]:
-        """Configurations that differ from `params` in one parameter, by small and by large steps."""
+        """Members that differ from `params` in one parameter, by small and by large steps.
+
+        Where that parameter decides whether others matter, these differ too: they come from or go to their
+        defaults.
+        """
+        own = {n: params[n] for n in self.names}
+        here = self.key(params)
         for name, parameter in self.parameters.items():
-            for value in _near(parameter, params[name]):
-                yield {**params, name: value}
+            for value in near(parameter, params[name]):
+                other = self.task.resolve({**own, name: value})
+                if self.task.allows(other) and self.key(other) != here:
+                    yield other
 
     def first_untried(self, drawn: Iterator[Params], tried: set[str], limit: int) -> Params | None:
-        """The first of at most `limit` configurations drawn that is not among the keys tried."""
-        return next((p for p in islice(drawn, limit) if self.key(p) not in tried), None)
+        """The first member among at most `limit` configurations drawn that is not among the keys tried."""
+        fresh = (p for p in islice(drawn, limit) if self.task.allows(p))
+        return next((p for p in fresh if self.key(p) not in tried), None)
 
 
-def cardinality(parameter: Free) -> int | None:
-    """How many values a parameter has; None for a float."""
-    match parameter:
-        case ChoiceParameter():
-            return len(parameter.values)
-        case IntParameter():
-            return parameter.high - parameter.low + 1
-        case FloatParameter():
-            return None
+def _space(task: Task, names: tuple[str, ...]) -> Space:
+    """The same object for the same task and names, so that what it has listed is listed once a process."""
+    key = (task.digest, names)
+    space = _spaces.pop(key, None) or Space(task, names)
+    _spaces[key] = space  # the latest last
+    if len(_spaces) > _KEPT:
+        del _spaces[next(iter(_spaces))]
+    return space
 
 
-def position(values: Sequence[Value], value: Value) -> int:
-    """Where a value stands; `1` and `true`, equal to Python, are told apart."""
-    return next(i for i, v in enumerate(values) if type(v) is type(value) and v == value)
+def has_conditions(task: Task) -> bool:
+    """Whether some combinations of values are not allowed, or are the same configuration."""
+    bounded = any(isinstance(c, str) for c in task.constraints.values())
+    return bounded or any(p.only_if is not None for p in task.free.values())
 
 
-def value_at(parameter: Free, u: float) -> Value:
-    """The value at `u` in [0, 1): equal shares for choices and whole numbers (on a log scale, of the log)."""
-    match parameter:
-        case ChoiceParameter(values=values):
-            return values[min(len(values) - 1, math.floor(u * len(values)))]
-        case IntParameter(low=low, high=high):
-            above = high + 1  # the top value owns the share from high to high + 1
-            raw = low * (above / low) ** u if parameter.scale == "log" else low + math.floor(u * (above - low))
-            return min(high, max(low, math.floor(raw)))
-        case FloatParameter(low=low_f, high=high_f):
-            real = low_f * (high_f / low_f) ** u if parameter.scale == "log" else low_f + u * (high_f - low_f)
-            return min(high_f, max(low_f, real))
-
-
-def unit_at(parameter: IntParameter | FloatParameter, value: float) -> float:
-    """Where a value lies in its range, 0 at low and 1 at high, on the parameter's scale."""
-    scale: Callable[[float], float] = math.log if parameter.scale == "log" else float
-    low, high = scale(parameter.low), scale(parameter.high)
-    return (scale(value) - low) / (high - low)
-
-
-def grid_values(name: str, parameter: Free, levels: int | None) -> Sequence[Value]:
-    """The values of one parameter on a grid: all of them, or `levels` evenly (log-evenly) spaced ones.
-
-    Whole numbers are rounded to the nearest, and what rounding made equal counts once.
-
-    Raises:
-        InputError: a float parameter without levels.
-    """
-    if isinstance(parameter, ChoiceParameter):
-        return parameter.values
-    if levels is None:
-        if isinstance(parameter, FloatParameter):
-            raise InputError(f"a grid over the float parameter '{name}' needs levels = …")
-        return range(parameter.low, parameter.high + 1)
-    reals = [_level(parameter, i / (levels - 1)) for i in range(levels)]
-    if isinstance(parameter, FloatParameter):
-        return reals
-    return tuple(dict.fromkeys(min(parameter.high, max(parameter.low, math.floor(x + 0.5))) for x in reals))
-
-
-def _level(parameter: IntParameter | FloatParameter, share: float) -> float:
-    low, high = parameter.low, parameter.high
-    if share in (0.0, 1.0):  # the ends are exact
-        return low if share == 0.0 else high
-    return low * (high / low) ** share if parameter.scale == "log" else low + share * (high - low)
-
-
-def _nth_value(parameter: Free, index: int) -> Value:
-    if isinstance(parameter, ChoiceParameter):
-        return parameter.values[index]
-    return int(parameter.low) + index
-
-
-def _near(parameter: Free, value: Value) -> Iterator[Value]:
-    """Other values of a parameter: choices beside it (all, if unordered), numbers at every step both ways."""
-    if isinstance(parameter, ChoiceParameter):
-        ranked = sorted(parameter.values, key=float) if parameter.ordered else parameter.values
-        at = position(ranked, value)
-        yield from (v for i, v in enumerate(ranked) if i != at and (abs(i - at) == 1 or not parameter.ordered))
+def distinct(task: Task, drawn: Iterable[Params]) -> Iterator[Params]:
+    """What a task allows of `drawn`, each once, parameters of scope "device" counting."""
+    if not has_conditions(task):
+        yield from drawn
         return
-    here = unit_at(parameter, float(value))
-    for step in STEPS:
-        for sign in (-1, 1):
-            moved = _level(parameter, min(1.0, max(0.0, here + sign * step)))
-            if isinstance(parameter, IntParameter):
-                whole = math.floor(moved + 0.5)
-                moved = whole if whole != value else int(value) + sign
-            if parameter.low <= moved <= parameter.high and moved != value:
-                yield moved
+    seen: set[str] = set()
+    for params in drawn:
+        values = json.dumps(list(params.values()))  # `1` and `true`, equal to Python, are told apart
+        if values not in seen and task.allows(params):
+            seen.add(values)
+            yield params

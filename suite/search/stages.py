@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 from suite.errors import InputError, did_you_mean
+from suite.parameters import Params
 from suite.record import TrialRecord
-from suite.search import bayes, samplers
+from suite.search import bayes, doubling, evolution, samplers
 from suite.search.samplers import Proposal
 from suite.search.space import Space
-from suite.task import Stage, Task
+from suite.stage import Stage
+from suite.task import Task
 
 
-def propose(task: Task, stage: str, trials: Sequence[TrialRecord], seed: int) -> Proposal | None:
+def propose(
+    task: Task, stage: str, trials: Sequence[TrialRecord], seed: int, pending: Sequence[Params] = ()
+) -> Proposal | None:
     """The next configuration of a stage; None when its trials are done or its space is exhausted.
 
-    Pure: the same task, records and seed give the same answer, in another process too. That is what makes a
-    resumed search go on as the uninterrupted one would have. Every trial of the stage takes one of its
-    slots, whatever became of it.
+    Pure: the same task, records, pending configurations and seed give the same answer, in another process too.
+    That is what makes a resumed search go on as the uninterrupted one would have. Every trial of the stage
+    takes one of its slots, whatever became of it.
+
+    Args:
+        pending: configurations of this stage handed out whose trials are not recorded yet.
 
     Raises:
         InputError: no such stage, or one that cannot be carried out (a grid over floats without levels).
@@ -29,28 +35,42 @@ def propose(task: Task, stage: str, trials: Sequence[TrialRecord], seed: int) ->
         hint = did_you_mean(stage, task.stages)
         raise InputError(f"task '{task.name}' has no stage '{stage}'{hint} (allowed: {', '.join(task.stages)})")
     plan = task.stages[stage]
-    done = sum(1 for trial in trials if trial.stage == stage)
-    if plan.method == "default":
-        return samplers.default(task, plan, done)
-    if plan.method == "points":
-        return samplers.points(task, plan, done)
-    if plan.method == "grid":
-        return samplers.grid(task, plan, done)
-    return _search(task, stage, plan, trials, done, seed)
+    own = [trial for trial in trials if trial.stage == stage]
+    done = len(own) + len(pending)
+    match plan.method:
+        case "default":
+            return samplers.default(task, plan, done)
+        case "points":
+            return samplers.points(task, plan, done)
+        case "grid":
+            return samplers.grid(task, plan, done)
+        case "doubling":
+            return doubling.doubling(task, plan, own, pending)
+    if done >= (plan.trials or 0):
+        return None
+    return _search(task, stage, plan, trials, pending, seed)
 
 
 def _search(
-    task: Task, name: str, plan: Stage, trials: Sequence[TrialRecord], done: int, seed: int
+    task: Task, name: str, plan: Stage, trials: Sequence[TrialRecord], pending: Sequence[Params], seed: int
 ) -> Proposal | None:
-    if done >= (plan.trials or 0):
-        return None
     space = Space.of(task, plan)
-    tried = [trial.params for trial in trials]
+    tried = [*(trial.params for trial in trials), *pending]
+    own = [trial for trial in trials if trial.stage == name]
+    done = len(own) + len(pending)
     if plan.method == "random":
         return samplers.random(space, name, done, tried, seed)
     if plan.method == "sobol":
         return samplers.sobol(space, name, tried, seed)
-    return bayes.qnehvi(space, name, trials, seed)
+    if plan.method == "nsga2":
+        return evolution.nsga2(space, name, plan, trials, pending, seed)
+    # The proposals of one batch rest on what was known when it began, whatever has become known since: so it
+    # does not matter whether its trials run one after the other or at once.
+    begun = done - done % (plan.batch or 1)
+    unused = own[begun:]
+    known = [trial for trial in trials if all(trial is not other for other in unused)]
+    waiting = [*(trial.params for trial in unused), *pending]
+    return bayes.qnehvi(space, name, known, waiting, len(trials) + len(pending), seed)
 
 
 def prepare(task: Task) -> dict[str, Any]:
@@ -58,26 +78,33 @@ def prepare(task: Task) -> dict[str, Any]:
 
     Returns versions and settings of the search for the run's manifest; empty where no stage has a model.
     """
-    if any(stage.method == "qnehvi" for stage in task.stages.values()):
-        return bayes.prepare(task)
-    return {}
+    found: dict[str, Any] = {}
+    methods = {stage.method for stage in task.stages.values()}
+    if "nsga2" in methods:
+        found |= evolution.prepare()
+    if "qnehvi" in methods:
+        found |= bayes.prepare(task)
+    return found
 
 
 def planned_trials(task: Task) -> int:
-    """Trials of all stages together; fewer are run where a search exhausts its space.
+    """Trials of all stages together; fewer are run where a search exhausts its space or a doubling its machine.
 
     Raises:
-        InputError: a grid over a float parameter without levels.
+        InputError: a stage that cannot be carried out, as a grid over a float parameter without levels.
     """
     return sum(_planned(task, stage) for stage in task.stages.values())
 
 
 def _planned(task: Task, stage: Stage) -> int:
-    if stage.method == "default":
-        return stage.repeats or 1
-    if stage.method == "points":
-        return len(stage.points or ()) * (stage.repeats or 1)
-    if stage.method == "grid":
-        return prod(map(len, samplers.grid_axes(task, stage).values()))
+    match stage.method:
+        case "default":
+            return stage.repeats or 1
+        case "points":
+            return len(stage.points or ()) * (stage.repeats or 1)
+        case "grid":
+            return samplers.grid_size(task, stage)
+        case "doubling":
+            return doubling.planned(task, stage)
     size = Space.of(task, stage).size
     return (stage.trials or 0) if size is None else min(stage.trials or 0, size)
