@@ -2,12 +2,15 @@
 
 The counting rule: fvcore counts one fused multiply-add of a convolution or matrix product as one; that is our MAC.
 FLOPs = 2 × MACs + fvcore's arithmetic of every other operator it knows (norms, pooling, interpolation).
-Operators that it does not know are listed with how often they occur, never silently left out.
+Scaled-dot-product attention, which fvcore does not know, counts as its two matrix products: every query with every
+key it is given, whether a mask then hides the result or not. Elementwise work and the moving of data count nothing.
+Operators that are none of these are listed with how often they occur, never silently left out.
 """
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from suite.record import Costs
@@ -15,15 +18,28 @@ from suite.record import Costs
 if TYPE_CHECKING:
     import torch
 
-_MAC_OPERATORS = frozenset({"conv", "linear", "addmm", "matmul", "bmm", "einsum", "mm", "baddbmm"})
+_ATTENTION = "scaled_dot_product_attention"
+_MAC_OPERATORS = frozenset({"conv", "linear", "addmm", "matmul", "bmm", "einsum", "mm", "baddbmm", _ATTENTION})
 
-# Elementwise work that every model has; fvcore leaves it out by design, and so does the rule.
+# Elementwise work and the moving of data, which every model has; fvcore leaves them out by design, and so do we.
 _NEGLIGIBLE = frozenset(
-    {
-        "aten::add", "aten::add_", "aten::sub", "aten::mul", "aten::mul_", "aten::div", "aten::relu",
-        "aten::relu_", "aten::argmax", "aten::max_pool2d", "aten::dropout", "aten::flatten",
-    }
+    "aten::" + name
+    for name in (
+        "add", "add_", "sub", "mul", "mul_", "div", "relu", "relu_", "argmax", "max_pool2d", "dropout", "flatten",
+        "pow", "mean", "rsqrt", "neg", "cos", "sin", "tanh", "silu", "silu_", "sigmoid", "gelu", "softmax",
+        "avg_pool2d",
+        "embedding", "le", "where", "new_ones", "index_copy_",
+    )
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Arithmetic of one call of a model."""
+
+    macs: int
+    flops: int
+    unsupported_ops: dict[str, int]
 
 
 def load_counter() -> Any:
@@ -34,10 +50,10 @@ def load_counter() -> Any:
     return FlopCountAnalysis
 
 
-def count(model: torch.nn.Module, example: torch.Tensor) -> Costs:
-    """Costs of one forward pass of `example` (one sample, on the model's device).
+def tally(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Tally:
+    """The arithmetic of `model(*inputs)`.
 
-    Runs the model outside any window; its mode is restored.
+    Model and inputs may lie on the meta device, where nothing is computed. The model's mode is restored.
     """
     import torch
 
@@ -45,7 +61,8 @@ def count(model: torch.nn.Module, example: torch.Tensor) -> Costs:
     model.eval()
     try:
         with torch.no_grad():
-            analysis = load_counter()(model, example)
+            analysis = load_counter()(model, inputs)
+            analysis.set_op_handle(f"aten::{_ATTENTION}", _attention_macs)
             analysis.unsupported_ops_warnings(False)
             analysis.uncalled_modules_warnings(False)
             analysis.tracer_warnings("none")
@@ -53,11 +70,24 @@ def count(model: torch.nn.Module, example: torch.Tensor) -> Costs:
             unsupported = analysis.unsupported_ops()
     finally:
         model.train(training)
-    macs = sum(n for operator, n in by_operator.items() if operator in _MAC_OPERATORS)
-    other = sum(n for operator, n in by_operator.items() if operator not in _MAC_OPERATORS)
+    macs = int(sum(n for operator, n in by_operator.items() if operator in _MAC_OPERATORS))
+    other = int(sum(n for operator, n in by_operator.items() if operator not in _MAC_OPERATORS))
+    unknown = {op: int(n) for op, n in sorted(unsupported.items()) if op not in _NEGLIGIBLE}
+    return Tally(macs, 2 * macs + other, unknown)
+
+
+def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:  # noqa: ARG001
+    """MACs of attention over queries (batch, heads, q, d), keys (batch, key heads, k, d) and values (…, k, e)."""
+    (batch, heads, q, d), keys, values = (value.type().sizes() for value in inputs[:3])
+    return int(batch * heads * q * keys[2] * (d + values[3]))
+
+
+def count(model: torch.nn.Module, example: torch.Tensor) -> Costs:
+    """Costs of one forward pass of `example` (one sample, on the model's device), run outside any window."""
+    tallied = tally(model, (example,))
     return Costs(
         parameters=sum(p.numel() for p in model.parameters()),
-        macs=int(macs),
-        flops=int(2 * macs + other),
-        unsupported_ops={op: int(n) for op, n in sorted(unsupported.items()) if op not in _NEGLIGIBLE},
+        macs=tallied.macs,
+        flops=tallied.flops,
+        unsupported_ops=tallied.unsupported_ops,
     )

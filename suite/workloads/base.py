@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from suite.clock import Clock
 from suite.errors import InputError, did_you_mean
-from suite.task import Params
+from suite.flops import count
+from suite.parameters import Params
+from suite.record import Costs
 
 if TYPE_CHECKING:
     import torch
@@ -24,9 +26,20 @@ if TYPE_CHECKING:
 
 SHIPPED = {
     "cnn": "suite.workloads.cnn:CNN",
+    "families": "suite.workloads.families:Families",
     "function": "suite.workloads.function:Function",
+    "language_model": "suite.workloads.language_model:LanguageModel",
+    "mlp": "suite.workloads.mlp:MLP",
+    "recurrent": "suite.workloads.recurrent:Recurrent",
+    "search": "suite.studies.search_quality:SearchQuality",
+    "table": "suite.workloads.table:Table",
+    "transformer": "suite.workloads.transformer:Transformer",
     "zoo": "suite.workloads.zoo:Zoo",
 }
+
+
+class InfeasibleError(Exception):
+    """There is no such configuration, though the parameters allow it: a result, not a failure."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,7 @@ class Phase:
     units: int
     unit: str = "sample"
     prepare: Callable[[], None] = lambda: None
+    timed: bool = False  # keep the seconds of every step, the device settled after each: for latencies
 
 
 class Workload(ABC):
@@ -93,9 +107,18 @@ class Workload(ABC):
     def phases(self) -> dict[str, Phase]:
         """What is measured after training, by name (`inference`; `prefill`, `decode`)."""
 
+    def standard_errors(self) -> dict[str, float]:
+        """Standard errors of metrics, by the metric's name, where the workload knows them. Default: none."""
+        return {}
+
     def example_input(self) -> torch.Tensor | None:
         """One sample (batch of 1) on the device, for counting; None if there is nothing to count."""
         return None
+
+    def costs(self) -> Costs:
+        """Static costs; by default fvcore's count of one forward pass of `example_input`."""
+        example = self.example_input()
+        return count(self.model, example) if self.model is not None and example is not None else Costs()
 
     def state(self) -> Any:
         """A copy of the weights, to be restored later."""

@@ -8,23 +8,30 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from itertools import cycle
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from suite.data import StagedData, augment
-from suite.task import Params
+from suite.data import StagedImages, augment
+from suite.errors import InputError
+from suite.parameters import Params
 from suite.workloads.base import Epoch, Phase, Workload
+from suite.workloads.optimiser import make_optimizer, make_schedule
+from suite.workloads.traffic import ACTIVATIONS, BYTES_MOVED, traffic
 
 EVALUATION_BATCH = 500
 
 
 class ImageClassifier(Workload):
-    """Trains with Adam on cross-entropy; inference is charged per image, in batches of `batch_size`.
+    """Trains on cross-entropy, with Adam if nothing else is said; inference is charged per image, in batches of
+    `batch_size`.
 
-    It reads the parameters `batch_size`, `learning_rate` and `epochs` (0: untrained); the others are
-    `make_model`'s.
+    It reads the parameters `batch_size` and `epochs` (0: untrained) and, to train, those of
+    `suite.workloads.optimiser`: `learning_rate`, and `optimizer`, `momentum`, `weight_decay`, `schedule` and
+    `schedule_epochs` where the task has them. The others are `make_model`'s. What the layers write and move is
+    among its metrics (`suite.workloads.traffic`).
     """
 
     @abstractmethod
@@ -32,14 +39,17 @@ class ImageClassifier(Workload):
         """The network: images (n, channels, height, width) as `self.data.shape` says → logits (n, classes)."""
 
     @property
-    def data(self) -> StagedData:
+    def data(self) -> StagedImages:
         """The staged data set.
 
         Raises:
             ValueError: the task names none.
+            InputError: it is one of text.
         """
         if self.context.data is None:
             raise ValueError(f"the workload {type(self).__name__} needs a data set")
+        if not isinstance(self.context.data, StagedImages):
+            raise InputError(f"dataset: the workload {type(self).__name__} needs images, not text")
         return self.context.data
 
     @property
@@ -60,11 +70,14 @@ class ImageClassifier(Workload):
         self.model = model.to(self.context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def train(self) -> Iterator[Epoch]:
+        epochs, batch = int(self.params["epochs"]), int(self.params["batch_size"])
+        if epochs == 0:
+            return
         model, x, y = self.network, self.data.train.x, self.data.train.y
-        batch = int(self.params["batch_size"])
-        optimizer = torch.optim.Adam(model.parameters(), lr=float(self.params["learning_rate"]))
+        optimizer = make_optimizer(model, self.params)
+        schedule = make_schedule(optimizer, self.params)
         generator = torch.Generator(device=x.device).manual_seed(self.context.seed)
-        for index in range(int(self.params["epochs"])):
+        for index in range(epochs):
             model.train()
             order = torch.randperm(len(y), generator=generator, device=x.device)
             loss_sum, done = torch.zeros((), device=x.device), 0
@@ -81,6 +94,8 @@ class ImageClassifier(Workload):
                 if self.context.should_stop():
                     break
             complete = done == len(y)
+            if schedule is not None:
+                schedule.step()
             yield Epoch(index, done, {"train_loss": float(loss_sum) / done}, complete)
             if not complete or self.context.should_stop():
                 return
@@ -96,6 +111,15 @@ class ImageClassifier(Workload):
             loss = loss + F.cross_entropy(logits, y, reduction="sum")
             correct = correct + (logits.argmax(1) == y).sum()
         return {"accuracy": float(correct) / len(data), "loss": float(loss) / len(data)}
+
+    def outcomes(self) -> dict[str, float]:
+        moved = traffic(self.network, self.example_input())
+        batch = int(self.params["batch_size"])
+        return {ACTIVATIONS: float(moved.written), BYTES_MOVED: moved.bytes_moved(batch)}
+
+    def state(self) -> Any:
+        """The weights; None of an untrained model, whose copy would only fill memory."""
+        return super().state() if int(self.params["epochs"]) else None
 
     def phases(self) -> dict[str, Phase]:
         full = full_batches(self.data.validation.x, int(self.params["batch_size"]))

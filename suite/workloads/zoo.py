@@ -7,10 +7,19 @@ from collections.abc import Callable
 from torch import nn
 
 from suite.errors import did_you_mean
-from suite.task import Params
+from suite.parameters import Params
 from suite.workloads.classifier import ImageClassifier
-
-Shape = tuple[int, int, int]
+from suite.workloads.networks.aggregate import make_densenet121, make_dpn26, make_simple_dla
+from suite.workloads.networks.blocks import Shape
+from suite.workloads.networks.mobile import make_efficientnet_b0, make_mobilenet, make_mobilenet_v2
+from suite.workloads.networks.plain import make_googlenet, make_lenet5_unpadded, make_vgg19
+from suite.workloads.networks.residual import (
+    make_preactresnet18,
+    make_regnetx_200mf,
+    make_resnet18,
+    make_resnext29_2x64d,
+    make_senet18,
+)
 
 
 def make_lenet5(shape: Shape, classes: int) -> nn.Sequential:
@@ -43,7 +52,23 @@ def make_lenet5(shape: Shape, classes: int) -> nn.Sequential:
     )
 
 
-MODELS: dict[str, Callable[[Shape, int], nn.Module]] = {"lenet5": make_lenet5}
+MODELS: dict[str, Callable[[Shape, int], nn.Module]] = {
+    "lenet5": make_lenet5,
+    "lenet5_unpadded": make_lenet5_unpadded,
+    "efficientnet_b0": make_efficientnet_b0,
+    "mobilenet": make_mobilenet,
+    "mobilenet_v2": make_mobilenet_v2,
+    "regnetx_200mf": make_regnetx_200mf,
+    "vgg19": make_vgg19,
+    "resnet18": make_resnet18,
+    "preactresnet18": make_preactresnet18,
+    "senet18": make_senet18,
+    "dpn26": make_dpn26,
+    "densenet121": make_densenet121,
+    "simple_dla": make_simple_dla,
+    "resnext29_2x64d": make_resnext29_2x64d,
+    "googlenet": make_googlenet,
+}
 
 
 class Zoo(ImageClassifier):

@@ -1,0 +1,1 @@
+"""Studies of joulebench's own parts: searches of problems whose best is known."""
