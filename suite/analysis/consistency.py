@@ -8,9 +8,10 @@ from statistics import fmean
 
 from suite.analysis.spread import Drift, Rsd, drift, relative_sd
 from suite.energy import Estimate, common_domains, estimate, idle_power_w, invalidity
+from suite.objectives import Objective, energy_unit
 from suite.outcome import idle_windows
 from suite.record import Kind, LedgerEntry, TrialRecord, Window
-from suite.task import Objective, Protocol, Task, energy_unit
+from suite.task import Protocol, Task
 
 #: The relative standard deviation that readers of energy studies ask a meter to stay under.
 MAX_RSD = 0.02

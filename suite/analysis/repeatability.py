@@ -10,8 +10,9 @@ from suite.analysis.regression import Line, fit_line
 from suite.analysis.spread import Distribution, Drift, Rsd, distribution, drift, relative_sd
 from suite.energy import Estimate, common_domains, estimate, phase_energy
 from suite.outcome import point
+from suite.parameters import Value
 from suite.record import Kind, TrialRecord
-from suite.task import Task, Value
+from suite.task import Task
 
 BATCH, EPOCHS = "batch_size", "epochs"
 BETWEEN_RUNS = "runs of the configuration"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from suite.analysis.intervals import difference, scaled
 from suite.energy import Estimate
+from suite.outcome import point
 from suite.reporting.ledger import Ledger
 from suite.reporting.members import UnitEnergy
 from suite.reporting.quantities import JOULES_PER_KWH
@@ -68,6 +70,22 @@ class BreakEven:
     low: float | None = None
     high: float | None = None
     reason: str | None = None
+    volume: float | None = None  # units of work that the chosen configuration is said to do
+
+    @property
+    def net(self) -> Estimate | None:
+        """Joules saved over `volume` less those of the search; None where no volume is stated or one is unknown.
+
+        Where nothing beats the default it is what would be used, so nothing is saved.
+        """
+        if self.volume is None or self.search_j is None or self.default is None:
+            return None
+        cost = point(self.search_j)
+        if self.units is None or self.saving is None:
+            return scaled(cost, -1.0)
+        saved = scaled(self.saving, self.volume)
+        low, high = (None if end is None else end - self.search_j for end in (saved.low, saved.high))
+        return replace(saved, mean=saved.mean - self.search_j, low=low, high=high)
 
 
 def search_cost(ledger: Ledger, hardware: Mapping[str, Any]) -> SearchCost:
@@ -95,57 +113,41 @@ def break_even(
     default: Candidate | None,
     members: Sequence[Candidate],
     goals: Mapping[str, str],
+    volume: float | None = None,
 ) -> BreakEven:
-    """Break-even of the search against the default configuration.
+    """Break-even of the search against the default configuration, and its net at a stated volume.
 
     The best is the frontier member with the least joules per unit among those at least as good as the
     default in every objective of `goals` (the task's objectives other than energy).
     """
-    base = BreakEven(objective, unit, domains, search_j, default)
+    base = BreakEven(objective, unit, domains, search_j, default, volume=volume)
     if search_j is None:
-        return _without(base, "the energy of the search was not measured")
+        return replace(base, reason="the energy of the search was not measured")
     if default is None:
-        return _without(base, "the run has no usable trial of the default configuration to compare with")
+        return replace(base, reason="the run has no usable trial of the default configuration to compare with")
     good = [m for m in members if _at_least_as_good(m.quality, default.quality, goals)]
     if not good:
         names = ", ".join(goals) or "every objective"
-        return _without(base, f"no frontier member with known energy is at least as good as the default in {names}")
+        return replace(
+            base, reason=f"no frontier member with known energy is at least as good as the default in {names}"
+        )
     best = min(good, key=lambda m: m.energy.gross.mean)
     saving = difference(default.energy.gross, best.energy.gross)
-    base = BreakEven(objective, unit, domains, search_j, default, best, saving)
+    base = replace(base, best=best, saving=saving)
     if best.label == default.label:
-        return _without(base, "the default configuration is itself the most efficient at its quality")
+        names = f" of those at least as good in {', '.join(goals)}" if goals else ""
+        return replace(base, reason=f"the default configuration is itself the most efficient{names}")
     if saving.mean <= 0:
-        return _without(base, f"the most efficient member at least as good ({best.label}) uses no less energy")
-    return BreakEven(
-        objective, unit, domains, search_j, default, best, saving,
+        return replace(
+            base, reason=f"the most efficient member at least as good ({best.label}) uses no less energy"
+        )
+    return replace(
+        base,
         units=search_j / saving.mean,
         low=search_j / saving.high if saving.high is not None and saving.high > 0 else None,
         high=search_j / saving.low if saving.low is not None and saving.low > 0 else None,
-    )  # fmt: skip
-
-
-def _without(base: BreakEven, reason: str) -> BreakEven:
-    return BreakEven(
-        base.objective, base.unit, base.domains, base.search_j, base.default, base.best, base.saving,
-        reason=reason,
-    )  # fmt: skip
+    )
 
 
 def _at_least_as_good(own: Mapping[str, float], other: Mapping[str, float], goals: Mapping[str, str]) -> bool:
     return all(own[n] >= other[n] if goal == "maximize" else own[n] <= other[n] for n, goal in goals.items())
-
-
-def difference(a: Estimate, b: Estimate) -> Estimate:
-    """a − b; its 95 % interval from the two intervals (MOVER), absent if either is.
-
-    The distance from the difference to its end is the root of the sum of squares of the two distances that
-    pull that way, which keeps intervals of unequal n and of skewed shape as they are.
-    """
-    mean, n = a.mean - b.mean, min(a.n, b.n)
-    if a.low is None or a.high is None or b.low is None or b.high is None:
-        return Estimate(mean, n, None, None, None, "two configurations")
-    sem = math.hypot(a.sem, b.sem) if a.sem is not None and b.sem is not None else None
-    low = mean - math.hypot(a.mean - a.low, b.high - b.mean)
-    high = mean + math.hypot(a.high - a.mean, b.mean - b.low)
-    return Estimate(mean, n, sem, low, high, "two configurations")

@@ -34,6 +34,10 @@ REMEDIES = {
 }
 
 
+#: What stands beside a value whose interval is wider than the protocol asks for.
+WIDE = "wide interval"
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """One finding. `warning` touches what the numbers mean; `note` is for information."""
@@ -43,32 +47,17 @@ class Diagnosis:
     text: str
 
 
-@dataclass(frozen=True)
-class FailureGroup:
-    """Trials that ended the same way."""
-
-    status: str
-    reason: str
-    trials: tuple[int, ...]
-
-
 def is_wide(value: Estimate, protocol: Protocol) -> bool:
-    """Whether an interval is wider than the protocol asks for, or has no end; a single run has none to judge."""
-    if value.n < 2:
+    """Whether an interval is wider than the protocol asks for, or has no end; a single value has none to judge."""
+    if value.n < 2 and value.low is None and value.high is None:
         return False
     half = value.rel_half_width
     return half is None or half > protocol.target_rel_ci
 
 
-def failures(trials: Sequence[TrialRecord]) -> tuple[FailureGroup, ...]:
-    """Trials that are not `ok`, by status and reason, most frequent first."""
-    groups: dict[tuple[str, str], list[int]] = {}
-    for trial in trials:
-        if trial.status != "ok":
-            reason = " ".join((trial.error or "no reason recorded").split())
-            groups.setdefault((trial.status, reason[:300]), []).append(trial.trial)
-    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    return tuple(FailureGroup(status, reason, tuple(numbers)) for (status, reason), numbers in ordered)
+def wide_flag(value: Estimate, protocol: Protocol) -> str:
+    """`, wide interval` behind a value that has one; else nothing."""
+    return f", {WIDE}" if is_wide(value, protocol) else ""
 
 
 def diagnose(
@@ -76,6 +65,7 @@ def diagnose(
     trials: Sequence[TrialRecord],
     outcomes: Sequence[Mapping[str, Outcome]],
     complete: int,
+    feasible: int,
     members: Sequence[Member],
     hypervolume: Sequence[float | None],
     rsd: Mapping[str, float],
@@ -84,12 +74,13 @@ def diagnose(
 ) -> tuple[Diagnosis, ...]:
     """Every failure signature that these records show.
 
-    `outcomes` are those of the usable trials, `complete` is how many configurations have values.
+    `outcomes` are those of the usable trials, `complete` is how many configurations have values, and `feasible`
+    how many of these keep every constraint.
     """
     found = [
         _no_trials(task, trials, complete),
-        _none_better(complete, members) if task.has_frontier else None,
-        _one_point(task, complete, members) if task.has_frontier else None,
+        _none_better(feasible, members) if task.has_frontier else None,
+        _one_point(task, feasible, members) if task.has_frontier else None,
         _variance(task, outcomes),
         _unlike_runs(task, rsd),
         _discarded(task, trials, {m.target.phase for member in members for m in member.energies}),
@@ -97,10 +88,9 @@ def diagnose(
         *_fall_backs(ledger),
         *_check_meters(ledger),
         _cut_off(task, trials),
-        _failing(trials),
         _idle(task, trials, idle),
         _drift(trials, idle),
-        _flat(hypervolume) if complete and task.has_frontier else None,
+        _flat(hypervolume) if feasible and task.has_frontier else None,
         _open(ledger),
     ]
     return tuple(d for d in found if d is not None)
@@ -114,24 +104,24 @@ def _no_trials(task: Task, trials: Sequence[TrialRecord], complete: int) -> Diag
     return Diagnosis("warning", "No usable trial", f"{text} There is no {what} to show.")
 
 
-def _none_better(complete: int, members: Sequence[Member]) -> Diagnosis | None:
-    if members or not complete:
+def _none_better(feasible: int, members: Sequence[Member]) -> Diagnosis | None:
+    if members or not feasible:
         return None
     return Diagnosis(
         "warning",
         "Nothing beats the reference",
-        f"Of {complete} configurations none is better than the reference (the worst value worth having) in every "
+        f"Of {feasible} configurations none is better than the reference (the worst value worth having) in every "
         "objective, so there is no frontier. Train longer, widen the space, or set a reference that can be met.",
     )
 
 
-def _one_point(task: Task, complete: int, members: Sequence[Member]) -> Diagnosis | None:
-    if len(task.objectives) < 2 or complete < 2 or len(members) != 1:
+def _one_point(task: Task, feasible: int, members: Sequence[Member]) -> Diagnosis | None:
+    if len(task.objectives) < 2 or feasible < 2 or len(members) != 1:
         return None
     return Diagnosis(
         "warning",
         "The frontier is one point",
-        f"Of {complete} configurations one is the best in every objective: the objectives do not conflict, or the "
+        f"Of {feasible} configurations one is the best in every objective: the objectives do not conflict, or the "
         "space is too narrow to show where they do. Widen the parameters' ranges or take a larger budget; if it "
         "stays one point, this task has no trade-off to search for.",
     )
@@ -211,25 +201,6 @@ def _check_meters(ledger: Ledger) -> list[Diagnosis]:
         for check in ledger.checks
         if abs(check.rel_difference) > CHECK_TOLERANCE
     ]
-
-
-def _failing(trials: Sequence[TrialRecord]) -> Diagnosis | None:
-    bad = [t for t in trials if t.status != "ok"]
-    if not bad:
-        return None
-    counts = {s: sum(t.status == s for t in bad) for s in ("oom", "failed", "invalid")}
-    parts = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
-    advice = {
-        "oom": "Out of memory is a result: the search learns to stay away; cap batch size or width to spend "
-        "fewer trials on it.",
-        "failed": "A failed trial raised an error or gave no number; its reason is in the table.",
-        "invalid": "An invalid trial has no window that counts: too short, unsynchronised, or its counter "
-        "stood still; longer windows (protocol.window_s) mostly mend it.",
-    }
-    text = " ".join(advice[s] for s, n in counts.items() if n)
-    share = f"{len(bad)} of {len(trials)} trials gave no value ({parts})."
-    level: Literal["warning", "note"] = "warning" if len(bad) * 5 >= len(trials) else "note"
-    return Diagnosis(level, "Failing trials", f"{share} {text}")
 
 
 def _cut_off(task: Task, trials: Sequence[TrialRecord]) -> Diagnosis | None:

@@ -1,4 +1,4 @@
-"""The frontier as CSV: full precision, an empty cell where there is no value. Pure."""
+"""The frontier, and all trials, as CSV: full precision, an empty cell where there is no value. Pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import csv
 import io
 from collections.abc import Callable
 
-from suite.energy import Estimate
+from suite.energy import Estimate, total_j
+from suite.objectives import COSTS
+from suite.outcome import idle_windows, trial_outcomes
 from suite.reporting.diagnosis import is_wide
 from suite.reporting.members import Member
+from suite.reporting.section import Records, csv_text
 from suite.reporting.summary import Summary
 from suite.task import Protocol
 
 Value = str | int | float | None
-COSTS = ("parameters", "macs", "flops", "peak_memory_bytes")
 
 
 def frontier_csv(summary: Summary) -> str:
-    """One line a member: trials, parameters, objectives with `_low` and `_high`, joules, costs, test scores.
+    """One line a member: trials, parameters, objectives and constrained quantities with `_low` and `_high`, joules,
+    costs, test scores.
 
     `_n` is how many values a mean has, `_wide` whether its interval misses the protocol's target, `_kind`
     whether its joules were measured or estimated.
@@ -31,16 +34,43 @@ def frontier_csv(summary: Summary) -> str:
     return text.getvalue()
 
 
+def trials_csv(records: Records) -> str:
+    """One line a trial: number, status, parameters, objectives with their standard errors (`_se`) and the trial's
+    joules, all of them (`trial_cost_j`).
+
+    It can be searched again by the workload `table`: `metrics` are the objectives' columns (metered energy under
+    another name there, `{ samples_per_joule = "samples_per_j" }`), `standard_errors` the `_se` columns, `cost_j`
+    the last. A trial without values has empty cells, which is no configuration to a table.
+    """
+    task, idle = records.task, idle_windows(records.trials)
+    rows = []
+    for trial in records.trials:
+        outcomes = trial_outcomes(task, trial, idle)
+        values = [outcomes[name].value if outcomes else None for name in task.objectives]
+        pairs = [cell for value in values for cell in ((value.mean, value.sem) if value else (None, None))]
+        params = [trial.params.get(name) for name in task.parameters]
+        rows.append([trial.trial, trial.status, *params, *pairs, total_j(trial.windows)])
+    named = [column for name in task.objectives for column in (name, f"{name}_se")]
+    return csv_text(["trial", "status", *map(_param, task.parameters), *named, "trial_cost_j"], rows)
+
+
+def _param(name: str) -> str:
+    """A parameter may share its name with a cost (`parameters`, `flops`): the later would hide the earlier."""
+    return f"param_{name}" if name in COSTS else name
+
+
 def _columns(summary: Summary) -> dict[str, Callable[[Member], Value]]:
     task = summary.task
     columns: dict[str, Callable[[Member], Value]] = {"trials": lambda m: " ".join(map(str, m.trials))}
     for name in task.parameters:
-        # a parameter may share its name with a cost (`parameters`, `flops`): the later would hide the earlier
-        columns[f"param_{name}" if name in COSTS else name] = lambda m, name=name: m.params.get(name)  # type: ignore[misc]
+        columns[_param(name)] = lambda m, name=name: m.params.get(name)  # type: ignore[misc]
     for name, objective in task.objectives.items():
         columns |= _estimate(name, lambda m, name=name: m.outcomes[name].value, task.protocol)  # type: ignore[misc]
         if objective.is_energy:
             columns[f"{name}_kind"] = lambda m, name=name: m.outcomes[name].kind  # type: ignore[misc]
+    for name in task.outcome_constraints:
+        if name not in columns and name not in COSTS:  # these have columns of their own
+            columns |= _estimate(name, lambda m, name=name: _constrained(m, name), task.protocol)  # type: ignore[misc]
     for target in summary.targets:
         for basis in ("gross", "net"):
             stem = f"{target.phase}_j_per_{target.unit}_{basis}"
@@ -52,11 +82,19 @@ def _columns(summary: Summary) -> dict[str, Callable[[Member], Value]]:
                 return (found.gross if basis == "gross" else found.net) if found else None
 
             columns |= _estimate(stem, energy, task.protocol)
+    for phase, unit in {t.phase: t.unit for t in summary.targets}.items():
+        if any(phase in m.costs.phase_flops for m in summary.members):
+            columns[f"{phase}_flops_per_{unit}"] = lambda m, phase=phase: m.costs.phase_flops.get(phase)  # type: ignore[misc]
     for cost in COSTS:
         columns[cost] = lambda m, cost=cost: getattr(m.costs, cost)  # type: ignore[misc]
     for name in sorted({n for m in summary.members for n in m.scores}):
         columns |= _estimate(name, lambda m, name=name: m.scores.get(name), task.protocol)  # type: ignore[misc]
     return columns
+
+
+def _constrained(member: Member, name: str) -> Estimate | None:
+    outcome = member.constraints.get(name)
+    return None if outcome is None else outcome.value
 
 
 def _estimate(

@@ -96,11 +96,14 @@ def _bars(axes: Axes, places: list[Place] | tuple[Place, ...], colour: str, labe
 
 
 def scale_axes(axes: Axes, x: Axis, y: Axis) -> None:
-    """Logarithmic scales where they are asked for, with the axis's own ticks."""
+    """Logarithmic scales where they are asked for, with the axis's own ticks and ends."""
     for shown, axis, set_scale in ((x, axes.xaxis, axes.set_xscale), (y, axes.yaxis, axes.set_yscale)):
+        if shown.log:
+            set_scale("log", nonpositive="clip")
+        if shown.ends:
+            axis.set_view_interval(*shown.ends, ignore=True)
         if not shown.log:
             continue
-        set_scale("log", nonpositive="clip")
         low, high = axis.get_view_interval()
         axis.set_major_locator(FixedLocator([t for t in shown.ticks if low <= t <= high]))
         axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))

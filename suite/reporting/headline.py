@@ -7,25 +7,34 @@ from collections.abc import Mapping, Sequence
 from suite.reporting.cost import SearchCost
 from suite.reporting.members import Member
 from suite.reporting.quantities import joules, number, seconds
-from suite.reporting.units import objective_unit, scaled
+from suite.reporting.units import scaled
 from suite.task import Task
 
 
-def headline(task: Task, statuses: Mapping[str, int], members: Sequence[Member], cost: SearchCost) -> str:
-    """`Frontier of 5 configurations: val_accuracy 0.61…0.97 at 210…5 800 samples/J (estimated); …`."""
+def headline(
+    task: Task, statuses: Mapping[str, int], members: Sequence[Member], cost: SearchCost, shut_out: bool = False
+) -> str:
+    """`Frontier of 5 configurations: val_accuracy 0.61…0.97 at 210…5 800 samples/J (estimated); …`.
+
+    `shut_out`: every configuration with values breaks a constraint.
+    """
     spent = f"{joules(cost.energy_j)} in" if cost.energy_j is not None else "energy not measured,"
     price = f"{spent} {seconds(cost.duration_s)}"
     if not members:
         total = sum(statuses.values())
+        if shut_out:
+            return f"No configuration of {total} trials keeps every constraint; cost so far {price}."
         if statuses.get("ok"):
             return f"No trial of {total} beats the reference in every objective; cost so far {price}."
         bad = ", ".join(f"{n} {s}" for s, n in statuses.items() if n)
         return f"No usable trial of {total}{f' ({bad})' if bad else ''}; cost so far {price}."
     noun = "configuration" if len(members) == 1 else "configurations"
     what = "Best of one objective" if len(task.objectives) == 1 else f"Frontier of {len(members)} {noun}"
-    quality = [_range(task, n, members) for n, o in task.objectives.items() if not o.is_energy]
-    energy = [_range(task, n, members) for n, o in task.objectives.items() if o.is_energy]
-    values = " at ".join(", ".join(part) for part in (quality, energy) if part)
+    found = task.objectives.items()
+    quality = [_range(task, n, members) for n, o in found if not o.is_energy and not o.is_latency]
+    taken = [_range(task, n, members) for n, o in found if o.is_energy]
+    taken += [_range(task, n, members) for n, o in found if o.is_latency]
+    values = " at ".join(", ".join(part) for part in (quality, taken) if part)
     return f"{what}: {values}; search cost {price}."
 
 
@@ -34,8 +43,8 @@ def _range(task: Task, name: str, members: Sequence[Member]) -> str:
     kinds = {m.outcomes[name].kind for m in members} - {None}
     label = f" ({'measured' if kinds == {'measured'} else 'estimated'})" if kinds else ""
     low, high = min(values), max(values)
-    factor, unit = scaled(name, high, task.objectives[name].is_energy)
+    objective = task.objectives[name]
+    factor, unit = scaled(name, high, objective)
     ends = list(dict.fromkeys(number(v / factor, 3) for v in (low, high)))
-    if not objective_unit(name, task.objectives[name].is_energy):
-        return f"{name} {'…'.join(ends)}"
-    return f"{'…'.join(ends)} {unit}{label}"
+    value = f"{'…'.join(ends)} {unit}".rstrip()
+    return f"{value}{label}" if objective.is_energy else f"{name} {value}"

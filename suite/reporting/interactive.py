@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,13 +11,14 @@ from typing import Any
 from plotly import graph_objects as go
 
 from suite.outcome import Outcome
-from suite.reporting.diagnosis import is_wide
+from suite.parameters import Params
+from suite.reporting.diagnosis import WIDE, is_wide
 from suite.reporting.panels import Axis, Panel, Place, error, panels, place
 from suite.reporting.quantities import number
 from suite.reporting.summary import Summary, TrialPoint
-from suite.reporting.tables import WIDE, show
-from suite.reporting.units import interval, sample_size, scaled
-from suite.task import Params, Task
+from suite.reporting.tables import show
+from suite.reporting.units import bound, interval, sample_size, scaled
+from suite.task import Task
 
 #: Okabe and Ito's colours, told apart by readers with any colour vision; legible on white and on dark.
 STAGE_COLOURS = ("#56b4e9", "#009e73", "#cc79a7", "#8a8f98", "#0072b2", "#b8a900")
@@ -69,7 +71,9 @@ def _frontier(summary: Summary, panel: Panel) -> go.Figure:
         if placed is not None:
             stages.setdefault(trial.stage, []).append((placed, trial))
     for index, (stage, members) in enumerate(stages.items()):
-        texts = [_hover(summary.task, p.label, t.outcomes, t.params, _origin(t)) for p, t in members]
+        texts = [
+            _hover(summary.task, p.label, t.outcomes, t.params, _origin(t), _broken(summary, t)) for p, t in members
+        ]
         colour, symbol = STAGE_COLOURS[index % len(STAGE_COLOURS)], STAGE_SYMBOLS[index % len(STAGE_SYMBOLS)]
         marker = {"color": colour, "symbol": symbol, "size": 7, "opacity": 0.85}
         figure.add_trace(_scatter([p for p, _ in members], texts, f"stage {escape(stage)}", marker))
@@ -90,6 +94,11 @@ def _frontier(summary: Summary, panel: Panel) -> go.Figure:
 
 def _origin(trial: TrialPoint) -> str:
     return f"stage {trial.stage}, from {trial.origin}, {trial.status}"
+
+
+def _broken(summary: Summary, trial: TrialPoint) -> list[str]:
+    bounds = summary.task.outcome_constraints
+    return [f"<b>breaks</b> {escape(f'{name} {bound(name, bounds[name])}')}" for name in trial.breaks]
 
 
 def _scatter(places: Sequence[Place], texts: Sequence[str], name: str, marker: Mapping[str, Any]) -> go.Scatter:
@@ -119,10 +128,12 @@ def _bars(lengths: Sequence[tuple[float, float]], colour: str) -> dict[str, Any]
     }
 
 
-def _hover(task: Task, label: str, outcomes: Mapping[str, Outcome], params: Params, origin: str) -> str:
-    lines = [f"<b>{escape(label)}</b>", _short(origin)]
+def _hover(
+    task: Task, label: str, outcomes: Mapping[str, Outcome], params: Params, origin: str, notes: Sequence[str] = ()
+) -> str:
+    lines = [f"<b>{escape(label)}</b>", _short(origin), *notes]
     for name, outcome in outcomes.items():
-        factor, unit = scaled(name, outcome.value.mean, task.objectives[name].is_energy)
+        factor, unit = scaled(name, outcome.value.mean, task.objectives[name])
         parts = [f"{number(outcome.value.mean / factor)} {unit}".rstrip(), interval(outcome.value, factor) or ""]
         extra = [sample_size(outcome.value), outcome.kind or ""]
         extra += [WIDE.upper()] if is_wide(outcome.value, task.protocol) else []
@@ -179,6 +190,8 @@ def layout(x: Axis, y: Axis) -> go.Layout:
         found: dict[str, Any] = {"title": {"text": _wrapped(shown.title)}, "automargin": True, "zeroline": False}
         if shown.log:
             found |= {"type": "log", "tickvals": shown.ticks, "ticktext": [number(t) for t in shown.ticks]}
+        if shown.ends:
+            found["range"] = [math.log10(end) if shown.log else end for end in shown.ends]
         return found
 
     return go.Layout(

@@ -19,6 +19,9 @@ GROUPS: dict[Group, str] = {
     "overhead": "Overhead",
 }
 
+#: How the study notes in its ledger that a rule of the task ended the run.
+STOPPED = "stopped: "
+
 #: Windows that are not a phase the workload names: their group and what they hold, in the ledger's order.
 _ACCOUNTS: dict[str, tuple[Group, str]] = {
     "start": ("overhead", "starting meters and session"),
@@ -94,6 +97,7 @@ class Ledger:
     sources: tuple[SourceShare, ...]
     checks: tuple[Check, ...]
     last_note: str  # how the last session ended; empty if it has not
+    stopped: str  # why the last session stopped before the task's stages did; empty if it did not
     open_sessions: tuple[int, ...]  # started, not ended: killed or still running
 
     @property
@@ -127,6 +131,7 @@ def balance(trials: Sequence[TrialRecord], entries: Sequence[LedgerEntry]) -> Le
         sources=_sources(windows, total_j),
         checks=_checks(windows),
         last_note=entries[-1].note if entries and entries[-1].event == "end" else "",
+        stopped=_stopped(entries),
         open_sessions=_open_sessions(entries),
     )
 
@@ -205,6 +210,12 @@ def _checks(windows: Iterable[Window]) -> tuple[Check, ...]:
         if primary_j > 0:
             found.append(Check(domain, source, check_j, primary_j))
     return tuple(found)
+
+
+def _stopped(entries: Sequence[LedgerEntry]) -> str:
+    last = entries[-1].session if entries else None
+    notes = (e.note for e in entries if e.session == last and e.note.startswith(STOPPED))
+    return next((note.removeprefix(STOPPED) for note in notes), "")
 
 
 def _open_sessions(entries: Iterable[LedgerEntry]) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from suite.analysis.phases import flops_per_unit
 from suite.efficiency import Efficiency, convolutions_may_use_tf32, efficiency, peak_of, run_dtype
 from suite.hardware import HardwareProfile
 from suite.reporting.members import Member, UnitEnergy
@@ -27,7 +28,7 @@ def profile_of(summary: Summary) -> HardwareProfile | None:
 def efficiencies(summary: Summary) -> Iterator[Row]:
     """Every frontier member and phase whose FLOPs, time and peak are known.
 
-    FLOPs are counted for a sample's forward pass, so training and phases in other units have none.
+    FLOPs are those counted for the phase, else those of a sample's forward pass where that is its unit of work.
     """
     profile = profile_of(summary)
     if profile is None or not profile.peak_flops:
@@ -35,9 +36,8 @@ def efficiencies(summary: Summary) -> Iterator[Row]:
     for member in summary.members:
         peak = peak_of(profile, run_dtype(member.params, summary.manifest.environment, profile))
         for energy in member.energies:
-            if energy.target.unit != "sample" or energy.target.phase == "train":
-                continue
-            found = efficiency(member.costs.flops, energy.unit_s, energy.gross, peak)
+            flops = flops_per_unit(member.costs, energy.target.phase, energy.target.unit)
+            found = efficiency(flops, energy.unit_s, energy.gross, peak)
             if found is not None:
                 yield member, energy, found
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from suite.energy import Energy, Estimate, estimate, phase_energy, training_energy
+from suite.analysis.phases import EVERY_FAMILY, PhaseCost, over_runs, phase_cost
+from suite.energy import Estimate, training_energy
+from suite.objectives import energy_unit
 from suite.outcome import Configuration, Outcome, point
+from suite.parameters import Params
 from suite.record import Costs, Kind, ScoreRecord, TrialRecord, Window
-from suite.task import Params, Task, energy_unit
-
-EVERY_FAMILY = ("gpu", "cpu", "ram")
-BETWEEN_RUNS = "runs of the configuration"
+from suite.task import Task
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Member:
     energies: tuple[UnitEnergy, ...]
     costs: Costs
     scores: Mapping[str, Estimate]  # test_accuracy, …
+    constraints: Mapping[str, Outcome] = field(default_factory=dict)  # values of what the task bounds
 
     @property
     def label(self) -> str:
@@ -87,6 +89,7 @@ def member(
         energies=tuple(e for e in energies if e is not None),
         costs=_costs(usable),
         scores=_scores(usable, scores),
+        constraints=configuration.constraints,
     )
 
 
@@ -106,23 +109,15 @@ def unit_energy(
     """Joules per unit over trials of one configuration; with several trials their spread is between runs."""
     if target.phase == "train":
         return _training_energy(trials, target)
-    gross = [e for t in trials if (e := _phase(task, t, target, None)) is not None]
-    if not gross:
-        return None
-    net = [e for t in trials if (e := _phase(task, t, target, idle)) is not None]
+    cost = phase_cost(task.protocol, trials, target.phase, target.families, idle)
+    return None if cost is None else unit_energy_of(cost, target)
+
+
+def unit_energy_of(cost: PhaseCost, target: Target) -> UnitEnergy:
+    """A phase's cost as energy of a target."""
     return UnitEnergy(
-        target=target,
-        gross=_between([e.j_per_unit for e in gross]),
-        net=_between([e.j_per_unit for e in net]) if len(net) == len(gross) else None,
-        domains=gross[0].domains,
-        kind="measured" if {e.kind for e in gross} == {"measured"} else "estimated",
-        measured_share=sum(e.measured_share for e in gross) / len(gross),
-        unit_s=_between([e.unit_s for e in gross]),
-    )
-
-
-def _phase(task: Task, trial: TrialRecord, target: Target, idle: Sequence[Window] | None) -> Energy | None:
-    return phase_energy(trial.windows, target.phase, target.families, task.protocol, idle)
+        target, cost.gross, cost.net, cost.domains, cost.kind, cost.measured_share, cost.unit_s
+    )  # fmt: skip
 
 
 def _training_energy(trials: Sequence[TrialRecord], target: Target) -> UnitEnergy | None:
@@ -133,11 +128,7 @@ def _training_energy(trials: Sequence[TrialRecord], target: Target) -> UnitEnerg
     kind: Kind = "measured" if all(e.kind == "measured" for e in found) else "estimated"
     share = sum(e.measured_share for e in found) / len(found)
     values = [point(e.j_per_unit) for e in found]
-    return UnitEnergy(target, _between(values), None, found[0].domains, kind, share)
-
-
-def _between(values: Sequence[Estimate]) -> Estimate:
-    return values[0] if len(values) == 1 else estimate([v.mean for v in values], BETWEEN_RUNS)
+    return UnitEnergy(target, over_runs(values), None, found[0].domains, kind, share)
 
 
 def _costs(trials: Sequence[TrialRecord]) -> Costs:
@@ -146,13 +137,18 @@ def _costs(trials: Sequence[TrialRecord]) -> Costs:
     def first(name: str) -> int | None:
         return next((v for t in trials if (v := getattr(t.costs, name)) is not None), None)
 
+    def table(name: str) -> dict[str, Any]:
+        return next((v for t in trials if (v := getattr(t.costs, name))), {})
+
     peaks = [t.costs.peak_memory_bytes for t in trials if t.costs.peak_memory_bytes is not None]
     return Costs(
         parameters=first("parameters"),
         macs=first("macs"),
         flops=first("flops"),
+        phase_flops=table("phase_flops"),
         peak_memory_bytes=max(peaks, default=None),
-        unsupported_ops=next((t.costs.unsupported_ops for t in trials if t.costs.unsupported_ops), {}),
+        memory_limit_bytes=first("memory_limit_bytes"),
+        unsupported_ops=table("unsupported_ops"),
     )
 
 
@@ -161,4 +157,4 @@ def _scores(trials: Sequence[TrialRecord], scores: Mapping[int, Mapping[str, flo
     for trial in trials:
         for name, value in scores.get(trial.trial, {}).items():
             values.setdefault(name, []).append(value)
-    return {n: point(v[0]) if len(v) == 1 else estimate(v, BETWEEN_RUNS) for n, v in sorted(values.items())}
+    return {n: over_runs([point(score) for score in v]) for n, v in sorted(values.items())}

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from suite.analysis.phases import EVERY_FAMILY
 from suite.energy import Estimate
 from suite.outcome import Outcome
 from suite.reporting.ledger import family
-from suite.reporting.members import EVERY_FAMILY
 from suite.reporting.quantities import number
 from suite.reporting.summary import Summary
 from suite.reporting.units import axis_title, scaled
@@ -32,6 +32,7 @@ class Axis:
     log: bool = False
     maximize: bool = True
     ticks: tuple[float, ...] = ()  # of a logarithmic axis: decades, and 2 and 5 between them if it is short
+    ends: tuple[float, float] | None = None  # where it begins and ends; else as the points are
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,15 @@ def _on(axis: Axis, number_: int, outcomes: Mapping[str, Outcome]) -> Estimate:
 
 
 def _turn(task: Task, pair: tuple[str, str]) -> tuple[str, str]:
-    """Energy on x, quality on y."""
+    """What it takes on x: energy, else time; quality on y."""
     a, b = pair
-    return (b, a) if task.objectives[b].is_energy and not task.objectives[a].is_energy else (a, b)
+    first, second = (_rank(task, name) for name in pair)
+    return (b, a) if second < first else (a, b)
+
+
+def _rank(task: Task, name: str) -> int:
+    objective = task.objectives[name]
+    return 0 if objective.is_energy else 1 if objective.is_latency else 2
 
 
 def _panel(summary: Summary, x_name: str | None, y_name: str) -> Panel:
@@ -110,16 +117,17 @@ def _axis(summary: Summary, name: str | None) -> Axis:
     outcomes = [p.outcomes[name] for p in summary.points if p.outcomes]
     values = [o.value.mean for o in outcomes]
     positive = bool(values) and min(values) > 0
-    log = objective.is_energy and positive and max(values) / min(values) > DECADE
-    factor, unit = scaled(name, max(map(abs, values), default=1.0), objective.is_energy)
+    log = (objective.is_energy or objective.is_latency) and positive and max(values) / min(values) > DECADE
+    factor, unit = scaled(name, max(map(abs, values), default=1.0), objective)
     counted = {family(domain) for o in outcomes for domain in o.domains} or set(objective.domains or ())
     families = [d for d in EVERY_FAMILY if d in counted]
     title = axis_title(summary.task, name, unit, families)
-    ticks = _ticks(min(values) / factor, max(values) / factor) if log else ()
+    ticks = log_ticks(min(values) / factor, max(values) / factor) if log else ()
     return Axis(name, title, factor, log, objective.goal == "maximize", ticks)
 
 
-def _ticks(low: float, high: float) -> tuple[float, ...]:
+def log_ticks(low: float, high: float) -> tuple[float, ...]:
+    """Ticks of a logarithmic axis from below `low` to above `high`."""
     steps = (1.0, 2.0, 5.0) if high / low < LABELLED_SPAN else (1.0,)
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     return tuple(float(f"{step}e{decade}") for decade in decades for step in steps)

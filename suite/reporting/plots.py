@@ -34,6 +34,7 @@ class Series:
     high: tuple[float | None, ...] = ()
     line: bool = False
     dashed: bool = False  # a guide: a line without points, in quiet colour
+    named: bool = True  # in the legend
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def interactive(plot: Plot) -> Chart:
                 x=series.x,
                 y=series.y,
                 name=escape(series.name),
+                showlegend=None if series.named else False,
                 mode="lines" if series.dashed else "lines+markers" if series.line else "markers",
                 line={"color": colour, "width": 1.5, "dash": "dash" if series.dashed else "solid"},
                 marker={"color": colour, "symbol": symbol, "size": 8},
@@ -94,7 +96,7 @@ def _draw(axes: Axes, plot: Plot) -> None:
     axes.grid(True, color="#e2e8f0", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_xlabel(plot.x.title, parse_math=False)
-    axes.set_ylabel(plot.y.title, parse_math=False)
+    axes.set_ylabel(plot.y.title.replace(" (", "\n(", 1), parse_math=False)  # no longer than the axes are high
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if not plot.drawn:
@@ -117,7 +119,7 @@ def _look(series: Series, index: int) -> dict[str, Any]:
         "markersize": 5,
         "color": colour,
         "capsize": 2.0,
-        "label": series.name,
+        "label": series.name if series.named else f"_{series.name}",
     }
 
 

@@ -8,21 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from suite.energy import Estimate
 from suite.record import DONE
-from suite.reporting.cost import BreakEven, Candidate
+from suite.reporting.diagnosis import WIDE
 from suite.reporting.quantities import (
     grams,
     joules,
     kilowatt_hours,
     number,
     percent,
-    prefix,
     seconds,
 )
 from suite.reporting.summary import Summary
-from suite.reporting.tables import WIDE
-from suite.reporting.units import interval
 from suite.task import Protocol
 
 BEYOND_SOFTWARE = (
@@ -57,7 +53,7 @@ class Banner:
 
 def banners(summary: Summary) -> tuple[Banner, ...]:
     """What a reader must know before reading a number."""
-    every = (_replay, _forced, _estimates, _quick, _deviations, _unfinished)
+    every = (_replay, _forced, _estimates, _quick, _deviations, _stopped, _unfinished)
     found = [banner(summary) for banner in every]
     return tuple(b for b in found if b is not None)
 
@@ -124,6 +120,13 @@ def _deviations(summary: Summary) -> Banner | None:
     return Banner("note", "Deviations of the task", text, summary.task.deviations)
 
 
+def _stopped(summary: Summary) -> Banner | None:
+    """A run that a rule of the task ended is complete, with fewer trials than its stages would have had."""
+    if not (why := summary.ledger.stopped) or summary.ledger.last_note != DONE:
+        return None
+    return Banner("note", "Stopped early, by the task's own rule", f"The run ended before its stages did: {why}.")
+
+
 def _unfinished(summary: Summary) -> Banner | None:
     last = summary.ledger.last_note
     if last == DONE:
@@ -160,55 +163,6 @@ def _carbon(summary: Summary) -> str:
     return f"Carbon: {grams(cost.carbon_g)} CO2, from the joules above at {intensity}, {pue}."
 
 
-def break_even_text(found: BreakEven, target_rel_ci: float) -> tuple[str, ...]:
-    """The break-even of the search in sentences, or why there is none."""
-    if found.units is None:
-        return (f"There is no break-even for {found.objective}: {found.reason}.", *_compared(found, target_rel_ci))
-    if found.low is not None and found.high is not None:
-        ends = f" (95 % interval {number(found.low, 3)} to {number(found.high, 3)})"
-    elif found.low is not None:
-        ends = f" (95 % interval from {number(found.low, 3)} without an upper end: the difference may be zero)"
-    else:
-        ends = " (no interval: one of the two is a single run)"
-    first = f"The search pays for itself after {number(found.units, 4)} {found.unit}s{ends}."
-    return first, *_compared(found, target_rel_ci), _formula(found)
-
-
-def _formula(found: BreakEven) -> str:
-    domains = " + ".join(found.domains)
-    return (
-        f"That is E_search / (j_default − j_best), gross, over {domains}, with E_search = "
-        f"{joules(found.search_j)}. It holds where the default would have been used without the "
-        "search, at the batch and load measured here."
-    )
-
-
-def _compared(found: BreakEven, target_rel_ci: float) -> tuple[str, ...]:
-    if found.default is None or found.best is None or found.saving is None:
-        return ()
-    if found.default.label == found.best.label:
-        return ()
-    saved = found.saving.mean / found.default.energy.gross.mean
-    less = f"{percent(abs(saved))} {'less' if saved >= 0 else 'more'} per {found.unit}"
-    default, best = (_candidate(c, target_rel_ci) for c in (found.default, found.best))
-    return (f"Default: {default}. Most efficient frontier member at least as good: {best}; {less}.",)
-
-
-def _candidate(found: Candidate, target_rel_ci: float) -> str:
-    quality = ", ".join(f"{n} {number(v)}" for n, v in found.quality.items())
-    energy = found.energy
-    value = _value(energy.gross, energy.target.unit, target_rel_ci)
-    return f"{found.label} ({', '.join(p for p in (quality, value, energy.kind) if p)})"
-
-
-def _value(value: Estimate, unit: str, target_rel_ci: float) -> str:
-    factor, letter = prefix(value.mean)
-    ends = interval(value, factor)
-    half = value.rel_half_width
-    flag = f", {WIDE}" if value.n > 1 and (half is None or half > target_rel_ci) else ""
-    return f"{number(value.mean / factor)} {letter}J/{unit}{f' {ends}' if ends else ''}{flag}"
-
-
 def spread(summary: Summary) -> tuple[str, ...]:
     """How far apart runs of one configuration were: what an interval within a run does not show."""
     return tuple(
@@ -221,6 +175,9 @@ def spread(summary: Summary) -> tuple[str, ...]:
 def counting_note(summary: Summary) -> str:
     """How MACs and FLOPs were counted, and what was not."""
     missed = sorted({op for member in summary.members for op in member.costs.unsupported_ops})
+    if any(member.costs.phase_flops for member in summary.members):
+        without = f" Operators that could not be counted: {', '.join(missed)}." if missed else ""
+        return f"FLOPs of a phase are those of one unit of its work, two a multiply-accumulate.{without}"
     unknown = f"not counted, because unknown to it: {', '.join(missed)}" if missed else "none was unknown to it"
     return (
         "Counted by fvcore for one sample's forward pass: a fused multiply-add of a convolution or matrix product "

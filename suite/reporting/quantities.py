@@ -84,10 +84,16 @@ def octets(value: int | None) -> str:
     """Memory in binary units: `212 MiB`."""
     if value is None:
         return NOT_MEASURED
-    for factor, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if abs(value) >= factor:
-            return f"{number(value / factor, 3)} {unit}"
-    return f"{value} B"
+    factor, unit = binary_prefix(value)
+    return f"{number(value / factor, 3)} {unit}"
+
+
+def binary_prefix(size: float) -> tuple[float, str]:
+    """The binary unit that brings `size` to 1 … 1024: its bytes and its name."""
+    for factor, unit in ((2.0**40, "TiB"), (2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB")):
+        if abs(size) >= factor:
+            return factor, unit
+    return 1.0, "B"
 
 
 def percent(share: float | None) -> str:
@@ -99,6 +105,11 @@ def percent(share: float | None) -> str:
     if 0 < share < 0.0005:
         return "< 0.05 %"
     return f"{number(100 * share, 3)} %"
+
+
+def ratio_percent(ratio: float | None) -> str:
+    """`100.5 %`: a ratio that may lie on either side of 1, to four digits."""
+    return NOT_MEASURED if ratio is None else f"{number(100 * ratio)} %"
 
 
 def grams(value: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,16 @@ from suite.record import RunFolder
 from suite.reporting import prose, tables
 from suite.reporting.export import frontier_csv
 from suite.reporting.figures import frontier_figure
+from suite.reporting.frontier_table import frontier_table
 from suite.reporting.interactive import Chart, charts
 from suite.reporting.limits import efficiency_table, limit_sentences
 from suite.reporting.panels import panels
+from suite.reporting.payback import break_even_text
 from suite.reporting.plots import interactive, still
-from suite.reporting.section import Section
-from suite.reporting.sections import sections
-from suite.reporting.summary import Summary, summarise
+from suite.reporting.section import Records, Section
+from suite.reporting.sections import ANALYSES, sections
+from suite.reporting.site import at_site
+from suite.reporting.summary import Summary, summarise_records, with_wall
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -46,16 +49,25 @@ class Written:
     passed: bool | None = None
 
 
-def write_report(folder: RunFolder) -> Written:
+def write_report(
+    folder: RunFolder, *, pue: float | None = None, grid_intensity_g_per_kwh: float | None = None
+) -> Written:
     """Write `report.html`, `report.md`, and CSV, PNG and SVG of the frontier and of every analysis.
 
     The same records give the same bytes. A run that has not finished, or has no usable trial, has a report too.
+    With a PUE or a grid intensity the report is made as for that site, and says what it does to the ranking.
 
     Raises:
         InputError: a record file is damaged, or the folder cannot be written.
     """
-    summary = summarise(folder)
-    parts = sections(summary)
+    records = Records.of(folder)
+    site = at_site(records.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
+    records = replace(records, manifest=site)
+    found = summarise_records(records.manifest, records.task, records.trials, records.entries, records.scores)
+    summary, parts = with_wall(folder, found), sections(records)
+    asked = (pue is not None or grid_intensity_g_per_kwh is not None) and "pue" not in records.task.analyses
+    if asked and (ranked := ANALYSES["pue"](records)) is not None:
+        parts = (*parts, ranked)
     files = {name: content for section in parts for name, content in _section_files(section).items()}
     if summary.task.has_frontier:
         files |= {
@@ -69,7 +81,12 @@ def write_report(folder: RunFolder) -> Written:
     for name, content in files.items():
         _replace(folder.path / name, content)
     passed = next((section.verdict for section in parts if section.verdict is not None), None)
-    return Written(folder.path / "report.html", summary.headline, passed)
+    return Written(folder.path / "report.html", headline(summary, parts), passed)
+
+
+def headline(summary: Summary, parts: Sequence[Section]) -> str:
+    """The run in one sentence; where it looks for no frontier, what its first analysis found."""
+    return parts[0].answer if parts and not summary.task.has_frontier else summary.headline
 
 
 def _section_files(section: Section) -> dict[str, bytes]:
@@ -91,7 +108,7 @@ def render_html(summary: Summary, parts: Sequence[Section], pictures: Mapping[st
         (part, [_with_json(interactive(p)) for p in part.plots], inlined.get(f"{part.name}.png")) for part in parts
     ]
     text: str = environment.get_template("report.html.j2").render(
-        **_content(summary),
+        **_content(summary, parts),
         sections=drawn,
         charts=[_with_json(chart) for chart in charts(summary)],
         plotly_js=Markup(get_plotlyjs()),
@@ -109,19 +126,20 @@ def render_markdown(summary: Summary, parts: Sequence[Section] = ()) -> str:
     environment = _environment(autoescape=False)
     environment.finalize = _markdown_safe
     environment.filters |= {"md": Markup, "code": _code}
-    text: str = environment.get_template("report.md.j2").render(**_content(summary), sections=parts)
+    text: str = environment.get_template("report.md.j2").render(**_content(summary, parts), sections=parts)
     return _without_surrogates(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
 
 
-def _content(summary: Summary) -> dict[str, Any]:
+def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
     task = summary.task
     return {
         "summary": summary,
+        "headline": headline(summary, parts),
         "title": task.title,
         "description": " ".join(task.description.split()),
         "facts": tables.facts(summary),
         "banners": prose.banners(summary),
-        "frontier": tables.frontier_table(summary),
+        "frontier": tables.condensed(frontier_table(summary)),
         "limits": efficiency_table(summary),
         "limit_sentences": limit_sentences(summary),
         "one_training_run": prose.ONE_TRAINING_RUN,
@@ -132,7 +150,7 @@ def _content(summary: Summary) -> dict[str, Any]:
         "cost_title": "Cost of the search" if task.has_frontier else "Cost of the run",
         "cost_sentences": prose.search_price(summary),
         "break_evens": [
-            BreakEvenText(b.objective, prose.break_even_text(b, task.protocol.target_rel_ci))
+            BreakEvenText(b.objective, break_even_text(b, task.protocol.target_rel_ci))
             for b in summary.break_even
             if task.has_frontier
         ],
@@ -159,7 +177,7 @@ def _environment(autoescape: bool) -> Environment:
 
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_BEFORE_UNIT = re.compile(r"(?<=\d) (?=%|\d{3}\b|[GMkmµn]?(?:J|W|Wh|s)\b)")
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=%|\d{3}\b|[GMkmµn]?(?:J|W|Wh|s)\b|[KMGT]iB\b|[kMGT]\b)")
 
 
 def _unbroken(value: Any) -> Any:

@@ -2,16 +2,116 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from suite.analysis.batch import batch
+from suite.analysis.consistency import consistency
+from suite.analysis.extrapolation import extrapolation
+from suite.analysis.generation import generation
+from suite.analysis.power_cap import power_cap
+from suite.analysis.prediction import prediction
+from suite.analysis.proxies import proxies
+from suite.analysis.pue import pue
+from suite.analysis.repeatability import repeatability
+from suite.analysis.scaling import scaling
+from suite.analysis.search_quality import search_quality
+from suite.analysis.training_inference import training_inference
+from suite.reporting.analysis_batch import batch_section
 from suite.reporting.analysis_consistency import consistency_section
+from suite.reporting.analysis_extrapolation import extrapolation_section
+from suite.reporting.analysis_generation import generation_section
+from suite.reporting.analysis_power_cap import power_cap_section
+from suite.reporting.analysis_prediction import prediction_section
+from suite.reporting.analysis_proxies import proxies_section
+from suite.reporting.analysis_pue import pue_section, site_of
 from suite.reporting.analysis_repeatability import repeatability_section
-from suite.reporting.section import Section
-from suite.reporting.summary import Summary
+from suite.reporting.analysis_scaling import scaling_section
+from suite.reporting.analysis_search_quality import search_quality_section
+from suite.reporting.analysis_training_inference import training_inference_section
+from suite.reporting.ledger import balance
+from suite.reporting.overlay import read_overlay
+from suite.reporting.section import Records, Section
 
 
-def sections(summary: Summary) -> tuple[Section, ...]:
+def _consistency(records: Records) -> Section | None:
+    found = consistency(records.task, records.trials)
+    return consistency_section(found) if found else None
+
+
+def _repeatability(records: Records) -> Section | None:
+    return repeatability_section(repeatability(records.task, records.trials))
+
+
+def _generation(records: Records) -> Section | None:
+    found = generation(records.task, records.trials)
+    return generation_section(found, records.task.protocol) if found else None
+
+
+def _batch(records: Records) -> Section | None:
+    found = batch(records.task, records.trials)
+    return batch_section(found, records.task, balance(records.trials, records.entries)) if found else None
+
+
+def _scaling(records: Records) -> Section | None:
+    found = scaling(records.task, records.trials)
+    return scaling_section(found, records.task.protocol) if found else None
+
+
+def _search_quality(records: Records) -> Section | None:
+    found = search_quality(records.task, records.trials)
+    return search_quality_section(found) if found else None
+
+
+def _proxies(records: Records) -> Section | None:
+    found = proxies(records.task, records.trials)
+    return proxies_section(found, records.task.protocol) if found else None
+
+
+def _training_inference(records: Records) -> Section | None:
+    found = training_inference(records.task, records.trials)
+    if found is None:
+        return None
+    return training_inference_section(found, records.task.protocol, read_overlay(records, found.quality))
+
+
+def _extrapolation(records: Records) -> Section | None:
+    found = extrapolation(records.task, records.trials)
+    return extrapolation_section(found) if found else None
+
+
+def _prediction(records: Records) -> Section | None:
+    found = prediction(records.task, records.trials)
+    return prediction_section(found) if found else None
+
+
+def _power_cap(records: Records) -> Section | None:
+    found = power_cap(records.task, records.trials)
+    return power_cap_section(found) if found else None
+
+
+def _pue(records: Records) -> Section | None:
+    found = pue(records.task, records.trials, *site_of(records.manifest))
+    return pue_section(found) if found else None
+
+
+#: What each analysis makes of a run's records; None where they allow nothing. `frontier` is the report's own.
+ANALYSES: dict[str, Callable[[Records], Section | None]] = {
+    "consistency": _consistency,
+    "repeatability": _repeatability,
+    "generation": _generation,
+    "batch": _batch,
+    "scaling": _scaling,
+    "proxies": _proxies,
+    "training_inference": _training_inference,
+    "search_quality": _search_quality,
+    "extrapolation": _extrapolation,
+    "prediction": _prediction,
+    "power_cap": _power_cap,
+    "pue": _pue,
+}
+
+
+def sections(records: Records) -> tuple[Section, ...]:
     """One for each analysis that the task names and these records allow."""
-    found = {
-        "consistency": consistency_section(summary.consistency) if summary.consistency else None,
-        "repeatability": repeatability_section(summary.repeatability) if summary.repeatability else None,
-    }
-    return tuple(s for name in summary.task.analyses if (s := found.get(name)) is not None)
+    made = (ANALYSES[name](records) for name in records.task.analyses if name in ANALYSES)
+    return tuple(section for section in made if section is not None)

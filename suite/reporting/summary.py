@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from suite.analysis.consistency import Consistency, consistency
-from suite.analysis.repeatability import Repeatability, repeatability
 from suite.energy import Estimate
 from suite.frontier import frontier, hypervolume_by_trial
 from suite.outcome import (
@@ -18,15 +16,17 @@ from suite.outcome import (
     run_to_run_rsd,
     trial_outcomes,
 )
-from suite.record import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord
+from suite.parameters import Params
+from suite.record import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord, Window
 from suite.reporting.analysis_precheck import precheck_findings
-from suite.reporting.answers import consistency_answer, repeatability_answer
+from suite.reporting.constraints import broken, broken_by, constraint_findings
 from suite.reporting.cost import BreakEven, Candidate, SearchCost, break_even, search_cost
-from suite.reporting.diagnosis import Diagnosis, FailureGroup, diagnose, failures, wall_note
+from suite.reporting.diagnosis import Diagnosis, diagnose, wall_note
+from suite.reporting.failures import FailureGroup, failure_findings, failures
 from suite.reporting.headline import headline
 from suite.reporting.ledger import Ledger, balance, idle_by_domain
 from suite.reporting.members import Member, Target, member, scores_by_trial, targets
-from suite.task import Params, Task
+from suite.task import Task
 from suite.wall import comparison
 
 
@@ -41,6 +41,7 @@ class TrialPoint:
     params: Params
     outcomes: Mapping[str, Outcome]
     error: str | None
+    breaks: tuple[str, ...] = ()  # constraints that its configuration does not keep
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Summary:
     members: tuple[Member, ...]  # the frontier, best in the first objective first
     default: Member | None
     complete: int  # configurations with a value for every objective
+    feasible: int  # of them, those that keep every constraint
+    broken: Mapping[str, int]  # constraint -> complete configurations that break it
     targets: tuple[Target, ...]
     hypervolume: tuple[float | None, ...]  # after each trial
     rsd: Mapping[str, float]  # between runs of one configuration, by energy objective
@@ -64,8 +67,6 @@ class Summary:
     failures: tuple[FailureGroup, ...]
     diagnoses: tuple[Diagnosis, ...]
     headline: str
-    consistency: Consistency | None = None  # where the task asks for it, as the next
-    repeatability: Repeatability | None = None
 
 
 def summarise(folder: RunFolder) -> Summary:
@@ -75,7 +76,11 @@ def summarise(folder: RunFolder) -> Summary:
         InputError: a record file is damaged, or of another schema version.
     """
     records = folder.manifest(), folder.task(), folder.trials(), folder.ledger(), folder.scores()
-    summary = summarise_records(*records)
+    return with_wall(folder, summarise_records(*records))
+
+
+def with_wall(folder: RunFolder, summary: Summary) -> Summary:
+    """What a wall meter's log beside the run says is one more finding."""
     wall = comparison(folder)
     return replace(summary, diagnoses=(*summary.diagnoses, wall_note(wall))) if wall else summary
 
@@ -99,8 +104,12 @@ def summarise_records(
     members = tuple(describe(c) for c in frontier(task, found))
     default_key = configuration_key(task, task.defaults)
     default = next((describe(c) for c in found if c.complete and c.key == default_key), None)
+    values = {t.trial: outcomes for c in found for t, outcomes in _outcomes(task, c, idle)}
+    breaks = {t.trial: names for c in found if not c.feasible for names in [broken_by(task, c)] for t in c.trials}
     points = tuple(
-        TrialPoint(t.trial, t.stage, t.origin, t.status, t.params, trial_outcomes(task, t, idle), t.error)
+        TrialPoint(
+            t.trial, t.stage, t.origin, t.status, t.params, values[t.trial], t.error, breaks.get(t.trial, ())
+        )
         for t in trials
     )
     ledger = balance(trials, entries)
@@ -108,11 +117,11 @@ def summarise_records(
     rsd = run_to_run_rsd(task, trials)
     volumes = tuple(hypervolume_by_trial(task, trials))
     complete = sum(c.complete for c in found)
+    feasible = sum(c.complete and c.feasible for c in found)
+    shut_out = broken(task, found)
     outcomes = [p.outcomes for p in points if p.outcomes]
-    statuses = {s: sum(t.status == s for t in trials) for s in ("ok", "oom", "failed", "invalid")}
+    statuses = {s: sum(t.status == s for t in trials) for s in ("ok", "oom", "failed", "invalid", "infeasible")}
     cost = search_cost(ledger, manifest.hardware)
-    consistent = consistency(task, trials) if "consistency" in task.analyses else None
-    repeatable = repeatability(task, trials) if "repeatability" in task.analyses else None
     return Summary(
         manifest=manifest,
         task=task,
@@ -121,6 +130,8 @@ def summarise_records(
         members=members,
         default=default,
         complete=complete,
+        feasible=feasible,
+        broken=shut_out,
         targets=tuple(wanted),
         hypervolume=volumes,
         rsd=rsd,
@@ -131,21 +142,23 @@ def summarise_records(
         failures=failures(trials),
         diagnoses=(
             *precheck_findings(task, entries),
-            *diagnose(task, trials, outcomes, complete, members, volumes, rsd, ledger, idle_w),
+            *diagnose(task, trials, outcomes, complete, feasible, members, volumes, rsd, ledger, idle_w),
+            *constraint_findings(task, complete, feasible, shut_out),
+            *failure_findings(task, trials),
         ),
-        headline=_answer(task, consistent, repeatable) or headline(task, statuses, members, cost),
-        consistency=consistent,
-        repeatability=repeatable,
+        headline=headline(task, statuses, members, cost, complete > feasible == 0),
     )
 
 
-def _answer(task: Task, consistent: Consistency | None, repeatable: Repeatability | None) -> str | None:
-    """The headline of a run that looks for no frontier: what its first analysis found."""
-    if task.has_frontier:
-        return None
-    if consistent is not None:
-        return consistency_answer(consistent)
-    return repeatability_answer(repeatable) if repeatable is not None else None
+def _outcomes(
+    task: Task, configuration: Configuration, idle: Sequence[Window]
+) -> Iterator[tuple[TrialRecord, Mapping[str, Outcome]]]:
+    """The outcomes of each trial; those of a configuration run once are its own."""
+    if len(configuration.trials) == 1:
+        yield configuration.trials[0], configuration.outcomes
+        return
+    for trial in configuration.trials:
+        yield trial, trial_outcomes(task, trial, idle)
 
 
 def _break_evens(
@@ -169,9 +182,15 @@ def _break_evens(
                 base,
                 candidates,
                 goals,
+                stated_volume(task, target.objective),
             )
         )
     return tuple(found)
+
+
+def stated_volume(task: Task, objective: str) -> float | None:
+    """Units of work that the task says the chosen model will do; they are those of its first energy objective."""
+    return task.stopping.inferences if task.objectives[objective] is task.measured else None
 
 
 def _candidate(found: Member, target: Target, goals: Mapping[str, str]) -> Candidate | None:

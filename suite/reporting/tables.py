@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from suite.energy import Estimate
-from suite.reporting.diagnosis import is_wide
+from suite.objectives import energy_unit
+from suite.parameters import Params
+from suite.reporting.constraints import constraint_facts
+from suite.reporting.diagnosis import WIDE, is_wide
+from suite.reporting.failures import FailureGroup
 from suite.reporting.ledger import GROUPS, SourceShare
-from suite.reporting.members import Member, Target, UnitEnergy
 from suite.reporting.quantities import (
     ABSENT,
     NOT_MEASURED,
@@ -20,14 +23,14 @@ from suite.reporting.quantities import (
     percent,
     prefix,
     seconds,
-    si,
     watts,
 )
 from suite.reporting.summary import Summary
-from suite.reporting.units import interval, objective_unit, sample_size, scaled
-from suite.task import Protocol
+from suite.reporting.units import interval, plain, sample_size
+from suite.task import Protocol, Task
 
-WIDE = "wide interval"
+#: More rows than this are not read: a section's table shows the best, its CSV file all.
+MAX_ROWS = 100
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
+    """`details` hold for every cell of it."""
+
     title: str
     numeric: bool = False
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,30 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     total: bool = False
+
+
+def condensed(table: Table) -> Table:
+    """The table with what all cells of a column say below their values (n, kind; no intervals) said once, below
+    its title."""
+    if len(table.rows) < 2:
+        return table
+    shared = [_shared([row[i] for row in table.rows]) for i in range(len(table.columns))]
+    columns = tuple(replace(c, details=s) for c, s in zip(table.columns, shared, strict=True))
+    rows = tuple(
+        tuple(
+            replace(cell, details=tuple(d for d in cell.details if d not in s))
+            for cell, s in zip(row, shared, strict=True)
+        )
+        for row in table.rows
+    )
+    return replace(table, columns=columns, rows=rows)
+
+
+def _shared(cells: Sequence[Cell]) -> tuple[str, ...]:
+    told = [cell.details for cell in cells if cell.details]
+    if len(told) < 2:
+        return ()
+    return tuple(d for d in told[0] if not d.startswith("[") and all(d in details for details in told))
 
 
 def facts(summary: Summary) -> tuple[tuple[str, str], ...]:
@@ -70,8 +100,10 @@ def facts(summary: Summary) -> tuple[tuple[str, str], ...]:
         ("Seed", str(manifest.seed)),
         ("Digest of the task", manifest.digest),
         ("Trials", f"{len(summary.points)} ({counts})" if summary.points else counts),
-        ("Configurations", f"{summary.complete} with a value for every objective"),
+        ("Configurations", _configurations(summary)),
         ("joulebench", manifest.joulebench),
+        *constraint_facts(task),
+        *_stopping_facts(task),
     ]
     if manifest.trials_from:
         rows.append(("Trials taken from", manifest.trials_from))
@@ -80,54 +112,21 @@ def facts(summary: Summary) -> tuple[tuple[str, str], ...]:
     return tuple(rows)
 
 
-def frontier_table(summary: Summary) -> Table:
-    """The frontier's members: parameters, objectives, joules, costs, test scores."""
-    task = summary.task
-    params = list(task.free)
-    scores = sorted({name for m in summary.members for name in m.scores})
-    columns = [
-        Column("Trials"),
-        *(Column(name, numeric=True) for name in params),
-        *(Column(_objective_title(summary, name), numeric=True) for name in task.objectives),
-    ]
-    for target in summary.targets:
-        columns += [Column(f"{_work(summary, target)}, {basis}", numeric=True) for basis in ("gross", "net")]
-    names = ("Parameters", "MACs", "FLOPs", "Peak memory", *scores)
-    columns += [Column(name, numeric=True) for name in names]
-    rows = [_member_row(summary, m, params, scores) for m in summary.members]
-    return Table("Frontier, best in the first objective first", tuple(columns), tuple(rows))
+def _stopping_facts(task: Task) -> list[tuple[str, str]]:
+    rules = task.stopping
+    rows = []
+    if rules.max_energy_j is not None:
+        rows.append(("Energy budget", joules(rules.max_energy_j)))
+    if rules.inferences is not None:
+        name = next((n for n, o in task.objectives.items() if o is task.measured), None)
+        work = f"{plain(energy_unit(name)[0])}s" if name else "units of work"
+        rows.append(("Stated volume", f"{number(rules.inferences)} {work} after the search"))
+    return rows
 
 
-def _member_row(summary: Summary, member: Member, params: Sequence[str], scores: Sequence[str]) -> tuple[Cell, ...]:
-    protocol = summary.task.protocol
-    cells = [Cell(", ".join(map(str, member.trials)))]
-    cells += [Cell(show(member.params.get(name))) for name in params]
-    for name, objective in summary.task.objectives.items():
-        outcome = member.outcomes[name]
-        factor, unit = scaled(name, outcome.value.mean, objective.is_energy)
-        cells.append(value_cell(outcome.value, protocol, factor, unit, outcome.kind or ""))
-    for target in summary.targets:
-        cells += _energy_cells(member.energy_of(target), protocol)
-    costs = member.costs
-    cells += [Cell(count(costs.parameters)), Cell(si(costs.macs, "")), Cell(si(costs.flops, ""))]
-    cells.append(Cell(octets(costs.peak_memory_bytes)))
-    cells += [value_cell(member.scores.get(name), protocol) for name in scores]
-    return tuple(cells)
-
-
-def _energy_cells(energy: UnitEnergy | None, protocol: Protocol) -> list[Cell]:
-    return [
-        energy_cell(energy.gross if energy else None, energy, protocol),
-        energy_cell(energy.net if energy else None, energy, protocol),
-    ]
-
-
-def energy_cell(value: Estimate | None, energy: UnitEnergy | None, protocol: Protocol) -> Cell:
-    """Joules per unit of work with an SI prefix, labelled measured or estimated."""
-    if value is None or energy is None:
-        return Cell(NOT_MEASURED)
-    factor, letter = prefix(value.mean)
-    return value_cell(value, protocol, factor, f"{letter}J/{energy.target.unit}", energy.kind)
+def _configurations(summary: Summary) -> str:
+    text = f"{summary.complete} with a value for every objective"
+    return text if not summary.broken else f"{text}, {summary.feasible} of them within every constraint"
 
 
 def value_cell(
@@ -140,6 +139,14 @@ def value_cell(
     parts = tuple(p for p in (interval(value, factor), sample) if p)
     text = f"{number(value.mean / factor)} {unit}".rstrip()
     return Cell(text, parts, WIDE if is_wide(value, protocol) else "")
+
+
+def prefixed_cell(value: Estimate | None, unit: str, protocol: Protocol) -> Cell:
+    """As `value_cell`, in the SI prefix that suits the value."""
+    if value is None:
+        return Cell(NOT_MEASURED)
+    factor, letter = prefix(value.mean)
+    return value_cell(value, protocol, factor, f"{letter}{unit}")
 
 
 def provenance_table(summary: Summary) -> Table:
@@ -214,13 +221,24 @@ def groups_table(summary: Summary) -> Table:
 
 
 def failures_table(summary: Summary) -> Table:
-    """Trials without a value, by status and reason."""
-    rows = [
-        (Cell(f.status), Cell(count(len(f.trials))), Cell(f.reason), Cell(_some(f.trials)))
-        for f in summary.failures
-    ]
-    columns = (Column("Status"), Column("Trials", True), Column("Reason"), Column("Which"))
-    return Table("Trials without a value", columns, tuple(rows))
+    """Trials without a value, by status and reason; of those out of memory, what they need at least."""
+    memory = any(f.need_low is not None for f in summary.failures)
+    columns = [Column("Status"), Column("Trials", True)]
+    columns += [Column("Needs at least", True), Column("Limit", True)] if memory else []
+    columns += [Column("Reason"), Column("Which")]
+    rows = []
+    for f in summary.failures:
+        limit = ABSENT if f.limit_bytes is None else octets(f.limit_bytes)
+        middle = (Cell(_need(f)), Cell(limit)) if memory else ()
+        rows.append((Cell(f.status), Cell(count(len(f.trials))), *middle, Cell(f.reason), Cell(_some(f.trials))))
+    return Table("Trials without a value", tuple(columns), tuple(rows))
+
+
+def _need(group: FailureGroup) -> str:
+    if group.need_low is None or group.need_high is None:
+        return ABSENT
+    ends = dict.fromkeys((octets(group.need_low), octets(group.need_high)))
+    return " … ".join(ends)
 
 
 def environment_table(summary: Summary) -> Table:
@@ -239,6 +257,29 @@ def flatten(tree: Mapping[str, Any], start: str = "") -> Iterable[tuple[str, str
             yield f"{start}{key}", show(value)
 
 
+def label(params: Params, names: Sequence[str]) -> str:
+    """A configuration by the parameters that tell it from others: `batch_size 8, layers 4`."""
+    return ", ".join(f"{name} {show(params.get(name))}" for name in names) or "the one configuration"
+
+
+def least(values: Sequence[float], most: int = MAX_ROWS) -> list[int]:
+    """Which rows to show where there are more than `most`: those of the least values, in the order given."""
+    ranked = sorted(range(len(values)), key=lambda i: values[i])
+    return sorted(ranked[:most])
+
+
+def of_all(shown: int, every: int, which: str) -> str:
+    """`; the 100 most efficient of 2 000`; nothing where all are shown."""
+    return "" if shown == every else f"; the {count(shown)} {which} of {count(every)}"
+
+
+def first_column(configurations: Sequence[Params], names: Sequence[str]) -> tuple[str, list[str]]:
+    """Title and cells of a table's first column: the parameter and its values where a single one differs."""
+    if len(names) == 1:
+        return names[0], [show(params.get(names[0])) for params in configurations]
+    return "Configuration", [label(params, names) for params in configurations]
+
+
 def show(value: Any) -> str:
     """A parameter or setting as a task file would have it."""
     if value is None:
@@ -255,23 +296,3 @@ def show(value: Any) -> str:
 def _some(trials: Sequence[int], most: int = 12) -> str:
     more = f", … ({len(trials) - most} more)" if len(trials) > most else ""
     return ", ".join(map(str, trials[:most])) + more
-
-
-def _objective_title(summary: Summary, name: str) -> str:
-    objective = summary.task.objectives[name]
-    arrow = "↑" if objective.goal == "maximize" else "↓"
-    return (
-        f"{name} {arrow}"
-        if not objective_unit(name, objective.is_energy)
-        else f"{name} {arrow} ({objective.basis})"
-    )
-
-
-def _work(summary: Summary, target: Target) -> str:
-    """`J per sample`, with phase and domains where several targets share the unit."""
-    alike = [t for t in summary.targets if t.unit == target.unit]
-    if len(alike) == 1:
-        return f"J per {target.unit}"
-    same_phase = [t for t in alike if t.phase == target.phase]
-    domains = f" ({' + '.join(target.families)})" if len(same_phase) > 1 else ""
-    return f"J per {target.unit} of {target.phase}{domains}"
