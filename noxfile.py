@@ -1,4 +1,4 @@
-"""Sessions: `quickstart`, `cifar10`, `tests`, `lint`, `bench`. All share one environment, made by uv."""
+"""Sessions that run tasks, tests, lint and benchmarks. All share one environment, made by uv."""
 
 from __future__ import annotations
 
@@ -44,6 +44,30 @@ def cifar10(session: nox.Session) -> None:
     """CNN search on CIFAR-10; arguments after `--` go to `joulebench run cifar10`."""
     _install(session)
     _run(session, "joulebench", "run", "cifar10", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def transformers(session: nox.Session) -> None:
+    """Text generation: batch size, model size, and models beside one another; arguments go to each run."""
+    _install(session)
+    for task in ("transformer_batch", "transformer_size", "transformer_consistency"):
+        _run(session, "joulebench", "run", task, *session.posargs)
+
+
+#: The studies, in their quick form; the last trains on CIFAR-10, and arguments of the session go to it.
+STUDIES = (
+    "proxies_depth", "proxies_stride", "proxies_families", "profile_extrapolation", "energy_prediction",
+    "batch_sweep", "power_cap", "training_inference",
+)  # fmt: skip
+
+
+@nox.session(venv_backend="none")
+def studies(session: nox.Session) -> None:
+    """What predicts energy, and what does not: every study in quick form; `-- --data PATH` for CIFAR-10."""
+    _install(session)
+    for task in STUDIES:
+        arguments = session.posargs if task == STUDIES[-1] else ()
+        _run(session, "joulebench", "run", task, "--budget", "quick", *arguments)
 
 
 @nox.session(venv_backend="none")

@@ -11,8 +11,9 @@ import typer
 from suite.errors import GateError, InputError
 
 if TYPE_CHECKING:
+    from suite.parameters import Value
     from suite.record import RunFolder
-    from suite.task import Task, Value
+from suite.task import Task
 
 INTERRUPTED = 130
 
@@ -29,6 +30,9 @@ OutOption = Annotated[Path, typer.Option("--out", help="Folder for run folders."
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data set: a folder or an archive.")]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Stop with exit code 1 if the meter's precheck fails.")
+]
+PowerOption = Annotated[
+    bool, typer.Option("--set-power-limit", help="Let the task set the GPU's power limit; it is put back.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; one line a trial.")]
 
@@ -125,10 +129,18 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 0,
     sets: Annotated[list[str] | None, typer.Option("--set", help="Fix a parameter: name=value.")] = None,
     trials_from: Annotated[Path | None, typer.Option(help="Measure another run's configurations.")] = None,
+    max_energy: Annotated[str | None, typer.Option(help="Stop before the run has spent more: 500kJ, 2kWh.")] = None,
+    inferences: Annotated[
+        float | None, typer.Option(help="Units of work to come: stop when searching on saves less than it costs.")
+    ] = None,
+    extrapolate: Annotated[
+        bool, typer.Option("--extrapolate", help="Tell each training's joules from its first epochs.")
+    ] = False,
     replay: Annotated[
         str | None,
         typer.Option(help="Dry run: joules from a power trace (CSV `t_s,cpu,…`) or constant watts."),
     ] = None,
+    set_power_limit: PowerOption = False,
     strict: StrictOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -136,6 +148,7 @@ def run(
     from suite import study
     from suite.plan import plan
     from suite.progress import observer
+    from suite.stopping import parse_energy_j
 
     chosen = plan(
         task,
@@ -150,6 +163,10 @@ def run(
         overrides=dict(_assignment(text) for text in sets or []),
         replay=replay,
         trials_from=trials_from,
+        max_energy_j=None if max_energy is None else parse_energy_j(max_energy, "--max-energy"),
+        inferences=inferences,
+        extrapolate=extrapolate,
+        set_power_limit=set_power_limit,
         strict=strict,
     )
     _announce(chosen.task, chosen.budget, chosen.profile.name)
@@ -164,6 +181,7 @@ def run(
 def resume(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     data: DataOption = None,
+    set_power_limit: PowerOption = False,
     strict: StrictOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -172,16 +190,37 @@ def resume(
     from suite.progress import observer
 
     with observer(quiet) as observe:
-        folder = study.resume(run, data=data, strict=strict, observer=observe)
+        folder = study.resume(run, data=data, strict=strict, set_power_limit=set_power_limit, observer=observe)
     _report(folder, gated=True)
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="The run folder.")]) -> None:
+def report(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    pue: Annotated[float | None, typer.Option(help="Of another building: carbon and rankings under it.")] = None,
+    grid_intensity: Annotated[float | None, typer.Option(help="Of another grid, in g CO2e/kWh.")] = None,
+) -> None:
     """Write a run's report anew from its records."""
     from suite.record import RunFolder
 
-    _report(RunFolder.open(run))
+    _report(RunFolder.open(run), pue=pue, grid_intensity=grid_intensity)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The CSV file; the terminal when absent.")] = None,
+) -> None:
+    """Write a run's trials as CSV: parameters, objectives and standard errors. The `table` workload reads it."""
+    from suite.record import RunFolder
+    from suite.reporting.export import trials_csv
+    from suite.reporting.section import Records
+
+    text = trials_csv(Records.of(RunFolder.open(run)))
+    if out is None:
+        print(text, end="")
+    else:
+        out.write_text(text, encoding="utf-8")
 
 
 @app.command()
@@ -199,10 +238,12 @@ def wall(
     _report(folder)
 
 
-def _report(folder: RunFolder, gated: bool = False) -> None:
+def _report(
+    folder: RunFolder, gated: bool = False, pue: float | None = None, grid_intensity: float | None = None
+) -> None:
     from suite.reporting import write_report
 
-    written = write_report(folder)
+    written = write_report(folder, pue=pue, grid_intensity_g_per_kwh=grid_intensity)
     print(written.headline)
     print(f"report: {written.page}")
     if gated and written.passed is False:

@@ -15,7 +15,7 @@ from typing import Any
 from suite.energy import Estimate
 from suite.hardware import Dtype, HardwareProfile
 from suite.outcome import reciprocal
-from suite.task import Params
+from suite.parameters import Params
 
 #: As parameters name a data type -> as profiles do.
 _NAMES: dict[str, Dtype] = {

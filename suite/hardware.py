@@ -14,7 +14,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from suite.definition import Definition, read_toml, validate
 from suite.errors import InputError, did_you_mean
-from suite.task import Name
+from suite.parameters import Name
 
 Dtype = Literal["fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "fp4", "int8", "int4"]
 

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from suite import device as torch_device
+from suite import memory, power_limit
 from suite.clock import Clock
 from suite.errors import InputError, did_you_mean
-from suite.flops import count
 from suite.measure import ALL_DOMAINS, Timeline, cool_down, measure_idle, measure_phase
+from suite.objectives import COSTS, energy_unit
 from suite.outcome import trial_outcomes
+from suite.parameters import Params
 from suite.record import Costs, EpochRecord, Status, TrialRecord, Window
-from suite.task import RESERVED_PHASES, Params, Task, energy_unit
-from suite.workloads.base import Context, Epoch, Phase, Workload, workload_class
+from suite.task import RESERVED_PHASES, Task
+from suite.training import BestWeights, Deadline, TrialFailedError
+from suite.workloads.base import Context, Epoch, InfeasibleError, Phase, Workload, workload_class
 
 if TYPE_CHECKING:
     from suite.data import StagedData
 
 
-class TrialFailedError(RuntimeError):
-    """The configuration itself failed: training diverged, or the model gave no number."""
+#: Sees each epoch and the trial's windows so far; returns why the training should end here, or None.
+Watch = Callable[[Epoch, Sequence[Window]], str | None]
+
+
+def _unwatched(_: Epoch, __: Sequence[Window]) -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,8 @@ class Bench:
     clock: Clock
     timeline: Timeline
     data: StagedData | None = None
+    gpus: tuple[int, ...] = ()  # NVML indices of those that a power limit would be set on
+    set_power_limit: bool = False  # whether it may
 
     def workload(self, seed: int, should_stop: Callable[[], bool] = lambda: False) -> Workload:
         return workload_class(self.task.workload)(
@@ -55,6 +64,7 @@ class Request:
     seed: int
     idle: bool  # measure the idle baseline in this trial
     idle_windows: tuple[Window, ...] = ()  # of the run so far, for objectives on a net basis
+    expected: Mapping[str, float] = field(default_factory=dict)  # what the search expects of it
 
 
 @dataclass
@@ -62,6 +72,7 @@ class _Progress:
     """What a trial has reached so far; kept when it fails."""
 
     metrics: dict[str, float] = field(default_factory=dict)
+    sems: dict[str, float] = field(default_factory=dict)
     costs: Costs = field(default_factory=Costs)
     epochs: list[EpochRecord] = field(default_factory=list)
     unit: dict[str, str] = field(default_factory=dict)
@@ -77,40 +88,60 @@ class Finished:
     state: Any
 
 
-def run_trial(bench: Bench, request: Request, on_epoch: Callable[[Epoch], None] = lambda _: None) -> Finished:
+def run_trial(bench: Bench, request: Request, watch: Watch = _unwatched) -> Finished:
     """Run one trial. A failure of the configuration is a result, with its reason; only the user's and the
-    meter's errors (`InputError`) and interrupts propagate."""
+    meter's errors (`InputError`) and interrupts propagate. A training that `watch` ends is a failure."""
     progress = _Progress()
     status: Status = "ok"
     error: str | None = None
     torch_device.seed_everything(request.seed)
-    torch_device.reset_peak_memory(bench.device)
-    try:
-        _stages(bench, request, progress, on_epoch)
-    except InputError:
-        raise
-    except TrialFailedError as failure:
-        status, error = "failed", str(failure)
-    except Exception as failure:
-        status = "oom" if torch_device.is_out_of_memory(failure) else "failed"
-        error = _reason(failure)
-        del failure  # its traceback holds the model
+    memory.reset_peak(bench.device)
+    with memory.limited(bench.device, bench.task.protocol.memory_limit_bytes) as limit:
+        try:
+            with power_limit.for_trial(_limits(bench, request.params), bench.gpus, bench.set_power_limit):
+                _stages(bench, request, progress, watch)
+        except power_limit.OutOfRangeError as failure:
+            status, error = "infeasible", str(failure)
+        except InputError:
+            raise
+        except TrialFailedError as failure:
+            status, error = "failed", str(failure)
+        except InfeasibleError as failure:
+            status, error = "infeasible", str(failure)
+        except Exception as failure:
+            status = "oom" if memory.is_out_of_memory(failure) else "failed"
+            error = _reason(failure)
+            if status == "oom":
+                _keep_memory(bench, progress, memory.asked_bytes(failure))
+            del failure  # its traceback holds the model
+    progress.costs = progress.costs.model_copy(update={"memory_limit_bytes": limit})
     if status != "ok":
-        torch_device.release_memory(bench.device)
+        memory.release(bench.device)
         bench.timeline.cut("failed")
     record = _record(bench, request, progress, status, error)
     return Finished(record, progress.state if record.status == "ok" else None)
 
 
-def _stages(bench: Bench, request: Request, progress: _Progress, on_epoch: Callable[[Epoch], None]) -> None:
+def _limits(bench: Bench, params: Params) -> Params:
+    """The parameters that may set a power limit: none where the trial does not run on the device."""
+    return {} if workload_class(bench.task.workload).replayable else params
+
+
+def died(bench: Bench, request: Request, times: int) -> Finished:
+    """The record of a trial that ended the process itself, and is not tried again."""
+    error = f"the process died {times} times in this trial; killed, perhaps for the memory it took"
+    return Finished(_record(bench, request, _Progress(), "failed", error), None)
+
+
+def _stages(bench: Bench, request: Request, progress: _Progress, watch: Watch) -> None:
     timeline, protocol = bench.timeline, bench.task.protocol
-    deadline = _Deadline(bench.clock, protocol.max_train_s)
+    deadline = Deadline(bench.clock, protocol.max_train_s)
     workload = bench.workload(request.seed, deadline.passed)
     try:
         workload.build(request.params)
         timeline.cut("build")
         deadline.start()
-        _train(bench, workload, deadline, progress, on_epoch)
+        _train(bench, workload, deadline, progress, watch)
         _score(bench, workload, progress)
         cool_down(timeline, protocol)
         if request.idle:
@@ -121,104 +152,61 @@ def _stages(bench: Bench, request: Request, progress: _Progress, on_epoch: Calla
         for name, phase in phases.items():
             progress.unit[name] = phase.unit
             measure_phase(timeline, name, phase, protocol, _domains(bench.task, name))
-        peak = torch_device.peak_memory_bytes(bench.device)
-        progress.costs = progress.costs.model_copy(update={"peak_memory_bytes": peak})
+        _keep_memory(bench, progress)
+        _check_costs(bench.task, progress)
         progress.state = torch_device.to_host(workload.state())
     finally:
         workload.close()
-    torch_device.release_memory(bench.device)
+    memory.release(bench.device)
     timeline.cut("release")
 
 
+def _keep_memory(bench: Bench, progress: _Progress, asked: int = 0) -> None:
+    """Peak memory so far, with what was asked for and refused: a model that ran out needs at least that."""
+    peak = memory.peak_bytes(bench.device)
+    if peak is not None:
+        progress.costs = progress.costs.model_copy(update={"peak_memory_bytes": peak + asked})
+
+
 def _check_phases(task: Task, phases: Mapping[str, Phase]) -> None:
-    """The task's energy objectives are about phases that the workload has, in the units it counts.
+    """What the task asks of phases is about phases that the workload has, in the units it counts.
 
     Raises:
         InputError: they are not; no trial of the task could ever have them.
     """
     if taken := sorted(RESERVED_PHASES & phases.keys()):
         raise InputError(f"workload '{task.workload}': a phase may not be called '{taken[0]}', the harness's own")
-    for name, objective in task.objectives.items():
-        if objective.phase is None or objective.phase == "train":
+    for where, name, quantity in task.quantities():
+        if quantity.phase is None or quantity.phase == "train":
             continue
-        if objective.phase not in phases:
-            hint = did_you_mean(objective.phase, phases)
+        if quantity.phase not in phases:
+            hint = did_you_mean(quantity.phase, phases)
             allowed = ", ".join(phases) or "none"
             raise InputError(
-                f"objectives.{name}.phase: workload '{task.workload}' has no phase '{objective.phase}'{hint} "
+                f"{where}.phase: workload '{task.workload}' has no phase '{quantity.phase}'{hint} "
                 f"(allowed: {allowed})"
             )
-        unit, counted = energy_unit(name)[0], phases[objective.phase].unit
-        if unit != counted:
-            raise InputError(f"objectives.{name}: phase '{objective.phase}' counts {counted}s, not {unit}s")
+        if quantity.is_latency and not phases[quantity.phase].timed:
+            raise InputError(f"{where}: the steps of phase '{quantity.phase}' are not timed, so it has no latency")
+        counted = phases[quantity.phase].unit
+        if quantity.is_energy and energy_unit(name)[0] != counted:
+            raise InputError(f"{where}: phase '{quantity.phase}' counts {counted}s, not {energy_unit(name)[0]}s")
 
 
 def _domains(task: Task, phase: str) -> tuple[str, ...]:
-    """The domains that decide when a phase has been measured well enough: those its objectives name."""
-    named = {d for o in task.objectives.values() if o.phase == phase for d in o.domains or ()}
+    """The domains that decide when a phase has been measured well enough: those that the task names."""
+    named = {d for _, _, q in task.quantities() if q.phase == phase for d in q.domains or ()}
     return tuple(sorted(named)) or ALL_DOMAINS
-
-
-class _Deadline:
-    """Training time that is left."""
-
-    def __init__(self, clock: Clock, seconds: float) -> None:
-        self._clock, self._seconds, self._end_s = clock, seconds, math.inf
-
-    def start(self) -> None:
-        self._end_s = self._clock.now_s() + self._seconds
-
-    def passed(self) -> bool:
-        return self._clock.now_s() >= self._end_s
-
-
-class _BestWeights:
-    """Early stopping on the monitored metric, and the weights of its best epoch."""
-
-    def __init__(self, task: Task, workload: Workload) -> None:
-        self._rules, self._workload = task.training, workload
-        self._best = self._last_gain = math.inf
-        self._waited = 0
-        self._state: Any = None
-        self.metrics: dict[str, float] = {}
-
-    def see(self, metrics: dict[str, float], epoch: int) -> bool:
-        """Take an epoch's metrics; True when training should stop.
-
-        Raises:
-            InputError: early stopping is asked for on a metric that the workload does not give.
-            TrialFailedError: the monitored metric is not finite.
-        """
-        value = metrics.get(self._rules.monitor)
-        if value is None:
-            if self._rules.patience is not None:
-                hint, given = did_you_mean(self._rules.monitor, metrics), ", ".join(metrics) or "none"
-                raise InputError(f"training.monitor: no metric '{self._rules.monitor}'{hint} (there are: {given})")
-            self.metrics = metrics
-            return False
-        if not math.isfinite(value):
-            raise TrialFailedError(f"diverged: {self._rules.monitor} is {value} after epoch {epoch + 1}")
-        if value < self._best:
-            self._best, self._state, self.metrics = value, self._workload.state(), metrics
-        if value < self._last_gain - self._rules.min_delta:
-            self._last_gain, self._waited = value, 0
-        else:
-            self._waited += 1
-        return self._rules.patience is not None and self._waited >= self._rules.patience
-
-    def restore(self) -> None:
-        if self._state is not None:
-            self._workload.load_state(self._state)
 
 
 def _train(
     bench: Bench,
     workload: Workload,
-    deadline: _Deadline,
+    deadline: Deadline,
     progress: _Progress,
-    on_epoch: Callable[[Epoch], None],
+    watch: Watch,
 ) -> None:
-    best = _BestWeights(bench.task, workload)
+    best = BestWeights(bench.task, workload)
     for epoch in workload.train():
         bench.timeline.cut("train", units=epoch.units, steps=1)
         metrics = dict(epoch.metrics)
@@ -227,8 +215,11 @@ def _train(
             EpochRecord(index=epoch.index, units=epoch.units, complete=epoch.complete, metrics=metrics)
         )
         stop = best.see(metrics, epoch.index)
-        on_epoch(epoch)
         bench.timeline.cut("validate")  # with the copy of the best weights: none of it is training
+        reason = watch(epoch, bench.timeline.pending)
+        bench.timeline.cut("record")
+        if reason is not None:
+            raise TrialFailedError(reason)
         progress.stopped_by = "patience" if stop else "epochs"
         if stop:
             break
@@ -247,25 +238,39 @@ def _score(bench: Bench, workload: Workload, progress: _Progress) -> None:
     if dataset is not None and dataset.search_split == "test":
         progress.metrics |= {f"test_{name}": value for name, value in workload.evaluate("test").items()}
     progress.metrics |= workload.outcomes()
+    progress.sems = workload.standard_errors()
     bench.timeline.cut("score")
-    for name, objective in bench.task.objectives.items():
-        if objective.is_energy:
+    for where, name, quantity in bench.task.quantities():
+        if quantity.phase is not None or name in COSTS:
             continue
         if name not in progress.metrics:
             hint, given = did_you_mean(name, progress.metrics), ", ".join(progress.metrics) or "none"
-            raise InputError(f"objectives.{name}: the workload gives no such metric{hint} (it gives: {given})")
+            raise InputError(f"{where}: the workload gives no such metric{hint} (it gives: {given})")
         if not math.isfinite(progress.metrics[name]):
-            raise TrialFailedError(f"no finite value for objective {name} (got {progress.metrics[name]})")
+            raise TrialFailedError(f"no finite value for {name} (got {progress.metrics[name]})")
 
 
 def _count(bench: Bench, workload: Workload, progress: _Progress) -> None:
-    example = workload.example_input()
-    if workload.model is not None and example is not None:
-        try:
-            progress.costs = count(workload.model, example)
-        except Exception as failure:  # the counter cannot trace every model; energy needs no count
-            progress.costs = Costs(uncounted=_reason(failure))
-        bench.timeline.cut("count")
+    try:
+        progress.costs = workload.costs()
+    except Exception as failure:  # the counter cannot trace every model; energy needs no count
+        if memory.is_out_of_memory(failure):
+            raise
+        progress.costs = Costs(uncounted=_reason(failure))
+    bench.timeline.cut("count")
+
+
+def _check_costs(task: Task, progress: _Progress) -> None:
+    """A cost that the task asks for and nobody can tell would leave every trial without a value.
+
+    Raises:
+        InputError: it names the cost and why it is not known.
+    """
+    for where, name, quantity in task.quantities():
+        plain = quantity.phase is None and name in COSTS and name not in progress.metrics
+        if plain and getattr(progress.costs, name) is None:
+            why = progress.costs.uncounted or "not known on this device or for this workload"
+            raise InputError(f"{where}: {why}")
 
 
 def _record(bench: Bench, request: Request, progress: _Progress, status: Status, error: str | None) -> TrialRecord:
@@ -279,6 +284,8 @@ def _record(bench: Bench, request: Request, progress: _Progress, status: Status,
         status=status,
         error=error,
         metrics={name: value for name, value in progress.metrics.items() if math.isfinite(value)},
+        sems={name: value for name, value in progress.sems.items() if math.isfinite(value)},
+        expected=dict(request.expected),
         costs=progress.costs,
         epochs=tuple(progress.epochs),
         unit=progress.unit,

@@ -49,7 +49,15 @@ class Timeline:
         self._integrals = self._meter.integrals()
         self._utc, self._start_s, self._counters = self.clock.utc(), self.clock.now_s(), self._meter.read()
 
-    def cut(self, phase: str, *, units: int = 0, steps: int = 0, of: str | None = None) -> Window:
+    def cut(
+        self,
+        phase: str,
+        *,
+        units: int = 0,
+        steps: int = 0,
+        of: str | None = None,
+        step_s: tuple[float, ...] = (),
+    ) -> Window:
         """End the current window with the device settled, name it, and begin the next."""
         self._synchronize()
         utc, start_s, counters, integrals = self._utc, self._start_s, self._counters, self._integrals
@@ -66,6 +74,7 @@ class Timeline:
             end_s=self._start_s,
             units=units,
             steps=steps,
+            step_s=step_s,
             readings=readings,
             fault=fault,
             conditions=self._means(integrals, self._start_s - start_s),
@@ -81,6 +90,11 @@ class Timeline:
     def synchronize(self) -> None:
         """Wait until the device has done all it was asked to."""
         self._synchronize()
+
+    @property
+    def pending(self) -> tuple[Window, ...]:
+        """The windows since the last `take`, as far as they are cut."""
+        return tuple(self._windows)
 
     def take(self) -> tuple[Window, ...]:
         """The windows since the last `take`, to be recorded."""
@@ -124,8 +138,8 @@ def measure_phase(
     windows: list[Window] = []
     valid = 0
     while valid < protocol.max_repeats and len(windows) - valid < protocol.max_repeats:
-        _repeat(phase, steps)
-        window = timeline.cut(name, units=steps * phase.units, steps=steps)
+        each_s = _timed(timeline, phase, steps) if phase.timed else _repeat(phase, steps)
+        window = timeline.cut(name, units=steps * phase.units, steps=steps, step_s=each_s)
         windows.append(window)
         valid += invalidity(window, protocol) is None
         steps = _long_enough(steps, window, protocol)
@@ -134,10 +148,23 @@ def measure_phase(
     return windows
 
 
-def _repeat(phase: Phase, steps: int) -> None:
+def _repeat(phase: Phase, steps: int) -> tuple[float, ...]:
     step = phase.step
     for _ in range(steps):
         step()
+    return ()
+
+
+def _timed(timeline: Timeline, phase: Phase, steps: int) -> tuple[float, ...]:
+    """Run `steps` steps, each until the device has done it; the seconds of each, to 7 significant digits."""
+    seconds, last_s = [], timeline.clock.now_s()
+    for _ in range(steps):
+        phase.step()
+        timeline.synchronize()
+        now_s = timeline.clock.now_s()
+        seconds.append(float(f"{now_s - last_s:.7g}"))
+        last_s = now_s
+    return tuple(seconds)
 
 
 def _warm_up(timeline: Timeline, name: str, phase: Phase, protocol: Protocol) -> float:

@@ -11,8 +11,10 @@ from suite.clock import RealClock
 from suite.definition import validate
 from suite.errors import InputError
 from suite.hardware import HardwareProfile, Host, check_profile, choose_profile, detect_host, mismatch
+from suite.parameters import FixedParameter, Value
 from suite.record import RunFolder
-from suite.task import FixedParameter, Stage, Task, Value
+from suite.stage import Stage
+from suite.task import Task
 from suite.workloads.base import importable
 
 QUICK, STANDARD = "quick", "standard"
@@ -34,6 +36,7 @@ class Plan:
     hardware_override: str | None = None  # how the host differs from the profile, where that was forced
     task_file: str | None = None  # where the task was read, if not from the catalogue
     overrides: Mapping[str, Value] = field(default_factory=dict)
+    set_power_limit: bool = False  # the user allows the run to set the GPU's power limit, for a while
 
 
 def choose_budget(task: Task, budget: str | None, host: Host) -> str | None:
@@ -58,6 +61,10 @@ def plan(
     overrides: dict[str, Value] | None = None,
     replay: str | None = None,
     trials_from: str | Path | None = None,
+    max_energy_j: float | None = None,
+    inferences: float | None = None,
+    extrapolate: bool = False,
+    set_power_limit: bool = False,
     strict: bool = False,
 ) -> Plan:
     """Resolve names and merge the budget.
@@ -66,6 +73,7 @@ def plan(
         force_hardware: use the profile named by `hardware` even if it does not describe this host.
         grid_intensity: g CO2e/kWh; `country`: ISO 3166, three letters, for CodeCarbon's table; `pue`: at least 1.
             The user's choices, laid over the profile's: without one of the first two, reports state no carbon.
+        max_energy_j, inferences, extrapolate: when to stop, laid over the task's `stopping`.
 
     Raises:
         InputError: an unknown task, budget, profile or parameter, or a profile that is not this host's.
@@ -81,8 +89,12 @@ def plan(
         budget = other.manifest().budget  # what is to compare is measured alike
     chosen = choose_budget(found, budget, host)
     merged = _with_values(found.with_budget(chosen), overrides or {})
+    if data is not None and merged.dataset is not None and merged.dataset.name == "grammar":
+        merged = merged.model_copy(update={"dataset": merged.dataset.with_text()})  # the user's own text instead
     if other is not None:
         merged = _with_trials_of(merged, other)
+    rules = {"max_energy_j": max_energy_j, "inferences": inferences, "extrapolate": extrapolate or None}
+    merged = _with_stopping(merged, rules)
     search.planned_trials(merged)  # a stage that cannot be carried out is refused here, not after an hour
     if not 0 <= seed < 2**31:
         raise InputError(f"--seed: must lie within 0 … {2**31 - 1} (got {seed})")
@@ -99,6 +111,7 @@ def plan(
         override,
         task_file,
         overrides or {},
+        set_power_limit,
     )
 
 
@@ -143,6 +156,14 @@ def _with_carbon(
     if pue is not None:
         changes |= fact("pue", pue, "--pue")
     return profile.model_copy(update=changes)
+
+
+def _with_stopping(task: Task, rules: Mapping[str, float | None]) -> Task:
+    given = {name: value for name, value in rules.items() if value is not None}
+    if not given:
+        return task
+    data = task.model_dump(mode="json")
+    return validate(Task, {**data, "stopping": data["stopping"] | given}, "command line")
 
 
 def _with_values(task: Task, values: Mapping[str, Value]) -> Task:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from suite import device as torch_device
-from suite import search
+from suite import memory, search
 from suite.analysis.consistency import MAX_RSD, PRECHECK, Consistency, precheck_of, precheck_protocol
 from suite.errors import GateError, InputError
 from suite.harness import Bench
@@ -14,7 +14,7 @@ from suite.plan import Plan
 from suite.record import LedgerEntry, RunFolder, append
 from suite.task import Task
 
-SEARCHES = ("random", "sobol", "qnehvi")
+SEARCHES = ("random", "sobol", "qnehvi", "nsga2")
 #: Other load below this is the machine's own housekeeping.
 BUSY_CPUS = 0.1
 REMEDIES = (
@@ -46,7 +46,8 @@ def before_search(
     if chosen.replay is not None:
         say("note", "precheck skipped: the joules are replayed")
         return
-    error = _measure(bench, chosen.seed)
+    with memory.limited(bench.device, chosen.task.protocol.memory_limit_bytes):
+        error = _measure(bench, chosen.seed)
     entry = LedgerEntry(session=session, event="span", windows=bench.timeline.take(), note=PRECHECK)
     append(folder.ledger_path, entry)
     found = precheck_of(chosen.task, entry)
@@ -74,7 +75,7 @@ def _measure(bench: Bench, seed: int) -> str | None:
         error = f"{type(failure).__name__}: {failure!s:.200}"
     finally:
         workload.close()
-    torch_device.release_memory(bench.device)
+    memory.release(bench.device)
     timeline.cut("failed" if error else "release", of=PRECHECK)
     return error
 

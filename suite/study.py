@@ -13,20 +13,24 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite import device, environment, precheck, search
+from suite import device, environment, precheck, search, stopping
 from suite.clock import Clock, RealClock, VirtualClock
 from suite.definition import validate
 from suite.errors import InputError, MeterError
 from suite.flops import load_counter
 from suite.frontier import frontier
 from suite.hardware import HardwareProfile, detect_host, mismatch
-from suite.harness import Bench, Finished, Request, run_trial
+from suite.harness import Bench, Finished, Request, Watch, died, run_trial
 from suite.measure import Timeline
 from suite.meters.select import meters_for
 from suite.outcome import configurations, idle_windows, trial_outcomes
+from suite.parameters import Params
 from suite.plan import Plan, plan
+from suite.power_limit import PARAMETER
 from suite.record import DONE, LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord, append
-from suite.task import Params, Task
+from suite.resumption import MAX_DEATHS, deaths, differences
+from suite.task import Task
+from suite.watch import epoch_watch
 from suite.workloads.base import importable, workload_class
 
 if TYPE_CHECKING:
@@ -86,6 +90,7 @@ def resume(
     *,
     data: str | Path | None = None,
     strict: bool = False,
+    set_power_limit: bool = False,
     observer: Observer = _silent,
 ) -> RunFolder:
     """Continue a stopped run where it was; a finished one is left as it is.
@@ -112,6 +117,7 @@ def resume(
         manifest.trials_from,
         strict,
         manifest.hardware_override,
+        set_power_limit=set_power_limit,
     )
     for torn in folder.repair():
         observer(Event("note", f"dropped a torn line: {torn.path.name}, line {torn.line}"))
@@ -125,32 +131,6 @@ def resume(
         observer(Event("note", f"changed since the run began: {changed}"))
     session.work(folder, changed)
     return folder
-
-
-def differences(before: Manifest, now: Manifest, path: Path) -> str:
-    """What changed between the sessions of a run and does not forbid to go on: versions, in words.
-
-    Raises:
-        InputError: other data, another machine or other meters; their records would not belong together.
-    """
-    theirs, ours = before.data.get("fingerprint"), now.data.get("fingerprint")
-    if theirs != ours:
-        raise InputError(f"{path}: began on data {theirs}, these are {ours}; give the same --data")
-    for name in ("cpu", "logical_cpus", "accelerators"):
-        old, new = (m.environment.get("host", {}).get(name) for m in (before, now))
-        if old != new:
-            raise InputError(f"{path}: began on a machine with {name} {old}, this one has {new}; start a new run")
-    old_meters, new_meters = (
-        sorted(f"{meter['domain']} by {meter['source']}" for meter in m.meters) for m in (before, now)
-    )
-    if old_meters != new_meters:
-        raise InputError(
-            f"{path}: began with meters {', '.join(old_meters)}, now there are {', '.join(new_meters)}; "
-            "start a new run, or make the meters what they were"
-        )
-    old_versions, new_versions = (m.environment.get("packages", {}) for m in (before, now))
-    names = sorted(n for n in old_versions | new_versions if old_versions.get(n) != new_versions.get(n))
-    return ", ".join(f"{n} {old_versions.get(n, 'absent')} → {new_versions.get(n, 'absent')}" for n in names)
 
 
 @dataclass(frozen=True)
@@ -182,12 +162,21 @@ class _Session:
             facts = search.prepare(chosen.task)
             if not virtual:
                 load_counter()
+                device.load_optimisers()
             timeline.cut("start")
             data = _staged(chosen, device_name, observe) if workload.needs_data else None
             gc.collect()
             gc.freeze()  # what is loaded by now stays: collecting between trials takes 5 ms instead of 250
             timeline.cut("data")
-            bench = Bench(chosen.task, device_name, clock, timeline, data)
+            bench = Bench(
+                chosen.task,
+                device_name,
+                clock,
+                timeline,
+                data,
+                gpus=_limitable(chosen.task, device_name),
+                set_power_limit=chosen.set_power_limit,
+            )
             bench.workload(chosen.seed).close()  # options that it refuses, it refuses before anything is written
         except BaseException:
             timeline.stop()
@@ -259,7 +248,7 @@ class _Session:
 
     def _trials(self, folder: RunFolder, session: int) -> None:
         task, timeline = self.plan.task, self.bench.timeline
-        records = folder.trials()
+        records, ledger = folder.trials(), folder.ledger()
         total = search.planned_trials(task)
         for stage in task.stages:
             while True:
@@ -267,9 +256,14 @@ class _Session:
                 timeline.cut("propose")
                 if proposal is None:
                     break
-                request = self._request(proposal.params, proposal.origin, stage, records, session)
+                reason = stopping.stop_reason(task.stopping, records, ledger, proposal.expected)
+                if reason is not None:
+                    self._enter(folder, session, "span", f"stopped: {reason}")
+                    self._say("note", f"stopped: {reason}")
+                    return
+                request = self._request(proposal, stage, records, session)
                 self._say("trial", f"{stage}: {_words(task, proposal.params)}", done=len(records), total=total)
-                finished = run_trial(self.bench, request, lambda e: self._say("epoch", f"epoch {e.index + 1}"))
+                finished = self._trial(folder, request, records, ledger)
                 self._keep(folder, records, finished)
                 self._say("result", _result(task, finished.record, records), done=len(records), total=total)
                 del finished  # its weights are saved, and the next trial wants the memory
@@ -279,6 +273,30 @@ class _Session:
                         f"stopped after {failures} failing trials in a row; the last: {records[-1].error}"
                     )
 
+    def _trial(
+        self,
+        folder: RunFolder,
+        request: Request,
+        records: Sequence[TrialRecord],
+        ledger: Sequence[LedgerEntry],
+    ) -> Finished:
+        """Run it, unless it has ended the process `MAX_DEATHS` times: the next attempt would, too.
+
+        `ledger` is as it stood when the session's trials began.
+        """
+        times = deaths(ledger, request.trial)
+        if times >= MAX_DEATHS:
+            return died(self.bench, request, times)
+        entry = LedgerEntry(session=request.session, event="begin", trial=request.trial)
+        append(folder.ledger_path, entry)
+        return run_trial(self.bench, request, self._watched(request, folder, records))
+
+    def _watched(self, request: Request, folder: RunFolder, records: Sequence[TrialRecord]) -> Watch:
+        rules, left_j = self.plan.task.stopping, None
+        if rules.max_energy_j is not None:
+            left_j = rules.max_energy_j - (stopping.spent_j(records, folder.ledger()) or 0.0)
+        return epoch_watch(request, records, rules.extrapolate, left_j, self._say)
+
     def _propose(self, stage: str, records: Sequence[TrialRecord]) -> search.Proposal | None:
         try:
             return search.propose(self.plan.task, stage, records, self.plan.seed)
@@ -286,7 +304,7 @@ class _Session:
             raise InputError(f"{error}; finished trials are kept") from error
 
     def _request(
-        self, params: Params, origin: str, stage: str, records: Sequence[TrialRecord], session: int
+        self, proposal: search.Proposal, stage: str, records: Sequence[TrialRecord], session: int
     ) -> Request:
         number = len(records)
         idle = idle_windows(records)
@@ -294,7 +312,17 @@ class _Session:
         due = last_idle is None or number - last_idle >= self.plan.task.protocol.idle_every
         due = due or number == search.planned_trials(self.plan.task) - 1  # before and after: drift shows
         seed = random.Random(f"{self.plan.seed}/{number}").getrandbits(31)
-        return Request(number, session, stage, origin, params, seed, due, tuple(idle))
+        return Request(
+            trial=number,
+            session=session,
+            stage=stage,
+            origin=proposal.origin,
+            params=proposal.params,
+            seed=seed,
+            idle=due,
+            idle_windows=tuple(idle),
+            expected=proposal.expected,
+        )
 
     def _keep(self, folder: RunFolder, records: list[TrialRecord], finished: Finished) -> None:
         """Weights first, then the record: a trial that is recorded has its weights on disk."""
@@ -339,13 +367,18 @@ class _Session:
 
 
 def _failures_in_a_row(records: Sequence[TrialRecord]) -> int:
-    """How many of the last trials failed; out of memory is a result, and neither counts nor interrupts."""
+    """How many of the last trials failed. Out of memory or infeasible is a result: not counted, no interruption."""
     count = 0
     for record in reversed(records):
         if record.status == "ok":
             break
-        count += record.status != "oom"
+        count += record.status not in ("oom", "infeasible")
     return count
+
+
+def _limitable(task: Task, device_name: str) -> tuple[int, ...]:
+    """NVML indices of the GPUs that the task may set a power limit on; none where it does not set any."""
+    return tuple(device.nvml_indices(device_name)) if PARAMETER in task.parameters else ()
 
 
 def _check_domains(task: Task, device_name: str, meters: Sequence[Mapping[str, str]]) -> None:

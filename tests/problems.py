@@ -8,6 +8,7 @@ import random
 import torch
 
 from suite import Context, Epoch, Phase, Workload
+from suite.workloads.base import InfeasibleError
 
 
 def tradeoff(params, seed):
@@ -106,3 +107,74 @@ class ThreeEpochs(Workload):
 
     def outcomes(self):
         return {"weight": self.model.weight.item()}
+
+
+class Allocates(Workload):
+    """Holds 64 MiB for each unit of width."""
+
+    needs_data = False
+
+    def build(self, params):
+        self.held = [torch.ones(16 << 20) for _ in range(params["width"])]
+
+    def outcomes(self):
+        return {"accuracy": 0.5}
+
+    def phases(self):
+        return {"inference": Phase(lambda: self.context.clock.sleep(0.1), units=1)}
+
+    def close(self):
+        self.held = []
+
+
+class Sparse(Workload):
+    """Only odd widths are there; its accuracy is known to ± 0.1."""
+
+    needs_data = False
+
+    def build(self, params):
+        if params["width"] % 2 == 0:
+            raise InfeasibleError(f"no width {params['width']}")
+
+    def outcomes(self):
+        return {"accuracy": 0.5}
+
+    def standard_errors(self):
+        return {"accuracy": 0.1}
+
+    def phases(self):
+        return {"inference": Phase(lambda: self.context.clock.sleep(0.1), units=1)}
+
+
+class Timed(Workload):
+    """Steps of `width` × 10 ms, every tenth ten times as long."""
+
+    needs_data = False
+
+    def build(self, params):
+        self.step_s, self.steps = 0.01 * params["width"], 0
+
+    def phases(self):
+        def step():
+            self.steps += 1
+            self.context.clock.sleep(self.step_s * (10 if self.steps % 10 == 0 else 1))
+
+        return {"inference": Phase(step, units=1, timed=True)}
+
+
+class SteadyEpochs(Workload):
+    """Epochs that all take `epoch_s`."""
+
+    needs_data = False
+    replayable = True
+
+    def build(self, params):
+        self.params = params
+
+    def train(self):
+        for index in range(self.params["epochs"]):
+            self.context.clock.sleep(self.params["epoch_s"])
+            yield Epoch(index, 100)
+
+    def phases(self):
+        return {}

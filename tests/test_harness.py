@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import resource
+
+import psutil
 import pytest
 
 from suite.clock import RealClock, VirtualClock
 from suite.energy import total_j
+from suite.errors import InputError
 from suite.harness import Bench, Request, run_trial
 from suite.measure import Timeline
 from suite.meters.replay import PowerTrace, ReplayMeter
-from suite.outcome import idle_windows, trial_outcomes
+from suite.outcome import configurations, idle_windows, trial_outcomes
 from suite.task import Task
 
 ENERGY = {
@@ -80,7 +84,7 @@ def test_out_of_memory_is_a_status_of_its_own():
 def test_a_number_that_is_none_fails_by_name():
     record = run_one(function_task("not_a_number")).record
     assert record.status == "failed"
-    assert record.error == "no finite value for objective accuracy (got nan)"
+    assert record.error == "no finite value for accuracy (got nan)"
     assert record.metrics == {}
 
 
@@ -157,3 +161,80 @@ def test_a_users_model_is_trained_counted_and_measured():
     assert (record.costs.parameters, record.costs.macs, record.costs.flops) == (11, 10, 20)
     assert record.metrics["val_loss"] < 0.05
     assert len(record.epochs) == 100
+
+
+def allocating(limit_bytes, **more):
+    return make_task(
+        "tests.problems:Allocates", metric="accuracy",
+        protocol=PROTOCOL | {"memory_limit_bytes": limit_bytes, "idle_s": 0.0}, **more,
+    )  # fmt: skip
+
+
+def test_running_out_of_memory_for_real_gives_it_all_back():
+    process = psutil.Process()
+    before = process.memory_info().rss
+    task = allocating(before + (256 << 20))
+    assert run_one(task, width=1).record.status == "ok"
+    record = run_one(task, width=19).record
+    assert record.status == "oom"
+    assert record.costs.memory_limit_bytes == pytest.approx(before + (256 << 20), rel=0.2)
+    assert record.costs.peak_memory_bytes > record.costs.memory_limit_bytes  # held and asked for: what it needs
+    assert process.memory_info().rss < before + (64 << 20)
+    assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
+
+
+def test_peak_memory_is_of_the_trial():
+    task = allocating(None)
+    small, large = (run_one(task, width=w).record.costs.peak_memory_bytes for w in (1, 12))
+    assert large - small == pytest.approx(11 * (64 << 20), rel=0.15)
+    assert run_one(task, width=1).record.costs.peak_memory_bytes < large - (256 << 20)
+
+
+def test_a_configuration_that_is_not_there_is_infeasible():
+    record = run_one(make_task("tests.problems:Sparse"), width=4).record
+    assert (record.status, record.error) == ("infeasible", "no width 4")
+    assert run_one(make_task("tests.problems:Sparse"), width=5).record.status == "ok"
+
+
+def test_timed_steps_give_latencies_that_constraints_may_bound():
+    task = make_task(
+        "tests.problems:Timed", objectives={
+            "samples_per_j": ENERGY,
+            "request_p95_s": {"goal": "minimize", "phase": "inference", "quantile": 0.95},
+        },
+        constraints={"request_p50_s": {"at_most": 0.015, "phase": "inference", "quantile": 0.5}},
+    )  # fmt: skip
+    record = run_one(task, width=1).record
+    steps = [s for w in record.windows if w.phase == "inference" for s in w.step_s]
+    assert len(steps) == sum(w.steps for w in record.windows if w.phase == "inference") >= 300
+    assert sorted(set(steps)) == pytest.approx([0.01, 0.1])
+    found = trial_outcomes(task, record)["request_p95_s"].value
+    assert (found.mean, found.low, found.high) == pytest.approx((0.1, 0.1, 0.1))
+    configuration = configurations(task, [record])[0]
+    assert configuration.constraints["request_p50_s"].value.mean == pytest.approx(0.01)
+    assert configuration.feasible
+    slow = configurations(task, [run_one(task, width=2).record])[0]
+    assert slow.complete
+    assert not slow.feasible
+
+
+def test_a_latency_of_a_phase_without_times_stops_at_once():
+    task = make_task(
+        "tests.problems:ThreeEpochs", metric="weight",
+        constraints={"step_s": {"at_most": 1.0, "phase": "inference", "quantile": 0.5}},
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"constraints.step_s: the steps of phase 'inference' are not timed"):
+        run_one(task)
+
+
+def test_a_cost_that_nobody_can_tell_stops_at_once():
+    task = function_task("tradeoff", constraints={"parameters": {"at_most": 1e6}})
+    with pytest.raises(InputError, match=r"constraints.parameters: not known"):
+        run_one(task, width=5)
+
+
+def test_standard_errors_become_intervals():
+    task = make_task("tests.problems:Sparse")
+    value = trial_outcomes(task, run_one(task, width=5).record)["accuracy"].value
+    assert (value.mean, value.sem) == (0.5, 0.1)
+    assert (value.low, value.high) == pytest.approx((0.5 - 0.196, 0.5 + 0.196), abs=1e-3)

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from suite.analysis.intervals import difference
 from suite.energy import Estimate, total_j
 from suite.outcome import point
 from suite.record import Reading, ScoreRecord
-from suite.reporting.cost import Candidate, break_even, difference, search_cost
+from suite.reporting.cost import Candidate, break_even, search_cost
 from suite.reporting.members import Target, UnitEnergy
-from suite.reporting.prose import banners, break_even_text, repeat_command, search_price
+from suite.reporting.payback import break_even_text
+from suite.reporting.prose import banners, repeat_command, search_price
 from suite.reporting.summary import Summary, summarise, summarise_records
 from tests.run_factory import ENERGY, OBJECTIVES, WATTS, RunBuilder, full_run, make_task
 

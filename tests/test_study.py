@@ -21,7 +21,7 @@ from suite.frontier import frontier
 from suite.hardware import Host
 from suite.outcome import configurations
 from suite.plan import choose_budget, plan
-from suite.record import RunFolder, TrialRecord
+from suite.record import LedgerEntry, RunFolder, TrialRecord, append
 from suite.study import _check_domains, resume
 from suite.task import Task
 
@@ -67,10 +67,14 @@ def run_toy(folder: Path, **changes) -> RunFolder:
 
 
 def timeless(records: list[TrialRecord]) -> list[dict]:
-    """Records without their clock: session, times, and what times alone decide."""
+    """Records without their clock and memory: session, times, and what these alone decide."""
     found = []
     for record in records:
         data = record.model_dump(exclude={"session"})
+        del (
+            data["costs"]["peak_memory_bytes"],
+            data["costs"]["memory_limit_bytes"],
+        )  # the process's, not the trial's
         for window in data["windows"]:
             duration = window.pop("end_s") - window.pop("start_s")
             del window["start_utc"]
@@ -113,7 +117,7 @@ def test_the_ledger_holds_every_joule(tmp_path):
     assert all(a.end_s == pytest.approx(b.start_s) for a, b in itertools.pairwise(windows))
     spent = sum(r.energy_j for w in windows for r in w.readings)
     assert spent == pytest.approx(100.0 * windows[-1].end_s)
-    assert [e.event for e in folder.ledger()] == ["start", "end"]
+    assert [e.event for e in folder.ledger()] == ["start", *["begin"] * 14, "end"]
 
 
 def test_it_gives_up_after_failures_in_a_row(tmp_path):
@@ -224,7 +228,7 @@ def test_versions_that_changed_are_noted_in_the_ledger(tmp_path):
     manifest["environment"]["packages"]["botorch"] = "0.0.1"
     folder.manifest_path.write_text(json.dumps(manifest))
     resume(folder.path)
-    assert "botorch 0.0.1 → " in folder.ledger()[2].note
+    assert any("botorch 0.0.1 → " in e.note for e in folder.ledger() if e.event == "start")
 
 
 def test_a_crash_is_not_called_done(tmp_path, monkeypatch):
@@ -264,7 +268,7 @@ def test_resuming_a_finished_run_adds_nothing(tmp_path):
     folder = run_toy(tmp_path, method="random")
     before = folder.trials()
     assert resume(folder.path).trials() == before
-    assert [e.event for e in folder.ledger()] == ["start", "end"] * 2
+    assert [e.event for e in folder.ledger() if e.event != "begin"] == ["start", "end"] * 2
 
 
 def test_one_process_at_a_time(tmp_path):
@@ -334,6 +338,21 @@ def test_kill_and_resume_gives_the_uninterrupted_records(tmp_path):
 @pytest.mark.slow
 def test_twenty_kills_and_resumes_give_the_uninterrupted_records(tmp_path):
     _assert_kills_do_not_matter(tmp_path, kills=20, sobol=16, search=20)
+
+
+@pytest.mark.parametrize(("deaths", "given_up"), [(2, False), (3, True)])
+def test_a_trial_that_ends_the_process_is_given_up_after_three_deaths(tmp_path, deaths, given_up):
+    folder = run_toy(tmp_path, method="random")
+    expected, lines = folder.trials(), folder.trials_path.read_bytes().splitlines(keepends=True)
+    folder.trials_path.write_bytes(b"".join(lines[:5]))
+    for session in range(1, 1 + deaths):  # each began trial 5, and was never heard of again
+        append(folder.ledger_path, LedgerEntry(session=session, event="start"))
+        append(folder.ledger_path, LedgerEntry(session=session, event="begin", trial=5))
+    resume(folder.path)
+    found = folder.trials()
+    assert len(found) == len(expected)
+    assert ("the process died 3 times in this trial" in (found[5].error or "")) is given_up
+    assert timeless(found[6:]) == timeless(expected[6:])
 
 
 def test_ctrl_c_exits_with_130_and_keeps_the_trials(tmp_path):

@@ -1,0 +1,58 @@
+"""Sums, differences and ratios of estimates."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from suite.analysis.intervals import difference, plus, ratio, scaled
+from suite.energy import Estimate, estimate
+from suite.outcome import point
+
+A = Estimate(10.0, 5, 1.0, 7.0, 14.0, "")
+B = Estimate(6.0, 9, 0.5, 5.0, 8.0, "")
+
+
+def test_a_sum_and_a_difference_take_the_distances_that_pull_their_way():
+    total = plus(A, B)
+    assert (total.mean, total.n, total.sem) == (16.0, 5, math.hypot(1.0, 0.5))
+    assert (total.low, total.high) == (16 - math.hypot(3, 1), 16 + math.hypot(4, 2))
+    less = difference(A, B)
+    assert (less.mean, less.low, less.high) == (4.0, 4 - math.hypot(3, 2), 4 + math.hypot(4, 1))
+
+
+def test_a_ratio_is_a_difference_of_logarithms():
+    found = ratio(A, B)
+    assert found is not None
+    below = math.hypot(math.log(10 / 7), math.log(8 / 6))
+    assert found.mean == pytest.approx(10 / 6)
+    assert found.low == pytest.approx(10 / 6 * math.exp(-below))
+    assert found.high == pytest.approx(10 / 6 * math.exp(math.hypot(math.log(14 / 10), math.log(6 / 5))))
+    assert found.sem == pytest.approx(10 / 6 * math.hypot(0.1, 0.5 / 6))
+
+
+def test_without_an_interval_there_is_none_and_a_ratio_needs_positive_means():
+    assert (difference(A, point(1.0)).low, plus(point(1.0), B).high) == (None, None)
+    bare = ratio(A, point(2.0))
+    assert bare is not None
+    assert (bare.mean, bare.low, bare.high) == (5.0, None, None)
+    assert ratio(A, Estimate(1.0, 2, None, -0.5, 2.5, "")).low is None
+    assert ratio(A, point(0.0)) is None
+    assert ratio(point(-1.0), B) is None
+
+
+def test_a_negative_factor_turns_an_interval_round():
+    found = scaled(A, -2.0)
+    assert (found.mean, found.low, found.high, found.sem) == (-20.0, -28.0, -14.0, 2.0)
+
+
+def test_a_ratio_covers_the_true_one_19_times_in_20():
+    rng = np.random.default_rng(1)
+    trials, covered = 2000, 0
+    for _ in range(trials):
+        a, b = (estimate([float(v) for v in rng.normal(mean, 0.03 * mean, 6)]) for mean in (30.0, 2.0))
+        found = ratio(a, b)
+        covered += found.low <= 15.0 <= found.high
+    assert 0.94 <= covered / trials <= 0.98

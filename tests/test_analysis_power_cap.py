@@ -1,0 +1,171 @@
+"""Caps compared within their setting: choices by hand, where no cap matters, and the report."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from suite.analysis.power_cap import TOLERANCES, Cap, compare, power_cap
+from suite.energy import Estimate
+from suite.outcome import point
+from suite.reporting import write_report
+from suite.reporting.analysis_power_cap import answer, power_cap_section, sentences
+from tests.run_factory import ENERGY, RunBuilder, make_task
+
+SETTING = (("network", "resnet"), ("batch_size", 64))
+
+
+def caps(*rows) -> list[Cap]:
+    return [Cap(float(w), point(float(e)), point(float(t)), {}, (i,)) for i, (w, e, t) in enumerate(rows)]
+
+
+#: Lower caps save energy and cost time, until at 100 W the longer run eats the saving.
+TYPICAL = caps((100, 90, 1.5), (150, 80, 1.08), (200, 88, 1.04), (250, 100, 1.0))
+
+
+def test_the_best_cap_is_the_one_with_least_energy_within_the_tolerated_time():
+    (curve,) = compare({SETTING: TYPICAL}).curves
+    chosen = {c.tolerance: c for c in curve.choices}
+    assert [chosen[t].cap.watts for t in TOLERANCES] == [250.0, 200.0, 150.0]
+    assert chosen[0.05].saving == pytest.approx(0.12)
+    assert chosen[0.10].time.mean == pytest.approx(1.08)
+    assert [c.on_frontier for c in curve.caps] == [False, True, True, True]
+
+
+def test_intervals_of_energy_carry_to_the_saving():
+    wide = Estimate(80.0, 5, 1.0, 78.0, 82.0, "windows")
+    base = Estimate(100.0, 5, 1.0, 98.0, 102.0, "windows")
+    made = [Cap(150.0, wide, point(1.0), {}, (0,)), Cap(250.0, base, point(1.0), {}, (1,))]
+    energy = compare({SETTING: made}).curves[0].choice(0.0).energy
+    assert energy.low < 0.8 < energy.high
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 400), st.floats(1, 1e6), st.floats(0.1, 1e4)), min_size=2, max_size=9,
+             unique_by=lambda row: row[0]),
+)  # fmt: skip
+def test_more_tolerance_never_saves_less_and_the_highest_cap_is_always_allowed(rows):
+    (curve,) = compare({SETTING: caps(*rows)}).curves
+    savings = [c.saving for c in curve.choices]
+    assert savings == sorted(savings)
+    assert savings[0] >= 0
+    for choice in curve.choices:
+        assert choice.time.mean <= 1 + choice.tolerance + 1e-12
+    assert any(c.on_frontier for c in curve.caps)
+
+
+def test_a_setting_that_draws_little_is_touched_by_no_cap_and_tells_the_noise():
+    idle = caps((100, 40, 1.0), (150, 42, 1.0), (200, 38, 0.95), (250, 40, 1.0))
+    found = compare({SETTING: TYPICAL, (*SETTING[:1], ("batch_size", 8)): idle})
+    assert [c.untouched for c in found.curves] == [False, True]
+    assert found.touched == found.curves[:1]
+    assert found.noise == pytest.approx(1.633 / 40, rel=1e-3)  # of 40, 42, 38, 40
+    assert found.names == ("batch_size",)
+    assert "1 of 2 settings" in " ".join(sentences(found))
+
+
+def test_peaks_that_a_cap_cuts_are_no_untouched_setting():
+    """Mean power under the lowest cap, but lower still under it: the cap bites at the peaks."""
+    (curve,) = compare({SETTING: caps((100, 80, 1.1), (250, 90, 1.0))}).curves
+    assert curve.caps[0].power_w < 80
+    assert not curve.untouched
+
+
+def test_settings_with_one_cap_are_counted_only():
+    found = compare({SETTING: TYPICAL, (): caps((100, 1, 1))})
+    assert (len(found.curves), found.single) == (1, 1)
+    assert compare({SETTING: TYPICAL[:1]}) is None
+
+
+WATTS = {"type": "choice", "values": [100, 150, 250], "ordered": True, "default": 250}
+
+
+def table_task(**fields):
+    return make_task(
+        {"energy_per_epoch_j": {"goal": "minimize"}, "time_per_epoch_s": {"goal": "minimize"},
+         "val_accuracy": {"goal": "maximize"}},
+        workload="table", dataset=None, analyses=["power_cap"],
+        parameters={
+            "batch_size": {"type": "choice", "values": [8, 64], "ordered": True, "default": 8},
+            "power_limit_w": {**WATTS, **fields},
+        },
+        stages={"grid": {"method": "grid"}},
+    )  # fmt: skip
+
+
+def table_run(**fields) -> RunBuilder:
+    run = RunBuilder(table_task(**fields))
+    for batch in (8, 64):
+        for watts, energy_j, time_s in ((100, 90.0, 1.5), (150, 80.0, 1.08), (250, 100.0, 1.0)):
+            metrics = {"energy_per_epoch_j": energy_j * batch, "time_per_epoch_s": time_s * batch,
+                       "val_accuracy": 0.9 + watts / 1e5}  # fmt: skip
+            run.add(
+                {"batch_size": batch, "power_limit_w": watts},
+                0,
+                metrics,
+                "grid",
+                windows=(run.window("count", 1.0),),
+            )
+    return run
+
+
+@pytest.mark.parametrize("scope", ["task", "device"])
+def test_a_table_is_read_by_its_metrics(scope, tmp_path):
+    run = table_run(scope=scope)
+    run.fail({"batch_size": 8}, "failed", "x")
+    found = power_cap(run.task, run.trials)
+    assert (found.energy, found.time, found.kind, found.lost) == ("energy_per_epoch_j", "time_per_epoch_s", None, 1)
+    assert [c.choice(0.10).saving for c in found.curves] == pytest.approx([0.2, 0.2])
+    assert "20 % (20 % to 20 %) within 10 % more time" in answer(found)
+    assert any("val_accuracy differed by at most 0.0015" in s for s in sentences(found))
+    section = power_cap_section(found)
+    rows = list(csv.DictReader(io.StringIO(section.csv)))
+    assert len(rows) == 6
+    assert [r["power_limit_w"] for r in rows if r["best_within_0.1"] == "true"] == ["150.0", "150.0"]
+    assert len(section.plots) == 2
+    page = write_report(run.write(tmp_path / "run")).page
+    assert "## Power caps" in page.with_name("report.md").read_text()
+
+
+def measured_run(phase) -> RunBuilder:
+    """Half the watts, 5 % longer at 150 W."""
+    task = make_task(
+        {"j_per_sample": {"goal": "minimize", **ENERGY, "phase": phase}}, analyses=["power_cap"],
+        parameters={"power_limit_w": {"type": "choice", "values": [150, 250], "default": 250, "scope": "device"}},
+        stages={"grid": {"method": "grid"}},
+    )  # fmt: skip
+    run = RunBuilder(task, watts={"gpu:0": 200.0}, measured=True)
+    for watts, scale, seconds in ((150, 0.5, 1.05), (250, 1.0, 1.0)):
+        windows = [run.window(phase, seconds, 1000, scale=scale) for _ in range(5)]
+        run.add({"power_limit_w": watts}, 0, {}, "grid", windows=tuple(windows), unit={"inference": "sample"})
+    return run
+
+
+@pytest.mark.parametrize("phase", ["inference", "train"])
+def test_measured_trials_are_read_by_their_windows(phase):
+    run = measured_run(phase)
+    found = power_cap(run.task, run.trials)
+    assert found.kind == "measured"
+    best = found.curves[0].choice(0.10)
+    assert (best.cap.watts, best.time.mean) == (150.0, pytest.approx(1.05))
+    assert best.saving == pytest.approx(1 - 0.525)
+    assert "(measured)" in answer(found)
+
+
+def test_tasks_without_a_cap_or_energy_have_no_section():
+    run = RunBuilder(make_task())
+    assert power_cap(run.task, run.trials) is None
+    assert power_cap(table_task(), []) is None
+
+
+def test_long_tables_are_told_by_group():
+    many = {(("gpu", g), ("batch_size", b)): TYPICAL for g in ("a", "b") for b in range(20)}
+    section = power_cap_section(compare(many))
+    assert [row[0].text for row in section.tables[0].rows] == ["a", "b"]
+    assert len(section.plots[0].series) == 6
+    one = power_cap_section(compare({SETTING: TYPICAL}))
+    assert one.tables[0].rows[0][-1].text == "150 W"

@@ -1,0 +1,255 @@
+"""Figures against energy: coefficients from records made by hand, the report, and the tasks themselves."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from suite import run
+from suite.analysis.proxies import proxies
+from suite.catalog import find_task
+from suite.record import Costs
+from suite.reporting import write_report
+from suite.reporting.analysis_proxies import answer, proxies_section, sentences
+from suite.reporting.correlation_tables import MASKED
+from suite.task import Task
+from tests.run_factory import ENERGY, RunBuilder, make_task
+
+OBJECTIVES = {"j_per_sample": {"goal": "minimize", **ENERGY}}
+#: family, parameters, MACs, activations, samples a second. Energy goes with MACs but for a factor between families.
+MODELS = (
+    ("dense", 4_000, 1_000, 10, 1000), ("dense", 8_000, 2_000, 20, 500), ("dense", 16_000, 4_000, 40, 250),
+    ("dense", 32_000, 8_000, 80, 125), ("dense", 64_000, 16_000, 160, 60),
+    ("conv", 500, 1_000, 900, 500), ("conv", 400, 2_000, 1_800, 250), ("conv", 300, 4_000, 3_600, 125),
+    ("conv", 200, 8_000, 7_200, 60), ("conv", 100, 16_000, 14_400, 30),
+)  # fmt: skip
+
+
+def study_task(families=True) -> Task:
+    own = {"family": {"type": "choice", "values": ["conv", "dense"], "default": "dense"}} if families else {}
+    only = {"only_if": "family == 'dense'"} if families else {}
+    return make_task(
+        OBJECTIVES,
+        analyses=["proxies"],
+        parameters={
+            **own,
+            "size": {"type": "int", "low": 0, "high": 99, "default": 0},
+            "extra": {"type": "choice", "values": ["a", "b"], "default": "a", **only},
+        },
+        stages={"sizes": {"method": "grid"}},
+    )
+
+
+def add(run_: RunBuilder, index: int, model, families=True, parameters=None, **fields) -> None:
+    family, size, macs, activations, units = model
+    extra = "b" if index == 2 else "a"
+    params = {"size": index, "extra": extra} | ({"family": family} if families else {})
+    costs = Costs(parameters=parameters or size, macs=macs)
+    metrics = {"activations": activations, "bytes_moved": 8.0 * activations + size}
+    run_.add(params, units, metrics, "sizes", costs=costs, **fields)
+
+
+def full(families=True, parameters=None, **builder) -> RunBuilder:
+    made = RunBuilder(study_task(families), **builder)
+    for index, model in enumerate(MODELS):
+        add(made, index, model, families, parameters, idle=True, wobble=0.0)
+    return made
+
+
+def result(made: RunBuilder):
+    return proxies(made.task, made.trials)
+
+
+def test_coefficients_within_families_and_across():
+    found = result(full())
+    assert found.families == ("conv", "dense")  # the task's order
+    assert found.of("macs", "gross", "pearson", "dense").value > 0.99
+    assert found.of("macs", "gross", "spearman", "dense").value == pytest.approx(1)
+    assert found.of("parameters", "gross", "spearman", "conv").value == pytest.approx(-1)
+    assert abs(found.of("parameters", "gross", "pearson").value) < 0.3
+    assert found.of("macs", "gross", "pearson").n == 10
+    assert found.of("macs", "gross", "pearson", "dense").n == 5
+
+
+def test_energy_at_constant_power_is_time():
+    found = result(full())
+    assert found.of("runtime", "gross", "pearson").value == pytest.approx(1)
+    assert ("runtime", "runtime") not in {(f, t) for _, f, t, _ in found.correlations}
+    assert found.of("macs", "runtime", "pearson").value == found.of("macs", "gross", "pearson").value
+    text = " ".join(sentences(found))
+    assert "estimated energy follows time by construction" in text
+    assert "is no finding" in text
+    measured = result(full(measured=True))
+    assert measured.kind == "measured"
+    assert "by construction" not in " ".join(sentences(measured))
+
+
+def test_net_energy_is_less_idle_power():
+    found = result(full())
+    subject = found.subjects[0]
+    assert subject.cost.net.mean / subject.cost.gross.mean == pytest.approx(50 / 80)
+    assert "Net energy is from 62.5 % to 62.5 % of gross" in " ".join(sentences(found))
+
+
+def test_net_energy_that_is_noise_has_no_coefficients():
+    found = result(full(watts={"cpu": 10.0, "ram": 20.0}))  # no more than idle
+    assert found.subjects[0].cost.net.mean == pytest.approx(0)
+    assert not any(target == "net" for _, _, target, _ in found.correlations)
+    assert "no coefficients follow" in " ".join(sentences(found))
+
+
+def test_without_idle_there_is_no_net():
+    made = RunBuilder(study_task())
+    for index, model in enumerate(MODELS):
+        add(made, index, model)
+    found = result(made)
+    assert found.of("macs", "net", "pearson") is None
+    assert "Net energy is absent" in " ".join(sentences(found))
+
+
+def test_a_figure_that_stays_says_nothing_and_that_is_said():
+    found = result(full(families=False, parameters=5_315_850))
+    assert found.families == ()
+    assert found.of("parameters", "gross", "pearson") is None
+    assert "parameters stay the same while it varies 33.3 times; n = 10 (estimated energy)" in answer(found)
+    assert "Nothing can be told from parameters (5 315 850 in every one)" in " ".join(sentences(found))
+    assert "proxies-parameters" not in [p.id for p in proxies_section(found, study_task().protocol).plots]
+
+
+def test_the_answer_names_best_and_worst_with_n_and_interval():
+    text = answer(result(full()))
+    assert text.startswith("Over 10 configurations of 2 families, ")
+    assert "best (Pearson r 0." in text
+    assert "95 % interval" in text
+    assert "parameters least" in text
+    assert text.endswith("n = 10 (estimated energy).")
+    close = RunBuilder(study_task(families=False))
+    for index, model in enumerate(MODELS[:5]):
+        add(close, index, model, families=False)
+    assert "all of " in answer(result(close))
+
+
+def test_joules_for_a_unit_of_a_figure():
+    found = result(full())
+    assert found.joules_per("macs", "dense") == pytest.approx(80 / 250 / 4000)
+    assert found.joules_per("macs", "conv") == pytest.approx(80 / 125 / 4000)
+    assert found.joules_per("runtime", "conv") == pytest.approx(80)
+    rates = [found.joules_per("bytes_moved", f) for f in found.families]
+    assert f"least for bytes moved: there still {max(rates) / min(rates):.3g} times" in " ".join(sentences(found))
+
+
+def test_a_parameter_that_does_not_matter_names_no_configuration():
+    found = result(full())
+    assert [s.names for s in found.subjects if s.family == "conv"] == [("family", "size")] * 5
+    assert {s.names for s in found.subjects if s.family == "dense"} == {("family", "size", "extra")}
+
+
+def test_unknown_figures_are_absent():
+    made = RunBuilder(study_task())
+    for index, (family, *_, units) in enumerate(MODELS):
+        made.add({"size": index, "family": family}, units, {}, "sizes", costs=Costs(), idle=True)
+    found = result(made)
+    assert set(found.subjects[0].figures) == {"runtime"}
+    assert answer(found).endswith("no figure's correlation with energy can be told (estimated energy).")
+    assert result(RunBuilder(study_task())) is None
+
+
+def test_trials_without_a_value_are_left_out_and_counted():
+    made = full()
+    made.fail({"size": 50}, "oom", "out of memory")
+    assert "1 of 11 trials have no value" in " ".join(sentences(result(made)))
+
+
+def test_its_report_and_csv(tmp_path):
+    folder = full().write(tmp_path / "run")
+    write_report(folder)
+    rows = list(csv.DictReader(io.StringIO((folder.path / "proxies.csv").read_text())))
+    assert len(rows) == 10
+    by_size = {int(row["param_size"]): row for row in rows}
+    assert float(by_size[9]["j_per_sample_gross"]) == pytest.approx(80 / 30)
+    assert (float(by_size[9]["macs"]), by_size[9]["kind"]) == (16000, "estimated")
+    text = (folder.path / "report.md").read_text()
+    assert MASKED in text
+    for heading in (
+        "All configurations together",
+        "How far each goes",
+        "Joules per sample for one unit of a figure",
+    ):
+        assert heading in text
+    page = (folder.path / "report.html").read_text()
+    for figure in ("parameters", "macs", "activations", "bytes_moved", "runtime"):
+        assert f'id="chart-proxies-{figure}"' in page
+    first = (folder.path / "proxies.png").read_bytes()
+    write_report(folder)
+    assert (folder.path / "proxies.png").read_bytes() == first
+
+
+SMALL = {
+    "protocol": {
+        "warmup_s": 0.01, "max_warmup_s": 0.05, "window_s": 0.01, "repeats": 2, "max_repeats": 20, "idle_s": 0.0,
+        "target_rel_ci": 1.0,
+    },
+}  # fmt: skip
+
+
+def tiny(name: str, parameters=None, points=None) -> Task:
+    """A task of the catalogue in its quick budget, with windows of 10 ms and fewer or narrower models."""
+    data = find_task(name).with_budget("quick").model_dump(mode="json") | SMALL
+    data["parameters"] |= parameters or {}
+    if points:
+        stage = next(iter(data["stages"]))
+        data["stages"][stage] = {"method": "points", "points": points}
+    return Task.model_validate(data)
+
+
+def test_the_study_of_depth_runs(tmp_path):
+    task = tiny("proxies_depth", {"width": {"type": "fixed", "value": 64}})
+    folder = run(task, out=tmp_path, replay="100")
+    assert [t.params["depth"] for t in folder.trials()] == [4, 7, 2, 8, 3, 6, 5, 1]
+    found = proxies(folder.task(), folder.trials())
+    assert found.reach(lambda s: s.figures["macs"]).high == 784 * 64 + 7 * 64 * 64 + 640
+    assert found.of("parameters", "gross", "pearson").n == 8
+
+
+def test_the_study_of_stride_runs(tmp_path):
+    points = [{"stride": 5}, {"stride": 2}, {"stride": 7}]
+    task = tiny("proxies_stride", {"batch_size": {"type": "fixed", "value": 4}}, points)
+    folder = run(task, out=tmp_path, replay="100")
+    assert [t.status for t in folder.trials()] == ["ok"] * 3
+    assert {t.costs.parameters for t in folder.trials()} == {5_315_850}
+    assert "parameters stay the same" in answer(proxies(folder.task(), folder.trials()))
+
+
+def test_the_study_of_families_runs(tmp_path):
+    families = ("dense", "recurrent", "convolutional", "pooled", "separable", "attention")
+    points = [{"family": f, "width": 32, "depth": 1, "cell": "gru"} for f in families]
+    folder = run(tiny("proxies_families", points=points), out=tmp_path, replay="100")
+    records = folder.trials()
+    assert [(t.status, t.error) for t in records] == [("ok", None)] * 6
+    assert [t.params["cell"] for t in records] == ["lstm", "gru", "lstm", "lstm", "lstm", "lstm"]
+    assert all(t.costs.macs and t.metrics["bytes_moved"] > 0 for t in records)
+    assert not any(set(t.costs.unsupported_ops) - {"aten::mean"} for t in records)
+    write_report(folder)
+
+
+@pytest.mark.parametrize("budget", ["quick", "standard", None])
+def test_no_study_runs_its_sizes_in_order(budget):
+    """A drift of the machine would be taken for an effect."""
+    for name, key in (("proxies_depth", "depth"), ("proxies_stride", "stride")):
+        task = find_task(name).with_budget(budget)
+        stage = next(iter(task.stages.values()))
+        values = [p[key] for p in stage.points] if stage.points else list(task.parameters[key].values)
+        assert values not in (sorted(values), sorted(values, reverse=True))
+        assert len(values) == len(set(values))
+
+
+def test_the_full_studies_are_ecopts():
+    depth, stride = (find_task(n).with_budget("paper") for n in ("proxies_depth", "proxies_stride"))
+    assert sorted(depth.parameters["depth"].values) == list(range(1, 31))
+    assert (depth.defaults["width"], depth.defaults["batch_size"], depth.dataset.shape) == (7840, 100, (1, 28, 28))
+    points = next(iter(stride.stages.values())).points
+    assert sorted(p["stride"] for p in points) == [2, 3, 4, 5, 6, 7]
+    fixed = {"width": 256, "depth": 10, "kernel": 3, "pool": False, "batch_size": 1000, "epochs": 0}
+    assert stride.defaults | fixed == stride.defaults

@@ -1,0 +1,152 @@
+"""A factor on every joule changes nothing; factors that differ between domains can: properties, and the report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from suite.analysis.pue import EXAMPLE_PUE, Scenario, Subject, judge, pue, slack, verdict
+from suite.errors import InputError
+from suite.reporting.analysis_pue import PROOF, answer, pue_section, sentences, site_of
+from suite.reporting.section import Records
+from suite.reporting.site import at_site
+from tests.run_factory import RunBuilder, make_task
+
+joules = st.integers(1, 10**6).map(float)
+rows = st.lists(st.tuples(joules, joules, st.integers(0, 20)), min_size=2, max_size=15)
+subjects = rows.map(
+    lambda found: [Subject(str(i), {"gpu": g, "cpu": c}, (float(q),)) for i, (g, c, q) in enumerate(found)]
+)
+
+
+@given(subjects, st.floats(1e-3, 1e3))
+def test_a_constant_factor_changes_neither_ranking_nor_frontier(found, factor):
+    result = verdict(found, Scenario("all", {"gpu": factor, "cpu": factor}))
+    assert not result.changes
+    assert result.least == verdict(found, Scenario("none", {})).least
+    if result.kendall is not None:
+        assert result.kendall == pytest.approx(1.0)
+        assert result.spearman == pytest.approx(1.0)
+
+
+@given(subjects)
+def test_inside_its_slack_a_family_reorders_nothing_and_outside_it_does(found):
+    room = slack(found, "gpu").order
+    for factor in _inside(room):
+        assert verdict(found, Scenario("in", {"gpu": factor})).moved == 0 or _tied(found)
+    if room.high is not None and not _tied(found):
+        assert verdict(found, Scenario("beyond", {"gpu": room.high * (1 + 1e-9) + 1e-9})).moved > 0
+
+
+def _inside(room):
+    """Factors well inside: near an end, rounding decides."""
+    low, high = room.low, 4.0 if room.high is None else room.high
+    return [f for f in (low + 0.25 * (1 - low), 1 + 0.75 * (high - 1)) if low < f < high]
+
+
+def _tied(found):
+    """Whether two are level, or level at a factor so near the end that rounding decides."""
+    sums = sorted(s.energy_j for s in found)
+    return any(b - a < 1e-6 * b for a, b in itertools.pairwise(sums))
+
+
+A = Subject("a", {"gpu": 10.0, "cpu": 1.0}, (0.9,))
+B = Subject("b", {"gpu": 4.0, "cpu": 6.0}, (0.9,))
+
+
+def test_two_that_scale_apart_by_hand():
+    """11 J against 10 J: level where 10 w + 1 = 4 w + 6, w = 5/6 on the GPU; 10 + w = 4 + 6 w, 6/5 on the CPU."""
+    found = judge([A, B], 1.5)
+    assert found.least == "b"
+    assert not found.constant.changes
+    room = {s.family: s for s in found.slacks}
+    assert room["gpu"].order.low == room["gpu"].least.low == pytest.approx(5 / 6)
+    assert room["gpu"].order.high is None
+    assert room["cpu"].order.high == pytest.approx(6 / 5)
+    on_cpu = next(v for v in found.verdicts if v.scenario.name == "PUE 1.5 on CPU alone")
+    assert (on_cpu.least, on_cpu.moved, on_cpu.kendall) == ("a", 2, -1.0)
+    assert (on_cpu.entered, on_cpu.left) == (("a",), ("b",))
+
+
+def test_the_frontier_keeps_what_is_better_elsewhere():
+    good = Subject("good", {"gpu": 20.0, "cpu": 1.0}, (0.99,))
+    assert [s.label for s in judge([A, B, good], 1.5).members] == ["b", "good"]
+
+
+def test_one_family_has_nothing_to_scale_apart():
+    found = judge([Subject("a", {"cpu": 1.0}), Subject("b", {"cpu": 2.0})], None)
+    assert found.is_example
+    assert found.pue == EXAMPLE_PUE
+    assert len(found.verdicts) == 1
+    assert found.slacks == ()
+    assert "nothing can scale apart" in answer(found)
+
+
+def test_a_pue_below_one_or_a_single_configuration():
+    with pytest.raises(ValueError, match="at least 1"):
+        judge([A, B], 0.9)
+    assert judge([A], 1.5) is None
+
+
+def study() -> RunBuilder:
+    """Four models with the same CPU joules and RAM joules that go another way."""
+    run = RunBuilder(make_task(analyses=["frontier", "pue"]))
+    for width, seconds, quality in ((4, 1.0, 0.6), (8, 1.5, 0.7), (16, 2.5, 0.8), (32, 4.0, 0.75)):
+        windows = [run.window("inference", seconds, 1000) for _ in range(5)]
+        run.add({"width": width}, 1000, {"val_accuracy": quality}, windows=tuple(windows))
+    return run
+
+
+def test_records_are_ranked_by_domain(tmp_path):
+    run = study()
+    found = pue(run.task, run.trials, None, None)
+    assert found.families == ("cpu", "ram")
+    assert found.unit == "sample"
+    assert found.subjects[0].by_family == pytest.approx({"cpu": 0.06, "ram": 0.02})
+    assert [s.label for s in found.members] == ["trial 0", "trial 1", "trial 2"]
+    # power is the same throughout, so no factor on one domain can reorder
+    assert not any(v.changes for v in found.verdicts)
+    assert "nor does any factor" in answer(found)
+    assert PROOF in sentences(found)
+    section = pue_section(found)
+    rows = list(csv.DictReader(io.StringIO(section.csv)))
+    assert [r["on_frontier"] for r in rows] == ["true", "true", "true", "false"]
+    assert float(rows[0]["building_j_per_sample"]) == pytest.approx(0.08 * 1.56)
+    assert rows[0]["g_co2e_per_sample"] == ""
+
+
+def test_training_energy_and_tasks_without_energy():
+    task = make_task({"j_per_sample": {"goal": "minimize", "phase": "train", "domains": ["cpu", "ram"],
+                                       "basis": "gross"}})  # fmt: skip
+    run = RunBuilder(task)
+    for width in (4, 8):
+        run.add({"width": width}, 0, {}, windows=(run.window("train", width, 1000),))
+    assert pue(task, run.trials, 1.2, None).subjects[1].energy_j == pytest.approx(8 * 80 / 1000)
+    plain = make_task({"val_accuracy": {"goal": "maximize"}})
+    assert pue(plain, run.trials, 1.2, None) is None
+    assert pue(task, run.trials[:1], 1.2, None) is None
+
+
+def test_a_reader_may_put_the_run_in_another_building(tmp_path):
+    folder = study().write(tmp_path / "run")
+    manifest = at_site(folder.manifest(), pue=1.2, grid_intensity_g_per_kwh=56.0)
+    assert site_of(manifest) == (1.2, 56.0)
+    assert site_of(folder.manifest()) == (None, None)  # nothing is written back
+    assert at_site(manifest) is manifest
+    records = Records.of(folder)
+    found = pue(records.task, records.trials, *site_of(manifest))
+    row = next(csv.DictReader(io.StringIO(pue_section(found).csv)))
+    assert float(row["g_co2e_per_sample"]) == pytest.approx(0.08 * 1.2 / 3.6e6 * 56)
+    assert any("56 g CO2e/kWh" in s for s in sentences(found))
+
+
+@pytest.mark.parametrize("choice", [{"pue": 0.9}, {"pue": float("nan")}, {"grid_intensity_g_per_kwh": -1.0}])
+def test_impossible_buildings_are_refused(tmp_path, choice):
+    manifest = study().write(tmp_path / "run").manifest()
+    with pytest.raises(InputError, match="at least"):
+        at_site(manifest, **choice)

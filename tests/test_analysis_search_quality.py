@@ -1,0 +1,348 @@
+"""Searches compared: numbers recomputed from records made by hand, and the report on them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from suite.analysis.ranks import median
+from suite.analysis.search_quality import search_quality
+from suite.analysis.searches import Condition
+from suite.record import EpochRecord
+from suite.reporting import write_report
+from suite.reporting.analysis_search_quality import answer, search_quality_section, sentences
+from suite.task import Task
+from tests.run_factory import RunBuilder, make_task
+
+OBJECTIVES = {"hypervolume_share": {"goal": "maximize", "reference": 0.0}}
+
+
+def study_task(settings_=None, **fields) -> Task:
+    return make_task(
+        OBJECTIVES,
+        workload="search",
+        dataset=None,
+        analyses=["search_quality"],
+        parameters={
+            "problem": {"type": "choice", "values": ["hill", "valley"], "default": "hill"},
+            "method": {"type": "choice", "values": ["random", "clever"], "default": "random"},
+            "repeat": {"type": "int", "low": 1, "high": 99, "default": 1},
+            "trials": {"type": "fixed", "value": 4},
+            "initial": {"type": "fixed", "value": 2},
+            **(settings_ or {}),
+        },
+        stages={"searches": {"method": "grid"}},
+        **fields,
+    )
+
+
+def add(run, volumes, method="random", repeat=1, best=10.0, seconds=1.0, cost_j=None, status="ok", **params):
+    """A search: a train window of `seconds` for each proposal (80 W in all), a volume after each trial."""
+    windows = list(
+        itertools.chain.from_iterable(
+            (run.window("train", seconds, 1), run.window("validate", 0.1)) for _ in volumes
+        )
+    )
+    spent = itertools.accumulate([cost_j or 0.0] * len(volumes))
+    epochs = tuple(
+        EpochRecord(
+            index=i, units=1,
+            metrics={"val_hypervolume": v} | ({"val_trial_cost_j": c} if cost_j is not None else {}),
+        )
+        for i, (v, c) in enumerate(zip(volumes, spent, strict=True))
+    )  # fmt: skip
+    metrics = {"hypervolume": volumes[-1], "proposing_s": seconds * len(volumes), "duplicates": 1.0}
+    if best is not None:
+        metrics |= {"best_hypervolume": best, "hypervolume_share": volumes[-1] / best}
+    run.add(
+        {"method": method, "repeat": repeat, **params}, 0, metrics if status == "ok" else {}, "searches",
+        windows=tuple(windows), epochs=epochs, status=status,
+    )  # fmt: skip
+
+
+def two_methods(repeats=7, **fields) -> RunBuilder:
+    """clever ends one volume above random, seed by seed; both spread over seeds by a half."""
+    run = RunBuilder(study_task(**fields))
+    for repeat in range(1, repeats + 1):
+        base = 0.5 * (repeat - (repeats + 1) / 2) / repeats
+        add(run, [2 + base, 4 + base, 5 + base, 8 + base], "random", repeat)
+        add(run, [2 + base, 4 + base, 9 + base, 9 + base], "clever", repeat, seconds=3.0)
+    return run
+
+
+def found_in(run):
+    return search_quality(run.task, run.trials)
+
+
+def brute_coverage(n, low_rank):
+    """How often the true median lies between the order statistics: by the binomial distribution."""
+    return 1 - 2 * sum(math.comb(n, k) for k in range(low_rank)) / 2**n
+
+
+def test_medians_of_few_values_have_no_interval():
+    for n in range(1, 6):
+        assert (median(range(n)).low, median(range(n)).high) == (None, None)
+    assert (median(range(6)).low, median(range(6)).high) == (0, 5)
+    assert median([3.0, 1.0]).value == 2.0
+    with pytest.raises(ValueError, match="at least one"):
+        median([])
+
+
+@pytest.mark.parametrize("n", [6, 8, 9, 10, 20, 35, 100])
+def test_intervals_cover_at_least_95_percent_and_no_narrower_one_would(n):
+    found = median(list(range(n)))
+    rank = int(found.low) + 1
+    assert found.high == n - rank
+    assert brute_coverage(n, rank) >= 0.95
+    assert brute_coverage(n, rank + 1) < 0.95
+
+
+def test_intervals_cover_the_median_of_a_skewed_distribution():
+    rng, covered = random.Random(0), 0
+    for _ in range(2000):
+        m = median([rng.expovariate(1.0) for _ in range(10)])
+        covered += m.low <= math.log(2) <= m.high
+    assert 0.965 < covered / 2000 < 0.99  # exactly 0.979 for n = 10
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6) | st.just(math.inf), min_size=1, max_size=40))
+def test_medians_stand_within_their_interval_infinities_too(values):
+    found = median(values)
+    assert found.n == len(values)
+    if found.low is not None:
+        assert found.low <= found.value <= found.high
+    assert math.isinf(found.value) == (sum(map(math.isinf, values)) * 2 >= len(values))
+
+
+def test_shares_joules_and_trials_are_read_from_the_records():
+    run = RunBuilder(study_task())
+    add(run, [0.0, 5.0, 9.5, 9.5], seconds=2.0, cost_j=100.0)
+    (cell,) = found_in(run).cells
+    (search,) = cell.searches
+    assert search.shares == (0.0, 0.5, 0.95, 0.95)
+    assert search.proposing_j == pytest.approx((160.0, 320.0, 480.0, 640.0))  # (60 + 20) W for 2 s each
+    assert search.cost_j == (100.0, 200.0, 300.0, 400.0)
+    assert search.total_j == pytest.approx((260.0, 520.0, 780.0, 1040.0))
+    assert (search.trials_to(0.5), search.trials_to(0.95), search.trials_to(0.98)) == (2.0, 3.0, math.inf)
+    assert (search.share_after(1), search.share_after(2), search.share_after(99)) == (0.0, 0.5, 0.95)
+    assert (search.share_within(100.0), search.share_within(520.0), search.share_within(1e9)) == (0.0, 0.5, 0.95)
+    assert (cell.proposal_j, cell.proposal_s) == pytest.approx((160.0, 2.0))
+    assert found_in(run).kind == "estimated"
+
+
+def test_a_measured_run_is_called_measured():
+    run = RunBuilder(study_task(), measured=True)
+    add(run, [1.0])
+    assert found_in(run).kind == "measured"
+
+
+def test_without_readings_there_are_no_joules_and_no_zero():
+    run = RunBuilder(study_task(), watts={})
+    add(run, [1.0, 2.0])
+    found = found_in(run)
+    assert found.kind is None
+    assert found.cells[0].proposal_j is None
+    assert not any("joules" in plot.id for plot in search_quality_section(found).plots)
+    assert "80" not in search_quality_section(found).csv
+
+
+def test_the_same_search_again_counts_once():
+    run = two_methods()
+    add(run, [9.9], "clever", repeat=1)
+    assert [len(cell.searches) for cell in found_in(run).cells] == [7, 7]
+
+
+def test_the_best_of_the_runs_stands_in_for_one_that_nobody_knows():
+    run = RunBuilder(study_task())
+    add(run, [1.0, 4.0], best=None)
+    add(run, [1.0, 2.0], "clever", best=None)
+    found = found_in(run)
+    assert [cell.final.value for cell in found.cells] == [1.0, 0.5]
+    assert found.best_of_runs == (Condition("hill"),)
+    assert "Not known is that of hill" in " ".join(sentences(found))
+
+
+def test_a_search_that_failed_counts_with_what_it_had_reached():
+    run = two_methods(repeats=1)
+    add(run, [3.0], "clever", repeat=2, status="failed")
+    found = found_in(run)
+    cell = found.cell(Condition("hill"), "clever")
+    assert sorted(s.final for s in cell.searches) == [0.3, 0.9]
+    assert cell.length == 4
+    assert "1 of clever" in " ".join(sentences(found))
+    run = RunBuilder(study_task(NOISE))
+    for noise in (0.1, 1.0):
+        add(run, [5.0], noise=noise)
+        add(run, [1.0], "clever", noise=noise, status="failed")
+    assert "(2 of its 2 searches failed); it breaks at every condition" in answer(found_in(run))
+
+
+def test_methods_are_compared_seed_by_seed():
+    (pair,) = found_in(two_methods()).paired()
+    assert (pair.method, pair.wins, pair.losses) == ("clever", 7, 0)
+    assert pair.difference.value == pytest.approx(0.1)
+    assert pair.difference.low == pytest.approx(0.1)
+    assert pair.verdict == "better"
+    (few,) = found_in(two_methods(repeats=5)).paired()
+    assert few.verdict == "too few repeats to tell"
+
+
+def test_verdicts_follow_the_interval():
+    run = RunBuilder(study_task())
+    for repeat, gap in enumerate([-1, -1, -1, -1, -1, -1, 1], start=1):
+        add(run, [5.0], "random", repeat)
+        add(run, [5.0 + gap], "clever", repeat)
+    (pair,) = found_in(run).paired()
+    assert (pair.wins, pair.losses, pair.verdict) == (1, 6, "no difference shown")
+    run = RunBuilder(study_task())
+    for repeat in range(1, 8):
+        add(run, [5.0], "random", repeat)
+        add(run, [4.0], "clever", repeat)
+    assert found_in(run).paired()[0].verdict == "worse"
+
+
+def test_the_rival_is_the_task_s_choice():
+    assert found_in(two_methods()).rival == "random"
+    other = two_methods(options={"rival": "clever"})
+    assert found_in(other).rival == "clever"
+    assert found_in(other).paired()[0].verdict == "worse"
+    assert found_in(two_methods(options={"rival": "nobody"})).rival is None
+
+
+def test_a_dear_method_pays_where_the_trials_it_saves_cost_more_than_its_proposals():
+    (pays,) = found_in(two_methods(repeats=1)).pays()
+    # random ends at 0.8 after 4 proposals of 80 J, clever has that after 3 of 240 J: 400 J more for a trial less
+    assert (pays.level, pays.trials, pays.rival_trials) == (0.8, 3.0, 4.0)
+    assert pays.trial_j == pytest.approx(400.0)
+    assert "if a trial takes more than 400 J" in " ".join(sentences(found_in(two_methods(repeats=1))))
+
+
+def test_what_saves_no_trial_does_not_pay():
+    run = RunBuilder(study_task())
+    add(run, [5.0, 9.0], "random")
+    add(run, [5.0, 9.0], "clever")
+    assert found_in(run).pays() == ()
+    run = RunBuilder(study_task())
+    add(run, [5.0, 5.0], "random")
+    add(run, [4.0, 4.0], "clever")
+    assert found_in(run).pays() == ()
+
+
+def test_trials_to_a_level_are_medians_with_those_that_never_reached_it():
+    run = RunBuilder(study_task())
+    for repeat, volumes in enumerate([[9.0], [1.0, 9.0], [1.0, 1.0]], start=1):
+        add(run, volumes, repeat=repeat)
+    (cell,) = found_in(run).cells
+    assert (cell.trials_to(0.9).value, cell.reached(0.9)) == (2.0, 2)
+    assert (cell.trials_to(0.95).value, cell.reached(0.95)) == (math.inf, 0)
+
+
+NOISE = {"noise": {"type": "choice", "values": [0.0, 0.1, 1.0], "ordered": True, "default": 0.1}}
+STEEP = {"steep": {"type": "choice", "values": [1, 2], "default": 1}}
+
+
+def robustness() -> RunBuilder:
+    """clever is better at noise 0 and 0.1, and no better than random at noise 1 and where it is steep."""
+    run = RunBuilder(study_task({**NOISE, **STEEP}))
+    for repeat in range(1, 7):
+        for setting, clever in (
+            ({"noise": 1.0}, 5.0),
+            ({"noise": 0.0}, 9.5),
+            ({"noise": 0.1}, 9.2),
+            ({"steep": 2}, 4.0),
+        ):
+            add(run, [4.5 + 0.1 * repeat], "random", repeat, **setting)
+            add(run, [clever], "clever", repeat, **setting)
+    return run
+
+
+def test_a_method_breaks_where_it_is_no_better_than_the_rival():
+    found = found_in(robustness())
+    broken = {found.words(c.condition) for c in found.cells if found.no_better(c)}
+    assert broken == {"noise = 1.0", "steep = 2"}
+    assert answer(found) == "clever ends above random in 2 of 4 conditions; it breaks at noise = 1.0; steep = 2."
+    text = " ".join(sentences(found))
+    assert "The base is noise = 0.1, steep = 1" in text
+    assert "The median share of clever is below 90 % at noise = 1.0; steep = 2." in text
+
+
+def test_settings_are_walked_one_at_a_time_from_the_base():
+    found = found_in(robustness())
+    assert found.factors == {"noise": (0.0, 0.1, 1.0), "steep": (1, 2)}
+    assert [found.words(c) for c in found.along("noise", "hill")] == ["noise = 0.0", "base", "noise = 1.0"]
+    assert [found.words(c) for c in found.along("steep", "hill")] == ["base", "steep = 2"]
+    plots = {plot.id: plot for plot in search_quality_section(found).plots}
+    clever = plots["search-quality-setting-0-noise"].series[1]
+    assert (clever.name, clever.x) == ("clever", (0.0, 0.1, 1.0))
+    assert clever.y == pytest.approx((0.95, 0.92, 0.5))
+    assert plots["search-quality-setting-0-steep"].series[0].low == pytest.approx((0.46, 0.46))
+
+
+def test_few_repeats_have_to_beat_the_rival_s_best():
+    run = RunBuilder(study_task(NOISE))
+    for noise, clever in (0.1, 6.0), (1.0, 5.2):
+        for repeat, chance in enumerate([4.0, 5.0, 5.5], start=1):
+            add(run, [chance], "random", repeat, noise=noise)
+            add(run, [clever], "clever", repeat, noise=noise)
+    found = found_in(run)
+    assert [found.words(c.condition) for c in found.cells if found.no_better(c)] == ["noise = 1.0"]
+
+
+def test_the_section_holds_every_search_and_says_what_a_share_is():
+    run = two_methods()
+    add(run, [7.0, 9.9], "clever", repeat=1, problem="valley", cost_j=5.0)
+    section = search_quality_section(found_in(run))
+    rows = list(csv.DictReader(io.StringIO(section.csv)))
+    assert len(rows) == 15
+    last = next(r for r in rows if r["problem"] == "valley")
+    assert (last["method"], last["trials"], last["trials_to_98"], last["trials_to_90"]) == ("clever", "2", "2", "2")
+    assert float(last["share"]) == pytest.approx(0.99)
+    assert (float(last["proposing_j"]), float(last["trial_cost_j"])) == pytest.approx((160.0, 10.0))
+    assert [t.caption.split(":")[0].split(" (")[0] for t in section.tables] == [
+        "Hypervolume at the end", "Trials to a share of the best", "Against random, seed by seed",
+        "What a proposal takes, on average",
+    ]  # fmt: skip
+    assert all(len(row) == len(table.columns) for table in section.tables for row in table.rows)
+    assert "hill: clever 90 %, random 80 %; valley: clever 99 %" in section.answer
+    joules = next(p for p in section.plots if p.id == "search-quality-joules-1")
+    assert "proposals (estimated) and trials (as stated)" in joules.x.title
+    assert "true values without noise" in section.sentences[0]
+
+
+def test_curves_are_medians_at_each_number_of_trials():
+    plot = next(
+        p for p in search_quality_section(found_in(two_methods())).plots if p.id == "search-quality-trials-0"
+    )
+    chance, clever = plot.series
+    assert (chance.name, chance.x) == ("random", (1.0, 2.0, 3.0, 4.0))
+    assert chance.y == pytest.approx((0.2, 0.4, 0.5, 0.8))
+    assert clever.y == pytest.approx((0.2, 0.4, 0.9, 0.9))
+    assert chance.low[0] < chance.y[0] < chance.high[0]
+
+
+def test_a_run_without_a_finished_trial_has_no_section():
+    assert search_quality(study_task(), []) is None
+    run = RunBuilder(study_task())
+    run.fail({}, "failed", "broke before its first proposal")
+    assert found_in(run) is None
+
+
+def test_a_report_is_written_and_repeats(tmp_path):
+    run = robustness()
+    first = run.write(tmp_path / "a")
+    written = write_report(first)
+    assert written.headline.startswith("clever ends above random in 2 of 4 conditions")
+    names = {p.name for p in first.path.iterdir()}
+    assert {"report.html", "report.md", "search_quality.csv", "search_quality.png", "search_quality.svg"} <= names
+    second = run.write(tmp_path / "b")
+    write_report(second)
+    for name in ("report.md", "search_quality.csv", "search_quality.svg"):
+        assert (first.path / name).read_bytes() == (second.path / name).read_bytes()

@@ -1,0 +1,78 @@
+"""Published networks in their CIFAR form: their sizes are those of the literature's table."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from suite.flops import count
+from suite.workloads.networks.encoder import make_encoder
+from suite.workloads.zoo import MODELS
+
+CIFAR = (3, 32, 32)
+#: Parameters and MACs (convolutions and linear layers) in millions: arXiv 2406.14328.
+PUBLISHED = {
+    "lenet5_unpadded": (0.062, 0.65),
+    "efficientnet_b0": (3.600, 30.3),
+    "mobilenet": (3.217, 46.4),
+    "mobilenet_v2": (2.297, 91.2),
+    "regnetx_200mf": (2.322, 223),
+    "vgg19": (20.041, 398),
+    "resnet18": (11.174, 555),
+    "preactresnet18": (11.171, 555),
+    "senet18": (11.260, 556),
+    "dpn26": (11.575, 665),
+    "densenet121": (6.956, 888),
+    "simple_dla": (15.143, 914),
+    "resnext29_2x64d": (9.129, 1409),
+    "googlenet": (6.166, 1522),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_its_size_is_the_published_one(name):
+    parameters, macs = PUBLISHED[name]
+    model = MODELS[name](CIFAR, 10)
+    costs = count(model, torch.zeros(1, *CIFAR))
+    assert costs.parameters == pytest.approx(parameters * 1e6, rel=0.001)
+    assert costs.macs == pytest.approx(macs * 1e6, rel=0.003)
+    missed = {"aten::sigmoid", "aten::silu_", "aten::avg_pool2d", "aten::mean"}  # elementwise, and pooling
+    assert set(costs.unsupported_ops) <= missed
+
+
+@pytest.mark.parametrize("name", [n for n in MODELS if n != "lenet5"])
+def test_it_takes_its_shape_and_classes_from_the_data(name):
+    model = MODELS[name]((1, 32, 32), 7).eval()
+    with torch.inference_mode():
+        assert model(torch.zeros(2, 1, 32, 32)).shape == (2, 7)
+
+
+def test_the_known_sizes_by_hand():
+    def parameters(name):
+        return sum(p.numel() for p in MODELS[name](CIFAR, 10).parameters())
+
+    # LeNet: 6 · (75 + 1) + 16 · (150 + 1) + 120 · 401 + 84 · 121 + 10 · 85
+    assert parameters("lenet5_unpadded") == 456 + 2416 + 48120 + 10164 + 850
+    # squeeze-and-excitation adds two blocks a stage of p · p/16 + p/16 + p/16 · p + p to the pre-activation network
+    gates = sum(2 * (p * p // 8 + p // 16 + p) for p in (64, 128, 256, 512))
+    assert parameters("senet18") - parameters("preactresnet18") == gates
+
+
+@pytest.mark.parametrize("name", ["lenet5_unpadded", "vgg19"])
+def test_an_image_too_small_is_refused(name):
+    with pytest.raises(ValueError, match="leaves no pixel of a 8×8 image"):
+        MODELS[name]((3, 8, 8), 10)
+
+
+def test_the_encoders_arithmetic():
+    width, depth, tokens = 64, 3, 64
+    costs = count(make_encoder(CIFAR, 10, width, depth), torch.zeros(1, *CIFAR))
+    a_layer = tokens * 12 * width**2 + 2 * tokens**2 * width  # projections and feed-forward; q·k and ·v
+    assert costs.macs == tokens * width * 3 * 16 + depth * a_layer + width * 10
+    assert costs.unsupported_ops == {}
+
+
+@pytest.mark.parametrize(("shape", "width"), [(CIFAR, 40), ((3, 30, 32), 64)])
+def test_the_encoder_needs_whole_heads_and_patches(shape, width):
+    with pytest.raises(ValueError, match="must be a multiple of 32"):
+        make_encoder(shape, 10, width, 1)

@@ -1,0 +1,70 @@
+"""What is left of a search's saving at a stated volume of work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from suite.reporting.cost import BreakEven
+from suite.reporting.payback import break_even_text, net_text
+from suite.reporting.render import render_markdown
+from suite.reporting.summary import Summary, summarise_records
+from tests.run_factory import ENERGY, OBJECTIVES, RunBuilder, make_task
+
+
+def summary_of(inferences: float | None, **fields: Any) -> Summary:
+    """The default at 10 mJ a sample, and a model as good at 5 mJ."""
+    stopping = {} if inferences is None else {"inferences": inferences}
+    run = RunBuilder(make_task(stopping=stopping, **fields))
+    run.add({}, 8000, {"val_accuracy": 0.9})
+    run.add({"width": 9}, 16000, {"val_accuracy": 0.9})
+    return summarise_records(run.manifest(), run.task, run.trials, run.entries)
+
+
+def test_the_net_is_the_saving_over_the_volume_less_the_search() -> None:
+    summary = summary_of(1e6)
+    (found,) = summary.break_even
+    spent = summary.ledger.total_j
+    assert found.net is not None
+    assert found.net.mean == pytest.approx(1e6 * 0.005 - spent)
+    assert found.net.low == pytest.approx(1e6 * found.saving.low - spent)
+    assert found.net.high == pytest.approx(1e6 * found.saving.high - spent)
+    assert found.net.low < found.net.mean < found.net.high
+    text = net_text(found)
+    assert text.startswith("At the stated volume of 1 000 000 samples the best saves 5 kJ and the search cost ")
+    assert "a net saving of" in text
+    assert text in break_even_text(found, 0.02)
+    assert text in render_markdown(summary)
+
+
+def test_below_the_break_even_there_is_a_net_loss_and_near_it_either() -> None:
+    (found,) = summary_of(100).break_even
+    assert found.net.mean < 0
+    assert "a net loss of" in net_text(found)
+    near = summary_of(found.units * 1.0001).break_even[0]
+    assert near.net.low < 0 < near.net.high
+    assert "so it may be either" in net_text(near)
+
+
+def test_where_nothing_beats_the_default_the_search_is_a_cost() -> None:
+    run = RunBuilder(make_task(stopping={"inferences": 1e6}))
+    run.add({}, 8000, {"val_accuracy": 0.9})
+    summary = summarise_records(run.manifest(), run.task, run.trials, run.entries)
+    (found,) = summary.break_even
+    assert found.net.mean == pytest.approx(-summary.ledger.total_j)
+    assert found.net.low is None
+    assert "the search then saves nothing: its" in net_text(found)
+
+
+def test_without_a_volume_or_joules_there_is_no_net() -> None:
+    assert summary_of(None).break_even[0].net is None
+    assert net_text(summary_of(None).break_even[0]) is None
+    assert BreakEven("a", "sample", (), None, volume=10.0).net is None
+    assert BreakEven("a", "sample", (), 10.0, volume=10.0).net is None  # no default to compare with
+
+
+def test_the_volume_is_in_units_of_the_first_energy_objective() -> None:
+    second = {"j_per_sample": {"goal": "minimize", **ENERGY, "domains": ["cpu"]}}
+    summary = summary_of(1e6, objectives={**OBJECTIVES, **second})
+    assert [b.volume for b in summary.break_even] == [1e6, None]

@@ -1,0 +1,71 @@
+"""A batch sweep of a language model into the memory wall, for real: the host refuses, the search goes on."""
+
+from __future__ import annotations
+
+import psutil
+
+from suite import run
+from suite.frontier import frontier
+from suite.outcome import configurations
+from suite.task import Task
+
+TASK = {
+    "name": "wall", "title": "t", "workload": "transformer", "analyses": ["frontier", "batch"],
+    "parameters": {
+        "batch_size": {"type": "int", "low": 256, "high": 65536, "default": 256, "scale": "log"},
+        "architecture": {"type": "fixed", "value": "custom"},
+        "hidden_size": {"type": "fixed", "value": 32},
+        "layers": {"type": "fixed", "value": 1},
+        "heads": {"type": "fixed", "value": 2},
+        "vocabulary": {"type": "fixed", "value": 256},
+        "prompt_tokens": {"type": "fixed", "value": 64},
+        "new_tokens": {"type": "fixed", "value": 2},
+    },
+    "objectives": {
+        "tokens_per_j": {
+            "goal": "maximize", "reference": 0.0, "phase": "request", "domains": ["cpu"], "basis": "gross",
+        },
+        "request_p95_s": {"goal": "minimize", "reference": 60.0, "phase": "request", "quantile": 0.95},
+    },
+    "stages": {
+        "sweep": {"method": "doubling", "vary": ["batch_size"], "between": True},
+        "search": {"method": "qnehvi", "trials": 3},
+    },
+    "protocol": {
+        "warmup_s": 0.0, "max_warmup_s": 0.1, "window_s": 0.02, "repeats": 2, "max_repeats": 2, "idle_s": 0.0,
+    },
+}  # fmt: skip
+ROOM_BYTES = 400 << 20
+
+
+def test_the_wall_is_found_and_the_search_ends_with_a_frontier(tmp_path):
+    process = psutil.Process()
+    run(_limited(0.0), out=tmp_path / "first", replay="100")  # what is imported and cached on first use
+    before = process.memory_info().rss
+    task = _limited(before + ROOM_BYTES)
+    folder = run(task, out=tmp_path, replay="100")
+    trials = folder.trials()
+    lost = [t for t in trials if t.status == "oom"]
+    assert {t.status for t in trials} == {"ok", "oom"}
+    assert all(t.costs.peak_memory_bytes > t.costs.memory_limit_bytes for t in lost)
+    largest = max(t.params["batch_size"] for t in trials if t.status == "ok")
+    assert largest < min(t.params["batch_size"] for t in lost)
+    sweep = [t for t in trials if t.stage == "sweep"]
+    assert [t.params["batch_size"] for t in sweep[:3]] == [256, 512, 1024]
+    searched = [t for t in trials if t.stage == "search"]
+    assert searched
+    assert sum(t.status == "ok" for t in searched) >= 2  # it has learned where the wall is
+    found = frontier(task, configurations(task, trials))
+    assert found
+    assert all(c.params["batch_size"] <= largest for c in found)
+    assert process.memory_info().rss < before + (100 << 20)
+    (answer,) = [line for line in (folder.path / "manifest.json").read_text().splitlines() if '"digest"' in line]
+    assert task.digest in answer
+
+
+def _limited(limit_bytes: float) -> Task:
+    if not limit_bytes:
+        stages = {"sweep": {"method": "points", "points": [{"batch_size": 256}]}}
+        return Task.model_validate({**TASK, "stages": stages})
+    protocol = {**TASK["protocol"], "memory_limit_bytes": int(limit_bytes)}
+    return Task.model_validate({**TASK, "protocol": protocol})
