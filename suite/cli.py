@@ -196,14 +196,29 @@ def resume(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="The run folder; several are compared.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of a comparison; beside the first run when absent.")
+    ] = None,
     pue: Annotated[float | None, typer.Option(help="Of another building: carbon and rankings under it.")] = None,
     grid_intensity: Annotated[float | None, typer.Option(help="Of another grid, in g CO2e/kWh.")] = None,
 ) -> None:
-    """Write a run's report anew from its records."""
+    """Write a run's report anew from its records; of several runs, their comparison across machines."""
     from suite.record import RunFolder
 
-    _report(RunFolder.open(run), pue=pue, grid_intensity=grid_intensity)
+    folders = [RunFolder.open(run) for run in runs]
+    if len(folders) == 1:
+        if out is not None:
+            raise InputError("--out: is for a comparison; a single run's report stands in its folder")
+        _report(folders[0], pue=pue, grid_intensity=grid_intensity)
+        return
+    if pue is not None or grid_intensity is not None:
+        raise InputError("--pue, --grid-intensity: are of one run's report; machines compare by joules")
+    from suite.reporting.comparison_page import write_comparison
+
+    written = write_comparison(folders, out)
+    print(written.headline)
+    print(f"report: {written.page}")
 
 
 @app.command()
@@ -221,6 +236,45 @@ def export(
         print(text, end="")
     else:
         out.write_text(text, encoding="utf-8")
+
+
+ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of what is published.")]
+
+
+@app.command()
+def publish(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or sets published before.")],
+    reports: ReportsOption = Path("reports"),
+) -> None:
+    """Check runs and copy them, with their reports, under reports/; several: and their comparison."""
+    from suite.publishing.copying import publish as publish_run
+    from suite.publishing.copying import publish_comparison
+    from suite.publishing.index import write_index
+
+    placed = [publish_run(run, reports) for run in runs]
+    if len(placed) > 1:
+        placed.append(publish_comparison(placed, reports))
+    write_index(reports)
+    for path in placed:
+        print(f"published: {path}")
+
+
+@app.command()
+def verify(
+    reports: Annotated[Path, typer.Argument(help="What is published, or a part of it.")] = Path("reports"),
+) -> None:
+    """Recheck what is published and make its reports anew; exit code 1 if anything does not come out the same."""
+    from suite.publishing.index import stale_index
+    from suite.publishing.verifying import verify as verify_sets
+
+    wrong = 0
+    for found in verify_sets(reports):
+        print(f"{found.path}: {'ok' if not found.problems else '; '.join(found.problems)}")
+        wrong += bool(found.problems)
+    if stale := stale_index(reports):
+        print(f"{reports}: {', '.join(stale)}: not the index of these sets; `joulebench publish` writes it")
+    if wrong or stale:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,23 @@ def choose_device(kind: str) -> str:
             "old driver, or CUDA_VISIBLE_DEVICES); --hardware generic_cpu --force-hardware runs without it"
         )
     return "cuda:0"
+
+
+@functools.cache
+def _default_threads() -> int:
+    import torch
+
+    return int(torch.get_num_threads())
+
+
+def use_threads(count: int | None) -> None:
+    """Let torch compute with `count` threads on the CPU, or with as many as it began with."""
+    if count is None and "torch" not in sys.modules:
+        return
+    import torch
+
+    default = _default_threads()
+    torch.set_num_threads(default if count is None else count)
 
 
 def load_optimisers() -> None:

@@ -17,6 +17,8 @@ PACKAGES = (
     "codecarbon", "nvidia-ml-py", "numpy", "scikit-learn", "scipy",
 )  # fmt: skip
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTORCH_ALLOC_CONF")
+#: What a run is made of; other files of the checkout change nothing in it.
+DECIDING = ("suite", "tasks", "hardware_profiles", "pyproject.toml")
 
 
 def describe(host: Host, device: str) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def _commit() -> dict[str, Any]:
             return {}
         return {
             "commit": _git(here, "rev-parse", "HEAD"),
-            "modified": bool(_git(here, "status", "--porcelain")),
+            "modified": bool(_git(here.parent, "status", "--porcelain", "--", *DECIDING)),
         }
     except (OSError, subprocess.SubprocessError):
         return {}

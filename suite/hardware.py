@@ -74,6 +74,7 @@ class HardwareProfile(Definition):
     peak_flops: dict[Dtype, Fact] = {}  # FLOP/s (integer operations for int8, int4)
     cpu_tdp_w: Fact | None = None  # of all sockets; used by CodeCarbon's load model in place of its guess
     ram_power_w: Fact | None = None
+    cpu_threads: Annotated[int, Field(gt=0)] | None = None  # torch's; with it a profile is used by name only
     country: str | None = None  # ISO 3166, three letters; grid_intensity_g_per_kwh, if given, is used before it
     grid_intensity_g_per_kwh: Fact | None = None  # g CO2e/kWh
     pue: Fact | None = None
@@ -243,7 +244,8 @@ def choose_profile(profiles: Sequence[HardwareProfile], host: Host) -> HardwareP
     Raises:
         InputError: none fits, or two fit equally well.
     """
-    ranked = sorted(((e, p.name) for p in profiles if (e := p.exactness(host)) is not None), reverse=True)
+    known = [p for p in profiles if p.cpu_threads is None]
+    ranked = sorted(((e, p.name) for p in known if (e := p.exactness(host)) is not None), reverse=True)
     if not ranked:
         raise InputError(f"no hardware profile fits this host ({host}); add one, or name one with --hardware")
     best = [name for exactness, name in ranked if exactness == ranked[0][0]]

@@ -153,6 +153,7 @@ class _Session:
         virtual = chosen.replay is not None and workload.replayable
         clock = VirtualClock(began_s) if virtual else RealClock()
         device_name = device.choose_device(chosen.profile.kind)
+        device.use_threads(chosen.profile.cpu_threads)
         timeline = Timeline(
             meters_for(chosen.profile, device_name, clock, chosen.replay), clock, device.synchronizer(device_name)
         )

@@ -58,11 +58,16 @@ def test_its_examples_choose_it_and_no_other(name):
     profile = find_profile(name)
     assert hosts(profile)
     for host in hosts(profile):
-        assert choose_profile(PROFILES, host).name == name
+        if profile.cpu_threads is None:
+            assert choose_profile(PROFILES, host).name == name
+        else:  # the same machine with fewer threads: by name only
+            assert profile.fits(host)
+            assert choose_profile(PROFILES, host).cpu_threads is None
 
 
 def test_no_two_profiles_tie():
-    for one, other in itertools.combinations(PROFILES, 2):
+    found_by_host = [p for p in PROFILES if p.cpu_threads is None]
+    for one, other in itertools.combinations(found_by_host, 2):
         for host in (*hosts(one), *hosts(other)):
             mine, theirs = one.exactness(host), other.exactness(host)
             assert mine is None or mine != theirs, (one.name, other.name)

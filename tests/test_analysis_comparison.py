@@ -1,0 +1,213 @@
+"""Machines against one another: what joins, which joules, ratios and how sure they are."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from suite.analysis.comparison import compare
+from suite.analysis.joining import Run, join, labelled
+from suite.analysis.machine_limits import phases_on
+from suite.errors import InputError
+from tests.run_factory import RunBuilder, full_run, make_task
+
+GPU = {"cpu": 60.0, "ram": 20.0, "gpu:0": 300.0}
+H100 = {"name": "nvidia_h100", "title": "H100", "match": {"accelerator": ["NVIDIA H100*"]}}
+ON_GPU = {"hardware": H100, "environment": {"device": "cuda:0"}}
+
+
+def run_of(built: RunBuilder, path: str = "a", **manifest) -> Run:
+    (made,) = labelled([(path, built.manifest(**manifest), built.task, built.trials)])
+    return made
+
+
+def named(name: str, **more):
+    return {"hardware": {"name": name, "title": name}, **more}
+
+
+def sized(builder: RunBuilder, scale: float = 1.0, sd: float = 0.0, replicates: int = 3, seed: int = 0):
+    """A default run several times and eight widths once; whole runs differ by `sd` in the logarithm."""
+    rng = random.Random(seed)
+    for _ in range(replicates):
+        builder.add({}, _units(8000, scale, sd, rng), {"val_accuracy": 0.9}, "default", wobble=0.001)
+    for i in range(8):
+        width, units = 20 + i, 20000 / (i + 1)
+        builder.add({"width": width}, _units(units, scale, sd, rng), {"val_accuracy": 0.5 + 0.05 * i}, wobble=0.001)
+    return builder
+
+
+def _units(units: float, scale: float, sd: float, rng: random.Random) -> int:
+    return round(1000 * units * scale * math.exp(rng.gauss(0, sd)))
+
+
+def of(found, name, machine=None):
+    return next(a for a in found.against if a.objective == name and machine in (None, a.machine))
+
+
+def test_ratios_are_those_of_the_joules():
+    a, b = full_run(), full_run(watts={"cpu": 120.0, "ram": 40.0})
+    found = compare(join([run_of(a), run_of(b, **named("other"))]))
+    energy = of(found, "samples_per_j")
+    watts = sum(a.watts.values()) / 160
+    assert energy.is_ratio
+    assert all(r.mean == pytest.approx(watts) for r in energy.each.values())
+    assert energy.overall.mean == pytest.approx(watts)
+    assert energy.ranks.value == 1.0
+    quality = of(found, "val_accuracy")
+    assert not quality.is_ratio
+    assert quality.overall.mean == 0.0
+    assert (energy.base, energy.machine) == ("generic_cpu", "other")
+
+
+def test_configurations_that_one_machine_lacks_are_not_compared():
+    a, b = full_run(trials=12), full_run(trials=6)
+    joined = join([run_of(a), run_of(b, **named("other"))])
+    keys = {c.params["width"] for m in joined.machines[1:] for c in m.found.values()}
+    assert {joined.machines[0].found[k].params["width"] for k in joined.shared} == keys
+    assert len(joined.shared) < len(joined.machines[0].found)
+
+
+def test_a_machine_without_accelerator_has_no_gpu_to_miss():
+    joined = join([run_of(full_run()), run_of(full_run(watts=GPU), **ON_GPU)])
+    assert joined.domains["samples_per_j"] == ("gpu", "cpu", "ram")
+    assert joined.left_out["samples_per_j"] == {}
+    outcome = next(iter(joined.machines[1].found.values())).outcomes["samples_per_j"]
+    assert outcome.domains == ("cpu", "gpu:0", "ram")
+
+
+def test_a_domain_that_one_machine_does_not_meter_counts_on_none():
+    bare = full_run(watts={"gpu:0": 300.0, "cpu": 60.0})
+    joined = join([run_of(full_run(watts=GPU), **ON_GPU), run_of(bare, **ON_GPU, path="b")])
+    assert joined.domains["samples_per_j"] == ("gpu", "cpu")
+    (labels,) = joined.left_out["samples_per_j"].values()
+    assert labels == (joined.machines[1].label,)
+    found = compare(joined)
+    assert of(found, "samples_per_j").overall.mean == pytest.approx(1.0)  # 360 W on both, without RAM
+
+
+def test_nothing_in_common_to_meter_is_nothing_to_compare():
+    joined = join([run_of(full_run(watts={"cpu": 60.0})), run_of(full_run(watts={"ram": 20.0}), **named("b"))])
+    assert joined.domains["samples_per_j"] == ()
+    assert joined.shared == ()
+    assert of(compare(joined), "samples_per_j").overall is None
+
+
+@pytest.mark.parametrize("sd", [0.01, 0.05])
+def test_the_interval_of_a_ratio_holds_the_true_one_as_often_as_it_says(sd):
+    """Whole runs vary; the windows within them hardly do, and an interval from these would hold nothing."""
+    true, hits, trials = 0.8, 0, 0
+    for seed in range(60):
+        a = sized(RunBuilder(make_task()), 1.0, sd, 5, seed)
+        b = sized(RunBuilder(make_task()), true, sd, 5, 1000 + seed)
+        energy = of(compare(join([run_of(a), run_of(b, **named("b"))])), "samples_per_j")
+        for value in energy.each.values():
+            trials += 1
+            hits += value.low <= true <= value.high
+    assert 0.92 <= hits / trials <= 0.98
+
+
+def test_the_mean_over_configurations_is_geometric_and_its_interval_too():
+    a, b = RunBuilder(make_task()), RunBuilder(make_task())
+    for i, factor in enumerate((0.5, 1.0, 2.0)):
+        a.add({"width": 10 + i}, 10000, {"val_accuracy": 0.9})
+        b.add({"width": 10 + i}, round(10000 * factor), {"val_accuracy": 0.9})
+    overall = of(compare(join([run_of(a), run_of(b, **named("b"))])), "samples_per_j").overall
+    assert overall.mean == pytest.approx(1.0)
+    half = 4.302652729911275 * math.log(2) / math.sqrt(3)  # t(0.975, 2) · sd / √n
+    assert overall.low == pytest.approx(math.exp(-half), rel=1e-3)
+    assert overall.high == pytest.approx(math.exp(half), rel=1e-3)
+
+
+def test_without_replicates_the_interval_says_so():
+    a, b = RunBuilder(make_task()), RunBuilder(make_task())
+    for run in (a, b):
+        run.add({}, 10000, {"val_accuracy": 0.9})
+    (value,) = of(compare(join([run_of(a), run_of(b, **named("b"))])), "samples_per_j").each.values()
+    assert value.varied == "windows within a run"
+    assert value.low < 1 < value.high
+
+
+def test_windows_that_vary_more_than_runs_widen_the_interval():
+    def of_wobble(wobble):
+        made = sized(RunBuilder(make_task()), sd=0.001)
+        made.add({"width": 500}, 5000, {"val_accuracy": 0.9}, wobble=wobble)
+        return made
+
+    found = compare(join([run_of(of_wobble(0.3)), run_of(of_wobble(0.001), **named("b"))]))
+    values = of(found, "samples_per_j").each
+    wide = next(v for k, v in values.items() if '"width": 500' in k)
+    others = [v for k, v in values.items() if '"width": 500' not in k]
+    assert wide.rel_half_width > 5 * max(v.rel_half_width for v in others)
+
+
+def test_what_a_frontier_is_worth_elsewhere():
+    """On b the hungriest model of a is the best of all: a's frontier keeps its members, not its worth."""
+    a, b = RunBuilder(make_task()), RunBuilder(make_task())
+    for i, (accuracy, units_a, units_b) in enumerate([(0.6, 9000, 9000), (0.8, 3000, 9500), (0.7, 2000, 9900)]):
+        a.add({"width": 10 + i}, units_a, {"val_accuracy": accuracy})
+        b.add({"width": 10 + i}, units_b, {"val_accuracy": accuracy})
+    found = compare(join([run_of(a), run_of(b, **named("b"))]))
+    there, back = found.carried
+    assert (there.members, there.kept) == (2, 1)  # 0.6 is beaten on b by both others
+    own = 0.7 * 95 + 0.6 * 4  # rectangles above (0.1, 0): samples/J are units / 100 W s… in hundreds of samples
+    assert there.hypervolume_share == pytest.approx(0.7 * 95 / own, rel=0.02)
+    assert back.members == 2
+
+
+def test_scaling_and_fraction_of_peak():
+    profile = dict(H100, peak_flops={"fp32": {"value": 1e9, "source": "made", "date": "2026"}})
+    a = full_run(watts=GPU)
+    joined = join([run_of(a, hardware=profile, environment={"device": "cuda:0"}), run_of(full_run(), path="b")])
+    gpu, cpu = phases_on(joined)
+    assert gpu.best is not None
+    assert cpu.best is None
+    member = max((c for c in gpu.configurations), key=lambda c: c.limit.fraction.mean)
+    assert gpu.best.fraction.mean == pytest.approx(member.flops / member.cost.unit_s.mean / 1e9)
+    assert gpu.line.n == len(gpu.configurations)
+
+
+def test_many_machines_are_compared_with_the_first():
+    runs = [run_of(full_run(trials=3), path=str(i), **named(f"m{i}")) for i in range(5)]
+    pairs = {(a.base, a.machine) for a in compare(join(runs)).against}
+    assert pairs == {("m0", f"m{i}") for i in range(1, 5)}
+    assert len({(a.base, a.machine) for a in compare(join(runs[:3])).against}) == 3
+
+
+def test_names_of_runs_on_one_machine():
+    made = [("p", full_run(trials=1)) for _ in range(3)]
+    times = ["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z", "2026-02-01T00:00:00Z"]
+    runs = labelled(
+        [(p, b.manifest(created_utc=t), b.task, b.trials) for (p, b), t in zip(made, times, strict=True)]
+    )
+    labels = [r.label for r in runs]
+    assert labels[:2] == ["generic_cpu (2026-01-01T00:00:00Z)", "generic_cpu (2026-02-01T00:00:00Z)"]
+    assert len(set(labels)) == 3
+
+
+def test_what_does_not_compare_is_refused_with_both_named():
+    base = run_of(full_run(trials=1), path="runs/a")
+
+    def other(task=None, **manifest):
+        return run_of(full_run(task, trials=1), path="runs/b", **manifest)
+
+    cases = {
+        "v2": other(make_task(version=2)),
+        "another": other(make_task(name="another")),
+        "ffff": other(data={"fingerprint": "ffff"}),
+        "samples_per_j": other(make_task({
+            "val_accuracy": {"goal": "maximize", "reference": 0.1},
+            "samples_per_j": {
+                "goal": "maximize", "reference": 0.0, "phase": "inference", "domains": ["gpu"], "basis": "gross",
+            },
+        })),
+    }  # fmt: skip
+    for word, run in cases.items():
+        with pytest.raises(InputError) as refused:
+            join([base, run])
+        assert all(part in str(refused.value) for part in (word, "runs/a", "runs/b"))
+    with pytest.raises(InputError, match="given twice"):
+        join([base, base])
+    with pytest.raises(InputError, match="two runs"):
+        join([base])

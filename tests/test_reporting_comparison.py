@@ -1,0 +1,114 @@
+"""The comparison's pages and files: what a reader is told, what is escaped, and that it comes out the same."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from suite.errors import InputError
+from suite.record import RunFolder
+from suite.reporting.comparison_page import write_comparison
+from tests.run_factory import RunBuilder, full_run, make_task
+
+GPU = {"cpu": 60.0, "ram": 20.0, "gpu:0": 300.0}
+H100 = {"name": "nvidia_h100", "title": "H100", "match": {"accelerator": ["NVIDIA H100*"]}}
+HOSTILE = "<script>alert(1)</script>|`$[x](y)\x1b[31m\ud800"
+
+
+@pytest.fixture
+def two(tmp_path):
+    one = full_run().write(tmp_path / "runs" / "digits_nas" / "generic_cpu" / "a")
+    other = full_run(watts=GPU).write(
+        tmp_path / "runs" / "digits_nas" / "nvidia_h100" / "b",
+        hardware=H100, environment={"device": "cuda:0", "packages": {"torch": "2.9"}}, budget="quick",
+    )  # fmt: skip
+    return one, other
+
+
+def files(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def test_every_part_is_there(two, tmp_path):
+    written = write_comparison(two)
+    assert written.page.parent == tmp_path / "runs" / "digits_nas" / "comparison" / "generic_cpu_vs_nvidia_h100"
+    assert "estimated energy" in written.headline
+    found = files(written.page.parent)
+    for name in ("val_accuracy", "samples_per_j", "frontiers", "scaling", "limits", "provenance", "differences"):
+        assert f"{name}.csv" in found
+        assert f'id="{name}"' in found["comparison.html"].decode()
+    for name in ("samples_per_j", "frontiers", "scaling"):
+        assert found[f"{name}.png"].startswith(b"\x89PNG")
+        assert f"{name}.svg" in found
+    text = found["comparison.md"].decode()
+    for words in ("Spearman", "no accelerator", "Estimated energy", "nvml_counter", "budget", "R²", "hypervolume"):
+        assert words in text
+    assert "http" not in found["comparison.html"].decode().split("<script>")[0].replace("http-equiv", "")
+
+
+def test_csv_and_json_hold_the_numbers(two):
+    folder = write_comparison(two).page.parent
+    rows = list(csv.DictReader(io.StringIO((folder / "samples_per_j.csv").read_text())))
+    shared = [r for r in rows if r["nvidia_h100 to generic_cpu ratio"]]
+    facts = json.loads((folder / "comparison.json").read_text())
+    assert facts["shared_configurations"] == len(shared)
+    energy = next(o for o in facts["objectives"] if o["objective"] == "samples_per_j")
+    assert energy["kind"] == "estimated"
+    assert energy["overall"]["mean"] == pytest.approx(80 / 380, rel=1e-5)
+    assert float(shared[0]["nvidia_h100 to generic_cpu ratio"]) == pytest.approx(80 / 380, rel=1e-5)
+    assert {d["what"] for d in facts["differences"]} >= {"budget", "hardware", "environment.device"}
+
+
+def test_the_same_records_give_the_same_bytes(two, tmp_path):
+    first = files(write_comparison(two, tmp_path / "x").page.parent)
+    again = files(write_comparison(two, tmp_path / "y").page.parent)
+    assert first == again
+
+
+def test_nothing_shared_is_said_and_frontiers_are_still_drawn(tmp_path):
+    a, b = RunBuilder(make_task()), RunBuilder(make_task())
+    a.add({"width": 10}, 9000, {"val_accuracy": 0.9})
+    b.add({"width": 11}, 9000, {"val_accuracy": 0.9})
+    made = [a.write(tmp_path / "a"), b.write(tmp_path / "b", hardware=H100)]
+    written = write_comparison(made, tmp_path / "out")
+    text = (tmp_path / "out" / "comparison.md").read_text()
+    assert "share no configuration" in written.headline
+    assert "--trials-from" in text
+    assert "not run" in text
+
+
+def test_names_from_records_do_nothing(tmp_path):
+    task = make_task(title=HOSTILE.replace("\ud800", ""), description=HOSTILE.replace("\ud800", ""))
+    made = [
+        full_run(task, trials=4).write(tmp_path / name, hardware={"name": f"{HOSTILE[:-1]}{name}", "title": "t"})
+        for name in "ab"
+    ]
+    folder = write_comparison(made, tmp_path / "out").page.parent
+    page, text = (folder / "comparison.html").read_text(), (folder / "comparison.md").read_text()
+    assert "<script>alert" not in page
+    assert "<script>alert" not in text
+    assert "\x1b" not in page + text
+    assert all(path.parent == folder for path in folder.iterdir())
+
+
+def test_an_objective_that_no_number_fits(tmp_path):
+    made = []
+    for name, value in (("a", float("nan")), ("b", 1e308)):
+        built = full_run(trials=4)
+        built.add({"width": 99}, 9000, {"val_accuracy": value})
+        made.append(built.write(tmp_path / name, hardware={"name": name, "title": name}))
+    folder = write_comparison(made, tmp_path / "out").page.parent
+    json.loads((folder / "comparison.json").read_text())
+    assert "NaN" not in (folder / "comparison.json").read_text()
+
+
+def test_other_schemas_are_refused_by_file(two):
+    other = two[1]
+    lines = other.trials_path.read_text().splitlines()
+    lines[0] = lines[0].replace('"schema_version":1', '"schema_version":2')
+    other.trials_path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match="trials.jsonl, line 1: schema version 2"):
+        write_comparison([two[0], RunFolder.open(other.path)])
