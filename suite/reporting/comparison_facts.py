@@ -272,12 +272,16 @@ def _fixed(machine: Machine) -> str:
     return ", ".join(f"{n} = {show(v)}" for n, v in machine.task.defaults.items() if n not in free) or "none"
 
 
+def telling(joined: Joined) -> list[str]:
+    """What differs and changes joules by itself."""
+    return [name for name, _ in differing(joined) if name.startswith(_WATCHED)]
+
+
 def _differences(joined: Joined) -> Section:
-    rows = differing(joined)
-    telling = [name for name, _ in rows if name.startswith(_WATCHED)]
+    rows, watched = differing(joined), telling(joined)
     answer = f"{len(rows)} facts differ between these runs"
     same = "; protocol, budget, meters and torch are the same."
-    answer += f", among them {', '.join(telling)}." if telling else same
+    answer += f", among them {', '.join(watched)}." if watched else same
     columns = (Column("What"), *(Column(m.label) for m in joined.machines))
     table = Table("What was not the same", columns, tuple((Cell(n), *map(Cell, values)) for n, values in rows))
     labels = [m.label for m in joined.machines]

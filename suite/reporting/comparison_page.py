@@ -10,7 +10,7 @@ from typing import Any
 from suite.analysis.comparison import Comparison, compare
 from suite.analysis.joining import Joined, Run, join, labelled
 from suite.record import RunFolder
-from suite.reporting.comparison_facts import differing, machine_sections
+from suite.reporting.comparison_facts import differing, machine_sections, telling
 from suite.reporting.comparison_sections import frontier_section, kind_of, objective_sections, overall_sentence
 from suite.reporting.jsonable import dumps
 from suite.reporting.pages import files_of, html_page, markdown_page, write_files
@@ -120,6 +120,9 @@ def _banners(found: Comparison) -> list[Banner]:
             "them is an estimate. Where they come from stands below."
         )
         banners.append(Banner("warning", "Estimated energy", text))
+    if unlike := telling(joined):
+        text = f"These differ and change joules by themselves: {', '.join(unlike)}. Each is in the last table."
+        banners.append(Banner("warning", "Not measured alike", text))
     if not joined.shared:
         text = "Frontiers can be laid beside one another; ratios and ranks need configurations that both ran."
         banners.append(Banner("warning", "No configuration is shared by all machines", text))
