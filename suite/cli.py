@@ -224,6 +224,42 @@ def export(
 
 
 @app.command()
+def card(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    trial: Annotated[
+        int | None, typer.Option(help="Of this trial's configuration; when absent, the frontier's best in quality.")
+    ] = None,
+    format: Annotated[
+        str, typer.Option(help="hf (model hub), boamps, sci (ISO/IEC 21031) or eu (GPAI documentation form).")
+    ] = "hf",
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="A field that the records do not hold: name=value.")
+    ] = None,
+    pue: Annotated[float | None, typer.Option(help="Of another building.")] = None,
+    grid_intensity: Annotated[float | None, typer.Option(help="Of another grid, in g CO2e/kWh.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The file; the terminal when absent.")] = None,
+) -> None:
+    """Write the energy card of one configuration of a run; what is not known is absent or said to be so."""
+    from suite.record import RunFolder
+    from suite.reporting.cards import make_card
+
+    made = make_card(
+        RunFolder.open(run),
+        format,
+        trial=trial,
+        given=dict(_assignment(text) for text in sets or []),
+        pue=pue,
+        grid_intensity_g_per_kwh=grid_intensity,
+    )
+    if out is None:
+        print(made.text, end="")
+        print(made.about, file=sys.stderr)
+    else:
+        made.write(out)
+        print(f"{out}: {made.about}")
+
+
+@app.command()
 def wall(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     log: Annotated[Path, typer.Argument(help="The wall meter's log: CSV with columns utc and watts.")],
