@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -199,20 +200,18 @@ def _components(subject: Subject) -> list[dict[str, Any]]:
 
 def _put(tree: dict[str, Any], path: str, value: Value) -> None:
     """Set a value by its dotted path; a list is as long as the report has it, or grows by one."""
-    *way, last = path.split(".")
+    steps = path.split(".")
     place: Any = tree
-    for step, following in zip(way, [*way[1:], last], strict=True):
-        place = _step(place, step, [] if following.isdigit() else {}, path)
-    if isinstance(place, list):
-        _step(place, last, None, path)
-        place[int(last)] = value
-    else:
-        place[last] = value
+    for step, following in itertools.pairwise(steps):
+        place = _step(place, step, [] if following.isdecimal() else {}, path)
+    _step(place, steps[-1], None, path)
+    place[int(steps[-1]) if isinstance(place, list) else steps[-1]] = value
 
 
 def _step(place: Any, step: str, empty: Any, path: str) -> Any:
+    """What is at a step of the path, made where there is nothing yet."""
     if isinstance(place, list):
-        if not step.isdigit() or int(step) > len(place):
+        if not step.isdecimal() or int(step) > len(place):
             raise InputError(f"--set {flat(path)}: '{flat(step)}' is no place in a list of {len(place)}")
         if int(step) == len(place):
             place.append(empty)
@@ -234,7 +233,7 @@ def _complete_header(tree: dict[str, Any]) -> None:
 def _refusal(error: ValidationError) -> str:
     """The first field that does not fit, by its path, and how to give it."""
     first = error.errors(include_url=False)[0]
-    path = ".".join(map(str, first["loc"]))
+    path = flat(".".join(map(str, first["loc"])))
     allowed = first.get("ctx", {}).get("expected")
     hint = f" (allowed: {allowed})" if allowed else ""
     if first["type"] == "missing":
