@@ -210,12 +210,26 @@ def report(
 def export(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     out: Annotated[Path | None, typer.Option("--out", help="The CSV file; the terminal when absent.")] = None,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(help="Write the trials to this MLflow store instead: sqlite:///FILE, a folder, a URL."),
+    ] = None,
 ) -> None:
     """Write a run's trials as CSV: parameters, objectives and standard errors. The `table` workload reads it."""
     from suite.record import RunFolder
     from suite.reporting.export import trials_csv
     from suite.reporting.section import Records
 
+    if mlflow is not None:
+        from rich.console import Console
+        from rich.progress import track
+
+        from suite.reporting.mlflow_export import export_mlflow
+
+        console = Console(stderr=True)
+        print(export_mlflow(RunFolder.open(run), mlflow, lambda every: track(every, "trials", console=console)))
+        if out is None:
+            return
     text = trials_csv(Records.of(RunFolder.open(run)))
     if out is None:
         print(text, end="")
