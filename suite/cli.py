@@ -225,12 +225,26 @@ def report(
 def export(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     out: Annotated[Path | None, typer.Option("--out", help="The CSV file; the terminal when absent.")] = None,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(help="Write the trials to this MLflow store instead: sqlite:///FILE, a folder, a URL."),
+    ] = None,
 ) -> None:
     """Write a run's trials as CSV: parameters, objectives and standard errors. The `table` workload reads it."""
     from suite.record import RunFolder
     from suite.reporting.export import trials_csv
     from suite.reporting.section import Records
 
+    if mlflow is not None:
+        from rich.console import Console
+        from rich.progress import track
+
+        from suite.reporting.mlflow_export import export_mlflow
+
+        console = Console(stderr=True)
+        print(export_mlflow(RunFolder.open(run), mlflow, lambda every: track(every, "trials", console=console)))
+        if out is None:
+            return
     text = trials_csv(Records.of(RunFolder.open(run)))
     if out is None:
         print(text, end="")
@@ -275,6 +289,42 @@ def verify(
         print(f"{reports}: {', '.join(stale)}: not the index of these sets; `joulebench publish` writes it")
     if wrong or stale:
         raise typer.Exit(1)
+
+
+@app.command()
+def card(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    trial: Annotated[
+        int | None, typer.Option(help="Of this trial's configuration; when absent, the frontier's best in quality.")
+    ] = None,
+    format: Annotated[
+        str, typer.Option(help="hf (model hub), boamps, sci (ISO/IEC 21031) or eu (GPAI documentation form).")
+    ] = "hf",
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="A field that the records do not hold: name=value.")
+    ] = None,
+    pue: Annotated[float | None, typer.Option(help="Of another building.")] = None,
+    grid_intensity: Annotated[float | None, typer.Option(help="Of another grid, in g CO2e/kWh.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The file; the terminal when absent.")] = None,
+) -> None:
+    """Write the energy card of one configuration of a run; what is not known is absent or said to be so."""
+    from suite.record import RunFolder
+    from suite.reporting.cards import make_card
+
+    made = make_card(
+        RunFolder.open(run),
+        format,
+        trial=trial,
+        given=dict(_assignment(text) for text in sets or []),
+        pue=pue,
+        grid_intensity_g_per_kwh=grid_intensity,
+    )
+    if out is None:
+        print(made.text, end="")
+        print(made.about, file=sys.stderr)
+    else:
+        made.write(out)
+        print(f"{out}: {made.about}")
 
 
 @app.command()

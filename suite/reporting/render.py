@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -21,6 +20,7 @@ from suite.reporting.figures import frontier_figure
 from suite.reporting.frontier_table import frontier_table
 from suite.reporting.interactive import Chart, charts
 from suite.reporting.limits import efficiency_table, limit_sentences
+from suite.reporting.markdown import CONTROL, markdown_environment, template_environment, tidy, without_surrogates
 from suite.reporting.panels import panels
 from suite.reporting.payback import break_even_text
 from suite.reporting.plots import interactive, still
@@ -99,7 +99,7 @@ def _section_files(section: Section) -> dict[str, bytes]:
 
 def render_html(summary: Summary, parts: Sequence[Section], pictures: Mapping[str, bytes]) -> str:
     """One page that needs nothing else: plotly.js and the still figures (for readers without scripts) inlined."""
-    environment = _environment(autoescape=True)
+    environment = template_environment(TEMPLATES, autoescape=True)
     environment.finalize = _unbroken
     inlined = {
         name: Markup(f"data:image/png;base64,{base64.b64encode(png).decode()}") for name, png in pictures.items()
@@ -114,7 +114,7 @@ def render_html(summary: Summary, parts: Sequence[Section], pictures: Mapping[st
         plotly_js=Markup(get_plotlyjs()),
         still=inlined.get("frontier.png"),
     )
-    return _without_surrogates(text)
+    return without_surrogates(text)
 
 
 def _with_json(chart: Chart) -> tuple[Chart, Markup]:
@@ -123,11 +123,9 @@ def _with_json(chart: Chart) -> tuple[Chart, Markup]:
 
 def render_markdown(summary: Summary, parts: Sequence[Section] = ()) -> str:
     """The same facts as Markdown."""
-    environment = _environment(autoescape=False)
-    environment.finalize = _markdown_safe
-    environment.filters |= {"md": Markup, "code": _code}
+    environment = markdown_environment(TEMPLATES)
     text: str = environment.get_template("report.md.j2").render(**_content(summary, parts), sections=parts)
-    return _without_surrogates(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
+    return tidy(text)
 
 
 def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
@@ -160,23 +158,11 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
         "checks": prose.check_sentences(summary),
         "failures": tables.failures_table(summary),
         "environment": tables.environment_table(summary),
-        "command": _CONTROL.sub("\ufffd", prose.repeat_command(summary)),
+        "command": CONTROL.sub("\ufffd", prose.repeat_command(summary)),
         "still_alt": " ".join(panel.alt for panel in panels(summary)),
     }
 
 
-def _environment(autoescape: bool) -> Environment:
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=autoescape,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-    )
-
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=%|\d{3}\b|[GMkmµn]?(?:J|W|Wh|s)\b|[KMGT]iB\b|[kMGT]\b)")
 
 
@@ -184,29 +170,7 @@ def _unbroken(value: Any) -> Any:
     """A number keeps its unit and its thousands on one line."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return _BEFORE_UNIT.sub("\u00a0", _CONTROL.sub("\ufffd", value))
-
-
-_SPECIAL = re.compile(r"([\\`*|\[\]$~])")
-
-
-def _markdown_safe(value: Any) -> Any:
-    """Text from records as Markdown that shows it and does nothing else."""
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    flat = " ".join(_CONTROL.sub("\ufffd", value).split())
-    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _SPECIAL.sub(r"\\\1", flat)
-
-
-def _code(text: str) -> Markup:
-    """Text for a fenced block, which it cannot close."""
-    return Markup(" ".join(text.split()).replace("```", "` ` `"))
-
-
-def _without_surrogates(text: str) -> str:
-    """A reason or name may hold half a character, which no file can."""
-    return text.encode("utf-8", "replace").decode()
+    return _BEFORE_UNIT.sub("\u00a0", CONTROL.sub("\ufffd", value))
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -1,0 +1,74 @@
+"""From a run folder to the text of a card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from suite.errors import InputError, did_you_mean
+from suite.parameters import Value
+from suite.record import RunFolder
+from suite.reporting.cards.boamps import boamps_card
+from suite.reporting.cards.eu import eu_card
+from suite.reporting.cards.hub import hub_card
+from suite.reporting.cards.sci import sci_card
+from suite.reporting.cards.subject import Subject, choose
+from suite.reporting.section import Records
+from suite.reporting.site import at_site
+from suite.reporting.summary import summarise_records, with_wall
+
+#: Format -> what writes it from a subject and the fields that the user gives.
+FORMATS: dict[str, Callable[[Subject, Mapping[str, Value]], str]] = {
+    "hf": hub_card,
+    "boamps": boamps_card,
+    "sci": sci_card,
+    "eu": eu_card,
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """The card, and which configuration it is about in one sentence."""
+
+    text: str
+    about: str
+
+    def write(self, path: Path) -> None:
+        """Put the card into a file.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        try:
+            path.write_text(self.text, encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def make_card(
+    folder: RunFolder,
+    format: str = "hf",
+    *,
+    trial: int | None = None,
+    given: Mapping[str, Value] | None = None,
+    pue: float | None = None,
+    grid_intensity_g_per_kwh: float | None = None,
+) -> Card:
+    """The card of one configuration of a run. The same records and fields give the same bytes.
+
+    `given` are fields that the records do not hold and the user knows; PUE and intensity are those of a site, as in
+    the report. What nobody knows is absent, or said not to be measured or known.
+
+    Raises:
+        InputError: no such format, trial or field; a field that the format requires is not known; damaged records.
+    """
+    if format not in FORMATS:
+        hint = did_you_mean(format, FORMATS)
+        raise InputError(f"--format: no card '{format}'{hint} (allowed: {', '.join(FORMATS)})")
+    records = Records.of(folder)
+    site = at_site(records.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
+    records = replace(records, manifest=site)
+    summary = summarise_records(records.manifest, records.task, records.trials, records.entries, records.scores)
+    subject = choose(records, with_wall(folder, summary), trial)
+    return Card(FORMATS[format](subject, given or {}), f"{subject.member.label}: {subject.why}")

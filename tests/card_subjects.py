@@ -1,0 +1,38 @@
+"""What a card is about, from runs in memory or on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from suite.record import Manifest
+from suite.reporting.cards.subject import Subject, choose
+from suite.reporting.section import Records
+from suite.reporting.summary import summarise_records
+from tests.run_factory import RunBuilder
+
+#: A grid and a building whose product is easy: 240 J × 1.5 × 100 g/kWh are 0.01 g.
+GRID = {
+    "name": "generic_cpu",
+    "title": "Any CPU",
+    "country": "FRA",
+    "grid_intensity_g_per_kwh": {"value": 100.0, "source": "a made-up grid"},
+    "pue": {"value": 1.5, "source": "a made-up building"},
+}
+
+
+def subject_of(run: RunBuilder, trial: int | None = None, **manifest: Any) -> Subject:
+    """The subject of a run that was never written, so that its manifest may hold what no file can."""
+    made = run.manifest()
+    made = Manifest.model_construct(**{**dict(made), **manifest})
+    records = Records(made, run.task, run.trials, run.entries, run.scores)
+    return choose(records, summarise_records(made, run.task, run.trials, run.entries, run.scores), trial)
+
+
+def leaves(tree: object) -> list[object]:
+    """Every value of nested mappings and lists."""
+    if isinstance(tree, Mapping):
+        return [leaf for value in tree.values() for leaf in leaves(value)]
+    if isinstance(tree, list):
+        return [leaf for value in tree for leaf in leaves(value)]
+    return [tree]

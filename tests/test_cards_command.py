@@ -1,0 +1,93 @@
+"""`joulebench card`, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from suite.reporting.cards import FORMATS, make_card
+from tests.card_subjects import GRID
+from tests.run_factory import full_run
+from tests.test_cli import call
+
+BOAMPS = ("--set", "infrastructure.infraType=onPremise")
+ENVIRONMENT = {"host": {"cpu": "Example CPU", "logical_cpus": 8}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return full_run().write(tmp_path / "run", hardware=GRID, environment=ENVIRONMENT)
+
+
+def test_the_card_is_printed_and_the_choice_told_beside_it(folder, monkeypatch, capsys):
+    code, out, err = call(monkeypatch, capsys, "card", folder.path)
+    assert code == 0
+    assert out == make_card(folder).text
+    assert out.startswith("---\n")
+    assert "the best in val_accuracy" in err
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_goes_to_a_file_the_same_twice(folder, monkeypatch, capsys, tmp_path, name):
+    out = tmp_path / "card"
+    arguments = (
+        "card",
+        folder.path,
+        "--format",
+        name,
+        "--trial",
+        0,
+        "--out",
+        out,
+        *(BOAMPS if name == "boamps" else ()),
+    )
+    assert call(monkeypatch, capsys, *arguments)[0] == 0
+    once = out.read_bytes()
+    assert call(monkeypatch, capsys, *arguments)[0] == 0
+    assert out.read_bytes() == once
+    if name != "hf":
+        keys = list(json.loads(once))
+        assert keys == sorted(keys)
+        assert once.endswith(b"}\n")
+
+
+def test_another_site_can_be_given(folder, monkeypatch, capsys):
+    site = ("--grid-intensity", 200, "--pue", 2)
+    code, out, _ = call(monkeypatch, capsys, "card", folder.path, "--format", "sci", "--trial", 2, *site)
+    assert code == 0
+    found = json.loads(out)
+    assert (found["I"]["value"], found["E"]["pue"]["value"]) == (200.0, 2.0)
+    there = json.loads(make_card(folder, "sci", trial=2).text)
+    assert found["E"]["value"] / there["E"]["value"] == pytest.approx(2 / 1.5, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--format", "huggingface"), "--format: no card 'huggingface'"),
+        (("--format", "boamp"), "did you mean 'boamps'"),
+        (("--trial", "99"), "no trial 99"),
+        (("--set", "licence=mit"), "did you mean 'license'"),
+        (("--format", "boamps"), "infrastructure.infraType: the boamps card requires it"),
+        (("--pue", "0.5"), "--pue: must be at least 1"),
+        (("--out", "no/such/folder/card"), "cannot be written"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(folder, monkeypatch, capsys, arguments, message):
+    code, _, err = call(monkeypatch, capsys, "card", folder.path, *arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_it_loads_no_torch(folder):
+    code = (
+        "import sys; from pathlib import Path; from suite.record import RunFolder; "
+        "from suite.reporting.cards import make_card; make_card(RunFolder.open(Path(sys.argv[1]))); "
+        "print(sorted(n for n in ('torch', 'mlflow', 'transformers') if n in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, folder.path], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

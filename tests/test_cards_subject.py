@@ -1,0 +1,99 @@
+"""Which configuration a card is about."""
+
+from __future__ import annotations
+
+import pytest
+
+from suite.errors import InputError
+from suite.reporting.cards.subject import hardware_used, training
+from tests.card_subjects import GRID, subject_of
+from tests.run_factory import RunBuilder, full_run, make_task
+
+
+def test_without_a_choice_it_is_the_frontiers_best_in_quality():
+    found = subject_of(full_run())
+    best = max(found.summary.members, key=lambda m: m.outcomes["val_accuracy"].value.mean)
+    assert found.member.trials == best.trials
+    assert f"frontier's {len(found.summary.members)}, the best in val_accuracy" in found.why
+
+
+def test_quality_comes_before_energy_in_that_choice():
+    objectives = full_run().task.model_dump(mode="json")["objectives"]
+    swapped = {name: objectives[name] for name in ("samples_per_j", "val_accuracy")}
+    assert subject_of(full_run(make_task(swapped))).member.trials == subject_of(full_run()).member.trials
+
+
+def test_without_a_frontier_it_is_the_default_configuration():
+    found = subject_of(full_run(make_task(analyses=["repeatability"])))
+    assert found.member.trials == (0, 1)
+    assert "default configuration" in found.why
+
+
+def test_a_trial_brings_every_run_of_its_configuration():
+    found = subject_of(full_run(), trial=1)
+    assert found.member.trials == (0, 1)
+    assert [t.trial for t in found.trials] == [0, 1]
+    (energy,) = found.member.energies
+    assert energy.gross.n == 2
+    assert energy.gross.varied == "runs of the configuration"
+
+
+def test_a_trial_without_a_result_is_refused_by_name():
+    with pytest.raises(InputError, match=r"no trial 99 \(it has 0 … 13\)"):
+        subject_of(full_run(), trial=99)
+    with pytest.raises(InputError, match="trial 5 is 'oom'"):
+        subject_of(full_run(), trial=5)
+
+
+def test_a_run_without_any_result_asks_for_a_choice():
+    run = RunBuilder(make_task())
+    run.fail({}, "failed", "broke")
+    with pytest.raises(InputError, match="choose one with --trial"):
+        subject_of(run)
+
+
+def test_training_is_one_value_a_training():
+    one = training(subject_of(full_run(), trial=3))
+    assert one is not None
+    assert (one.energy_j.mean, one.energy_j.n, one.energy_j.low) == (240.0, 1, None)
+    assert (one.duration_s.mean, one.units, one.kind) == (pytest.approx(3.0), 1200, "estimated")
+    both = training(subject_of(full_run(), trial=0))
+    assert both is not None
+    assert (both.energy_j.n, both.energy_j.varied) == (2, "runs of the configuration")
+
+
+def test_a_faulty_training_window_is_no_training_energy():
+    run = RunBuilder(make_task())
+    run.add({}, 8000, {"val_accuracy": 0.9})
+    windows = [
+        w.model_copy(update={"fault": "counter reset"}) if w.phase == "train" else w for w in run.trials[0].windows
+    ]
+    run.trials[0] = run.trials[0].model_copy(update={"windows": tuple(windows)})
+    assert training(subject_of(run)) is None
+
+
+def test_trainings_are_added_up_over_the_domains_that_all_of_them_read():
+    run = RunBuilder(make_task())
+    run.add({}, 8000, {"val_accuracy": 0.9})
+    run.watts = {"cpu": 60.0}
+    run.add({}, 8000, {"val_accuracy": 0.9})
+    found = training(subject_of(run, trial=0))
+    assert found is not None
+    assert found.domains == ("cpu",)
+    assert found.energy_j.mean == pytest.approx(180.0)
+
+
+def test_carbon_is_joules_times_pue_times_intensity_once():
+    assert subject_of(full_run(), hardware=GRID).carbon_g(240.0) == pytest.approx(0.01)
+    assert subject_of(full_run()).carbon_g(240.0) is None
+
+
+def test_the_device_that_worked():
+    host = {"cpu": "A CPU", "logical_cpus": 8, "accelerators": ["A GPU", "A GPU"]}
+    on_gpu = {"host": host, "device": "cuda:0", "torch": {"gpu": "A GPU"}}
+    assert hardware_used(subject_of(full_run(), environment=on_gpu)) == "1 × A GPU"
+    assert (
+        hardware_used(subject_of(full_run(), environment={"host": host, "device": "cpu"}))
+        == "A CPU, 8 logical CPUs"
+    )
+    assert hardware_used(subject_of(full_run(), environment={})) is None
