@@ -14,7 +14,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from suite.errors import InputError
-from suite.record import RunFolder
+from suite.record import RunFolder, uncollected
 from suite.reporting import prose, tables
 from suite.reporting.export import frontier_csv
 from suite.reporting.figures import frontier_figure
@@ -60,6 +60,11 @@ def write_report(
     Raises:
         InputError: a record file is damaged, or the folder cannot be written.
     """
+    with uncollected():
+        return _write(folder, pue, grid_intensity_g_per_kwh)
+
+
+def _write(folder: RunFolder, pue: float | None, grid_intensity_g_per_kwh: float | None) -> Written:
     records = Records.of(folder)
     site = at_site(records.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
     records = replace(records, manifest=site)
