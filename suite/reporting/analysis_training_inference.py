@@ -12,7 +12,7 @@ from suite.reporting.overlay import OPTION, Overlay
 from suite.reporting.panels import Axis
 from suite.reporting.plots import Plot, Series
 from suite.reporting.quantities import number, si
-from suite.reporting.section import Section, csv_of, estimate_cells
+from suite.reporting.section import Section, csv_of, estimate_cells, exact
 from suite.reporting.series import estimates, value_axis
 from suite.reporting.training_inference_tables import (
     architectures_table,
@@ -267,7 +267,7 @@ def _row(found: TrainingInference, a: Architecture) -> dict[str, object]:
     return {
         "architecture": a.name,
         "trials": " ".join(map(str, a.trials)),
-        **{f"param_{name}": value for name, value in a.params.items()},
+        **{f"param_{name}": exact(value) for name, value in a.params.items()},
         "parameters": a.parameters,
         "macs": a.macs,
         "macs_per_parameter": a.macs_per_parameter,

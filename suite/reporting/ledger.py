@@ -60,6 +60,7 @@ class Account:
     duration_s: float
     energy_j: float | None
     by_family: dict[str, float]  # gpu, cpu, ram, …: joules
+    by_source: tuple[SourceShare, ...] = ()  # the same joules by domain and source; shares are of this account
 
 
 @dataclass(frozen=True)
@@ -122,42 +123,44 @@ def balance(trials: Sequence[TrialRecord], entries: Sequence[LedgerEntry]) -> Le
     for window in chain.from_iterable(every):
         sums.add(window)
     phases = {name for t in trials for name in t.unit}
-    total_j = sums.total_j
+    primary = sums.primary
+    total_j = math.fsum(chain.from_iterable(primary.values())) if primary else None
     return Ledger(
         accounts=tuple(sorted((a.account(n, phases) for n, a in sums.accounts.items()), key=_order)),
         total_j=total_j,
-        measured_j=math.fsum(e for k, parts in sums.sources.items() if k[0] == "primary" and k[3] == "measured"
-                             for e in parts),
+        measured_j=math.fsum(e for key, parts in primary.items() if key[3] == "measured" for e in parts),
         duration_s=math.fsum(s for a in sums.accounts.values() for s in a.durations_s),
-        by_family=_by_family([a.energies for a in sums.accounts.values()]),
-        sources=_sources(sums.sources, total_j),
+        by_family=_by_family(primary),
+        sources=_sources({**primary, **sums.check_sources}, total_j),
         checks=_checks(sums.checks),
         last_note=entries[-1].note if entries and entries[-1].event == "end" else "",
         stopped=_stopped(entries),
         open_sessions=_open_sessions(entries),
-    )  # fmt: skip
+    )
 
 
 @dataclass
 class _Parts:
-    """What windows of one phase add up from: seconds of each, joules of each reading by family of domains."""
+    """What windows of one phase add up from: seconds of each, joules of each primary reading by its source."""
 
     durations_s: list[float] = field(default_factory=list)
-    energies: dict[str, list[float]] = field(default_factory=dict)
+    energies: dict[_Source, list[float]] = field(default_factory=dict)
 
     def account(self, name: str, phases: set[str]) -> Account:
         group, about = _ACCOUNTS.get(name, ("overhead", "other"))
         if name in phases and name not in _ACCOUNTS:
             group, about = "measured", f"measured windows of phase {name}"
         every = [e for parts in self.energies.values() for e in parts]
+        energy_j = math.fsum(every) if every else None
         return Account(
             name=name,
             about=about,
             group=group,
             windows=len(self.durations_s),
             duration_s=math.fsum(self.durations_s),
-            energy_j=math.fsum(every) if every else None,
-            by_family=_by_family([self.energies]),
+            energy_j=energy_j,
+            by_family=_by_family(self.energies),
+            by_source=_sources(self.energies, energy_j),
         )
 
 
@@ -166,7 +169,7 @@ class _Sums:
     """Everything that a ledger adds up, gathered in one pass: a long run has a million readings."""
 
     accounts: dict[str, _Parts] = field(default_factory=dict)
-    sources: dict[_Source, list[float]] = field(default_factory=dict)  # joules of each reading
+    check_sources: dict[_Source, list[float]] = field(default_factory=dict)  # joules of each check
     checks: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)  # check, primary
 
     def add(self, window: Window) -> None:
@@ -180,11 +183,11 @@ class _Sums:
             if not is_read(reading):
                 continue
             key = (reading.role, reading.domain, reading.source, reading.kind)
-            self.sources.setdefault(key, []).append(reading.energy_j)
             if reading.role == "primary":
-                parts.energies.setdefault(family(reading.domain), []).append(reading.energy_j)
+                parts.energies.setdefault(key, []).append(reading.energy_j)
                 primary[reading.domain] = reading.energy_j
             else:
+                self.check_sources.setdefault(key, []).append(reading.energy_j)
                 checks.append(reading)
         for check in checks:
             if check.domain in primary:
@@ -192,9 +195,13 @@ class _Sums:
                 self.checks.setdefault((check.domain, check.source), []).append(pair)
 
     @property
-    def total_j(self) -> float | None:
-        primary = [e for key, parts in self.sources.items() if key[0] == "primary" for e in parts]
-        return math.fsum(primary) if primary else None
+    def primary(self) -> dict[_Source, list[float]]:
+        """Joules of each primary reading of the run."""
+        found: dict[_Source, list[float]] = {}
+        for account in self.accounts.values():
+            for key, parts in account.energies.items():
+                found.setdefault(key, []).extend(parts)
+        return found
 
 
 def is_read(reading: Reading) -> bool:
@@ -218,11 +225,10 @@ def _order(account: Account) -> tuple[int, int, str]:
     return list(GROUPS).index(account.group), rank, account.name
 
 
-def _by_family(accounts: Iterable[Mapping[str, Sequence[float]]]) -> dict[str, float]:
+def _by_family(energies: Mapping[_Source, Sequence[float]]) -> dict[str, float]:
     parts: dict[str, list[float]] = {}
-    for energies in accounts:
-        for name, own in energies.items():
-            parts.setdefault(name, []).extend(own)
+    for (_, domain, _, _), own in energies.items():
+        parts.setdefault(family(domain), []).extend(own)
     order = ["gpu", "cpu", "ram"]
     names = sorted(parts, key=lambda n: (order.index(n) if n in order else len(order), n))
     return {name: math.fsum(parts[name]) for name in names}

@@ -17,6 +17,7 @@ from suite.errors import InputError
 from suite.record import RunFolder, uncollected
 from suite.reporting import prose, tables
 from suite.reporting.export import frontier_csv
+from suite.reporting.facts import FILE, report_json
 from suite.reporting.figures import frontier_figure
 from suite.reporting.frontier_table import frontier_table
 from suite.reporting.interactive import Chart, charts
@@ -52,7 +53,7 @@ class Written:
 def write_report(
     folder: RunFolder, *, pue: float | None = None, grid_intensity_g_per_kwh: float | None = None
 ) -> Written:
-    """Write `report.html`, `report.md`, and CSV, PNG and SVG of the frontier and of every analysis.
+    """Write `report.html`, `report.md`, `report.json`, and CSV, PNG and SVG of the frontier and of every analysis.
 
     The same records give the same bytes. A run that has not finished, or has no usable trial, has a report too.
     With a PUE or a grid intensity the report is made as for that site, and says what it does to the ranking.
@@ -81,6 +82,7 @@ def _write(folder: RunFolder, pue: float | None, grid_intensity_g_per_kwh: float
             "frontier.svg": frontier_figure(summary, "svg"),
         }
     files["report.md"] = render_markdown(summary, parts).encode()
+    files[FILE] = report_json(summary, parts, headline(summary, parts)).encode()
     pictures = {name: content for name, content in files.items() if name.endswith(".png")}
     files["report.html"] = render_html(summary, parts, pictures).encode()
     for name, content in files.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from suite.energy import Estimate
 from suite.frontier import frontier, hypervolume_by_trial
@@ -26,6 +26,7 @@ from suite.reporting.failures import FailureGroup, failure_findings, failures
 from suite.reporting.headline import headline
 from suite.reporting.ledger import Ledger, balance, idle_by_domain
 from suite.reporting.members import Member, Target, member, scores_by_trial, targets
+from suite.reporting.validity import WindowCount, window_counts
 from suite.task import Task
 from suite.wall import comparison
 
@@ -67,6 +68,7 @@ class Summary:
     failures: tuple[FailureGroup, ...]
     diagnoses: tuple[Diagnosis, ...]
     headline: str
+    windows: Mapping[str, WindowCount] = field(default_factory=dict)  # by measured phase
 
 
 def summarise(folder: RunFolder) -> Summary:
@@ -147,6 +149,7 @@ def summarise_records(
             *failure_findings(task, trials),
         ),
         headline=headline(task, statuses, members, cost, complete > feasible == 0),
+        windows=window_counts(task.protocol, trials),
     )
 
 
