@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suite.errors import GateError, InputError
+from suite.errors import GateError, InputError, one_line
 
 if TYPE_CHECKING:
     from suite.parameters import Value
@@ -244,7 +244,7 @@ def _report(
     from suite.reporting import write_report
 
     written = write_report(folder, pue=pue, grid_intensity_g_per_kwh=grid_intensity)
-    print(written.headline)
+    print(one_line(written.headline))
     print(f"report: {written.page}")
     if gated and written.passed is False:
         raise typer.Exit(1)

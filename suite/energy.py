@@ -16,11 +16,15 @@ from statistics import fmean
 
 from scipy import special
 
-from suite.record import Kind, TrialRecord, Window
+from suite.record import Kind, Reading, TrialRecord, Window
 from suite.task import Protocol
 
 MIN_COUNTER_UPDATES = 20
 ROUNDING = 1e-9  # of times that are differences of long sums
+#: Less or more than this is no reading of a window: a nanojoule; 280 GWh.
+MIN_J, MAX_J = 1e-9, 1e15
+#: A metric or cost beyond this is none: its square must still be a number.
+MAX_VALUE = 1e30
 QUIET_IDLE_RSD = 0.10  # idle windows that vary more than this are no baseline
 
 
@@ -108,10 +112,17 @@ def matches(domain: str, wanted: Iterable[str]) -> bool:
     return domain.split(":", 1)[0] in wanted
 
 
+def is_read(reading: Reading) -> bool:
+    """Whether a reading adds up: one that is not a number, negative or beyond all measure was not read."""
+    return 0 <= reading.energy_j <= MAX_J
+
+
 def joules(window: Window, domains: Iterable[str]) -> float | None:
     """Primary joules of a window over the domains; None where it has none of them."""
     wanted = tuple(domains)
-    found = [r.energy_j for r in window.readings if r.role == "primary" and matches(r.domain, wanted)]
+    found = [
+        r.energy_j for r in window.readings if r.role == "primary" and is_read(r) and matches(r.domain, wanted)
+    ]
     return sum(found) if found else None
 
 
@@ -128,7 +139,7 @@ def invalidity(window: Window, protocol: Protocol) -> str | None:
     for reading in window.readings:
         if reading.role != "primary":
             continue
-        if not math.isfinite(reading.energy_j) or reading.energy_j <= 0:
+        if not MIN_J <= reading.energy_j <= MAX_J:
             return f"{reading.domain} reads {reading.energy_j:g} J"
         if reading.counter_updates is not None and reading.counter_updates < MIN_COUNTER_UPDATES:
             return f"{reading.domain} counter moved {reading.counter_updates} times (< {MIN_COUNTER_UPDATES})"
@@ -157,7 +168,7 @@ def _idle_powers(windows: Iterable[Window], domains: Sequence[str]) -> list[floa
     for window in windows:
         if window.phase != "idle" or window.fault or window.duration_s <= 0:
             continue
-        found = {r.domain: r.energy_j for r in window.readings if r.role == "primary"}
+        found = {r.domain: r.energy_j for r in window.readings if r.role == "primary" and is_read(r)}
         if all(domain in found for domain in domains):
             powers.append(sum(found[d] for d in domains) / window.duration_s)
     return powers

@@ -8,7 +8,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from suite.energy import Energy, Estimate, IdleWindows, deviation, estimate, phase_energy, training_energy
+from suite.energy import (
+    MAX_VALUE,
+    Energy,
+    Estimate,
+    IdleWindows,
+    deviation,
+    estimate,
+    phase_energy,
+    training_energy,
+)
 from suite.latency import latency
 from suite.objectives import COSTS, Quantity, energy_unit
 from suite.parameters import Params
@@ -90,11 +99,13 @@ def _outcome(
     task: Task, trial: TrialRecord, name: str, quantity: Quantity, idle: Sequence[Window]
 ) -> Outcome | None:
     if quantity.is_energy:
-        return _energy_outcome(task, trial, name, quantity, idle)
-    if quantity.phase is not None and quantity.quantile is not None:
+        found = _energy_outcome(task, trial, name, quantity, idle)
+    elif quantity.phase is not None and quantity.quantile is not None:
         value = latency(trial.windows, quantity.phase, quantity.quantile, task.protocol)
-        return None if value is None else Outcome(value)
-    return _plain_outcome(trial, name)
+        found = None if value is None else Outcome(value)
+    else:
+        found = _plain_outcome(trial, name)
+    return found if found is not None and abs(found.value.mean) <= MAX_VALUE else None
 
 
 def _plain_outcome(trial: TrialRecord, name: str) -> Outcome | None:
@@ -102,7 +113,7 @@ def _plain_outcome(trial: TrialRecord, name: str) -> Outcome | None:
     value = trial.metrics.get(name)
     if value is None and name in COSTS:
         value = getattr(trial.costs, name)
-    if value is None or not math.isfinite(value):
+    if value is None or not abs(value) <= MAX_VALUE:
         return None
     sem = trial.sems.get(name)
     if sem is None:

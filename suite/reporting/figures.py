@@ -27,6 +27,7 @@ SETTINGS: dict[str, Any] = {
     "xtick.color": INK,
     "ytick.color": INK,
     "path.simplify": True,
+    "text.parse_math": False,  # names may hold a $
 }
 #: Dates and versions would make every file differ.
 METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}

@@ -17,6 +17,7 @@ from suite.reporting.panels import Axis, Panel, Place, error, panels, place, wit
 from suite.reporting.quantities import number
 from suite.reporting.summary import Summary, TrialPoint
 from suite.reporting.tables import show
+from suite.reporting.text import visible
 from suite.reporting.units import bound, interval, sample_size, scaled
 from suite.task import Task
 
@@ -77,7 +78,7 @@ def _frontier(summary: Summary, panel: Panel) -> go.Figure:
         ]
         colour, symbol = STAGE_COLOURS[index % len(STAGE_COLOURS)], STAGE_SYMBOLS[index % len(STAGE_SYMBOLS)]
         marker: dict[str, Any] = {"color": colour, "symbol": symbol, "size": 7 if bars else 4, "opacity": 0.85}
-        figure.add_trace(_scatter([p for p, _ in members], texts, f"stage {escape(stage)}", marker, bars))
+        figure.add_trace(_scatter([p for p, _ in members], texts, f"stage {_short(stage)}", marker, bars))
     if len(panel.line) > 1:
         x, y = zip(*panel.line, strict=True)
         line = {"color": ACCENT, "width": 2, "shape": "vh" if panel.vertical_first else "hv"}
@@ -151,7 +152,7 @@ def _hover(
 
 
 def _short(text: str) -> str:
-    flat = " ".join(text.split())
+    flat = " ".join(visible(text).split())
     return escape(flat if len(flat) <= MAX_HOVER_TEXT else f"{flat[:MAX_HOVER_TEXT]}…")
 
 

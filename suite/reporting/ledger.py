@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Literal
 
-from suite.energy import Estimate, idle_power_w
+from suite.energy import Estimate, idle_power_w, is_read
 from suite.record import Kind, LedgerEntry, Reading, TrialRecord, Window
 
 Group = Literal["training", "measured", "protocol", "overhead"]
@@ -176,7 +176,7 @@ class _Sums:
         parts = self.accounts.get(window.phase)
         if parts is None:
             parts = self.accounts[window.phase] = _Parts()
-        parts.durations_s.append(window.duration_s)
+        parts.durations_s.append(max(0.0, window.duration_s))
         primary: dict[str, float] = {}
         checks: list[Reading] = []
         for reading in window.readings:
@@ -202,11 +202,6 @@ class _Sums:
             for key, parts in account.energies.items():
                 found.setdefault(key, []).extend(parts)
         return found
-
-
-def is_read(reading: Reading) -> bool:
-    """Whether a reading adds up; one that is not a number was not read."""
-    return math.isfinite(reading.energy_j)
 
 
 def family(domain: str) -> str:

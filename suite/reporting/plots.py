@@ -17,6 +17,7 @@ from plotly import graph_objects as go
 from suite.reporting.figures import INK, METADATA, SETTINGS, scale_axes
 from suite.reporting.interactive import STAGE_COLOURS, STAGE_SYMBOLS, Chart, as_json, layout
 from suite.reporting.panels import Axis
+from suite.reporting.text import visible
 
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "pentagon": "p"}
 #: Lighter colours of the page do not show on white paper: the stills' own, in the same order.
@@ -64,7 +65,7 @@ def interactive(plot: Plot) -> Chart:
             go.Scatter(
                 x=series.x,
                 y=series.y,
-                name=escape(series.name),
+                name=escape(visible(series.name)),
                 showlegend=None if series.named else False,
                 mode="lines" if series.dashed else "lines+markers" if series.line else "markers",
                 line={"color": colour, "width": 1.5, "dash": "dash" if series.dashed else "solid"},
@@ -73,7 +74,7 @@ def interactive(plot: Plot) -> Chart:
                     "type": "data", "symmetric": False, "arrayminus": below, "array": above,
                     "visible": any(below + above), "color": colour, "thickness": 1.2, "width": 3,
                 },
-                hovertemplate=f"%{{x:.5g}}: %{{y:.5g}}<extra>{escape(series.name)}</extra>",
+                hovertemplate=f"%{{x:.5g}}: %{{y:.5g}}<extra>{escape(visible(series.name))}</extra>",
             )
         )  # fmt: skip
     return Chart(plot.id, plot.caption, plot.alt, as_json(figure))
@@ -86,7 +87,7 @@ def still(plots: Sequence[Plot], title: str, file_format: Literal["png", "svg"])
         FigureCanvasAgg(figure)
         for axes, plot in zip(figure.subplots(len(plots), squeeze=False)[:, 0], plots, strict=True):
             _draw(axes, plot)
-        figure.suptitle(title, fontsize=11, parse_math=False)
+        figure.suptitle(visible(title), fontsize=11, parse_math=False)
         stream = io.BytesIO()
         figure.savefig(stream, format=file_format, metadata=METADATA[file_format])
     return stream.getvalue()
@@ -119,7 +120,7 @@ def _look(series: Series, index: int) -> dict[str, Any]:
         "markersize": 5,
         "color": colour,
         "capsize": 2.0,
-        "label": series.name if series.named else f"_{series.name}",
+        "label": visible(series.name) if series.named else "_",
     }
 
 

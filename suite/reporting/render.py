@@ -28,7 +28,8 @@ from suite.reporting.plots import interactive, still
 from suite.reporting.section import Records, Section
 from suite.reporting.sections import ANALYSES, sections
 from suite.reporting.site import at_site
-from suite.reporting.summary import Summary, summarise_records, with_wall
+from suite.reporting.summary import Summary, summarise_of, with_wall
+from suite.reporting.text import visible
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -69,8 +70,7 @@ def _write(folder: RunFolder, pue: float | None, grid_intensity_g_per_kwh: float
     records = Records.of(folder)
     site = at_site(records.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
     records = replace(records, manifest=site)
-    found = summarise_records(records.manifest, records.task, records.trials, records.entries, records.scores)
-    summary, parts = with_wall(folder, found), sections(records)
+    summary, parts = with_wall(folder, summarise_of(records)), sections(records)
     asked = (pue is not None or grid_intensity_g_per_kwh is not None) and "pue" not in records.task.analyses
     if asked and (ranked := ANALYSES["pue"](records)) is not None:
         parts = (*parts, ranked)
@@ -167,7 +167,7 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
         "checks": prose.check_sentences(summary),
         "failures": tables.failures_table(summary),
         "environment": tables.environment_table(summary),
-        "command": _CONTROL.sub("\ufffd", prose.repeat_command(summary)),
+        "command": visible(prose.repeat_command(summary)),
         "still_alt": " ".join(panel.alt for panel in panels(summary)),
     }
 
@@ -183,7 +183,6 @@ def _environment(autoescape: bool) -> Environment:
     )
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=%|\d{3}\b|[GMkmµn]?(?:J|W|Wh|s)\b|[KMGT]iB\b|[kMGT]\b)")
 
 
@@ -191,7 +190,7 @@ def _unbroken(value: Any) -> Any:
     """A number keeps its unit and its thousands on one line."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return _BEFORE_UNIT.sub("\u00a0", _CONTROL.sub("\ufffd", value))
+    return _BEFORE_UNIT.sub("\u00a0", visible(value))
 
 
 _SPECIAL = re.compile(r"([\\`*|\[\]$~])")
@@ -201,7 +200,7 @@ def _markdown_safe(value: Any) -> Any:
     """Text from records as Markdown that shows it and does nothing else."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    flat = " ".join(_CONTROL.sub("\ufffd", value).split())
+    flat = " ".join(visible(value).split())
     flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _SPECIAL.sub(r"\\\1", flat)
 

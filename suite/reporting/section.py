@@ -8,31 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from suite.energy import Estimate
-from suite.record import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord
 from suite.reporting.plots import Plot
 from suite.reporting.quantities import significant
+from suite.reporting.records import Records
 from suite.reporting.tables import Table
-from suite.task import Task
 
-
-@dataclass(frozen=True)
-class Records:
-    """A run's records as they were read: what an analysis starts from."""
-
-    manifest: Manifest
-    task: Task
-    trials: Sequence[TrialRecord]
-    entries: Sequence[LedgerEntry] = ()
-    scores: Sequence[ScoreRecord] = ()
-
-    @classmethod
-    def of(cls, folder: RunFolder) -> Records:
-        """Everything in a run folder.
-
-        Raises:
-            InputError: a record file is damaged, or of another schema version.
-        """
-        return cls(folder.manifest(), folder.task(), folder.trials(), folder.ledger(), folder.scores())
+__all__ = ["Records", "Section", "csv_of", "csv_text", "estimate_cells", "exact", "inert"]
 
 
 @dataclass(frozen=True)

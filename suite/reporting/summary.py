@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from suite.energy import Estimate
 from suite.frontier import frontier, hypervolume_by_trial
+from suite.integrity import Doubt
 from suite.outcome import (
     Configuration,
     Outcome,
@@ -26,6 +27,7 @@ from suite.reporting.failures import FailureGroup, failure_findings, failures
 from suite.reporting.headline import headline
 from suite.reporting.ledger import Ledger, balance, idle_by_domain
 from suite.reporting.members import Member, Target, member, scores_by_trial, targets
+from suite.reporting.records import Records
 from suite.reporting.validity import WindowCount, window_counts
 from suite.task import Task
 from suite.wall import comparison
@@ -69,6 +71,7 @@ class Summary:
     diagnoses: tuple[Diagnosis, ...]
     headline: str
     windows: Mapping[str, WindowCount] = field(default_factory=dict)  # by measured phase
+    doubts: tuple[Doubt, ...] = ()  # what speaks against the records
 
 
 def summarise(folder: RunFolder) -> Summary:
@@ -77,8 +80,13 @@ def summarise(folder: RunFolder) -> Summary:
     Raises:
         InputError: a record file is damaged, or of another schema version.
     """
-    records = folder.manifest(), folder.task(), folder.trials(), folder.ledger(), folder.scores()
-    return with_wall(folder, summarise_records(*records))
+    return with_wall(folder, summarise_of(Records.of(folder)))
+
+
+def summarise_of(records: Records) -> Summary:
+    """The summary of a run's records, with what speaks against them."""
+    found = summarise_records(records.manifest, records.task, records.trials, records.entries, records.scores)
+    return replace(found, doubts=tuple(records.doubts))
 
 
 def with_wall(folder: RunFolder, summary: Summary) -> Summary:
