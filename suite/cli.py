@@ -199,10 +199,17 @@ def report(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     pue: Annotated[float | None, typer.Option(help="Of another building: carbon and rankings under it.")] = None,
     grid_intensity: Annotated[float | None, typer.Option(help="Of another grid, in g CO2e/kWh.")] = None,
+    overlay: Annotated[
+        Path | None, typer.Option(help="Lay another run's frontier over the figures; its records are kept beside.")
+    ] = None,
 ) -> None:
     """Write a run's report anew from its records."""
     from suite.record import RunFolder
 
+    if overlay is not None:
+        from suite.reporting.overlay import keep_overlay
+
+        keep_overlay(RunFolder.open(run), overlay)
     _report(RunFolder.open(run), pue=pue, grid_intensity=grid_intensity)
 
 

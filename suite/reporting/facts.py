@@ -223,7 +223,7 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def _series(series: Series) -> dict[str, Any]:
-    return {n: v for n, v in vars(series).items() if n in ("name", "x", "y", "low", "high") and v != ()}
+    return {n: v for n, v in vars(series).items() if n in ("name", "x", "y", "low", "high", "labels") and v != ()}
 
 
 def _table(table: Table) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from suite.integrity import Doubt, audit
 from suite.record import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord
 from suite.task import Task
 
+FOLDER = "overlay"
+
 
 @dataclass(frozen=True)
 class Records:
@@ -20,6 +22,7 @@ class Records:
     entries: Sequence[LedgerEntry] = ()
     scores: Sequence[ScoreRecord] = ()
     doubts: Sequence[Doubt] = ()  # what speaks against them
+    overlay: Records | None = None  # another run, kept beside this one to be laid over it
 
     @classmethod
     def of(cls, folder: RunFolder) -> Records:
@@ -31,4 +34,6 @@ class Records:
         manifest, task = folder.manifest(), folder.task()
         trials, entries, scores, torn = folder.records()
         found = audit(folder.trials_path, manifest, task, trials, entries, scores, torn)
-        return cls(manifest, task, found.trials, entries, scores, found.doubts)
+        beside = RunFolder(folder.path / FOLDER)
+        overlay = cls.of(beside) if beside.manifest_path.is_file() else None
+        return cls(manifest, task, found.trials, entries, scores, found.doubts, overlay)
