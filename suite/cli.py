@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suite.errors import GateError, InputError
+from suite.errors import GateError, InputError, one_line
 
 if TYPE_CHECKING:
     from suite.parameters import Value
@@ -202,6 +202,9 @@ def report(
     ] = None,
     pue: Annotated[float | None, typer.Option(help="Of another building: carbon and rankings under it.")] = None,
     grid_intensity: Annotated[float | None, typer.Option(help="Of another grid, in g CO2e/kWh.")] = None,
+    overlay: Annotated[
+        Path | None, typer.Option(help="Lay another run's frontier over the figures; its records are kept beside.")
+    ] = None,
 ) -> None:
     """Write a run's report anew from its records; of several runs, their comparison across machines."""
     from suite.record import RunFolder
@@ -210,10 +213,14 @@ def report(
     if len(folders) == 1:
         if out is not None:
             raise InputError("--out: is for a comparison; a single run's report stands in its folder")
+        if overlay is not None:
+            from suite.reporting.overlay import keep_overlay
+
+            keep_overlay(folders[0], overlay)
         _report(folders[0], pue=pue, grid_intensity=grid_intensity)
         return
-    if pue is not None or grid_intensity is not None:
-        raise InputError("--pue, --grid-intensity: are of one run's report; machines compare by joules")
+    if any(given is not None for given in (pue, grid_intensity, overlay)):
+        raise InputError("--pue, --grid-intensity, --overlay: are of one run's report; machines compare by joules")
     from suite.reporting.comparison_page import write_comparison
 
     written = write_comparison(folders, out)
@@ -348,7 +355,7 @@ def _report(
     from suite.reporting import write_report
 
     written = write_report(folder, pue=pue, grid_intensity_g_per_kwh=grid_intensity)
-    print(written.headline)
+    print(one_line(written.headline))
     print(f"report: {written.page}")
     if gated and written.passed is False:
         raise typer.Exit(1)

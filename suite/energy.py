@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import itertools
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from statistics import fmean, stdev
+from functools import cached_property, lru_cache
+from statistics import fmean
 
 from scipy import special
 
-from suite.record import Kind, TrialRecord, Window
+from suite.record import Kind, Reading, TrialRecord, Window
 from suite.task import Protocol
 
 MIN_COUNTER_UPDATES = 20
 ROUNDING = 1e-9  # of times that are differences of long sums
+#: Less or more than this is no reading of a window: a nanojoule; 280 GWh.
+MIN_J, MAX_J = 1e-9, 1e15
+#: A metric or cost beyond this is none: its square must still be a number.
+MAX_VALUE = 1e30
 QUIET_IDLE_RSD = 0.10  # idle windows that vary more than this are no baseline
 
 
@@ -54,9 +60,16 @@ class Energy:
     invalid_windows: int
 
 
+@lru_cache(maxsize=4096)
 def t_quantile(n: int) -> float:
     """97.5 % quantile of Student's t with n - 1 degrees of freedom."""
     return float(special.stdtrit(n - 1, 0.975))
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Sample standard deviation, each sum rounded once; `statistics.stdev` is exact and forty times slower."""
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
 
 
 def estimate(values: Sequence[float], varied: str = "windows within a run") -> Estimate:
@@ -74,7 +87,7 @@ def estimate(values: Sequence[float], varied: str = "windows within a run") -> E
     if n == 1:
         return Estimate(mean, 1, None, None, None, varied)
     n_eff = effective_n(values)
-    sem = stdev(values) / math.sqrt(n_eff)
+    sem = deviation(values) / math.sqrt(n_eff)
     half = t_quantile(max(2, math.floor(n_eff))) * sem
     return Estimate(mean, n, sem, mean - half, mean + half, varied, n_eff)
 
@@ -99,10 +112,17 @@ def matches(domain: str, wanted: Iterable[str]) -> bool:
     return domain.split(":", 1)[0] in wanted
 
 
+def is_read(reading: Reading) -> bool:
+    """Whether a reading adds up: one that is not a number, negative or beyond all measure was not read."""
+    return 0 <= reading.energy_j <= MAX_J
+
+
 def joules(window: Window, domains: Iterable[str]) -> float | None:
     """Primary joules of a window over the domains; None where it has none of them."""
     wanted = tuple(domains)
-    found = [r.energy_j for r in window.readings if r.role == "primary" and matches(r.domain, wanted)]
+    found = [
+        r.energy_j for r in window.readings if r.role == "primary" and is_read(r) and matches(r.domain, wanted)
+    ]
     return sum(found) if found else None
 
 
@@ -119,7 +139,7 @@ def invalidity(window: Window, protocol: Protocol) -> str | None:
     for reading in window.readings:
         if reading.role != "primary":
             continue
-        if not math.isfinite(reading.energy_j) or reading.energy_j <= 0:
+        if not MIN_J <= reading.energy_j <= MAX_J:
             return f"{reading.domain} reads {reading.energy_j:g} J"
         if reading.counter_updates is not None and reading.counter_updates < MIN_COUNTER_UPDATES:
             return f"{reading.domain} counter moved {reading.counter_updates} times (< {MIN_COUNTER_UPDATES})"
@@ -139,7 +159,7 @@ def idle_power_w(windows: Iterable[Window], domains: Sequence[str]) -> Estimate 
     if len(powers) < 2:
         return None
     idle = estimate(powers, "idle windows")
-    quiet = idle.mean > 0 and stdev(powers) / idle.mean <= QUIET_IDLE_RSD
+    quiet = idle.mean > 0 and deviation(powers) / idle.mean <= QUIET_IDLE_RSD
     return idle if quiet else None
 
 
@@ -148,20 +168,44 @@ def _idle_powers(windows: Iterable[Window], domains: Sequence[str]) -> list[floa
     for window in windows:
         if window.phase != "idle" or window.fault or window.duration_s <= 0:
             continue
-        found = {r.domain: r.energy_j for r in window.readings if r.role == "primary"}
+        found = {r.domain: r.energy_j for r in window.readings if r.role == "primary" and is_read(r)}
         if all(domain in found for domain in domains):
             powers.append(sum(found[d] for d in domains) / window.duration_s)
     return powers
 
 
+class IdleWindows(tuple[Window, ...]):
+    """A run's idle windows in order, with their blocks found once: every trial asks for the one nearest to it."""
+
+    @cached_property
+    def blocks(self) -> list[list[Window]]:
+        """Windows that touch."""
+        found: list[list[Window]] = []
+        for window in self:
+            touching = bool(found) and found[-1][-1].end_s == window.start_s
+            found[-1].append(window) if touching else found.append([window])
+        return found
+
+    @cached_property
+    def _starts(self) -> list[tuple[float, int]]:
+        """When each block begins and which it is; of blocks that begin at once the first."""
+        first: dict[float, int] = {}
+        for number, block in enumerate(self.blocks):
+            first.setdefault(_seconds(block[0].start_utc), number)
+        return sorted(first.items())
+
+    def nearest(self, moment_s: float) -> list[Window]:
+        """The block that begins nearest to a time (Unix seconds); of two as near the first."""
+        after = bisect_left(self._starts, (moment_s, -1))
+        beside = self._starts[max(0, after - 1) : after + 1]
+        found = min(beside, key=lambda start: (abs(start[0] - moment_s), start[1]), default=None)
+        return self.blocks[found[1]] if found else []
+
+
 def nearest_idle(idle: Sequence[Window], to: Window) -> list[Window]:
     """The block of touching idle windows that is nearest in time: a machine's idle power drifts."""
-    blocks: list[list[Window]] = []
-    for window in idle:
-        touching = bool(blocks) and blocks[-1][-1].end_s == window.start_s
-        blocks[-1].append(window) if touching else blocks.append([window])
-    moment = _seconds(to.start_utc)
-    return min(blocks, key=lambda block: abs(_seconds(block[0].start_utc) - moment), default=[])
+    known = idle if isinstance(idle, IdleWindows) else IdleWindows(idle)
+    return known.nearest(_seconds(to.start_utc))
 
 
 def _seconds(utc: str) -> float:

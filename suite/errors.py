@@ -10,7 +10,7 @@ class InputError(Exception):
     """Something given to joulebench cannot be used; the message is one line and says what is allowed."""
 
     def __str__(self) -> str:
-        return " ".join(super().__str__().split())
+        return one_line(super().__str__())
 
 
 class MeterError(InputError):
@@ -19,6 +19,11 @@ class MeterError(InputError):
 
 class GateError(InputError):
     """What was measured failed its gate, and the user asked not to go on: exit code 1."""
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, without a character that a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in text).split())
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import moocore
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from suite.outcome import Configuration, configuration_key, configurations
+from suite.outcome import Configuration, configurations
 from suite.record import TrialRecord
 from suite.task import Task
 
@@ -83,22 +83,26 @@ def beats_reference(task: Task, configuration: Configuration) -> bool:
     return True
 
 
-def hypervolume_by_trial(task: Task, trials: Sequence[TrialRecord]) -> list[float | None]:
+def hypervolume_by_trial(
+    task: Task, trials: Sequence[TrialRecord], found: Sequence[Configuration] | None = None
+) -> list[float | None]:
     """Hypervolume after each trial, in the order given; it never falls.
 
     A configuration counts with its final value (the mean of its runs) from its first trial on, so the last
     number is the frontier's. All None where an objective has no reference, or where there are more than
-    `MAX_HYPERVOLUME_OBJECTIVES` of them.
+    `MAX_HYPERVOLUME_OBJECTIVES` of them. `found` are the trials' configurations, where they are known already.
     """
     references = [o.reference for o in task.objectives.values()]
     if any(r is None for r in references) or len(references) > MAX_HYPERVOLUME_OBJECTIVES:
         return [None] * len(trials)
     goals = objective_goals(task)
-    pending = {c.key: c for c in configurations(task, trials) if c.complete and c.feasible}
+    every = configurations(task, trials) if found is None else found
+    key_of = {id(trial): c.key for c in every for trial in c.trials}
+    pending = {c.key: c for c in every if c.complete and c.feasible}
     bound = np.asarray(references, dtype=float)
     front, volume, volumes = np.empty((0, len(goals))), 0.0, []
     for trial in trials:
-        new = pending.pop(configuration_key(task, trial.params), None)
+        new = pending.pop(key_of[id(trial)], None)
         if new is not None:
             grown = np.vstack([front, objective_values(task, [new])])
             mask = non_dominated(grown, goals)

@@ -6,9 +6,18 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, stdev
+from statistics import fmean
 
-from suite.energy import Energy, Estimate, estimate, phase_energy, training_energy, trial_windows
+from suite.energy import (
+    MAX_VALUE,
+    Energy,
+    Estimate,
+    IdleWindows,
+    deviation,
+    estimate,
+    phase_energy,
+    training_energy,
+)
 from suite.latency import latency
 from suite.objectives import COSTS, Quantity, energy_unit
 from suite.parameters import Params
@@ -90,11 +99,13 @@ def _outcome(
     task: Task, trial: TrialRecord, name: str, quantity: Quantity, idle: Sequence[Window]
 ) -> Outcome | None:
     if quantity.is_energy:
-        return _energy_outcome(task, trial, name, quantity, idle)
-    if quantity.phase is not None and quantity.quantile is not None:
+        found = _energy_outcome(task, trial, name, quantity, idle)
+    elif quantity.phase is not None and quantity.quantile is not None:
         value = latency(trial.windows, quantity.phase, quantity.quantile, task.protocol)
-        return None if value is None else Outcome(value)
-    return _plain_outcome(trial, name)
+        found = None if value is None else Outcome(value)
+    else:
+        found = _plain_outcome(trial, name)
+    return found if found is not None and abs(found.value.mean) <= MAX_VALUE else None
 
 
 def _plain_outcome(trial: TrialRecord, name: str) -> Outcome | None:
@@ -102,7 +113,7 @@ def _plain_outcome(trial: TrialRecord, name: str) -> Outcome | None:
     value = trial.metrics.get(name)
     if value is None and name in COSTS:
         value = getattr(trial.costs, name)
-    if value is None or not math.isfinite(value):
+    if value is None or not abs(value) <= MAX_VALUE:
         return None
     sem = trial.sems.get(name)
     if sem is None:
@@ -146,9 +157,9 @@ def reciprocal(value: Estimate) -> Estimate | None:
     return Estimate(1 / value.mean, value.n, sem, low if high is not None else None, high, value.varied)
 
 
-def idle_windows(trials: Iterable[TrialRecord]) -> list[Window]:
+def idle_windows(trials: Iterable[TrialRecord]) -> IdleWindows:
     """The run's idle baseline."""
-    return [w for w in trial_windows(trials) if w.phase == "idle"]
+    return IdleWindows(w for trial in trials for w in trial.windows if w.phase == "idle")
 
 
 def configurations(task: Task, trials: Sequence[TrialRecord]) -> list[Configuration]:
@@ -186,20 +197,24 @@ def _between_runs(outcomes: Sequence[Outcome]) -> Outcome:
     return Outcome(value, kind, outcomes[0].domains)
 
 
-def run_to_run_rsd(task: Task, trials: Sequence[TrialRecord]) -> dict[str, float]:
+def run_to_run_rsd(
+    task: Task, trials: Sequence[TrialRecord], found: Sequence[Configuration] | None = None
+) -> dict[str, float]:
     """Relative standard deviation between runs of one configuration, per energy objective, pooled.
 
     What a search is told as noise beside each trial's own standard error. Objectives without replicates
-    are absent.
+    are absent. `found` are the trials' configurations, where they are known already.
     """
     pooled: dict[str, list[tuple[float, int]]] = {}
     idle = idle_windows(trials)
-    for configuration in configurations(task, trials):
+    for configuration in configurations(task, trials) if found is None else found:
+        if len(configuration.trials) < 2:
+            continue
         done = [o for t in configuration.trials if (o := trial_outcomes(task, t, idle))]
         for name, objective in task.objectives.items():
             values = [o[name].value.mean for o in done]
             if objective.is_energy and len(values) >= 2 and fmean(values) != 0:
-                rsd = stdev(values) / abs(fmean(values))
+                rsd = deviation(values) / abs(fmean(values))
                 pooled.setdefault(name, []).append((rsd**2, len(values) - 1))
     return {
         name: math.sqrt(sum(v * dof for v, dof in parts) / sum(dof for _, dof in parts))

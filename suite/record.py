@@ -5,14 +5,16 @@ Nothing derived is stored: joules per sample, intervals and validity are compute
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from suite.definition import validate
 from suite.errors import InputError
@@ -25,6 +27,10 @@ Status = Literal["ok", "oom", "failed", "invalid", "infeasible"]
 Kind = Literal["measured", "estimated"]
 
 
+#: Counts are not negative, and no record holds one that a float could not.
+Count = Annotated[int, Field(ge=0, le=10**30)]
+
+
 class Record(BaseModel):
     """A frozen line of a record file."""
 
@@ -35,11 +41,11 @@ class Reading(Record):
     """Energy of one domain over one window."""
 
     domain: str  # gpu:0, cpu, ram
-    energy_j: float
+    energy_j: float  # what cannot be is not counted (`suite.energy.is_read`)
     source: str  # nvml_counter, rapl_package, cpu_load_model, ram_model, replay, …
     kind: Kind
     role: Literal["primary", "check"] = "primary"
-    counter_updates: int | None = None  # how often the counter moved; None for a continuous source
+    counter_updates: Count | None = None  # how often the counter moved; None for a continuous source
 
 
 class Window(Record):
@@ -50,9 +56,11 @@ class Window(Record):
     start_utc: str
     start_s: float  # the run's monotonic clock
     end_s: float
-    units: int = 0  # samples or tokens done
-    steps: int = 0
-    step_s: tuple[float, ...] = ()  # seconds of each step, where the phase is timed
+    units: Count = 0  # samples or tokens done
+    steps: Count = 0
+    step_s: tuple[
+        Annotated[float, Field(ge=0, le=1e12)], ...
+    ] = ()  # seconds of each step, where the phase is timed
     readings: tuple[Reading, ...]
     fault: str | None = None  # why the writer rejects it: counter reset, overlap, unsynchronised
     conditions: dict[str, float] = {}
@@ -69,13 +77,15 @@ class Costs(Record):
     trial that ran out of memory: what was held and what was asked for when it did, which is less than it needs.
     """
 
-    parameters: int | None = None
-    macs: int | None = None  # multiply-accumulates of one sample's forward pass
-    flops: int | None = None
-    phase_flops: dict[str, float] = {}  # FLOPs of one unit of a phase, where it is not one forward pass a sample
-    peak_memory_bytes: int | None = None
-    memory_limit_bytes: int | None = None  # what the device had for the trial
-    unsupported_ops: dict[str, int] = {}
+    parameters: Count | None = None
+    macs: Count | None = None  # multiply-accumulates of one sample's forward pass
+    flops: Count | None = None
+    phase_flops: dict[
+        str, Annotated[float, Field(ge=0, le=1e30)]
+    ] = {}  # FLOPs of one unit of a phase, where it is not one forward pass a sample
+    peak_memory_bytes: Count | None = None
+    memory_limit_bytes: Count | None = None  # what the device had for the trial
+    unsupported_ops: dict[str, Count] = {}
     uncounted: str | None = None  # why there are no counts
 
 
@@ -83,7 +93,7 @@ class EpochRecord(Record):
     """One epoch: what was trained and what it reached."""
 
     index: int
-    units: int
+    units: Count
     complete: bool = True
     metrics: dict[str, float] = {}
 
@@ -92,7 +102,7 @@ class TrialRecord(Record):
     """One configuration, built, trained, measured and scored once."""
 
     schema_version: Literal[1] = SCHEMA
-    trial: int
+    trial: Annotated[int, Field(ge=0, le=10**9)]
     session: int
     stage: str
     origin: str  # default, sobol, qnehvi, …: what proposed it
@@ -202,26 +212,51 @@ def read_lines(path: Path, model: type[R]) -> tuple[list[R], TornLine | None]:
     if not path.exists():
         return records, None
     offset = 0
-    for number, raw in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
-        if not raw.endswith(b"\n"):
-            return records, TornLine(path, number, offset)
-        try:
-            records.append(model.model_validate_json(raw))
-        except ValidationError as error:
-            raise InputError(_damage(f"{path}, line {number}", raw, error)) from None
-        offset += len(raw)
+    with path.open("rb") as file, uncollected():
+        for number, raw in enumerate(file, start=1):
+            if not raw.endswith(b"\n"):
+                return records, TornLine(path, number, offset)
+            try:
+                records.append(_lean(model.model_validate_json(raw)))
+            except ValidationError as error:
+                raise InputError(_damage(f"{path}, line {number}", raw, error)) from None
+            offset += len(raw)
     return records, None
+
+
+#: Which fields a line gave. Nothing asks for it, and a set of them for every object takes a third of the memory.
+_GIVEN: set[str] = set()
+
+
+def _lean(record: R) -> R:
+    for window in getattr(record, "windows", ()):
+        object.__setattr__(window, "__pydantic_fields_set__", _GIVEN)
+        for reading in window.readings:
+            object.__setattr__(reading, "__pydantic_fields_set__", _GIVEN)
+    return record
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the collector of reference cycles: records have none, and it walks all of them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _damage(where: object, raw: bytes, error: ValidationError) -> str:
     try:
         version = json.loads(raw).get("schema_version", SCHEMA)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return f"{where}: not a JSON object; the file is damaged"
     if version != SCHEMA:
-        return f"{where}: schema version {version}; this joulebench reads {SCHEMA}"
+        return f"{where}: schema version {str(version)[:40]}; this joulebench reads {SCHEMA}"
     first = error.errors(include_url=False)[0]
-    return f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"{where}: {'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:200]}"
 
 
 class RunFolder:
@@ -294,6 +329,16 @@ class RunFolder:
 
     def scores(self) -> list[ScoreRecord]:
         return read_lines(self.scores_path, ScoreRecord)[0]
+
+    def records(self) -> tuple[list[TrialRecord], list[LedgerEntry], list[ScoreRecord], list[TornLine]]:
+        """Everything but the manifest, and the torn last lines that were left out."""
+        trials, entries, scores = (
+            read_lines(self.trials_path, TrialRecord),
+            read_lines(self.ledger_path, LedgerEntry),
+            read_lines(self.scores_path, ScoreRecord),
+        )
+        torn = [t for t in (trials[1], entries[1], scores[1]) if t is not None]
+        return trials[0], entries[0], scores[0], torn
 
     def repair(self) -> Iterator[TornLine]:
         """Cut off torn last lines, yielding each."""

@@ -13,6 +13,7 @@ from suite.latency import quantile_of
 from suite.record import Costs
 from suite.reporting import write_report
 from suite.reporting.analysis_generation import answer, generation_section, sentences
+from suite.reporting.quantities import significant
 from tests.generation_runs import GIB, NEW, PROMPT, STEPS, add, batch_run, generation_task, out_of_memory
 from tests.run_factory import RunBuilder
 
@@ -188,7 +189,7 @@ def test_the_report_has_the_section_and_its_files(tmp_path):
     rows = list(csv.DictReader(io.StringIO((tmp_path / "run" / "generation.csv").read_text())))
     point = found_in(run).points[0]
     assert [row["batch_size"] for row in rows] == ["1", "4", "16"]
-    assert float(rows[0]["decode_j_per_token_gross"]) == point.parts[DECODE].cost.gross.mean
+    assert float(rows[0]["decode_j_per_token_gross"]) == significant(point.parts[DECODE].cost.gross.mean)
     assert rows[0]["request_kind"] == "estimated"
     assert (tmp_path / "run" / "generation.png").stat().st_size > 0
 

@@ -20,6 +20,7 @@ from suite.reporting.interactive import charts
 from suite.reporting.limits import efficiencies
 from suite.reporting.panels import panels
 from suite.reporting.prose import banners
+from suite.reporting.quantities import significant
 from suite.reporting.render import render_markdown
 from suite.reporting.summary import Summary, summarise_records
 from suite.reporting.tables import facts, failures_table
@@ -93,7 +94,7 @@ def test_constrained_quantities_have_columns() -> None:
     assert "Peak memory ≤ 5 GiB" in titles
     (row,) = csv.DictReader(io.StringIO(frontier_csv(summary)))
     member = summary.members[0]
-    assert float(row["request_p95_s"]) == member.constraints["request_p95_s"].value.mean
+    assert float(row["request_p95_s"]) == significant(member.constraints["request_p95_s"].value.mean)
     assert float(row["request_p95_s_low"]) == member.constraints["request_p95_s"].value.low
     assert int(row["peak_memory_bytes"]) == member.costs.peak_memory_bytes
 

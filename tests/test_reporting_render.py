@@ -19,6 +19,7 @@ from suite.record import RunFolder
 from suite.reporting import write_report
 from suite.reporting.figures import frontier_figure
 from suite.reporting.interactive import charts
+from suite.reporting.quantities import significant
 from suite.reporting.render import render_markdown
 from suite.reporting.summary import summarise
 from tests.run_factory import ENERGY, OBJECTIVES, RunBuilder, full_run, make_task
@@ -145,8 +146,9 @@ def test_csv_cells(folder: RunFolder) -> None:
         assert row["trials"] == " ".join(map(str, member.trials))
         assert row["width"] == str(member.params["width"])
         assert row["pool"] == ("true" if member.params["pool"] else "false")
-        assert float(row["samples_per_j"]) == value.mean  # in full precision
-        assert (float(row["samples_per_j_low"]), float(row["samples_per_j_high"])) == (value.low, value.high)
+        found = [float(row[f"samples_per_j{end}"]) for end in ("", "_low", "_high")]
+        assert found == [significant(v) for v in (value.mean, value.low, value.high)]
+        assert found == pytest.approx([value.mean, value.low, value.high], rel=5e-6)
         assert row["samples_per_j_kind"] == "estimated"
         assert int(row["parameters"]) == member.costs.parameters
         if len(member.trials) == 1:

@@ -123,6 +123,7 @@ class TrainingInference:
     kind: Kind
     trials: int
     lost: int  # trials without a value
+    floor: float = 0.0  # the reference of quality: what a guess reaches
 
     @property
     def basis(self) -> Basis:
@@ -154,6 +155,7 @@ def training_inference(task: Task, trials: Sequence[TrialRecord]) -> TrainingInf
         kind="measured" if {k for a in architectures for k in a.kinds} == {"measured"} else "estimated",
         trials=len(trials),
         lost=len(trials) - len(used),
+        floor=(task.objectives[quality].reference or 0.0) if quality else 0.0,
     )
 
 

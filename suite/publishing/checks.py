@@ -10,11 +10,11 @@ from typing import Any
 
 from suite.energy import invalidity
 from suite.errors import InputError
-from suite.record import DONE, LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord, Window, read_lines
+from suite.integrity import OVERLAP_S
+from suite.record import DONE, LedgerEntry, Manifest, RunFolder, TrialRecord, Window
+from suite.reporting.records import Records
 from suite.task import Task
 
-#: Windows touch; what two clocks' rounding may put between them.
-CLOCK_S = 1e-6
 _NEEDED = ("host.cpu", "host.logical_cpus", "host.os", "python", "device", "packages.joulebench")
 _NEEDED_TORCH = ("packages.torch", "torch.threads")
 _NEEDED_CUDA = ("torch.gpu", "torch.driver", "torch.cuda")
@@ -26,36 +26,21 @@ def problems(folder: RunFolder) -> list[str]:
     """What forbids to publish a run; empty if nothing does.
 
     Raises:
-        InputError: a record file is damaged, or of another schema version.
+        InputError: a record file is damaged, of another schema version, or not of its task.
     """
-    manifest, task = folder.manifest(), folder.task()
-    trials, ledger = folder.trials(), folder.ledger()
+    records = Records.of(folder)
     found = [
-        *_torn(folder),
-        *_of_the_manifest(manifest, task),
-        *_of_the_environment(manifest.environment),
-        *_ending(ledger),
-        *_numbering(trials, folder.scores()),
-        *_of_windows(trials, ledger),
-        *_validity(task, trials),
+        *(doubt.text for doubt in records.doubts),
+        *_of_the_manifest(records.manifest),
+        *_of_the_environment(records.manifest.environment),
+        *_ending(records.entries),
+        *_of_windows(records.trials, records.entries),
+        *_validity(records.task, records.trials),
     ]
     return [problem for problem in found if problem]
 
 
-def _torn(folder: RunFolder) -> Iterator[str]:
-    for path, model in (
-        (folder.trials_path, TrialRecord),
-        (folder.ledger_path, LedgerEntry),
-        (folder.scores_path, ScoreRecord),
-    ):
-        torn = read_lines(path, model)[1]
-        if torn is not None:
-            yield f"{path.name}, line {torn.line}: incomplete; `joulebench resume` drops it"
-
-
-def _of_the_manifest(manifest: Manifest, task: Task) -> Iterator[str]:
-    if task.digest != manifest.digest:
-        yield f"manifest.json: digest: says {manifest.digest}, its task has {task.digest}: one was changed by hand"
+def _of_the_manifest(manifest: Manifest) -> Iterator[str]:
     if manifest.replay:
         yield f"manifest.json: replay: joules from {manifest.replay} were not measured here"
     if manifest.hardware_override:
@@ -89,43 +74,22 @@ def _ending(ledger: Sequence[LedgerEntry]) -> Iterator[str]:
         yield f"ledger.jsonl: the run is not finished{note}; `joulebench resume` goes on"
 
 
-def _numbering(trials: Sequence[TrialRecord], scores: Sequence[ScoreRecord]) -> Iterator[str]:
-    numbers = [t.trial for t in trials]
-    if numbers != list(range(len(numbers))):
-        wrong = next(i for i, n in enumerate(numbers) if i != n)
-        yield f"trials.jsonl, line {wrong + 1}: trial {numbers[wrong]}, not {wrong}: a line is missing or twice"
-    if not trials:
-        yield "trials.jsonl: no trial"
-    strangers = sorted({s.trial for s in scores} - set(numbers))
-    if strangers:
-        yield f"scores.jsonl: of trial {strangers[0]}, which there is not"
-
-
 def _of_windows(trials: Sequence[TrialRecord], ledger: Sequence[LedgerEntry]) -> Iterator[str]:
-    """Times that go backwards or overlap, joules that no meter reads. Of each session, in order of time."""
+    """Windows of a session that overlap across trials and ledger: their joules would count twice."""
     sessions: dict[int, list[tuple[str, Window]]] = {}
     for trial in trials:
         sessions.setdefault(trial.session, []).extend((f"trial {trial.trial}", w) for w in trial.windows)
     for entry in ledger:
-        sessions.setdefault(entry.session, []).extend(
-            (f"ledger, session {entry.session}", w) for w in entry.windows
-        )
-    backwards, overlapping, odd = [], [], []
+        where = f"ledger, session {entry.session}"
+        sessions.setdefault(entry.session, []).extend((where, w) for w in entry.windows)
+    overlapping = []
     for windows in sessions.values():
-        ordered = sorted(windows, key=lambda item: (item[1].start_s, item[1].end_s))
         end_s = -math.inf
-        for where, window in ordered:
-            at = f"{where}, {window.phase} at {window.start_s:.6g} s"
-            if not (math.isfinite(window.start_s) and window.end_s >= window.start_s):
-                backwards.append(at)
-            elif window.start_s < end_s - CLOCK_S:
-                overlapping.append(at)
+        for where, window in sorted(windows, key=lambda item: (item[1].start_s, item[1].end_s)):
+            if window.start_s < end_s - OVERLAP_S:
+                overlapping.append(f"{where}, {window.phase} at {window.start_s:.6g} s")
             end_s = max(end_s, window.end_s)
-            if any(not math.isfinite(r.energy_j) or r.energy_j < 0 for r in window.readings) and not window.fault:
-                odd.append(at)
-    yield _several(backwards, "ends before it begins")
     yield _several(overlapping, "overlaps the window before it")
-    yield _several(odd, "has joules below 0, or that are no number")
 
 
 def _validity(task: Task, trials: Sequence[TrialRecord]) -> Iterator[str]:

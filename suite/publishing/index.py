@@ -14,7 +14,8 @@ from suite.errors import InputError
 from suite.publishing.copying import RUNS
 from suite.publishing.verifying import published
 from suite.record import RunFolder, TrialRecord
-from suite.reporting.pages import environment, write_files
+from suite.reporting.markdown import markdown_environment, tidy, without_surrogates
+from suite.reporting.pages import TEMPLATES, html_environment, write_files
 from suite.reporting.quantities import joules
 
 INTRODUCTION = (
@@ -109,14 +110,12 @@ def _joules(trials: Iterable[TrialRecord]) -> tuple[float | None, str]:
 
 
 def _markdown(runs: Sequence[Entry], comparisons: Sequence[Entry]) -> str:
-    env = environment("markdown")
-    return env.get_template("index.md.j2").render(
-        introduction=Markup(INTRODUCTION), runs=runs, comparisons=comparisons, joules=joules
-    )
+    content = {"introduction": Markup(INTRODUCTION), "runs": runs, "comparisons": comparisons, "joules": joules}
+    text: str = markdown_environment(TEMPLATES).get_template("index.md.j2").render(**content)
+    return tidy(text)
 
 
 def _html(runs: Sequence[Entry], comparisons: Sequence[Entry]) -> str:
-    env = environment("html")
-    return env.get_template("index.html.j2").render(
-        introduction=INTRODUCTION, runs=runs, comparisons=comparisons, joules=joules
-    )
+    content = {"introduction": INTRODUCTION, "runs": runs, "comparisons": comparisons, "joules": joules}
+    text: str = html_environment().get_template("index.html.j2").render(**content)
+    return without_surrogates(text)

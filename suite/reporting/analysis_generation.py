@@ -21,7 +21,7 @@ from suite.reporting.diagnosis import wide_flag
 from suite.reporting.generation_figures import figures
 from suite.reporting.generation_tables import tables
 from suite.reporting.quantities import number, octets, percent, ratio_percent, seconds
-from suite.reporting.section import Section, csv_of, estimate_cells
+from suite.reporting.section import Section, csv_of, estimate_cells, exact
 from suite.reporting.tables import label, show
 from suite.reporting.units import in_words, plain
 from suite.task import Protocol
@@ -232,7 +232,10 @@ def _lost(found: Generation) -> str | None:
 
 
 def _row(point: Generator) -> dict[str, object]:
-    row: dict[str, object] = {"trials": " ".join(map(str, point.trials)), **point.params}
+    row: dict[str, object] = {
+        "trials": " ".join(map(str, point.trials)),
+        **{n: exact(v) for n, v in point.params.items()},
+    }
     for name in PHASES:
         part = point.parts.get(name)
         if part is not None:

@@ -7,7 +7,7 @@ from suite.analysis.proxies import FIGURES, STATIC, TARGETS, WEAK, Figure, Proxi
 from suite.reporting.correlation_tables import HOW, SYMBOLS, cell, coefficient, matrix
 from suite.reporting.plots import Plot
 from suite.reporting.quantities import ABSENT, number, percent, si, watts
-from suite.reporting.section import Section, csv_of, estimate_cells
+from suite.reporting.section import Section, csv_of, estimate_cells, exact
 from suite.reporting.series import estimates, value_axis
 from suite.reporting.tables import Cell, Column, Table, label, prefixed_cell
 from suite.reporting.units import plain
@@ -273,7 +273,7 @@ def _row(found: Proxies, subject: Subject) -> dict[str, object]:
     cost = subject.cost
     return {
         "trials": " ".join(map(str, subject.trials)),
-        **{f"param_{name}": value for name, value in subject.params.items()},
+        **{f"param_{name}": exact(value) for name, value in subject.params.items()},
         **{name: subject.figures.get(name) for name in STATIC},
         **estimate_cells(f"s_per_{found.unit}", cost.unit_s),
         **estimate_cells(f"j_per_{found.unit}_gross", cost.gross),

@@ -9,7 +9,7 @@ from suite.analysis.scaling import MEASURES, MIN_SIZES, Fit, Measure, Model, Sca
 from suite.energy import Estimate
 from suite.reporting.plots import Plot, Series
 from suite.reporting.quantities import ABSENT, count, number, percent, si
-from suite.reporting.section import Section, csv_of, estimate_cells
+from suite.reporting.section import Section, csv_of, estimate_cells, exact
 from suite.reporting.series import estimates, value_axis
 from suite.reporting.tables import MAX_ROWS, Cell, Column, Table, condensed, first_column, of_all, prefixed_cell
 from suite.reporting.units import plain
@@ -269,7 +269,7 @@ def _curve(fit: Fit, x_factor: float, y_factor: float) -> Series:
 def _row(found: Scaling, model: Model) -> dict[str, object]:
     row: dict[str, object] = {
         "trials": " ".join(map(str, model.trials)),
-        **{f"param_{n}": v for n, v in model.params.items()},
+        **{f"param_{n}": exact(v) for n, v in model.params.items()},
     }
     row["parameters"] = model.parameters
     for phase, unit in found.phases.items():

@@ -9,10 +9,11 @@ from suite.analysis.training_inference import Architecture, Choice, TrainingInfe
 from suite.energy import Estimate
 from suite.reporting.correlation_tables import HOW
 from suite.reporting.overlay import OPTION, Overlay
+from suite.reporting.overlay_answer import against_known
 from suite.reporting.panels import Axis
 from suite.reporting.plots import Plot, Series
 from suite.reporting.quantities import number, si
-from suite.reporting.section import Section, csv_of, estimate_cells
+from suite.reporting.section import Section, csv_of, estimate_cells, exact
 from suite.reporting.series import estimates, value_axis
 from suite.reporting.training_inference_tables import (
     architectures_table,
@@ -102,7 +103,7 @@ def sentences(found: TrainingInference, overlay: Overlay | None) -> tuple[str, .
         _net(found),
         _once(found),
         _cut(found),
-        _overlay(overlay),
+        *_overlay(found, overlay),
         _time(found),
         HOW,
         _lost(found),
@@ -162,16 +163,18 @@ def _time(found: TrainingInference) -> str | None:
     )
 
 
-def _overlay(overlay: Overlay | None) -> str:
+def _overlay(found: TrainingInference, overlay: Overlay | None) -> tuple[str, ...]:
     if overlay is None:
-        return f"No frontier of a search is drawn beside these architectures: options.{OPTION} names no run."
+        why = f"options.{OPTION} names no run, and none was given with --{OPTION}"
+        return (f"No frontier of a search is drawn beside these architectures: {why}.",)
     if overlay.problem:
-        return f"No frontier of a search is drawn beside these architectures: {overlay.problem}."
+        return (f"No frontier of a search is drawn beside these architectures: {overlay.problem}.",)
     size = f"{len(overlay.points)} models, gross, {_kinds(overlay)}"
     text = f"The frontier of {overlay.name} ({size}) is in the first figure"
     if overlay.differs:
         text += f"; it differs in {', '.join(overlay.differs)}, so its points do not strictly compare"
-    return f"{text}."
+    against = None if overlay.apart else against_known(found, overlay)
+    return f"{text}.", *((against,) if against else ())
 
 
 def _kinds(overlay: Overlay) -> str:
@@ -216,10 +219,8 @@ def _quality_plot(
 ) -> Plot:
     known = sorted(((v.mean / x.factor, a) for a in shown if (v := read(a)) is not None), key=lambda pair: pair[0])
     order = ", ".join(a.name for _, a in known)
-    if len(known) + len(over) <= MAX_SERIES:
-        series = tuple(estimates(a.name, [at], [a.quality], y) for at, a in known)
-    else:
-        series = (estimates("architectures", [at for at, _ in known], [a.quality for _, a in known], y),)
+    drawn = estimates("architectures", [at for at, _ in known], [a.quality for _, a in known], y)
+    series = (replace(drawn, labels=tuple(a.name for _, a in known)),)
     alt = f"{found.quality} against {what} energy; from least to most energy: {order}."
     caption = f"{found.quality} against {what} energy; from left to right: {order}"
     return Plot(f"training_inference-{what}", caption, alt, x, y, (*series, *over))
@@ -267,7 +268,7 @@ def _row(found: TrainingInference, a: Architecture) -> dict[str, object]:
     return {
         "architecture": a.name,
         "trials": " ".join(map(str, a.trials)),
-        **{f"param_{name}": value for name, value in a.params.items()},
+        **{f"param_{name}": exact(value) for name, value in a.params.items()},
         "parameters": a.parameters,
         "macs": a.macs,
         "macs_per_parameter": a.macs_per_parameter,

@@ -12,7 +12,7 @@ from suite.analysis.joining import Joined, Run, join, labelled
 from suite.record import RunFolder
 from suite.reporting.comparison_facts import differing, machine_sections, telling
 from suite.reporting.comparison_sections import frontier_section, kind_of, objective_sections, overall_sentence
-from suite.reporting.jsonable import dumps
+from suite.reporting.facts import Exact, as_text
 from suite.reporting.pages import files_of, html_page, markdown_page, write_files
 from suite.reporting.prose import Banner
 from suite.reporting.quantities import count
@@ -152,15 +152,17 @@ def as_json(found: Comparison) -> str:
             {
                 "objective": a.objective, "base": a.base, "machine": a.machine,
                 "compares": "ratio" if a.is_ratio else "difference", "kind": kind_of(joined, a.objective) or None,
-                "overall": a.overall, "ranks": a.ranks,
-                "configurations": [{"configuration": json.loads(k), **vars(e)} for k, e in a.each.items()],
+                "overall": a.overall and vars(a.overall), "ranks": a.ranks and vars(a.ranks),
+                "configurations": [
+                    {"configuration": Exact(json.loads(k)), **vars(e)} for k, e in a.each.items()
+                ],
             }
             for a in found.against
         ],
-        "carried": found.carried,
-        "frontiers": {label: [json.loads(k) for k in keys] for label, keys in found.frontiers.items()},
+        "carried": [vars(c) for c in found.carried],
+        "frontiers": {label: [Exact(json.loads(k)) for k in keys] for label, keys in found.frontiers.items()},
         "differences": [
             {"what": n, "values": dict(zip(labels, v, strict=True))} for n, v in differing(joined)
         ],
     }  # fmt: skip
-    return dumps(tree)
+    return as_text(tree)

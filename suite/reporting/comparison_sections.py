@@ -14,7 +14,7 @@ from suite.parameters import Params
 from suite.reporting.panels import Axis
 from suite.reporting.plots import Plot, Series
 from suite.reporting.quantities import ABSENT, count, number, percent
-from suite.reporting.section import Section, csv_of, estimate_cells
+from suite.reporting.section import Section, csv_of, estimate_cells, exact
 from suite.reporting.series import estimates, value_axis
 from suite.reporting.tables import MAX_ROWS, Cell, Column, Table, condensed, first_column, of_all, value_cell
 from suite.reporting.units import interval, objective_unit, scaled
@@ -197,7 +197,7 @@ def _value_rows(found: Comparison, name: str) -> list[dict[str, object]]:
     mine = [a for a in found.against if a.objective == name]
     rows = []
     for key in _keys(joined):
-        row: dict[str, object] = {f"param_{n}": v for n, v in _params(joined, key).items()}
+        row: dict[str, object] = {f"param_{n}": exact(v) for n, v in _params(joined, key).items()}
         for machine in joined.machines:
             outcome = _outcome(machine, key, name)
             row |= estimate_cells(f"{machine.label} {name}", outcome.value if outcome else None)
@@ -318,7 +318,7 @@ def _frontier_rows(found: Comparison) -> list[dict[str, object]]:
         for key in found.frontiers[machine.label]:
             configuration = machine.found[key]
             row: dict[str, object] = {"machine": machine.label}
-            row |= {f"param_{n}": v for n, v in configuration.params.items()}
+            row |= {f"param_{n}": exact(v) for n, v in configuration.params.items()}
             for name, outcome in configuration.outcomes.items():
                 row |= estimate_cells(name, outcome.value)
                 if outcome.kind:

@@ -1,9 +1,7 @@
-"""The frontier, and all trials, as CSV: full precision, an empty cell where there is no value. Pure."""
+"""The frontier, and all trials, as CSV: an empty cell where there is no value. Pure."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable
 
 from suite.energy import Estimate, total_j
@@ -11,11 +9,11 @@ from suite.objectives import COSTS
 from suite.outcome import idle_windows, trial_outcomes
 from suite.reporting.diagnosis import is_wide
 from suite.reporting.members import Member
-from suite.reporting.section import Records, csv_text
+from suite.reporting.section import Records, csv_text, exact
 from suite.reporting.summary import Summary
 from suite.task import Protocol
 
-Value = str | int | float | None
+Value = object
 
 
 def frontier_csv(summary: Summary) -> str:
@@ -26,17 +24,12 @@ def frontier_csv(summary: Summary) -> str:
     whether its joules were measured or estimated.
     """
     columns = _columns(summary)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for member in summary.members:
-        writer.writerow(["" if (v := read(member)) is None else _cell(v) for read in columns.values()])
-    return text.getvalue()
+    return csv_text(list(columns), [[read(member) for read in columns.values()] for member in summary.members])
 
 
 def trials_csv(records: Records) -> str:
     """One line a trial: number, status, parameters, objectives with their standard errors (`_se`) and the trial's
-    joules, all of them (`trial_cost_j`).
+    joules, all of them (`trial_cost_j`), at full precision.
 
     It can be searched again by the workload `table`: `metrics` are the objectives' columns (metered energy under
     another name there, `{ samples_per_joule = "samples_per_j" }`), `standard_errors` the `_se` columns, `cost_j`
@@ -51,7 +44,7 @@ def trials_csv(records: Records) -> str:
         params = [trial.params.get(name) for name in task.parameters]
         rows.append([trial.trial, trial.status, *params, *pairs, total_j(trial.windows)])
     named = [column for name in task.objectives for column in (name, f"{name}_se")]
-    return csv_text(["trial", "status", *map(_param, task.parameters), *named, "trial_cost_j"], rows)
+    return csv_text(["trial", "status", *map(_param, task.parameters), *named, "trial_cost_j"], rows, faithful=True)
 
 
 def _param(name: str) -> str:
@@ -63,7 +56,7 @@ def _columns(summary: Summary) -> dict[str, Callable[[Member], Value]]:
     task = summary.task
     columns: dict[str, Callable[[Member], Value]] = {"trials": lambda m: " ".join(map(str, m.trials))}
     for name in task.parameters:
-        columns[_param(name)] = lambda m, name=name: m.params.get(name)  # type: ignore[misc]
+        columns[_param(name)] = lambda m, name=name: exact(m.params.get(name))  # type: ignore[misc]
     for name, objective in task.objectives.items():
         columns |= _estimate(name, lambda m, name=name: m.outcomes[name].value, task.protocol)  # type: ignore[misc]
         if objective.is_energy:
@@ -109,9 +102,3 @@ def _estimate(
 
     return {name: part("mean"), f"{name}_low": part("low"), f"{name}_high": part("high"), f"{name}_n": part("n"),
             f"{name}_wide": wide}  # fmt: skip
-
-
-def _cell(value: str | int | float) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return repr(value) if isinstance(value, float) else str(value)

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from suite.reporting.panels import Axis, Panel, Place, error, panels, place
+from suite.reporting.panels import Axis, Panel, Place, error, panels, place, with_bars
 from suite.reporting.quantities import number
 from suite.reporting.summary import Summary
 
@@ -27,6 +27,7 @@ SETTINGS: dict[str, Any] = {
     "xtick.color": INK,
     "ytick.color": INK,
     "path.simplify": True,
+    "text.parse_math": False,  # names may hold a $
 }
 #: Dates and versions would make every file differ.
 METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
@@ -62,7 +63,10 @@ def _draw(axes: Axes, summary: Summary, panel: Panel) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
         return
-    _bars(axes, trials, QUIET, "trials", size=4)
+    if with_bars(len(trials)):
+        _bars(axes, trials, QUIET, "trials", size=4)
+    else:
+        _points(axes, trials)
     if len(panel.line) > 1:
         x, y = zip(*panel.line, strict=True)
         style = "steps-pre" if panel.vertical_first else "steps-post"
@@ -93,6 +97,12 @@ def _bars(axes: Axes, places: list[Place] | tuple[Place, ...], colour: str, labe
         label=label,
         zorder=2 if colour == QUIET else 4,
     )
+
+
+def _points(axes: Axes, places: list[Place]) -> None:
+    """Very many trials: one picture of their points inside the figure, not an element for each."""
+    x, y = [p.x.mean for p in places], [p.y.mean for p in places]
+    axes.plot(x, y, "o", markersize=2, color=QUIET, label="trials", markeredgewidth=0, rasterized=True, zorder=2)
 
 
 def scale_axes(axes: Axes, x: Axis, y: Axis) -> None:

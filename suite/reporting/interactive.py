@@ -13,10 +13,11 @@ from plotly import graph_objects as go
 from suite.outcome import Outcome
 from suite.parameters import Params
 from suite.reporting.diagnosis import WIDE, is_wide
-from suite.reporting.panels import Axis, Panel, Place, error, panels, place
+from suite.reporting.panels import Axis, Panel, Place, error, panels, place, with_bars
 from suite.reporting.quantities import number
 from suite.reporting.summary import Summary, TrialPoint
 from suite.reporting.tables import show
+from suite.reporting.text import visible
 from suite.reporting.units import bound, interval, sample_size, scaled
 from suite.task import Task
 
@@ -70,13 +71,14 @@ def _frontier(summary: Summary, panel: Panel) -> go.Figure:
         placed = place(panel, f"trial {trial.trial}", trial.trial, trial.outcomes)
         if placed is not None:
             stages.setdefault(trial.stage, []).append((placed, trial))
+    bars = with_bars(sum(map(len, stages.values())))
     for index, (stage, members) in enumerate(stages.items()):
         texts = [
             _hover(summary.task, p.label, t.outcomes, t.params, _origin(t), _broken(summary, t)) for p, t in members
         ]
         colour, symbol = STAGE_COLOURS[index % len(STAGE_COLOURS)], STAGE_SYMBOLS[index % len(STAGE_SYMBOLS)]
-        marker = {"color": colour, "symbol": symbol, "size": 7, "opacity": 0.85}
-        figure.add_trace(_scatter([p for p, _ in members], texts, f"stage {escape(stage)}", marker))
+        marker: dict[str, Any] = {"color": colour, "symbol": symbol, "size": 7 if bars else 4, "opacity": 0.85}
+        figure.add_trace(_scatter([p for p, _ in members], texts, f"stage {_short(stage)}", marker, bars))
     if len(panel.line) > 1:
         x, y = zip(*panel.line, strict=True)
         line = {"color": ACCENT, "width": 2, "shape": "vh" if panel.vertical_first else "hv"}
@@ -101,12 +103,15 @@ def _broken(summary: Summary, trial: TrialPoint) -> list[str]:
     return [f"<b>breaks</b> {escape(f'{name} {bound(name, bounds[name])}')}" for name in trial.breaks]
 
 
-def _scatter(places: Sequence[Place], texts: Sequence[str], name: str, marker: Mapping[str, Any]) -> go.Scatter:
+def _scatter(
+    places: Sequence[Place], texts: Sequence[str], name: str, marker: Mapping[str, Any], bars: bool = True
+) -> go.Scatter:
+    drawn = places if bars else ()
     return go.Scatter(
         x=[p.x.mean for p in places],
         y=[p.y.mean for p in places],
-        error_x=_bars([error(p.x) for p in places], marker["color"]),
-        error_y=_bars([error(p.y) for p in places], marker["color"]),
+        error_x=_bars([error(p.x) for p in drawn], marker["color"]),
+        error_y=_bars([error(p.y) for p in drawn], marker["color"]),
         mode="markers",
         marker=dict(marker),
         name=name,
@@ -147,7 +152,7 @@ def _hover(
 
 
 def _short(text: str) -> str:
-    flat = " ".join(text.split())
+    flat = " ".join(visible(text).split())
     return escape(flat if len(flat) <= MAX_HOVER_TEXT else f"{flat[:MAX_HOVER_TEXT]}…")
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
-from suite.energy import Estimate, idle_power_w
+from suite.energy import Estimate, idle_power_w, is_read
 from suite.record import Kind, LedgerEntry, Reading, TrialRecord, Window
 
 Group = Literal["training", "measured", "protocol", "overhead"]
+_Role = Literal["primary", "check"]
+_Source = tuple[_Role, str, str, Kind]  # role, domain, source, kind
 
 GROUPS: dict[Group, str] = {
     "training": "Training",
@@ -57,6 +60,7 @@ class Account:
     duration_s: float
     energy_j: float | None
     by_family: dict[str, float]  # gpu, cpu, ram, …: joules
+    by_source: tuple[SourceShare, ...] = ()  # the same joules by domain and source; shares are of this account
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class SourceShare:
     domain: str
     source: str
     kind: Kind
-    role: Literal["primary", "check"]
+    role: _Role
     energy_j: float
     share: float | None  # None for a check, which is never summed
 
@@ -114,31 +118,90 @@ class Ledger:
 
 def balance(trials: Sequence[TrialRecord], entries: Sequence[LedgerEntry]) -> Ledger:
     """The ledger over all trials and over what the run spent between them."""
-    windows = [w for t in trials for w in t.windows] + [w for e in entries for w in e.windows]
+    sums = _Sums()
+    every = chain((t.windows for t in trials), (e.windows for e in entries))
+    for window in chain.from_iterable(every):
+        sums.add(window)
     phases = {name for t in trials for name in t.unit}
-    groups: dict[str, list[Window]] = {}
-    for window in windows:
-        groups.setdefault(window.phase, []).append(window)
-    accounts = sorted((_account(n, w, phases) for n, w in groups.items()), key=_order)
-    primary = [r for w in windows for r in counted(w)]
-    total_j = math.fsum(r.energy_j for r in primary) if primary else None
+    primary = sums.primary
+    total_j = math.fsum(chain.from_iterable(primary.values())) if primary else None
     return Ledger(
-        accounts=tuple(accounts),
+        accounts=tuple(sorted((a.account(n, phases) for n, a in sums.accounts.items()), key=_order)),
         total_j=total_j,
-        measured_j=math.fsum(r.energy_j for r in primary if r.kind == "measured"),
-        duration_s=math.fsum(w.duration_s for w in windows),
+        measured_j=math.fsum(e for key, parts in primary.items() if key[3] == "measured" for e in parts),
+        duration_s=math.fsum(s for a in sums.accounts.values() for s in a.durations_s),
         by_family=_by_family(primary),
-        sources=_sources(windows, total_j),
-        checks=_checks(windows),
+        sources=_sources({**primary, **sums.check_sources}, total_j),
+        checks=_checks(sums.checks),
         last_note=entries[-1].note if entries and entries[-1].event == "end" else "",
         stopped=_stopped(entries),
         open_sessions=_open_sessions(entries),
     )
 
 
-def counted(window: Window, role: str = "primary") -> list[Reading]:
-    """The window's readings that add up; one that is not a number was not read."""
-    return [r for r in window.readings if r.role == role and math.isfinite(r.energy_j)]
+@dataclass
+class _Parts:
+    """What windows of one phase add up from: seconds of each, joules of each primary reading by its source."""
+
+    durations_s: list[float] = field(default_factory=list)
+    energies: dict[_Source, list[float]] = field(default_factory=dict)
+
+    def account(self, name: str, phases: set[str]) -> Account:
+        group, about = _ACCOUNTS.get(name, ("overhead", "other"))
+        if name in phases and name not in _ACCOUNTS:
+            group, about = "measured", f"measured windows of phase {name}"
+        every = [e for parts in self.energies.values() for e in parts]
+        energy_j = math.fsum(every) if every else None
+        return Account(
+            name=name,
+            about=about,
+            group=group,
+            windows=len(self.durations_s),
+            duration_s=math.fsum(self.durations_s),
+            energy_j=energy_j,
+            by_family=_by_family(self.energies),
+            by_source=_sources(self.energies, energy_j),
+        )
+
+
+@dataclass
+class _Sums:
+    """Everything that a ledger adds up, gathered in one pass: a long run has a million readings."""
+
+    accounts: dict[str, _Parts] = field(default_factory=dict)
+    check_sources: dict[_Source, list[float]] = field(default_factory=dict)  # joules of each check
+    checks: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)  # check, primary
+
+    def add(self, window: Window) -> None:
+        parts = self.accounts.get(window.phase)
+        if parts is None:
+            parts = self.accounts[window.phase] = _Parts()
+        parts.durations_s.append(max(0.0, window.duration_s))
+        primary: dict[str, float] = {}
+        checks: list[Reading] = []
+        for reading in window.readings:
+            if not is_read(reading):
+                continue
+            key = (reading.role, reading.domain, reading.source, reading.kind)
+            if reading.role == "primary":
+                parts.energies.setdefault(key, []).append(reading.energy_j)
+                primary[reading.domain] = reading.energy_j
+            else:
+                self.check_sources.setdefault(key, []).append(reading.energy_j)
+                checks.append(reading)
+        for check in checks:
+            if check.domain in primary:
+                pair = (check.energy_j, primary[check.domain])
+                self.checks.setdefault((check.domain, check.source), []).append(pair)
+
+    @property
+    def primary(self) -> dict[_Source, list[float]]:
+        """Joules of each primary reading of the run."""
+        found: dict[_Source, list[float]] = {}
+        for account in self.accounts.values():
+            for key, parts in account.energies.items():
+                found.setdefault(key, []).extend(parts)
+        return found
 
 
 def family(domain: str) -> str:
@@ -151,59 +214,33 @@ def idle_by_domain(idle: Sequence[Window], domains: Iterable[str]) -> dict[str, 
     return {domain: idle_power_w(idle, [domain]) for domain in domains}
 
 
-def _account(name: str, windows: Sequence[Window], phases: set[str]) -> Account:
-    group, about = _ACCOUNTS.get(name, ("overhead", "other"))
-    if name in phases and name not in _ACCOUNTS:
-        group, about = "measured", f"measured windows of phase {name}"
-    readings = [r for w in windows for r in counted(w)]
-    return Account(
-        name=name,
-        about=about,
-        group=group,
-        windows=len(windows),
-        duration_s=math.fsum(w.duration_s for w in windows),
-        energy_j=math.fsum(r.energy_j for r in readings) if readings else None,
-        by_family=_by_family(readings),
-    )
-
-
 def _order(account: Account) -> tuple[int, int, str]:
     names = list(_ACCOUNTS)
     rank = names.index(account.name) if account.name in names else len(names)
     return list(GROUPS).index(account.group), rank, account.name
 
 
-def _by_family(readings: Iterable[Reading]) -> dict[str, float]:
+def _by_family(energies: Mapping[_Source, Sequence[float]]) -> dict[str, float]:
     parts: dict[str, list[float]] = {}
-    for reading in readings:
-        parts.setdefault(family(reading.domain), []).append(reading.energy_j)
+    for (_, domain, _, _), own in energies.items():
+        parts.setdefault(family(domain), []).extend(own)
     order = ["gpu", "cpu", "ram"]
     names = sorted(parts, key=lambda n: (order.index(n) if n in order else len(order), n))
     return {name: math.fsum(parts[name]) for name in names}
 
 
-def _sources(windows: Iterable[Window], total_j: float | None) -> tuple[SourceShare, ...]:
-    parts: dict[tuple[str, str, str, str], list[float]] = {}
-    for window in windows:
-        for reading in (*counted(window), *counted(window, "check")):
-            key = (reading.role, reading.domain, reading.source, reading.kind)
-            parts.setdefault(key, []).append(reading.energy_j)
+def _sources(sources: Mapping[_Source, Sequence[float]], total_j: float | None) -> tuple[SourceShare, ...]:
     found = []
-    for (role, domain, source, kind), energies in sorted(parts.items(), key=lambda i: (i[0][0] != "primary", i[0])):
+    for (role, domain, source, kind), energies in sorted(
+        sources.items(), key=lambda i: (i[0][0] != "primary", i[0])
+    ):
         energy_j = math.fsum(energies)
         share = energy_j / total_j if role == "primary" and total_j else None
-        found.append(SourceShare(domain, source, kind, role, energy_j, share))  # type: ignore[arg-type]
+        found.append(SourceShare(domain, source, kind, role, energy_j, share))
     return tuple(found)
 
 
-def _checks(windows: Iterable[Window]) -> tuple[Check, ...]:
-    pairs: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for window in windows:
-        primary = {r.domain: r.energy_j for r in counted(window)}
-        for reading in counted(window, "check"):
-            if reading.domain in primary:
-                pair = (reading.energy_j, primary[reading.domain])
-                pairs.setdefault((reading.domain, reading.source), []).append(pair)
+def _checks(pairs: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> tuple[Check, ...]:
     found = []
     for (domain, source), members in sorted(pairs.items()):
         check_j, primary_j = (math.fsum(column) for column in zip(*members, strict=True))

@@ -9,7 +9,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+from suite.reporting.text import visible
+
 _SPECIAL = re.compile(r"([\\`*|\[\]$~])")
 
 
@@ -40,7 +41,7 @@ def tidy(text: str) -> str:
 
 def flat(text: str) -> str:
     """On one line, without control characters and halves of characters."""
-    return without_surrogates(" ".join(CONTROL.sub("\ufffd", text).split()))
+    return " ".join(visible(text).split())
 
 
 def markdown_safe(value: Any) -> Any:

@@ -15,8 +15,8 @@ from typing import Any
 from suite.analysis.phases import EVERY_FAMILY, phase_cost
 from suite.energy import Estimate, training_energy
 from suite.outcome import trial_outcomes
-from suite.record import Manifest, RunFolder, TrialRecord, Window
-from suite.reporting.ledger import balance, counted
+from suite.record import Manifest, Reading, RunFolder, TrialRecord, Window
+from suite.reporting.ledger import balance
 from suite.reporting.markdown import without_surrogates
 from suite.reporting.members import scores_by_trial
 from suite.reporting.section import Records
@@ -151,14 +151,14 @@ def _domain_metrics(windows: Sequence[Window]) -> dict[str, float | None]:
     """`energy_j_cpu`, `energy_j_gpu_0`: primary joules of everything the windows hold."""
     found: dict[str, list[float]] = {}
     for window in windows:
-        for reading in counted(window):
+        for reading in _counted(window):
             found.setdefault(reading.domain, []).append(reading.energy_j)
     return {f"energy_j_{domain}": math.fsum(values) for domain, values in sorted(found.items())}
 
 
 def _kind_tags(windows: Sequence[Window]) -> dict[str, str]:
     """By domain, whether its joules were measured or estimated, and by what."""
-    readings = [r for w in windows for r in counted(w)]
+    readings = [r for w in windows for r in _counted(w)]
     found = {}
     for domain in sorted({r.domain for r in readings}):
         own = [r for r in readings if r.domain == domain]
@@ -216,3 +216,8 @@ def _named(given: Mapping[str, Any]) -> dict[str, Any]:
             free, number = f"{plain}_{number}", number + 1
         found[free] = value
     return found
+
+
+def _counted(window: Window) -> list[Reading]:
+    """The window's readings that add up; one that is not a number was not read."""
+    return [r for r in window.readings if r.role == "primary" and math.isfinite(r.energy_j)]

@@ -6,65 +6,94 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jinja2 import Environment
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from suite.reporting import render
-from suite.reporting.plots import interactive
+from suite.errors import InputError
+from suite.reporting.interactive import Chart
+from suite.reporting.markdown import markdown_environment, template_environment, tidy, without_surrogates
+from suite.reporting.plots import interactive, still
 from suite.reporting.section import Section
+from suite.reporting.text import visible
 
-
-def environment(kind: Literal["html", "markdown"]) -> Environment:
-    """Templates whose text from records is shown and does nothing else."""
-    found = render._environment(autoescape=kind == "html")
-    if kind == "html":
-        found.finalize = render._unbroken
-        return found
-    found.finalize = render._markdown_safe
-    found.filters |= {"md": Markup, "code": render._code}
-    return found
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 def files_of(parts: Sequence[Section]) -> dict[str, bytes]:
     """CSV and still figures of every section, by file name."""
-    return {name: content for section in parts for name, content in render._section_files(section).items()}
+    return {name: content for section in parts for name, content in _section_files(section).items()}
+
+
+def _section_files(section: Section) -> dict[str, bytes]:
+    files = {f"{section.name}.csv": section.csv.encode()}
+    if section.plots:
+        files[f"{section.name}.png"] = still(section.plots, section.title, "png")
+        files[f"{section.name}.svg"] = still(section.plots, section.title, "svg")
+    return files
+
+
+def html_environment() -> Environment:
+    """Templates whose values are escaped, and whose numbers keep their units on the line."""
+    environment = template_environment(TEMPLATES, autoescape=True)
+    environment.finalize = _unbroken
+    return environment
 
 
 def html_page(
     template: str, content: Mapping[str, Any], parts: Sequence[Section], files: Mapping[str, bytes]
 ) -> str:
-    """One page that needs nothing else; `files` holds the PNGs that stand in where scripts do not run."""
-    pictures = {
-        name: Markup(f"data:image/png;base64,{base64.b64encode(png).decode()}")
-        for name, png in files.items()
-        if name.endswith(".png")
-    }
+    """One page that needs nothing else: plotly.js and the PNGs of `files`, for readers without scripts, inlined."""
+    pictures = {name: _inlined(png) for name, png in files.items() if name.endswith(".png")}
     drawn = [
-        (part, [render._with_json(interactive(p)) for p in part.plots], pictures.get(f"{part.name}.png"))
-        for part in parts
+        (part, [with_json(interactive(p)) for p in part.plots], pictures.get(f"{part.name}.png")) for part in parts
     ]
     text: str = (
-        environment("html")
+        html_environment()
         .get_template(template)
-        .render(**content, sections=drawn, plotly_js=Markup(get_plotlyjs()))
+        .render(**content, sections=drawn, pictures=pictures, plotly_js=Markup(get_plotlyjs()))
     )
-    return render._without_surrogates(text)
+    return without_surrogates(text)
+
+
+def _inlined(png: bytes) -> Markup:
+    return Markup(f"data:image/png;base64,{base64.b64encode(png).decode()}")
+
+
+def with_json(chart: Chart) -> tuple[Chart, Markup]:
+    """A chart, and its JSON as it stands in the page."""
+    return chart, Markup(chart.json)
 
 
 def markdown_page(template: str, content: Mapping[str, Any], parts: Sequence[Section]) -> str:
     """The same facts as Markdown."""
-    text: str = environment("markdown").get_template(template).render(**content, sections=parts)
-    return render._without_surrogates(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
+    text: str = markdown_environment(TEMPLATES).get_template(template).render(**content, sections=parts)
+    return tidy(text)
+
+
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=%|\d{3}\b|[GMkmµn]?(?:J|W|Wh|s)\b|[KMGT]iB\b|[kMGT]\b)")
+
+
+def _unbroken(value: Any) -> Any:
+    """A number keeps its unit and its thousands on one line."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _BEFORE_UNIT.sub("\u00a0", visible(value))
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write each beside and move it over.
+    """Write each beside and move it over, so that a reader never sees half a file.
 
     Raises:
         InputError: the folder cannot be written.
     """
     for name, content in files.items():
-        render._replace(folder / name, content)
+        path, temporary = folder / name, folder / f".{name}.tmp"
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise InputError(f"{path}: cannot be written: {error.strerror}") from None

@@ -18,6 +18,9 @@ from suite.task import Task
 
 #: With more objectives than this, panels show each against the first instead of every pair.
 MAX_PAIRED = 3
+#: Of more usable trials than this a figure shows points alone: their intervals would cover one another, and the
+#: hover text has them. The frontier keeps its own.
+MAX_BARS = 2000
 DECADE = 10.0
 LABELLED_SPAN = 500.0
 
@@ -136,6 +139,8 @@ def log_ticks(low: float, high: float) -> tuple[float, ...]:
 def _alt(summary: Summary, x: Axis, y: Axis, members: Sequence[Place]) -> str:
     shown = sum(bool(p.outcomes) for p in summary.points)
     text = f"Scatter of {shown} trials: {y.title} against {x.title}."
+    if not with_bars(shown):
+        text += " Only the frontier's intervals are drawn."
     if not members:
         return f"{text} No trial is usable, so there is no frontier."
     first, last = members[0], members[-1]
@@ -147,6 +152,11 @@ def _alt(summary: Summary, x: Axis, y: Axis, members: Sequence[Place]) -> str:
         return f"{text} The frontier is {first.label}: {at(first)}."
     ends = f"from {at(first)} ({first.label}) to {at(last)} ({last.label})"
     return f"{text} The frontier has {len(members)} members, {ends}."
+
+
+def with_bars(shown: int) -> bool:
+    """Whether so many trials are drawn with their intervals."""
+    return shown <= MAX_BARS
 
 
 def error(value: Estimate) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -17,10 +18,14 @@ from plotly import graph_objects as go
 from suite.reporting.figures import INK, METADATA, SETTINGS, scale_axes
 from suite.reporting.interactive import STAGE_COLOURS, STAGE_SYMBOLS, Chart, as_json, layout
 from suite.reporting.panels import Axis
+from suite.reporting.text import visible
 
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "pentagon": "p"}
 #: Lighter colours of the page do not show on white paper: the stills' own, in the same order.
 _STILL_COLOURS = ("#0072b2", "#009e73", "#b45309", "#64748b", "#cc79a7", "#8a7f00")
+
+#: More labels than this would lie over one another: they are on hover alone.
+MAX_LABELS = 20
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Series:
     line: bool = False
     dashed: bool = False  # a guide: a line without points, in quiet colour
     named: bool = True  # in the legend
+    labels: tuple[str, ...] = ()  # of the points: on hover, and beside them where they are few
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,22 @@ class Plot:
     def drawn(self) -> bool:
         return any(s.x for s in self.series)
 
+    @property
+    def labelled(self) -> bool:
+        """Whether the points' labels are few enough to stand beside them."""
+        return 0 < sum(len(s.labels) for s in self.series) <= MAX_LABELS
+
+
+def _places(plot: Plot, series: Series) -> list[tuple[str, str]]:
+    """Where each point's label goes, by turns above and below it, and towards the figure's middle."""
+    every = [x for s in plot.series for x in s.x]
+    low, high = min(every), max(every)
+    middle = math.sqrt(low * high) if plot.x.log and low > 0 else (low + high) / 2
+    return [
+        ("top" if turn % 2 == 0 else "bottom", "right" if x <= middle else "left")
+        for turn, x in enumerate(series.x)
+    ]
+
 
 def interactive(plot: Plot) -> Chart:
     """The plot for the page."""
@@ -64,19 +86,30 @@ def interactive(plot: Plot) -> Chart:
             go.Scatter(
                 x=series.x,
                 y=series.y,
-                name=escape(series.name),
+                name=escape(visible(series.name)),
                 showlegend=None if series.named else False,
-                mode="lines" if series.dashed else "lines+markers" if series.line else "markers",
+                mode=_mode(series, beside=plot.labelled),
+                text=[escape(visible(label)) for label in series.labels] or None,
+                textposition=[" ".join(place) for place in _places(plot, series)] if series.labels else None,
+                textfont={"size": 11},
+                cliponaxis=False if series.labels else None,
                 line={"color": colour, "width": 1.5, "dash": "dash" if series.dashed else "solid"},
                 marker={"color": colour, "symbol": symbol, "size": 8},
                 error_y={
                     "type": "data", "symmetric": False, "arrayminus": below, "array": above,
                     "visible": any(below + above), "color": colour, "thickness": 1.2, "width": 3,
                 },
-                hovertemplate=f"%{{x:.5g}}: %{{y:.5g}}<extra>{escape(series.name)}</extra>",
+                hovertemplate=("<b>%{text}</b><br>" if series.labels else "")
+                + f"%{{x:.5g}}: %{{y:.5g}}<extra>{escape(visible(series.name))}</extra>",
             )
         )  # fmt: skip
     return Chart(plot.id, plot.caption, plot.alt, as_json(figure))
+
+
+def _mode(series: Series, beside: bool) -> str:
+    if series.dashed:
+        return "lines"
+    return f"{'lines+' if series.line else ''}markers{'+text' if series.labels and beside else ''}"
 
 
 def still(plots: Sequence[Plot], title: str, file_format: Literal["png", "svg"]) -> bytes:
@@ -86,7 +119,7 @@ def still(plots: Sequence[Plot], title: str, file_format: Literal["png", "svg"])
         FigureCanvasAgg(figure)
         for axes, plot in zip(figure.subplots(len(plots), squeeze=False)[:, 0], plots, strict=True):
             _draw(axes, plot)
-        figure.suptitle(title, fontsize=11, parse_math=False)
+        figure.suptitle(visible(title), fontsize=11, parse_math=False)
         stream = io.BytesIO()
         figure.savefig(stream, format=file_format, metadata=METADATA[file_format])
     return stream.getvalue()
@@ -104,8 +137,19 @@ def _draw(axes: Axes, plot: Plot) -> None:
         return
     for index, series in enumerate(plot.series):
         axes.errorbar(series.x, series.y, **_look(series, index))
+        if plot.labelled and series.labels:
+            _annotate(axes, plot, series)
     scale_axes(axes, plot.x, plot.y)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+
+
+def _annotate(axes: Axes, plot: Plot, series: Series) -> None:
+    for (up, side), x, y, label in zip(_places(plot, series), series.x, series.y, series.labels, strict=True):
+        axes.annotate(
+            visible(label), (x, y), xytext=(4 if side == "right" else -4, 4 if up == "top" else -4),
+            textcoords="offset points", ha="left" if side == "right" else "right",
+            va="bottom" if up == "top" else "top", fontsize=7, color=INK,
+        )  # fmt: skip
 
 
 def _look(series: Series, index: int) -> dict[str, Any]:
@@ -119,7 +163,7 @@ def _look(series: Series, index: int) -> dict[str, Any]:
         "markersize": 5,
         "color": colour,
         "capsize": 2.0,
-        "label": series.name if series.named else f"_{series.name}",
+        "label": visible(series.name) if series.named else "_",
     }
 
 

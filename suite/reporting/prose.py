@@ -53,9 +53,25 @@ class Banner:
 
 def banners(summary: Summary) -> tuple[Banner, ...]:
     """What a reader must know before reading a number."""
-    every = (_replay, _forced, _estimates, _quick, _deviations, _stopped, _unfinished)
+    every = (_altered, _torn, _replay, _forced, _estimates, _quick, _deviations, _stopped, _unfinished)
     found = [banner(summary) for banner in every]
     return tuple(b for b in found if b is not None)
+
+
+def _altered(summary: Summary) -> Banner | None:
+    points = tuple(d.text for d in summary.doubts if d.level == "alert")
+    if not points:
+        return None
+    text = (
+        "The harness does not write such records, so they were damaged or changed. Do not rely on this report "
+        "before each of these is explained:"
+    )
+    return Banner("alert", "These records do not hold together", text, points)
+
+
+def _torn(summary: Summary) -> Banner | None:
+    points = tuple(d.text for d in summary.doubts if d.level == "note")
+    return Banner("note", "A record is lost", " ".join(points)) if points else None
 
 
 def _replay(summary: Summary) -> Banner | None:

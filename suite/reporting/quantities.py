@@ -11,6 +11,16 @@ JOULES_PER_KWH = 3.6e6
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
 
+#: What CSV and JSON state of a decimal: enough for any use, and the same on every machine, where the last bits of a
+#: sum or of a quantile are not.
+SIGNIFICANT = 6
+
+
+def significant(value: float) -> float:
+    """`value` to six significant digits; no negative zero. What is no number stays none."""
+    return float(f"{value:.{SIGNIFICANT}g}") + 0.0
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """`value` to `digits` significant digits, thousands apart: `5 812`, `0.9714`, `1.2e-07`."""
     if value is None:

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
-from suite.errors import InputError
-from suite.record import RunFolder
+from suite.record import RunFolder, uncollected
 from suite.reporting import prose, tables
 from suite.reporting.export import frontier_csv
+from suite.reporting.facts import FILE, report_json
 from suite.reporting.figures import frontier_figure
 from suite.reporting.frontier_table import frontier_table
-from suite.reporting.interactive import Chart, charts
+from suite.reporting.interactive import charts
 from suite.reporting.limits import efficiency_table, limit_sentences
-from suite.reporting.markdown import CONTROL, markdown_environment, template_environment, tidy, without_surrogates
+from suite.reporting.pages import files_of, html_page, markdown_page, with_json, write_files
 from suite.reporting.panels import panels
 from suite.reporting.payback import break_even_text
-from suite.reporting.plots import interactive, still
 from suite.reporting.section import Records, Section
 from suite.reporting.sections import ANALYSES, sections
 from suite.reporting.site import at_site
-from suite.reporting.summary import Summary, summarise_records, with_wall
-
-TEMPLATES = Path(__file__).parent / "templates"
+from suite.reporting.summary import Summary, summarise_of, with_wall
+from suite.reporting.text import visible
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,7 @@ class Written:
 def write_report(
     folder: RunFolder, *, pue: float | None = None, grid_intensity_g_per_kwh: float | None = None
 ) -> Written:
-    """Write `report.html`, `report.md`, and CSV, PNG and SVG of the frontier and of every analysis.
+    """Write `report.html`, `report.md`, `report.json`, and CSV, PNG and SVG of the frontier and of every analysis.
 
     The same records give the same bytes. A run that has not finished, or has no usable trial, has a report too.
     With a PUE or a grid intensity the report is made as for that site, and says what it does to the ranking.
@@ -60,15 +53,19 @@ def write_report(
     Raises:
         InputError: a record file is damaged, or the folder cannot be written.
     """
+    with uncollected():
+        return _write(folder, pue, grid_intensity_g_per_kwh)
+
+
+def _write(folder: RunFolder, pue: float | None, grid_intensity_g_per_kwh: float | None) -> Written:
     records = Records.of(folder)
     site = at_site(records.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
     records = replace(records, manifest=site)
-    found = summarise_records(records.manifest, records.task, records.trials, records.entries, records.scores)
-    summary, parts = with_wall(folder, found), sections(records)
+    summary, parts = with_wall(folder, summarise_of(records)), sections(records)
     asked = (pue is not None or grid_intensity_g_per_kwh is not None) and "pue" not in records.task.analyses
     if asked and (ranked := ANALYSES["pue"](records)) is not None:
         parts = (*parts, ranked)
-    files = {name: content for section in parts for name, content in _section_files(section).items()}
+    files = files_of(parts)
     if summary.task.has_frontier:
         files |= {
             "frontier.csv": frontier_csv(summary).encode(),
@@ -76,10 +73,10 @@ def write_report(
             "frontier.svg": frontier_figure(summary, "svg"),
         }
     files["report.md"] = render_markdown(summary, parts).encode()
+    files[FILE] = report_json(summary, parts, headline(summary, parts)).encode()
     pictures = {name: content for name, content in files.items() if name.endswith(".png")}
     files["report.html"] = render_html(summary, parts, pictures).encode()
-    for name, content in files.items():
-        _replace(folder.path / name, content)
+    write_files(folder.path, files)
     passed = next((section.verdict for section in parts if section.verdict is not None), None)
     return Written(folder.path / "report.html", headline(summary, parts), passed)
 
@@ -89,43 +86,15 @@ def headline(summary: Summary, parts: Sequence[Section]) -> str:
     return parts[0].answer if parts and not summary.task.has_frontier else summary.headline
 
 
-def _section_files(section: Section) -> dict[str, bytes]:
-    files = {f"{section.name}.csv": section.csv.encode()}
-    if section.plots:
-        files[f"{section.name}.png"] = still(section.plots, section.title, "png")
-        files[f"{section.name}.svg"] = still(section.plots, section.title, "svg")
-    return files
-
-
 def render_html(summary: Summary, parts: Sequence[Section], pictures: Mapping[str, bytes]) -> str:
-    """One page that needs nothing else: plotly.js and the still figures (for readers without scripts) inlined."""
-    environment = template_environment(TEMPLATES, autoescape=True)
-    environment.finalize = _unbroken
-    inlined = {
-        name: Markup(f"data:image/png;base64,{base64.b64encode(png).decode()}") for name, png in pictures.items()
-    }
-    drawn = [
-        (part, [_with_json(interactive(p)) for p in part.plots], inlined.get(f"{part.name}.png")) for part in parts
-    ]
-    text: str = environment.get_template("report.html.j2").render(
-        **_content(summary, parts),
-        sections=drawn,
-        charts=[_with_json(chart) for chart in charts(summary)],
-        plotly_js=Markup(get_plotlyjs()),
-        still=inlined.get("frontier.png"),
-    )
-    return without_surrogates(text)
-
-
-def _with_json(chart: Chart) -> tuple[Chart, Markup]:
-    return chart, Markup(chart.json)
+    """One page that needs nothing else."""
+    drawn = [with_json(chart) for chart in charts(summary)]
+    return html_page("report.html.j2", {**_content(summary, parts), "charts": drawn}, parts, pictures)
 
 
 def render_markdown(summary: Summary, parts: Sequence[Section] = ()) -> str:
     """The same facts as Markdown."""
-    environment = markdown_environment(TEMPLATES)
-    text: str = environment.get_template("report.md.j2").render(**_content(summary, parts), sections=parts)
-    return tidy(text)
+    return markdown_page("report.md.j2", _content(summary, parts), parts)
 
 
 def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
@@ -133,6 +102,8 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
     return {
         "summary": summary,
         "headline": headline(summary, parts),
+        "brand": "joulebench report",
+        "generator": summary.manifest.joulebench,
         "title": task.title,
         "description": " ".join(task.description.split()),
         "facts": tables.facts(summary),
@@ -158,27 +129,6 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
         "checks": prose.check_sentences(summary),
         "failures": tables.failures_table(summary),
         "environment": tables.environment_table(summary),
-        "command": CONTROL.sub("\ufffd", prose.repeat_command(summary)),
+        "command": visible(prose.repeat_command(summary)),
         "still_alt": " ".join(panel.alt for panel in panels(summary)),
     }
-
-
-_BEFORE_UNIT = re.compile(r"(?<=\d) (?=%|\d{3}\b|[GMkmµn]?(?:J|W|Wh|s)\b|[KMGT]iB\b|[kMGT]\b)")
-
-
-def _unbroken(value: Any) -> Any:
-    """A number keeps its unit and its thousands on one line."""
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return _BEFORE_UNIT.sub("\u00a0", CONTROL.sub("\ufffd", value))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside and move over, so that a reader never sees half a file."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None

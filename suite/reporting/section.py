@@ -8,30 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from suite.energy import Estimate
-from suite.record import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord
 from suite.reporting.plots import Plot
+from suite.reporting.quantities import significant
+from suite.reporting.records import Records
 from suite.reporting.tables import Table
-from suite.task import Task
 
-
-@dataclass(frozen=True)
-class Records:
-    """A run's records as they were read: what an analysis starts from."""
-
-    manifest: Manifest
-    task: Task
-    trials: Sequence[TrialRecord]
-    entries: Sequence[LedgerEntry] = ()
-    scores: Sequence[ScoreRecord] = ()
-
-    @classmethod
-    def of(cls, folder: RunFolder) -> Records:
-        """Everything in a run folder.
-
-        Raises:
-            InputError: a record file is damaged, or of another schema version.
-        """
-        return cls(folder.manifest(), folder.task(), folder.trials(), folder.ledger(), folder.scores())
+__all__ = ["Records", "Section", "csv_of", "csv_text", "estimate_cells", "exact", "inert"]
 
 
 @dataclass(frozen=True)
@@ -65,19 +47,41 @@ def estimate_cells(name: str, value: Estimate | None) -> dict[str, object]:
     return {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high, f"{name}_n": value.n}
 
 
-def csv_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Lines of comma-separated values at full precision; an empty cell where there is no value."""
+def csv_text(columns: Sequence[str], rows: Sequence[Sequence[object]], faithful: bool = False) -> str:
+    """Lines of comma-separated values; an empty cell where there is no value.
+
+    Decimals have six significant digits, and text that a spreadsheet would run as a formula begins with an
+    apostrophe; `faithful` leaves both as they are.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow(columns if faithful else [inert(name) for name in columns])
     for row in rows:
-        writer.writerow([_cell(value) for value in row])
+        writer.writerow([_cell(value, faithful) for value in row])
     return text.getvalue()
 
 
-def _cell(value: object) -> str:
+def exact(value: object) -> object:
+    """A setting, which is repeated as it was given: unlike a result it is not rounded."""
+    return repr(value) if isinstance(value, float) else value
+
+
+def inert(text: str) -> str:
+    """Text that no spreadsheet takes for a formula; numbers stay as they are."""
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
+def _cell(value: object, faithful: bool) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return repr(value) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return repr(value if faithful else significant(value))
+    return str(value) if faithful else inert(str(value))

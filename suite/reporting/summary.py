@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from suite.energy import Estimate
 from suite.frontier import frontier, hypervolume_by_trial
+from suite.integrity import Doubt
 from suite.outcome import (
     Configuration,
     Outcome,
@@ -26,6 +27,8 @@ from suite.reporting.failures import FailureGroup, failure_findings, failures
 from suite.reporting.headline import headline
 from suite.reporting.ledger import Ledger, balance, idle_by_domain
 from suite.reporting.members import Member, Target, member, scores_by_trial, targets
+from suite.reporting.records import Records
+from suite.reporting.validity import WindowCount, window_counts
 from suite.task import Task
 from suite.wall import comparison
 
@@ -67,6 +70,8 @@ class Summary:
     failures: tuple[FailureGroup, ...]
     diagnoses: tuple[Diagnosis, ...]
     headline: str
+    windows: Mapping[str, WindowCount] = field(default_factory=dict)  # by measured phase
+    doubts: tuple[Doubt, ...] = ()  # what speaks against the records
 
 
 def summarise(folder: RunFolder) -> Summary:
@@ -75,8 +80,13 @@ def summarise(folder: RunFolder) -> Summary:
     Raises:
         InputError: a record file is damaged, or of another schema version.
     """
-    records = folder.manifest(), folder.task(), folder.trials(), folder.ledger(), folder.scores()
-    return with_wall(folder, summarise_records(*records))
+    return with_wall(folder, summarise_of(Records.of(folder)))
+
+
+def summarise_of(records: Records) -> Summary:
+    """The summary of a run's records, with what speaks against them."""
+    found = summarise_records(records.manifest, records.task, records.trials, records.entries, records.scores)
+    return replace(found, doubts=tuple(records.doubts))
 
 
 def with_wall(folder: RunFolder, summary: Summary) -> Summary:
@@ -114,8 +124,8 @@ def summarise_records(
     )
     ledger = balance(trials, entries)
     idle_w = idle_by_domain(idle, [s.domain for s in ledger.sources if s.role == "primary"])
-    rsd = run_to_run_rsd(task, trials)
-    volumes = tuple(hypervolume_by_trial(task, trials))
+    rsd = run_to_run_rsd(task, trials, found)
+    volumes = tuple(hypervolume_by_trial(task, trials, found))
     complete = sum(c.complete for c in found)
     feasible = sum(c.complete and c.feasible for c in found)
     shut_out = broken(task, found)
@@ -147,6 +157,7 @@ def summarise_records(
             *failure_findings(task, trials),
         ),
         headline=headline(task, statuses, members, cost, complete > feasible == 0),
+        windows=window_counts(task.protocol, trials),
     )
 
 

@@ -26,7 +26,10 @@
     for (const chart of charts) {
       const figure = JSON.parse(document.getElementById(chart.id.replace("chart-", "data-")).textContent);
       const narrow = chart.clientWidth < 560;
-      if (narrow) figure.layout.dragmode = false; // a finger scrolls the page
+      if (narrow) {
+        figure.layout.dragmode = false; // a finger scrolls the page
+        figure.data.forEach((trace) => (trace.mode = (trace.mode || "").replace("+text", "") || undefined));
+      }
       await Plotly.newPlot(chart, figure.data, figure.layout, {
         displaylogo: false,
         displayModeBar: narrow ? false : "hover",
