@@ -60,10 +60,15 @@ def write_report(
     With a PUE or a grid intensity the report is made as for that site, and says what it does to the ranking.
 
     Raises:
-        InputError: a record file is damaged, or the folder cannot be written.
+        InputError: the records are damaged or not of their task, or the folder cannot be written.
     """
     with uncollected():
-        return _write(folder, pue, grid_intensity_g_per_kwh)
+        try:
+            return _write(folder, pue, grid_intensity_g_per_kwh)
+        except OverflowError as error:
+            raise InputError(
+                f"{folder.path}: its records hold a number too large to reckon with ({error})"
+            ) from None
 
 
 def _write(folder: RunFolder, pue: float | None, grid_intensity_g_per_kwh: float | None) -> Written:
