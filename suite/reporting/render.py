@@ -75,7 +75,7 @@ def _write(folder: RunFolder, pue: float | None, grid_intensity_g_per_kwh: float
     records = Records.of(folder)
     site = at_site(records.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
     records = replace(records, manifest=site)
-    summary, parts = with_wall(folder, summarise_of(records)), sections(records)
+    summary, parts = with_wall(folder, summarise_of(records), records), sections(records)
     asked = (pue is not None or grid_intensity_g_per_kwh is not None) and "pue" not in records.task.analyses
     if asked and (ranked := ANALYSES["pue"](records)) is not None:
         parts = (*parts, ranked)
