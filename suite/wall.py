@@ -90,10 +90,15 @@ def import_log(folder: RunFolder, path: Path) -> WallComparison:
     return found
 
 
-def comparison(folder: RunFolder) -> WallComparison | None:
-    """Wall against software for a run that has a log beside it; None if it has none."""
+def comparison(folder: RunFolder, windows: Iterable[Window] | None = None) -> WallComparison | None:
+    """Wall against software for a run that has a log beside it; None if it has none.
+
+    `windows` are the run's, where they have been read already.
+    """
     path = folder.path / FILE
-    return compare(_windows(folder), read_log(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    return compare(_windows(folder) if windows is None else windows, read_log(path))
 
 
 def _windows(folder: RunFolder) -> list[Window]:

@@ -1,4 +1,4 @@
-"""Records that were damaged or changed: refused in one line, left out, or flagged; never a traceback, never markup."""
+"""Records that were damaged or changed: refused in one line, left out or flagged; no traceback, no markup."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ from tests.run_factory import RunBuilder, full_run, make_task
 
 HUGE = (math.nan, math.inf, -math.inf, 1e308, -1e308, 5e-324, -0.0, 0.0, -1.0)
 NASTY = (
-    "<script>alert(1)</script>", "</script><img src=x onerror=alert(1)>", "![x](javascript:alert(1))", "# head\n## two",
-    "| a | b |\n| - | - |", "\x1b[31mred\x1b[0m\x1b]0;title\x07", "\u202egnp.exe", "a\u2028b", "$\\frac{", "%{x}<b>",
+    "<script>alert(1)</script>", "</script><img src=x onerror=alert(1)>", "![x](javascript:alert(1))",
+    "# head\n## two",
+    "| a | b |\n| - | - |",
+    "\x1b[31mred\x1b[0m\x1b]0;title\x07", "\u202egnp.exe", "a\u2028b", "$\\frac{", "%{x}<b>",
     "=HYPERLINK(\"http://x\")", "```\nrm\n```", "\x00\x9b31m", "{{ 7 * 7 }}",
 )  # fmt: skip
 
@@ -100,8 +102,14 @@ def test_a_task_changed_in_the_manifest_is_found_by_its_digest(edited: Edited) -
         (lambda e: e.trials[0]["params"].update(width=9999), "width = 9999 lies outside the task's space"),
         (lambda e: e.window()["readings"][0].update(energy_j=-5.0), "cpu reads -5 J in a window of inference"),
         (lambda e: e.window()["readings"][0].update(energy_j=1e308), "cpu reads 1e+308 J"),
-        (lambda e: e.window().update(end_s=e.window()["start_s"] - 2), "ends 2 s before it starts"),
-        (lambda e: e.window().update(start_s=e.window()["start_s"] - 0.5), "overlaps the one before it by 0.5 s"),
+        (
+            lambda e: e.window().update(end_s=e.window()["start_s"] - 2),
+            "a window of inference ends 2 s before it starts",
+        ),
+        (
+            lambda e: e.window().update(start_s=e.window()["start_s"] - 0.5),
+            "a window of inference overlaps the one before it by 0.5 s",
+        ),
         (lambda e: e.trials[0]["metrics"].update(val_accuracy=math.nan), "val_accuracy = nan is no value"),
         (lambda e: e.trials[0]["metrics"].update(val_accuracy=1e308), "val_accuracy = 1e+308 is no value"),
     ],
@@ -159,7 +167,7 @@ def test_no_units_are_no_work(edited: Edited) -> None:
         (lambda e: e.trials[0]["costs"].update(parameters=10**400), r"line 1: costs\.parameters: "),
         (lambda e: e.trials[0]["costs"].update(macs=-1), r"line 1: costs\.macs: "),
         (lambda e: e.trials[0].update(trial=-1), r"line 1: trial: "),
-        (lambda e: e.trials[0].update({"\x1b[31mevil\n": 1}), r"line 1: \ufffd\[31mevil: Extra inputs"),
+        (lambda e: e.trials[0].update({"\x1b[31mevil\n": 1}), r"line 1: \ufffd\[31mevil : Extra inputs"),
         (lambda e: e.manifest["task"].update(title="x" * 500), r"manifest\.json: title: "),
     ],
 )
@@ -223,11 +231,15 @@ def test_markup_and_escapes_stay_text_wherever_they_stand(tmp_path: Path) -> Non
         assert visible(text) == text
     prose = re.sub(r"```.*?```", "", markdown, flags=re.S)
     assert not re.search(r"<\w|(?<!\\)\]\(javascript|^\s*# head", prose, flags=re.M)
-    assert "49" not in [line for line in markdown.splitlines() if line.startswith("# ")][0]  # no template is run
+    assert "{{ 7" in markdown  # no template is run
     for name in ("frontier.svg", "proxies.svg"):
         ElementTree.fromstring((folder.path / name).read_bytes())
     assert not re.search(r"(^|,)\"?=HYPER", (folder.path / "frontier.csv").read_text(), flags=re.M)
     assert one_line(written.headline).isprintable()
+
+
+def _is_one_line(refused: InputError) -> None:
+    assert str(refused).isprintable()
 
 
 def _leaves(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -241,7 +253,7 @@ def _leaves(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def _put(tree: Any, path: tuple[Any, ...], value: Any) -> None:
     for key in path[:-1]:
         tree = tree[key]
-    tree[path[-1]] = value
+    tree[path[-1]] = copy.deepcopy(value)
 
 
 WRONG = st.one_of(
@@ -263,7 +275,7 @@ def test_any_value_anywhere_is_reported_or_refused(
     try:
         records = Records.of(run.folder())
     except InputError as refused:
-        assert str(refused).isprintable()
+        _is_one_line(refused)
         return
     summary, parts = summarise_of(records), sections(records)
     text = render_markdown(summary, parts)
@@ -271,7 +283,7 @@ def test_any_value_anywhere_is_reported_or_refused(
     json.loads(report_json(summary, parts, headline(summary, parts)))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_number_in_readings_metrics_and_costs_is_drawn(
     source: RunFolder, tmp_path_factory: Any, data: st.DataObject
@@ -290,7 +302,7 @@ def test_any_number_in_readings_metrics_and_costs_is_drawn(
     try:
         written = write_report(run.folder())
     except InputError as refused:
-        assert str(refused).isprintable()
+        _is_one_line(refused)
         return
     assert written.page.stat().st_size > 1000
     text = (run.path / "report.json").read_text()

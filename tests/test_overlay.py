@@ -69,7 +69,7 @@ def test_the_sentence_the_figure_and_the_json_have_it(tmp_path):
     # 80 W over 5 000 samples a second: 16 mJ, better than all but "poor" (8 mJ at 0.09, below the reference)
     assert "The search improves on these models when val\\_accuracy" in text.replace("val_acc", "val\\_acc")
     assert "dominates 4 of 5 known models (4 with intervals of energy that do not overlap" in text
-    assert "known models dominate 0 of its" in text
+    assert "of its members known models dominate 0 of 1" in text
     assert '"labels"' in (folder.path / "report.json").read_text()
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
 import numpy as np
 from scipy import special
 
 from suite.analysis.regression import fit_line
+from suite.energy import deviation
 
 QUANTILES = (0.05, 0.25, 0.50, 0.75, 0.95)
 
@@ -52,7 +53,7 @@ class Drift:
 
 
 def relative_sd(values: Sequence[float]) -> Rsd | None:
-    """s / |mean|; None for fewer than two values or a mean of 0.
+    """s / |mean|; None for fewer than two values, or a mean that is 0 or no number.
 
     The interval is that of a normal sample's standard deviation, s √((n−1)/χ²) at the 97.5 % and 2.5 %
     quantiles of χ² with n − 1 degrees of freedom. The mean is taken as known: its own uncertainty changes the
@@ -62,9 +63,9 @@ def relative_sd(values: Sequence[float]) -> Rsd | None:
     if n < 2:
         return None
     mean = fmean(values)
-    if mean == 0:
+    if mean == 0 or not math.isfinite(mean):
         return None
-    value = stdev(values) / abs(mean)
+    value = deviation(values) / abs(mean)
     ends = (math.sqrt((n - 1) / float(special.chdtri(n - 1, tail))) for tail in (0.025, 0.975))
     low, high = (value * end for end in ends)
     return Rsd(value, low, high, n)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from suite.analysis.joining import join
@@ -18,6 +18,7 @@ from suite.record import Manifest, RunFolder
 from suite.reporting import write_report
 from suite.reporting.comparison_page import NAME as COMPARISON
 from suite.reporting.comparison_page import read_runs, write_comparison
+from suite.reporting.records import FOLDER as OVERLAY
 from suite.wall import FILE as WALL
 
 SUMS = "SHA256SUMS"
@@ -43,7 +44,9 @@ def publish(run: Path, reports: Path) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / "run"
         copy_records(run, made)
-        (made / "manifest.json").write_text(without_paths(manifest).model_dump_json(indent=1), encoding="utf-8")
+        for path in made.rglob("manifest.json"):
+            plain = without_paths(RunFolder.open(path.parent).manifest())
+            path.write_text(plain.model_dump_json(indent=1), encoding="utf-8")
         write_report(RunFolder.open(made))
         seal(made)
         return _place(made, reports / task.name / profile.name, manifest.created_utc[:10])
@@ -55,6 +58,8 @@ def copy_records(run: Path, to: Path) -> None:
     for name in RECORDS:
         if (run / name).is_file():
             shutil.copyfile(run / name, to / name)
+    if (run / OVERLAY).is_dir():
+        copy_records(run / OVERLAY, to / OVERLAY)
 
 
 def without_paths(manifest: Manifest) -> Manifest:
@@ -94,13 +99,14 @@ def seal(folder: Path) -> None:
     """Leave out the HTML, which anyone can build, and write the checksums of all else."""
     for page in folder.glob("*.html"):
         page.unlink()
-    lines = [f"{_sha256(path)}  {path.name}\n" for path in contents(folder)]
+    lines = [f"{_sha256(path)}  {name}\n" for name, path in contents(folder).items()]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
-def contents(folder: Path) -> Iterable[Path]:
-    """What is published in a folder, the checksums themselves and built pages apart."""
-    return sorted(p for p in folder.iterdir() if p.is_file() and p.name != SUMS and p.suffix != ".html")
+def contents(folder: Path) -> dict[str, Path]:
+    """What is published in a folder by its name there, the checksums themselves and built pages apart."""
+    found = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS and p.suffix != ".html")
+    return {path.relative_to(folder).as_posix(): path for path in found}
 
 
 def changed(folder: Path) -> list[str]:
@@ -111,7 +117,7 @@ def changed(folder: Path) -> list[str]:
         if not separator or len(digest) != 64:
             return [f"{SUMS}, line {number}: not a checksum and a file name"]
         expected[name] = digest
-    actual = {path.name: _sha256(path) for path in contents(folder)}
+    actual = {name: _sha256(path) for name, path in contents(folder).items()}
     found = [f"{name} is missing" for name in expected if name not in actual]
     found += [f"{name} was not published" for name in actual if name not in expected]
     found += [f"{name} was changed" for name, digest in actual.items() if expected.get(name, digest) != digest]

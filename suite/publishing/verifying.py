@@ -95,8 +95,10 @@ def _comparison_problems(path: Path, root: Path) -> Iterator[str]:
 
 
 def _differing(path: Path, made: Path) -> Iterator[str]:
-    ours = {p.name: p.read_bytes() for p in contents(made) if p.suffix in EXACT}
-    theirs = {p.name: p.read_bytes() for p in contents(path) if p.suffix in EXACT and p.name != RUNS}
+    ours, theirs = (
+        {n: p.read_bytes() for n, p in contents(folder).items() if p.suffix in EXACT and n != RUNS}
+        for folder in (made, path)
+    )
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
             yield f"{name} does not come out of these records"

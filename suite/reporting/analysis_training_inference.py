@@ -169,7 +169,8 @@ def _overlay(found: TrainingInference, overlay: Overlay | None) -> tuple[str, ..
         return (f"No frontier of a search is drawn beside these architectures: {why}.",)
     if overlay.problem:
         return (f"No frontier of a search is drawn beside these architectures: {overlay.problem}.",)
-    size = f"{len(overlay.points)} models, gross, {_kinds(overlay)}"
+    noun = "model" if len(overlay.points) == 1 else "models"
+    size = f"{len(overlay.points)} {noun}, gross, {_kinds(overlay)}"
     text = f"The frontier of {overlay.name} ({size}) is in the first figure"
     if overlay.differs:
         text += f"; it differs in {', '.join(overlay.differs)}, so its points do not strictly compare"

@@ -75,8 +75,8 @@ def against_known(found: TrainingInference, overlay: Overlay) -> str | None:
     return (
         f"The search {verdict} on these models when {found.quality} and energy count together: its frontier "
         f"dominates {result.dominated} of {result.known} known models ({result.clearly} with intervals of energy "
-        f"that do not overlap; quality by its mean), and known models dominate {result.beaten} of its "
-        f"{len(overlay.points)} members. Hypervolume ({found.quality} above {number(result.floor)} × {unit}, "
+        f"that do not overlap; quality by its mean), and of its members known models dominate {result.beaten} of "
+        f"{len(overlay.points)}. Hypervolume ({found.quality} above {number(result.floor)} × {unit}, "
         f"gross): known models {number(result.known_volume)}, frontier {number(result.frontier_volume)}, both "
         f"{number(result.both_volume)}{gain}."
     )

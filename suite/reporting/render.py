@@ -51,17 +51,22 @@ def write_report(
     With a PUE or a grid intensity the report is made as for that site, and says what it does to the ranking.
 
     Raises:
-        InputError: a record file is damaged, or the folder cannot be written.
+        InputError: the records are damaged or not of their task, or the folder cannot be written.
     """
     with uncollected():
-        return _write(folder, pue, grid_intensity_g_per_kwh)
+        try:
+            return _write(folder, pue, grid_intensity_g_per_kwh)
+        except OverflowError as error:
+            raise InputError(
+                f"{folder.path}: its records hold a number too large to reckon with ({error})"
+            ) from None
 
 
 def _write(folder: RunFolder, pue: float | None, grid_intensity_g_per_kwh: float | None) -> Written:
     records = Records.of(folder)
     site = at_site(records.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
     records = replace(records, manifest=site)
-    summary, parts = with_wall(folder, summarise_of(records)), sections(records)
+    summary, parts = with_wall(folder, summarise_of(records), records), sections(records)
     asked = (pue is not None or grid_intensity_g_per_kwh is not None) and "pue" not in records.task.analyses
     if asked and (ranked := ANALYSES["pue"](records)) is not None:
         parts = (*parts, ranked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from suite.energy import Estimate
 from suite.frontier import frontier, hypervolume_by_trial
@@ -80,7 +81,8 @@ def summarise(folder: RunFolder) -> Summary:
     Raises:
         InputError: a record file is damaged, or of another schema version.
     """
-    return with_wall(folder, summarise_of(Records.of(folder)))
+    records = Records.of(folder)
+    return with_wall(folder, summarise_of(records), records)
 
 
 def summarise_of(records: Records) -> Summary:
@@ -89,9 +91,10 @@ def summarise_of(records: Records) -> Summary:
     return replace(found, doubts=tuple(records.doubts))
 
 
-def with_wall(folder: RunFolder, summary: Summary) -> Summary:
+def with_wall(folder: RunFolder, summary: Summary, records: Records) -> Summary:
     """What a wall meter's log beside the run says is one more finding."""
-    wall = comparison(folder)
+    every = chain((e.windows for e in records.entries), (t.windows for t in records.trials))
+    wall = comparison(folder, chain.from_iterable(every))
     return replace(summary, diagnoses=(*summary.diagnoses, wall_note(wall))) if wall else summary
 
 
