@@ -1,7 +1,9 @@
 """The gate's decision: what each benchmark's replicates say, and whether the gate is passed. Pure.
 
-A regression is called only where the whole interval of current over baseline lies above the threshold, and again in
-a rerun. Pairs of one session are compared pair by pair; everything else by session.
+Suspected is what lies above the threshold by its estimate, and above 1 with its whole 95 % interval. It is measured
+again. A regression is called only where the whole interval of everything measured (wide enough for all benchmarks
+together) lies above the threshold, and the rerun taken alone is suspect, too. Pairs of one session are compared by
+pair; everything else by session.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from statistics import fmean
 from typing import Literal
 
 from suite.gate import statistics
@@ -22,7 +25,7 @@ from suite.gate.values import TIME, Metric, Unmeasured, choose_metric, repeats, 
 class Outcome(StrEnum):
     """What is said of a benchmark."""
 
-    REGRESSION = "regression"  # above the threshold, twice
+    REGRESSION = "regression"  # the whole interval is above the threshold, and a rerun agrees
     SUSPECTED = "suspected"  # above the threshold, no rerun yet
     IMPROVEMENT = "improvement"  # the whole interval is below 1
     PASSED = "passed"  # the whole interval is below the threshold
@@ -82,44 +85,41 @@ def judge(baseline: Sequence[Replicate], current: Sequence[Replicate], settings:
         InputError: the two sides do not compare at all, or one of them is empty.
     """
     check(baseline, current)
-    first = [r for r in baseline if not r.rerun], [r for r in current if not r.rerun]
-    verdicts = _judge(*first, settings)
-    again = [r for r in current if r.rerun]
-    if not again:
-        return verdicts
-    before = [r for r in baseline if r.rerun] or first[0]
-    rerun = {v.name: v for v in _judge(before, again, settings, benchmarks=len(verdicts))}
-    return [_confirmed(v, rerun.get(v.name)) if v.outcome is Outcome.SUSPECTED else v for v in verdicts]
-
-
-def _judge(
-    baseline: Sequence[Replicate], current: Sequence[Replicate], settings: Settings, benchmarks: int | None = None
-) -> list[Verdict]:
     names = list(dict.fromkeys(m.name for r in (*current, *baseline) for m in r.measurements))
-    return [_one(name, baseline, current, settings, benchmarks or len(names)) for name in names]
+    return [_one(name, baseline, current, settings, len(names)) for name in names]
 
 
 def _one(
     name: str, baseline: Sequence[Replicate], current: Sequence[Replicate], settings: Settings, benchmarks: int
 ) -> Verdict:
     before, now = ([m for r in side if (m := r.measurement(name))] for side in (baseline, current))
-    unit = (now or before)[0].unit
     if not now:
-        return Verdict(name, Outcome.MISSING, "not measured now", unit)
+        return Verdict(name, Outcome.MISSING, "not measured now", before[0].unit)
     if not before:
         return _new(name, current, now, settings)
+    unit = now[0].unit
     if why := benchmark_difference(before, now):
         return Verdict(name, Outcome.INCOMPARABLE, why, unit)
     metric = choose_metric(before, now, settings.metric, settings.require_energy)
     if isinstance(metric, Unmeasured):
         return Verdict(name, Outcome.UNMEASURED, metric.reason, unit)
-    sides = _sides(name, baseline, current, metric)
+    first, again = (_part(baseline, rerun=False), _part(current, rerun=False)), _part(current, rerun=True)
+    sides = _sides(name, *first, metric)
     if sides is None:
         return Verdict(name, Outcome.UNMEASURED, f"no valid {metric.name} on one side", unit, metric)
-    verdict = _decide(Verdict(name, Outcome.PASSED, "", unit, metric, sides.design), sides, settings, benchmarks)
-    if metric.name == "energy" and (clock := _sides(name, baseline, current, TIME)) is not None:
-        verdict = replace(verdict, time=_shift(clock, settings, benchmarks))
+    verdict = _decide(Verdict(name, Outcome.PASSED, "", unit, metric, sides.design), sides, settings)
+    if verdict.outcome is Outcome.SUSPECTED and again:
+        repeated = _sides(name, _part(baseline, rerun=True) or first[0], again, metric)
+        if repeated is not None:
+            level = statistics.family_level(benchmarks, settings.false_alarms)
+            verdict = _confirmed(verdict, sides, repeated, settings, level)
+    if metric.name == "energy" and (clock := _sides(name, *first, TIME)) is not None:
+        verdict = replace(verdict, time=_shift(clock, statistics.LEVEL))
     return verdict
+
+
+def _part(side: Sequence[Replicate], rerun: bool) -> list[Replicate]:
+    return [r for r in side if r.rerun is rerun]
 
 
 def _new(name: str, current: Sequence[Replicate], now: Sequence[Measurement], settings: Settings) -> Verdict:
@@ -173,35 +173,38 @@ def _value(replicate: Replicate, name: str, metric: Metric) -> float | None:
     return value(measurement, metric) if measurement is not None else None
 
 
-def _shift(sides: Sides, settings: Settings, benchmarks: int) -> Shift | None:
+def _shift(sides: Sides, level: float) -> Shift | None:
     if sides.design == "paired":
-        level = statistics.two_stage_level(benchmarks, settings.false_alarms)
         return statistics.paired([b - a for a, b in zip(sides.baseline, sides.current, strict=True)], level)
     if len(sides.baseline) < 2:
         return None
-    level = statistics.one_stage_level(benchmarks, settings.false_alarms)
     return statistics.between_sessions(sides.baseline, sides.current, level)
 
 
-def _decide(verdict: Verdict, sides: Sides, settings: Settings, benchmarks: int) -> Verdict:
+def _suspect(shift: Shift, limit: float) -> bool:
+    return shift.estimate > limit and shift.low > 0
+
+
+def _decide(verdict: Verdict, sides: Sides, settings: Settings) -> Verdict:
     limit = math.log1p(settings.threshold)
-    shift = _shift(sides, settings, benchmarks)
+    shift = _shift(sides, statistics.LEVEL)
     centre, now = (math.exp(statistics.pseudo_median(v)) for v in (sides.baseline, sides.current))
     verdict = replace(verdict, shift=shift, baseline=centre, current=now)
     if (few := _too_few(sides, settings)) is not None:
         outcome = Outcome.UNMEASURED if settings.require_energy else Outcome.INCONCLUSIVE
         return replace(verdict, outcome=outcome, reason=few[0], needed=few[1])
     assert shift is not None
-    if shift.low > limit:
+    if _suspect(shift, limit):
         return replace(verdict, outcome=Outcome.SUSPECTED, reason="no rerun has confirmed it")
     if shift.high <= limit:
         return replace(verdict, outcome=Outcome.IMPROVEMENT if shift.high < 0 else Outcome.PASSED)
+    return _inconclusive(verdict, sides, shift, limit, "the interval holds the threshold")
+
+
+def _inconclusive(verdict: Verdict, sides: Sides, shift: Shift, limit: float, why: str) -> Verdict:
     needed, what = _needed(sides, shift, limit)
-    if needed is None:
-        reason = f"the interval holds the threshold; no feasible number of {what} would tell them apart"
-    else:
-        reason = f"the interval holds the threshold; about {needed} {what} needed"
-    return replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=reason, needed=needed)
+    many = f"no feasible number of {what} would tell" if needed is None else f"about {needed} {what} needed"
+    return replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=f"{why}; {many}", needed=needed)
 
 
 def _too_few(sides: Sides, settings: Settings) -> tuple[str, int] | None:
@@ -219,17 +222,31 @@ def _needed(sides: Sides, shift: Shift, limit: float) -> tuple[int | None, str]:
     return statistics.sessions_needed(sides.baseline, sides.current, shift, limit), "baseline sessions"
 
 
-def _confirmed(verdict: Verdict, rerun: Verdict | None) -> Verdict:
-    """The verdict on a suspect after its rerun."""
-    if rerun is None or rerun.shift is None:
+def _confirmed(verdict: Verdict, first: Sides, again: Sides, settings: Settings, level: float) -> Verdict:
+    """The verdict on a suspect after its rerun: by everything measured, and by the rerun alone."""
+    limit = math.log1p(settings.threshold)
+    alone, every = _shift(again, statistics.LEVEL), _both(first, again)
+    shift = _shift(every, level)
+    if alone is None or shift is None:
         return verdict
-    if rerun.outcome is Outcome.SUSPECTED:
-        return replace(verdict, outcome=Outcome.REGRESSION, reason="confirmed by a rerun", rerun=rerun.shift)
-    again = 2 * rerun.shift.n if rerun.needed is None else max(2 * rerun.shift.n, rerun.needed)
-    reason = (
-        f"a rerun did not confirm it; about {again} {'pairs' if verdict.design == 'paired' else 'sessions'} needed"
-    )
-    return replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=reason, rerun=rerun.shift, needed=again)
+    now = math.exp(statistics.pseudo_median(every.current))
+    verdict = replace(verdict, shift=shift, rerun=alone, current=now)
+    if shift.high <= limit:
+        return replace(verdict, outcome=Outcome.PASSED, reason="suspected, and refuted by a rerun")
+    if not _suspect(alone, limit):
+        return _inconclusive(verdict, every, shift, limit, "a rerun did not confirm it")
+    if shift.low > limit:
+        return replace(verdict, outcome=Outcome.REGRESSION, reason="confirmed by a rerun")
+    return _inconclusive(verdict, every, shift, limit, "suspected twice, but the interval holds the threshold")
+
+
+def _both(first: Sides, again: Sides) -> Sides:
+    """Everything measured. A rerun shares its day with what it repeats, so they are one session."""
+    if first.design == "paired" and again.design == "paired":
+        pairs = first.baseline + again.baseline, first.current + again.current
+        return Sides("paired", *pairs, first.repeats + again.repeats)
+    today = (fmean([*first.current, *again.current]),)
+    return Sides("sessions", first.baseline, today, first.repeats + again.repeats)
 
 
 def suspects(verdicts: Sequence[Verdict]) -> list[str]:

@@ -1,8 +1,9 @@
-"""Measuring: pytest in fresh processes, one commit's or two commits' in turn (A B B A …)."""
+"""Measuring: pytest in fresh processes, one commit's or two commits' in turn (A B, B A, …)."""
 
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -115,15 +116,17 @@ def measure_pairs(
     trees: tuple[Path, Path], benchmarks: Benchmarks, session: str, pairs: int, observe: Observer, *,
     rerun: bool = False, only: Sequence[str] = (),
 ) -> tuple[list[Replicate], list[Replicate]]:  # fmt: skip
-    """Baseline and current tree in turn, A B B A …: what drifts steadily cancels.
+    """Baseline and current tree in turn; a coin (seeded with the session) says which of a pair runs first.
+
+    With the coin the two of a pair are alike but for the commit, however the machine drifts meanwhile.
 
     Raises:
         InputError: as `run_process`.
     """
-    began_s = monotonic()
+    began_s, coin = monotonic(), random.Random(session)
     sides: tuple[list[Replicate], list[Replicate]] = ([], [])
     for pair in range(pairs):
-        for side in (0, 1) if pair % 2 == 0 else (1, 0):
+        for side in coin.choice(((0, 1), (1, 0))):
             sides[side].append(run_process(trees[side], benchmarks, Place(session, pair, rerun), only))
         observe(_progress("pair", pair + 1, pairs, began_s))
     return sides

@@ -158,8 +158,8 @@ def _form(benchmarks: Benchmarks) -> str:
 
 
 def _processes(benchmarks: Benchmarks, settings: Settings) -> int:
-    """Processes of a session, so that each benchmark has its repeats; five at least: processes differ too."""
-    return max(5, -(-settings.repeats // FORMS[_form(benchmarks)].repeats))
+    """Processes of a session, so that each benchmark has its repeats; ten at least: processes differ too."""
+    return max(10, -(-settings.repeats // FORMS[_form(benchmarks)].repeats))
 
 
 def _keep(out: Path, before: Sequence[Replicate], now: Sequence[Replicate]) -> None:

@@ -13,8 +13,8 @@ from suite.reporting.quantities import number, prefix
 from suite.reporting.units import plain
 
 DESIGNS = {
-    "paired": "Both commits were measured in one session, process by process in turn; intervals are Wilcoxon's "
-    "exact ones over pairs of processes.",
+    "paired": "Both commits were measured in one session, process by process in turn; intervals are those of "
+    "a randomisation test over pairs of processes.",
     "sessions": "The baseline was stored; intervals are Student's t over sessions, whose spread is part of them.",
 }
 MARKS = {Outcome.REGRESSION: "**regression**", Outcome.UNMEASURED: "**unmeasured**"}
@@ -80,10 +80,12 @@ def _again(v: Verdict) -> str:
 def _method(result: Result) -> str:
     judged = [v for v in result.verdicts if v.shift is not None]
     said = [DESIGNS[design] for design in dict.fromkeys(v.design for v in judged)]
-    if judged and judged[0].shift is not None:
-        said.append(f"Each holds the truth in {100 * (1 - 2 * judged[0].shift.level):g} %.")
-    limit = f"{100 * result.settings.threshold:g} %"
-    said.append(f"A regression lies more than {limit} above with its whole interval, and again in a rerun.")
+    limit, alarms = (f"{100 * part:g} %" for part in (result.settings.threshold, result.settings.false_alarms))
+    said.append("Intervals are of 95 %, those of benchmarks measured again wider, for all benchmarks together.")
+    said.append(
+        f"A regression lies more than {limit} above with its whole interval, and a rerun agrees; at most {alarms} "
+        "of gates call one where there is none."
+    )
     kinds = {v.metric.kind for v in judged if v.metric and v.metric.name == "energy"}
     if "estimated" in kinds:
         said.append("Estimated energy is a model's, which follows time and load; it is no measurement.")

@@ -143,25 +143,27 @@ def _stored(noise: Noise, sessions: int, ratio: float) -> Gate:
     return partial(run_stored, noise, sessions, ratio)
 
 
-def real_table(gates: int, out: Path, metric: str, observe: Callable[[str], None]) -> str:
-    """This commit against itself on this machine, in quick form."""
+def measure_real(gates: int, out: Path, observe: Callable[[str], None]) -> None:
+    """Gates of this commit against itself on this machine, in quick form, each in a folder of `out`."""
     from suite.gate.workflow import against
+
+    for gate in range(1, gates + 1):
+        observe(f"gate {gate} of {gates}")
+        against("HEAD", Benchmarks("tests/regression", "quick"), SETTINGS, None, out / f"{gate:02d}", observe)
+
+
+def real_table(out: Path) -> str:
+    """What the gates in `out` say: energy, and time beside it."""
+    from suite.gate.workflow import compare_files
     from suite.reporting.gate import ratio_text
 
-    settings = Settings(metric="energy" if metric == "energy" else "time")
-    rows = ["| gate | benchmark | compared | ratio | n | outcome |", "| ---: | --- | --- | ---: | ---: | --- |"]
-    for gate in range(1, gates + 1):
-        result = against("HEAD", Benchmarks("tests/regression", "quick"), settings, None, out / f"{gate}", observe)
-        for v in result.verdicts:
-            label = v.metric.label if v.metric else ""
-            cells = [
-                str(gate),
-                v.name.rsplit("::", 1)[-1],
-                label,
-                ratio_text(v.shift),
-                str(v.shift.n if v.shift else 0),
-            ]
-            rows.append(f"| {' | '.join([*cells, str(v.outcome)])} |")
+    rows = ["| gate | benchmark | compared | ratio | time ratio | pairs | outcome |"]
+    rows += ["| ---: | --- | --- | ---: | ---: | ---: | --- |"]
+    for folder in sorted(f for f in out.iterdir() if f.is_dir()):
+        for v in compare_files(folder / "baseline.jsonl", folder / "current.jsonl", SETTINGS).verdicts:
+            cells = [folder.name, f"`{v.name.rsplit('::', 1)[-1]}`", v.metric.label if v.metric else ""]
+            cells += [ratio_text(v.shift), ratio_text(v.time), str(v.shift.n if v.shift else 0), str(v.outcome)]
+            rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -181,17 +183,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--gates", type=int, default=200, help="gates of each kind, on the replay meter; 0 for none"
     )
-    parser.add_argument("--real", type=int, default=0, help="gates of this commit against itself, here")
-    parser.add_argument("--metric", choices=("energy", "time"), default="energy", help="what the real ones compare")
+    parser.add_argument("--real", type=int, default=0, help="gates of this commit against itself")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("runs/gate_study"))
+    parser.add_argument("--out", type=Path, default=Path("runs/gate_study"), help="of the real ones")
     parser.add_argument("--document", type=Path, default=Path("docs/gate.md"))
     given = parser.parse_args(arguments)
     tables = {}
     if given.gates:
         tables = {"paired": paired_table(given.gates, given.jobs), "stored": stored_table(given.gates, given.jobs)}
     if given.real:
-        tables["real"] = real_table(given.real, given.out, given.metric, print)
+        measure_real(given.real, given.out, partial(print, flush=True))
+    if given.out.is_dir():
+        tables["real"] = real_table(given.out)
     given.document.write_text(put(given.document.read_text(encoding="utf-8"), tables), encoding="utf-8")
     print("\n\n".join(f"{name}\n{table}" for name, table in tables.items()))
 

@@ -23,6 +23,8 @@ POWER_W = 100.0
 POINT_S = 0.025  # between points of a trace
 TRACE_S = 2.0
 BENCHMARKS = ("cnn_inference", "training_step", "prefill", "decode")
+SESSION_PROCESSES = 10
+WAVE = 24  # processes a slow wave takes
 UTC = "2026-01-01T00:00:00Z"
 OUTLIER_SHARE = 0.05  # of processes: something else ran beside them
 OUTLIER_MORE = (0.05, 0.40)  # how much more energy they then take
@@ -60,10 +62,14 @@ class Machine:
     def drift(self, processes: int) -> np.ndarray:
         """The level (logarithm) of each process of a gate: a ramp and waves."""
         when = np.arange(processes) / max(1, processes - 1)
-        way, phase, waves = self._random.choice([-1, 1]), self._random.uniform(0, 2 * math.pi), 3.3
+        way, phase, waves = self._random.choice([-1, 1]), self._random.uniform(0, 2 * math.pi), processes / WAVE
         ramp = way * when * self._noise.drift / 2
         level: np.ndarray = ramp + np.sin(2 * math.pi * waves * when + phase) * self._noise.drift / 4
         return level
+
+    def order(self) -> tuple[int, int]:
+        """Which of a pair runs first."""
+        return (0, 1) if self._random.random() < 0.5 else (1, 0)
 
     def process(
         self, session: str, pair: int | None, rerun: bool, level: float, ratios: dict[str, float]
@@ -104,11 +110,11 @@ class Machine:
 def paired_gate(
     machine: Machine, pairs: int, ratios: dict[str, float], rerun: bool = False
 ) -> tuple[list[Replicate], list[Replicate]]:
-    """Two commits in turn, A B B A …; B's benchmarks take `ratios` times A's energy."""
+    """Two commits in turn, by a coin which of a pair runs first; B's benchmarks take `ratios` times A's energy."""
     level = machine.drift(2 * pairs)
     sides: tuple[list[Replicate], list[Replicate]] = ([], [])
     for pair in range(pairs):
-        for place, side in enumerate((0, 1) if pair % 2 == 0 else (1, 0)):
+        for place, side in enumerate(machine.order()):
             change = ratios if side else {}
             sides[side].append(
                 machine.process("rerun" if rerun else "first", pair, rerun, level[2 * pair + place], change)
@@ -120,5 +126,5 @@ def session(
     machine: Machine, name: str, level: float, ratios: dict[str, float], rerun: bool = False
 ) -> list[Replicate]:
     """One session of one commit, of as many processes as the gate takes in quick form."""
-    drift = machine.drift(5)
+    drift = machine.drift(SESSION_PROCESSES)
     return [machine.process(name, None, rerun, level + d, ratios) for d in drift]
