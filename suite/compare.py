@@ -112,8 +112,8 @@ def _judged(
     print(f"records: {folder}")
     benchmarks = replace(benchmarks, keep=folder)
     if against is not None:
-        return workflow.against(against, benchmarks, settings, pairs, folder, observe)
-    return workflow.against_baseline(benchmarks, settings, baseline, folder, observe)
+        return workflow.against(against, benchmarks, settings, pairs, observe)
+    return workflow.against_baseline(benchmarks, settings, baseline, observe)
 
 
 def _tell(result: Result, summary: Path | None, json_file: Path | None) -> None:

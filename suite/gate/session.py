@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 
 from suite.errors import InputError
-from suite.gate.files import read_replicates
+from suite.gate.files import read_replicates, write_replicates
 from suite.gate.model import Replicate
 
 Observer = Callable[[str], None]
@@ -29,7 +29,7 @@ class Benchmarks:
     form: str | None = None
     hardware: str | None = None
     replay: str | None = None
-    keep: Path | None = None  # where pytest-benchmark's JSON of every process stays
+    keep: Path | None = None  # where the records of every process are written as soon as it has ended
 
     def options(self) -> list[str]:
         given = {"--energy-form": self.form, "--energy-hardware": self.hardware, "--energy-replay": self.replay}
@@ -108,6 +108,7 @@ def measure_session(
     began_s, found = monotonic(), []
     for number in range(processes):
         found.append(run_process(tree, benchmarks, Place(session, rerun=rerun), only))
+        _keep(benchmarks, "current", found[-1])
         observe(_progress("process", number + 1, processes, began_s))
     return found
 
@@ -128,8 +129,14 @@ def measure_pairs(
     for pair in range(pairs):
         for side in coin.choice(((0, 1), (1, 0))):
             sides[side].append(run_process(trees[side], benchmarks, Place(session, pair, rerun), only))
+            _keep(benchmarks, ("baseline", "current")[side], sides[side][-1])
         observe(_progress("pair", pair + 1, pairs, began_s))
     return sides
+
+
+def _keep(benchmarks: Benchmarks, side: str, replicate: Replicate) -> None:
+    if benchmarks.keep is not None:
+        write_replicates(benchmarks.keep / f"{side}.jsonl", [replicate])
 
 
 def _progress(what: str, done: int, total: int, began_s: float) -> str:

@@ -25,7 +25,7 @@ LEVEL = 0.025
 MAX_NEEDED = 10_000
 CUT = 2.0  # times the median size of differences; 1.35 standard deviations where they are normal
 PARTS = 16  # of the cut, to which differences are rounded
-HALVINGS = 22
+HALVINGS = 16
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ from pathlib import Path
 from suite.clock import RealClock
 from suite.gate.checkout import checkout, top_level
 from suite.gate.decision import Verdict, judge, suspects
-from suite.gate.files import baseline_file, read_replicates, update_baseline, write_replicates
+from suite.gate.files import baseline_file, read_replicates, update_baseline
 from suite.gate.model import FORMS, PAIRS, Replicate, Settings
 from suite.gate.session import Benchmarks, Observer, measure_pairs, measure_session
 
@@ -40,9 +40,7 @@ def compare_files(baseline: Path, current: Path, settings: Settings, rerun: Path
     return _result(before, now, settings, f"{current} against {baseline}")
 
 
-def against(
-    ref: str, benchmarks: Benchmarks, settings: Settings, pairs: int | None, out: Path, observe: Observer
-) -> Result:
+def against(ref: str, benchmarks: Benchmarks, settings: Settings, pairs: int | None, observe: Observer) -> Result:
     """Compare the working tree with `ref`, both measured now, in turn.
 
     Raises:
@@ -54,18 +52,16 @@ def against(
         trees = (there, here)
         count = pairs or PAIRS[_form(benchmarks)]
         before, now = measure_pairs(trees, benchmarks, session, count, observe)
-        _keep(out, before, now)
         result = _result(before, now, settings, f"the working tree against {ref}")
         if names := suspects(result.verdicts):
             observe(f"above the threshold: {', '.join(names)}; measuring again")
             again = measure_pairs(trees, benchmarks, f"{session} rerun", count, observe, rerun=True, only=names)
-            _keep(out, *again)
             result = _result(before + again[0], now + again[1], settings, result.title)
     return result
 
 
 def against_baseline(
-    benchmarks: Benchmarks, settings: Settings, baseline: Path | None, out: Path, observe: Observer
+    benchmarks: Benchmarks, settings: Settings, baseline: Path | None, observe: Observer
 ) -> Result:
     """Measure a session of the working tree and compare it with a stored baseline.
 
@@ -78,7 +74,6 @@ def against_baseline(
     processes = _processes(benchmarks, settings)
     session = RealClock().utc()
     now = measure_session(Path.cwd(), benchmarks, session, processes, observe)
-    _keep(out, [], now)
     path = baseline or baseline_file(now[0].hardware)
     if before is None:
         before = read_replicates(path) if path.is_file() else []
@@ -88,7 +83,6 @@ def against_baseline(
         again = measure_session(
             Path.cwd(), benchmarks, f"{session} rerun", processes, observe, rerun=True, only=names
         )
-        _keep(out, [], again)
         result = _result(before, now + again, settings, result.title)
     return result
 
@@ -160,9 +154,3 @@ def _form(benchmarks: Benchmarks) -> str:
 def _processes(benchmarks: Benchmarks, settings: Settings) -> int:
     """Processes of a session, so that each benchmark has its repeats; ten at least: processes differ too."""
     return max(10, -(-settings.repeats // FORMS[_form(benchmarks)].repeats))
-
-
-def _keep(out: Path, before: Sequence[Replicate], now: Sequence[Replicate]) -> None:
-    for name, side in (("baseline", before), ("current", now)):
-        if side:
-            write_replicates(out / f"{name}.jsonl", side)
