@@ -69,10 +69,17 @@ def test_within_a_session_only_energy_benchmarks_run(users):
     assert json.loads((users.path / "out.json").read_text())["joulebench"]["session"] == "x"
 
 
-def test_where_benchmarks_are_disabled_the_work_is_done_once(users):
-    done = run(users, "--benchmark-disable")
-    done.assert_outcomes(passed=2)
-    assert "joulebench" not in done.stdout.str()
+def test_where_benchmarks_are_disabled_the_work_is_done_once(pytester):
+    pytester.makepyfile(
+        """
+        calls = []
+
+        def test_mine(energy_benchmark):
+            assert energy_benchmark(calls.append, 4, units=4, prepare=lambda: calls.append("ready")) is None
+            assert calls == ["ready", 4]
+        """
+    )
+    run(pytester, "--benchmark-disable").assert_outcomes(passed=1)
 
 
 def test_a_profile_that_is_not_this_machines_is_refused(users):

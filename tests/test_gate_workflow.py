@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 
@@ -57,8 +58,23 @@ def lay(folder, ratio, n=20, rerun=None, **fields):
     return folder / "baseline.jsonl", folder / "current.jsonl"
 
 
-def test_two_commits_in_turn_find_what_takes_twice_as_long(repository, tmp_path):
+def test_two_commits_in_turn_are_each_measured_as_they_are(repository, tmp_path):
     """Fresh processes of both trees; at constant replayed power, energy follows time."""
+    benchmarks = Benchmarks("tests", "quick", replay="50", keep=tmp_path / "out")
+    (verdict,) = workflow.against("main", benchmarks, Settings(metric="energy"), 1, lambda _: None).verdicts
+    assert verdict.outcome is Outcome.INCONCLUSIVE  # of one pair nothing follows
+    assert 1.5 < math.exp(verdict.shift.estimate) < 2.5  # the machine may be busy
+    assert 50 * 0.010 <= verdict.baseline < 50 * 0.020 <= verdict.current
+    listed = subprocess.run(["git", "worktree", "list"], cwd=repository, capture_output=True, text=True, check=True)
+    assert len(listed.stdout.splitlines()) == 1
+    assert "0.020" in (repository / "product.py").read_text()
+    kept = [json.loads(line) for line in (tmp_path / "out" / "current.jsonl").read_text().splitlines()]
+    assert [r["pair"] for r in kept] == [0]
+
+
+@pytest.mark.slow
+def test_two_commits_in_turn_find_what_takes_twice_as_long(repository, tmp_path):
+    """The whole gate, with its rerun: 24 processes."""
     said = []
     benchmarks = Benchmarks("tests", "quick", replay="50", keep=tmp_path / "out")
     settings = Settings(metric="energy", repeats=20, false_alarms=0.5)
@@ -66,15 +82,11 @@ def test_two_commits_in_turn_find_what_takes_twice_as_long(repository, tmp_path)
     (verdict,) = result.verdicts
     assert verdict.outcome is Outcome.REGRESSION
     assert verdict.ratio[0] == pytest.approx(2.0, rel=0.1)
-    assert verdict.baseline == pytest.approx(50 * 0.0101, rel=0.15)
     assert any("measuring again" in line for line in said)
     again = workflow.compare_files(
         tmp_path / "out" / "baseline.jsonl", tmp_path / "out" / "current.jsonl", result.settings
     )
     assert again.verdicts == result.verdicts
-    listed = subprocess.run(["git", "worktree", "list"], cwd=repository, capture_output=True, text=True, check=True)
-    assert len(listed.stdout.splitlines()) == 1
-    assert "0.020" in (repository / "product.py").read_text()
 
 
 def test_a_checkout_leaves_nothing_behind_when_measuring_fails(repository):
@@ -83,7 +95,7 @@ def test_a_checkout_leaves_nothing_behind_when_measuring_fails(repository):
     def fail():
         with checkout(top_level(repository), "main") as tree:
             trees.append(tree)
-            assert "0.010" in (tree / "product.py").read_text()
+            assert "sleep(0.01)" in (tree / "product.py").read_text()
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -94,7 +106,7 @@ def test_a_checkout_leaves_nothing_behind_when_measuring_fails(repository):
 
 
 def test_a_baseline_of_this_machine_is_written_and_compared_with(repository, monkeypatch, capsys):
-    monkeypatch.setattr(workflow, "_processes", lambda *_: 2)
+    monkeypatch.setattr(workflow, "_processes", lambda *_: 1)
     options = ("--tests", "tests", "--form", "quick", "--replay", "50", "--quiet")
     code, out, err = call(monkeypatch, capsys, "compare", *options)
     assert code == 0, err
@@ -104,11 +116,10 @@ def test_a_baseline_of_this_machine_is_written_and_compared_with(repository, mon
     assert "2 sessions" in out
     assert "5 sessions are needed" in out
     (stored,) = repository.glob("reports/baselines/*/regression.jsonl")
-    assert len(stored.read_text().splitlines()) == 4
+    assert len(stored.read_text().splitlines()) == 2
     code, out, err = call(monkeypatch, capsys, "compare", "--metric", "time", *options)
     assert code == 0, err
     assert "the baseline holds 2 sessions; 5 needed" in out
-    assert call(monkeypatch, capsys, "compare", "--strict", *options)[0] == 1
     kept = list(repository.glob("runs/regression/*/benchmark-*.json"))
     assert kept
     assert json.loads(kept[0].read_text())["benchmarks"][0]["extra_info"]["energy"]["j_per_unit"] > 0
