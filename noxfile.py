@@ -89,6 +89,20 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def regression(session: nox.Session) -> None:
+    """The energy gate: time and joules of reference configurations; `-- --against main`, `-- --update-baseline`."""
+    _install(session)
+    _run(session, "joulebench", "compare", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def gate_study(session: nox.Session) -> None:
+    """How often the gate is wrong, and what it finds: the tables of docs/gate.md, made anew; minutes."""
+    _install(session)
+    _run(session, "python", "-m", "suite.studies.gate", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
     """Performance, by pytest-benchmark."""
     _install(session)

@@ -8,16 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import InputError
-from suite.task import Task
 
 if TYPE_CHECKING:
     from suite.study import run
+    from suite.task import Task
     from suite.workloads.base import Context, Epoch, Phase, Workload
 
 __all__ = ["Context", "Epoch", "InputError", "Phase", "Task", "Workload", "run"]
 
 _LAZY = {
     "run": "suite.study",
+    "Task": "suite.task",
     "Context": "suite.workloads.base",
     "Epoch": "suite.workloads.base",
     "Phase": "suite.workloads.base",

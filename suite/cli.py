@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from suite.compare import compare
 from suite.errors import GateError, InputError, one_line
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.command()(compare)
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for run folders.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data set: a folder or an archive.")]

@@ -15,9 +15,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Benchmarks judge speed, so only `nox -s bench` runs them: it enables what the project disables."""
+    """Benchmarks judge speed or energy, so only `nox -s bench` and `-s regression` run them: they enable what the
+    project disables."""
     enabled = config.getoption("benchmark_enable", default=False)
-    return True if collection_path.name == "benchmarks" and not enabled else None
+    return True if collection_path.name in ("benchmarks", "regression") and not enabled else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from suite.errors import InputError
 from suite.record import RunFolder, uncollected
 from suite.reporting import prose, tables
 from suite.reporting.export import frontier_csv

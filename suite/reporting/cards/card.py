@@ -16,7 +16,7 @@ from suite.reporting.cards.sci import sci_card
 from suite.reporting.cards.subject import Subject, choose
 from suite.reporting.section import Records
 from suite.reporting.site import at_site
-from suite.reporting.summary import summarise_records, with_wall
+from suite.reporting.summary import summarise_of, with_wall
 
 #: Format -> what writes it from a subject and the fields that the user gives.
 FORMATS: dict[str, Callable[[Subject, Mapping[str, Value]], str]] = {
@@ -69,6 +69,5 @@ def make_card(
     records = Records.of(folder)
     site = at_site(records.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
     records = replace(records, manifest=site)
-    summary = summarise_records(records.manifest, records.task, records.trials, records.entries, records.scores)
-    subject = choose(records, with_wall(folder, summary), trial)
+    subject = choose(records, with_wall(folder, summarise_of(records), records), trial)
     return Card(FORMATS[format](subject, given or {}), f"{subject.member.label}: {subject.why}")

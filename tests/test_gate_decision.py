@@ -1,0 +1,227 @@
+"""What the gate says of replicates with known energy."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from suite.errors import InputError
+from suite.gate.decision import Outcome, failures, judge, suspects
+from suite.gate.model import Settings
+from tests.gate_records import CPU, ENVIRONMENT, GPU, measurement, pairs, replicate, spread
+
+SETTINGS = Settings()
+
+
+def one(baseline, current, **settings):
+    (verdict,) = judge(baseline, current, Settings(**settings))
+    return verdict
+
+
+def test_five_percent_more_is_suspected_then_confirmed_by_a_rerun():
+    first, again = pairs(spread(1.05)), pairs(spread(1.05), rerun=True)
+    suspected = one(*first)
+    assert suspected.outcome is Outcome.SUSPECTED
+    assert suspected.ratio[0] == pytest.approx(1.05, abs=0.002)
+    assert suspects([suspected]) == ["b"]
+    confirmed = one(first[0] + again[0], first[1] + again[1])
+    assert confirmed.outcome is Outcome.REGRESSION
+    assert confirmed.ratio[1] > 1.02
+    assert confirmed.shift.n == 40
+    assert failures([confirmed], SETTINGS)
+    assert not failures([suspected], SETTINGS)
+
+
+def test_a_rerun_that_disagrees_is_no_regression():
+    first, again = pairs(spread(1.10)), pairs(spread(1.0), rerun=True)
+    verdict = one(first[0] + again[0], first[1] + again[1])
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "did not confirm" in verdict.reason
+    assert not failures([verdict], SETTINGS)
+    assert failures([verdict], Settings(strict=True))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "outcome"),
+    [
+        (1.0, Outcome.PASSED),
+        (0.9, Outcome.IMPROVEMENT),
+        (1.02, Outcome.INCONCLUSIVE),
+        (1.015, Outcome.INCONCLUSIVE),
+    ],
+)
+def test_outcomes_by_where_the_interval_lies(ratio, outcome):
+    verdict = one(*pairs(spread(ratio)))
+    assert verdict.outcome is outcome
+    assert not failures([verdict], SETTINGS)
+    if outcome is Outcome.INCONCLUSIVE:
+        assert "pairs" in verdict.reason
+
+
+def test_the_threshold_is_what_it_is_set_to():
+    sides = pairs(spread(1.05))
+    assert one(*sides, threshold=0.10).outcome is Outcome.PASSED
+
+
+def test_few_repeats_decide_nothing():
+    few = one(*pairs(spread(1.10, n=4)))
+    assert few.outcome is Outcome.INCONCLUSIVE
+    assert few.needed == 20
+    assert "16 valid windows; 20 needed" in few.reason
+
+
+def test_outliers_do_not_make_a_regression():
+    ratios = spread(1.0, width=0.005)
+    ratios[3], ratios[11], ratios[15] = 1.5, 1.4, 1.6
+    verdict = one(*pairs(ratios))
+    assert verdict.outcome is Outcome.PASSED
+    assert math.exp(verdict.shift.estimate) == pytest.approx(1.0, abs=0.003)
+
+
+def test_measured_joules_are_compared_and_estimates_beside_them_are_not():
+    """The GPU takes 5 % more; the CPU's model, which follows time, says that it takes half."""
+    before = [replicate(measurement(j=1.0, cpu_j=2.0), pair=n) for n in range(20)]
+    now = [replicate(measurement(j=1.05 + 1e-6 * n, cpu_j=1.0), pair=n) for n in range(20)]
+    verdict = one(before, now)
+    assert verdict.metric.domains == ("gpu",)
+    assert verdict.metric.kind == "measured"
+    assert verdict.ratio[0] == pytest.approx(1.05, abs=1e-4)
+    assert verdict.baseline == pytest.approx(1.0)
+    assert verdict.time.estimate == pytest.approx(0.0)
+
+
+def test_time_stands_in_where_nothing_is_measured_and_says_so():
+    sides = pairs(spread(1.0), domains=CPU)
+    assert one(*sides).metric.label == "time"
+    estimated = one(*sides, metric="energy")
+    assert estimated.metric.label == "estimated energy (cpu)"
+    refused = one(*sides, require_energy=True)
+    assert refused.outcome is Outcome.UNMEASURED
+    assert failures([refused], Settings(require_energy=True))
+
+
+@pytest.mark.parametrize("domains", [{**GPU, "gpu:0": ("nvml_power", "estimated")}, CPU])
+def test_estimated_where_the_baseline_was_measured_fails_closed(domains):
+    before = [replicate(measurement(), pair=n) for n in range(20)]
+    now = [replicate(measurement(domains=domains), pair=n) for n in range(20)]
+    for settings in ({}, {"require_energy": True}, {"metric": "energy"}):
+        verdict = one(before, now, **settings)
+        assert verdict.outcome is Outcome.UNMEASURED
+        assert "gpu was measured" in verdict.reason
+    assert failures([verdict], Settings(require_energy=True))
+    assert failures([verdict], Settings(strict=True))
+    assert not failures([verdict], SETTINGS)
+
+
+def test_invalid_windows_fail_closed_and_name_the_fault():
+    before = [replicate(measurement(), pair=n) for n in range(20)]
+    now = [replicate(measurement(fault="gpu:0 counter went back by 5 J"), pair=n) for n in range(20)]
+    verdict = one(before, now, require_energy=True)
+    assert verdict.outcome is Outcome.UNMEASURED
+    assert "counter went back" in verdict.reason
+    assert failures([verdict], Settings(require_energy=True))
+
+
+def test_mostly_invalid_windows_fail_closed():
+    before, now = pairs(spread(1.0))
+    now = [
+        r if n < 3 else replicate(measurement(fault="overlap"), session="first", pair=n) for n, r in enumerate(now)
+    ]
+    assert one(before, now).outcome is Outcome.INCONCLUSIVE
+    verdict = one(before, now, require_energy=True)
+    assert verdict.outcome is Outcome.UNMEASURED
+    assert "12 valid windows" in verdict.reason
+
+
+def test_the_writers_word_on_validity_is_not_taken():
+    """A window that is too short by its raw times does not count, fault or not."""
+    before = [replicate(measurement(), pair=n) for n in range(20)]
+    now = [replicate(measurement(s=0.001), pair=n) for n in range(20)]
+    assert "too short" in one(before, now).reason
+
+
+def sessions(levels, side="x", processes=5):
+    return [
+        replicate(measurement(j=level * (1 + 0.002 * p)), session=f"{side}{n}")
+        for n, level in enumerate(levels)
+        for p in range(processes)
+    ]
+
+
+def test_a_stored_baseline_counts_its_sessions_spread():
+    quiet, wild = sessions([1.0, 1.001, 0.999, 1.0005, 0.9995]), sessions([0.9, 1.1, 1.0, 0.93, 1.07])
+    now = sessions([1.10], "now")
+    assert one(quiet, now).outcome is Outcome.SUSPECTED
+    told = one(wild, now)
+    assert told.outcome is Outcome.INCONCLUSIVE
+    assert told.design == "sessions"
+    again = [r.model_copy(update={"rerun": True, "session": "again"}) for r in now]
+    assert one(quiet, now + again).outcome is Outcome.REGRESSION
+
+
+def test_four_sessions_are_no_baseline():
+    verdict = one(sessions([1.0, 1.0, 1.0, 1.0]), sessions([1.5], "now"))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "4 sessions; 5 needed" in verdict.reason
+
+
+def test_new_missing_and_changed_benchmarks():
+    before = [replicate(measurement("old"), measurement("unit"), measurement("size"), pair=n) for n in range(20)]
+    now = [
+        replicate(
+            measurement("new"),
+            measurement("unit", unit="token"),
+            measurement("size", configuration={"batch": 2}),
+            pair=n,
+        )
+        for n in range(20)
+    ]
+    verdicts = {v.name: v for v in judge(before, now, SETTINGS)}
+    assert {n: v.outcome for n, v in verdicts.items()} == {
+        "new": Outcome.NEW, "old": Outcome.MISSING, "unit": Outcome.INCOMPARABLE, "size": Outcome.INCOMPARABLE,
+    }  # fmt: skip
+    assert verdicts["unit"].reason == "unit: sample, now token"
+    assert verdicts["size"].reason == "configuration.batch: none, now 2"
+    assert {v.name for v in failures(list(verdicts.values()), Settings(require_energy=True))} == {
+        "old",
+        "unit",
+        "size",
+    }
+
+
+def test_nothing_compared_passes_but_not_strictly():
+    now = [replicate(measurement()) for _ in range(10)]
+    verdicts = judge([], now, SETTINGS)
+    assert [v.outcome for v in verdicts] == [Outcome.NEW]
+    assert verdicts[0].current == pytest.approx(1.0)
+    assert not failures(verdicts, SETTINGS)
+    assert failures(verdicts, Settings(strict=True))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("torch", "driver"), "590.2", "driver: 580.1, now 590.2"),
+        (("packages", "torch"), "2.12.0", "torch: 2.11.0, now 2.12.0"),
+        (("host", "cpu"), "Xeon", "CPU: EPYC, now Xeon"),
+        (("host", "accelerators"), ["A100"], "accelerators: H100, now A100"),
+        (("python",), "3.12.1", "Python: 3.11, now 3.12"),
+    ],
+)
+def test_another_environment_is_refused_by_name(path, value, message):
+    other = {k: dict(v) if isinstance(v, dict) else v for k, v in ENVIRONMENT.items()}
+    (other[path[0]] if len(path) == 2 else other)[path[-1]] = value
+    before = [replicate(measurement(), pair=n) for n in range(20)]
+    now = [replicate(measurement(), pair=n, environment=other) for n in range(20)]
+    with pytest.raises(InputError, match=message):
+        judge(before, now, SETTINGS)
+
+
+def test_another_protocol_is_incomparable_by_name():
+    before = [replicate(measurement(), pair=n) for n in range(20)]
+    longer = before[0].measurements[0].protocol.model_copy(update={"warmup_s": 0.2})
+    now = [replicate(measurement(protocol=longer), pair=n) for n in range(20)]
+    verdict = one(before, now)
+    assert verdict.outcome is Outcome.INCOMPARABLE
+    assert verdict.reason == "protocol.warmup_s: 0.1, now 0.2"

@@ -1,0 +1,207 @@
+"""The gate from end to end: two commits of a user's repository, a baseline, the command and what it writes."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+from suite.gate import session as gate_session
+from suite.gate import workflow
+from suite.gate.checkout import checkout, top_level
+from suite.gate.decision import Outcome
+from suite.gate.files import write_replicates
+from suite.gate.model import Settings
+from suite.gate.session import Benchmarks
+from suite.reporting.gate import action_json, headline, markdown
+from tests.gate_records import CPU, pairs, spread
+from tests.test_cli import call
+
+TEST = """
+from product import work
+
+def test_work(energy_benchmark):
+    energy_benchmark(work, units=1)
+"""
+GIT = ("git", "-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false")
+
+
+def commit(folder, seconds, message):
+    (folder / "product.py").write_text(f"import time\n\n\ndef work():\n    time.sleep({seconds})\n")
+    for arguments in (("add", "-A"), ("commit", "-q", "-m", message)):
+        subprocess.run([*GIT, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A product whose work took 10 ms, and takes 20 ms in the working tree."""
+    folder = tmp_path / "repository"
+    (folder / "tests").mkdir(parents=True)
+    (folder / "tests" / "test_energy.py").write_text(TEST)
+    subprocess.run([*GIT, "init", "-q", "-b", "main"], cwd=folder, check=True)
+    commit(folder, 0.010, "fast")
+    (folder / "product.py").write_text("import time\n\n\ndef work():\n    time.sleep(0.020)\n")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def lay(folder, ratio, n=20, rerun=None, **fields):
+    """Files of a measurement as the gate keeps them."""
+    folder.mkdir()
+    sides = pairs(spread(ratio, n), **fields)
+    again = pairs(spread(rerun, n), rerun=True, **fields) if rerun else ([], [])
+    for name, first, second in zip(("baseline", "current"), sides, again, strict=True):
+        write_replicates(folder / f"{name}.jsonl", first + second)
+    return folder / "baseline.jsonl", folder / "current.jsonl"
+
+
+def test_two_commits_in_turn_are_each_measured_as_they_are(repository, tmp_path):
+    """Fresh processes of both trees; at constant replayed power, energy follows time."""
+    benchmarks = Benchmarks("tests", "quick", replay="50", keep=tmp_path / "out")
+    (verdict,) = workflow.against("main", benchmarks, Settings(metric="energy"), 1, lambda _: None).verdicts
+    assert verdict.outcome is Outcome.INCONCLUSIVE  # of one pair nothing follows
+    assert 1.5 < math.exp(verdict.shift.estimate) < 2.5  # the machine may be busy
+    assert 50 * 0.010 <= verdict.baseline < 50 * 0.020 <= verdict.current
+    listed = subprocess.run(["git", "worktree", "list"], cwd=repository, capture_output=True, text=True, check=True)
+    assert len(listed.stdout.splitlines()) == 1
+    assert "0.020" in (repository / "product.py").read_text()
+    kept = [json.loads(line) for line in (tmp_path / "out" / "current.jsonl").read_text().splitlines()]
+    assert [r["pair"] for r in kept] == [0]
+
+
+@pytest.mark.slow
+def test_two_commits_in_turn_find_what_takes_twice_as_long(repository, tmp_path):
+    """The whole gate, with its rerun: 24 processes."""
+    said = []
+    benchmarks = Benchmarks("tests", "quick", replay="50", keep=tmp_path / "out")
+    settings = Settings(metric="energy", repeats=20, false_alarms=0.5)
+    result = workflow.against("main", benchmarks, settings, 6, said.append)
+    (verdict,) = result.verdicts
+    assert verdict.outcome is Outcome.REGRESSION
+    assert verdict.ratio[0] == pytest.approx(2.0, rel=0.1)
+    assert any("measuring again" in line for line in said)
+    again = workflow.compare_files(
+        tmp_path / "out" / "baseline.jsonl", tmp_path / "out" / "current.jsonl", result.settings
+    )
+    assert again.verdicts == result.verdicts
+
+
+def test_a_checkout_leaves_nothing_behind_when_measuring_fails(repository):
+    trees = []
+
+    def fail():
+        with checkout(top_level(repository), "main") as tree:
+            trees.append(tree)
+            assert "sleep(0.01)" in (tree / "product.py").read_text()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert not trees[0].exists()
+    listed = subprocess.run(["git", "worktree", "list"], cwd=repository, capture_output=True, text=True, check=True)
+    assert len(listed.stdout.splitlines()) == 1
+
+
+def test_a_baseline_of_this_machine_is_written_and_compared_with(repository, monkeypatch, capsys):
+    monkeypatch.setattr(workflow, "_processes", lambda *_: 1)
+    options = ("--tests", "tests", "--form", "quick", "--replay", "50", "--quiet")
+    code, out, err = call(monkeypatch, capsys, "compare", *options)
+    assert code == 0, err
+    assert "no baseline yet" in out
+    code, out, err = call(monkeypatch, capsys, "compare", "--update-baseline", "--sessions", 2, *options)
+    assert code == 0, err
+    assert "2 sessions" in out
+    assert "5 sessions are needed" in out
+    (stored,) = repository.glob("reports/baselines/*/regression.jsonl")
+    assert len(stored.read_text().splitlines()) == 2
+    code, out, err = call(monkeypatch, capsys, "compare", "--metric", "time", *options)
+    assert code == 0, err
+    assert "the baseline holds 2 sessions; 5 needed" in out
+    kept = list(repository.glob("runs/regression/*/benchmark-*.json"))
+    assert kept
+    assert json.loads(kept[0].read_text())["benchmarks"][0]["extra_info"]["energy"]["j_per_unit"] > 0
+
+
+def test_failing_tests_are_named(repository):
+    (repository / "product.py").write_text("def work():\n    raise ValueError('broken product')\n")
+    with pytest.raises(Exception, match="broken product"):
+        gate_session.run_process(repository, Benchmarks("tests", replay="50"), gate_session.Place("s"))
+
+
+@pytest.mark.parametrize(
+    ("first", "rerun", "options", "code"),
+    [
+        (1.05, 1.05, (), 1),
+        (1.05, None, (), 0),  # suspected only
+        (1.05, None, ("--strict",), 1),
+        (1.10, 1.0, (), 0),
+        (1.0, None, (), 0),
+        (1.02, None, (), 0),
+        (1.02, None, ("--strict",), 1),
+        (1.05, 1.05, ("--threshold", "0.1"), 0),
+    ],
+)
+def test_exit_codes(tmp_path, monkeypatch, capsys, first, rerun, options, code):
+    files = lay(tmp_path / "m", first, rerun=rerun)
+    found, out, err = call(monkeypatch, capsys, "compare", *files, *options)
+    assert found == code, out + err
+    assert out.strip().splitlines()[-1].startswith(f"energy gate {'failed' if code else 'passed'}")
+
+
+def test_energy_that_is_required_and_estimated_fails_closed(tmp_path, monkeypatch, capsys):
+    files = lay(tmp_path / "m", 1.0, domains=CPU)
+    assert call(monkeypatch, capsys, "compare", *files)[0] == 0
+    code, out, _ = call(monkeypatch, capsys, "compare", *files, "--require-energy")
+    assert code == 1
+    assert "no domain has measured joules" in out
+
+
+def test_summary_and_action_json(tmp_path, monkeypatch, capsys):
+    files = lay(tmp_path / "m", 1.05, rerun=1.05)
+    written = tmp_path / "summary.md", tmp_path / "bench.json"
+    written[0].write_text("before\n")
+    call(monkeypatch, capsys, "compare", *files, "--summary", written[0], "--json", written[1])
+    text = written[0].read_text()
+    assert text.startswith("before\n## Energy gate failed: 1 regression")
+    assert "| `b` | measured energy (gpu) |" in text
+    (entry,) = json.loads(written[1].read_text())
+    assert entry["unit"] == "J/sample"
+    assert entry["value"] == pytest.approx(1.05, rel=0.01)
+    assert entry["range"].startswith("± 0.0")
+
+
+def test_estimates_are_labelled_wherever_they_show(tmp_path):
+    files = lay(tmp_path / "m", 1.0, domains=CPU)
+    result = workflow.compare_files(*files, Settings(metric="energy"))
+    assert "estimated energy (cpu)" in markdown(result)
+    assert "is no measurement" in markdown(result)
+    assert "estimated energy (cpu)" in json.loads(action_json(result))[0]["name"]
+    assert headline(result) == "energy gate passed: 1 passed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.json", "nowhere.json"], "nowhere.json: cannot be read"),
+        (["--metric", "joules"], "--metric: 'joules'"),
+        (["--form", "quik"], "did you mean 'quick'"),
+        (["--against", "no-such-branch"], "no commit 'no-such-branch'"),
+        (["--against", "main", "--update-baseline"], "--against: measures both"),
+        (["--against", "main", "--tests", "no/tests", "--replay", "5"], "no no/tests in this commit"),
+        (["--require-energy", "--metric", "time"], "--require-energy: goes with"),
+        (["--update-baseline", "a.json", "b.json"], "--update-baseline: measures"),
+    ],
+)
+def test_bad_input_is_one_line(repository, monkeypatch, capsys, arguments, message):
+    code, _, err = call(monkeypatch, capsys, "compare", *arguments)
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_the_command_line_loads_no_torch():
+    code = "import sys, suite.cli, suite.gate.workflow, suite.gate.plugin; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
