@@ -155,9 +155,12 @@ def _idle_powers(windows: Iterable[Window], domains: Sequence[str]) -> list[floa
 
 
 def nearest_idle(idle: Sequence[Window], to: Window) -> list[Window]:
-    """The block of touching idle windows that is nearest in time: a machine's idle power drifts."""
+    """The block of touching idle windows that is nearest in time: a machine's idle power drifts.
+
+    On a cluster, of those of the same node: machines of one kind differ in idle power too.
+    """
     blocks: list[list[Window]] = []
-    for window in idle:
+    for window in (w for w in idle if w.node == to.node):
         touching = bool(blocks) and blocks[-1][-1].end_s == window.start_s
         blocks[-1].append(window) if touching else blocks.append([window])
     moment = _seconds(to.start_utc)
