@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,6 +59,9 @@ def conduct(lanes: Sequence[Trials], executor: Executor) -> None:
         InputError: as `Trials.keep`, or of what runs the trials.
     """
     while True:
+        for lane in lanes:  # all of them first: a trial that begins may forbid to propose for the next run
+            if executor.may_propose and (ahead := executor.ahead(lane)):
+                lane.stock(ahead)
         for lane in lanes:
             _hand_out(lane, executor)
         if all(lane.finished or executor.stranded(lane) for lane in lanes) and not executor.working:
@@ -67,8 +70,6 @@ def conduct(lanes: Sequence[Trials], executor: Executor) -> None:
 
 
 def _hand_out(lane: Trials, executor: Executor) -> None:
-    if executor.may_propose and (ahead := executor.ahead(lane)):
-        lane.stock(ahead)
     while (place := executor.place(lane)) is not None:
         request = lane.next(executor.may_propose)
         if request is None:

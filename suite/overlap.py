@@ -1,4 +1,4 @@
-"""What overlapped on one node of a cluster: found from the windows' own times, never trusted from who wrote them. Pure.
+"""What overlapped on one node of a cluster: found from the windows' own times, not from who wrote them. Pure.
 
 Times are those of the node's own monotonic clock, and only windows of one node (and one boot of it) are compared:
 how far the clocks of two nodes stand apart does not matter.

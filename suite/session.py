@@ -1,4 +1,4 @@
-"""One sitting of a run: what is ready before its first trial, its manifest, and its beginning and end in the ledger."""
+"""One sitting of a run: the bench before its first trial, the manifest, the ledger's beginning and end."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ class _Session:
         try:
             with sitting(folder, timeline, changed) as number:
                 precheck.before_search(self.plan, self.bench, folder, number, self._say)
-                stages = Stages(self.plan.task, self.plan.seed, lambda: timeline.cut("propose"))
+                stages = Stages(self.plan.task, self.plan.seed, self._propose)
                 trials = Trials(self.plan, folder, number, timeline, stages, self.observe)
                 conduct([trials], Here(self.bench))
                 scoring.score_frontier(
@@ -158,6 +158,11 @@ class _Session:
         finally:
             timeline.stop()
             gc.unfreeze()
+
+    def _propose(self, *given: Any) -> search.Proposal | None:
+        found = search.propose(*given)
+        self.bench.timeline.cut("propose")
+        return found
 
     def _score(self, folder: RunFolder, trial: TrialRecord) -> dict[str, float]:
         weights = scoring.read_weights(folder, trial, self.bench.device)

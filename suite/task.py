@@ -256,7 +256,7 @@ class Task(Definition):
 
     @property
     def digest(self) -> str:
-        """Fingerprint of the task as it runs; budgets that were not chosen do not count, nor who searches for whom."""
+        """Fingerprint of the task as it runs; budgets not chosen do not count, nor who searches for whom."""
         return digest(self.model_dump(mode="json", exclude={"budgets", "cluster"}))
 
     @property

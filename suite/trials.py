@@ -120,7 +120,7 @@ class Trials:
         )
 
     def given_up(self, request: Request) -> bool:
-        """Keep the failure of a trial that has ended its process `MAX_DEATHS` times: the next attempt would, too."""
+        """Whether it has ended its process `MAX_DEATHS` times; kept as failed then: the next attempt would, too."""
         times = deaths(self._ledger, request.trial)
         if times < MAX_DEATHS:
             return False
