@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from suite.task import Task
+from tests.cluster_problems import MARKS
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: the extra 'ray'")
 
@@ -21,8 +22,6 @@ HASTE = {
     "health_check_period_ms": 500,
     "health_check_failure_threshold": 4,
 }
-#: Where the functions of tests leave marks for the test that called them: workers inherit it.
-MARKS = "JOULEBENCH_TEST_MARKS"
 
 
 class LocalCluster:
@@ -71,7 +70,7 @@ class LocalCluster:
 
 @contextlib.contextmanager
 def local_cluster(marks: Path, kinds: Mapping[str, str], head: str | None = None) -> Iterator[LocalCluster]:
-    """A cluster until the end of the block; no usage statistics leave it."""
+    """A cluster until the end of the block; no usage statistics leave it, and workers inherit where marks go."""
     given = {"RAY_USAGE_STATS_ENABLED": "0", MARKS: str(marks)}
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
@@ -89,16 +88,6 @@ def local_cluster(marks: Path, kinds: Mapping[str, str], head: str | None = None
 def clear_marks(marks: Path) -> None:
     for file in marks.iterdir():
         file.unlink()
-
-
-def mark(name: str, text: str = "") -> bool:
-    """Leave a mark; False if it was there already."""
-    try:
-        with (Path(os.environ[MARKS]) / name).open("x") as file:
-            file.write(text)
-    except FileExistsError:
-        return False
-    return True
 
 
 def cluster_task(function: str, stages: Mapping[str, Any], **fields: Any) -> Task:
