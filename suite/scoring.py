@@ -8,6 +8,7 @@ from typing import Any
 from suite.frontier import frontier
 from suite.harness import Bench
 from suite.outcome import configurations
+from suite.overlap import marked
 from suite.record import RunFolder, ScoreRecord, TrialRecord, append
 from suite.task import Task
 
@@ -26,7 +27,8 @@ def score_frontier(
     if task.dataset is None or not task.has_frontier:
         return
     scored = {found.trial for found in folder.scores()}
-    for configuration in frontier(task, configurations(task, folder.trials())):
+    trials = marked(folder.trials(), folder.ledger())
+    for configuration in frontier(task, configurations(task, trials)):
         for trial in configuration.trials:
             if trial.trial in scored or not folder.weights_file(trial.trial).exists():
                 continue

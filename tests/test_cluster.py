@@ -1,4 +1,4 @@
-"""Runs on a real Ray cluster of several nodes, all on this machine: the same records, whatever is lost on the way."""
+"""Runs on a real Ray cluster of several nodes, all on this machine: the same records, whatever is lost."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _OURS = {"CPU", "GPU", "memory", "object_store_memory", SLOT}
 INSTALL = "`uv pip install 'joulebench[ray]'`"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Node:
     """A node of the cluster; `resources` are all it has, taken or not."""
 

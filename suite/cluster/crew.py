@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from suite import precheck
 from suite.analysis.consistency import PRECHECK
 from suite.cluster.connection import SLOT, Node, alive_nodes, pinned, ray_module
-from suite.cluster.worker import Checked, Done, Ready, Refused, Scored, Worker
+from suite.cluster.worker import Checked, Done, Here, Ready, Refused, Scored, Worker
 from suite.errors import InputError
 from suite.executor import Place
 from suite.plan import Plan
@@ -28,24 +30,26 @@ _MEASURING = ("trial", "precheck", "score")
 
 @dataclass
 class Hand:
-    """A worker, and what it is at: start, prepare, precheck, idle, trial, score."""
+    """A worker, and what it is at: start, met, prepare, precheck, idle, trial, score."""
 
     node: Node
     lane: Lane
     actor: Any
     at: str = "start"
     mark: str = ""  # its node, as its windows have it
+    here: Here | None = None
     order: Order | None = None
     since_s: float = field(default_factory=time.monotonic)
 
 
 @dataclass
 class Lane:
-    """One run: the plan of its hardware, its workers, and its trials once there is a folder for them."""
+    """One run: its hardware, its workers; its plan when they are known, and its trials when there is a folder."""
 
-    plan: Plan
+    hardware: str
     run: str
     nodes: Sequence[Node]
+    chosen: Plan | None = None
     began_s: Mapping[str, float] = field(default_factory=dict)  # where a node's virtual clock goes on, by its mark
     trials: Trials | None = None
     facts: Facts | None = None
@@ -55,23 +59,33 @@ class Lane:
     falls: dict[str, int] = field(default_factory=dict)
     alone_s: float | None = None  # since when it has no worker
 
+    @property
+    def plan(self) -> Plan:
+        assert self.chosen is not None, "the workers have been met"
+        return self.chosen
+
 
 class Crew:
     """Executes the trials of all lanes; see `suite.executor.Executor`."""
 
-    def __init__(self, lanes: Sequence[Lane], driver: Node | None, arrays: Any, say: Callable[[str], None]) -> None:
-        """`driver`: the node that this process is on; `arrays`: Ray's reference to the data, or None."""
+    def __init__(
+        self, lanes: Sequence[Lane], driver: Node | None, data: Path | None, say: Callable[[str], None]
+    ) -> None:
+        """`driver`: the node that this process is on; `data`: a path that nodes may have or not."""
         self._ray = ray_module()
-        self._lanes, self._driver, self._arrays, self._say = list(lanes), driver, arrays, say
+        self._lanes, self._driver, self._say = list(lanes), driver, say
+        self._data = None if data is None else str(data)
+        self._arrays: Any = None
         self._refs: dict[Any, Hand] = {}
         self._looked_s = 0.0
+        self._last = ""
         for lane in self._lanes:
             for node in lane.nodes:
                 self._hire(lane, node)
 
     def _hire(self, lane: Lane, node: Node) -> None:
         """A worker that takes the node whole: nothing else that asks Ray for room comes beside it."""
-        taken = {SLOT: node.resources[SLOT], lane.plan.profile.name: node.resources[lane.plan.profile.name]}
+        taken = {name: node.resources[name] for name in (SLOT, lane.hardware)}
         actor = (
             self._ray.remote(Worker)
             .options(
@@ -86,19 +100,42 @@ class Crew:
         hand = Hand(node, lane, actor)
         lane.hands.append(hand)
         lane.alone_s = None
-        self._refs[actor.here.remote()] = hand
+        self._refs[actor.here.remote(self._data)] = hand
 
-    def gather(self) -> None:
-        """Wait until every worker that was hired stands ready.
+    def meet(self) -> dict[str, list[Here]]:
+        """Wait until every worker that was hired stands; what each says of its node, by hardware.
 
         Raises:
-            InputError: one refuses, does not come, or two of one hardware are not alike.
+            InputError: one does not come, or has another joulebench.
         """
-        while any(hand.at != "idle" for lane in self._lanes for hand in lane.hands):
+        self._until("met")
+        return {lane.hardware: [hand.here for hand in lane.hands if hand.here] for lane in self._lanes}
+
+    def gather(self, arrays: Any) -> None:
+        """The lanes have their plans: wait until every worker is ready to measure.
+
+        Args:
+            arrays: Ray's reference to the data, where nodes do not read their own.
+
+        Raises:
+            InputError: one refuses, or two of one hardware are not alike.
+        """
+        self._arrays = arrays
+        for lane in self._lanes:
+            for hand in lane.hands:
+                self._prepare(hand)
+        self._until("idle")
+
+    def _until(self, at: str) -> None:
+        while any(hand.at != at for lane in self._lanes for hand in lane.hands):
             self._pass_time()
         for lane in self._lanes:
             if not lane.hands:
-                raise InputError(f"no node of hardware {lane.plan.profile.name} could be made ready")
+                raise InputError(f"no node of hardware {lane.hardware} could be made ready: {self._last}")
+
+    def _prepare(self, hand: Hand) -> None:
+        began_s = hand.lane.began_s.get(hand.mark, 0.0)
+        self._send(hand, "prepare", hand.actor.prepare.remote(hand.lane.plan, began_s, self._arrays))
 
     def open(self) -> None:
         """The lanes have their trials: what was spent on getting ready goes into their ledgers."""
@@ -193,10 +230,8 @@ class Crew:
             self._gone(hand, _first_line(error))
             return
         match result:
-            case str():
-                hand.mark = result
-                began_s = hand.lane.began_s.get(result, 0.0)
-                self._send(hand, "prepare", hand.actor.prepare.remote(hand.lane.plan, began_s, self._arrays))
+            case Here():
+                self._met(hand, result)
             case Refused():
                 self._refused(hand, result)
             case Ready():
@@ -207,12 +242,19 @@ class Crew:
             case Done():
                 self.deliver(hand, result)
 
+    def _met(self, hand: Hand, here: Here) -> None:
+        hand.here, hand.mark, hand.at = here, here.node, "met"
+        if here.joulebench != metadata.version("joulebench"):
+            self._unfit(hand, f"has joulebench {here.joulebench}, here is {metadata.version('joulebench')}")
+        elif hand.lane.trials is not None:
+            self._prepare(hand)
+
     def _ready(self, hand: Hand, ready: Ready) -> None:
         lane = hand.lane
         if lane.facts is None:
             lane.facts = ready.facts
         elif (unlike := difference(lane.facts, ready.facts)) is not None:
-            self._unfit(hand, f"is not like the other nodes of {lane.plan.profile.name}: {unlike}")
+            self._unfit(hand, f"is not like the other nodes of {lane.hardware}: {unlike}")
             return
         self._readied(lane, hand.node.name, ready)
         self._first(hand)
@@ -267,7 +309,8 @@ class Crew:
         lane.hands.remove(hand)
         if hand.at in ("start", "prepare", "precheck"):
             lane.falls[hand.node.id] = lane.falls.get(hand.node.id, 0) + 1
-        self._say(f"node {hand.node.name}: worker lost ({why})")
+        self._last = f"node {hand.node.name}: worker lost ({why})"
+        self._say(self._last)
         if not lane.hands:
             lane.alone_s = time.monotonic()
         if hand.at == "trial" and hand.order is not None and lane.trials is not None:
@@ -280,7 +323,7 @@ class Crew:
         nodes = alive_nodes()
         taken = {hand.node.name for lane in self._lanes for hand in lane.hands}
         for node in nodes:
-            lane = next((lane for lane in self._lanes if lane.plan.profile.name in node.resources), None)
+            lane = next((lane for lane in self._lanes if lane.hardware in node.resources), None)
             if (
                 lane is None
                 or lane.trials is None
@@ -317,7 +360,7 @@ class Crew:
             assert isinstance(result, Scored)
             trials.enter("span", "scores", windows=result.windows, node=hand.mark)
             return result.metrics
-        raise InputError(f"no node of hardware {lane.plan.profile.name} is left to score on; resume later")
+        raise InputError(f"no node of hardware {lane.hardware} is left to score on; resume later")
 
     def close(self) -> None:
         """Send everybody home; what was spent since the last record goes into the ledgers."""

@@ -6,12 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from suite import catalog
 from suite.cluster.connection import SLOT, Node, alive_nodes, connected
-from suite.cluster.probe import meters
+from suite.cluster.probe import Found, probe
 from suite.hardware import HardwareProfile, Host, mismatch
 from suite.inventory import host_lines, meter_lines, profile_lines
-from suite.meters.select import MeterStatus
-
-Found = tuple[Host, list[MeterStatus]] | str
 
 
 def cluster_lines(address: str) -> list[str]:
@@ -23,7 +20,7 @@ def cluster_lines(address: str) -> list[str]:
     with connected(address):
         nodes = alive_nodes()
         profiles = served(nodes)
-        found = meters(profiles, nodes)
+        found = probe(profiles, nodes)
     return [line for node in nodes for line in node_lines(node, profiles.get(node.id), found.get(node.id))]
 
 

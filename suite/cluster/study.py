@@ -14,8 +14,7 @@ from suite.clock import RealClock, VirtualClock
 from suite.cluster import code
 from suite.cluster.connection import Node, alive_nodes, by_hardware, connected, own_node, ray_module, start_option
 from suite.cluster.crew import Crew, Lane
-from suite.cluster.probe import probe
-from suite.cluster.worker import node_mark
+from suite.cluster.worker import Here, node_mark
 from suite.errors import InputError
 from suite.events import Event, Observer, silent
 from suite.executor import conduct
@@ -62,16 +61,16 @@ def run(
     with code.gathered(found, task_file) as shipped, connected(address, shipped):
         nodes = alive_nodes()
         serving = _serving(nodes, hardware)
-        seen = probe([node for members in serving.values() for node in members], path)
-        plans = {
-            name: plan(task, hardware=profile, data=path, host=seen[serving[name][0].id].host, **choices)
-            for name, profile in _names(hardware or list(serving)).items()
-        }
-        _same_budget(plans)
-        arrays = _arrays(next(iter(plans.values())), all(s.has_data for s in seen.values()), observer)
-        lanes = [Lane(plans[name], secrets.token_hex(8), serving[name]) for name in plans]
-        created = RealClock().utc()
-        with _crew(lanes, nodes, arrays, observer) as crew:
+        lanes = [Lane(name, secrets.token_hex(8), members) for name, members in serving.items()]
+        asked = _names(hardware or list(serving))
+        with _crew(lanes, nodes, path, observer) as crew:
+            met = crew.meet()
+            for lane in lanes:
+                host = met[lane.hardware][0].host
+                lane.chosen = plan(task, hardware=asked[lane.hardware], data=path, host=host, **choices)
+            _same_budget(lanes)
+            crew.gather(_arrays(lanes[0].plan, met, observer))
+            created = RealClock().utc()
             folders = _folders(lanes, Path(out), created, observer)
             _work(crew, lanes, folders, {}, nodes, observer)
         return folders
@@ -95,15 +94,16 @@ def _serving(nodes: Sequence[Node], hardware: Sequence[str]) -> dict[str, list[N
     return by_hardware(nodes, names)
 
 
-def _same_budget(plans: Mapping[str, Plan]) -> None:
-    chosen = {name: p.budget for name, p in plans.items()}
+def _same_budget(lanes: Sequence[Lane]) -> None:
+    chosen = {lane.hardware: lane.plan.budget for lane in lanes}
     if len(set(chosen.values())) > 1:
         each = ", ".join(f"{name} {budget}" for name, budget in chosen.items())
         raise InputError(f"--budget: the hardware differs in its default ({each}); name one for all")
 
 
-def _arrays(chosen: Plan, everywhere: bool, observer: Observer) -> Any:
+def _arrays(chosen: Plan, met: Mapping[str, Sequence[Here]], observer: Observer) -> Any:
     """The data in Ray's object store, which takes them to a node once; None where every node reads its own."""
+    everywhere = all(here.has_data for members in met.values() for here in members)
     if chosen.task.dataset is None or chosen.data_path is None or everywhere:
         return None
     from suite.data import load_arrays
@@ -116,10 +116,9 @@ def _arrays(chosen: Plan, everywhere: bool, observer: Observer) -> Any:
 
 
 @contextlib.contextmanager
-def _crew(lanes: Sequence[Lane], nodes: Sequence[Node], arrays: Any, observer: Observer) -> Iterator[Crew]:
-    crew = Crew(lanes, own_node(nodes), arrays, lambda text: observer(Event("note", text)))
+def _crew(lanes: Sequence[Lane], nodes: Sequence[Node], data: Path | None, observer: Observer) -> Iterator[Crew]:
+    crew = Crew(lanes, own_node(nodes), data, lambda text: observer(Event("note", text)))
     try:
-        crew.gather()
         yield crew
     finally:
         crew.close()
@@ -128,14 +127,14 @@ def _crew(lanes: Sequence[Lane], nodes: Sequence[Node], arrays: Any, observer: O
 def _folders(lanes: Sequence[Lane], out: Path, created: str, observer: Observer) -> list[RunFolder]:
     """A folder for each lane, all of one name."""
     facts = search.prepare(lanes[0].plan.task)
-    parents = [out / lane.plan.task.name / lane.plan.profile.name for lane in lanes]
+    parents = [out / lane.plan.task.name / lane.hardware for lane in lanes]
     name = max((free(parent / folder_name(created)).name for parent in parents), key=len)
     folders = []
     for lane, parent in zip(lanes, parents, strict=True):
         assert lane.facts is not None, "the crew is ready"
         cluster = {
             "run": lane.run,
-            "hardware": [other.plan.profile.name for other in lanes],
+            "hardware": [other.hardware for other in lanes],
             "nodes": {
                 mark: environment["host"]
                 for mark, environment in ((r.node, r.facts.environment) for _, r in lane.readied)
@@ -175,17 +174,17 @@ def resume(
     with code.gathered(given.task(), task) as shipped, connected(address, shipped):
         nodes = alive_nodes()
         serving = by_hardware(nodes, list(left))
-        seen = probe([node for members in serving.values() for node in members], where)
-        lanes = []
-        for name, folder in left.items():
-            host = seen[serving[name][0].id].host
-            chosen = resumed_plan(folder, host, where, strict, set_power_limit)
-            repair(folder, observer)
-            run_id = folder.manifest().cluster["run"]
-            lanes.append(Lane(chosen, run_id, serving[name], began_s=_ends(folder)))
-        arrays = _arrays(lanes[0].plan, all(s.has_data for s in seen.values()), observer)
-        search.prepare(lanes[0].plan.task)
-        with _crew(lanes, nodes, arrays, observer) as crew:
+        lanes = [Lane(name, folder.manifest().cluster["run"], serving[name]) for name, folder in left.items()]
+        with _crew(lanes, nodes, where, observer) as crew:
+            met = crew.meet()
+            for lane in lanes:
+                folder = left[lane.hardware]
+                repair(folder, observer)
+                host = met[lane.hardware][0].host
+                lane.chosen = resumed_plan(folder, host, where, strict, set_power_limit)
+                lane.began_s = _ends(folder)
+            crew.gather(_arrays(lanes[0].plan, met, observer))
+            search.prepare(lanes[0].plan.task)
             _work(crew, lanes, list(left.values()), done, nodes, observer, resumed=True)
     return list(folders.values())
 
@@ -258,7 +257,7 @@ def _work(
             if lane.trials is not None and lane.trials.finished:
                 score = partial(_score, crew, lane, folder)
                 scoring.score_frontier(lane.plan.task, folder, score, lane.trials.say)
-        unfinished = [lane.plan.profile.name for lane in lanes if lane.trials and not lane.trials.finished]
+        unfinished = [lane.hardware for lane in lanes if lane.trials and not lane.trials.finished]
         if unfinished:
             raise InputError(
                 f"no node of hardware {', '.join(unfinished)} is left; finished trials are kept, and "
@@ -286,7 +285,7 @@ def _source(
 ) -> Source:
     """The task's own stages, or the proposals of the first hardware where the search is shared."""
     leader = folder.manifest().cluster["hardware"][0]
-    if lane.plan.task.cluster.search == "each" or lane.plan.profile.name == leader:
+    if lane.plan.task.cluster.search == "each" or lane.hardware == leader:
         return Stages(lane.plan.task, lane.plan.seed, partial(_propose, timeline))
     if leader in done:
         return Following(done[leader], lambda: True)
@@ -313,6 +312,6 @@ def _labelled(lane: Lane, lanes: Sequence[Lane], observer: Observer) -> Observer
         return observer
 
     def observe(event: Event) -> None:
-        observer(Event(event.kind, f"{lane.plan.profile.name}: {event.text}", event.done, event.total))
+        observer(Event(event.kind, f"{lane.hardware}: {event.text}", event.done, event.total))
 
     return observe

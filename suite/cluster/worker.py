@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from suite import precheck, scoring
 from suite.errors import InputError, MeterError
-from suite.hardware import detect_host, mismatch
+from suite.hardware import Host, detect_host, mismatch
 from suite.harness import Bench, run_trial
 from suite.plan import Plan
 from suite.record import TrialRecord, Window
@@ -33,10 +34,20 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Here:
+    """The process stands: where, on what, with which joulebench."""
+
+    node: str  # as it is written into every window
+    host: Host
+    joulebench: str
+    has_data: bool  # whether the path of the data is there
+
+
+@dataclass(frozen=True)
 class Ready:
     """The bench stands."""
 
-    node: str  # as it is written into every window
+    node: str
     facts: Facts
     windows: tuple[Window, ...]
 
@@ -80,9 +91,10 @@ class Worker:
         self._state: Any = None
         self._bench: Bench
 
-    def here(self) -> str:
-        """Answers as soon as the process stands: its node's mark."""
-        return self._node
+    def here(self, data: str | None) -> Here:
+        """Answers as soon as the process stands; imports nothing that measures."""
+        there = data is None or Path(data).exists()
+        return Here(self._node, detect_host(), metadata.version("joulebench"), there)
 
     def prepare(self, chosen: Plan, began_s: float, arrays: ImageArrays | TextBytes | None) -> Ready | Refused:
         """Start the meters, stage the data."""

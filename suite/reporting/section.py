@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from suite.energy import Estimate
+from suite.overlap import marked
 from suite.record import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord
 from suite.reporting.plots import Plot
 from suite.reporting.tables import Table
@@ -31,7 +32,9 @@ class Records:
         Raises:
             InputError: a record file is damaged, or of another schema version.
         """
-        return cls(folder.manifest(), folder.task(), folder.trials(), folder.ledger(), folder.scores())
+        entries = folder.ledger()
+        trials = marked(folder.trials(), entries)
+        return cls(folder.manifest(), folder.task(), trials, entries, folder.scores())
 
 
 @dataclass(frozen=True)

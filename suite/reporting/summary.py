@@ -16,6 +16,7 @@ from suite.outcome import (
     run_to_run_rsd,
     trial_outcomes,
 )
+from suite.overlap import marked
 from suite.parameters import Params
 from suite.record import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord, Window
 from suite.reporting.analysis_precheck import precheck_findings
@@ -75,7 +76,8 @@ def summarise(folder: RunFolder) -> Summary:
     Raises:
         InputError: a record file is damaged, or of another schema version.
     """
-    records = folder.manifest(), folder.task(), folder.trials(), folder.ledger(), folder.scores()
+    entries = folder.ledger()
+    records = folder.manifest(), folder.task(), marked(folder.trials(), entries), entries, folder.scores()
     return with_wall(folder, summarise_records(*records))
 
 
