@@ -41,6 +41,12 @@ def sleeps(params, seed):
     return calm(params, seed)
 
 
+def sleeps_long(params, seed):
+    """Long enough that what is not sleep is little."""
+    time.sleep(0.5)
+    return calm({"width": 1 + params["width"] % 6}, seed)
+
+
 def falls_once(params, seed):
     """2 and 4: the first worker that tries is killed. 6: the first one says where it is, and waits to die."""
     width = params["width"]
@@ -61,13 +67,13 @@ def falls_always(params, seed):
     return calm(params, seed)
 
 
-def stops_the_driver(params, seed):
-    """Leaves a mark for each trial that begins, and takes its time."""
+def takes_its_time(params, seed):
+    """Says that it has begun."""
     mark(f"began-{params['width']}")
     time.sleep(1.0)
     return calm(params, seed)
 
 
-def shipped(params, seed):
-    """Accuracy 1 if this module came by Ray's runtime environment."""
-    return {**calm(params, seed), "accuracy": float("runtime_resources" in __file__)}
+def real_steps(params, seed):
+    """Steps of a few milliseconds on the real clock."""
+    return {"accuracy": 1 - math.exp(-params["width"] / 8), "step_s": 0.001 * (1 + params["width"] % 7)}

@@ -1,4 +1,4 @@
-"""Ray clusters of several nodes on this machine, small and silent; and what their runs are made of."""
+"""Ray clusters of several nodes on this machine, small and silent."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from suite.task import Task
 from tests.cluster_problems import MARKS
-from tests.factories import ENERGY
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: the extra 'ray'")
 
@@ -89,30 +87,3 @@ def local_cluster(marks: Path, kinds: Mapping[str, str], head: str | None = None
 def clear_marks(marks: Path) -> None:
     for file in marks.iterdir():
         file.unlink()
-
-
-def cluster_task(function: str, stages: Mapping[str, Any], **fields: Any) -> Task:
-    """Width against accuracy and energy, by a function of this package."""
-    return Task.model_validate(
-        {
-            "name": "toy",
-            "title": "A trade-off",
-            "workload": "function",
-            "options": {"function": function},
-            "parameters": {
-                "width": {"type": "int", "low": 1, "high": 60, "default": 10},
-                "kind": {"type": "choice", "values": ["a", "b"], "default": "a"},
-            },
-            "objectives": {
-                "accuracy": {"goal": "maximize", "reference": 0.0},
-                "samples_per_j": {"goal": "maximize", "reference": 0.0, **ENERGY, "domains": ["cpu"]},
-            },
-            "stages": dict(stages),
-            **fields,
-        }
-    )  # fmt: skip
-
-
-def gist(records: Any) -> list[tuple[Any, ...]]:
-    """What does not depend on where and when a trial ran."""
-    return [(r.trial, r.stage, r.origin, r.params, r.seed, r.status, r.metrics) for r in records]

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from suite import study
+from suite.cluster import study as cluster_study
+from suite.cluster.crew import Crew
 from suite.errors import InputError
 from suite.frontier import frontier
 from suite.outcome import configurations, idle_windows, trial_outcomes
 from suite.record import RunFolder
 from suite.search import propose
 from suite.task import Task
-from tests.ray_clusters import clear_marks, cluster_task, gist, local_cluster
-
-from suite.cluster import study as cluster_study  # isort: skip
+from tests.cluster_tasks import cluster_task, gist
+from tests.ray_clusters import clear_marks, local_cluster
+from tests.test_cli import call
 
 OTHER = 'name = "other_cpu"\ntitle = "Another kind"\n[match]\n'
 
@@ -150,6 +154,103 @@ def test_real_models_are_trained_measured_and_scored(cluster, tmp_path):
     assert all(s.metrics == pytest.approx(theirs[s.trial]) for s in together.scores() if s.trial in theirs)
     notes = [e.note for e in together.ledger()]
     assert {"worker on node one", "worker on node two"} <= set(notes)
+
+
+OWN_CODE = """
+from own_constants import ACCURACY
+
+def mine(params, seed):
+    return {"accuracy": ACCURACY if "runtime_resources" in __file__ else 0.1, "step_s": 0.01 * params["width"]}
+"""
+
+OWN_TASK = """
+name = "own"
+title = "My own function"
+workload = "function"
+options.function = "own_problem:mine"
+cluster.search = "shared"
+[parameters]
+width = { type = "int", low = 1, high = 4, default = 1 }
+[objectives.accuracy]
+goal = "maximize"
+reference = 0.0
+[objectives.samples_per_j]
+goal = "maximize"
+reference = 0.0
+phase = "inference"
+domains = ["cpu"]
+basis = "gross"
+[stages.all]
+method = "grid"
+"""
+
+
+def test_the_command_takes_ones_own_code_to_the_nodes(cluster, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("own_problem.py").write_text(OWN_CODE)
+    Path("own_constants.py").write_text("ACCURACY = 0.75\n")
+    Path("own.toml").write_text(OWN_TASK)
+    code, out, err = call(
+        monkeypatch, capsys, "run", "own.toml", "--ray", cluster.address, "--hardware", "generic_cpu",
+        "--force-hardware", "--replay", "50", "--out", "runs", "--quiet",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "Frontier of" in out
+    (path,) = Path("runs/own/generic_cpu").iterdir()
+    folder = RunFolder.open(path)
+    assert [r.metrics["accuracy"] for r in folder.trials()] == [0.75] * 4
+    assert "Measured on a cluster" in (path / "report.md").read_text()
+    assert nodes_of(folder.trials()) <= {"one", "two"}
+
+
+def test_the_nodes_are_listed_with_their_profiles_and_meters(cluster, monkeypatch, capsys):
+    code, out, err = call(monkeypatch, capsys, "hardware", "--ray", cluster.address)
+    assert code == 0, err
+    head, one, three, two = out.split("Node ")[1:]
+    assert head.startswith("head (")
+    assert "measures nothing" in head
+    for text in (one, two):
+        assert "generic_cpu 1, joulebench 1" in text
+        assert "Hardware profile generic_cpu" in text
+        assert re.search(r"cpu +(rapl_package|cpu_load_model|tdp_constant) .*available", text)
+    assert three.startswith("three (")
+    assert "other_cpu 1" in three
+
+
+@pytest.mark.parametrize(
+    ("hardware", "message"),
+    [
+        (
+            "generic_cpu,nvidia_h100",
+            "--hardware: no node of the cluster has the resource 'nvidia_h100' (there are:",
+        ),
+        ("generic_cpus", "did you mean 'generic_cpu'"),
+    ],
+)
+def test_bad_input_is_one_line(cluster, monkeypatch, capsys, tmp_path, hardware, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(monkeypatch, capsys, "run", "digits", "--ray", cluster.address, "--hardware", hardware)
+    assert code == 2
+    assert message in err
+    assert len([line for line in err.splitlines() if line.startswith("joulebench:")]) == 1
+    assert not list(tmp_path.glob("runs/*/*/*"))
+
+
+def test_results_that_come_twice_or_from_elsewhere_are_dropped(cluster, tmp_path, monkeypatch):
+    deliver, notes = Crew.deliver, []
+
+    def twice(crew, hand, done):
+        deliver(crew, hand, done)
+        deliver(crew, hand, done)
+        deliver(crew, hand, replace(done, run="another"))
+
+    monkeypatch.setattr(Crew, "deliver", twice)
+    task = cluster_task("tests.cluster_problems:calm", {"init": {"method": "sobol", "trials": 3}})
+    (folder,) = run_on(cluster, task, tmp_path, observer=lambda event: notes.append(event.text))
+    assert [r.trial for r in folder.trials()] == [0, 1, 2]
+    assert len(folder.trials_path.read_text().splitlines()) == 3
+    assert sum("a second result" in note for note in notes) == 3
+    assert sum("a result of another run (another) is dropped" in note for note in notes) == 3
 
 
 POINTS = {"given": {"method": "points", "points": [{"width": w} for w in range(1, 9)]}}

@@ -18,8 +18,8 @@ from suite.session import Facts, manifest, open_bench
 from suite.stopping import stop_reason
 from suite.task import Stopping
 from suite.trials import Trials
+from tests.cluster_tasks import cluster_task, gist
 from tests.factories import make_task, make_trial
-from tests.ray_clusters import cluster_task, gist
 
 
 class Several:

@@ -211,14 +211,18 @@ class Crew:
         if not self._refs:
             time.sleep(TICK_S / 10)
             return
-        ready, _ = self._ray.wait(list(self._refs), num_returns=1, timeout=TICK_S)
-        if ready:
-            ready, _ = self._ray.wait(list(self._refs), num_returns=len(self._refs), timeout=0)
-        for ref in ready:
+        for ref in self._arrived():
             self._collect(ref, self._refs.pop(ref))
         for hand in [h for h in self._refs.values() if h.at == "start"]:
             if time.monotonic() - hand.since_s > START_S:
                 self._gone(hand, f"no worker has come up in {START_S:g} s; other work may hold the node's CPUs")
+
+    def _arrived(self) -> list[Any]:
+        """Everything that has come, after the first has or a tick has passed."""
+        ready, _ = self._ray.wait(list(self._refs), num_returns=1, timeout=TICK_S)
+        if ready:
+            ready, _ = self._ray.wait(list(self._refs), num_returns=len(self._refs), timeout=0)
+        return list(ready)
 
     def _collect(self, ref: Any, hand: Hand) -> None:
         errors = self._ray.exceptions

@@ -1,0 +1,36 @@
+"""Tasks that cluster tests run, and what their runs are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from suite.task import Task
+from tests.factories import ENERGY
+
+
+def cluster_task(function: str, stages: Mapping[str, Any], **fields: Any) -> Task:
+    """Width against accuracy and energy, by a function of this package."""
+    return Task.model_validate(
+        {
+            "name": "toy",
+            "title": "A trade-off",
+            "workload": "function",
+            "options": {"function": function},
+            "parameters": {
+                "width": {"type": "int", "low": 1, "high": 60, "default": 10},
+                "kind": {"type": "choice", "values": ["a", "b"], "default": "a"},
+            },
+            "objectives": {
+                "accuracy": {"goal": "maximize", "reference": 0.0},
+                "samples_per_j": {"goal": "maximize", "reference": 0.0, **ENERGY, "domains": ["cpu"]},
+            },
+            "stages": dict(stages),
+            **fields,
+        }
+    )  # fmt: skip
+
+
+def gist(records: Any) -> list[tuple[Any, ...]]:
+    """What does not depend on where and when a trial ran."""
+    return [(r.trial, r.stage, r.origin, r.params, r.seed, r.status, r.metrics) for r in records]
