@@ -185,7 +185,22 @@ method = "grid"
 """
 
 
-def test_the_command_takes_ones_own_code_to_the_nodes(cluster, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def everything_twice(monkeypatch):
+    """Each result is delivered twice, and once more as another run's."""
+    deliver = Crew.deliver
+
+    def thrice(crew, hand, done):
+        deliver(crew, hand, done)
+        deliver(crew, hand, done)
+        deliver(crew, hand, replace(done, run="another"))
+
+    monkeypatch.setattr(Crew, "deliver", thrice)
+
+
+def test_the_command_takes_ones_own_code_to_the_nodes_and_counts_no_result_twice(
+    cluster, tmp_path, monkeypatch, capsys, everything_twice
+):
     monkeypatch.chdir(tmp_path)
     Path("own_problem.py").write_text(OWN_CODE)
     Path("own_constants.py").write_text("ACCURACY = 0.75\n")
@@ -199,6 +214,9 @@ def test_the_command_takes_ones_own_code_to_the_nodes(cluster, tmp_path, monkeyp
     (path,) = Path("runs/own/generic_cpu").iterdir()
     folder = RunFolder.open(path)
     assert [r.metrics["accuracy"] for r in folder.trials()] == [0.75] * 4
+    assert len(folder.trials_path.read_text().splitlines()) == 4
+    assert out.count("a second result of trial") == 4
+    assert out.count("a result of another run (another) is dropped") == 4
     assert "Measured on a cluster" in (path / "report.md").read_text()
     assert nodes_of(folder.trials()) <= {"one", "two"}
 
@@ -234,23 +252,6 @@ def test_bad_input_is_one_line(cluster, monkeypatch, capsys, tmp_path, hardware,
     assert message in err
     assert len([line for line in err.splitlines() if line.startswith("joulebench:")]) == 1
     assert not list(tmp_path.glob("runs/*/*/*"))
-
-
-def test_results_that_come_twice_or_from_elsewhere_are_dropped(cluster, tmp_path, monkeypatch):
-    deliver, notes = Crew.deliver, []
-
-    def twice(crew, hand, done):
-        deliver(crew, hand, done)
-        deliver(crew, hand, done)
-        deliver(crew, hand, replace(done, run="another"))
-
-    monkeypatch.setattr(Crew, "deliver", twice)
-    task = cluster_task("tests.cluster_problems:calm", {"init": {"method": "sobol", "trials": 3}})
-    (folder,) = run_on(cluster, task, tmp_path, observer=lambda event: notes.append(event.text))
-    assert [r.trial for r in folder.trials()] == [0, 1, 2]
-    assert len(folder.trials_path.read_text().splitlines()) == 3
-    assert sum("a second result" in note for note in notes) == 3
-    assert sum("a result of another run (another) is dropped" in note for note in notes) == 3
 
 
 POINTS = {"given": {"method": "points", "points": [{"width": w} for w in range(1, 9)]}}

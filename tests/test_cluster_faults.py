@@ -1,4 +1,4 @@
-"""What befalls a whole cluster: a head that is restarted under a run, a killed driver, a trial that kills workers."""
+"""What befalls a whole cluster: a head restarted under a run, a killed driver, a trial that kills workers."""
 
 from __future__ import annotations
 

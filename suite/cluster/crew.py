@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ from typing import Any
 from suite import precheck
 from suite.analysis.consistency import PRECHECK
 from suite.cluster.connection import SLOT, Node, alive_nodes, pinned, ray_module
+from suite.cluster.lanes import Hand, Lane, difference
 from suite.cluster.worker import Checked, Done, Here, Ready, Refused, Scored, Worker
 from suite.errors import InputError
 from suite.executor import Place
-from suite.plan import Plan
 from suite.record import LedgerEntry, TrialRecord
-from suite.session import Facts
 from suite.trials import Order, Trials
 
 TICK_S = 1.0  # between looks for nodes that have come, or come back
@@ -26,43 +24,6 @@ PATIENCE_S = 60.0  # without any node, before a run is given up for now
 MAX_FALLS = 3  # of workers on a node before their first trial: the node is left alone
 #: What a worker is at while nothing else may happen on its node.
 _MEASURING = ("trial", "precheck", "score")
-
-
-@dataclass
-class Hand:
-    """A worker, and what it is at: start, met, prepare, precheck, idle, trial, score."""
-
-    node: Node
-    lane: Lane
-    actor: Any
-    at: str = "start"
-    mark: str = ""  # its node, as its windows have it
-    here: Here | None = None
-    order: Order | None = None
-    since_s: float = field(default_factory=time.monotonic)
-
-
-@dataclass
-class Lane:
-    """One run: its hardware, its workers; its plan when they are known, and its trials when there is a folder."""
-
-    hardware: str
-    run: str
-    nodes: Sequence[Node]
-    chosen: Plan | None = None
-    began_s: Mapping[str, float] = field(default_factory=dict)  # where a node's virtual clock goes on, by its mark
-    trials: Trials | None = None
-    facts: Facts | None = None
-    hands: list[Hand] = field(default_factory=list)
-    readied: list[tuple[str, Ready]] = field(default_factory=list)  # before there was a folder to write it to
-    check: bool = False  # whether a worker begins with a precheck
-    falls: dict[str, int] = field(default_factory=dict)
-    alone_s: float | None = None  # since when it has no worker
-
-    @property
-    def plan(self) -> Plan:
-        assert self.chosen is not None, "the workers have been met"
-        return self.chosen
 
 
 class Crew:
@@ -383,22 +344,6 @@ class Crew:
             self._say(f"node {hand.node.name}: its last windows are lost ({_first_line(error)})")
             return
         trials.enter("span", f"worker on node {hand.node.name} ends", windows=windows, node=hand.mark)
-
-
-def difference(one: Facts, other: Facts) -> str | None:
-    """In words, how two nodes differ in what their records would not compare by; None if they do not."""
-    if one.data.get("fingerprint") != other.data.get("fingerprint"):
-        return f"its data are {other.data.get('fingerprint')}, theirs {one.data.get('fingerprint')}"
-    for name in ("cpu", "logical_cpus", "accelerators"):
-        theirs, its = (facts.environment.get("host", {}).get(name) for facts in (one, other))
-        if theirs != its:
-            return f"its {name} is {its}, theirs {theirs}"
-    theirs, its = (_sources(facts.meters) for facts in (one, other))
-    return None if theirs == its else f"its meters are {', '.join(its)}, theirs {', '.join(theirs)}"
-
-
-def _sources(meters: Iterable[Mapping[str, str]]) -> list[str]:
-    return sorted(f"{meter['domain']} by {meter['source']}" for meter in meters)
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,7 +13,8 @@ from suite import catalog, precheck, scoring, search
 from suite.clock import RealClock, VirtualClock
 from suite.cluster import code
 from suite.cluster.connection import Node, alive_nodes, by_hardware, connected, own_node, ray_module, start_option
-from suite.cluster.crew import Crew, Lane
+from suite.cluster.crew import Crew
+from suite.cluster.lanes import Lane
 from suite.cluster.worker import Here, node_mark
 from suite.errors import InputError
 from suite.events import Event, Observer, silent
