@@ -21,7 +21,7 @@ from suite.outcome import configurations, idle_windows, trial_outcomes
 from suite.record import RunFolder
 from suite.search import propose
 from suite.task import Task
-from tests.cluster_tasks import cluster_task, gist
+from tests.cluster_tasks import DIGITS, cluster_task, gist
 from tests.ray_clusters import clear_marks, local_cluster
 from tests.test_cli import call
 
@@ -109,27 +109,6 @@ def test_a_table_gives_what_it_gives_on_one_machine(cluster, tmp_path, monkeypat
         if entry.proposal.origin in ("default", "sobol"):
             waiting = [records[n].params for n in entry.pending]
             assert propose(task, entry.proposal.stage, known, 0, waiting).params == entry.proposal.params
-
-
-DIGITS = {
-    "name": "few_digits", "title": "Digits", "workload": "cnn", "dataset": {"name": "digits", "validation": 300},
-    "parameters": {
-        "width": {"type": "int", "low": 1, "high": 4, "default": 2}, "depth": {"type": "fixed", "value": 1},
-        "kernel": {"type": "fixed", "value": 3}, "pool": {"type": "fixed", "value": True},
-        "batch_size": {"type": "fixed", "value": 64}, "learning_rate": {"type": "fixed", "value": 0.01},
-        "epochs": {"type": "fixed", "value": 1},
-    },
-    "objectives": {
-        "val_accuracy": {"goal": "maximize", "reference": 0.0},
-        "samples_per_j": {
-            "goal": "maximize", "reference": 0.0, "phase": "inference", "domains": ["cpu", "ram"], "basis": "gross",
-        },
-    },
-    "stages": {"all": {"method": "grid"}},
-    "protocol": {
-        "warmup_s": 0.05, "max_warmup_s": 0.1, "window_s": 0.1, "repeats": 2, "max_repeats": 20, "idle_s": 0.4,
-    },
-}  # fmt: skip
 
 
 def test_real_models_are_trained_measured_and_scored(cluster, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -155,6 +156,7 @@ class Worker:
         timeline = self._bench.timeline
         timeline.cut("wait")
         timeline.stop()
+        gc.unfreeze()
         return timeline.take()
 
 
