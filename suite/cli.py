@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,6 +37,10 @@ StrictOption = Annotated[
 ]
 PowerOption = Annotated[
     bool, typer.Option("--set-power-limit", help="Let the task set the GPU's power limit; it is put back.")
+]
+RayOption = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="ADDRESS", help="A Ray cluster: `auto` on one of its nodes, or HOST:PORT."),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; one line a trial.")]
 
@@ -96,8 +101,14 @@ def check(
 def hardware(
     profile: Annotated[str | None, typer.Argument(help="A profile to show; this host's when absent.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="List every profile; * marks those that fit.")] = False,
+    ray: RayOption = None,
 ) -> None:
-    """Show this host, its hardware profile with the source of every fact, and which meters it has."""
+    """Show this host, its hardware profile with the source of every fact, and which meters it has; or a cluster."""
+    if ray is not None:
+        from suite.cluster.inventory import cluster_lines
+
+        print("\n".join(cluster_lines(ray)))
+        return
     from suite import inventory
     from suite.catalog import all_profiles, find_profile
     from suite.hardware import choose_profile, detect_host, mismatch
@@ -119,7 +130,8 @@ def run(
     task: Annotated[str, typer.Argument(help="A task's name, or the path of its TOML file.")],
     budget: Annotated[str | None, typer.Option(help="quick, standard, paper, …: see `joulebench tasks`.")] = None,
     hardware: Annotated[
-        str | None, typer.Option(help="Hardware profile, by name or file; found by itself when absent.")
+        str | None,
+        typer.Option(help="Hardware profile, by name or file; found by itself when absent. With --ray: A,B,…"),
     ] = None,
     force_hardware: Annotated[
         bool, typer.Option("--force-hardware", help="Use --hardware though it is not this host's; reports say so.")
@@ -143,6 +155,7 @@ def run(
         str | None,
         typer.Option(help="Dry run: joules from a power trace (CSV `t_s,cpu,…`) or constant watts."),
     ] = None,
+    ray: RayOption = None,
     set_power_limit: PowerOption = False,
     strict: StrictOption = False,
     quiet: QuietOption = False,
@@ -153,25 +166,32 @@ def run(
     from suite.progress import observer
     from suite.stopping import parse_energy_j
 
-    chosen = plan(
-        task,
-        budget=budget,
-        hardware=hardware,
-        force_hardware=force_hardware,
-        grid_intensity=grid_intensity,
-        country=country,
-        pue=pue,
-        data=data,
-        seed=seed,
-        overrides=dict(_assignment(text) for text in sets or []),
-        replay=replay,
-        trials_from=trials_from,
-        max_energy_j=None if max_energy is None else parse_energy_j(max_energy, "--max-energy"),
-        inferences=inferences,
-        extrapolate=extrapolate,
-        set_power_limit=set_power_limit,
-        strict=strict,
-    )
+    choices: dict[str, Any] = {
+        "budget": budget,
+        "force_hardware": force_hardware,
+        "grid_intensity": grid_intensity,
+        "country": country,
+        "pue": pue,
+        "data": data,
+        "seed": seed,
+        "overrides": dict(_assignment(text) for text in sets or []),
+        "replay": replay,
+        "trials_from": trials_from,
+        "max_energy_j": None if max_energy is None else parse_energy_j(max_energy, "--max-energy"),
+        "inferences": inferences,
+        "extrapolate": extrapolate,
+        "set_power_limit": set_power_limit,
+        "strict": strict,
+    }
+    if ray is not None:
+        from suite.cluster import study as cluster
+
+        kinds = [name.strip() for name in hardware.split(",")] if hardware else []
+        with observer(quiet) as observe:
+            folders = cluster.run(task, address=ray, hardware=kinds, out=out, observer=observe, **choices)
+        _reports(folders)
+        return
+    chosen = plan(task, hardware=hardware, **choices)
     _announce(chosen.task, chosen.budget, chosen.profile.name)
     if chosen.hardware_override:
         print(f"--force-hardware: {chosen.hardware_override}")
@@ -184,6 +204,7 @@ def run(
 def resume(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     data: DataOption = None,
+    ray: RayOption = None,
     set_power_limit: PowerOption = False,
     strict: StrictOption = False,
     quiet: QuietOption = False,
@@ -191,6 +212,16 @@ def resume(
     """Continue a stopped run where it was."""
     from suite import study
     from suite.progress import observer
+
+    if ray is not None:
+        from suite.cluster import study as cluster
+
+        with observer(quiet) as observe:
+            folders = cluster.resume(
+                run, address=ray, data=data, strict=strict, set_power_limit=set_power_limit, observer=observe
+            )
+        _reports(folders)
+        return
 
     with observer(quiet) as observe:
         folder = study.resume(run, data=data, strict=strict, set_power_limit=set_power_limit, observer=observe)
@@ -350,6 +381,18 @@ def wall(
     found = import_log(folder, log)
     print(f"wall / software: {found.ratio:.4g} over {found.covered_s:.0f} s, {found.windows} windows")
     _report(folder)
+
+
+def _reports(folders: Sequence[RunFolder]) -> None:
+    """One for each; exit code 1 if any missed its gate."""
+    missed = False
+    for folder in folders:
+        try:
+            _report(folder, gated=True)
+        except typer.Exit:
+            missed = True
+    if missed:
+        raise typer.Exit(1)
 
 
 def _report(

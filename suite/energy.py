@@ -182,30 +182,35 @@ class IdleWindows(tuple[Window, ...]):
         """Windows that touch."""
         found: list[list[Window]] = []
         for window in self:
-            touching = bool(found) and found[-1][-1].end_s == window.start_s
+            last = found[-1][-1] if found else None
+            touching = last is not None and last.end_s == window.start_s and last.node == window.node
             found[-1].append(window) if touching else found.append([window])
         return found
 
     @cached_property
-    def _starts(self) -> list[tuple[float, int]]:
-        """When each block begins and which it is; of blocks that begin at once the first."""
-        first: dict[float, int] = {}
+    def _starts(self) -> dict[str | None, list[tuple[float, int]]]:
+        """By node, when each block begins and which it is; of blocks that begin at once the first."""
+        first: dict[str | None, dict[float, int]] = {}
         for number, block in enumerate(self.blocks):
-            first.setdefault(_seconds(block[0].start_utc), number)
-        return sorted(first.items())
+            first.setdefault(block[0].node, {}).setdefault(_seconds(block[0].start_utc), number)
+        return {node: sorted(begun.items()) for node, begun in first.items()}
 
-    def nearest(self, moment_s: float) -> list[Window]:
-        """The block that begins nearest to a time (Unix seconds); of two as near the first."""
-        after = bisect_left(self._starts, (moment_s, -1))
-        beside = self._starts[max(0, after - 1) : after + 1]
+    def nearest(self, moment_s: float, node: str | None = None) -> list[Window]:
+        """The block of a node that begins nearest to a time (Unix seconds); of two as near the first."""
+        starts = self._starts.get(node, [])
+        after = bisect_left(starts, (moment_s, -1))
+        beside = starts[max(0, after - 1) : after + 1]
         found = min(beside, key=lambda start: (abs(start[0] - moment_s), start[1]), default=None)
         return self.blocks[found[1]] if found else []
 
 
 def nearest_idle(idle: Sequence[Window], to: Window) -> list[Window]:
-    """The block of touching idle windows that is nearest in time: a machine's idle power drifts."""
+    """The block of touching idle windows that is nearest in time: a machine's idle power drifts.
+
+    On a cluster, of those of the same node: machines of one kind differ in idle power too.
+    """
     known = idle if isinstance(idle, IdleWindows) else IdleWindows(idle)
-    return known.nearest(_seconds(to.start_utc))
+    return known.nearest(_seconds(to.start_utc), to.node)
 
 
 def _seconds(utc: str) -> float:

@@ -225,8 +225,8 @@ def calibrating(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Those whose trainings may tell of others: finished, and not the first that their process trained, which also
     pays for what a process loads once."""
     trained = [t for t in trials if any(w.phase == "train" for w in t.windows)]
-    first = {t.session: t.trial for t in reversed(trained)}
-    return [t for t in trained if t.status == "ok" and t.trial != first[t.session]]
+    first = {(t.session, t.node): t.trial for t in reversed(trained)}
+    return [t for t in trained if t.status == "ok" and t.trial != first[t.session, t.node]]
 
 
 def _features(pace: _Pace) -> tuple[float, float]:

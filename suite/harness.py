@@ -62,9 +62,10 @@ class Request:
     origin: str
     params: Params
     seed: int
-    idle: bool  # measure the idle baseline in this trial
+    idle: bool = False  # measure the idle baseline in this trial
     idle_windows: tuple[Window, ...] = ()  # of the run so far, for objectives on a net basis
     expected: Mapping[str, float] = field(default_factory=dict)  # what the search expects of it
+    attempt: int = 0  # how many were lost with their workers before
 
 
 @dataclass
@@ -118,7 +119,7 @@ def run_trial(bench: Bench, request: Request, watch: Watch = _unwatched) -> Fini
     if status != "ok":
         memory.release(bench.device)
         bench.timeline.cut("failed")
-    record = _record(bench, request, progress, status, error)
+    record = _record(bench.task, request, progress, status, error, bench.timeline.take())
     return Finished(record, progress.state if record.status == "ok" else None)
 
 
@@ -127,10 +128,10 @@ def _limits(bench: Bench, params: Params) -> Params:
     return {} if workload_class(bench.task.workload).replayable else params
 
 
-def died(bench: Bench, request: Request, times: int) -> Finished:
+def died(task: Task, request: Request, times: int, windows: tuple[Window, ...]) -> TrialRecord:
     """The record of a trial that ended the process itself, and is not tried again."""
     error = f"the process died {times} times in this trial; killed, perhaps for the memory it took"
-    return Finished(_record(bench, request, _Progress(), "failed", error), None)
+    return _record(task, request, _Progress(), "failed", error, windows)
 
 
 def _stages(bench: Bench, request: Request, progress: _Progress, watch: Watch) -> None:
@@ -273,7 +274,14 @@ def _check_costs(task: Task, progress: _Progress) -> None:
             raise InputError(f"{where}: {why}")
 
 
-def _record(bench: Bench, request: Request, progress: _Progress, status: Status, error: str | None) -> TrialRecord:
+def _record(
+    task: Task,
+    request: Request,
+    progress: _Progress,
+    status: Status,
+    error: str | None,
+    windows: tuple[Window, ...],
+) -> TrialRecord:
     record = TrialRecord(
         trial=request.trial,
         session=request.session,
@@ -281,6 +289,7 @@ def _record(bench: Bench, request: Request, progress: _Progress, status: Status,
         origin=request.origin,
         params=request.params,
         seed=request.seed,
+        attempt=request.attempt,
         status=status,
         error=error,
         metrics={name: value for name, value in progress.metrics.items() if math.isfinite(value)},
@@ -290,10 +299,10 @@ def _record(bench: Bench, request: Request, progress: _Progress, status: Status,
         epochs=tuple(progress.epochs),
         unit=progress.unit,
         stopped_by=progress.stopped_by,
-        windows=bench.timeline.take(),
+        windows=windows,
     )
     idle = (*request.idle_windows, *(w for w in record.windows if w.phase == "idle"))
-    if status == "ok" and not trial_outcomes(bench.task, record, idle):
+    if status == "ok" and not trial_outcomes(task, record, idle):
         why = "no valid energy window for an objective; see the windows' durations, readings and faults"
         return record.model_copy(update={"status": "invalid", "error": why})
     return record

@@ -27,8 +27,15 @@ class Timeline:
     `cut(phase)` says what everything since the last cut was.
     """
 
-    def __init__(self, meter: Meter, clock: Clock, synchronize: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        clock: Clock,
+        synchronize: Callable[[], None] = lambda: None,
+        node: str | None = None,
+    ) -> None:
         self.clock = clock
+        self.node = node
         self._meter = meter
         self._synchronize = synchronize
         self._windows: list[Window] = []
@@ -78,6 +85,7 @@ class Timeline:
             readings=readings,
             fault=fault,
             conditions=self._means(integrals, self._start_s - start_s),
+            node=self.node,
         )
         self._windows.append(window)
         return window

@@ -66,10 +66,12 @@ def plan(
     extrapolate: bool = False,
     set_power_limit: bool = False,
     strict: bool = False,
+    host: Host | None = None,
 ) -> Plan:
     """Resolve names and merge the budget.
 
     Args:
+        host: the machine that will measure; this one where none is given.
         force_hardware: use the profile named by `hardware` even if it does not describe this host.
         grid_intensity: g CO2e/kWh; `country`: ISO 3166, three letters, for CodeCarbon's table; `pue`: at least 1.
             The user's choices, laid over the profile's: without one of the first two, reports state no carbon.
@@ -78,7 +80,7 @@ def plan(
     Raises:
         InputError: an unknown task, budget, profile or parameter, or a profile that is not this host's.
     """
-    host = detect_host()
+    host = host or detect_host()
     profile, override = _profile(hardware, host, force_hardware)
     profile = _with_carbon(profile, grid_intensity, country, pue)
     found = catalog.find_task(task) if isinstance(task, str) else task

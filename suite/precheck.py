@@ -41,24 +41,46 @@ def before_search(
         GateError: either of them, where the plan is strict.
         InputError: a meter has failed.
     """
-    if not is_due(chosen.task) or len(folder.trials()) >= search.planned_trials(chosen.task):
+    if not is_left(chosen, folder, say):
         return
-    if chosen.replay is not None:
-        say("note", "precheck skipped: the joules are replayed")
-        return
-    with memory.limited(bench.device, chosen.task.protocol.memory_limit_bytes):
-        error = _measure(bench, chosen.seed)
+    error = measure(bench, chosen.seed)
     entry = LedgerEntry(session=session, event="span", windows=bench.timeline.take(), note=PRECHECK)
     append(folder.ledger_path, entry)
-    found = precheck_of(chosen.task, entry)
-    good, text = verdict(found, error)
+    judge(chosen, entry, error, say)
+
+
+def is_left(chosen: Plan, folder: RunFolder, say: Callable[[str, str], None]) -> bool:
+    """Whether a session on this folder has to begin with the check."""
+    if not is_due(chosen.task) or len(folder.trials()) >= search.planned_trials(chosen.task):
+        return False
+    if chosen.replay is not None:
+        say("note", "precheck skipped: the joules are replayed")
+        return False
+    return True
+
+
+def judge(
+    chosen: Plan, entry: LedgerEntry, error: str | None, say: Callable[[str, str], None], where: str = ""
+) -> None:
+    """Say what the windows in a ledger's entry show; `error`: why some are missing; `where`: which machine's.
+
+    Raises:
+        GateError: they show too little or too much, and the plan is strict.
+    """
+    good, text = verdict(precheck_of(chosen.task, entry), error)
+    text = f"{where}{text}"
     say("note", text if good else f"warning: {text}")
     if chosen.strict and not good:
         raise GateError(f"{text}; --strict goes no further")
 
 
-def _measure(bench: Bench, seed: int) -> str | None:
+def measure(bench: Bench, seed: int) -> str | None:
     """The windows, on the timeline; what went wrong in words if they could not be had."""
+    with memory.limited(bench.device, bench.task.protocol.memory_limit_bytes):
+        return _measure(bench, seed)
+
+
+def _measure(bench: Bench, seed: int) -> str | None:
     timeline, measured = bench.timeline, bench.task.measured
     torch_device.seed_everything(seed)
     workload = bench.workload(seed)

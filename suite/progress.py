@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
-    from suite.study import Event, Observer
+    from suite.events import Event, Observer
 
 
 @contextmanager

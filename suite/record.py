@@ -64,6 +64,7 @@ class Window(Record):
     readings: tuple[Reading, ...]
     fault: str | None = None  # why the writer rejects it: counter reset, overlap, unsynchronised
     conditions: dict[str, float] = {}
+    node: str | None = None  # of a cluster, and its boot: whose clock `start_s` is; None where there is one machine
 
     @property
     def duration_s(self) -> float:
@@ -108,6 +109,7 @@ class TrialRecord(Record):
     origin: str  # default, sobol, qnehvi, …: what proposed it
     params: Params
     seed: int
+    attempt: int = 0  # on a cluster: which one came back, where workers were lost before
     status: Status
     error: str | None = None
     metrics: dict[str, float] = {}
@@ -119,15 +121,38 @@ class TrialRecord(Record):
     unit: dict[str, str] = {}  # phase -> what its units are: sample, token
     windows: tuple[Window, ...]
 
+    @property
+    def node(self) -> str | None:
+        """Where it was measured; None where there is one machine, or nothing was measured."""
+        return self.windows[-1].node if self.windows else None
+
+
+class Proposed(Record):
+    """A configuration that was chosen: what for, by what, and what the search expected of it."""
+
+    stage: str
+    origin: str
+    params: Params
+    expected: dict[str, float] = {}
+
 
 class LedgerEntry(Record):
     """Energy of the run outside its trials: data, idle, final scores, reporting; a session's ends, and a trial's
-    beginning, so that one which ends the process is known."""
+    beginning, so that one which ends the process is known.
+
+    On a cluster also each proposal ("propose") with the trials that were `pending` when it was made: with the
+    records of all others before it, it is what the proposal was a function of. "died": an attempt at a trial whose
+    worker was lost; `node` says where.
+    """
 
     schema_version: Literal[1] = SCHEMA
     session: int
-    event: Literal["start", "begin", "span", "end"]
-    trial: int | None = None  # which one begins
+    event: Literal["start", "propose", "begin", "died", "span", "end"]
+    trial: int | None = None  # which one is proposed, begins or was lost
+    attempt: int = 0
+    node: str | None = None
+    pending: tuple[int, ...] = ()
+    proposal: Proposed | None = None
     windows: tuple[Window, ...] = ()
     note: str = ""
 
@@ -162,6 +187,7 @@ class Manifest(Record):
     task_file: str | None = None  # where the task was read, if not from the catalogue
     data_path: str | None = None
     overrides: dict[str, Any] = {}  # --set
+    cluster: dict[str, Any] = {}  # of a run on Ray: its id, which hardware ran beside it, the nodes it began on
 
 
 R = TypeVar("R", bound=Record)
@@ -317,7 +343,8 @@ class RunFolder:
         return validate(Task, self.manifest().task, self.manifest_path)
 
     def trials(self) -> list[TrialRecord]:
-        return read_lines(self.trials_path, TrialRecord)[0]
+        """In the trials' order; on a cluster they are written as they come back."""
+        return sorted(read_lines(self.trials_path, TrialRecord)[0], key=lambda record: record.trial)
 
     def ledger(self) -> list[LedgerEntry]:
         return read_lines(self.ledger_path, LedgerEntry)[0]

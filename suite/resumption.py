@@ -39,6 +39,11 @@ def differences(before: Manifest, now: Manifest, path: Path) -> str:
 
 
 def deaths(ledger: Sequence[LedgerEntry], trial: int) -> int:
-    """Sessions that began the trial and came to no end of their own: the process was killed."""
+    """How often the trial was under way when the process that ran it was killed.
+
+    On one machine: sessions that began it and came to no end of their own. On a cluster: attempts that ended with
+    their worker; there the session's own end says nothing of what ran elsewhere.
+    """
     ended = {entry.session for entry in ledger if entry.event == "end"}
-    return sum(e.event == "begin" and e.trial == trial and e.session not in ended for e in ledger)
+    here = (e.event == "begin" and e.node is None and e.session not in ended for e in ledger if e.trial == trial)
+    return sum(here) + sum(e.event == "died" and e.trial == trial for e in ledger)

@@ -47,18 +47,25 @@ def next_trial_j(trials: Sequence[TrialRecord]) -> float | None:
 
 
 def stop_reason(
-    rules: Stopping, trials: Sequence[TrialRecord], ledger: Sequence[LedgerEntry], expected: Mapping[str, float]
+    rules: Stopping,
+    trials: Sequence[TrialRecord],
+    ledger: Sequence[LedgerEntry],
+    expected: Mapping[str, float],
+    pending: int = 0,
 ) -> str | None:
     """Why the run should stop before the next trial, in words; None if it should go on.
 
     `max_energy_j`: the next trial, at the mean cost of the last ones, would go beyond it. `inferences`: the saving
     that the search expects of the next configuration (`expected`, joules per unit of work against the best so
     far), times that many units, is less than the trial costs; for this proposal and the `PATIENCE` − 1 before.
+
+    Args:
+        pending: trials that are under way elsewhere; each is taken to cost what the next one does.
     """
     cost = next_trial_j(trials)
     if rules.max_energy_j is not None:
         spent = spent_j(trials, ledger) or 0.0
-        if spent + (cost or 0.0) > rules.max_energy_j:
+        if spent + (cost or 0.0) * (1 + pending) > rules.max_energy_j:
             return f"the energy budget of {rules.max_energy_j:.6g} J: {spent:.6g} J are spent" + (
                 f" and a trial takes {cost:.4g} J" if cost is not None else ""
             )

@@ -121,6 +121,16 @@ class Stopping(Definition):
     extrapolate: bool = False  # tell a training's cost from its first epochs; end one that breaks max_energy_j
 
 
+class Cluster(Definition):
+    """What a run on several kinds of hardware does; on one kind it changes nothing.
+
+    `search`: "each": every kind of hardware has a search of its own, by its own records. "shared": one search over
+    one space; it sees what the first kind measured, and every other kind measures the same configurations.
+    """
+
+    search: Literal["each", "shared"] = "each"
+
+
 Analysis = Literal[
     "frontier", "consistency", "repeatability", "generation", "batch", "scaling", "search_quality", "proxies",
     "training_inference", "extrapolation", "prediction", "power_cap", "pue",
@@ -130,7 +140,7 @@ Analysis = Literal[
 RESERVED_PHASES = frozenset(
     {
         "start", "data", "precheck", "propose", "build", "train", "validate", "score", "cooldown", "settle", "idle",
-        "count", "prepare", "warmup", "release", "failed", "record", "end", "unfinished",
+        "count", "prepare", "warmup", "release", "failed", "record", "wait", "end", "unfinished",
     }
 )  # fmt: skip
 
@@ -166,6 +176,7 @@ class Task(Definition):
     training: Training = Training()
     protocol: Protocol = Protocol()
     stopping: Stopping = Stopping()
+    cluster: Cluster = Cluster()
     max_consecutive_failures: Annotated[int, Field(ge=1, le=100_000)] = 5
     budgets: dict[Name, dict[str, Any]] = {}
 
@@ -245,8 +256,8 @@ class Task(Definition):
 
     @property
     def digest(self) -> str:
-        """Fingerprint of the task as it runs; budgets that were not chosen do not count."""
-        return digest(self.model_dump(mode="json", exclude={"budgets"}))
+        """Fingerprint of the task as it runs; budgets not chosen do not count, nor who searches for whom."""
+        return digest(self.model_dump(mode="json", exclude={"budgets", "cluster"}))
 
     @property
     def outcome_constraints(self) -> dict[str, Constraint]:

@@ -22,7 +22,8 @@ from suite.hardware import Host
 from suite.outcome import configurations
 from suite.plan import choose_budget, plan
 from suite.record import LedgerEntry, RunFolder, TrialRecord, append
-from suite.study import _check_domains, resume
+from suite.session import check_domains
+from suite.study import resume
 from suite.task import Task
 
 REPOSITORY = Path(__file__).parents[1]
@@ -235,7 +236,7 @@ def test_a_crash_is_not_called_done(tmp_path, monkeypatch):
     def crash(*_):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("suite.study._result", crash)
+    monkeypatch.setattr("suite.trials._result", crash)
     with pytest.raises(ZeroDivisionError):
         run_toy(tmp_path, method="random")
     folder = RunFolder.open(_run_folder(tmp_path / "runs"))
@@ -414,6 +415,6 @@ def test_a_gpu_that_nothing_meters_is_refused():
     task = find_task("digits")
     cpu, gpu = {"domain": "cpu"}, {"domain": "gpu:0"}
     with pytest.raises(MeterError, match="no meter reads the energy of cuda:0"):
-        _check_domains(task, "cuda:0", [cpu])
-    _check_domains(task, "cuda:0", [cpu, gpu])
-    _check_domains(task, "cpu", [cpu])
+        check_domains(task, "cuda:0", [cpu])
+    check_domains(task, "cuda:0", [cpu, gpu])
+    check_domains(task, "cpu", [cpu])

@@ -76,16 +76,17 @@ def _ending(ledger: Sequence[LedgerEntry]) -> Iterator[str]:
 
 def _of_windows(trials: Sequence[TrialRecord], ledger: Sequence[LedgerEntry]) -> Iterator[str]:
     """Windows of a session that overlap across trials and ledger: their joules would count twice."""
-    sessions: dict[int, list[tuple[str, Window]]] = {}
-    for trial in trials:
-        sessions.setdefault(trial.session, []).extend((f"trial {trial.trial}", w) for w in trial.windows)
-    for entry in ledger:
-        where = f"ledger, session {entry.session}"
-        sessions.setdefault(entry.session, []).extend((where, w) for w in entry.windows)
+    clocks: dict[tuple[int, str | None], list[tuple[str, Window]]] = {}
+    for where, session, windows in (
+        *((f"trial {t.trial}", t.session, t.windows) for t in trials),
+        *((f"ledger, session {e.session}", e.session, e.windows) for e in ledger),
+    ):
+        for window in windows:
+            clocks.setdefault((session, window.node), []).append((where, window))
     overlapping = []
-    for windows in sessions.values():
+    for found in clocks.values():
         end_s = -math.inf
-        for where, window in sorted(windows, key=lambda item: (item[1].start_s, item[1].end_s)):
+        for where, window in sorted(found, key=lambda item: (item[1].start_s, item[1].end_s)):
             if window.start_s < end_s - OVERLAP_S:
                 overlapping.append(f"{where}, {window.phase} at {window.start_s:.6g} s")
             end_s = max(end_s, window.end_s)

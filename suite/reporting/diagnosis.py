@@ -8,7 +8,8 @@ from typing import Literal
 
 from suite.energy import Estimate, idle_drift, invalidity
 from suite.outcome import Outcome, idle_windows
-from suite.record import TrialRecord
+from suite.overlap import FAULT as OVERLAPS
+from suite.record import TrialRecord, Window
 from suite.reporting.ledger import Ledger
 from suite.reporting.members import Member
 from suite.reporting.quantities import joules, number, percent
@@ -83,6 +84,8 @@ def diagnose(
         _one_point(task, feasible, members) if task.has_frontier else None,
         _variance(task, outcomes),
         _unlike_runs(task, rsd),
+        _overlapping(trials),
+        _nodes(trials),
         _discarded(task, trials, {m.target.phase for member in members for m in member.energies}),
         _mixed_domains(outcomes),
         *_fall_backs(ledger),
@@ -170,6 +173,39 @@ def _discarded(task: Task, trials: Sequence[TrialRecord], phases: set[str]) -> D
     )
 
 
+def _overlapping(trials: Sequence[TrialRecord]) -> Diagnosis | None:
+    found = {t.trial: w for t in trials for w in t.windows if w.fault and w.fault.startswith(OVERLAPS)}
+    if not found:
+        return None
+    where = ", ".join(sorted({str(window.node) for window in found.values()}))
+    first = next(iter(found))
+    return Diagnosis(
+        "warning",
+        "Windows overlapped on a node",
+        f"Windows of {len(found)} trials (the first: trial {first}, which {found[first].fault}) shared time with "
+        f"other work of the run on {where}: their joules are also the other's, and they count in no mean. One node "
+        "of the cluster is to be one machine with one slot.",
+    )
+
+
+def _nodes(trials: Sequence[TrialRecord]) -> Diagnosis | None:
+    counts: dict[str, int] = {}
+    for trial in trials:
+        if trial.node is not None:
+            counts[trial.node] = counts.get(trial.node, 0) + 1
+    if not counts:
+        return None
+    each = ", ".join(f"{node} ({count})" for node, count in sorted(counts.items()))
+    lost = sum(trial.attempt for trial in trials)
+    again = f" {lost} attempts were lost with their workers, and made again." if lost else ""
+    return Diagnosis(
+        "note",
+        "Measured on a cluster",
+        f"Trials by node: {each}. Seconds and joules of the ledger are sums over nodes, waiting included; idle "
+        f"power is each node's own.{again}",
+    )
+
+
 def _mixed_domains(outcomes: Sequence[Mapping[str, Outcome]]) -> Diagnosis | None:
     """A trial that lacks a domain looks more efficient than it was."""
     for name in outcomes[0] if outcomes else ():
@@ -232,9 +268,13 @@ def _idle(task: Task, trials: Sequence[TrialRecord], idle: Mapping[str, Estimate
 
 
 def _drift(trials: Sequence[TrialRecord], idle: Mapping[str, Estimate | None]) -> Diagnosis | None:
-    windows = idle_windows(trials)
+    blocks: dict[str | None, list[Window]] = {}
+    for window in idle_windows(trials):
+        blocks.setdefault(window.node, []).append(window)
     drifts = {
-        name: d for name in idle if (d := idle_drift(windows, [name])) is not None and abs(d) > MAX_IDLE_DRIFT
+        name: max(found, key=abs)
+        for name in idle
+        if (found := [d for b in blocks.values() if (d := idle_drift(b, [name])) and abs(d) > MAX_IDLE_DRIFT])
     }
     if not drifts:
         return None

@@ -31,6 +31,7 @@ _ACCOUNTS: dict[str, tuple[Group, str]] = {
     "data": ("overhead", "reading and staging the data"),
     "precheck": ("protocol", "checking the meters before the search"),
     "propose": ("overhead", "choosing the next configuration"),
+    "wait": ("overhead", "waiting for the other side of a cluster"),
     "build": ("overhead", "building the model"),
     "train": ("training", "training steps"),
     "validate": ("training", "validation after each epoch"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from suite.integrity import Doubt, audit
+from suite.overlap import marked
 from suite.record import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord
 from suite.task import Task
 
@@ -33,7 +34,7 @@ class Records:
         """
         manifest, task = folder.manifest(), folder.task()
         trials, entries, scores, torn = folder.records()
-        found = audit(folder.trials_path, manifest, task, trials, entries, scores, torn)
+        found = audit(folder.trials_path, manifest, task, marked(trials, entries), entries, scores, torn)
         beside = RunFolder(folder.path / FOLDER)
         overlay = cls.of(beside) if beside.manifest_path.is_file() else None
         return cls(manifest, task, found.trials, entries, scores, found.doubts, overlay)

@@ -51,7 +51,7 @@ def nsga2(
     """
     own = [trial for trial in trials if trial.stage == stage]
     tried = [*(trial.params for trial in trials), *pending]
-    size = _population(plan)
+    size = population(plan)
     generation, index = divmod(len(own) + len(pending), size)
     bred: list[Params] = []
     if generation > 0 and not space.exhausted(tried):
@@ -65,7 +65,8 @@ def nsga2(
     return drawn and Proposal(drawn.params, "nsga2")
 
 
-def _population(plan: Stage) -> int:
+def population(plan: Stage) -> int:
+    """Configurations in one generation of the stage."""
     return plan.population or max(2, min(POPULATION, (plan.trials or 0) // 4))
 
 

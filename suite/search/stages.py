@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from suite.errors import InputError, did_you_mean
@@ -49,6 +49,38 @@ def propose(
     if done >= (plan.trials or 0):
         return None
     return _search(task, stage, plan, trials, pending, seed)
+
+
+def known_and_pending(
+    task: Task, stage: str, trials: Sequence[TrialRecord], pending: Mapping[int, Params]
+) -> tuple[Sequence[TrialRecord], list[Params]] | None:
+    """What the next proposal of a stage may rest on while trials are pending; None if it has to wait for them.
+
+    So that a search gives the same on one machine and on many, wherever its method says what it knows: the
+    proposals of a batch (qnehvi with `batch`) and of a generation (nsga2) rest on all trials before it and on none
+    in it, and a doubling on every trial before. qnehvi without `batch` proposes from whatever is known by now.
+
+    Args:
+        trials: those recorded, in the order of their numbers.
+        pending: configurations of this stage handed out, by the number of their trial.
+    """
+    plan = task.stages[stage]
+    if not pending or plan.method in ("default", "points", "grid", "random", "sobol"):
+        return trials, list(pending.values())
+    if plan.method == "doubling":
+        return None
+    done = {trial.trial: trial.params for trial in trials if trial.stage == stage}
+    slots = sorted([*done, *pending])
+    size = evolution.population(plan) if plan.method == "nsga2" else plan.batch or 1
+    current = slots[len(slots) - len(slots) % size :]
+    if plan.batch is None and plan.method == "qnehvi":
+        return trials, [pending[n] for n in slots if n in pending]
+    if any(number not in current for number in pending):
+        return None
+    if plan.method == "nsga2":
+        return trials, list(pending.values())
+    before = [trial for trial in trials if trial.trial not in current]
+    return before, [pending[n] if n in pending else done[n] for n in current]
 
 
 def _search(

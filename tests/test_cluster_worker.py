@@ -1,0 +1,97 @@
+"""A worker by itself, without Ray: what it answers, and that a refusal is an answer."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from suite.cluster import code
+from suite.cluster.lanes import difference
+from suite.cluster.worker import Done, Ready, Refused, Scored, Worker
+from suite.data import load_arrays
+from suite.errors import InputError
+from suite.harness import Request
+from suite.plan import plan
+from suite.task import Task
+from suite.trials import Order
+from tests.cluster_tasks import DIGITS, cluster_task
+
+
+@pytest.fixture
+def chosen():
+    return plan(Task.model_validate(DIGITS), hardware="generic_cpu", force_hardware=True, replay="50")
+
+
+def order(task):
+    return Order(Request(0, 0, "all", "grid", task.defaults, seed=3, idle=True))
+
+
+def test_from_standing_up_to_the_last_window(chosen):
+    worker = Worker("run", "one")
+    here = worker.here("/no/such/path")
+    assert (here.node.split("@")[0], here.has_data) == ("one", False)
+    arrays = load_arrays(chosen.task.dataset, None)
+    ready = worker.prepare(chosen, 0.0, arrays)  # as they come where a node does not have the path
+    assert isinstance(ready, Ready)
+    assert ready.facts.data["fingerprint"] == arrays.fingerprint
+    assert [w.phase for w in ready.windows] == ["start", "data"]
+    done = worker.trial(order(chosen.task))
+    assert isinstance(done, Done)
+    assert (done.run, done.record.status, done.record.node) == ("run", "ok", here.node)
+    assert done.record.windows[0].phase == "wait"
+    scored = worker.score(done.record, worker.weights())
+    assert isinstance(scored, Scored)
+    assert 0 < scored.metrics["accuracy"] <= 1
+    assert worker.weights() is None
+    windows = [*ready.windows, *done.record.windows, *scored.windows, *worker.close()]
+    assert all(a.end_s == b.start_s for a, b in itertools.pairwise(windows))
+    assert {w.node for w in windows} == {here.node}
+
+
+def test_what_one_machine_would_refuse_comes_back_as_an_answer(chosen):
+    worker = Worker("run", "one")
+    other = chosen.profile.model_copy(
+        update={"match": chosen.profile.match.model_copy(update={"cpu": "Another CPU"})}
+    )
+    refused = worker.prepare(replace(chosen, profile=other, hardware_override=None), 0.0, None)
+    assert isinstance(refused, Refused)
+    assert "describes" in refused.text
+    assert not refused.meter
+    unread = worker.prepare(replace(chosen, replay="no.csv"), 0.0, None)
+    assert isinstance(unread, Refused)
+    assert "no.csv" in unread.text
+
+
+def test_nodes_of_one_kind_are_alike(chosen):
+    worker = Worker("run", "one")
+    facts = worker.prepare(chosen, 0.0, None).facts
+    worker.close()
+    assert difference(facts, facts) is None
+    assert "its data are 0" in difference(facts, replace(facts, data={"fingerprint": "0"}))
+    host = {**facts.environment["host"], "cpu": "Another"}
+    assert "its cpu is Another" in difference(facts, replace(facts, environment={"host": host}))
+    assert "its meters are ram by x" in difference(facts, replace(facts, meters=[{"domain": "ram", "source": "x"}]))
+
+
+def test_ones_own_modules_and_tables_are_gathered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gathered_package").mkdir()
+    (tmp_path / "gathered_package/__init__.py").write_text("")
+    (tmp_path / "gathered_package/deep.py").write_text("import gathered_beside\ndef f(params, seed): return {}\n")
+    (tmp_path / "gathered_beside.py").write_text("")
+    (tmp_path / "unrelated.py").write_text("")
+    task = cluster_task("gathered_package.deep:f", {"d": {"method": "default", "repeats": 1}})
+    with code.gathered(task, None) as folder:
+        found = {str(p.relative_to(folder)) for p in folder.rglob("*.py")}
+    assert found == {"gathered_package/__init__.py", "gathered_package/deep.py", "gathered_beside.py"}
+    assert not folder.exists()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/t.csv").write_text("width\n1\n")
+    table = task.model_copy(update={"workload": "table", "options": {"csv": "sub/t.csv", "metrics": ["width"]}})
+    with code.gathered(table, None) as folder:
+        assert (folder / "sub/t.csv").read_text() == "width\n1\n"
+    broken = task.model_copy(update={"options": {"function": "gathered_package.no:f"}})
+    with pytest.raises(InputError, match="no module"), code.gathered(broken, None):
+        pass
