@@ -1,6 +1,6 @@
 """How often the energy gate is wrong, and what it finds: the tables of docs/gate.md.
 
-    python -m suite.gate_study [--gates 200] [--real 4] [--document docs/gate.md]
+    python -m suite.studies.gate [--gates 200] [--real 4] [--document docs/gate.md]
 
 On the replay meter: gates of unchanged commits (A/A), and of commits with one benchmark that takes 5 or 10 % more.
 With `--real N`: N gates of this commit against itself on this machine, after the replayed ones.
@@ -182,7 +182,7 @@ def put(document: str, tables: dict[str, str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m suite.gate_study", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m suite.studies.gate", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--gates", type=int, default=200, help="gates of each kind, on the replay meter; 0 for none"
     )

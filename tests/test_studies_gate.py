@@ -10,7 +10,7 @@ import pytest
 
 from suite.gate.decision import Outcome
 from suite.gate.values import Metric, value
-from suite.gate_study import CHANGED, main, put, run_paired, run_stored, share, tally
+from suite.studies.gate import CHANGED, main, put, run_paired, run_stored, share, tally
 from suite.studies.gate_replay import Machine, Noise
 from tests.conftest import REPOSITORY
 
