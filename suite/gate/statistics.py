@@ -46,6 +46,15 @@ class Shift:
         return (self.high - self.low) / 2
 
 
+def ratio_text(shift: Shift | None) -> str:
+    """The ratio whose logarithm a shift is: `1.004 [0.991, 1.017]`; nothing of nothing."""
+    if shift is None:
+        return ""
+    if not math.isfinite(shift.half_width):
+        return f"{math.exp(shift.estimate):.3f} [no interval]"
+    return f"{math.exp(shift.estimate):.3f} [{math.exp(shift.low):.3f}, {math.exp(shift.high):.3f}]"
+
+
 def pseudo_median(values: Sequence[float]) -> float:
     """Hodges and Lehmann's estimate: the median of the means of all pairs, each value with itself included.
 

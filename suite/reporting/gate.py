@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from suite.gate.decision import Outcome, Verdict, failures
-from suite.gate.statistics import Shift
+from suite.gate.statistics import ratio_text
 from suite.gate.workflow import Result
 from suite.reporting.quantities import number, prefix
 from suite.reporting.units import plain
@@ -62,15 +62,6 @@ def _amount(v: Verdict, value: float | None) -> str:
     factor, letter = prefix(value)
     unit = f"{letter}{'J' if v.metric.name == 'energy' else 's'}/{plain(v.unit)}"
     return f"{number(value / factor)} {unit}"
-
-
-def ratio_text(shift: Shift | None) -> str:
-    """`1.004 [0.991, 1.017]`."""
-    if shift is None:
-        return ""
-    if not math.isfinite(shift.half_width):
-        return f"{math.exp(shift.estimate):.3f} [no interval]"
-    return f"{math.exp(shift.estimate):.3f} [{math.exp(shift.low):.3f}, {math.exp(shift.high):.3f}]"
 
 
 def _again(v: Verdict) -> str:

@@ -22,6 +22,7 @@ from scipy import stats
 from suite.gate.decision import Outcome, Verdict, judge, suspects
 from suite.gate.model import PAIRS, Settings
 from suite.gate.session import Benchmarks
+from suite.gate.statistics import ratio_text
 from suite.studies.gate_replay import BENCHMARKS, Machine, Noise, paired_gate, session
 
 SETTINGS = Settings(metric="energy")
@@ -158,7 +159,6 @@ def measure_real(gates: int, out: Path, observe: Callable[[str], None]) -> None:
 def real_table(out: Path) -> str:
     """What the gates in `out` say: energy, and time beside it."""
     from suite.gate.workflow import compare_files
-    from suite.reporting.gate import ratio_text
 
     rows = ["| gate | benchmark | compared | ratio | time ratio | pairs | outcome |"]
     rows += ["| ---: | --- | --- | ---: | ---: | ---: | --- |"]
