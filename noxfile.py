@@ -72,9 +72,10 @@ def studies(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """The tests; `-- --slow` runs the long ones too."""
+    """The tests, several at once; `-- --slow` runs the long ones too."""
     _install(session)
-    _run(session, "pytest", *session.posargs)
+    session.env["OMP_NUM_THREADS"] = "1"  # a process a core: threads of several would wait for one another
+    _run(session, "pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "loadfile", *session.posargs)
 
 
 @nox.session(venv_backend="none")
