@@ -60,7 +60,7 @@ def test_the_published_table_meets_what_the_gate_promises():
     found = {}
     for row in rows:
         label, *cells = (cell.strip() for cell in row.strip("|").split("|"))
-        found[label] = [tuple(map(int, c.split(" = ")[0].split("/"))) for c in cells[:3]]
+        found[label] = [tuple(map(int, c.split(" = ")[0].split("/"))) for c in cells[:3] if c != "not run"]
     for (false, gates), *_ in found.values():
         assert gates >= 200
         assert false <= 0.01 * gates
