@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from suite import study
 from suite.cluster import study as cluster_study
 from suite.record import RunFolder
+from tests.cluster_problems import MARKS
 from tests.cluster_tasks import cluster_task, gist
 from tests.ray_clusters import local_cluster
 
@@ -70,7 +72,7 @@ def recorded(out):
 
 
 @pytest.mark.parametrize("what", ["head", "driver"])
-def test_a_head_or_a_driver_that_is_lost_loses_no_finished_trial(tmp_path, marks, what):
+def test_a_head_or_a_driver_that_is_lost_loses_no_finished_trial(tmp_path, marks, monkeypatch, what):
     (tmp_path / "toy.toml").write_text(TASK)
     out, nodes = tmp_path / "runs", {"one": "generic_cpu", "two": "generic_cpu"}
     options = ("--hardware", "generic_cpu", "--force-hardware", "--replay", "100", "--out", out, "--quiet")
@@ -83,6 +85,7 @@ def test_a_head_or_a_driver_that_is_lost_loses_no_finished_trial(tmp_path, marks
     if what == "head":  # the cluster is gone; the driver must end by itself
         text, _ = driver.communicate(timeout=180)
         assert driver.returncode != 0, text
+        print(driver.returncode, text)
     (path,) = out.glob("toy/generic_cpu/*")
     before = RunFolder.open(path).trials()
     assert 3 <= len(before) < 10
@@ -97,8 +100,7 @@ def test_a_head_or_a_driver_that_is_lost_loses_no_finished_trial(tmp_path, marks
     assert [r for r in records if r.trial in {b.trial for b in before}] == before
     assert {r.status for r in records} == {"ok"}
     assert folder.ledger()[-1].note == "done"
-    from suite import study
-
+    monkeypatch.setenv(MARKS, str(marks))
     assert gist(study.run(folder.task(), out=tmp_path / "alone", replay="100").trials()) == gist(records)
 
 
