@@ -265,6 +265,7 @@ def test_workers_and_a_node_that_are_lost_lose_no_trial(cluster, marks, tmp_path
     assert outcomes(folder) == outcomes(alone)
 
 
+@pytest.mark.slow
 def test_one_search_for_two_kinds_of_hardware_and_a_resume(cluster, tmp_path):
     (tmp_path / "other_cpu.toml").write_text(OTHER)
     stages = {"init": {"method": "sobol", "trials": 8}}

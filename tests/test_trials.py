@@ -115,11 +115,11 @@ def test_any_number_of_places_gives_the_trials_of_one(started, tmp_path, places,
 
 
 def test_a_batch_at_once_gives_what_it_gives_in_turn(started, tmp_path):
-    stages = {"init": {"method": "sobol", "trials": 4}, "search": {"method": "qnehvi", "trials": 6, "batch": 3}}
+    stages = {"init": {"method": "sobol", "trials": 4}, "search": {"method": "qnehvi", "trials": 4, "batch": 2}}
     task = cluster_task("tests.cluster_problems:calm", stages)
     folder, work = started(task)
     _, several = work(4, seed=3)
-    assert several.most == 4
+    assert several.most == 4  # in the stage before
     assert gist(folder.trials()) == gist(study.run(task, out=tmp_path / "alone", replay="100").trials())
 
 
