@@ -365,7 +365,7 @@ class RunFolder:
             read_lines(self.scores_path, ScoreRecord),
         )
         torn = [t for t in (trials[1], entries[1], scores[1]) if t is not None]
-        return trials[0], entries[0], scores[0], torn
+        return sorted(trials[0], key=lambda t: t.trial), entries[0], scores[0], torn
 
     def repair(self) -> Iterator[TornLine]:
         """Cut off torn last lines, yielding each."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.device import choose_device, to_host
+from suite.device import choose_device, to_host, use_threads
 from suite.errors import InputError
 
 
@@ -24,3 +24,11 @@ def test_a_state_goes_to_host_memory_however_nested():
     assert moved["weight"].device.type == "cpu"
     assert moved["more"][1] == {"step": 3}
     assert moved["name"] == "x"
+
+
+def test_a_profile_may_say_with_how_many_threads_torch_computes():
+    before = torch.get_num_threads()
+    use_threads(before + 1)
+    assert torch.get_num_threads() == before + 1
+    use_threads(None)  # the next run, of a profile that does not say
+    assert torch.get_num_threads() == before
