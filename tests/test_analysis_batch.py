@@ -15,6 +15,7 @@ from suite.outcome import point
 from suite.reporting import write_report
 from suite.reporting.analysis_batch import answer, batch_section, sentences, worth
 from suite.reporting.ledger import balance
+from suite.reporting.quantities import significant
 from tests.generation_runs import (
     ENERGY,
     GIB,
@@ -260,7 +261,7 @@ def test_the_answer_and_the_files(tmp_path):
     assert "the run pays for itself after" in written.headline
     rows = list(csv.DictReader(io.StringIO((tmp_path / "run" / "batch.csv").read_text())))
     assert [row["batch_size"] for row in rows] == ["1", "32", "128", "384"]
-    assert float(rows[2]["tokens_per_j_gross"]) == found.best.efficiency.mean
+    assert float(rows[2]["tokens_per_j_gross"]) == significant(found.best.efficiency.mean)
     assert [row["best"] for row in rows] == ["false", "false", "true", "false"]
     page = (tmp_path / "run" / "report.html").read_text()
     assert all(f'id="chart-batch-{name}"' in page for name in ("efficiency", "latency", "memory"))

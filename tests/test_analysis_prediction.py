@@ -12,6 +12,7 @@ import pytest
 from suite.analysis.prediction import MIN_MODELS, RATIO, Sample, evaluate, prediction, rules_for
 from suite.reporting import write_report
 from suite.reporting.analysis_prediction import answer, prediction_section, sentences
+from suite.reporting.quantities import significant
 from tests.run_factory import ENERGY, RunBuilder, make_task
 
 LAW = {"j_per_sample": {"goal": "minimize", **ENERGY}}
@@ -120,7 +121,7 @@ def test_records_are_told_from_their_costs(tmp_path):
     section = prediction_section(found)
     rows = list(csv.DictReader(io.StringIO(section.csv)))
     assert rows[0]["rule"] == "mean"
-    assert float(rows[1]["median_error"]) == by_name(found)["parameters"].median_error.mean
+    assert float(rows[1]["median_error"]) == significant(by_name(found)["parameters"].median_error.mean)
     page = write_report(run.write(tmp_path / "run")).page
     assert "Energy told from static figures" in page.with_name("report.md").read_text()
 

@@ -141,7 +141,7 @@ def test_a_reader_may_put_the_run_in_another_building(tmp_path):
     records = Records.of(folder)
     found = pue(records.task, records.trials, *site_of(manifest))
     row = next(csv.DictReader(io.StringIO(pue_section(found).csv)))
-    assert float(row["g_co2e_per_sample"]) == pytest.approx(0.08 * 1.2 / 3.6e6 * 56)
+    assert float(row["g_co2e_per_sample"]) == pytest.approx(0.08 * 1.2 / 3.6e6 * 56, rel=1e-5)
     assert any("56 g CO2e/kWh" in s for s in sentences(found))
 
 

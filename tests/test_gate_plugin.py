@@ -30,7 +30,8 @@ USERS_FILE = """
 
 
 @pytest.fixture
-def users(pytester):
+def users(pytester, monkeypatch):
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # pytest-benchmark measures nothing in a worker
     pytester.makepyfile(test_users=USERS_FILE)
     return pytester
 

@@ -170,13 +170,15 @@ def test_a_torn_last_line_is_no_trial(tmp_path, store):
 def test_hostile_names_and_numbers_are_renamed_and_told(tmp_path, store):
     run = RunBuilder(make_task())
     text = "<b>../../x</b>\n'\"`\x00" * 400
-    metrics = {"val_accuracy": float("nan"), "../../etc/x": 1.0, "a b": 2.0, "a_b": 3.0, "loss": float("inf")}
+    metrics = {"val_accuracy": 0.9, "../../etc/x": 1.0, "a b": 2.0, "a_b": 3.0}
     run.add({}, 8000, metrics, error=text)
+    run.add({"width": 9}, 8000, {"val_accuracy": float("nan"), "loss": float("inf")}, error=text)
     export_mlflow(run.write(tmp_path / "run", replay=text), store)
     _, _, trials = runs(store)
-    found = trials[0].data
-    assert "val_accuracy" not in found.metrics
-    assert found.tags["joulebench.not_finite"] == "val_accuracy, loss"
+    found, strange = trials[0].data, trials[1].data
+    assert "val_accuracy" not in strange.metrics
+    assert strange.tags["joulebench.not_finite"] == "val_accuracy, loss"
+    assert strange.tags["joulebench.error"] == "not as recorded: val_accuracy = nan is no value"
     assert (found.metrics["a_b"], found.metrics["a_b_2"]) == (2.0, 3.0)
     assert sorted(v for n, v in found.metrics.items() if "etc" in n) == [1.0]
     assert len(found.tags["joulebench.error"]) == 5000

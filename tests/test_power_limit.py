@@ -135,7 +135,7 @@ def test_another_thread_may_cap_too():
 
 
 _VICTIM = """
-    import sys, time
+    import signal, sys, time
     from tests.nvml_power import PowerNvml
     from suite.power_limit import capped
 
@@ -145,6 +145,8 @@ _VICTIM = """
             print(milliwatts, flush=True)
 
     nvml = Loud()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)  # whatever started the tests may ignore them, as nohup does
     block = capped(0, 200.0, nvml)
     block.__enter__()
     {then}

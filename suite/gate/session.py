@@ -86,7 +86,8 @@ def run_process(tree: Path, benchmarks: Benchmarks, place: Place, only: Sequence
 def _environment(tree: Path) -> dict[str, str]:
     first = [str(folder) for folder in (tree / "src", tree) if folder.is_dir()]
     given = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([*first, *([given] if given else [])])}
+    own = {n: v for n, v in os.environ.items() if not n.startswith("PYTEST_")}  # of a pytest that this runs in
+    return {**own, "PYTHONPATH": os.pathsep.join([*first, *([given] if given else [])])}
 
 
 def _end(done: subprocess.CompletedProcess[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,7 +52,11 @@ def _model() -> ModuleType:
     """Ax and what needs it, imported when first asked for: it takes seconds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch and Ax warn of their own deprecations
-        from suite.search import model
+        logging.disable(logging.INFO)  # Ax greets on stderr where SQLAlchemy is installed
+        try:
+            from suite.search import model
+        finally:
+            logging.disable(logging.NOTSET)
     return model
 
 
