@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from suite.compare import compare
-from suite.errors import GateError, InputError, one_line
+from suite.errors import GateError, InputError
+from suite.results import assignment, card, export, print_report, publish, report, verify, wall
+from suite.task import Task
 
 if TYPE_CHECKING:
-    from suite.parameters import Value
     from suite.record import RunFolder
-from suite.task import Task
 
 INTERRUPTED = 130
 
@@ -27,8 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-app.command()(compare)
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for run folders.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data set: a folder or an archive.")]
@@ -174,7 +172,7 @@ def run(
         "pue": pue,
         "data": data,
         "seed": seed,
-        "overrides": dict(_assignment(text) for text in sets or []),
+        "overrides": dict(assignment(text) for text in sets or []),
         "replay": replay,
         "trials_from": trials_from,
         "max_energy_j": None if max_energy is None else parse_energy_j(max_energy, "--max-energy"),
@@ -197,7 +195,7 @@ def run(
         print(f"--force-hardware: {chosen.hardware_override}")
     with observer(quiet) as observe:
         folder = study.start(chosen, out=out, observer=observe)
-    _report(folder, gated=True)
+    print_report(folder, gated=True)
 
 
 @app.command()
@@ -225,162 +223,7 @@ def resume(
 
     with observer(quiet) as observe:
         folder = study.resume(run, data=data, strict=strict, set_power_limit=set_power_limit, observer=observe)
-    _report(folder, gated=True)
-
-
-@app.command()
-def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="The run folder; several are compared.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of a comparison; beside the first run when absent.")
-    ] = None,
-    pue: Annotated[float | None, typer.Option(help="Of another building: carbon and rankings under it.")] = None,
-    grid_intensity: Annotated[float | None, typer.Option(help="Of another grid, in g CO2e/kWh.")] = None,
-    overlay: Annotated[
-        Path | None, typer.Option(help="Lay another run's frontier over the figures; its records are kept beside.")
-    ] = None,
-) -> None:
-    """Write a run's report anew from its records; of several runs, their comparison across machines."""
-    from suite.record import RunFolder
-
-    folders = [RunFolder.open(run) for run in runs]
-    if len(folders) == 1:
-        if out is not None:
-            raise InputError("--out: is for a comparison; a single run's report stands in its folder")
-        if overlay is not None:
-            from suite.reporting.overlay import keep_overlay
-
-            keep_overlay(folders[0], overlay)
-        _report(folders[0], pue=pue, grid_intensity=grid_intensity)
-        return
-    if any(given is not None for given in (pue, grid_intensity, overlay)):
-        raise InputError("--pue, --grid-intensity, --overlay: are of one run's report; machines compare by joules")
-    from suite.reporting.comparison_page import write_comparison
-
-    written = write_comparison(folders, out)
-    print(written.headline)
-    print(f"report: {written.page}")
-
-
-@app.command()
-def export(
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
-    out: Annotated[Path | None, typer.Option("--out", help="The CSV file; the terminal when absent.")] = None,
-    mlflow: Annotated[
-        str | None,
-        typer.Option(help="Write the trials to this MLflow store instead: sqlite:///FILE, a folder, a URL."),
-    ] = None,
-) -> None:
-    """Write a run's trials as CSV: parameters, objectives and standard errors. The `table` workload reads it."""
-    from suite.record import RunFolder
-    from suite.reporting.export import trials_csv
-    from suite.reporting.section import Records
-
-    if mlflow is not None:
-        from rich.console import Console
-        from rich.progress import track
-
-        from suite.reporting.mlflow_export import export_mlflow
-
-        console = Console(stderr=True)
-        print(export_mlflow(RunFolder.open(run), mlflow, lambda every: track(every, "trials", console=console)))
-        if out is None:
-            return
-    text = trials_csv(Records.of(RunFolder.open(run)))
-    if out is None:
-        print(text, end="")
-    else:
-        out.write_text(text, encoding="utf-8")
-
-
-ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of what is published.")]
-
-
-@app.command()
-def publish(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or sets published before.")],
-    reports: ReportsOption = Path("reports"),
-) -> None:
-    """Check runs and copy them, with their reports, under reports/; several: and their comparison."""
-    from suite.publishing.copying import publish as publish_run
-    from suite.publishing.copying import publish_comparison
-    from suite.publishing.index import write_index
-
-    placed = [publish_run(run, reports) for run in runs]
-    if len(placed) > 1:
-        placed.append(publish_comparison(placed, reports))
-    write_index(reports)
-    for path in placed:
-        print(f"published: {path}")
-
-
-@app.command()
-def verify(
-    reports: Annotated[Path, typer.Argument(help="What is published, or a part of it.")] = Path("reports"),
-) -> None:
-    """Recheck what is published and make its reports anew; exit code 1 if anything does not come out the same."""
-    from suite.publishing.index import stale_index
-    from suite.publishing.verifying import verify as verify_sets
-
-    wrong = 0
-    for found in verify_sets(reports):
-        print(f"{found.path}: {'ok' if not found.problems else '; '.join(found.problems)}")
-        wrong += bool(found.problems)
-    if stale := stale_index(reports):
-        print(f"{reports}: {', '.join(stale)}: not the index of these sets; `joulebench publish` writes it")
-    if wrong or stale:
-        raise typer.Exit(1)
-
-
-@app.command()
-def card(
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
-    trial: Annotated[
-        int | None, typer.Option(help="Of this trial's configuration; when absent, the frontier's best in quality.")
-    ] = None,
-    format: Annotated[
-        str, typer.Option(help="hf (model hub), boamps, sci (ISO/IEC 21031) or eu (GPAI documentation form).")
-    ] = "hf",
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", help="A field that the records do not hold: name=value.")
-    ] = None,
-    pue: Annotated[float | None, typer.Option(help="Of another building.")] = None,
-    grid_intensity: Annotated[float | None, typer.Option(help="Of another grid, in g CO2e/kWh.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The file; the terminal when absent.")] = None,
-) -> None:
-    """Write the energy card of one configuration of a run; what is not known is absent or said to be so."""
-    from suite.record import RunFolder
-    from suite.reporting.cards import make_card
-
-    made = make_card(
-        RunFolder.open(run),
-        format,
-        trial=trial,
-        given=dict(_assignment(text) for text in sets or []),
-        pue=pue,
-        grid_intensity_g_per_kwh=grid_intensity,
-    )
-    if out is None:
-        print(made.text, end="")
-        print(made.about, file=sys.stderr)
-    else:
-        made.write(out)
-        print(f"{out}: {made.about}")
-
-
-@app.command()
-def wall(
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
-    log: Annotated[Path, typer.Argument(help="The wall meter's log: CSV with columns utc and watts.")],
-) -> None:
-    """Put a wall meter's log beside a run: the report then gives the ratio of wall to software energy."""
-    from suite.record import RunFolder
-    from suite.wall import import_log
-
-    folder = RunFolder.open(run)
-    found = import_log(folder, log)
-    print(f"wall / software: {found.ratio:.4g} over {found.covered_s:.0f} s, {found.windows} windows")
-    _report(folder)
+    print_report(folder, gated=True)
 
 
 def _reports(folders: Sequence[RunFolder]) -> None:
@@ -388,22 +231,10 @@ def _reports(folders: Sequence[RunFolder]) -> None:
     missed = False
     for folder in folders:
         try:
-            _report(folder, gated=True)
+            print_report(folder, gated=True)
         except typer.Exit:
             missed = True
     if missed:
-        raise typer.Exit(1)
-
-
-def _report(
-    folder: RunFolder, gated: bool = False, pue: float | None = None, grid_intensity: float | None = None
-) -> None:
-    from suite.reporting import write_report
-
-    written = write_report(folder, pue=pue, grid_intensity_g_per_kwh=grid_intensity)
-    print(one_line(written.headline))
-    print(f"report: {written.page}")
-    if gated and written.passed is False:
         raise typer.Exit(1)
 
 
@@ -416,17 +247,8 @@ def _announce(task: Task, budget: str | None, hardware: str) -> None:
         print("quick narrows the study: its results compare with no other budget and no published study")
 
 
-def _assignment(text: str) -> tuple[str, Value]:
-    import json
-
-    name, separator, value = text.partition("=")
-    if not separator or not name:
-        raise InputError(f"--set: must read name=value (got '{text}')")
-    try:
-        parsed = json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
-    return name, parsed if isinstance(parsed, bool | int | float | str) else value
+for command in (report, compare, card, export, wall, publish, verify):
+    app.command()(command)
 
 
 if __name__ == "__main__":
