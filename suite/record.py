@@ -358,14 +358,14 @@ class RunFolder:
         return read_lines(self.scores_path, ScoreRecord)[0]
 
     def records(self) -> tuple[list[TrialRecord], list[LedgerEntry], list[ScoreRecord], list[TornLine]]:
-        """Everything but the manifest, and the torn last lines that were left out."""
+        """Everything but the manifest, trials as their lines are, and the torn last lines that were left out."""
         trials, entries, scores = (
             read_lines(self.trials_path, TrialRecord),
             read_lines(self.ledger_path, LedgerEntry),
             read_lines(self.scores_path, ScoreRecord),
         )
         torn = [t for t in (trials[1], entries[1], scores[1]) if t is not None]
-        return sorted(trials[0], key=lambda t: t.trial), entries[0], scores[0], torn
+        return trials[0], entries[0], scores[0], torn
 
     def repair(self) -> Iterator[TornLine]:
         """Cut off torn last lines, yielding each."""

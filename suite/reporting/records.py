@@ -37,4 +37,5 @@ class Records:
         found = audit(folder.trials_path, manifest, task, marked(trials, entries), entries, scores, torn)
         beside = RunFolder(folder.path / FOLDER)
         overlay = cls.of(beside) if beside.manifest_path.is_file() else None
-        return cls(manifest, task, found.trials, entries, scores, found.doubts, overlay)
+        trials = sorted(found.trials, key=lambda t: t.trial)  # a cluster's are written as they come back
+        return cls(manifest, task, trials, entries, scores, found.doubts, overlay)
