@@ -62,7 +62,8 @@ def run_process(tree: Path, benchmarks: Benchmarks, place: Place, only: Sequence
     with tempfile.TemporaryDirectory(prefix="joulebench-") as folder:
         written = Path(folder) / "benchmark.json"
         command = [
-            sys.executable, "-m", "pytest", benchmarks.path, "-q", "-p", "no:cacheprovider", "--benchmark-enable",
+            sys.executable, "-m", "pytest", benchmarks.path, "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
+            "--benchmark-enable",
             f"--benchmark-json={written}", *place.options(), *benchmarks.options(),
             *(word for name in only for word in ("--energy-only", name)),
         ]  # fmt: skip
