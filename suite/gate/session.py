@@ -62,8 +62,8 @@ def run_process(tree: Path, benchmarks: Benchmarks, place: Place, only: Sequence
     with tempfile.TemporaryDirectory(prefix="joulebench-") as folder:
         written = Path(folder) / "benchmark.json"
         command = [
-            sys.executable, "-m", "pytest", benchmarks.path, "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
-            "--benchmark-enable",
+            sys.executable, "-m", "pytest", benchmarks.path, "-q", "--benchmark-enable",
+            "-p", "no:cacheprovider", "-p", "no:hypothesispytest",  # a second of every process
             f"--benchmark-json={written}", *place.options(), *benchmarks.options(),
             *(word for name in only for word in ("--energy-only", name)),
         ]  # fmt: skip
