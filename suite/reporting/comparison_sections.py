@@ -217,7 +217,7 @@ def _scatter(joined: Joined, found: Against) -> Plot:
     pairs = [(base.found[k].outcomes[name].value, machine.found[k].outcomes[name].value) for k in found.each]
     values = [v.mean for pair in pairs for v in pair]
     kind = kind_of(joined, name)
-    about = f"{name}, {{}} on {{}}{f' ({kind})' if kind else ''}"
+    about = f"{name}, {{}} ({{}}{f', {kind}' if kind else ''})"
     unit = objective_unit(name, objective)
     axes = [_machine_axis(values, unit, about, m.label, objective) for m in (base, machine)]
     x = [a.mean / axes[0].factor for a, _ in pairs]
