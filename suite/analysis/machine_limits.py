@@ -14,6 +14,7 @@ from suite.analysis.regression import Line, fit_line
 from suite.efficiency import Efficiency, efficiency, peak_of, run_dtype
 from suite.hardware import HardwareProfile
 from suite.outcome import Configuration
+from suite.record import TrialRecord
 
 #: A line through fewer sizes than this has no residual.
 MIN_SIZES = 3
@@ -70,8 +71,12 @@ def _sized(machine: Machine, phase: str, domains: Sequence[str]) -> Iterator[Siz
         usable = [t for t in configuration.trials if t.status == "ok"]
         cost = phase_cost(machine.task.protocol, usable, phase, domains, machine.idle)
         if cost is not None:
-            flops = counted(usable, lambda costs, unit=cost.unit: flops_per_unit(costs, phase, unit))  # type: ignore[misc]
+            flops = _flops(usable, phase, cost.unit)
             yield Sized(key, flops, cost, _limit(machine, configuration, profile, flops, cost))
+
+
+def _flops(trials: Sequence[TrialRecord], phase: str, unit: str) -> float | None:
+    return counted(trials, lambda costs: flops_per_unit(costs, phase, unit))
 
 
 def _limit(
