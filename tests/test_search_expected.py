@@ -36,12 +36,18 @@ def test_excesses_are_the_mean_of_samples(log, sign, threshold):
 @pytest.mark.parametrize("objectives", [1, 2, 3])
 def test_boxes_fill_what_is_not_dominated(objectives):
     generator = torch.Generator().manual_seed(0)
-    fronts = [torch.rand(n, objectives, generator=generator, dtype=torch.double) for n in (1, 6, 0)]
-    lower, upper = cells(fronts)
+    fronts = torch.rand(6, 9, objectives, generator=generator, dtype=torch.double) - 0.2
+    fronts[1] = fronts[1].round(decimals=1)  # ties
+    fronts[2, :, 0] = -0.1  # nothing above the reference
+    allowed = torch.rand(6, 9, generator=generator) < 0.7
+    allowed[3] = False
+    lower, upper = cells(fronts, allowed)
+    assert torch.equal(cells(fronts[:, :0], allowed[:, :0])[0], torch.zeros(6, 1, objectives, dtype=torch.double))
     points = 1.2 * torch.rand(500, objectives, generator=generator, dtype=torch.double)
-    for front, low, high in zip(fronts, lower, upper, strict=True):
+    for front, kept, low, high in zip(fronts, allowed, lower, upper, strict=True):
         inside = ((points[:, None] >= low) & (points[:, None] < high)).all(dim=-1).sum(dim=1)
-        dominated = (front[None] >= points[:, None]).all(dim=-1).any(dim=1)
+        above = front[kept & (front > 0).all(dim=-1)]
+        dominated = (above[None] >= points[:, None]).all(dim=-1).any(dim=1)
         assert torch.equal(inside, (~dominated).long())
 
 

@@ -163,8 +163,7 @@ class Judge:
             met = torch.ones(scaled.shape[:2], dtype=torch.bool, device=self.device)
             for number, constraint in enumerate(self.surrogate.constraints, start=len(self.scale.sign)):
                 met &= constraint.sign * (values[number] - (constraint.bound or 0.0)) >= 0
-            fronts = [sample[kept] for sample, kept in zip(scaled, met, strict=True)]
-            self._supposed[samples] = (*cells(fronts), draws)
+            self._supposed[samples] = (*cells(scaled, met), draws)
         return self._supposed[samples]
 
     @cached_property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
@@ -11,28 +10,55 @@ from torch import Tensor
 from torch.special import ndtr
 
 
-def cells(fronts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def cells(values: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
     """Lower and upper corners of boxes that fill what no row of a front dominates, from 0 on.
 
     All is to be maximised and counted from the reference; with one objective: what lies above the best. One set
     of boxes a front, filled up with empty ones: fronts × boxes × objectives.
+
+    Args:
+        values: fronts × rows × objectives; rows may be dominated, and lie below the reference.
+        allowed: fronts × rows; the others count for nothing.
     """
-    found = [_cells(front) for front in fronts]
+    above = allowed & (values > 0).all(dim=-1)
+    if values.shape[-1] <= 2:
+        reference = values.new_zeros(len(values), 1, values.shape[-1])
+        counted = torch.cat([values.masked_fill(~above[..., None], 0.0), reference], dim=1)
+        return _strips(counted) if values.shape[-1] == 2 else _above(counted)
+    found = [_boxes(front[kept]) for front, kept in zip(values, above, strict=True)]
     most = max(len(lower) for lower, _ in found)
-    empty = [front.new_full((most - len(lower), lower.shape[1]), math.inf)
-             for front, (lower, _) in zip(fronts, found, strict=True)]  # fmt: skip
+    empty = [values.new_full((most - len(lower), lower.shape[1]), math.inf) for lower, _ in found]
     lower = torch.stack([torch.cat([low, pad]) for (low, _), pad in zip(found, empty, strict=True)])
     upper = torch.stack([torch.cat([high, pad]) for (_, high), pad in zip(found, empty, strict=True)])
     return lower, upper
 
 
-def _cells(front: Tensor) -> tuple[Tensor, Tensor]:
-    objectives = front.shape[1]
-    above = front[(front > 0).all(dim=1)]
-    if objectives == 1 or not len(above):
-        lower = above.max(dim=0, keepdim=True).values if len(above) else front.new_zeros(1, objectives)
+def _above(values: Tensor) -> tuple[Tensor, Tensor]:
+    lower = values.amax(dim=1, keepdim=True)
+    return lower, torch.full_like(lower, math.inf)
+
+
+def _strips(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Of two objectives, for all fronts at once: strips of the first, each above the best second to its right."""
+    nothing = values.new_zeros(len(values), 1)
+    order = values[..., 0].argsort(dim=1, descending=True, stable=True)
+    first, second = values[..., 0].gather(1, order), values[..., 1].gather(1, order)
+    best = second.cummax(dim=1).values
+    stair = best > torch.cat([nothing, best], dim=1)[:, :-1]  # not dominated by what has more of the first
+    kept = stair.long().argsort(dim=1, descending=True, stable=True)[:, : int(stair.sum(dim=1).max())]
+    edges = first.masked_fill(~stair, 0.0).gather(1, kept)  # after the last step: strips without width
+    floors = best.gather(1, kept)
+    lower = torch.stack([torch.cat([edges, nothing], dim=1), torch.cat([nothing, floors], dim=1)], dim=-1)
+    upper = torch.full_like(lower, math.inf)
+    upper[:, 1:, 0] = edges
+    return lower, upper
+
+
+def _boxes(front: Tensor) -> tuple[Tensor, Tensor]:
+    if not len(front):
+        lower = front.new_zeros(1, front.shape[1])
         return lower, torch.full_like(lower, math.inf)
-    bounds = FastNondominatedPartitioning(ref_point=front.new_zeros(objectives), Y=above).get_hypercell_bounds()
+    bounds = FastNondominatedPartitioning(ref_point=front.new_zeros(front.shape[1]), Y=front).get_hypercell_bounds()
     return bounds[0], bounds[1]
 
 
