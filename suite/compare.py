@@ -11,7 +11,8 @@ from suite.errors import InputError
 
 if TYPE_CHECKING:
     from suite.gate.model import Settings
-    from suite.gate.session import Benchmarks, Observer
+    from suite.gate.processes import Benchmarks
+    from suite.gate.session import Observer
     from suite.gate.workflow import Result
 
 REFERENCE = "tests/regression"
@@ -63,7 +64,7 @@ def compare(
     Without arguments the working tree is measured and compared with this hardware's stored baseline.
     """
     from suite.gate.model import Settings
-    from suite.gate.session import Benchmarks
+    from suite.gate.processes import Benchmarks
 
     _check(metric, ("auto", "energy", "time"), "--metric")
     _check(form, (None, "quick", "standard"), "--form")

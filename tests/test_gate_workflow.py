@@ -9,13 +9,12 @@ import sys
 
 import pytest
 
-from suite.gate import session as gate_session
 from suite.gate import workflow
 from suite.gate.checkout import checkout, top_level
 from suite.gate.decision import Outcome
 from suite.gate.files import write_replicates
 from suite.gate.model import Settings
-from suite.gate.session import Benchmarks
+from suite.gate.processes import Benchmarks, Place, run_in_turn
 from suite.reporting.gate import action_json, headline, markdown
 from tests.gate_records import CPU, pairs, spread
 from tests.test_cli import call
@@ -128,7 +127,7 @@ def test_a_baseline_of_this_machine_is_written_and_compared_with(repository, mon
 def test_failing_tests_are_named(repository):
     (repository / "product.py").write_text("def work():\n    raise ValueError('broken product')\n")
     with pytest.raises(Exception, match="broken product"):
-        gate_session.run_process(repository, Benchmarks("tests", replay="50"), gate_session.Place("s"))
+        run_in_turn([repository], Benchmarks("tests", replay="50"), Place("s"))
 
 
 @pytest.mark.parametrize(

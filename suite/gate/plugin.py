@@ -9,6 +9,7 @@ Nothing is imported that a session without the fixture does not need.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--energy-session", metavar="ID", help="Run energy benchmarks only, as part of this session.")
     group.addoption("--energy-pair", type=int, metavar="N", help="The process's place among the pairs.")
     group.addoption("--energy-rerun", action="store_true", help="The process confirms an earlier one.")
+    group.addoption("--energy-turn", metavar="READY,TURN", help="Pipes: say when ready, and wait for the turn.")
     group.addoption("--energy-only", action="append", metavar="NAME", help="Only the benchmark of this name.")
 
 
@@ -49,6 +51,8 @@ def _energy_instrument(pytestconfig: pytest.Config) -> Iterator[Instrument]:
     from suite.gate.fixture import Instrument
 
     option = pytestconfig.getoption
+    if option("energy_turn") is not None:
+        _wait_for_turn(*map(int, option("energy_turn").split(",")))
     try:
         instrument = Instrument.start(option("energy_form"), option("energy_hardware"), option("energy_replay"))
     except InputError as error:
@@ -56,6 +60,14 @@ def _energy_instrument(pytestconfig: pytest.Config) -> Iterator[Instrument]:
     pytestconfig.stash[_INSTRUMENT] = instrument
     yield instrument
     instrument.stop()
+
+
+def _wait_for_turn(ready: int, turn: int) -> None:
+    """What is imported by now was imported while other processes did the same; from here on they wait."""
+    os.close(ready)  # its end is the sign: it also comes where a process ends before it is ready
+    if not os.read(turn, 1):
+        pytest.exit("the gate that started this process has ended", returncode=1)
+    os.close(turn)
 
 
 @pytest.fixture

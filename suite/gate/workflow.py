@@ -11,7 +11,8 @@ from suite.gate.checkout import checkout, top_level
 from suite.gate.decision import Verdict, judge, suspects
 from suite.gate.files import baseline_file, read_replicates, update_baseline
 from suite.gate.model import FORMS, PAIRS, Replicate, Settings
-from suite.gate.session import Benchmarks, Observer, measure_pairs, measure_session
+from suite.gate.processes import Benchmarks
+from suite.gate.session import Observer, measure_pairs, measure_session
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from scipy import stats
 
 from suite.gate.decision import Outcome, Verdict, judge, suspects
 from suite.gate.model import PAIRS, Settings
-from suite.gate.session import Benchmarks
+from suite.gate.processes import Benchmarks
 from suite.gate.statistics import ratio_text
 from suite.studies.gate_replay import BENCHMARKS, Machine, Noise, paired_gate, session
 

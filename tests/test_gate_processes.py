@@ -1,0 +1,80 @@
+"""Processes that import together and measure in turn."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from suite.errors import InputError
+from suite.gate.processes import Benchmarks, Place, run_in_turn
+
+TEST = """
+import json, os, time
+
+def note(event):
+    with open(os.environ["EVENTS"], "a") as file:
+        file.write(json.dumps([event, os.getpid(), time.monotonic()]) + chr(10))
+
+note("imported")
+
+def test_work(energy_benchmark):
+    note("measures")
+    energy_benchmark(time.sleep, 0.002)
+    note("measured")
+"""
+
+
+@pytest.fixture
+def trees(tmp_path, monkeypatch):
+    """Two trees with the same benchmark, which notes what it does and when in `events`."""
+    monkeypatch.setenv("EVENTS", str(tmp_path / "events"))
+    for name in ("a", "b"):
+        (tmp_path / name / "tests").mkdir(parents=True)
+        (tmp_path / name / "tests" / "test_energy.py").write_text(TEST)
+    return [tmp_path / "a", tmp_path / "b"]
+
+
+def test_all_import_then_each_measures_alone(trees, tmp_path):
+    found = run_in_turn(trees, Benchmarks("tests", "quick", replay="50"), Place("s", 3))
+    assert [r.pair for r in found] == [3, 3]
+    assert found[0].started_utc < found[1].started_utc
+    events = sorted(map(json.loads, (tmp_path / "events").read_text().splitlines()), key=lambda e: e[2])
+    assert [e[0] for e in events] == ["imported"] * 2 + ["measures", "measured"] * 2
+    first, second = events[2][1], events[4][1]
+    assert {first, second} == {events[0][1], events[1][1]}
+    assert (events[3][1], events[5][1]) == (first, second)
+
+
+@pytest.mark.parametrize("broken", ["raise ValueError('at import')", "def test_none(): pass"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_one_that_cannot_measure_keeps_none_waiting(trees, tmp_path, broken, which):
+    (trees[which] / "tests" / "test_energy.py").write_text(broken)
+    with pytest.raises(InputError, match=r"at import|no test there uses the fixture"):
+        run_in_turn(trees, Benchmarks("tests", "quick", replay="50"), Place("s"))
+    pids = {json.loads(line)[1] for line in (tmp_path / "events").read_text().splitlines()}
+    assert len(pids) == 1
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_process_ends_with_the_gate_that_started_it(trees):
+    ready, says_ready = os.pipe()
+    hears_turn, turn = os.pipe()
+    command = [sys.executable, "-m", "pytest", "tests", "-p", "no:cacheprovider", "--benchmark-enable"]
+    command += ["--energy-replay", "50", f"--energy-turn={says_ready},{hears_turn}"]
+    process = subprocess.Popen(
+        command, cwd=trees[0], pass_fds=(says_ready, hears_turn), stdout=subprocess.PIPE, text=True
+    )
+    os.close(says_ready)
+    os.close(hears_turn)
+    assert os.read(ready, 1) == b""
+    os.close(turn)
+    out, _ = process.communicate(timeout=60)
+    os.close(ready)
+    assert process.returncode == 1
+    assert "the gate that started this process has ended" in out
