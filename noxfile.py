@@ -29,7 +29,9 @@ def _install(session: nox.Session) -> None:
 
 
 def _run(session: nox.Session, command: str, *arguments: str) -> None:
-    session.run(str(BIN / command), *arguments, external=True)
+    # uv does not compile what it installs, and images often forbid Python to keep what it compiles: then every
+    # process compiles torch anew, which is half of its start
+    session.run(str(BIN / command), *arguments, external=True, env={"PYTHONDONTWRITEBYTECODE": ""})
 
 
 @nox.session(venv_backend="none")

@@ -43,10 +43,11 @@ def images(n, device):
 
 @pytest.fixture(scope="session", autouse=True)
 def _imported():
-    """Everything, before the first measurement: a process of the gate then waits for its turn."""
+    """Everything, also what is imported at first use: at the first measurement a process of the gate waits."""
     for name in ("cnn", "transformer"):
         workload_class(name)
-    importlib.import_module("torch._dynamo")  # which torch's optimisers import at their first use
+    for name in ("torch._dynamo", "transformers.models.llama.modeling_llama"):
+        importlib.import_module(name)
 
 
 @pytest.fixture
