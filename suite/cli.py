@@ -239,10 +239,15 @@ def _reports(folders: Sequence[RunFolder]) -> None:
 
 
 def _announce(task: Task, budget: str | None, hardware: str) -> None:
+    from suite.search.space import has_conditions
+
     data = f"{task.dataset.name}" if task.dataset else "no data set"
-    size = task.space_size
+    size = "continuous"
+    if task.space_size is not None:
+        some = "combinations of values, some not allowed or alike" if has_conditions(task) else "configurations"
+        size = f"{task.space_size:,} {some}"
     print(f"{task.title}: task {task.name} v{task.version}, budget {budget or 'none'}, data {data}, on {hardware}")
-    print(f"search space: {f'{size:,} configurations' if size else 'continuous'}; digest {task.digest}")
+    print(f"search space: {size}; digest {task.digest}")
     if budget == "quick":
         print("quick narrows the study: its results compare with no other budget and no published study")
 

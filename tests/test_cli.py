@@ -136,3 +136,18 @@ def test_the_commands_that_do_not_measure_load_no_torch(tmp_path):
             "sys.exit('torch' in sys.modules)"
         )
         assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+def test_what_a_run_announces_is_true_of_its_space(capsys):
+    from suite.catalog import find_task
+    from suite.cli import _announce
+    from tests.synthetic_search import branin_currin, categorical, mixed
+
+    for task, told in (
+        (categorical().task, "search space: 15,625 configurations;"),
+        (mixed().task, "search space: 46,080 combinations of values, some not allowed or alike;"),
+        (branin_currin().task, "search space: continuous;"),
+        (find_task("cifar10"), "search space: 7,680 "),
+    ):
+        _announce(task, None, "here")
+        assert told in capsys.readouterr().out
