@@ -1,4 +1,4 @@
-"""The fixed reference configurations of the gate: a CNN (inference, a training step), a Transformer (prefill, decode).
+"""The fixed reference configurations of the gate: a CNN's inference and training, a Transformer's prefill, decode.
 
 On an accelerator they are of a size that keeps it busy; on a CPU they take milliseconds. A change of what is
 measured here is a change of configuration, and its results do not compare with those before.
