@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from suite.errors import InputError
+from suite.gate import session
 from suite.gate.processes import Benchmarks, Place, run_in_turn
 
 TEST = """
@@ -78,3 +79,18 @@ def test_a_process_ends_with_the_gate_that_started_it(trees):
     os.close(ready)
     assert process.returncode == 1
     assert "the gate that started this process has ended" in out
+
+
+@pytest.mark.parametrize(("form", "together"), [("quick", [2, 2]), ("standard", [1, 1, 1, 1])])
+def test_in_standard_form_each_process_has_the_machine_alone(tmp_path, monkeypatch, form, together):
+    started = []
+
+    def stand_in(trees, benchmarks, place, only):
+        started.append(len(trees))
+        return list(trees)
+
+    monkeypatch.setattr(session, "run_in_turn", stand_in)
+    trees = (tmp_path / "a", tmp_path / "b")
+    before, now = session.measure_pairs(trees, Benchmarks("tests", form), "s", 2, lambda _: None)
+    assert started == together
+    assert (before, now) == ([trees[0]] * 2, [trees[1]] * 2)

@@ -27,7 +27,7 @@ def measure_session(
     began_s, found = monotonic(), list[Replicate]()
     while len(found) < processes:
         trees = [tree] * min(TOGETHER, processes - len(found))
-        measured = run_in_turn(trees, benchmarks, Place(session, rerun=rerun), only)
+        measured = _measured(trees, benchmarks, Place(session, rerun=rerun), only)
         found += measured
         _keep(benchmarks, "current", measured)
         observe(_progress("process", len(found), processes, began_s))
@@ -49,12 +49,19 @@ def measure_pairs(
     sides: tuple[list[Replicate], list[Replicate]] = ([], [])
     for pair in range(pairs):
         order = coin.choice(((0, 1), (1, 0)))
-        measured = run_in_turn([trees[side] for side in order], benchmarks, Place(session, pair, rerun), only)
+        measured = _measured([trees[side] for side in order], benchmarks, Place(session, pair, rerun), only)
         for side, replicate in zip(order, measured, strict=True):
             sides[side].append(replicate)
             _keep(benchmarks, ("baseline", "current")[side], [replicate])
         observe(_progress("pair", pair + 1, pairs, began_s))
     return sides
+
+
+def _measured(trees: Sequence[Path], benchmarks: Benchmarks, place: Place, only: Sequence[str]) -> list[Replicate]:
+    """Short processes, which mostly import, are started together; in standard form each has the machine alone."""
+    if benchmarks.form == "quick":
+        return run_in_turn(trees, benchmarks, place, only)
+    return [replicate for tree in trees for replicate in run_in_turn([tree], benchmarks, place, only)]
 
 
 def _keep(benchmarks: Benchmarks, side: str, replicates: Sequence[Replicate]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suite.clock import RealClock
@@ -47,11 +47,11 @@ def against(ref: str, benchmarks: Benchmarks, settings: Settings, pairs: int | N
     Raises:
         InputError: no such commit, or its benchmarks or the current ones fail.
     """
-    here = top_level(Path.cwd())
+    here, benchmarks = top_level(Path.cwd()), _with_form(benchmarks)
     session = RealClock().utc()
     with checkout(here, ref) as there:
         trees = (there, here)
-        count = pairs or PAIRS[_form(benchmarks)]
+        count = pairs or PAIRS[benchmarks.form or "standard"]
         before, now = measure_pairs(trees, benchmarks, session, count, observe)
         result = _result(before, now, settings, f"the working tree against {ref}")
         if names := suspects(result.verdicts):
@@ -71,7 +71,7 @@ def against_baseline(
     Raises:
         InputError: the baseline does not compare, or a benchmark fails.
     """
-    before = read_replicates(baseline) if baseline is not None else None
+    before, benchmarks = read_replicates(baseline) if baseline is not None else None, _with_form(benchmarks)
     processes = _processes(benchmarks, settings)
     session = RealClock().utc()
     now = measure_session(Path.cwd(), benchmarks, session, processes, observe)
@@ -99,7 +99,7 @@ def add_to_baseline(
     Raises:
         InputError: a benchmark fails, or the file cannot be written.
     """
-    said: list[str] = []
+    said, benchmarks = list[str](), _with_form(benchmarks)
     for number in range(sessions):
         observe(f"session {number + 1} of {sessions}")
         processes = _processes(benchmarks, settings)
@@ -145,13 +145,14 @@ def _notes(before: Sequence[Replicate]) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _form(benchmarks: Benchmarks) -> str:
-    """The form that the plugin would choose."""
+def _with_form(benchmarks: Benchmarks) -> Benchmarks:
+    """Where no form was asked for, the one that the plugin would choose."""
     from suite.hardware import detect_host
 
-    return benchmarks.form or ("standard" if detect_host().has_accelerator else "quick")
+    form = benchmarks.form or ("standard" if detect_host().has_accelerator else "quick")
+    return replace(benchmarks, form=form)
 
 
 def _processes(benchmarks: Benchmarks, settings: Settings) -> int:
     """Processes of a session, so that each benchmark has its repeats; ten at least: processes differ too."""
-    return max(10, -(-settings.repeats // FORMS[_form(benchmarks)].repeats))
+    return max(10, -(-settings.repeats // FORMS[benchmarks.form or "standard"].repeats))
