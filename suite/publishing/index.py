@@ -116,6 +116,7 @@ def _markdown(runs: Sequence[Entry], comparisons: Sequence[Entry]) -> str:
 
 
 def _html(runs: Sequence[Entry], comparisons: Sequence[Entry]) -> str:
-    content = {"introduction": INTRODUCTION, "runs": runs, "comparisons": comparisons, "joules": joules}
+    introduction = INTRODUCTION.replace("`", "")
+    content = {"introduction": introduction, "runs": runs, "comparisons": comparisons, "joules": joules}
     text: str = html_environment().get_template("index.html.j2").render(**content)
     return without_surrogates(text)

@@ -50,8 +50,6 @@ def test_candidate(benchmark, observed):
 
 @pytest.mark.parametrize("observed", OBSERVED)
 def test_candidate_of_ax_by_default(benchmark, observed):
-    if observed > 120:
-        pytest.skip("Ax's default is not measured beyond 120 observations: it takes longer than all else here")
     client = ax_client(records(observed))
     found = benchmark.pedantic(lambda: client.get_next_trials(max_trials=1), rounds=1, iterations=1)
     assert len(found) == 1
