@@ -13,7 +13,8 @@ from tests.synthetic_search import STAGES, problem, simulate
 torch = pytest.importorskip("torch")
 
 from suite.search import bayes  # noqa: E402
-from suite.search.closed_form import cells, excess  # noqa: E402
+from suite.search.closed_form import cells, excess, undominated  # noqa: E402
+from suite.search.kernels import Matern52, SharedMatern  # noqa: E402
 from suite.search.observations import observations  # noqa: E402
 from suite.search.space import Space  # noqa: E402
 
@@ -49,6 +50,34 @@ def test_boxes_fill_what_is_not_dominated(objectives):
         above = front[kept & (front > 0).all(dim=-1)]
         dominated = (above[None] >= points[:, None]).all(dim=-1).any(dim=1)
         assert torch.equal(inside, (~dominated).long())
+
+
+@pytest.mark.parametrize("objectives", [2, 3])
+def test_what_no_row_dominates_is_found(objectives):
+    generator = torch.Generator().manual_seed(1)
+    fronts = torch.rand(20, 12, objectives, generator=generator, dtype=torch.double) - 0.2
+    allowed = torch.rand(20, 12, generator=generator) < 0.7
+    for front, kept, found in zip(fronts, allowed, undominated(fronts, allowed), strict=True):
+        counts = kept & (front > 0).all(dim=-1)
+        beaten = [bool((counts & (front > row).all(dim=-1)).any()) for row in front]
+        assert found.tolist() == [bool(c) and not b for c, b in zip(counts, beaten, strict=True)]
+
+
+def test_the_kernel_and_its_derivative_are_those_of_the_formula():
+    kernel = SharedMatern((0, 1, 1)).double()
+    points = torch.rand(6, 3, generator=torch.Generator().manual_seed(2), dtype=torch.double)
+    points[5] = points[0]  # no distance: the root has no derivative there
+
+    def covariance(scales, x):
+        apart = ((x[:, None] - points[None]) / scales[[0, 1, 1]]).square().sum(-1)
+        return Matern52.apply(5 * apart)
+
+    scales = torch.tensor([0.5, 0.8], dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(covariance, (scales, points[:4].clone().requires_grad_()))
+    kernel.lengthscale = scales.detach()
+    distance = math.sqrt(5) * ((points[:, None] - points[None]) / scales.detach()[[0, 1, 1]]).norm(dim=-1)
+    expected = (1 + distance + distance**2 / 3) * torch.exp(-distance)
+    assert torch.allclose(kernel(points, points).to_dense(), expected, atol=1e-7)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from botorch.acquisition.logei import qLogNoisyExpectedImprovement
 from botorch.acquisition.multi_objective import logei
 from botorch.acquisition.multi_objective.monte_carlo import qNoisyExpectedHypervolumeImprovement
 from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
-from botorch.acquisition.multi_objective.utils import prune_inferior_points_multi_objective
 from botorch.acquisition.objective import GenericMCObjective
 from botorch.sampling.normal import SobolQMCNormalSampler
 from botorch.utils.multi_objective.hypervolume import infer_reference_point
@@ -27,7 +26,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.special import ndtr
 
-from suite.search.closed_form import cells, excess
+from suite.search.closed_form import cells, excess, undominated
 from suite.search.encoding import Array
 from suite.search.observations import Observations
 from suite.search.process import Process
@@ -129,10 +128,15 @@ class Judge:
         """The observations that may be non-dominated; all, if none is likely to beat the reference."""
         if len(self.scale.sign) == 1:
             return measured
-        found = prune_inferior_points_multi_objective(
-            model=self.surrogate.model, X=measured, ref_point=torch.zeros_like(self.scale.reference),
-            objective=self._objective, constraints=self._constraints, num_samples=self.samples.baseline,
-        )  # fmt: skip
+        generator = torch.Generator(self.device).manual_seed(self.seed)
+        shape = (self.samples.baseline, len(measured))
+        values = [
+            Process(m.gp, measured).supposed(
+                torch.randn(shape, generator=generator, dtype=torch.double, device=self.device)
+            )
+            for m in self.surrogate.all
+        ]
+        found = measured[undominated(*self._judged(values)).any(dim=0)]
         return found if len(found) else measured
 
     def rough(self, rows: Array, samples: int) -> Array:
@@ -146,8 +150,11 @@ class Judge:
         with torch.no_grad():
             for points in self.tensor(rows).split(size):
                 value = self._rough(points, lower, upper, draws)
-                known = sum(process.marginals(points)[1] / process.spread for process in self.processes)
-                found.append(torch.where(value > 0, value, -torch.exp(-known)).cpu().numpy())
+                none = value <= 0
+                if none.any():
+                    apart = (process.marginals(points[none])[1] / process.spread for process in self.processes)
+                    value[none] = -torch.exp(-sum(apart))
+                found.append(value.cpu().numpy())
         return np.concatenate(found)
 
     def _fronts(self, samples: int) -> tuple[Tensor, Tensor, list[Tensor]]:
@@ -159,12 +166,16 @@ class Judge:
             )
             draws = list(every.split(base, dim=1))
             values = [process.supposed(z) for process, z in zip(self.processes, draws, strict=True)]
-            scaled = self._scaled(torch.stack(values, dim=-1))
-            met = torch.ones(scaled.shape[:2], dtype=torch.bool, device=self.device)
-            for number, constraint in enumerate(self.surrogate.constraints, start=len(self.scale.sign)):
-                met &= constraint.sign * (values[number] - (constraint.bound or 0.0)) >= 0
-            self._supposed[samples] = (*cells(scaled, met), draws)
+            self._supposed[samples] = (*cells(*self._judged(values)), draws)
         return self._supposed[samples]
+
+    def _judged(self, values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Supposed values of every model (samples × rows): objectives to scale, and whether constraints are met."""
+        scaled = self._scaled(torch.stack(list(values), dim=-1))
+        met = torch.ones(scaled.shape[:2], dtype=torch.bool, device=self.device)
+        for number, constraint in enumerate(self.surrogate.constraints, start=len(self.scale.sign)):
+            met &= constraint.sign * (values[number] - (constraint.bound or 0.0)) >= 0
+        return scaled, met
 
     @cached_property
     def _supposed(self) -> dict[int, tuple[Tensor, Tensor, list[Tensor]]]:

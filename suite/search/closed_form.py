@@ -6,6 +6,7 @@ import math
 
 import torch
 from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
+from botorch.utils.multi_objective.pareto import is_non_dominated
 from torch import Tensor
 from torch.special import ndtr
 
@@ -41,17 +42,33 @@ def _above(values: Tensor) -> tuple[Tensor, Tensor]:
 def _strips(values: Tensor) -> tuple[Tensor, Tensor]:
     """Of two objectives, for all fronts at once: strips of the first, each above the best second to its right."""
     nothing = values.new_zeros(len(values), 1)
-    order = values[..., 0].argsort(dim=1, descending=True, stable=True)
-    first, second = values[..., 0].gather(1, order), values[..., 1].gather(1, order)
-    best = second.cummax(dim=1).values
-    stair = best > torch.cat([nothing, best], dim=1)[:, :-1]  # not dominated by what has more of the first
+    order, best, stair = _stairs(values)
     kept = stair.long().argsort(dim=1, descending=True, stable=True)[:, : int(stair.sum(dim=1).max())]
-    edges = first.masked_fill(~stair, 0.0).gather(1, kept)  # after the last step: strips without width
+    edges = values[..., 0].gather(1, order).masked_fill(~stair, 0.0).gather(1, kept)  # then: strips without width
     floors = best.gather(1, kept)
     lower = torch.stack([torch.cat([edges, nothing], dim=1), torch.cat([nothing, floors], dim=1)], dim=-1)
     upper = torch.full_like(lower, math.inf)
     upper[:, 1:, 0] = edges
     return lower, upper
+
+
+def _stairs(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of each front by falling first objective, the best second so far, and whether a row raises it."""
+    order = values[..., 0].argsort(dim=1, descending=True, stable=True)
+    best = values[..., 1].gather(1, order).cummax(dim=1).values
+    before = torch.cat([values.new_zeros(len(values), 1), best], dim=1)[:, :-1]
+    return order, best, best > before
+
+
+def undominated(values: Tensor, allowed: Tensor) -> Tensor:
+    """Which rows of each front lie above the reference with no other row above them; arguments as of `cells`."""
+    above = allowed & (values > 0).all(dim=-1)
+    counted = values.masked_fill(~above[..., None], 0.0)
+    if values.shape[-1] == 2:
+        order, _, stair = _stairs(counted)
+        return torch.zeros_like(above).scatter(1, order, stair)
+    found: Tensor = above & is_non_dominated(counted, deduplicate=False)
+    return found
 
 
 def _boxes(front: Tensor) -> tuple[Tensor, Tensor]:
