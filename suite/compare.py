@@ -38,7 +38,7 @@ def compare(
     tests: Annotated[str, typer.Option(help="Where the benchmarks are: pytest's path in the tree.")] = REFERENCE,
     form: Annotated[str | None, typer.Option(help="quick or standard; standard with an accelerator.")] = None,
     pairs: Annotated[
-        int | None, typer.Option(min=6, help="Processes of each commit; 18 in quick form, 20 in standard.")
+        int | None, typer.Option(min=10, help="Processes of each commit; 18 in quick form, 20 in standard.")
     ] = None,
     hardware: Annotated[str | None, typer.Option(help="Hardware profile; found by itself when absent.")] = None,
     replay: Annotated[

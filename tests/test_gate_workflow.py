@@ -73,10 +73,10 @@ def test_two_commits_in_turn_are_each_measured_as_they_are(repository, tmp_path)
 
 @pytest.mark.slow
 def test_two_commits_in_turn_find_what_takes_twice_as_long(repository, tmp_path):
-    """The whole gate, with its rerun: 24 processes."""
+    """The whole gate, with its rerun: 24 processes of two windows."""
     said = []
     benchmarks = Benchmarks("tests", "quick", replay="50", keep=tmp_path / "out")
-    settings = Settings(metric="energy", repeats=20, false_alarms=0.5)
+    settings = Settings(metric="energy", repeats=12, false_alarms=0.5)
     result = workflow.against("main", benchmarks, settings, 6, said.append)
     (verdict,) = result.verdicts
     assert verdict.outcome is Outcome.REGRESSION
