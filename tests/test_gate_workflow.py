@@ -204,3 +204,12 @@ def test_bad_input_is_one_line(repository, monkeypatch, capsys, arguments, messa
 def test_the_command_line_loads_no_torch():
     code = "import sys, suite.cli, suite.gate.workflow, suite.gate.plugin; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("hardware", "asked", "form"),
+    [("nvidia_h200", None, "standard"), ("generic_cpu", None, "quick"), ("generic_cpu", "standard", "standard")],
+)
+def test_the_form_is_the_hardwares_unless_asked_for(hardware, asked, form):
+    benchmarks, found = workflow._with_form(Benchmarks("tests", asked, hardware=hardware))
+    assert found == benchmarks.form == form

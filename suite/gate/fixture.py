@@ -12,7 +12,7 @@ from suite.catalog import all_profiles, find_profile
 from suite.clock import RealClock
 from suite.energy import phase_energy
 from suite.environment import describe
-from suite.gate.model import FORMS, Measurement
+from suite.gate.model import FORMS, Measurement, form_of
 from suite.gate.values import valid_windows
 from suite.hardware import HardwareProfile, Host, check_profile, choose_profile, detect_host
 from suite.measure import ALL_DOMAINS, Timeline, measure_phase
@@ -51,8 +51,7 @@ class Instrument:
         device, clock = torch_device.choose_device(profile.kind), RealClock()
         timeline = Timeline(meters_for(profile, device, clock, replay), clock, torch_device.synchronizer(device))
         timeline.start()
-        form = form or ("standard" if profile.kind == "gpu" else "quick")
-        return cls(profile, host, device, timeline, FORMS[form], clock.utc())
+        return cls(profile, host, device, timeline, FORMS[form or form_of(profile)], clock.utc())
 
     def stop(self) -> None:
         self.timeline.stop()

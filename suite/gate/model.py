@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from suite.hardware import HardwareProfile
 from suite.record import SCHEMA, Record, Window
 from suite.task import Protocol
 
@@ -21,6 +22,11 @@ STANDARD = Protocol(
 )
 FORMS = {"quick": QUICK, "standard": STANDARD}
 PAIRS = {"quick": 18, "standard": 20}  # processes of each commit
+
+
+def form_of(profile: HardwareProfile) -> str:
+    """The form where none was asked for."""
+    return "standard" if profile.kind == "gpu" else "quick"
 
 
 class Measurement(Record):

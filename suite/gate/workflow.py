@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from suite.catalog import all_profiles, find_profile
 from suite.clock import RealClock
 from suite.gate.checkout import checkout, top_level
 from suite.gate.decision import Verdict, judge, suspects
 from suite.gate.files import baseline_file, read_replicates, update_baseline
-from suite.gate.model import FORMS, PAIRS, Replicate, Settings
+from suite.gate.model import FORMS, PAIRS, Replicate, Settings, form_of
 from suite.gate.processes import Benchmarks
 from suite.gate.session import Observer, measure_pairs, measure_session
+from suite.hardware import choose_profile, detect_host
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,12 @@ def against(ref: str, benchmarks: Benchmarks, settings: Settings, pairs: int | N
     Raises:
         InputError: no such commit, or its benchmarks or the current ones fail.
     """
-    here, benchmarks = top_level(Path.cwd()), _with_form(benchmarks)
+    here = top_level(Path.cwd())
+    benchmarks, form = _with_form(benchmarks)
     session = RealClock().utc()
     with checkout(here, ref) as there:
         trees = (there, here)
-        count = pairs or PAIRS[benchmarks.form or "standard"]
+        count = pairs or PAIRS[form]
         before, now = measure_pairs(trees, benchmarks, session, count, observe)
         result = _result(before, now, settings, f"the working tree against {ref}")
         if names := suspects(result.verdicts):
@@ -71,8 +74,9 @@ def against_baseline(
     Raises:
         InputError: the baseline does not compare, or a benchmark fails.
     """
-    before, benchmarks = read_replicates(baseline) if baseline is not None else None, _with_form(benchmarks)
-    processes = _processes(benchmarks, settings)
+    before = read_replicates(baseline) if baseline is not None else None
+    benchmarks, form = _with_form(benchmarks)
+    processes = _processes(form, settings)
     session = RealClock().utc()
     now = measure_session(Path.cwd(), benchmarks, session, processes, observe)
     path = baseline or baseline_file(now[0].hardware)
@@ -99,10 +103,11 @@ def add_to_baseline(
     Raises:
         InputError: a benchmark fails, or the file cannot be written.
     """
-    said, benchmarks = list[str](), _with_form(benchmarks)
+    said: list[str] = []
+    benchmarks, form = _with_form(benchmarks)
     for number in range(sessions):
         observe(f"session {number + 1} of {sessions}")
-        processes = _processes(benchmarks, settings)
+        processes = _processes(form, settings)
         session = measure_session(Path.cwd(), benchmarks, RealClock().utc(), processes, observe)
         target = path or baseline_file(session[0].hardware)
         if begun := update_baseline(target, session, replace and number == 0):
@@ -145,14 +150,19 @@ def _notes(before: Sequence[Replicate]) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _with_form(benchmarks: Benchmarks) -> Benchmarks:
-    """Where no form was asked for, the one that the plugin would choose."""
-    from suite.hardware import detect_host
+def _with_form(benchmarks: Benchmarks) -> tuple[Benchmarks, str]:
+    """Benchmarks with their form, and the form: where none was asked for, that of the hardware.
 
-    form = benchmarks.form or ("standard" if detect_host().has_accelerator else "quick")
-    return replace(benchmarks, form=form)
+    Raises:
+        InputError: no such hardware profile.
+    """
+    form = benchmarks.form
+    if form is None:
+        named = benchmarks.hardware
+        form = form_of(find_profile(named) if named else choose_profile(all_profiles(), detect_host()))
+    return replace(benchmarks, form=form), form
 
 
-def _processes(benchmarks: Benchmarks, settings: Settings) -> int:
+def _processes(form: str, settings: Settings) -> int:
     """Processes of a session, so that each benchmark has its repeats; ten at least: processes differ too."""
-    return max(10, -(-settings.repeats // FORMS[benchmarks.form or "standard"].repeats))
+    return max(10, -(-settings.repeats // FORMS[form].repeats))
