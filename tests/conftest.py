@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.run_factory import BUILT
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -12,6 +16,7 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
+    parser.addoption("--keep-runs", type=Path, metavar="DIR", help="keep every run that a test builds: tests/golden.py")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -27,6 +32,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="takes minutes; run with --slow"))
+
+
+@pytest.fixture(autouse=True)
+def _keep_runs(request: pytest.FixtureRequest) -> Iterator[None]:
+    BUILT.clear()
+    yield
+    folder = request.config.getoption("--keep-runs")
+    for number, run in enumerate(BUILT if folder else ()):
+        test = re.sub(r"[^\w.-]+", "_", request.node.nodeid.rpartition("/")[2])
+        run.write(folder / test[:120] / str(number))
 
 
 @pytest.fixture(scope="session")

@@ -59,6 +59,10 @@ def make_task(objectives: Mapping[str, Any] | None = None, **fields: Any) -> Tas
     )
 
 
+#: What the test at hand has built, for `--keep-runs`.
+BUILT: list[RunBuilder] = []
+
+
 class RunBuilder:
     """Lays windows end to end on one clock and collects the records of a run."""
 
@@ -68,6 +72,7 @@ class RunBuilder:
         self.trials: list[TrialRecord] = []
         self.entries: list[LedgerEntry] = []
         self.scores: list[ScoreRecord] = []
+        BUILT.append(self)
 
     def window(self, phase: str, seconds: float, units: int = 0, scale: float = 1.0, **fields: Any) -> Window:
         """A window at the run's watts × `scale` (idle at idle watts)."""
