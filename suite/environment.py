@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from suite.git import git
 from suite.hardware import Host
 
 PACKAGES = (
@@ -58,22 +59,15 @@ def _commit() -> dict[str, Any]:
     """Commit of the checkout this code runs from, and whether it differs from it; empty when installed."""
     here = Path(__file__).parent
     try:
-        top = _git(here, "rev-parse", "--show-toplevel")
+        top = git(here, "rev-parse", "--show-toplevel")
         if Path(top) != here.parent:
             return {}
         return {
-            "commit": _git(here, "rev-parse", "HEAD"),
-            "modified": bool(_git(here.parent, "status", "--porcelain", "--", *DECIDING)),
+            "commit": git(here, "rev-parse", "HEAD"),
+            "modified": bool(git(here.parent, "status", "--porcelain", "--", *DECIDING)),
         }
     except (OSError, subprocess.SubprocessError):
         return {}
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
-    )
-    return done.stdout.strip()
 
 
 def _torch(device: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from suite.definition import validate
 from suite.errors import InputError
+from suite.files import append_whole, cut_off, write_whole
 from suite.parameters import Params
 from suite.task import Task
 
@@ -29,6 +29,10 @@ Kind = Literal["measured", "estimated"]
 
 #: Counts are not negative, and no record holds one that a float could not.
 Count = Annotated[int, Field(ge=0, le=10**30)]
+
+
+#: ISO 8601, UTC. A published run's folder is named by its day, so nothing else may stand here.
+Utc = Annotated[str, Field(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z\z")]
 
 
 class Record(BaseModel):
@@ -177,7 +181,7 @@ class Manifest(Record):
     hardware: dict[str, Any]
     hardware_override: str | None = None  # how host and profile differ, where the user forced the profile
     seed: int
-    created_utc: str
+    created_utc: Utc
     environment: dict[str, Any]
     data: dict[str, Any] = {}  # fingerprint, counts, normalisation
     meters: list[dict[str, str]] = []
@@ -201,22 +205,10 @@ def append(path: Path, record: Record) -> None:
     """
     fields = record.model_dump(mode="json", exclude_defaults=True)
     line = json.dumps({"schema_version": SCHEMA, **fields}, separators=(",", ":")) + "\n"
-    size = path.stat().st_size if path.exists() else 0
     try:
-        with path.open("ab") as file:
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        append_whole(path, line.encode())
     except OSError as error:
-        _truncate(path, size)
         raise InputError(f"{path}: cannot be written: {error.strerror}; what was recorded before is safe") from None
-
-
-def _truncate(path: Path, size: int) -> None:
-    try:
-        os.truncate(path, size)
-    except OSError:
-        return  # a torn line is recognised and dropped by `read_lines`
 
 
 @dataclass(frozen=True)
@@ -285,6 +277,10 @@ def _damage(where: object, raw: bytes, error: ValidationError) -> str:
     return f"{where}: {'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:200]}"
 
 
+#: What a run folder may hold beside its reports. Folders are sent to others, so none of it may lead elsewhere.
+OWN = ("manifest.json", "trials.jsonl", "ledger.jsonl", "scores.jsonl", "weights", "overlay", "wall.csv")
+
+
 class RunFolder:
     """A run on disk: `manifest.json`, `trials.jsonl`, `ledger.jsonl`, `scores.jsonl`, `weights/` and reports."""
 
@@ -306,13 +302,7 @@ class RunFolder:
         try:
             path.mkdir(parents=True)
             folder = cls(path)
-            text = manifest.model_dump_json(indent=1)
-            temporary = folder.manifest_path.with_suffix(".tmp")
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(folder.manifest_path)
+            write_whole(folder.manifest_path, manifest.model_dump_json(indent=1).encode())
         except FileExistsError:
             raise InputError(f"{path}: exists already; choose another --out, or resume it") from None
         except OSError as error:
@@ -324,9 +314,12 @@ class RunFolder:
         """An existing run.
 
         Raises:
-            InputError: there is no run at `path`.
+            InputError: there is no run at `path`, or something in it is a link to somewhere else.
         """
         folder = cls(path)
+        for name in OWN:
+            if (path / name).is_symlink():
+                raise InputError(f"{path / name}: is a symbolic link; what belongs to a run lies in its folder")
         if not folder.manifest_path.is_file():
             raise InputError(f"{path}: not a run folder (it has no manifest.json)")
         return folder
@@ -376,7 +369,7 @@ class RunFolder:
         ):
             torn = read_lines(path, model)[1]
             if torn is not None:
-                os.truncate(path, torn.offset)
+                cut_off(path, torn.offset)
                 yield torn
 
     def weights_file(self, trial: int) -> Path:

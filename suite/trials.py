@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from suite import overlap, search, stopping
 from suite.errors import InputError
 from suite.events import Event, Observer
+from suite.files import whole_file
 from suite.frontier import frontier
 from suite.harness import Request, died
 from suite.measure import Timeline
@@ -228,15 +228,11 @@ def save_weights(folder: RunFolder, trial: int, state: Any) -> None:
     import torch
 
     file = folder.weights_file(trial)
-    temporary = file.with_suffix(".tmp")
     try:
         folder.weights_path.mkdir(exist_ok=True)
-        torch.save(state, temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())  # the record that relies on them follows
-        temporary.replace(file)
+        with whole_file(file) as opened:  # to the disk: the record that relies on them follows
+            torch.save(state, opened)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        temporary.unlink(missing_ok=True)
         raise InputError(f"{file}: cannot be written: {error!s:.200}; recorded trials are safe") from None
 
 

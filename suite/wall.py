@@ -13,6 +13,7 @@ from pathlib import Path
 
 from suite.energy import Estimate, estimate, total_j
 from suite.errors import InputError
+from suite.files import write_whole
 from suite.meters.replay import PowerTrace
 from suite.record import RunFolder, Window
 
@@ -86,7 +87,7 @@ def import_log(folder: RunFolder, path: Path) -> WallComparison:
     if found is None:
         raise InputError(f"{path}: covers no window of {folder.path}; are its times in UTC?")
     lines = ["utc,watts", *(f"{t!r},{w!r}" for t, w in zip(trace.times_s, trace.watts, strict=True))]
-    (folder.path / FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole(folder.path / FILE, ("\n".join(lines) + "\n").encode())
     return found
 
 

@@ -16,7 +16,9 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
-    parser.addoption("--keep-runs", type=Path, metavar="DIR", help="keep every run that a test builds: tests/golden.py")
+    parser.addoption(
+        "--keep-runs", type=Path, metavar="DIR", help="keep every run that a test builds: tests/golden.py"
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

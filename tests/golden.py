@@ -1,8 +1,8 @@
 """Hashes of the reports of many runs, to show that a change of the code leaves every page as it was.
 
-    pytest --keep-runs RUNS                       keeps every run that the tests build
-    python -m tests.golden RUNS --write FILE      before the change
-    python -m tests.golden RUNS --against FILE    after it: lists what differs, exit code 1 if anything does
+pytest --keep-runs RUNS                       keeps every run that the tests build
+python -m tests.golden RUNS --write FILE      before the change
+python -m tests.golden RUNS --against FILE    after it: lists what differs, exit code 1 if anything does
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ def test_a_damaged_record_is_bad_input(run, tmp_path):
         publish(run, tmp_path / "reports")
 
 
-def test_a_users_task_file_has_to_be_committed(tmp_path):
+def test_a_users_task_file_has_to_be_committed(tmp_path, monkeypatch):
     own = tmp_path / "own"
     own.mkdir()
     file = own / "digits_nas.toml"
@@ -184,7 +184,8 @@ def test_a_users_task_file_has_to_be_committed(tmp_path):
             publish(run, tmp_path / "reports")
         return str(refused.value)
 
-    assert "no git repository" in refusal()
+    monkeypatch.chdir(own)
+    assert "is not in the git repository" in refusal()
     git("init")
     assert "is not committed" in refusal()
     git("add", ".")
@@ -193,6 +194,40 @@ def test_a_users_task_file_has_to_be_committed(tmp_path):
     assert "changes that are not committed" in refusal()
     git("commit", "-am", "changed")
     assert RunFolder.open(publish(run, tmp_path / "reports")).manifest().task_file == "digits_nas.toml"
+
+
+def test_git_is_not_asked_about_a_folder_that_a_record_names(tmp_path, monkeypatch):
+    """Its configuration may name a command, which git executes when it looks for changes."""
+    foreign = tmp_path / "mine" / "foreign"
+    foreign.mkdir(parents=True)
+    (foreign / "digits_nas.toml").write_text("# a task\n")
+    command = f"touch {tmp_path / 'executed'}"
+    for arguments in (("init",), ("add", "."), ("config", "core.fsmonitor", command)):
+        subprocess.run(["git", "-C", str(foreign), *arguments], check=True, capture_output=True)
+    run = write(tmp_path / "run", task_file=str(foreign / "digits_nas.toml"))
+    for place, said in (
+        (tmp_path, "not in the git repository"),
+        (foreign, "has changes that"),
+        (foreign.parent, "is not committed"),
+    ):
+        if place == foreign.parent:
+            subprocess.run(["git", "-C", str(place), "init"], check=True, capture_output=True)
+        monkeypatch.chdir(place)
+        with pytest.raises(GateError, match=said):
+            publish(run, tmp_path / "reports")
+        assert not (tmp_path / "executed").exists(), place
+
+
+@pytest.mark.parametrize(
+    "when", ["../../../Z", "2026-01-02T03:04:05Z\n", "2026-01-02", "/2026-01-02T03:04:05Z", ""]
+)
+def test_a_time_is_no_path(tmp_path, when):
+    run = write(tmp_path / "run")
+    manifest = json.loads((run / "manifest.json").read_text()) | {"created_utc": when}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"manifest\.json: created_utc"):
+        publish(run, tmp_path / "reports" / "of" / "mine")
+    assert not list(tmp_path.rglob("SHA256SUMS"))
 
 
 @pytest.fixture(scope="module")

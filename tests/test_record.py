@@ -97,7 +97,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("suite.record.os.fsync", full)
+    monkeypatch.setattr("suite.files.os.fsync", full)
     with pytest.raises(InputError, match="No space left on device; what was recorded before is safe"):
         append(path, entry("lost"))
     monkeypatch.undo()

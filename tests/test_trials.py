@@ -77,7 +77,9 @@ def started(tmp_path):
         chosen = plan(task, replay="100")
         bench = open_bench(chosen)
         benches.append(bench)
-        folder = RunFolder.create(tmp_path / name, manifest(chosen, Facts.of(chosen, bench), {}, "2026"))
+        folder = RunFolder.create(
+            tmp_path / name, manifest(chosen, Facts.of(chosen, bench), {}, "2026-01-02T03:04:05Z")
+        )
 
         def work(places, session=0, source=None, observer=lambda _: None, **executor):
             trials = Trials(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from suite.errors import InputError
+from suite.git import git
 
 
 def top_level(folder: Path) -> Path:
@@ -45,12 +46,9 @@ def checkout(repository: Path, ref: str) -> Iterator[Path]:
 
 def _git(folder: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False, timeout=300
-        )
+        return git(folder, *arguments, timeout_s=300.0)
     except FileNotFoundError:
         raise InputError("--against needs git, which is not installed") from None
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise InputError(f"git {arguments[0]} failed in {folder}: {said[-1] if said else 'no message'}")
-    return done.stdout.strip()
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.strip().splitlines()
+        raise InputError(f"git {arguments[0]} failed in {folder}: {said[-1] if said else 'no message'}") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.energy import invalidity
-from suite.errors import InputError
+from suite.git import git
 from suite.integrity import OVERLAP_S
 from suite.record import DONE, LedgerEntry, Manifest, RunFolder, TrialRecord, Window
 from suite.reporting.records import Records
@@ -118,26 +118,25 @@ def _several(found: Sequence[str], what: str) -> str:
 def task_file_problem(manifest: Manifest) -> str | None:
     """Whether the user's own task file is committed as it ran; None if it is, or the task is the catalogue's.
 
-    Raises:
-        InputError: the file is gone or broken.
+    git is asked about the working tree that the user is in, and about a file only if it lies in there: a record may
+    name any folder, and the settings of a repository may name commands that git executes.
     """
     if manifest.task_file is None:
         return None
     path = Path(manifest.task_file)
     try:
-        tracked = _git(path.parent, "ls-files", "--", path.name)
-        changed = _git(path.parent, "status", "--porcelain", "--", path.name)
+        tree = Path(git(Path.cwd(), "rev-parse", "--show-toplevel"))
+        inside = path.resolve().relative_to(tree.resolve())
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return (
+            f"{path.name}: is not in the git repository that you are in, so it cannot be looked up; "
+            "commit it, and publish from its repository"
+        )
+    try:
+        tracked = git(tree, "ls-files", "--", f":(literal){inside}")
+        changed = git(tree, "status", "--porcelain", "--ignore-submodules=all", "--", f":(literal){inside}")
     except (OSError, subprocess.SubprocessError):
-        return f"{path.name}: is in no git repository, so no reader can know it; commit it"
+        return f"{path.name}: git cannot say whether it is committed"
     if not tracked:
         return f"{path.name}: is not committed"
     return f"{path.name}: has changes that are not committed" if changed else None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: the task file's folder is gone")
-    done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
-    )
-    return done.stdout.strip()

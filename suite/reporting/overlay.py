@@ -6,7 +6,6 @@ made again without it; a task's `options.overlay` may name a folder instead.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from suite.analysis.phases import families, phase_cost
 from suite.energy import Estimate
 from suite.errors import InputError
+from suite.files import write_whole
 from suite.frontier import frontier
 from suite.outcome import configurations, idle_windows
 from suite.record import Kind, RunFolder
@@ -60,9 +60,8 @@ def keep_overlay(folder: RunFolder, path: Path) -> None:
     try:
         kept.mkdir(exist_ok=True)
         for name in ("manifest.json", "trials.jsonl"):
-            shutil.copyfile(path / name, kept / name)
-    except shutil.SameFileError:
-        return
+            if not (kept / name).exists() or not kept.samefile(path):
+                write_whole(kept / name, (path / name).read_bytes())
     except OSError as error:
         raise InputError(f"{kept}: cannot be written: {error.strerror}") from None
 

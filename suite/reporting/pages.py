@@ -13,6 +13,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from suite.errors import InputError
+from suite.files import write_whole
 from suite.reporting.interactive import Chart
 from suite.reporting.markdown import markdown_environment, template_environment, tidy, without_surrogates
 from suite.reporting.plots import interactive, still
@@ -90,10 +91,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         InputError: the folder cannot be written.
     """
     for name, content in files.items():
-        path, temporary = folder / name, folder / f".{name}.tmp"
         try:
-            temporary.write_bytes(content)
-            temporary.replace(path)
+            write_whole(folder / name, content)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+            raise InputError(f"{folder / name}: cannot be written: {error.strerror}") from None

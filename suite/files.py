@@ -1,0 +1,76 @@
+"""Files written whole or not at all, and never through a link that somebody else has laid."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file as `whole_file` does.
+
+    Raises:
+        OSError: it cannot be written; what was there before is untouched.
+    """
+    with whole_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into, on the disk and moved to `path` when all is written: no reader sees half of it.
+
+    A link at `path` is replaced, not followed.
+
+    Raises:
+        OSError: it cannot be written; what was there before is untouched.
+    """
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def append_whole(path: Path, content: bytes) -> None:
+    """Append to a file, made where there is none, and force it to the disk; what is not whole is cut off.
+
+    Raises:
+        OSError: the disk is full, or `path` is a link or cannot be written; what was there before is untouched.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        size = os.fstat(descriptor).st_size
+        try:
+            with os.fdopen(descriptor, "ab", closefd=False) as file:
+                file.write(content)
+            os.fsync(descriptor)
+        except OSError:
+            with suppress(OSError):  # a reader recognises a torn last line
+                os.ftruncate(descriptor, size)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def cut_off(path: Path, size: int) -> None:
+    """Shorten a file to `size` bytes.
+
+    Raises:
+        OSError: it is a link or cannot be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+    try:
+        os.ftruncate(descriptor, size)
+    finally:
+        os.close(descriptor)
