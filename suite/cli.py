@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from suite.compare import compare
-from suite.errors import GateError, InputError
+from suite.errors import GateError, IncompleteError, InputError
 from suite.results import assignment, card, export, print_report, publish, report, verify, wall
 from suite.task import Task
 
@@ -19,8 +21,23 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 
+
+class _Commands(typer.core.TyperGroup):
+    """The commands; code of the user's that they run cannot end the program as if all were well."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SystemExit as stop:  # no command raises it
+            raise IncompleteError(
+                f"the code that is measured called exit({stop.code!r}); finished trials are kept, and "
+                "`joulebench resume` with the run's folder continues"
+            ) from None
+
+
 app = typer.Typer(
     name="joulebench",
+    cls=_Commands,
     help="Energy and quality of machine-learning models: measured, searched, compared.",
     no_args_is_help=True,
     add_completion=False,
@@ -44,11 +61,15 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; o
 
 
 def main() -> None:
-    """The command `joulebench`: exit code 1 is a failed gate, 2 bad input in one line, 130 Ctrl-C; no traceback."""
+    """The command `joulebench`: exit code 1 is a failed gate, 2 bad input in one line, 3 a run that ended
+    incomplete, 130 Ctrl-C; no traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no "→" shows "?" and ends nothing
     try:
         app()
     except InputError as error:
-        _fail(str(error), 1 if isinstance(error, GateError) else 2)
+        _fail(str(error), 1 if isinstance(error, GateError) else 3 if isinstance(error, IncompleteError) else 2)
     except OSError as error:
         _fail(f"{error.filename or 'file system'}: {error.strerror or error}", 2)
     except (KeyboardInterrupt, SystemExit) as stop:  # typer turns Ctrl-C into SystemExit(130)

@@ -17,6 +17,10 @@ class MeterError(InputError):
     """A meter that was available has failed: its joules cannot be trusted from here on, and the run stops."""
 
 
+class IncompleteError(InputError):
+    """The run ended before it was complete, and not by the user's wish: exit code 3. What was recorded is kept."""
+
+
 class GateError(InputError):
     """What was measured failed its gate, and the user asked not to go on: exit code 1."""
 

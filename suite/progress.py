@@ -25,7 +25,7 @@ def observer(quiet: bool = False) -> Iterator[Observer]:
     """An observer for `suite.study`: a live bar on a terminal, else a line a trial."""
     console = Console(highlight=False, markup=False)
     if quiet or not console.is_terminal:
-        yield lambda event: _line(console, event)
+        yield _Unending(lambda event: _line(console, event))
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -35,7 +35,22 @@ def observer(quiet: bool = False) -> Iterator[Observer]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        yield _Live(progress, console)
+        yield _Unending(_Live(progress, console))
+
+
+class _Unending:
+    """An observer that shows nothing more once it cannot: a closed pipe or a full disk ends no measurement."""
+
+    def __init__(self, show: Observer) -> None:
+        self._show: Observer | None = show
+
+    def __call__(self, event: Event) -> None:
+        if self._show is None:
+            return
+        try:
+            self._show(event)
+        except (OSError, ValueError):  # ValueError: the stream is closed, or has no such character
+            self._show = None
 
 
 class _Live:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 
 import torch
 
@@ -26,6 +27,10 @@ def tradeoff(params, seed):
 
 def always_fails(params, seed):
     raise RuntimeError("never works")
+
+
+def leaves(params, seed):
+    sys.exit(0)
 
 
 def runs_out_of_memory(params, seed):

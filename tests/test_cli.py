@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,9 @@ import pytest
 
 from suite.catalog import task_files
 from suite.cli import main
+from suite.events import Event
+from suite.progress import _Unending
+from suite.record import RunFolder
 from tests.test_study import run_toy, write_toy
 
 
@@ -50,6 +54,61 @@ def test_a_run_its_report_and_its_resume(monkeypatch, capsys, tmp_path):
         (run / "report.html").unlink()
         assert call(monkeypatch, capsys, command, run)[0] == 0
         assert (run / "report.html").exists()
+
+
+def test_a_model_that_calls_exit_is_a_failed_trial(monkeypatch, capsys, tmp_path):
+    path = write_toy(tmp_path, function="leaves", method="random", sobol=1, search=1)
+    code, _, _ = call(monkeypatch, capsys, "run", path, "--replay", "9", "--out", tmp_path / "runs", "--quiet")
+    (run,) = (tmp_path / "runs").glob("toy/*/*")
+    trials = RunFolder.open(run).trials()
+    assert [(t.status, "SystemExit" in t.error) for t in trials] == [("failed", True)] * 4
+    assert code == 0
+    assert (run / "report.html").exists()
+
+
+def test_code_that_exits_elsewhere_does_not_end_well(monkeypatch, capsys, tmp_path):
+    def leaves(*_, **__):
+        sys.exit(0)
+
+    monkeypatch.setattr("suite.scoring.score_frontier", leaves)
+    path = write_toy(tmp_path, method="random", sobol=1, search=1)
+    code, _, err = call(monkeypatch, capsys, "run", path, "--replay", "9", "--out", tmp_path / "runs", "--quiet")
+    assert code == 3
+    assert "exit(0)" in err
+
+
+def test_a_module_that_exits_is_bad_input(monkeypatch, capsys, tmp_path):
+    (tmp_path / "leaving.py").write_text("import sys\nsys.exit(0)\n")
+    monkeypatch.chdir(tmp_path)
+    path = write_toy(tmp_path)
+    path.write_text(path.read_text().replace("tests.problems:", "leaving:"))
+    code, _, err = call(monkeypatch, capsys, "run", path, "--replay", "9", "--out", tmp_path / "runs")
+    assert code == 2
+    assert "leaving" in err
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252"])
+def test_a_terminal_of_any_encoding_shows_a_run_to_its_end(tmp_path, encoding):
+    path = write_toy(tmp_path, method="random", sobol=1, search=1)
+    done = subprocess.run(
+        [sys.executable, "-m", "suite.cli", "run", path, "--replay", "9", "--out", tmp_path / "runs"],
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode(encoding).count("[4/4]") == 1
+
+
+def test_a_run_goes_on_when_nobody_reads_what_it_prints():
+    said = []
+
+    def broken(event):
+        said.append(event)
+        raise BrokenPipeError
+
+    observe = _Unending(broken)
+    for _ in range(3):
+        observe(Event("note", "…"))
+    assert len(said) == 1
 
 
 def test_quick_says_that_it_does_not_compare(monkeypatch, capsys, tmp_path):

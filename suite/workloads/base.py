@@ -176,7 +176,7 @@ def import_object(path: str, field_name: str) -> Any:
         raise InputError(
             f"{field_name}: no module '{error.name}' (for '{path}') here, beside the task file or on PYTHONPATH"
         ) from None
-    except Exception as error:  # whatever a user's module raises while it is read
+    except (Exception, SystemExit) as error:  # whatever a user's module raises while it is read
         line = getattr(error, "lineno", None)
         where = f", line {line}" if line else ""
         raise InputError(
