@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from suite.record import RunFolder
 
 
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file of --out where there is one.")]
+
+
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="The run folder; several are compared.")],
     out: Annotated[
@@ -51,6 +54,7 @@ def report(
 def export(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     out: Annotated[Path | None, typer.Option("--out", help="The CSV file; the terminal when absent.")] = None,
+    force: ForceOption = False,
     mlflow: Annotated[
         str | None,
         typer.Option(help="Write the trials to this MLflow store instead: sqlite:///FILE, a folder, a URL."),
@@ -75,7 +79,7 @@ def export(
     if out is None:
         print(text, end="")
     else:
-        out.write_text(text, encoding="utf-8")
+        write_out(out, text, force)
 
 
 ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder of what is published.")]
@@ -129,6 +133,7 @@ def card(
     pue: Annotated[float | None, typer.Option(help="Of another building.")] = None,
     grid_intensity: Annotated[float | None, typer.Option(help="Of another grid, in g CO2e/kWh.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The file; the terminal when absent.")] = None,
+    force: ForceOption = False,
 ) -> None:
     """Write the energy card of one configuration of a run; what is not known is absent or said to be so."""
     from suite.record import RunFolder
@@ -146,7 +151,7 @@ def card(
         print(made.text, end="")
         print(made.about, file=sys.stderr)
     else:
-        made.write(out)
+        write_out(out, made.text, force)
         print(f"{out}: {made.about}")
 
 
@@ -175,6 +180,21 @@ def print_report(
     print(f"report: {written.page}")
     if gated and written.passed is False:
         raise typer.Exit(1)
+
+
+def write_out(path: Path, text: str, force: bool) -> None:
+    """Write the file of `--out`; one that exists is somebody's, and stays unless `--force` is given.
+
+    Raises:
+        InputError: the file exists, or cannot be written.
+    """
+    try:
+        with path.open("w" if force else "x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputError(f"--out: {path} exists; choose another file, or --force to replace it") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def assignment(text: str) -> tuple[str, Value]:

@@ -46,12 +46,24 @@ def test_every_format_goes_to_a_file_the_same_twice(folder, monkeypatch, capsys,
     )
     assert call(monkeypatch, capsys, *arguments)[0] == 0
     once = out.read_bytes()
-    assert call(monkeypatch, capsys, *arguments)[0] == 0
+    assert call(monkeypatch, capsys, *arguments, "--force")[0] == 0
     assert out.read_bytes() == once
     if name != "hf":
         keys = list(json.loads(once))
         assert keys == sorted(keys)
         assert once.endswith(b"}\n")
+
+
+@pytest.mark.parametrize("command", ["card", "export"])
+def test_a_file_that_exists_is_left_as_it_is(folder, monkeypatch, capsys, tmp_path, command):
+    out = tmp_path / "README.md"
+    out.write_text("written by hand")
+    code, _, err = call(monkeypatch, capsys, command, folder.path, "--out", out)
+    assert code == 2
+    assert "--force" in err
+    assert out.read_text() == "written by hand"
+    assert call(monkeypatch, capsys, command, folder.path, "--out", out, "--force")[0] == 0
+    assert out.read_text() != "written by hand"
 
 
 def test_another_site_can_be_given(folder, monkeypatch, capsys):

@@ -49,9 +49,19 @@ def test_inference_is_asked_for_in_flop_and_joules_stand_beside_it():
     assert found[ENERGY]["Benchmarked amount of computation used for inference"] == {
         "inference": {"value": 16_000_000.0, "unit": "FLOP", "task": "one sample of inference"}
     }
-    joules = found["Energy of inference, measured (not asked by the form)"]["inference"]
+    joules = found["Energy of inference, estimated (not asked by the form)"]["inference"]
     assert joules["value"] == pytest.approx(0.01)
     assert joules["unit"] == "J/sample"
+
+
+def test_joules_are_called_measured_only_if_all_of_them_were():
+    def heading(watts, measured):
+        run = RunBuilder(make_task(), watts=watts, measured=measured)
+        run.add({}, 8000, {"val_accuracy": 0.9})
+        return next(key for key in card(run) if key.startswith("Energy of inference"))
+
+    assert heading({"cpu": 60.0}, True) == "Energy of inference, measured (not asked by the form)"
+    assert heading({"gpu": 60.0, "ram": 20.0}, False) == "Energy of inference, estimated (not asked by the form)"
 
 
 def test_what_nobody_knows_is_not_measured():

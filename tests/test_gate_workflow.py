@@ -131,23 +131,41 @@ def test_failing_tests_are_named(repository):
 
 
 @pytest.mark.parametrize(
-    ("first", "rerun", "options", "code"),
+    ("first", "rerun", "options", "code", "word"),
     [
-        (1.05, 1.05, (), 1),
-        (1.05, None, (), 0),  # suspected only
-        (1.05, None, ("--strict",), 1),
-        (1.10, 1.0, (), 0),
-        (1.0, None, (), 0),
-        (1.02, None, (), 0),
-        (1.02, None, ("--strict",), 1),
-        (1.05, 1.05, ("--threshold", "0.1"), 0),
+        (1.05, 1.05, (), 1, "failed"),
+        (1.05, None, (), 0, "undecided"),  # suspected only
+        (1.05, None, ("--strict",), 1, "failed"),
+        (1.10, 1.0, (), 0, "undecided"),
+        (1.0, None, (), 0, "passed"),
+        (1.02, None, (), 0, "undecided"),
+        (1.02, None, ("--strict",), 1, "failed"),
+        (1.05, 1.05, ("--threshold", "0.1"), 0, "passed"),
     ],
 )
-def test_exit_codes(tmp_path, monkeypatch, capsys, first, rerun, options, code):
+def test_exit_codes(tmp_path, monkeypatch, capsys, first, rerun, options, code, word):
     files = lay(tmp_path / "m", first, rerun=rerun)
     found, out, err = call(monkeypatch, capsys, "compare", *files, *options)
     assert found == code, out + err
-    assert out.strip().splitlines()[-1].startswith(f"energy gate {'failed' if code else 'passed'}")
+    assert out.strip().splitlines()[-1].startswith(f"energy gate {word}: ")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "word"),
+    [
+        ("passed improvement", "passed"),
+        ("passed new", "passed"),
+        ("new", "undecided"),
+        ("", "undecided"),
+        ("passed regression", "failed"),
+        *((f"passed {outcome}", "undecided") for outcome in ("inconclusive", "suspected", "unmeasured", "missing")),
+        *((outcome, "undecided") for outcome in ("inconclusive", "unmeasured", "incomparable")),
+    ],
+)
+def test_only_what_was_judged_passes(outcomes, word):
+    verdicts = [Verdict("b", "sample", Outcome(outcome), "none") for outcome in outcomes.split()]
+    result = workflow.Result(verdicts, Settings(), "generic_cpu", "a against b")
+    assert headline(result).startswith(f"energy gate {word}: ")
 
 
 def test_energy_that_is_required_and_estimated_fails_closed(tmp_path, monkeypatch, capsys):

@@ -10,12 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from suite.plan import plan
+from suite.reporting.cards.eu import FIELDS as EU_FIELDS
+from suite.reporting.cards.hub import FIELDS as HF_FIELDS
+from suite.reporting.cards.sci import FIELDS as SCI_FIELDS
+from suite.results import assignment
 from suite.task import load_task
 from tests.conftest import REPOSITORY
 
 #: The command as it was installed: nothing of the project, and not the current folder, is on its path.
 JOULEBENCH = str(Path(sys.executable).parent / "joulebench")
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+CARD_FIELDS = {*EU_FIELDS, *HF_FIELDS, *SCI_FIELDS}
 
 
 def blocks(language: str) -> list[str]:
@@ -74,6 +82,18 @@ def test_its_sessions_and_options_exist():
     ).stdout
     for option in re.findall(r"--[a-z][a-z-]+", " ".join(re.findall(r"\$ joulebench run.*", README))):
         assert option in help_text, option
+
+
+def test_what_it_sets_can_be_set():
+    """`--set` fixes a parameter of a task, or a field of a card."""
+    for page in (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        for line in re.findall(r"joulebench run .*", text):
+            for name, value in re.findall(r"--set (\w+)=([\w.]+)", line):
+                task = re.match(r"joulebench run (\w+)", line)[1]
+                plan(task, overrides=dict([assignment(f"{name}={value}")]))
+        for name in re.findall(r"`--set ([\w.]+)=", text):
+            assert "." in name or name in {"name", *CARD_FIELDS}, (page, name)
 
 
 def test_what_it_points_to_exists():

@@ -20,16 +20,28 @@ DESIGNS = {
 MARKS = {Outcome.REGRESSION: "**regression**", Outcome.UNMEASURED: "**unmeasured**"}
 
 
+#: Outcomes by which nothing is known against a benchmark, because it was judged.
+DECIDED = frozenset({Outcome.PASSED, Outcome.IMPROVEMENT})
+
+
 def passed(result: Result) -> bool:
-    """Whether the gate is passed."""
+    """Whether nothing fails the gate; it may be undecided all the same."""
     return not failures(result.verdicts, result.settings)
 
 
+def word(result: Result) -> str:
+    """`failed`; `passed`: every benchmark that both sides have was judged, and none is worse; else `undecided`."""
+    if not passed(result):
+        return "failed"
+    compared = [v.outcome for v in result.verdicts if v.outcome is not Outcome.NEW]
+    return "passed" if compared and DECIDED.issuperset(compared) else "undecided"
+
+
 def headline(result: Result) -> str:
-    """One sentence: passed or not, and how many benchmarks came out how."""
+    """One sentence: passed, undecided or failed, and how many benchmarks came out how."""
     counts = [(o, n) for o in Outcome if (n := sum(v.outcome is o for v in result.verdicts))]
     said = ", ".join(f"{n} {outcome}" for outcome, n in counts) or "no benchmarks"
-    return f"energy gate {'passed' if passed(result) else 'failed'}: {said}"
+    return f"energy gate {word(result)}: {said}"
 
 
 def markdown(result: Result) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from suite.errors import InputError, did_you_mean
 from suite.parameters import Value
@@ -33,17 +32,6 @@ class Card:
 
     text: str
     about: str
-
-    def write(self, path: Path) -> None:
-        """Put the card into a file.
-
-        Raises:
-            InputError: it cannot be written.
-        """
-        try:
-            path.write_text(self.text, encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def make_card(

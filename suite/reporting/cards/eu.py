@@ -3,7 +3,8 @@
 The items are those of the sections on computational resources and on energy consumption, in the Transparency
 chapter of the General-Purpose AI Code of Practice (European Commission, 10 July 2025,
 https://digital-strategy.ec.europa.eu/en/policies/contents-code-gpai). The form asks of inference how much it
-computes, not how much energy it takes; the joules that were measured stand beside it under a heading of their own.
+computes, not how much energy it takes; those joules stand beside it under a heading of
+their own, which says how they were obtained.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def eu_card(subject: Subject, given: Mapping[str, Value]) -> str:
                 "Benchmarked amount of computation used for inference": _inference(subject),
                 "Measurement methodology (inference)": _inference_method(subject),
             },
-            "Energy of inference, measured (not asked by the form)": _joules(subject),
+            **_joules(subject),
             "source": {
                 "joulebench": manifest.joulebench,
                 "task": f"{task.name} v{task.version}",
@@ -134,15 +135,18 @@ def _inference_method(subject: Subject) -> str:
     )
 
 
-def _joules(subject: Subject) -> dict[str, Any] | str:
-    found = {}
+def _joules(subject: Subject) -> dict[str, Any]:
+    """Joules of inference under a heading that says what they are: measured only if all of them were."""
+    found, kinds = {}, set()
     for phase, unit in subject.phases.items():
         cost = subject.cost(phase)
         if cost is not None:
             gross = cost.gross
+            kinds.add(cost.kind)
             found[phase] = {
                 "value": gross.mean, "low": gross.low, "high": gross.high, "n": gross.n, "varied": gross.varied,
                 "unit": f"J/{plain(unit)}", "basis": "gross", "domains": list(cost.domains), "kind": cost.kind,
                 "measured_share": cost.measured_share,
             }  # fmt: skip
-    return found or NOT_MEASURED
+    kind = f", {'measured' if kinds == {'measured'} else 'estimated'}" if kinds else ""
+    return {f"Energy of inference{kind} (not asked by the form)": found or NOT_MEASURED}
