@@ -11,7 +11,7 @@ import pytest
 
 from suite.gate import workflow
 from suite.gate.checkout import checkout, top_level
-from suite.gate.decision import Outcome
+from suite.gate.decision import Outcome, Verdict
 from suite.gate.files import write_replicates
 from suite.gate.model import Settings
 from suite.gate.processes import Benchmarks, Place, run_in_turn
