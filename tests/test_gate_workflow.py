@@ -163,7 +163,7 @@ def test_exit_codes(tmp_path, monkeypatch, capsys, first, rerun, options, code, 
     ],
 )
 def test_only_what_was_judged_passes(outcomes, word):
-    verdicts = [Verdict("b", "sample", Outcome(outcome), "none") for outcome in outcomes.split()]
+    verdicts = [Verdict("b", Outcome(outcome)) for outcome in outcomes.split()]
     result = workflow.Result(verdicts, Settings(), "generic_cpu", "a against b")
     assert headline(result).startswith(f"energy gate {word}: ")
 
