@@ -102,7 +102,7 @@ def regression(session: nox.Session) -> None:
 def gate_study(session: nox.Session) -> None:
     """How often the gate is wrong, and what it finds: the tables of docs/gate.md, made anew; minutes."""
     _install(session)
-    _run(session, "python", "-m", "suite.studies.gate", *session.posargs)
+    _run(session, "python", "-m", "joulebench.gate.power.study", *session.posargs)
 
 
 @nox.session(venv_backend="none")

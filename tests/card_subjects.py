@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from suite.record import Manifest
-from suite.reporting.cards.subject import Subject, choose
-from suite.reporting.section import Records
-from suite.reporting.summary import summarise_records
+from joulebench.cards.subject import Subject, choose
+from joulebench.presentation.section import Records
+from joulebench.records.model import Manifest
+from joulebench.reporting.summary import summarise_records
+
 from tests.run_factory import RunBuilder
 
 #: A grid and a building whose product is easy: 240 J × 1.5 × 100 g/kWh are 0.01 g.

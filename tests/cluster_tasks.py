@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from suite.task import Task
+from joulebench.spec.task import Task
+
 from tests.factories import ENERGY
 
 #: Four CNNs of one layer on handwritten digits: real training, real meters, half a second each.

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joulebench.errors import InputError
+from joulebench.spec.task import Dataset
 from PIL import Image
 from torchvision import datasets
-
-from suite.errors import InputError
-from suite.task import Dataset
 
 CIFAR10 = Dataset(name="cifar10", validation=10)
 MNIST = Dataset(name="mnist", validation=10)
@@ -100,4 +99,4 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("suite.data.images._pixels", fail)
+    monkeypatch.setattr("joulebench.data.images._pixels", fail)

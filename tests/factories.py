@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from suite.parameters import Params
-from suite.record import Reading, TrialRecord, Window
-from suite.task import Task
+from joulebench.records.model import Reading, TrialRecord, Window
+from joulebench.spec.parameters import Params
+from joulebench.spec.task import Task
 
 ENERGY: dict[str, Any] = {"phase": "inference", "domains": ["cpu", "ram"], "basis": "gross"}
 UTC = "2026-01-01T00:00:00Z"

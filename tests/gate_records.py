@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from suite.gate.model import Measurement, Replicate
-from suite.record import Reading, Window
-from suite.task import Protocol
+from joulebench.gate.model import Measurement, Replicate
+from joulebench.records.model import Reading, Window
+from joulebench.spec.task import Protocol
 
 PROTOCOL = Protocol(window_s=1.0, warmup_s=0.1, repeats=2, max_repeats=4, idle_s=0.0)
 UTC = "2026-01-01T00:00:00Z"

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from suite.record import Costs, TrialRecord, Window
-from suite.task import Task
+from joulebench.records.model import Costs, TrialRecord, Window
+from joulebench.spec.task import Task
+
 from tests.run_factory import RunBuilder, make_task
 
 PROMPT, NEW = 32, 16

@@ -15,9 +15,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from suite.errors import InputError
-from suite.record import RunFolder
-from suite.reporting import write_report
+from joulebench.errors import InputError
+from joulebench.records.model import RunFolder
+from joulebench.reporting import write_report
 
 #: Of a report's files all but the page for browsers, which carries a library's version.
 KEPT = (".md", ".json", ".csv", ".png", ".svg")

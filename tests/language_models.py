@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-
-from suite.clock import RealClock
-from suite.workloads.architectures import Sizes, make_config
-from suite.workloads.base import Context
-from suite.workloads.transformer import Transformer
+from joulebench.host.clock import RealClock
+from joulebench.workloads.architectures import Sizes, make_config
+from joulebench.workloads.base import Context
+from joulebench.workloads.transformer import Transformer
 
 #: Parameters that shrink an architecture; Gemma keeps one layer in six that sees the whole context.
 MINIATURE: dict[str, dict[str, int]] = {

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from suite.record import LedgerEntry, RunFolder
-from suite.task import Task
+from joulebench.records.model import LedgerEntry, RunFolder
+from joulebench.spec.task import Task
+
 from tests.run_factory import ENERGY, OBJECTIVES, RunBuilder, lines, make_task
 
 EPOCHS = 10

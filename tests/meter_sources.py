@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
-from suite.clock import VirtualClock
-from suite.meters.replay import PowerTrace
+from joulebench.host.clock import VirtualClock
+from joulebench.meters.replay import PowerTrace
 
 
 class TickingClock(VirtualClock):

@@ -7,9 +7,8 @@ import random
 import sys
 
 import torch
-
-from suite import Context, Epoch, Phase, Workload
-from suite.workloads.base import InfeasibleError
+from joulebench import Context, Epoch, Phase, Workload
+from joulebench.workloads.base import InfeasibleError
 
 
 def tradeoff(params, seed):

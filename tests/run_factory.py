@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from suite.record import (
+from joulebench.records.model import (
     Costs,
     LedgerEntry,
     Manifest,
@@ -18,7 +18,7 @@ from suite.record import (
     TrialRecord,
     Window,
 )
-from suite.task import Task
+from joulebench.spec.task import Task
 
 WATTS = {"cpu": 60.0, "ram": 20.0}
 IDLE_WATTS = {"cpu": 10.0, "ram": 20.0}
@@ -166,7 +166,7 @@ class RunBuilder:
 
 
 def lines(path: Path, records: Sequence[Record]) -> None:
-    """All records at once: `suite.record.append` forces each to the disk, which a test need not wait for."""
+    """All records at once: `joulebench.records.model.append` forces each to the disk, which a test need not wait for."""
     path.write_text("".join(r.model_dump_json() + "\n" for r in records), encoding="utf-8")
 
 

@@ -8,14 +8,14 @@ import math
 from dataclasses import replace
 
 import pytest
+from joulebench.presentation.numbers import significant
+from joulebench.reporting import write_report
+from joulebench.results.ledger import balance
+from joulebench.results.outcome import point
+from joulebench.stats.intervals import ratio
+from joulebench.studies.batch.analysis import batch, swept, told_apart
+from joulebench.studies.batch.section import answer, batch_section, sentences, worth
 
-from suite.analysis.batch import batch, swept, told_apart
-from suite.analysis.intervals import ratio
-from suite.outcome import point
-from suite.reporting import write_report
-from suite.reporting.analysis_batch import answer, batch_section, sentences, worth
-from suite.reporting.ledger import balance
-from suite.reporting.quantities import significant
 from tests.generation_runs import (
     ENERGY,
     GIB,

@@ -6,11 +6,11 @@ import math
 import random
 
 import pytest
+from joulebench.comparison.analysis import compare
+from joulebench.comparison.join import Run, join, labelled
+from joulebench.comparison.limits import phases_on
+from joulebench.errors import InputError
 
-from suite.analysis.comparison import compare
-from suite.analysis.joining import Run, join, labelled
-from suite.analysis.machine_limits import phases_on
-from suite.errors import InputError
 from tests.run_factory import RunBuilder, full_run, make_task
 
 GPU = {"cpu": 60.0, "ram": 20.0, "gpu:0": 300.0}

@@ -6,14 +6,14 @@ import math
 from statistics import fmean, stdev
 
 import pytest
+from joulebench.errors import InputError
+from joulebench.records.model import LedgerEntry, Reading
+from joulebench.reporting import write_report
+from joulebench.spec.task import Protocol, Task
+from joulebench.studies.answers import consistency_answer
+from joulebench.studies.consistency.analysis import PRECHECK, consistency, precheck_of, precheck_protocol
+from joulebench.studies.consistency.section import consistency_section, meaning
 
-from suite.analysis.consistency import PRECHECK, consistency, precheck_of, precheck_protocol
-from suite.errors import InputError
-from suite.record import LedgerEntry, Reading
-from suite.reporting import write_report
-from suite.reporting.analysis_consistency import consistency_section, meaning
-from suite.reporting.answers import consistency_answer
-from suite.task import Protocol, Task
 from tests.run_factory import ENERGY, RunBuilder, make_task
 
 TIMES = (1.00, 1.01, 1.02, 1.01, 1.00, 1.03, 1.01, 1.00, 1.02, 1.00)
@@ -197,6 +197,6 @@ def test_any_run_has_a_section(tmp_path, kind):
 
 
 def test_gate_is_an_error_of_its_own_kind():
-    from suite.errors import GateError
+    from joulebench.errors import GateError
 
     assert issubclass(GateError, InputError)

@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 import pytest
-
-from suite.analysis.intervals import difference, plus, ratio, scaled
-from suite.energy import Estimate, estimate
-from suite.outcome import point
+from joulebench.results.energy import Estimate, estimate
+from joulebench.results.outcome import point
+from joulebench.stats.intervals import difference, plus, ratio, scaled
 
 A = Estimate(10.0, 5, 1.0, 7.0, 14.0, "")
 B = Estimate(6.0, 9, 0.5, 5.0, 8.0, "")

@@ -8,12 +8,12 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joulebench.reporting import write_report
+from joulebench.results.energy import Estimate
+from joulebench.results.outcome import point
+from joulebench.studies.power_cap.analysis import TOLERANCES, Cap, compare, power_cap
+from joulebench.studies.power_cap.section import answer, power_cap_section, sentences
 
-from suite.analysis.power_cap import TOLERANCES, Cap, compare, power_cap
-from suite.energy import Estimate
-from suite.outcome import point
-from suite.reporting import write_report
-from suite.reporting.analysis_power_cap import answer, power_cap_section, sentences
 from tests.run_factory import ENERGY, RunBuilder, make_task
 
 SETTING = (("network", "resnet"), ("batch_size", 64))

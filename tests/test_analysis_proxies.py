@@ -6,15 +6,15 @@ import csv
 import io
 
 import pytest
+from joulebench import run
+from joulebench.presentation.correlations import MASKED
+from joulebench.records.model import Costs
+from joulebench.reporting import write_report
+from joulebench.spec.catalog import find_task
+from joulebench.spec.task import Task
+from joulebench.studies.proxies.analysis import proxies
+from joulebench.studies.proxies.section import answer, proxies_section, sentences
 
-from suite import run
-from suite.analysis.proxies import proxies
-from suite.catalog import find_task
-from suite.record import Costs
-from suite.reporting import write_report
-from suite.reporting.analysis_proxies import answer, proxies_section, sentences
-from suite.reporting.correlation_tables import MASKED
-from suite.task import Task
 from tests.run_factory import ENERGY, RunBuilder, make_task
 
 OBJECTIVES = {"j_per_sample": {"goal": "minimize", **ENERGY}}

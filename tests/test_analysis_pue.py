@@ -9,12 +9,12 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joulebench.errors import InputError
+from joulebench.presentation.section import Records
+from joulebench.reporting.site import at_site
+from joulebench.studies.pue.analysis import EXAMPLE_PUE, Scenario, Subject, judge, pue, slack, verdict
+from joulebench.studies.pue.section import PROOF, answer, pue_section, sentences, site_of
 
-from suite.analysis.pue import EXAMPLE_PUE, Scenario, Subject, judge, pue, slack, verdict
-from suite.errors import InputError
-from suite.reporting.analysis_pue import PROOF, answer, pue_section, sentences, site_of
-from suite.reporting.section import Records
-from suite.reporting.site import at_site
 from tests.run_factory import RunBuilder, make_task
 
 joules = st.integers(1, 10**6).map(float)

@@ -6,12 +6,12 @@ import csv
 import io
 
 import pytest
+from joulebench.reporting import write_report
+from joulebench.spec.task import Task
+from joulebench.studies.answers import repeatability_answer
+from joulebench.studies.repeatability.analysis import repeatability
+from joulebench.studies.repeatability.section import repeatability_section, sentences
 
-from suite.analysis.repeatability import repeatability
-from suite.reporting import write_report
-from suite.reporting.analysis_repeatability import repeatability_section, sentences
-from suite.reporting.answers import repeatability_answer
-from suite.task import Task
 from tests.run_factory import ENERGY, RunBuilder, make_task
 
 OBJECTIVES = {

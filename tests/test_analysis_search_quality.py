@@ -11,14 +11,14 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joulebench.records.model import EpochRecord
+from joulebench.reporting import write_report
+from joulebench.spec.task import Task
+from joulebench.stats.quantiles import median
+from joulebench.studies.search_quality.analysis import search_quality
+from joulebench.studies.search_quality.curves import Condition
+from joulebench.studies.search_quality.section import answer, search_quality_section, sentences
 
-from suite.analysis.ranks import median
-from suite.analysis.search_quality import search_quality
-from suite.analysis.searches import Condition
-from suite.record import EpochRecord
-from suite.reporting import write_report
-from suite.reporting.analysis_search_quality import answer, search_quality_section, sentences
-from suite.task import Task
 from tests.run_factory import RunBuilder, make_task
 
 OBJECTIVES = {"hypervolume_share": {"goal": "maximize", "reference": 0.0}}

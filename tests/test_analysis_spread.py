@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from suite.analysis.regression import fit_line
-from suite.analysis.spread import distribution, drift, relative_sd
+from joulebench.stats.dispersion import distribution, drift, relative_sd
+from joulebench.stats.regression import fit_line
 
 
 def test_relative_sd_and_its_interval():

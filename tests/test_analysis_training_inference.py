@@ -6,20 +6,20 @@ import csv
 import io
 
 import pytest
+from joulebench import run
+from joulebench.presentation.section import Records
+from joulebench.records.model import Costs, EpochRecord
+from joulebench.reporting import write_report
+from joulebench.results.energy import Estimate, estimate
+from joulebench.results.outcome import point
+from joulebench.results.reference_frontier import read_overlay
+from joulebench.spec.catalog import find_task
+from joulebench.spec.task import Task
+from joulebench.stats.intervals import scaled
+from joulebench.studies.training_inference.analysis import training_inference
+from joulebench.studies.training_inference.crossover import Bill, cheapest, crossover
+from joulebench.studies.training_inference.section import answer, sentences
 
-from suite import run
-from suite.analysis.intervals import scaled
-from suite.analysis.training_inference import training_inference
-from suite.analysis.volumes import Bill, cheapest, crossover
-from suite.catalog import find_task
-from suite.energy import Estimate, estimate
-from suite.outcome import point
-from suite.record import Costs, EpochRecord
-from suite.reporting import write_report
-from suite.reporting.analysis_training_inference import answer, sentences
-from suite.reporting.overlay import read_overlay
-from suite.reporting.section import Records
-from suite.task import Task
 from tests.run_factory import ENERGY, RunBuilder, full_run, make_task
 
 OBJECTIVES = {

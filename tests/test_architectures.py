@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
+from joulebench.errors import InputError
+from joulebench.workloads.architectures import Sizes, architecture_names, make_config, read_architecture
+from joulebench.workloads.base import InfeasibleError
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from suite.errors import InputError
-from suite.workloads.architectures import Sizes, architecture_names, make_config, read_architecture
-from suite.workloads.base import InfeasibleError
 from tests.language_models import MINIATURE, miniature_config
 
 # config.json as published, without the fields that no forward pass reads.

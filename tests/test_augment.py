@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from suite.data import augment
-from suite.errors import InputError
+from joulebench.data import augment
+from joulebench.errors import InputError
 
 PAD = 4
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
-from suite.cli import main
-from suite.errors import InputError
-from suite.task import load_task
+from joulebench.commands.main import main
+from joulebench.errors import InputError
+from joulebench.spec.task import load_task
 
 GOOD = """
 name = "t"

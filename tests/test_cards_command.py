@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
+from joulebench.cards import FORMATS, make_card
 
-from suite.reporting.cards import FORMATS, make_card
 from tests.card_subjects import GRID
 from tests.run_factory import full_run
 from tests.test_cli import call
@@ -97,8 +97,8 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, monkeypatch, capsys, argu
 
 def test_it_loads_no_torch(folder):
     code = (
-        "import sys; from pathlib import Path; from suite.record import RunFolder; "
-        "from suite.reporting.cards import make_card; make_card(RunFolder.open(Path(sys.argv[1]))); "
+        "import sys; from pathlib import Path; from joulebench.records.model import RunFolder; "
+        "from joulebench.cards import make_card; make_card(RunFolder.open(Path(sys.argv[1]))); "
         "print(sorted(n for n in ('torch', 'mlflow', 'transformers') if n in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code, folder.path], capture_output=True, text=True, check=True)

@@ -10,10 +10,10 @@ from huggingface_hub import ModelCard, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from joulebench.cards import make_card
+from joulebench.cards.hub import hub_card
+from joulebench.errors import InputError
 
-from suite.errors import InputError
-from suite.reporting.cards import make_card
-from suite.reporting.cards.hub import hub_card
 from tests.card_subjects import GRID, leaves, subject_of
 from tests.generation_runs import add, generation_task
 from tests.run_factory import RunBuilder, full_run, make_task

@@ -7,18 +7,17 @@ import itertools
 
 import numpy as np
 import pytest
-
-from suite import search
-from suite.catalog import find_task, task_files
-from suite.clock import RealClock
-from suite.data import ImageArrays, TextBytes, stage
-from suite.errors import InputError
-from suite.objectives import COSTS
-from suite.parameters import ChoiceParameter
-from suite.task import Dataset, Task
-from suite.workloads.architectures import read_architecture
-from suite.workloads.base import Context, InfeasibleError, workload_class
-from suite.workloads.transformer import Transformer
+from joulebench import search
+from joulebench.data import ImageArrays, TextBytes, stage
+from joulebench.errors import InputError
+from joulebench.host.clock import RealClock
+from joulebench.spec.catalog import find_task, task_files
+from joulebench.spec.objectives import COSTS
+from joulebench.spec.parameters import ChoiceParameter
+from joulebench.spec.task import Dataset, Task
+from joulebench.workloads.architectures import read_architecture
+from joulebench.workloads.base import Context, InfeasibleError, workload_class
+from joulebench.workloads.transformer import Transformer
 
 TASKS = list(task_files())
 CASES = [(name, budget) for name in TASKS for budget in [None, *find_task(name).budgets]]

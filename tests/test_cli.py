@@ -7,12 +7,12 @@ import subprocess
 import sys
 
 import pytest
+from joulebench.commands.main import main
+from joulebench.commands.progress import _Unending
+from joulebench.records.model import RunFolder
+from joulebench.runner.events import Event
+from joulebench.spec.catalog import task_files
 
-from suite.catalog import task_files
-from suite.cli import main
-from suite.events import Event
-from suite.progress import _Unending
-from suite.record import RunFolder
 from tests.test_study import run_toy, write_toy
 
 
@@ -70,7 +70,7 @@ def test_code_that_exits_elsewhere_does_not_end_well(monkeypatch, capsys, tmp_pa
     def leaves(*_, **__):
         sys.exit(0)
 
-    monkeypatch.setattr("suite.scoring.score_frontier", leaves)
+    monkeypatch.setattr("joulebench.runner.scoring.score_frontier", leaves)
     path = write_toy(tmp_path, method="random", sobol=1, search=1)
     code, _, err = call(monkeypatch, capsys, "run", path, "--replay", "9", "--out", tmp_path / "runs", "--quiet")
     assert code == 3
@@ -91,7 +91,7 @@ def test_a_module_that_exits_is_bad_input(monkeypatch, capsys, tmp_path):
 def test_a_terminal_of_any_encoding_shows_a_run_to_its_end(tmp_path, encoding):
     path = write_toy(tmp_path, method="random", sobol=1, search=1)
     done = subprocess.run(
-        [sys.executable, "-m", "suite.cli", "run", path, "--replay", "9", "--out", tmp_path / "runs"],
+        [sys.executable, "-m", "joulebench", "run", path, "--replay", "9", "--out", tmp_path / "runs"],
         env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}, capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -178,7 +178,15 @@ def test_a_run_of_another_schema_is_refused(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "module", ["suite", "suite.cli", "suite.task", "suite.record", "suite.reporting", "suite.search"]
+    "module",
+    [
+        "joulebench",
+        "joulebench.commands.main",
+        "joulebench.spec.task",
+        "joulebench.records.model",
+        "joulebench.reporting",
+        "joulebench.search",
+    ],
 )
 def test_what_does_not_measure_loads_no_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'ax' in sys.modules)"
@@ -189,7 +197,7 @@ def test_the_commands_that_do_not_measure_load_no_torch(tmp_path):
     folder = run_toy(tmp_path, method="random")
     for arguments in (["tasks"], ["check"], ["report", str(folder.path)]):
         code = (
-            "import sys\nfrom suite.cli import main\n"
+            "import sys\nfrom joulebench.commands.main import main\n"
             f"sys.argv = ['joulebench', *{arguments!r}]\n"
             "try:\n    main()\nexcept SystemExit:\n    pass\n"
             "sys.exit('torch' in sys.modules)"
@@ -198,8 +206,9 @@ def test_the_commands_that_do_not_measure_load_no_torch(tmp_path):
 
 
 def test_what_a_run_announces_is_true_of_its_space(capsys):
-    from suite.catalog import find_task
-    from suite.cli import _announce
+    from joulebench.commands.main import _announce
+    from joulebench.spec.catalog import find_task
+
     from tests.synthetic_search import branin_currin, categorical, mixed
 
     for task, told in (

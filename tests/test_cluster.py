@@ -11,16 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from joulebench.cluster import driver as cluster_study
+from joulebench.cluster.pool import Crew
+from joulebench.errors import InputError
+from joulebench.records.model import RunFolder
+from joulebench.results.frontier import frontier
+from joulebench.results.outcome import configurations, idle_windows, trial_outcomes
+from joulebench.runner import local
+from joulebench.search import propose
+from joulebench.spec.task import Task
 
-from suite import study
-from suite.cluster import study as cluster_study
-from suite.cluster.crew import Crew
-from suite.errors import InputError
-from suite.frontier import frontier
-from suite.outcome import configurations, idle_windows, trial_outcomes
-from suite.record import RunFolder
-from suite.search import propose
-from suite.task import Task
 from tests.cluster_tasks import DIGITS, cluster_task, gist
 from tests.ray_clusters import clear_marks, local_cluster
 from tests.test_cli import call
@@ -96,7 +96,7 @@ def test_a_table_gives_what_it_gives_on_one_machine(cluster, tmp_path, monkeypat
             },
         }
     )  # fmt: skip
-    alone = study.run(task, out=tmp_path / "alone", replay="100")
+    alone = local.run(task, out=tmp_path / "alone", replay="100")
     (together,) = run_on(cluster, task, tmp_path / "together")
     records = together.trials()
     assert gist(records) == gist(alone.trials())
@@ -113,7 +113,7 @@ def test_a_table_gives_what_it_gives_on_one_machine(cluster, tmp_path, monkeypat
 
 def test_real_models_are_trained_measured_and_scored(cluster, tmp_path):
     task = Task.model_validate(DIGITS)
-    alone = study.run(task, out=tmp_path / "alone", hardware="generic_cpu", force_hardware=True)
+    alone = local.run(task, out=tmp_path / "alone", hardware="generic_cpu", force_hardware=True)
     (together,) = run_on(cluster, task, tmp_path / "together", replay=None)
     records = together.trials()
     for mine, its in zip(alone.trials(), records, strict=True):
@@ -260,7 +260,7 @@ def test_workers_and_a_node_that_are_lost_lose_no_trial(cluster, marks, tmp_path
     assert {r.trial: r.attempt for r in records if r.attempt} == {1: 1, 3: 1, 5: 1}
     assert records[5].node.split("@")[0] not in lost
     same = cluster_task("tests.cluster_problems:calm", POINTS)
-    alone = study.run(same, out=tmp_path / "alone", replay="100")
+    alone = local.run(same, out=tmp_path / "alone", replay="100")
     assert gist(records) == gist(alone.trials())
     assert outcomes(folder) == outcomes(alone)
 
@@ -287,12 +287,12 @@ def test_one_search_for_two_kinds_of_hardware_and_a_resume(cluster, tmp_path):
     begun = [e.trial for e in RunFolder.open(paths[0]).ledger() if e.event == "propose"]
     assert len(begun) > len(before[0]), "some were under way"
     with pytest.raises(InputError, match="began on a Ray cluster; resume it there, with --ray"):
-        study.resume(paths[0])
+        local.resume(paths[0])
     leader, follower = cluster_study.resume(paths[1], address=cluster.address)
     assert gist(leader.trials()) == gist(follower.trials())
     assert [r.trial for r in leader.trials()] == list(range(8))
     assert [leader.trials()[r.trial] for r in before[0]] == before[0]
-    alone = study.run(task, out=tmp_path / "alone", replay="100")
+    alone = local.run(task, out=tmp_path / "alone", replay="100")
     assert gist(leader.trials()) == gist(alone.trials())
     assert [e.note for e in leader.ledger() if e.event == "end"] == ["interrupted", "done"]
     assert nodes_of(follower.trials()) == {"three"}

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
+from joulebench.spec.catalog import profile_files, task_files
 
-from suite.catalog import profile_files, task_files
 from tests.conftest import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "cluster.md").read_text(encoding="utf-8")
@@ -40,7 +40,7 @@ def test_the_slurm_script_is_one():
 def test_what_it_names_exists():
     help_text = "".join(
         subprocess.run(
-            [sys.executable, "-m", "suite.cli", command, "--help"], capture_output=True, text=True, check=True
+            [sys.executable, "-m", "joulebench", command, "--help"], capture_output=True, text=True, check=True
         ).stdout
         for command in ("run", "resume", "hardware")
     )

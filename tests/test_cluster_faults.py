@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from joulebench.cluster import driver as cluster_study
+from joulebench.records.model import RunFolder
+from joulebench.runner import local
 
-from suite import study
-from suite.cluster import study as cluster_study
-from suite.record import RunFolder
 from tests.cluster_problems import MARKS
 from tests.cluster_tasks import cluster_task, gist
 from tests.ray_clusters import local_cluster
@@ -53,7 +53,7 @@ def marks(tmp_path):
 
 def joulebench(*arguments, **environment):
     given = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **environment}
-    command = [sys.executable, "-m", "suite.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "joulebench", *map(str, arguments)]
     return subprocess.Popen(
         command, cwd=REPOSITORY, env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -101,7 +101,7 @@ def test_a_head_or_a_driver_that_is_lost_loses_no_finished_trial(tmp_path, marks
     assert {r.status for r in records} == {"ok"}
     assert folder.ledger()[-1].note == "done"
     monkeypatch.setenv(MARKS, str(marks))
-    assert gist(study.run(folder.task(), out=tmp_path / "alone", replay="100").trials()) == gist(records)
+    assert gist(local.run(folder.task(), out=tmp_path / "alone", replay="100").trials()) == gist(records)
 
 
 def test_a_trial_that_kills_three_workers_is_given_up_and_the_rest_goes_on(tmp_path, marks):

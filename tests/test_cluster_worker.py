@@ -6,16 +6,16 @@ import itertools
 from dataclasses import replace
 
 import pytest
+from joulebench.cluster import code
+from joulebench.cluster.lanes import difference
+from joulebench.cluster.worker import Done, Ready, Refused, Scored, Worker
+from joulebench.data import load_arrays
+from joulebench.errors import InputError
+from joulebench.measurement.harness import Request
+from joulebench.runner.plan import plan
+from joulebench.runner.trials import Order
+from joulebench.spec.task import Task
 
-from suite.cluster import code
-from suite.cluster.lanes import difference
-from suite.cluster.worker import Done, Ready, Refused, Scored, Worker
-from suite.data import load_arrays
-from suite.errors import InputError
-from suite.harness import Request
-from suite.plan import plan
-from suite.task import Task
-from suite.trials import Order
 from tests.cluster_tasks import DIGITS, cluster_task
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joulebench.data import load_arrays
 
-from suite.data import load_arrays
 from tests.data_sources import CIFAR10, image_tree, isolate, no_decoding, pack_zip, write_image
 
 
@@ -84,7 +84,7 @@ def test_a_full_disk_leaves_no_half_file(tree: Path, tmp_path: Path, monkeypatch
         stream.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("suite.data.cache.np.savez", full)
+    monkeypatch.setattr("joulebench.data.cache.np.savez", full)
     with pytest.warns(UserWarning, match="No space left"):
         load_arrays(CIFAR10, tree)
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joulebench.data import load_arrays
+from joulebench.spec.task import Dataset
 
-from suite.data import load_arrays
-from suite.task import Dataset
 from tests.data_sources import CIFAR10, CLASSES, DIGITS, MNIST, isolate, no_decoding, refused, write_cifar_batches
 
 
@@ -67,7 +67,7 @@ def test_data_variable_does_not_touch_what_is_made_in_memory(monkeypatch: pytest
 
 def test_importing_loads_no_torch() -> None:
     heavy = "{'torch', 'torchvision', 'sklearn', 'PIL'}"
-    code = f"import sys, suite.data; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, joulebench.data; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from joulebench.data import StagedText, TextBytes, load_arrays, stage
+from joulebench.data.staging import text_cuts, unigram_entropy
+from joulebench.spec.task import Dataset
 from pydantic import ValidationError
 
-from suite.data import StagedText, TextBytes, load_arrays, stage
-from suite.data.staging import text_cuts, unigram_entropy
-from suite.task import Dataset
 from tests.data_sources import isolate, refused
 
 TEXT = Dataset(name="text", validation=10)
@@ -81,7 +81,7 @@ def test_what_holds_no_text_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     os.mkfifo(tmp_path / "pipe")
     refused(lambda: read(tmp_path / "pipe"), "no such file or folder")
     (tmp_path / "a.txt").write_text("more than four bytes")
-    monkeypatch.setattr("suite.data.text.MAX_BYTES", 4)
+    monkeypatch.setattr("joulebench.data.text.MAX_BYTES", 4)
     refused(lambda: read(tmp_path), "more than 4 bytes", "dataset.n")
     assert read(tmp_path, 6) == b"more t"
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from suite.device import choose_device, to_host, use_threads
-from suite.errors import InputError
+from joulebench.errors import InputError
+from joulebench.host.device import choose_device, to_host, use_threads
 
 
 def test_a_gpu_profile_without_a_gpu_for_torch_is_one_line(monkeypatch):

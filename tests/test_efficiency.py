@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from joulebench.records.model import Costs
+from joulebench.reporting.limits import efficiencies, efficiency_table, limit_sentences
+from joulebench.reporting.render import render_markdown, write_report
+from joulebench.reporting.summary import summarise_records
+from joulebench.results.efficiency import efficiency, peak_of, run_dtype
+from joulebench.results.energy import Estimate
+from joulebench.spec.catalog import find_profile
+from joulebench.spec.hardware import Fact, HardwareProfile, Match
 
-from suite.catalog import find_profile
-from suite.efficiency import efficiency, peak_of, run_dtype
-from suite.energy import Estimate
-from suite.hardware import Fact, HardwareProfile, Match
-from suite.record import Costs
-from suite.reporting.limits import efficiencies, efficiency_table, limit_sentences
-from suite.reporting.render import render_markdown, write_report
-from suite.reporting.summary import summarise_records
 from tests.run_factory import RunBuilder, make_task
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from suite.energy import (
+from joulebench.records.model import Reading, Window
+from joulebench.results.energy import (
     effective_n,
     estimate,
     idle_drift,
@@ -20,8 +20,7 @@ from suite.energy import (
     total_j,
     training_energy,
 )
-from suite.record import Reading, Window
-from suite.task import Protocol
+from joulebench.spec.task import Protocol
 
 PROTOCOL = Protocol(window_s=1.0, repeats=3, max_repeats=5)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from suite.expression import condition
+from joulebench.spec.conditions import condition
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,17 @@ import math
 
 import pytest
 import torch
+from joulebench.data import load_arrays, stage
+from joulebench.host.clock import RealClock
+from joulebench.spec.task import Dataset
+from joulebench.workloads.base import Context, InfeasibleError, workload_class
+from joulebench.workloads.cnn import make_cnn
+from joulebench.workloads.families import FAMILIES
+from joulebench.workloads.flops import count
+from joulebench.workloads.mlp import make_mlp
+from joulebench.workloads.optimiser import make_optimizer, make_schedule
+from joulebench.workloads.traffic import traffic
 from torch import nn
-
-from suite.clock import RealClock
-from suite.data import load_arrays, stage
-from suite.flops import count
-from suite.task import Dataset
-from suite.workloads.base import Context, InfeasibleError, workload_class
-from suite.workloads.cnn import make_cnn
-from suite.workloads.families import FAMILIES
-from suite.workloads.mlp import make_mlp
-from suite.workloads.optimiser import make_optimizer, make_schedule
-from suite.workloads.traffic import traffic
 
 IMAGE = (1, 28, 28)
 

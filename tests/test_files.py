@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from joulebench.errors import InputError
+from joulebench.host.files import append_whole, cut_off, write_whole
+from joulebench.records.model import OWN, RunFolder
+from joulebench.reporting import write_report
 
-from suite.errors import InputError
-from suite.files import append_whole, cut_off, write_whole
-from suite.record import OWN, RunFolder
-from suite.reporting import write_report
 from tests.run_factory import full_run
 
 
@@ -40,7 +40,7 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("suite.files.os.fsync", full)
+    monkeypatch.setattr("joulebench.host.files.os.fsync", full)
     for write in (write_whole, append_whole):
         with pytest.raises(OSError, match="No space"):
             write(path, b"after")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from joulebench.workloads.cnn import make_cnn
+from joulebench.workloads.flops import count
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-
-from suite.flops import count
-from suite.workloads.cnn import make_cnn
 
 CIFAR = (3, 32, 32)
 

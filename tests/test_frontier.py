@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from suite.energy import Estimate
-from suite.frontier import frontier, hypervolume, hypervolume_by_trial, non_dominated
-from suite.outcome import Configuration, Outcome
-from suite.record import TrialRecord
-from suite.task import Task
+from joulebench.records.model import TrialRecord
+from joulebench.results.energy import Estimate
+from joulebench.results.frontier import frontier, hypervolume, hypervolume_by_trial, non_dominated
+from joulebench.results.outcome import Configuration, Outcome
+from joulebench.spec.task import Task
 
 GOALS = ("maximize", "minimize")
 # few distinct values, so that ties and duplicates are common

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-
-from suite.gate.files import from_benchmark_json
-from suite.gate.plugin import pytest_collection_modifyitems
+from joulebench.gate.files import from_benchmark_json
+from joulebench.gate.plugin import pytest_collection_modifyitems
 
 pytest_plugins = ["pytester"]
 
@@ -95,7 +94,7 @@ def test_a_session_without_the_fixture_loads_nothing(pytester):
         import sys
 
         def test_light():
-            assert not {"torch", "numpy", "suite.measure", "codecarbon", "pydantic"} & set(sys.modules)
+            assert not {"torch", "numpy", "joulebench.measurement.protocol", "codecarbon", "pydantic"} & set(sys.modules)
         """
     )
     run(pytester, "-p", "no:hypothesispytest").assert_outcomes(passed=1)

@@ -8,10 +8,9 @@ import subprocess
 import sys
 
 import pytest
-
-from suite.errors import InputError
-from suite.gate import session
-from suite.gate.processes import Benchmarks, Place, run_in_turn
+from joulebench.errors import InputError
+from joulebench.gate import interleave
+from joulebench.gate.processes import Benchmarks, Place, run_in_turn
 
 TEST = """
 import json, os, time
@@ -90,8 +89,8 @@ def test_in_standard_form_each_process_has_the_machine_alone(tmp_path, monkeypat
         started.append(len(trees))
         return list(trees)
 
-    monkeypatch.setattr(session, "run_in_turn", stand_in)
+    monkeypatch.setattr(interleave, "run_in_turn", stand_in)
     trees = (tmp_path / "a", tmp_path / "b")
-    before, now = session.measure_pairs(trees, Benchmarks("tests", form), "s", 2, lambda _: None)
+    before, now = interleave.measure_pairs(trees, Benchmarks("tests", form), "s", 2, lambda _: None)
     assert started == together
     assert (before, now) == ([trees[0]] * 2, [trees[1]] * 2)

@@ -8,14 +8,14 @@ import subprocess
 import sys
 
 import pytest
+from joulebench.gate import workflow
+from joulebench.gate.checkout import checkout, top_level
+from joulebench.gate.decision import Outcome, Verdict
+from joulebench.gate.files import write_replicates
+from joulebench.gate.model import Settings
+from joulebench.gate.processes import Benchmarks, Place, run_in_turn
+from joulebench.gate.report import action_json, headline, markdown
 
-from suite.gate import workflow
-from suite.gate.checkout import checkout, top_level
-from suite.gate.decision import Outcome, Verdict
-from suite.gate.files import write_replicates
-from suite.gate.model import Settings
-from suite.gate.processes import Benchmarks, Place, run_in_turn
-from suite.reporting.gate import action_json, headline, markdown
 from tests.gate_records import CPU, pairs, spread
 from tests.test_cli import call
 
@@ -220,7 +220,7 @@ def test_bad_input_is_one_line(repository, monkeypatch, capsys, arguments, messa
 
 
 def test_the_command_line_loads_no_torch():
-    code = "import sys, suite.cli, suite.gate.workflow, suite.gate.plugin; sys.exit('torch' in sys.modules)"
+    code = "import sys, joulebench.commands.main, joulebench.gate.workflow, joulebench.gate.plugin; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

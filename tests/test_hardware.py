@@ -8,11 +8,16 @@ import subprocess
 import sys
 
 import pytest
-
-from suite import plan as planning
-from suite.catalog import all_profiles, find_profile
-from suite.errors import InputError
-from suite.hardware import (
+from joulebench.commands.hardware import catalogue_lines, host_lines, meter_lines, profile_lines
+from joulebench.errors import InputError
+from joulebench.meters.select import MeterStatus
+from joulebench.reporting.limits import profile_of
+from joulebench.reporting.prose import banners, repeat_command, search_price
+from joulebench.reporting.summary import summarise
+from joulebench.runner import plan as planning
+from joulebench.runner.local import resume, run
+from joulebench.spec.catalog import all_profiles, find_profile
+from joulebench.spec.hardware import (
     HardwareProfile,
     Host,
     Match,
@@ -22,13 +27,8 @@ from suite.hardware import (
     load_profile,
     mismatch,
 )
-from suite.hardware import _is_virtual as is_virtual
-from suite.inventory import catalogue_lines, host_lines, meter_lines, profile_lines
-from suite.meters.select import MeterStatus
-from suite.reporting.limits import profile_of
-from suite.reporting.prose import banners, repeat_command, search_price
-from suite.reporting.summary import summarise
-from suite.study import resume, run
+from joulebench.spec.hardware import _is_virtual as is_virtual
+
 from tests.conftest import REPOSITORY
 from tests.run_factory import full_run
 from tests.test_cli import call
@@ -176,7 +176,7 @@ def test_a_forced_profile_runs_is_recorded_and_shown(tmp_path):
 def test_a_run_does_not_go_on_on_another_machine(tmp_path, monkeypatch):
     folder = run(str(write_toy(tmp_path, method="random")), out=tmp_path, replay="100")
     assert folder.manifest().hardware_override is None
-    monkeypatch.setattr("suite.study.detect_host", lambda: SERVER)
+    monkeypatch.setattr("joulebench.runner.local.detect_host", lambda: SERVER)
     with pytest.raises(InputError, match="began on another machine"):
         resume(folder.path)
 
@@ -189,13 +189,13 @@ def test_a_run_does_not_go_on_on_another_machine(tmp_path, monkeypatch):
     ],
 )
 def test_what_cannot_be_forced(monkeypatch, arguments, message):
-    monkeypatch.setattr("suite.plan.detect_host", lambda: LAPTOP)
+    monkeypatch.setattr("joulebench.runner.plan.detect_host", lambda: LAPTOP)
     with pytest.raises(InputError, match=message):
         planning.plan("digits", **arguments)
 
 
 def test_forcing_a_profile_that_fits_records_nothing(monkeypatch):
-    monkeypatch.setattr("suite.plan.detect_host", lambda: LAPTOP)
+    monkeypatch.setattr("joulebench.runner.plan.detect_host", lambda: LAPTOP)
     chosen = planning.plan("digits", hardware="generic_cpu", force_hardware=True)
     assert chosen.hardware_override is None
 
@@ -212,7 +212,7 @@ def table(monkeypatch):
             raise InputError(f"--country: no grid intensity for '{iso3}'")
         return 56.0, "CodeCarbon's table"
 
-    monkeypatch.setattr("suite.meters.codecarbon.grid_intensity_g_per_kwh", lookup, raising=False)
+    monkeypatch.setattr("joulebench.meters.codecarbon.grid_intensity_g_per_kwh", lookup, raising=False)
 
 
 def test_nothing_is_assumed_of_the_grid():
@@ -233,7 +233,7 @@ def test_what_the_user_says_is_the_runs():
 
 
 def summarise_with(profile):
-    from suite.reporting.summary import summarise_records
+    from joulebench.reporting.summary import summarise_records
 
     built = full_run()
     return summarise_records(built.manifest(hardware=profile.model_dump(mode="json")), built.task, built.trials)
@@ -301,7 +301,7 @@ def test_the_command_shows_a_profiles_facts_with_their_sources(monkeypatch, caps
 
 def test_the_command_loads_no_torch():
     code = (
-        "import sys\nfrom suite.cli import main\nsys.argv = ['joulebench', 'hardware']\n"
+        "import sys\nfrom joulebench.commands.main import main\nsys.argv = ['joulebench', 'hardware']\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\nsys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0

@@ -7,9 +7,8 @@ import re
 from fnmatch import fnmatch
 
 import pytest
-
-from suite.catalog import all_profiles, find_profile, profile_files
-from suite.hardware import Fact, Host, choose_profile
+from joulebench.spec.catalog import all_profiles, find_profile, profile_files
+from joulebench.spec.hardware import Fact, Host, choose_profile
 
 NAMES = list(profile_files())
 PROFILES = all_profiles()

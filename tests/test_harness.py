@@ -6,16 +6,15 @@ import resource
 
 import psutil
 import pytest
-
-from suite.clock import RealClock, VirtualClock
-from suite.energy import total_j
-from suite.errors import InputError
-from suite.harness import Bench, Request, run_trial
-from suite.measure import Timeline
-from suite.memory import release
-from suite.meters.replay import PowerTrace, ReplayMeter
-from suite.outcome import configurations, idle_windows, trial_outcomes
-from suite.task import Task
+from joulebench.errors import InputError
+from joulebench.host.clock import RealClock, VirtualClock
+from joulebench.host.memory import release
+from joulebench.measurement.harness import Bench, Request, run_trial
+from joulebench.measurement.protocol import Timeline
+from joulebench.meters.replay import PowerTrace, ReplayMeter
+from joulebench.results.energy import total_j
+from joulebench.results.outcome import configurations, idle_windows, trial_outcomes
+from joulebench.spec.task import Task
 
 ENERGY = {
     "goal": "maximize", "reference": 0.0, "phase": "inference", "domains": ["cpu"], "basis": "gross",

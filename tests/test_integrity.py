@@ -14,16 +14,16 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from joulebench.errors import InputError, one_line
+from joulebench.presentation.text import visible
+from joulebench.records.model import RunFolder
+from joulebench.reporting import write_report
+from joulebench.reporting.export_json import report_json
+from joulebench.reporting.render import headline, render_markdown
+from joulebench.reporting.summary import Summary, summarise_of
+from joulebench.results.records import Records
+from joulebench.studies.registry import sections
 
-from suite.errors import InputError, one_line
-from suite.record import RunFolder
-from suite.reporting import write_report
-from suite.reporting.facts import report_json
-from suite.reporting.records import Records
-from suite.reporting.render import headline, render_markdown
-from suite.reporting.sections import sections
-from suite.reporting.summary import Summary, summarise_of
-from suite.reporting.text import visible
 from tests.run_factory import RunBuilder, full_run, make_task
 
 HUGE = (math.nan, math.inf, -math.inf, 1e308, -1e308, 5e-324, -0.0, 0.0, -1.0)

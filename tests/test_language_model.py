@@ -8,13 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
-from suite.clock import RealClock
-from suite.data import Split, StagedImages, StagedText, load_arrays, stage
-from suite.errors import InputError
-from suite.task import Dataset
-from suite.workloads.base import Context, InfeasibleError
-from suite.workloads.language_model import LanguageModel, Schedule, windows_of
+from joulebench.data import Split, StagedImages, StagedText, load_arrays, stage
+from joulebench.errors import InputError
+from joulebench.host.clock import RealClock
+from joulebench.spec.task import Dataset
+from joulebench.workloads.base import Context, InfeasibleError
+from joulebench.workloads.language_model import LanguageModel, Schedule, windows_of
 
 GRAMMAR = Dataset(name="grammar", n=200_000, validation=5_000)
 SMALL = {
@@ -230,7 +229,7 @@ def test_bad_options_and_data_are_refused(text):
 
 
 def test_a_classifier_refuses_text(text):
-    from suite.workloads.cnn import CNN
+    from joulebench.workloads.cnn import CNN
 
     with pytest.raises(InputError, match="needs images, not text"):
         CNN(Context("cpu", 0, RealClock(), text)).build(

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from suite.latency import latency, quantile_of
-from suite.record import Reading, Window
-from suite.task import Protocol
+from joulebench.records.model import Reading, Window
+from joulebench.results.latency import latency, quantile_of
+from joulebench.spec.task import Protocol
 
 
 def window(step_s, seconds=2.0, phase="request"):

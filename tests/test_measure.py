@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from suite.clock import VirtualClock
-from suite.energy import invalidity, phase_energy, total_j
-from suite.measure import Timeline, cool_down, measure_idle, measure_phase
-from suite.meters.base import Counter, MeterSet, difference
-from suite.meters.replay import PowerTrace, ReplayMeter
-from suite.task import Protocol
-from suite.workloads.base import Phase
+from joulebench.host.clock import VirtualClock
+from joulebench.measurement.protocol import Timeline, cool_down, measure_idle, measure_phase
+from joulebench.meters.base import Counter, MeterSet, difference
+from joulebench.meters.replay import PowerTrace, ReplayMeter
+from joulebench.results.energy import invalidity, phase_energy, total_j
+from joulebench.spec.task import Protocol
+from joulebench.workloads.base import Phase
 
 PROTOCOL = Protocol(warmup_s=1.0, window_s=2.0, repeats=3, max_repeats=6, target_rel_ci=0.02, idle_s=4.0)
 

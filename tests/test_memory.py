@@ -6,8 +6,7 @@ import resource
 
 import pytest
 import torch
-
-from suite.memory import asked_bytes, is_out_of_memory, limited, peak_bytes, reset_peak
+from joulebench.host.memory import asked_bytes, is_out_of_memory, limited, peak_bytes, reset_peak
 
 
 @pytest.mark.parametrize(

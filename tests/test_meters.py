@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joulebench.errors import InputError, MeterError
+from joulebench.host.clock import VirtualClock
+from joulebench.meters.base import Counter, MeterSet, difference
+from joulebench.meters.codecarbon import CodeCarbonMeter, grid_intensity_g_per_kwh
+from joulebench.meters.host import HostMeter
+from joulebench.meters.nvml import NvmlMeter
+from joulebench.meters.rapl import RaplMeter, find_rapl
+from joulebench.meters.replay import PowerTrace, ReplayMeter, load_traces
+from joulebench.meters.sampling import ThreadSampler
 
-from suite.clock import VirtualClock
-from suite.errors import InputError, MeterError
-from suite.meters.base import Counter, MeterSet, difference
-from suite.meters.codecarbon import CodeCarbonMeter, grid_intensity_g_per_kwh
-from suite.meters.host import HostMeter
-from suite.meters.nvml import NvmlMeter
-from suite.meters.rapl import RaplMeter, find_rapl
-from suite.meters.replay import PowerTrace, ReplayMeter, load_traces
-from suite.meters.sampling import ThreadSampler
 from tests.meter_sources import FakeNvml, Gpu, powercap_zone
 
 WATTS = PowerTrace("gpu:0", (0.0,), (100.0,))

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joulebench.host.clock import VirtualClock
+from joulebench.measurement.protocol import Timeline
+from joulebench.meters.base import Counter
+from joulebench.meters.nvml import PERIOD_S, NvmlMeter
+from joulebench.meters.replay import PowerTrace
+from joulebench.meters.sampling import STUCK_S, CounterTrack
+from joulebench.results.energy import MIN_COUNTER_UPDATES, invalidity, phase_energy
+from joulebench.spec.task import Protocol
 
-from suite.clock import VirtualClock
-from suite.energy import MIN_COUNTER_UPDATES, invalidity, phase_energy
-from suite.measure import Timeline
-from suite.meters.base import Counter
-from suite.meters.nvml import PERIOD_S, NvmlMeter
-from suite.meters.replay import PowerTrace
-from suite.meters.sampling import STUCK_S, CounterTrack
-from suite.task import Protocol
 from tests.meter_sources import FakeNvml, Gpu, TickingClock
 
 LENGTH_S = 40.0

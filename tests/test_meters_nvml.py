@@ -8,15 +8,15 @@ import time
 from dataclasses import replace
 
 import pytest
+from joulebench.errors import InputError, MeterError
+from joulebench.host.clock import RealClock
+from joulebench.host.device import nvml_index, nvml_indices
+from joulebench.measurement.protocol import Timeline
+from joulebench.meters.nvml import PERIOD_S, NvmlMeter
+from joulebench.meters.replay import PowerTrace
+from joulebench.results.energy import invalidity
+from joulebench.spec.task import Protocol
 
-from suite.clock import RealClock
-from suite.device import nvml_index, nvml_indices
-from suite.energy import invalidity
-from suite.errors import InputError, MeterError
-from suite.measure import Timeline
-from suite.meters.nvml import PERIOD_S, NvmlMeter
-from suite.meters.replay import PowerTrace
-from suite.task import Protocol
 from tests.meter_sources import FakeNvml, Gpu, TickingClock
 
 STEADY = PowerTrace("gpu:0", (0.0,), (300.0,))
@@ -253,7 +253,7 @@ def test_a_thread_samples_in_real_time_and_its_death_is_an_error():
 
 
 def test_a_driver_that_hangs_is_an_error(monkeypatch):
-    monkeypatch.setattr("suite.meters.nvml.ANSWER_S", 0.05)
+    monkeypatch.setattr("joulebench.meters.nvml.ANSWER_S", 0.05)
     bench = Bench(Gpu(STEADY))
     bench.meter._lock.acquire()
     with pytest.raises(MeterError, match="not answered"):

@@ -7,17 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from joulebench.errors import MeterError
+from joulebench.host.clock import RealClock
+from joulebench.measurement.protocol import Timeline
+from joulebench.meters import rapl as rapl_module
+from joulebench.meters.rapl import PERIOD_S, RaplMeter, Zone, find_rapl
+from joulebench.meters.replay import PowerTrace
+from joulebench.meters.select import availability, meters_for
+from joulebench.results.energy import invalidity
+from joulebench.spec.hardware import HardwareProfile, Host
+from joulebench.spec.task import Protocol
 
-from suite.clock import RealClock
-from suite.energy import invalidity
-from suite.errors import MeterError
-from suite.hardware import HardwareProfile, Host
-from suite.measure import Timeline
-from suite.meters import rapl as rapl_module
-from suite.meters.rapl import PERIOD_S, RaplMeter, Zone, find_rapl
-from suite.meters.replay import PowerTrace
-from suite.meters.select import availability, meters_for
-from suite.task import Protocol
 from tests.meter_sources import FakeNvml, Gpu, TickingClock, powercap_zone
 
 PROTOCOL = Protocol(warmup_s=0, window_s=2.0, repeats=3, max_repeats=6, target_rel_ci=0.02, idle_s=0)
@@ -247,8 +247,8 @@ def test_the_gpus_of_a_host(tmp_path):
 def test_asking_what_is_available_imports_no_torch_and_leaves_nothing_running():
     code = (
         "import sys, threading\n"
-        "from suite.hardware import HardwareProfile, Host\n"
-        "from suite.meters.select import availability\n"
+        "from joulebench.spec.hardware import HardwareProfile, Host\n"
+        "from joulebench.meters.select import availability\n"
         "assert availability(Host('A CPU', 2, ()), HardwareProfile(name='here', title='x'))\n"
         "assert 'torch' not in sys.modules\n"
         "import time; time.sleep(0.05)\n"

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from joulebench.errors import InputError
+from joulebench.records.model import ScoreRecord
+from joulebench.reporting.mlflow_export import CONTENT_TAG, TRIAL_TAG, export_mlflow
 
-from suite.errors import InputError
-from suite.record import ScoreRecord
-from suite.reporting.mlflow_export import CONTENT_TAG, TRIAL_TAG, export_mlflow
 from tests.card_subjects import GRID
 from tests.run_factory import RunBuilder, full_run, lines, make_task
 from tests.test_cli import call

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from suite.analysis.nas_bench import adjacency, costs
+from tests.ecnas.nas_bench import adjacency, costs
 
 STEM = 27 * 128 + 2 * 128
 HEAD = 512 * 10 + 10

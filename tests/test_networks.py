@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from suite.flops import count
-from suite.workloads.networks.encoder import make_encoder
-from suite.workloads.zoo import MODELS
+from joulebench.workloads.flops import count
+from joulebench.workloads.networks.encoder import make_encoder
+from joulebench.workloads.zoo import MODELS
 
 CIFAR = (3, 32, 32)
 #: Parameters and MACs (convolutions and linear layers) in millions: arXiv 2406.14328.

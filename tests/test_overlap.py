@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from joulebench.records.model import LedgerEntry, RunFolder, TrialRecord, Window
+from joulebench.reporting.summary import summarise
+from joulebench.results.concurrent_windows import FAULT, marked
+from joulebench.results.energy import phase_energy
 
-from suite.energy import phase_energy
-from suite.overlap import FAULT, marked
-from suite.record import LedgerEntry, RunFolder, TrialRecord, Window
-from suite.reporting.summary import summarise
 from tests.run_factory import RunBuilder, full_run, make_task
 
 

@@ -7,14 +7,14 @@ import subprocess
 import sys
 
 import pytest
+from joulebench.errors import InputError
+from joulebench.records.model import RunFolder
+from joulebench.reporting import write_report
+from joulebench.results.energy import Estimate
+from joulebench.results.outcome import point
+from joulebench.results.reference_frontier import keep_overlay
+from joulebench.studies.training_inference.reference_frontier import compare
 
-from suite.energy import Estimate
-from suite.errors import InputError
-from suite.outcome import point
-from suite.record import RunFolder
-from suite.reporting import write_report
-from suite.reporting.overlay import keep_overlay
-from suite.reporting.overlay_answer import compare
 from tests.run_factory import ENERGY, RunBuilder, make_task
 from tests.test_analysis_training_inference import MODELS, OBJECTIVES, add, study_task
 
@@ -116,7 +116,7 @@ def test_what_does_not_compare_is_refused_in_one_line(tmp_path, other, message):
 
 def test_the_command_refuses_and_draws(tmp_path):
     folder = known(tmp_path)
-    command = [sys.executable, "-m", "suite.cli", "report", str(folder.path), "--overlay"]
+    command = [sys.executable, "-m", "joulebench", "report", str(folder.path), "--overlay"]
     done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "not a run folder" in done.stderr

@@ -11,9 +11,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from joulebench.errors import InputError
+from joulebench.host.power_limit import Limits, OutOfRangeError, capped, for_trial, limits
 
-from suite.errors import InputError
-from suite.power_limit import Limits, OutOfRangeError, capped, for_trial, limits
 from tests.nvml_power import NOW_MW, PowerNvml
 
 
@@ -137,7 +137,7 @@ def test_another_thread_may_cap_too():
 _VICTIM = """
     import signal, sys, time
     from tests.nvml_power import PowerNvml
-    from suite.power_limit import capped
+    from joulebench.host.power_limit import capped
 
     class Loud(PowerNvml):
         def nvmlDeviceSetPowerManagementLimit(self, gpu, milliwatts):

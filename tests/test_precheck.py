@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from joulebench.commands.main import main
+from joulebench.errors import GateError
+from joulebench.records.model import RunFolder
+from joulebench.reporting.summary import summarise
+from joulebench.runner import meter_check
+from joulebench.runner.local import resume, run
+from joulebench.spec.catalog import find_task
+from joulebench.spec.task import Task
+from joulebench.studies.consistency.analysis import prechecks
 
-from suite import precheck
-from suite.analysis.consistency import prechecks
-from suite.catalog import find_task
-from suite.cli import main
-from suite.errors import GateError
-from suite.record import RunFolder
-from suite.reporting.summary import summarise
-from suite.study import resume, run
-from suite.task import Task
 from tests.problems import Linear
 from tests.test_study import run_toy
 
@@ -52,13 +52,13 @@ def search_task(workload=Linear, **fields) -> Task:
 @pytest.fixture
 def steady(monkeypatch):
     """A gate that any machine meets."""
-    monkeypatch.setattr(precheck, "MAX_RSD", 1e9)
+    monkeypatch.setattr(meter_check, "MAX_RSD", 1e9)
 
 
 @pytest.fixture
 def unsteady(monkeypatch):
     """A gate that no machine meets."""
-    monkeypatch.setattr(precheck, "MAX_RSD", 0.0)
+    monkeypatch.setattr(meter_check, "MAX_RSD", 0.0)
 
 
 def entries(folder: RunFolder):
@@ -70,13 +70,13 @@ def entries(folder: RunFolder):
     [("digits", True), ("cifar10", True), ("meter_consistency", False), ("meter_repeatability", False)],
 )
 def test_it_is_due_before_a_search_only(name, due):
-    assert precheck.is_due(find_task(name)) is due
+    assert meter_check.is_due(find_task(name)) is due
 
 
 def test_a_task_without_energy_in_windows_has_none():
     task = find_task("digits")
     metric = {"val_accuracy": task.objectives["val_accuracy"]}
-    assert not precheck.is_due(task.model_copy(update={"objectives": metric}))
+    assert not meter_check.is_due(task.model_copy(update={"objectives": metric}))
 
 
 def test_its_windows_are_in_the_ledger_and_touch(tmp_path, steady):
@@ -111,7 +111,7 @@ def test_strict_refuses_and_a_resume_checks_once_more(tmp_path, unsteady, monkey
     folder = RunFolder.open(path)
     assert folder.trials() == []
     assert "precheck" in folder.ledger()[-1].note
-    monkeypatch.setattr(precheck, "MAX_RSD", 1e9)
+    monkeypatch.setattr(meter_check, "MAX_RSD", 1e9)
     resume(path, strict=True)
     assert len(folder.trials()) == 2
     assert [session for session, _ in prechecks(folder.task(), folder.ledger())] == [0, 1]

@@ -6,12 +6,12 @@ import csv
 from pathlib import Path
 
 import pytest
+from joulebench.errors import InputError
+from joulebench.studies.extrapolation.analysis import Extrapolation, evaluate
+from joulebench.studies.prediction.analysis import evaluate as predict_energy
+from joulebench.studies.pue.analysis import Subject, judge
 
-from suite.analysis.extrapolation import Extrapolation, evaluate
-from suite.analysis.prediction import evaluate as predict_energy
-from suite.analysis.published_tables import EcNasRun, cases, read_ec_nas, samples
-from suite.analysis.pue import Subject, judge
-from suite.errors import InputError
+from tests.ecnas.published_tables import EcNasRun, cases, read_ec_nas, samples
 
 ROW = {
     "hash": "001a", "adj": "b110101", "ops": "-1,2,2,-2", "params": "1756298", "e0_kwh": "0.001",

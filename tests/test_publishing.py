@@ -8,12 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from joulebench.errors import GateError, InputError
+from joulebench.publishing.copying import SUMS, publish, publish_comparison
+from joulebench.publishing.index import index_files, stale_index, write_index
+from joulebench.publishing.verifying import verify
+from joulebench.records.model import LedgerEntry, RunFolder, TrialRecord, read_lines
 
-from suite.errors import GateError, InputError
-from suite.publishing.copying import SUMS, publish, publish_comparison
-from suite.publishing.index import index_files, stale_index, write_index
-from suite.publishing.verifying import verify
-from suite.record import LedgerEntry, RunFolder, TrialRecord, read_lines
 from tests.run_factory import full_run, lines
 
 ENVIRONMENT = {
@@ -255,7 +255,7 @@ def test_two_machines_and_their_comparison_verify(reports):
 
 
 def resealed(folder: Path) -> None:
-    from suite.publishing.copying import seal
+    from joulebench.publishing.copying import seal
 
     seal(folder)
 

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from joulebench.cards.eu import FIELDS as EU_FIELDS
+from joulebench.cards.hub import FIELDS as HF_FIELDS
+from joulebench.cards.sci import FIELDS as SCI_FIELDS
+from joulebench.commands.results import assignment
+from joulebench.runner.plan import plan
+from joulebench.spec.task import load_task
 
-from suite.plan import plan
-from suite.reporting.cards.eu import FIELDS as EU_FIELDS
-from suite.reporting.cards.hub import FIELDS as HF_FIELDS
-from suite.reporting.cards.sci import FIELDS as SCI_FIELDS
-from suite.results import assignment
-from suite.task import load_task
 from tests.conftest import REPOSITORY
 
 #: The command as it was installed: nothing of the project, and not the current folder, is on its path.
@@ -78,7 +78,7 @@ def test_its_sessions_and_options_exist():
     for session in re.findall(r"nox -s (\w+)", README):
         assert f"def {session}(" in noxfile
     help_text = subprocess.run(
-        [sys.executable, "-m", "suite.cli", "run", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "joulebench", "run", "--help"], capture_output=True, text=True, check=True
     ).stdout
     for option in re.findall(r"--[a-z][a-z-]+", " ".join(re.findall(r"\$ joulebench run.*", README))):
         assert option in help_text, option

@@ -7,17 +7,8 @@ import errno
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from suite.errors import InputError
-from suite.record import (
-    LedgerEntry,
-    Reading,
-    RunFolder,
-    TrialRecord,
-    Window,
-    append,
-    read_lines,
-)
+from joulebench.errors import InputError
+from joulebench.records.model import LedgerEntry, Reading, RunFolder, TrialRecord, Window, append, read_lines
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 names = st.text(min_size=1, max_size=12)
@@ -97,7 +88,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("suite.files.os.fsync", full)
+    monkeypatch.setattr("joulebench.host.files.os.fsync", full)
     with pytest.raises(InputError, match="No space left on device; what was recorded before is safe"):
         append(path, entry("lost"))
     monkeypatch.undo()

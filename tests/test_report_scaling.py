@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from joulebench.presentation.section import Records
+from joulebench.reporting.summary import summarise_records
 
-from suite.reporting.section import Records
-from suite.reporting.summary import summarise_records
 from tests.long_run import write_long_run
 
 

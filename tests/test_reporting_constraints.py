@@ -8,23 +8,23 @@ import json
 from typing import Any
 
 import pytest
+from joulebench.presentation.numbers import significant
+from joulebench.presentation.units import bound, interval, objective_unit, sample_size, scaled
+from joulebench.records.model import Costs
+from joulebench.reporting.export_csv import frontier_csv
+from joulebench.reporting.failures import failures
+from joulebench.reporting.frontier_table import frontier_table
+from joulebench.reporting.headline import headline
+from joulebench.reporting.interactive import charts
+from joulebench.reporting.limits import efficiencies
+from joulebench.reporting.panels import panels
+from joulebench.reporting.prose import banners
+from joulebench.reporting.render import render_markdown
+from joulebench.reporting.summary import Summary, summarise_records
+from joulebench.reporting.tables import facts, failures_table
+from joulebench.results.energy import Estimate
+from joulebench.results.outcome import Outcome
 
-from suite.energy import Estimate
-from suite.outcome import Outcome
-from suite.record import Costs
-from suite.reporting.export import frontier_csv
-from suite.reporting.failures import failures
-from suite.reporting.frontier_table import frontier_table
-from suite.reporting.headline import headline
-from suite.reporting.interactive import charts
-from suite.reporting.limits import efficiencies
-from suite.reporting.panels import panels
-from suite.reporting.prose import banners
-from suite.reporting.quantities import significant
-from suite.reporting.render import render_markdown
-from suite.reporting.summary import Summary, summarise_records
-from suite.reporting.tables import facts, failures_table
-from suite.reporting.units import bound, interval, objective_unit, sample_size, scaled
 from tests.generation_runs import ENERGY, GIB, TOKENS_PER_J, add, batch_run, generation_task, out_of_memory
 from tests.run_factory import RunBuilder, full_run, make_task
 

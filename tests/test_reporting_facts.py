@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joulebench.presentation.numbers import significant
+from joulebench.presentation.section import csv_text, exact
+from joulebench.records.model import RunFolder
+from joulebench.reporting import write_report
+from joulebench.reporting.export_json import stated, values
+from joulebench.reporting.summary import Summary, summarise
 
-from suite.record import RunFolder
-from suite.reporting import write_report
-from suite.reporting.facts import stated, values
-from suite.reporting.quantities import significant
-from suite.reporting.section import csv_text, exact
-from suite.reporting.summary import Summary, summarise
 from tests.conftest import REPOSITORY
 from tests.run_factory import full_run, make_task
 
@@ -96,8 +96,8 @@ def test_break_even_and_analyses_are_data(found: dict, summary: Summary) -> None
 _SAME = """
 import sys
 from pathlib import Path
-from suite.record import RunFolder
-from suite.reporting import write_report
+from joulebench.records.model import RunFolder
+from joulebench.reporting import write_report
 write_report(RunFolder.open(Path(sys.argv[1])))
 """
 

@@ -7,8 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from suite.reporting import quantities as q
+from joulebench.presentation import numbers as q
 
 
 @pytest.mark.parametrize(

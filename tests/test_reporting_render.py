@@ -13,15 +13,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from joulebench.errors import InputError
+from joulebench.presentation.numbers import significant
+from joulebench.records.model import RunFolder
+from joulebench.reporting import write_report
+from joulebench.reporting.figures import frontier_figure
+from joulebench.reporting.interactive import charts
+from joulebench.reporting.render import render_markdown
+from joulebench.reporting.summary import summarise
 
-from suite.errors import InputError
-from suite.record import RunFolder
-from suite.reporting import write_report
-from suite.reporting.figures import frontier_figure
-from suite.reporting.interactive import charts
-from suite.reporting.quantities import significant
-from suite.reporting.render import render_markdown
-from suite.reporting.summary import summarise
 from tests.run_factory import ENERGY, OBJECTIVES, RunBuilder, full_run, make_task
 
 FILES = ("report.html", "report.md", "frontier.csv", "frontier.png", "frontier.svg")
@@ -259,5 +259,5 @@ def test_markdown_shows_no_time_of_writing(folder: RunFolder) -> None:
 
 
 def test_reporting_loads_no_torch() -> None:
-    code = "import sys, suite.reporting; sys.exit('torch' in sys.modules or 'ax' in sys.modules)"
+    code = "import sys, joulebench.reporting; sys.exit('torch' in sys.modules or 'ax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0

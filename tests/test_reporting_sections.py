@@ -5,11 +5,11 @@ from __future__ import annotations
 import typing
 
 import pytest
+from joulebench.presentation.section import Records
+from joulebench.reporting.tables import Cell, Column, Table, condensed
+from joulebench.spec.task import Analysis
+from joulebench.studies.registry import ANALYSES, sections
 
-from suite.reporting.section import Records
-from suite.reporting.sections import ANALYSES, sections
-from suite.reporting.tables import Cell, Column, Table, condensed
-from suite.task import Analysis
 from tests.run_factory import RunBuilder, make_task
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-
-from suite.energy import Estimate
-from suite.outcome import point
-from suite.reporting.panels import Axis
-from suite.reporting.plots import Plot, Series, interactive, still
-from suite.reporting.series import along, estimates, reaching, value_axis
+from joulebench.presentation.plots import Plot, Series, interactive, still
+from joulebench.presentation.series import along, estimates, reaching, value_axis
+from joulebench.reporting.panels import Axis
+from joulebench.results.energy import Estimate
+from joulebench.results.outcome import point
 
 
 def test_a_doubling_is_ticked_at_its_own_sizes_and_a_crowd_at_decades() -> None:

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from joulebench.presentation.payback import break_even_text
+from joulebench.records.model import Reading, ScoreRecord
+from joulebench.reporting.prose import banners, repeat_command, search_price
+from joulebench.reporting.summary import Summary, summarise, summarise_records
+from joulebench.results.cost import Candidate, break_even, search_cost
+from joulebench.results.energy import Estimate, total_j
+from joulebench.results.members import Target, UnitEnergy
+from joulebench.results.outcome import point
+from joulebench.stats.intervals import difference
 
-from suite.analysis.intervals import difference
-from suite.energy import Estimate, total_j
-from suite.outcome import point
-from suite.record import Reading, ScoreRecord
-from suite.reporting.cost import Candidate, break_even, search_cost
-from suite.reporting.members import Target, UnitEnergy
-from suite.reporting.payback import break_even_text
-from suite.reporting.prose import banners, repeat_command, search_price
-from suite.reporting.summary import Summary, summarise, summarise_records
 from tests.run_factory import ENERGY, OBJECTIVES, WATTS, RunBuilder, full_run, make_task
 
 

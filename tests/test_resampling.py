@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-
-from suite.analysis.resampling import MIN_GROUPS, folds, quantile
+from joulebench.stats.bootstrap import MIN_GROUPS, folds, quantile
 
 
 def test_the_quantile_is_numpys_and_few_groups_have_no_interval():

@@ -6,9 +6,9 @@ import math
 import random
 
 import pytest
+from joulebench.search import propose
+from joulebench.search.observations import observations
 
-from suite.search import propose
-from suite.search.observations import observations
 from tests.factories import ENERGY, make_task, make_trial
 from tests.synthetic_search import STAGES, problem, simulate
 
@@ -60,7 +60,7 @@ def test_a_bound_may_be_a_least_and_on_a_cost():
 
 
 def test_a_bound_on_a_latency_and_on_energy_is_modelled_as_a_logarithm():
-    from suite.search import surrogate
+    from joulebench.search import surrogate
 
     constraints = {
         "step_s": {"at_most": 0.1, "phase": "inference", "quantile": 0.5},

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 
 import pytest
+from joulebench.search import propose
 
-from suite.search import propose
 from tests.factories import ENERGY, make_task, make_trial
 from tests.synthetic_search import STAGES, problem, simulate
 
 torch = pytest.importorskip("torch")
 
-from suite.search import bayes  # noqa: E402
-from suite.search.closed_form import cells, excess, undominated  # noqa: E402
-from suite.search.kernels import Matern52, SharedMatern  # noqa: E402
-from suite.search.observations import observations  # noqa: E402
-from suite.search.space import Space  # noqa: E402
+from joulebench.search import bayes  # noqa: E402
+from joulebench.search.closed_form import cells, excess, undominated  # noqa: E402
+from joulebench.search.kernels import Matern52, SharedMatern  # noqa: E402
+from joulebench.search.observations import observations  # noqa: E402
+from joulebench.search.space import Space  # noqa: E402
 
 SAMPLES = 1_000_000
 

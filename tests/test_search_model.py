@@ -9,11 +9,11 @@ import sys
 from statistics import median
 
 import pytest
+from joulebench.records.model import TrialRecord
+from joulebench.results.outcome import configuration_key, run_to_run_rsd
+from joulebench.search import bayes, prepare, propose
+from joulebench.search.observations import observations
 
-from suite.outcome import configuration_key, run_to_run_rsd
-from suite.record import TrialRecord
-from suite.search import bayes, prepare, propose
-from suite.search.observations import observations
 from tests.factories import ENERGY, make_task, make_trial
 from tests.synthetic_search import problem, simulate, true_hypervolume, truth
 
@@ -78,8 +78,8 @@ def test_the_same_records_give_the_same_proposal_in_any_process(started):
     assert first.origin == "qnehvi"
     assert first == propose(task, "search", records, 3)
     code = (
-        "import sys; from suite.task import Task; from suite.record import TrialRecord\n"
-        "from suite.search import propose\n"
+        "import sys; from joulebench.spec.task import Task; from joulebench.records.model import TrialRecord\n"
+        "from joulebench.search import propose\n"
         "task = Task.model_validate_json(sys.argv[1])\n"
         "records = [TrialRecord.model_validate_json(line) for line in sys.stdin]\n"
         "print(propose(task, 'search', records, 3).params)"
@@ -252,9 +252,8 @@ def test_energy_is_modelled_on_the_scale_that_predicts_better(by_factors):
     """Efficiency that moves by factors as a logarithm, efficiency that moves by differences as it is."""
     import numpy as np
     import torch
-
-    from suite.search import surrogate
-    from suite.search.space import Space
+    from joulebench.search import surrogate
+    from joulebench.search.space import Space
 
     task = make_task({"x": {"type": "float", "low": 0.0, "high": 1.0, "default": 0.5}}, STAGES)
     records = []

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from suite.errors import InputError
-from suite.frontier import hypervolume, non_dominated, objective_goals
-from suite.studies import functions
-from suite.studies.problems import BUILT_IN, configurations, find_problem
-from suite.workloads.base import InfeasibleError
+from joulebench.errors import InputError
+from joulebench.results.frontier import hypervolume, non_dominated, objective_goals
+from joulebench.studies.search_quality import functions
+from joulebench.studies.search_quality.problems import BUILT_IN, configurations, find_problem
+from joulebench.workloads.base import InfeasibleError
 
 ENUMERATED = ("architecture", "recipe", "serving", "table_zeus")
 CIRCLES = [

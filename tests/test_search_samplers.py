@@ -9,13 +9,13 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joulebench.errors import InputError
+from joulebench.results.outcome import configuration_key
+from joulebench.search import planned_trials, prepare, propose
+from joulebench.search.space import Space
+from joulebench.search.values import value_at
+from joulebench.spec.parameters import ChoiceParameter, FloatParameter, IntParameter
 
-from suite.errors import InputError
-from suite.outcome import configuration_key
-from suite.parameters import ChoiceParameter, FloatParameter, IntParameter
-from suite.search import planned_trials, prepare, propose
-from suite.search.space import Space
-from suite.search.values import value_at
 from tests.factories import make_task, make_trial
 
 MIXED = {
@@ -113,7 +113,7 @@ def test_sobol_covers_a_range_evenly():
 def test_another_process_proposes_the_same():
     task = make_task(MIXED, STAGES)
     code = (
-        "import sys; from suite.task import Task; from suite.search import propose\n"
+        "import sys; from joulebench.spec.task import Task; from joulebench.search import propose\n"
         "task = Task.model_validate_json(sys.argv[1])\n"
         "print([propose(task, s, [], 7).params for s in ('uniform', 'init')])\n"
         "assert not {'ax', 'torch', 'botorch'} & set(sys.modules), 'imported without need'"

@@ -6,18 +6,18 @@ import itertools
 import random
 
 import pytest
+from joulebench.errors import InputError
+from joulebench.host.clock import RealClock
+from joulebench.results.outcome import configuration_key
+from joulebench.runner import local
+from joulebench.search import Proposal
+from joulebench.spec.catalog import find_task
+from joulebench.studies.search_quality import simulation
+from joulebench.studies.search_quality.problems import find_problem
+from joulebench.studies.search_quality.simulation import Simulation, find_method
+from joulebench.studies.search_quality.workload import SearchQuality
+from joulebench.workloads.base import Context
 
-from suite import study
-from suite.catalog import find_task
-from suite.clock import RealClock
-from suite.errors import InputError
-from suite.outcome import configuration_key
-from suite.search import Proposal
-from suite.studies import simulation
-from suite.studies.problems import find_problem
-from suite.studies.search_quality import SearchQuality
-from suite.studies.simulation import Simulation, find_method
-from suite.workloads.base import Context
 from tests.factories import make_task
 
 PARAMS = {"problem": "table_zeus", "method": "random", "repeat": 1, "trials": 12, "initial": 4}
@@ -267,7 +267,7 @@ def task_of(methods, options=None, **fixed):
 
 
 def test_a_run_meters_each_proposal(tmp_path):
-    run = study.run(task_of(["random", "sobol"]), out=tmp_path, replay="65")
+    run = local.run(task_of(["random", "sobol"]), out=tmp_path, replay="65")
     trials = run.trials()
     assert [(t.params["repeat"], t.params["method"]) for t in trials] == [
         (1, "random"), (1, "sobol"), (2, "random"), (2, "sobol"),
@@ -284,7 +284,7 @@ def test_a_run_meters_each_proposal(tmp_path):
 
 
 def test_a_method_that_fails_keeps_what_it_had(tmp_path):
-    run = study.run(task_of(["mine", "random"], {"methods": mine("breaks")}), out=tmp_path, replay="65")
+    run = local.run(task_of(["mine", "random"], {"methods": mine("breaks")}), out=tmp_path, replay="65")
     failed = [t for t in run.trials() if t.status == "failed"]
     assert [len(t.epochs) for t in failed] == [3, 3]
     assert all("no more ideas" in (t.error or "") for t in failed)

@@ -13,18 +13,17 @@ import time
 from pathlib import Path
 
 import pytest
-
-from suite import run
-from suite.catalog import find_task
-from suite.errors import InputError, MeterError
-from suite.frontier import frontier
-from suite.hardware import Host
-from suite.outcome import configurations
-from suite.plan import choose_budget, plan
-from suite.record import LedgerEntry, RunFolder, TrialRecord, append
-from suite.session import check_domains
-from suite.study import resume
-from suite.task import Task
+from joulebench import run
+from joulebench.errors import InputError, MeterError
+from joulebench.records.model import LedgerEntry, RunFolder, TrialRecord, append
+from joulebench.results.frontier import frontier
+from joulebench.results.outcome import configurations
+from joulebench.runner.local import resume
+from joulebench.runner.plan import choose_budget, plan
+from joulebench.runner.session import check_domains
+from joulebench.spec.catalog import find_task
+from joulebench.spec.hardware import Host
+from joulebench.spec.task import Task
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -236,7 +235,7 @@ def test_a_crash_is_not_called_done(tmp_path, monkeypatch):
     def crash(*_):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("suite.trials._result", crash)
+    monkeypatch.setattr("joulebench.runner.trials._result", crash)
     with pytest.raises(ZeroDivisionError):
         run_toy(tmp_path, method="random")
     folder = RunFolder.open(_run_folder(tmp_path / "runs"))
@@ -284,7 +283,7 @@ def test_one_process_at_a_time(tmp_path):
 
 def _subprocess(folder: Path, *arguments: str) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "suite.cli", *arguments]
+    command = [sys.executable, "-m", "joulebench", *arguments]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     try:
         return subprocess.Popen(

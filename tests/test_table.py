@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joulebench.errors import InputError
+from joulebench.host.clock import VirtualClock
+from joulebench.presentation.section import Records
+from joulebench.reporting.export_csv import trials_csv
+from joulebench.runner import local
+from joulebench.spec.catalog import find_task
+from joulebench.workloads.base import Context, InfeasibleError
+from joulebench.workloads.rows import SHIPPED_TABLES
+from joulebench.workloads.table import Table
 
-from suite import study
-from suite.catalog import find_task
-from suite.clock import VirtualClock
-from suite.errors import InputError
-from suite.reporting.export import trials_csv
-from suite.reporting.section import Records
-from suite.workloads.base import Context, InfeasibleError
-from suite.workloads.rows import SHIPPED_TABLES
-from suite.workloads.table import Table
 from tests.factories import make_task, make_trial
 
 ROWS = """width,pool,name,loss,joules,sd
@@ -286,7 +286,7 @@ def searchable(path: Path):
 
 
 def test_a_run_takes_the_harness_s_own_path(folder):
-    run = study.run(searchable(folder / "t.csv"), out=folder / "runs", replay="65")
+    run = local.run(searchable(folder / "t.csv"), out=folder / "runs", replay="65")
     statuses = {(t.params["width"], t.params["pool"]): t.status for t in run.trials()}
     assert [key for key, status in statuses.items() if status == "ok"] == [(1, True), (2, False)]
     assert set(statuses.values()) == {"ok", "infeasible"}
@@ -296,12 +296,12 @@ def test_a_run_takes_the_harness_s_own_path(folder):
 
 
 def test_a_finished_run_can_be_searched_again_as_a_table(folder):
-    run = study.run(searchable(folder / "t.csv"), out=folder / "runs", replay="65")
+    run = local.run(searchable(folder / "t.csv"), out=folder / "runs", replay="65")
     again = folder / "again.csv"
     again.write_text(trials_csv(Records.of(run)))
     task = searchable(again)
     options = {**task.options, "standard_errors": {"loss": "loss_se"}, "cost_j": "trial_cost_j"}
-    second = study.run(task.model_copy(update={"options": options}), out=folder / "runs", replay="65")
+    second = local.run(task.model_copy(update={"options": options}), out=folder / "runs", replay="65")
     kept = [(t.params, t.status, t.metrics["loss"], t.sems) for t in run.trials() if t.status == "ok"]
     assert [(t.params, t.status, t.metrics["loss"], t.sems) for t in second.trials() if t.status == "ok"] == kept
     assert [t.status for t in second.trials()] == [t.status for t in run.trials()]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joulebench.errors import InputError
+from joulebench.spec.objectives import energy_unit
+from joulebench.spec.task import Task, load_task
+from joulebench.workloads.base import Workload
 from pydantic import ValidationError
-
-from suite.errors import InputError
-from suite.objectives import energy_unit
-from suite.task import Task, load_task
-from suite.workloads.base import Workload
 
 MINIMAL = {
     "name": "toy",
@@ -102,7 +101,7 @@ def test_space_size():
 
 def test_a_class_may_be_given_as_workload():
     task = Task.model_validate({**MINIMAL, "workload": Workload})
-    assert task.workload == "suite.workloads.base:Workload"
+    assert task.workload == "joulebench.workloads.base:Workload"
 
 
 def test_energy_objectives_name_their_unit():

@@ -7,19 +7,19 @@ import weakref
 
 import pytest
 import torch
+from joulebench.errors import InputError
+from joulebench.host.clock import RealClock
+from joulebench.measurement.harness import Bench, Request, run_trial
+from joulebench.measurement.protocol import Timeline
+from joulebench.meters.replay import PowerTrace, ReplayMeter
+from joulebench.spec.task import Task
+from joulebench.workloads import transformer
+from joulebench.workloads.architectures import architecture_names, read_architecture
+from joulebench.workloads.base import Context, InfeasibleError, workload_class
+from joulebench.workloads.generation_settings import Settings
+from joulebench.workloads.transformer import Transformer, random_model
 from transformers import AutoModelForCausalLM
 
-from suite.clock import RealClock
-from suite.errors import InputError
-from suite.harness import Bench, Request, run_trial
-from suite.measure import Timeline
-from suite.meters.replay import PowerTrace, ReplayMeter
-from suite.task import Task
-from suite.workloads import transformer
-from suite.workloads.architectures import architecture_names, read_architecture
-from suite.workloads.base import Context, InfeasibleError, workload_class
-from suite.workloads.generation_settings import Settings
-from suite.workloads.transformer import Transformer, random_model
 from tests.language_models import build, miniature_config
 from tests.test_prompts import tokenizer  # noqa: F401
 

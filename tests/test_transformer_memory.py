@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import psutil
-
-from suite import run
-from suite.frontier import frontier
-from suite.outcome import configurations
-from suite.task import Task
+from joulebench import run
+from joulebench.results.frontier import frontier
+from joulebench.results.outcome import configurations
+from joulebench.spec.task import Task
 
 TASK = {
     "name": "wall", "title": "t", "workload": "transformer", "analyses": ["frontier", "batch"],

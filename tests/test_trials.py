@@ -5,19 +5,19 @@ from __future__ import annotations
 import random
 
 import pytest
+from joulebench.errors import InputError
+from joulebench.measurement.harness import run_trial
+from joulebench.records.model import LedgerEntry, RunFolder, append
+from joulebench.runner import local
+from joulebench.runner.plan import plan
+from joulebench.runner.proposals import Following, Stages
+from joulebench.runner.scheduling import Here, Place, conduct
+from joulebench.runner.session import Facts, manifest, open_bench
+from joulebench.runner.stopping import stop_reason
+from joulebench.runner.trials import Trials
+from joulebench.search import propose
+from joulebench.spec.task import Stopping
 
-from suite import study
-from suite.errors import InputError
-from suite.executor import Here, Place, conduct
-from suite.harness import run_trial
-from suite.plan import plan
-from suite.proposals import Following, Stages
-from suite.record import LedgerEntry, RunFolder, append
-from suite.search import propose
-from suite.session import Facts, manifest, open_bench
-from suite.stopping import stop_reason
-from suite.task import Stopping
-from suite.trials import Trials
 from tests.cluster_tasks import cluster_task, gist
 from tests.factories import make_task, make_trial
 
@@ -113,7 +113,7 @@ def test_any_number_of_places_gives_the_trials_of_one(started, tmp_path, places,
     folder, work = started(TASK)
     _, several = work(places, seed=seed, busy_head=busy_head)
     assert several.most == places if places < 5 else several.most > 4
-    assert gist(folder.trials()) == gist(study.run(TASK, out=tmp_path / "alone", replay="100").trials())
+    assert gist(folder.trials()) == gist(local.run(TASK, out=tmp_path / "alone", replay="100").trials())
 
 
 def test_a_batch_at_once_gives_what_it_gives_in_turn(started, tmp_path):
@@ -122,7 +122,7 @@ def test_a_batch_at_once_gives_what_it_gives_in_turn(started, tmp_path):
     folder, work = started(task)
     _, several = work(4, seed=3)
     assert several.most == 4  # in the stage before
-    assert gist(folder.trials()) == gist(study.run(task, out=tmp_path / "alone", replay="100").trials())
+    assert gist(folder.trials()) == gist(local.run(task, out=tmp_path / "alone", replay="100").trials())
 
 
 def test_what_is_lost_is_tried_again_and_what_comes_twice_counts_once(started):

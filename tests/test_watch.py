@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
-from suite import run
-from suite.task import Task
+from joulebench import run
+from joulebench.spec.task import Task
 
 TASK = {
     "name": "long", "title": "t", "workload": "tests.problems:SteadyEpochs",

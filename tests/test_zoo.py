@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from suite.clock import RealClock
-from suite.data import load_arrays, stage
-from suite.flops import count
-from suite.task import Dataset
-from suite.workloads.base import Context, workload_class
-from suite.workloads.classifier import ImageClassifier, full_batches
-from suite.workloads.zoo import Zoo, make_lenet5
+from joulebench.data import load_arrays, stage
+from joulebench.host.clock import RealClock
+from joulebench.spec.task import Dataset
+from joulebench.workloads.base import Context, workload_class
+from joulebench.workloads.classifier import ImageClassifier, full_batches
+from joulebench.workloads.flops import count
+from joulebench.workloads.zoo import Zoo, make_lenet5
 
 PARAMS = {"model": "lenet5", "batch_size": 16, "learning_rate": 1e-3, "epochs": 2}
 

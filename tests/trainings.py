@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from suite.extrapolation import Segment, Training
+from joulebench.results.forecast import Segment, Training
 
 UNITS, EPOCH_J, EPOCH_S, STARTUP_J, STARTUP_S = 100, 50.0, 2.0, 30.0, 1.5
 

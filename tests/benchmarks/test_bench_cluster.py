@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from suite import study
-from suite.cluster import study as cluster_study
-from suite.cluster.crew import Crew
+from joulebench.cluster import driver as cluster_study
+from joulebench.cluster.pool import Crew
+from joulebench.runner import local
+
 from tests.cluster_tasks import cluster_task
 from tests.ray_clusters import local_cluster
 
@@ -43,8 +44,8 @@ def _waits(monkeypatch) -> list[float]:
 def test_four_workers_are_worth_four_machines(benchmark, monkeypatch, tmp_path):
     """Speed-up ≥ 0.9 × 4 on trials of half a second's sleep; the driver's own work ≤ 50 ms a trial."""
     task = cluster_task("tests.cluster_problems:sleeps_long", {"all": {"method": "random", "trials": TRIALS}})
-    alone_s, together_s = _timed(monkeypatch, study), _timed(monkeypatch, cluster_study)
-    study.run(task, out=tmp_path / "alone", replay="100")
+    alone_s, together_s = _timed(monkeypatch, local), _timed(monkeypatch, cluster_study)
+    local.run(task, out=tmp_path / "alone", replay="100")
     waits, started = _waits(monkeypatch), []
     monkeypatch.setattr(Crew, "open", lambda crew, opened=Crew.open: (opened(crew), started.append(len(waits))))
     nodes = {f"n{i}": "generic_cpu" for i in range(WORKERS)}

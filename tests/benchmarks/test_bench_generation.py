@@ -7,12 +7,11 @@ from statistics import median
 
 import pytest
 import torch
-
-from suite.clock import RealClock
-from suite.flops import load_counter
-from suite.workloads import generation_flops
-from suite.workloads.base import Context
-from suite.workloads.transformer import Transformer
+from joulebench.host.clock import RealClock
+from joulebench.workloads import generation_flops
+from joulebench.workloads.base import Context
+from joulebench.workloads.flops import load_counter
+from joulebench.workloads.transformer import Transformer
 
 PAIRS = 9
 PAIR_S = 0.15  # each side of a pair runs for about this long, at least once

@@ -6,15 +6,15 @@ import time
 from statistics import median, quantiles
 
 import pytest
+from joulebench.host.clock import RealClock
+from joulebench.measurement.protocol import Timeline
+from joulebench.meters.base import MeterSet
+from joulebench.meters.codecarbon import CodeCarbonMeter
+from joulebench.meters.host import HostMeter
+from joulebench.meters.nvml import NvmlMeter
+from joulebench.meters.rapl import RaplMeter, find_rapl
+from joulebench.meters.replay import PowerTrace
 
-from suite.clock import RealClock
-from suite.measure import Timeline
-from suite.meters.base import MeterSet
-from suite.meters.codecarbon import CodeCarbonMeter
-from suite.meters.host import HostMeter
-from suite.meters.nvml import NvmlMeter
-from suite.meters.rapl import RaplMeter, find_rapl
-from suite.meters.replay import PowerTrace
 from tests.meter_sources import FakeNvml, Gpu, powercap_zone
 
 CALL_S = 1e-4  # what a call into NVML takes, with the interpreter released

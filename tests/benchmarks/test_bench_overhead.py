@@ -6,10 +6,10 @@ import subprocess
 import sys
 from statistics import median
 
-from suite import run
-from suite.catalog import find_task
-from suite.definition import merge
-from suite.task import Task
+from joulebench import run
+from joulebench.spec.catalog import find_task
+from joulebench.spec.task import Task
+from joulebench.spec.toml import merge
 
 OVERHEAD = ("build", "score", "count", "prepare", "release", "record")
 APART = ("propose", "idle", "settle", "warmup")
@@ -59,7 +59,7 @@ def test_listing_tasks(benchmark):
     command = [
         sys.executable,
         "-c",
-        "import sys; sys.argv = ['joulebench', 'tasks']; from suite.cli import main; main()",
+        "import sys; sys.argv = ['joulebench', 'tasks']; from joulebench.commands.main import main; main()",
     ]
     benchmark.pedantic(
         lambda: subprocess.run(command, check=True, capture_output=True), rounds=7, warmup_rounds=1, iterations=1

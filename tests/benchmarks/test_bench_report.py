@@ -23,7 +23,7 @@ def test_a_run_of_ten_thousand_trials_is_reported(benchmark, tmp_path: Path, bas
     spent: list[tuple[float, float]] = []
 
     def report() -> None:
-        child = subprocess.Popen([sys.executable, "-m", "suite.cli", "report", str(folder.path)])
+        child = subprocess.Popen([sys.executable, "-m", "joulebench", "report", str(folder.path)])
         _, status, usage = os.wait4(child.pid, 0)
         assert os.waitstatus_to_exitcode(status) == 0
         child.returncode = 0

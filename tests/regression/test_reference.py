@@ -9,10 +9,9 @@ from __future__ import annotations
 import importlib
 
 import pytest
-
-from suite.data import load_arrays, stage
-from suite.task import Dataset
-from suite.workloads.base import Phase, workload_class
+from joulebench.data import load_arrays, stage
+from joulebench.spec.task import Dataset
+from joulebench.workloads.base import Phase, workload_class
 
 CNN = {
     "cpu": {"width": 16, "depth": 3, "kernel": 3, "pool": True, "batch_size": 64},

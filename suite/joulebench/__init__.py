@@ -1,0 +1,34 @@
+"""joulebench: the energy and the quality of machine-learning models, measured the same way everywhere.
+
+`import joulebench` loads no torch; what measures is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from joulebench.errors import InputError
+
+if TYPE_CHECKING:
+    from joulebench.runner.local import run
+    from joulebench.spec.task import Task
+    from joulebench.workloads.base import Context, Epoch, Phase, Workload
+
+__all__ = ["Context", "Epoch", "InputError", "Phase", "Task", "Workload", "run"]
+
+_LAZY = {
+    "run": "joulebench.runner.local",
+    "Task": "joulebench.spec.task",
+    "Context": "joulebench.workloads.base",
+    "Epoch": "joulebench.workloads.base",
+    "Phase": "joulebench.workloads.base",
+    "Workload": "joulebench.workloads.base",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'joulebench' has no attribute '{name}'")

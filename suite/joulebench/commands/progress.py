@@ -1,0 +1,94 @@
+"""What a run shows while it works: a progress bar with an ETA, or plain lines where nobody watches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+if TYPE_CHECKING:
+    from joulebench.runner.events import Event, Observer
+
+
+@contextmanager
+def observer(quiet: bool = False) -> Iterator[Observer]:
+    """An observer for `joulebench.runner.local`: a live bar on a terminal, else a line a trial."""
+    console = Console(highlight=False, markup=False)
+    if quiet or not console.is_terminal:
+        yield _Unending(lambda event: _line(console, event))
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield _Unending(_Live(progress, console))
+
+
+class _Unending:
+    """An observer that shows nothing more once it cannot: a closed pipe or a full disk ends no measurement."""
+
+    def __init__(self, show: Observer) -> None:
+        self._show: Observer | None = show
+
+    def __call__(self, event: Event) -> None:
+        if self._show is None:
+            return
+        try:
+            self._show(event)
+        except (OSError, ValueError):  # ValueError: the stream is closed, or has no such character
+            self._show = None
+
+
+class _Live:
+    """Moves the bars of a `rich` progress display."""
+
+    def __init__(self, progress: Progress, console: Console) -> None:
+        self._progress, self._console = progress, console
+        self._bars = {
+            "data": progress.add_task("", visible=False),
+            "trial": progress.add_task("", visible=False),
+        }
+        self._what = ""
+
+    def __call__(self, event: Event) -> None:
+        bar = self._bars["data" if event.kind == "data" else "trial"]
+        match event.kind:
+            case "data":
+                self._progress.update(
+                    bar, description=event.text, completed=event.done, total=event.total or None,
+                    visible=event.done < event.total or not event.total,
+                )  # fmt: skip
+            case "trial":
+                self._what = event.text
+                self._progress.update(
+                    bar, description=event.text, completed=event.done, total=event.total or None, visible=True
+                )
+            case "epoch":
+                self._progress.update(bar, description=f"{self._what} · {event.text}")
+            case _:
+                _line(self._console, event)
+        if event.kind == "result":
+            self._progress.update(bar, completed=event.done, total=event.total or None)
+
+
+def _line(console: Console, event: Event) -> None:
+    if event.kind in ("note", "score"):
+        console.print(event.text, soft_wrap=True)
+    elif event.kind == "data" and 0 < event.total <= event.done:
+        console.print(f"{event.text}: {event.total}")
+    elif event.kind == "result":
+        console.print(f"[{event.done}/{event.total or '?'}] {event.text}", soft_wrap=True)

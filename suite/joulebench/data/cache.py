@@ -1,0 +1,117 @@
+"""The disk cache of decoded images: one file a source, checked when read, replaced atomically."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from joulebench.data.arrays import ImageArrays
+
+FORMAT = 1  # raised when decoding changes, so that older files are rebuilt
+
+
+def cache_root(cache_dir: Path | None = None) -> Path:
+    """Where decoded and downloaded data go: the argument, $JOULEBENCH_CACHE, or the user's cache folder."""
+    if cache_dir is not None:
+        return cache_dir.expanduser()
+    if own := os.environ.get("JOULEBENCH_CACHE"):
+        return Path(own).expanduser()
+    if xdg := os.environ.get("XDG_CACHE_HOME"):
+        return Path(xdg).expanduser() / "joulebench"
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")
+        return Path(local) / "joulebench" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "joulebench"
+    return Path.home() / ".cache" / "joulebench"
+
+
+def cached(
+    root: Path, name: str, source: Path, files: Callable[[], list[Path]], decode: Callable[[], ImageArrays]
+) -> ImageArrays:
+    """The decoded `source`, from the cache where its `files` have not changed since, else from `decode`.
+
+    A damaged cache file is rebuilt with a warning; one that cannot be written warns and is done without.
+    """
+    key = hashlib.sha256(f"{name}\0{source.resolve()}".encode()).hexdigest()[:16]
+    file = root / "decoded" / f"{name}-{key}.npz"
+    arrays = _read(file, _stamp(source, files()))
+    if arrays is None:
+        arrays = decode()
+        _write(file, _stamp(source, files()), arrays)  # decoding may have fetched the files first
+    return arrays
+
+
+def _stamp(source: Path, files: list[Path]) -> str:
+    """What changes when one of the files does: names, sizes, times."""
+    digest = hashlib.sha256(f"{FORMAT}".encode())
+    for file in sorted(files):
+        stat = file.stat()
+        name = file.relative_to(source)  # however the source was spelled, absolute or not
+        digest.update(f"\0{name}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def _checksum(stamp: str, arrays: ImageArrays) -> str:
+    words = "\0".join((stamp, arrays.fingerprint, arrays.source, *arrays.classes))
+    return hashlib.sha256(words.encode()).hexdigest()
+
+
+def _read(file: Path, stamp: str) -> ImageArrays | None:
+    """What `file` holds; None where there is none, it is of other files, or it is damaged (then warned)."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            if str(stored["stamp"]) != stamp:
+                return None
+            arrays = ImageArrays(
+                train_x=stored["train_x"],
+                train_y=stored["train_y"],
+                test_x=stored["test_x"],
+                test_y=stored["test_y"],
+                classes=tuple(str(name) for name in stored["classes"]),
+                source=str(stored["source"]),
+            )
+            intact = str(stored["checksum"]) == _checksum(stamp, arrays)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        intact = False
+    if not intact:
+        warnings.warn(f"{file}: the cached data are damaged or unreadable; they are decoded again", stacklevel=2)
+        return None
+    return arrays
+
+
+def _write(file: Path, stamp: str, arrays: ImageArrays) -> None:
+    # a name of its own: other processes, also on other machines, may be writing the same file
+    temporary = file.with_suffix(f".{secrets.token_hex(4)}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as stream:
+            np.savez(
+                stream,
+                train_x=arrays.train_x,
+                train_y=arrays.train_y,
+                test_x=arrays.test_x,
+                test_y=arrays.test_y,
+                classes=np.array(arrays.classes),
+                source=np.array(arrays.source),
+                stamp=np.array(stamp),
+                checksum=np.array(_checksum(stamp, arrays)),
+            )
+        temporary.replace(file)
+    except (OSError, ValueError) as error:  # zipfile turns a full disk into a ValueError
+        reason = f"decoded data cannot be cached ({error}); going on without"
+        warnings.warn(f"{file.parent}: {reason}", stacklevel=2)
+    finally:
+        with contextlib.suppress(OSError):  # a full or read-only disk: nothing more can be done
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,74 @@
+"""Fetch one file over the network: bounded waits, checked, in place only when whole."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import secrets
+import urllib.request
+from pathlib import Path
+from typing import IO
+
+from joulebench.data.arrays import Progress
+
+TIMEOUT_S = 10.0  # to connect, and for any one read
+CHUNK_BYTES = 2**18
+
+
+class DownloadError(Exception):
+    """A file could not be fetched; the message is the reason in a few words."""
+
+
+def fetch(urls: list[str], md5: str, target: Path, progress: Progress) -> None:
+    """Bring the file with this MD5 to `target` from the first of `urls` that has it; keep one that is there.
+
+    Raises:
+        DownloadError: none of them gave it, or `target` cannot be written.
+    """
+    if _has(target, md5):
+        return
+    reasons = []
+    for url in urls:
+        try:
+            _fetch_one(url, md5, target, progress)
+            return
+        except (OSError, http.client.HTTPException, DownloadError) as error:
+            reasons.append(f"{url}: {error}")
+    raise DownloadError("; ".join(reasons))
+
+
+def _has(target: Path, md5: str) -> bool:
+    if not target.is_file():
+        return False
+    with target.open("rb") as stream:
+        return hashlib.file_digest(stream, _md5).hexdigest() == md5
+
+
+def _md5() -> hashlib._Hash:
+    return hashlib.md5(usedforsecurity=False)  # what the publishers give; a check against damage
+
+
+def _fetch_one(url: str, md5: str, target: Path, progress: Progress) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("wb") as stream:
+            came = _copy(url, stream, f"download {target.name}", progress)
+        if came != md5:
+            raise DownloadError("the file that came is not the one expected (MD5 differs)")
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _copy(url: str, stream: IO[bytes], label: str, progress: Progress) -> str:
+    """Write the content behind `url` to `stream`; returns its MD5."""
+    digest, done = _md5(), 0
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
+        total = int(response.headers.get("Content-Length") or 0)
+        while chunk := response.read(CHUNK_BYTES):
+            stream.write(chunk)
+            digest.update(chunk)
+            done += len(chunk)
+            progress(label, done, total)
+    return digest.hexdigest()

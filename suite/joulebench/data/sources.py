@@ -1,0 +1,225 @@
+"""Where each data set comes from: scikit-learn, torchvision's files, image trees, text files, or a generator."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from joulebench.data.arrays import (
+    PIXELS,
+    TEST_CUT,
+    ImageArrays,
+    Integers,
+    Pixels,
+    Progress,
+    fifth,
+    shuffled,
+    silent,
+    take_stratified,
+)
+from joulebench.data.cache import cache_root, cached
+from joulebench.data.download import DownloadError, fetch
+from joulebench.data.grammar import generate
+from joulebench.data.images import EXPECTED, load_tree, tree_files, tree_root
+from joulebench.data.text import TextBytes, read_text
+from joulebench.errors import InputError
+from joulebench.spec.task import Dataset
+
+
+@dataclass(frozen=True)
+class _Published:
+    """A data set that torchvision knows: its class there, its folder under a root, and its images."""
+
+    torchvision_class: str
+    folder: str
+    shape: tuple[int, int, int]  # height, width, channels
+    classes: int
+
+
+PUBLISHED = {
+    "cifar10": _Published("CIFAR10", "cifar-10-batches-py", (32, 32, 3), 10),
+    "mnist": _Published("MNIST", "MNIST/raw", (28, 28, 1), 10),
+}
+
+
+def load_arrays(
+    dataset: Dataset,
+    data_path: Path | None = None,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> ImageArrays | TextBytes:
+    """The whole data set as uint8 arrays, from the disk cache where it was decoded before.
+
+    `digits` and `synthetic` have no test split of their own: a fifth of the images, stratified and seeded
+    with `dataset.seed`, is set aside. `cifar10` and `mnist` are read from `data_path`, else from
+    $JOULEBENCH_DATA: a torchvision folder, a folder `{train,test}/<class>/` of images, or an archive of
+    one; without either torchvision's files are downloaded into the cache. `text` is read from `data_path`
+    alone: a file, or a folder of .txt files; `grammar` writes its text. `progress` is called with a label,
+    the amount done and the total (0 where that is unknown).
+
+    Raises:
+        InputError: there are no such data, or they cannot be read or are not of the expected form.
+    """
+    progress = progress or silent
+    if dataset.name in PUBLISHED:
+        return _published(dataset.name, data_path, cache_root(cache_dir), progress)
+    if dataset.name == "text":
+        return read_text(data_path, dataset.n)
+    if data_path is not None:
+        raise InputError(f"data set '{dataset.name}' is made in memory and reads no --data (got {data_path})")
+    if dataset.name == "grammar":
+        return _grammar(dataset)
+    return _digits(dataset.seed) if dataset.name == "digits" else _synthetic(dataset)
+
+
+def _grammar(dataset: Dataset) -> TextBytes:
+    if dataset.n is None:
+        raise InputError("grammar data need n, the bytes in all")
+    text, floor = generate(dataset.n, dataset.seed)
+    return TextBytes(np.frombuffer(text, dtype=np.uint8), f"grammar, seed {dataset.seed}", floor)
+
+
+def _digits(seed: int) -> ImageArrays:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    levels = bunch.images.astype(np.int64)  # 0 … 16
+    x = ((levels * 255 + 8) // 16).astype(np.uint8)[..., None]  # round(level × 255 / 16)
+    classes = tuple(str(name) for name in bunch.target_names)
+    return _with_test_cut(x, bunch.target.astype(np.int64), classes, "scikit-learn digits", seed)
+
+
+def _synthetic(dataset: Dataset) -> ImageArrays:
+    if dataset.shape is None or dataset.n is None or dataset.classes is None:
+        raise InputError("synthetic data need shape, n and classes")
+    channels, height, width = dataset.shape
+    n, seed = dataset.n, dataset.seed
+    size = n * channels * height * width
+    try:
+        # raw bytes of the bit generator: the same on every machine and numpy version
+        words = np.random.PCG64([seed, PIXELS]).random_raw(-(-size // 8)).astype("<u8", copy=False)
+    except MemoryError:
+        raise InputError(
+            f"synthetic data of {size / 2**30:.1f} GiB do not fit in memory; lower n or shape"
+        ) from None
+    x = words.view(np.uint8)[:size].reshape(n, height, width, channels)
+    y = np.arange(n, dtype=np.int64) % dataset.classes
+    classes = tuple(str(number) for number in range(dataset.classes))
+    return _with_test_cut(x, y, classes, f"synthetic, seed {seed}", seed)
+
+
+def _with_test_cut(x: Pixels, y: Integers, classes: tuple[str, ...], source: str, seed: int) -> ImageArrays:
+    """Set a fifth of the images aside for the test."""
+    order = shuffled(len(y), seed, TEST_CUT)
+    test, train = (np.sort(part) for part in take_stratified(order, y, fifth(len(y))))
+    return ImageArrays(x[train], y[train], x[test], y[test], classes, source)
+
+
+def _published(name: str, data_path: Path | None, cache: Path, progress: Progress) -> ImageArrays:
+    known = PUBLISHED[name]
+    path = data_path or (Path(given) if (given := os.environ.get("JOULEBENCH_DATA")) else None)
+    if path is None:
+        return _downloaded(name, cache, progress)
+    path = path.expanduser()
+    try:
+        if not (path.is_file() or path.is_dir()):
+            raise InputError(f"{path}: no such file or folder; {EXPECTED}")
+        if root := _torchvision_root(known, path):
+            folder = root / known.folder
+            return cached(cache, name, root, lambda: _files_in(folder), lambda: _torchvision(known, root))
+        # a folder's own time does not change with a file inside, so each file counts
+        tree = (tree_root(path) or path) if path.is_dir() else None
+        files = (lambda: [path]) if tree is None else (lambda: list(tree_files(tree)))
+        decode = partial(load_tree, path, known.shape, known.classes, progress)
+        return cached(cache, name, path, files, decode)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error}); {EXPECTED}") from None
+
+
+def _downloaded(name: str, cache: Path, progress: Progress) -> ImageArrays:
+    """Torchvision's files in the cache, fetched there first where they are missing or damaged."""
+    known, root = PUBLISHED[name], cache / "torchvision"
+
+    def decode() -> ImageArrays:
+        try:
+            return _torchvision(known, root)
+        except InputError:
+            _download(name, root, progress)
+            return _torchvision(known, root)
+
+    return cached(cache, name, root, lambda: _files_in(root / known.folder), decode)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+
+
+def _torchvision_root(known: _Published, path: Path) -> Path | None:
+    """The folder that torchvision calls root, where `path` is that or lies on the way from it to the files."""
+    here, parts = path.absolute(), Path(known.folder).parts
+    for depth, root in enumerate((here, *here.parents)[: len(parts) + 1]):
+        if here == root.joinpath(*parts[:depth]) and (root / known.folder).is_dir():
+            return root
+    return None
+
+
+def _torchvision(known: _Published, root: Path) -> ImageArrays:
+    """Torchvision checks CIFAR-10's files against published sums before it unpickles them."""
+    from torchvision import datasets
+
+    make = getattr(datasets, known.torchvision_class)
+    try:
+        with _quiet():
+            train, test = (make(str(root), train=split, download=False) for split in (True, False))
+        return ImageArrays(
+            train_x=np.ascontiguousarray(train.data, dtype=np.uint8).reshape(-1, *known.shape),
+            train_y=np.asarray(train.targets, dtype=np.int64),
+            test_x=np.ascontiguousarray(test.data, dtype=np.uint8).reshape(-1, *known.shape),
+            test_y=np.asarray(test.targets, dtype=np.int64),
+            classes=tuple(str(label) for label in train.classes),
+            source=f"torchvision {known.torchvision_class}",
+        )
+    except Exception as error:  # damaged files fail in many ways inside torchvision
+        folder = root / known.folder
+        expected = f"expected torchvision's {known.torchvision_class} files, unpacked"
+        raise InputError(f"{folder}: is incomplete or damaged ({error}); {expected}") from None
+
+
+def _download(name: str, root: Path, progress: Progress) -> None:
+    """Have torchvision's files under `root`; they are fetched here, since torchvision waits without limit.
+
+    Raises:
+        InputError: they are not there and cannot be fetched; names the three remedies.
+    """
+    from torchvision import datasets
+
+    make = getattr(datasets, PUBLISHED[name].torchvision_class)
+    if name == "cifar10":
+        folder, wanted = root, {make.filename: ([make.url], make.tgz_md5)}
+    else:
+        folder = root / PUBLISHED[name].folder
+        wanted = {file: ([mirror + file for mirror in make.mirrors], md5) for file, md5 in make.resources}
+    try:
+        for file, (urls, md5) in wanted.items():
+            fetch(urls, md5, folder / file, progress)
+        with _quiet():
+            make(str(root), download=True)  # finds its archives in place, and unpacks them
+    except (DownloadError, OSError, RuntimeError) as error:
+        raise InputError(
+            f"no data for '{name}': give --data PATH, or set JOULEBENCH_DATA=PATH, or run once with network so "
+            f"that they are downloaded (or place {', '.join(wanted)} in {folder}); download failed: {error}"
+        ) from None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torchvision's progress bars and messages off the terminal."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield

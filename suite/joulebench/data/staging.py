@@ -1,0 +1,164 @@
+"""From decoded data to splits on the device: images normalised and shuffled with a seed, text in its order."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from joulebench.data.arrays import STAGE_CUT, ImageArrays, Integers, Pixels, fifth, shuffled, take_stratified
+from joulebench.data.staged import Split, StagedData, StagedImages, StagedText
+from joulebench.data.text import Bytes, TextBytes
+from joulebench.errors import InputError
+from joulebench.spec.task import Dataset
+
+if TYPE_CHECKING:
+    import torch
+
+CHUNK = 4_096  # images counted at a time
+
+
+def stage(decoded: ImageArrays | TextBytes, dataset: Dataset, device: str) -> StagedData:
+    """Split decoded data as `dataset` says and put the splits on `device`.
+
+    Raises:
+        InputError: there are fewer images or bytes than the data set asks for.
+    """
+    if isinstance(decoded, TextBytes):
+        return stage_text(decoded, dataset, device)
+    return stage_images(decoded, dataset, device)
+
+
+def stage_text(text: TextBytes, dataset: Dataset, device: str) -> StagedText:
+    """Cut `text` into training, validation and test, in this order, as uint8 tensors on `device`.
+
+    The last fifth is the test, the `validation` bytes before it are for validation, and the first `train` bytes
+    (all that are left, where that is None) for training.
+
+    Raises:
+        InputError: there are fewer bytes than that.
+    """
+    import torch
+
+    train, validation, test = (text.content[cut] for cut in text_cuts(len(text.content), dataset))
+
+    def put(content: Bytes) -> torch.Tensor:
+        return torch.from_numpy(content.copy()).to(device)  # a copy: what was read is not writable
+
+    return StagedText(
+        train=put(train),
+        validation=put(validation),
+        test=put(test),
+        unigram_nats_per_byte=unigram_entropy(train),
+        floor_nats_per_byte=text.floor_nats_per_byte,
+        source=text.source,
+        fingerprint=text.fingerprint,
+    )
+
+
+def text_cuts(n: int, dataset: Dataset) -> tuple[slice, slice, slice]:
+    """Which of a text's `n` bytes are for training, validation and test: disjoint, exact in number.
+
+    Raises:
+        InputError: there are fewer bytes than the data set asks for.
+    """
+    test = fifth(n)
+    left = n - test - dataset.validation  # for training
+    if left < (dataset.train or 1):
+        asked = "at least 1" if dataset.train is None else str(dataset.train)
+        raise InputError(
+            f"dataset '{dataset.name}' has {n} bytes, of which {test} are the test: too few for "
+            f"train = {asked} and validation = {dataset.validation}"
+        )
+    return slice(0, dataset.train or left), slice(left, n - test), slice(n - test, n)
+
+
+def unigram_entropy(content: Bytes) -> float:
+    """Nats per byte by the frequencies of the bytes alone."""
+    counts = np.bincount(content, minlength=256)
+    shares = counts[counts > 0] / len(content)
+    return float(-(shares * np.log(shares)).sum())
+
+
+def stage_images(arrays: ImageArrays, dataset: Dataset, device: str) -> StagedImages:
+    """Split `arrays` as `dataset` says and put the splits on `device`, normalised.
+
+    Validation and training images are cut from the training arrays, stratified and in random order; the
+    indices depend on `dataset.seed` alone. Pixels travel as uint8 and become (x / 255 - mean) / std on the
+    device, where a channel that never varies is left at 0.
+
+    Raises:
+        InputError: there are fewer images than the data set asks for.
+    """
+    import torch
+
+    train, validation = split_indices(arrays.train_y, dataset)
+    mean, std = channel_statistics(arrays.train_x, train)
+    scale = tuple(value if value > 0 else 1.0 for value in std)
+
+    def put(x: Pixels, y: Integers) -> Split:
+        # (n, h, w, c) in memory is what torch calls channels_last, so a change of view is enough
+        images = torch.from_numpy(x).to(device).permute(0, 3, 1, 2).to(torch.float32)
+        layout = torch.channels_last if x.shape[3] > 1 else torch.contiguous_format
+        images = images.div_(255).sub_(_per_channel(mean, images)).div_(_per_channel(scale, images))
+        return Split(images.contiguous(memory_format=layout), torch.from_numpy(y).to(device))
+
+    height, width, channels = arrays.train_x.shape[1:]
+    return StagedImages(
+        train=put(arrays.train_x[train], arrays.train_y[train]),
+        validation=put(arrays.train_x[validation], arrays.train_y[validation]),
+        test=put(arrays.test_x, arrays.test_y),
+        classes=arrays.classes,
+        shape=(channels, height, width),
+        mean=mean,
+        std=std,
+        augment=tuple(dataset.augment),
+        source=arrays.source,
+        fingerprint=arrays.fingerprint,
+    )
+
+
+def split_indices(labels: Integers, dataset: Dataset) -> tuple[Integers, Integers]:
+    """Which training images are for training and which for validation: disjoint, stratified, exact in number.
+
+    The validation images depend on the seed and their number, not on how many are trained on.
+
+    Raises:
+        InputError: there are fewer images than that.
+    """
+    wanted = dataset.validation + (dataset.train or 1)
+    if wanted > len(labels):
+        asked = "at least 1" if dataset.train is None else str(dataset.train)
+        raise InputError(
+            f"dataset '{dataset.name}' has {len(labels)} training images, too few for "
+            f"train = {asked} and validation = {dataset.validation}"
+        )
+    order = shuffled(len(labels), dataset.seed, STAGE_CUT)
+    validation, rest = take_stratified(order, labels, dataset.validation)
+    train, _ = take_stratified(rest, labels, len(rest) if dataset.train is None else dataset.train)
+    return train, validation
+
+
+def channel_statistics(x: Pixels, indices: Integers) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of the chosen images (n, h, w, c), of pixels scaled to 0 … 1.
+
+    Counted in whole numbers on the CPU, so every machine normalises by the same numbers.
+    """
+    counts = np.zeros((x.shape[3], 256), dtype=np.int64)
+    for start in range(0, len(indices), CHUNK):
+        images = x[indices[start : start + CHUNK]]
+        for channel in range(x.shape[3]):
+            counts[channel] += np.bincount(images[..., channel].ravel(), minlength=256)
+    levels = np.arange(256, dtype=np.int64)
+    mean, std = [], []
+    for channel_counts in counts:
+        # Python's integers: exact however many pixels, so that a constant channel has a spread of exactly 0
+        n, first, second = (int(channel_counts @ levels**power) for power in range(3))
+        mean.append(first / (255 * n))
+        std.append(sqrt((n * second - first**2) / (255 * n) ** 2))
+    return tuple(mean), tuple(std)
+
+
+def _per_channel(values: tuple[float, ...], like: torch.Tensor) -> torch.Tensor:
+    return like.new_tensor(values).view(1, -1, 1, 1)

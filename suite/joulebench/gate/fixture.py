@@ -1,0 +1,225 @@
+"""What the fixture `energy_benchmark` is: a phase measured by the protocol, told to pytest-benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from joulebench.gate.model import FORMS, Measurement, form_of
+from joulebench.gate.values import valid_windows
+from joulebench.host import device as torch_device
+from joulebench.host.clock import RealClock
+from joulebench.host.environment import describe
+from joulebench.measurement.protocol import ALL_DOMAINS, Timeline, measure_phase
+from joulebench.meters.select import meters_for
+from joulebench.records.model import Window
+from joulebench.results.energy import phase_energy
+from joulebench.spec.catalog import all_profiles, find_profile
+from joulebench.spec.hardware import HardwareProfile, Host, check_profile, choose_profile, detect_host
+from joulebench.spec.task import Protocol
+from joulebench.workloads.base import Context, Phase
+
+PHASE = "benchmark"
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """The meter of a pytest session, and what it says of the machine."""
+
+    profile: HardwareProfile
+    host: Host
+    device: str
+    timeline: Timeline
+    protocol: Protocol
+    started_utc: str
+
+    @classmethod
+    def start(cls, form: str | None, hardware: str | None, replay: str | None) -> Instrument:
+        """Start the meters of this machine.
+
+        Args:
+            form: `quick` or `standard`; by default standard with an accelerator.
+
+        Raises:
+            InputError: no such profile or trace, the profile is another machine's, or a meter does not start.
+        """
+        host = detect_host()
+        profile = find_profile(hardware) if hardware else choose_profile(all_profiles(), host)
+        check_profile(profile, host)
+        device, clock = torch_device.choose_device(profile.kind), RealClock()
+        timeline = Timeline(meters_for(profile, device, clock, replay), clock, torch_device.synchronizer(device))
+        timeline.start()
+        return cls(profile, host, device, timeline, FORMS[form or form_of(profile)], clock.utc())
+
+    def stop(self) -> None:
+        self.timeline.stop()
+
+    def head(self, session: str | None, pair: int | None, rerun: bool) -> dict[str, Any]:
+        """The fields of a `Replicate` but its measurements."""
+        return {
+            "schema_version": 1,
+            "session": session or self.started_utc,
+            "started_utc": self.started_utc,
+            "pair": pair,
+            "rerun": rerun,
+            "hardware": self.profile.name,
+            "environment": describe(self.host, self.device),
+            "meters": self.timeline.describe(),
+        }
+
+
+@dataclass
+class Recording:
+    """The times that pytest-benchmark is told: each round takes the seconds a step of one window took."""
+
+    step_s: Sequence[float] = ()
+    _times: list[float] = field(default_factory=list)
+
+    def timer(self) -> float:
+        """Called at the beginning and at the end of every round."""
+        if not self._times:
+            self._times = [time_s for seconds in self.step_s for time_s in (0.0, seconds)]
+        return self._times.pop(0)
+
+
+class Once:
+    """The fixture where benchmarks are disabled: the test's work is done once."""
+
+    def __init__(self, benchmark: Any) -> None:
+        self._benchmark = benchmark
+        self.extra_info: dict[str, Any] = benchmark.extra_info
+        self.device = "cpu"
+
+    def __call__(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        units: int = 1,  # noqa: ARG002
+        unit: str = "call",  # noqa: ARG002
+        prepare: Callable[[], None] = lambda: None,
+        configuration: Mapping[str, Any] | None = None,  # noqa: ARG002
+        protocol: Protocol | None = None,  # noqa: ARG002
+        **kwargs: Any,
+    ) -> Any:
+        prepare()
+        return self._benchmark.pedantic(function, args=args, kwargs=kwargs)
+
+    def phase(self, phase: Phase, configuration: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+        phase.prepare()
+        self._benchmark.pedantic(phase.step)
+
+    def context(self, data: Any = None, **options: Any) -> Context:
+        return Context(self.device, 0, RealClock(), data, options)
+
+
+class EnergyBenchmark:
+    """Measures one callable: warm-up, then windows of a minimum length, each of many calls.
+
+    Attributes:
+        device: the torch device of this machine's profile, `cpu` or `cuda:0`.
+        extra_info: pytest-benchmark's, for facts of one's own.
+    """
+
+    def __init__(self, benchmark: Any, instrument: Instrument, recording: Recording, name: str) -> None:
+        self._benchmark, self._instrument = benchmark, instrument
+        self._recording, self._name = recording, name
+        self.extra_info: dict[str, Any] = benchmark.extra_info
+        self.device = instrument.device
+
+    def __call__(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        units: int = 1,
+        unit: str = "call",
+        prepare: Callable[[], None] = lambda: None,
+        configuration: Mapping[str, Any] | None = None,
+        protocol: Protocol | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Call `function(*args, **kwargs)` again and again, and measure it.
+
+        Args:
+            units: how many samples, tokens, … a call does; joules and the gate's seconds are per unit.
+            unit: what they are.
+            prepare: runs once, outside every window.
+            configuration: what the call depends on; results of another configuration do not compare.
+            protocol: in place of the session's form.
+
+        Returns:
+            What the last call returned.
+
+        Raises:
+            ValueError: units below 1, or a call takes no time.
+        """
+        if units < 1:
+            raise ValueError(f"units must be at least 1 (got {units})")
+        work, last = partial(function, *args, **kwargs), [None]
+
+        def step() -> None:
+            last[0] = work()
+
+        self._measure(Phase(step, units, unit, prepare), configuration, protocol)
+        return last[0]
+
+    def phase(self, phase: Phase, configuration: Mapping[str, Any] | None = None) -> None:
+        """Measure a phase of a workload."""
+        self._measure(phase, configuration, None)
+
+    def context(self, data: Any = None, **options: Any) -> Context:
+        """What a `Workload` is made of, on this machine's device."""
+        return Context(self.device, 0, self._instrument.timeline.clock, data, options)
+
+    def _measure(self, phase: Phase, configuration: Mapping[str, Any] | None, protocol: Protocol | None) -> None:
+        timeline, chosen = self._instrument.timeline, protocol or self._instrument.protocol
+        timeline.cut("other")
+        timeline.take()
+        measure_phase(timeline, PHASE, phase, chosen)
+        measurement = Measurement(
+            name=self._name,
+            unit=phase.unit,
+            configuration=dict(configuration or {}),
+            protocol=chosen,
+            windows=timeline.take(),
+        )
+        self.extra_info["joulebench"] = measurement.model_dump(mode="json", exclude_defaults=True)
+        self.extra_info["energy"] = energy_facts(measurement)
+        self._tell_times(measurement)
+
+    def _tell_times(self, measurement: Measurement) -> None:
+        windows = valid_windows(measurement) or [w for w in measurement.windows if w.phase == PHASE]
+        self._recording.step_s = [w.duration_s / max(1, w.steps) for w in windows]
+        self._benchmark.pedantic(lambda: None, rounds=len(windows), iterations=1)
+
+
+def energy_facts(measurement: Measurement) -> dict[str, Any]:
+    """What other tools may read of a benchmark's energy: joules per unit with interval, n, source and kind.
+
+    Only `invalid_windows` and `reason` where no window is valid: a missing number is absent.
+    """
+    windows = [w for w in measurement.windows if w.phase == PHASE]
+    energy = phase_energy(windows, PHASE, ALL_DOMAINS, measurement.protocol)
+    if energy is None:
+        return {"invalid_windows": len(windows), "reason": "no valid window with joules"}
+    value = energy.j_per_unit
+    found = {
+        "j_per_unit": value.mean,
+        "low": value.low,
+        "high": value.high,
+        "n": value.n,
+        "varied": value.varied,
+        "unit": measurement.unit,
+        "kind": energy.kind,
+        "measured_share": energy.measured_share,
+        "source": sources(windows),
+        "power_w": energy.power_w,
+        "invalid_windows": energy.invalid_windows,
+    }
+    return {name: fact for name, fact in found.items() if fact is not None}
+
+
+def sources(windows: Sequence[Window]) -> dict[str, str]:
+    """Domain → the source of its joules and their kind, in words."""
+    return {r.domain: f"{r.source} ({r.kind})" for w in windows for r in w.readings if r.role == "primary"}

@@ -1,0 +1,119 @@
+"""The pytest plugin: the fixture `energy_benchmark`, which measures time and joules of what a test gives it.
+
+    def test_inference(energy_benchmark):
+        energy_benchmark(model, batch, units=len(batch), unit="sample")
+
+The time goes to pytest-benchmark as that of any other benchmark; the joules stand in its JSON, in `extra_info`.
+Nothing is imported that a session without the fixture does not need.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from joulebench.gate.fixture import EnergyBenchmark, Instrument
+
+_INSTRUMENT = pytest.StashKey["Instrument"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("joulebench", "energy benchmarks")
+    group.addoption("--energy-form", choices=("quick", "standard"), help="Short windows, or an accelerator's.")
+    group.addoption("--energy-hardware", metavar="PROFILE", help="Hardware profile; found by itself when absent.")
+    group.addoption("--energy-replay", metavar="SPEC", help="Dry run: joules from a power trace or constant watts.")
+    group.addoption("--energy-session", metavar="ID", help="Run energy benchmarks only, as part of this session.")
+    group.addoption("--energy-pair", type=int, metavar="N", help="The process's place among the pairs.")
+    group.addoption("--energy-rerun", action="store_true", help="The process confirms an earlier one.")
+    group.addoption("--energy-turn", metavar="READY,TURN", help="Pipes: say when ready, and wait for the turn.")
+    group.addoption("--energy-only", action="append", metavar="NAME", help="Only the benchmark of this name.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Within the gate's sessions, leave the tests that are no energy benchmarks to other sessions."""
+    only = config.getoption("energy_only")
+    if config.getoption("energy_session") is None and not only:
+        return
+    kept = [
+        i for i in items if "energy_benchmark" in getattr(i, "fixturenames", ()) and (not only or i.nodeid in only)
+    ]
+    config.hook.pytest_deselected(items=[i for i in items if i not in kept])
+    items[:] = kept
+
+
+@pytest.fixture(scope="session")
+def _energy_instrument(pytestconfig: pytest.Config) -> Iterator[Instrument]:
+    from joulebench.errors import InputError
+    from joulebench.gate.fixture import Instrument
+
+    option = pytestconfig.getoption
+    if option("energy_turn") is not None:
+        _wait_for_turn(*map(int, option("energy_turn").split(",")))
+    try:
+        instrument = Instrument.start(option("energy_form"), option("energy_hardware"), option("energy_replay"))
+    except InputError as error:
+        raise pytest.UsageError(str(error)) from None
+    pytestconfig.stash[_INSTRUMENT] = instrument
+    yield instrument
+    instrument.stop()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where others wait for this process, it neither searches for garbage while it imports nor as it ends: with
+    torch's modules that is a second each time."""
+    if config.getoption("energy_turn") is not None:
+        gc.disable()
+        config.add_cleanup(gc.freeze)
+
+
+def _wait_for_turn(ready: int, turn: int) -> None:
+    """What is imported by now was imported while other processes did the same; from here on they wait."""
+    gc.enable()
+    gc.collect()  # now, together, rather than at the first allocation of the turn
+    os.close(ready)  # its end is the sign: it also comes where a process ends before it is ready
+    if not os.read(turn, 1):
+        pytest.exit("the gate that started this process has ended", returncode=1)
+    os.close(turn)
+
+
+@pytest.fixture
+def energy_benchmark(request: pytest.FixtureRequest) -> EnergyBenchmark | Callable[..., Any]:
+    """Measure time and energy of a callable; see `joulebench.gate.fixture.EnergyBenchmark`.
+
+    With `--benchmark-disable` (or `--benchmark-skip`) it is called once and nothing is measured.
+    """
+    from joulebench.gate.fixture import EnergyBenchmark, Once, Recording
+
+    recording = Recording()
+    # the marker's timer is pytest-benchmark's own way to be told the time; the test's own marker keeps its say
+    own = request.node.get_closest_marker("benchmark")
+    options = {**(own.kwargs if own else {}), "timer": recording.timer}
+    request.node.add_marker(pytest.mark.benchmark(**options), append=False)
+    try:
+        benchmark = request.getfixturevalue("benchmark")
+    except pytest.FixtureLookupError:
+        raise pytest.UsageError("energy_benchmark needs pytest-benchmark: pip install 'joulebench[gate]'") from None
+    if not benchmark.enabled:
+        return Once(benchmark)
+    instrument = request.getfixturevalue("_energy_instrument")
+    return EnergyBenchmark(benchmark, instrument, recording, request.node.nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    """Put what a reader needs to compare the file with another into pytest-benchmark's JSON."""
+    instrument = config.stash.get(_INSTRUMENT, None)
+    if instrument is None:
+        return
+    head = instrument.head(
+        session=config.getoption("energy_session"),
+        pair=config.getoption("energy_pair"),
+        rerun=config.getoption("energy_rerun"),
+    )
+    commit = output_json.get("commit_info") or {}
+    output_json["joulebench"] = {**head, "commit": commit.get("id") if isinstance(commit, dict) else None}

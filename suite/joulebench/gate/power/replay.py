@@ -1,0 +1,130 @@
+"""Gates on the replay meter: processes whose power is noisy, drifts and has outliers, with a known true ratio.
+
+The joules come from power traces through the same windows, validity and decision as on a machine; only time is
+virtual.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from joulebench.gate.fixture import PHASE
+from joulebench.gate.model import QUICK, Measurement, Replicate
+from joulebench.host.clock import VirtualClock
+from joulebench.measurement.protocol import Timeline, measure_phase
+from joulebench.meters.replay import PowerTrace, ReplayMeter
+from joulebench.workloads.base import Phase
+
+STEP_S = 0.01
+POWER_W = 100.0
+POINT_S = 0.025  # between points of a trace
+TRACE_S = 2.0
+BENCHMARKS = ("cnn_inference", "training_step", "prefill", "decode")
+SESSION_PROCESSES = 10
+WAVE = 24  # processes a slow wave takes
+UTC = "2026-01-01T00:00:00Z"
+OUTLIER_SHARE = 0.05  # of processes: something else ran beside them
+OUTLIER_MORE = (0.05, 0.40)  # how much more energy they then take
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How the energy of one process differs from the next, all as fractions.
+
+    Attributes:
+        process: standard deviation of a process's joules per unit, its windows' noise included.
+        drift: how far the level wanders in a gate: half of it steadily, half in slow waves.
+        correlation: of the noise of a process with that of the one before.
+        session: standard deviation between sessions on different days.
+    """
+
+    process: float
+    drift: float = 0.05
+    correlation: float = 0.3
+    session: float = 0.0
+    outliers: bool = True
+
+
+class Machine:
+    """A machine with noise, that measures processes one after another."""
+
+    def __init__(self, noise: Noise, seed: int) -> None:
+        self._noise, self._random = noise, np.random.default_rng(seed)
+        self._last = np.zeros(len(BENCHMARKS))
+
+    def session_level(self) -> float:
+        """How far a session of another day lies off (logarithm)."""
+        return float(self._random.normal(0, self._noise.session)) if self._noise.session else 0.0
+
+    def drift(self, processes: int) -> np.ndarray:
+        """The level (logarithm) of each process of a gate: a ramp and waves."""
+        when = np.arange(processes) / max(1, processes - 1)
+        way, phase, waves = self._random.choice([-1, 1]), self._random.uniform(0, 2 * math.pi), processes / WAVE
+        ramp = way * when * self._noise.drift / 2
+        level: np.ndarray = ramp + np.sin(2 * math.pi * waves * when + phase) * self._noise.drift / 4
+        return level
+
+    def order(self) -> tuple[int, int]:
+        """Which of a pair runs first."""
+        return (0, 1) if self._random.random() < 0.5 else (1, 0)
+
+    def process(
+        self, session: str, pair: int | None, rerun: bool, level: float, ratios: dict[str, float]
+    ) -> Replicate:
+        """Measure every benchmark in one process; `ratios` are the true changes of some."""
+        inner = 0.5 * self._noise.process  # of a window; the median of four has a little more than half of that
+        outer = math.sqrt(max(0.0, self._noise.process**2 - (0.6 * inner) ** 2))
+        fresh = self._random.normal(0, 1, len(BENCHMARKS))
+        rho = self._noise.correlation
+        self._last = rho * self._last + math.sqrt(1 - rho**2) * fresh
+        more = 0.0
+        if self._noise.outliers and self._random.random() < OUTLIER_SHARE:
+            more = math.log1p(self._random.uniform(*OUTLIER_MORE))
+        measurements = tuple(
+            self._measure(name, level + more + outer * self._last[i] + math.log(ratios.get(name, 1.0)), inner)
+            for i, name in enumerate(BENCHMARKS)
+        )
+        return Replicate(
+            session=session, started_utc=UTC, pair=pair, rerun=rerun, hardware="replay", measurements=measurements
+        )
+
+    def _measure(self, name: str, level: float, inner: float) -> Measurement:
+        """The level falls to power and to time, half each; within a process power alone is noisy."""
+        points = int(TRACE_S / POINT_S)
+        per_window = QUICK.window_s / POINT_S
+        wobble = self._random.normal(0, inner * math.sqrt(per_window), points)
+        watts = POWER_W * np.exp(level / 2) * np.maximum(0.05, 1 + wobble)
+        times = np.arange(points) * POINT_S
+        clock = VirtualClock()
+        trace = PowerTrace("cpu", tuple(times.tolist()), tuple(watts.tolist()))
+        timeline = Timeline(ReplayMeter([trace], clock, "noise"), clock)
+        step_s = STEP_S * math.exp(level / 2)
+        timeline.start()
+        measure_phase(timeline, PHASE, Phase(lambda: clock.sleep(step_s), units=1), QUICK)
+        return Measurement(name=name, protocol=QUICK, windows=timeline.take())
+
+
+def paired_gate(
+    machine: Machine, pairs: int, ratios: dict[str, float], rerun: bool = False
+) -> tuple[list[Replicate], list[Replicate]]:
+    """Two commits in turn, by a coin which of a pair runs first; B's benchmarks take `ratios` times A's energy."""
+    level = machine.drift(2 * pairs)
+    sides: tuple[list[Replicate], list[Replicate]] = ([], [])
+    for pair in range(pairs):
+        for place, side in enumerate(machine.order()):
+            change = ratios if side else {}
+            sides[side].append(
+                machine.process("rerun" if rerun else "first", pair, rerun, level[2 * pair + place], change)
+            )
+    return sides
+
+
+def session(
+    machine: Machine, name: str, level: float, ratios: dict[str, float], rerun: bool = False
+) -> list[Replicate]:
+    """One session of one commit, of as many processes as the gate takes in quick form."""
+    drift = machine.drift(SESSION_PROCESSES)
+    return [machine.process(name, None, rerun, level + d, ratios) for d in drift]

@@ -1,0 +1,139 @@
+"""Processes of pytest that start together and measure one after the other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from joulebench.errors import InputError
+from joulebench.gate.files import read_replicates
+from joulebench.gate.model import Replicate
+
+NO_TESTS = 5  # pytest's exit code
+
+
+@dataclass(frozen=True)
+class Benchmarks:
+    """Energy benchmarks to run: pytest's path within a tree, and options of the plugin."""
+
+    path: str
+    form: str | None = None
+    hardware: str | None = None
+    replay: str | None = None
+    keep: Path | None = None  # where the records of every process are written as soon as it has ended
+
+    def options(self) -> list[str]:
+        given = {"--energy-form": self.form, "--energy-hardware": self.hardware, "--energy-replay": self.replay}
+        return [word for name, value in given.items() if value is not None for word in (name, value)]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A process's place in its session."""
+
+    session: str
+    pair: int | None = None
+    rerun: bool = False
+
+    def options(self) -> list[str]:
+        pair = [] if self.pair is None else ["--energy-pair", str(self.pair)]
+        return ["--energy-session", self.session, *pair, *(["--energy-rerun"] if self.rerun else [])]
+
+
+def run_in_turn(
+    trees: Sequence[Path], benchmarks: Benchmarks, place: Place, only: Sequence[str] = ()
+) -> list[Replicate]:
+    """Run the benchmarks of each tree in a process of its own, started at once, measuring in the order given.
+
+    Importing is most of what a short process does. So all import together, and none measures before all have;
+    then each waits, without using the processor, until the one before it has ended.
+
+    Raises:
+        InputError: there are no benchmarks there, or one of them failed.
+    """
+    with ExitStack() as ended:
+        processes = [_Process(tree, benchmarks, place, only, ended) for tree in trees]
+        for process in processes:
+            process.wait_until_ready()
+        return [process.measure() for process in processes]
+
+
+class _Process:
+    """One process of pytest. Its tree comes first on the import path, so that its code is measured and not what is
+    installed. It closes one pipe when it is ready, and hears through the other that it is its turn."""
+
+    def __init__(
+        self, tree: Path, benchmarks: Benchmarks, place: Place, only: Sequence[str], ended: ExitStack
+    ) -> None:
+        if not (tree / benchmarks.path.split("::")[0]).exists():
+            raise InputError(f"{tree}: no {benchmarks.path} in this commit")
+        self._tree, self._benchmarks = tree, benchmarks
+        folder = Path(ended.enter_context(tempfile.TemporaryDirectory(prefix="joulebench-")))
+        self._written, self._output = folder / "benchmark.json", folder / "output.txt"
+        self._ready, ready = os.pipe()
+        turn, self._turn = os.pipe()
+        ended.callback(os.close, self._ready)
+        ended.callback(os.close, self._turn)
+        command = [
+            sys.executable, "-m", "pytest", benchmarks.path, "-q", "--benchmark-enable",
+            "-p", "no:cacheprovider", "-p", "no:hypothesispytest",  # a second of every process
+            f"--benchmark-json={self._written}", f"--energy-turn={ready},{turn}",
+            *place.options(), *benchmarks.options(), *(word for name in only for word in ("--energy-only", name)),
+        ]  # fmt: skip
+        try:
+            with self._output.open("wb") as output:
+                self._popen = subprocess.Popen(
+                    command, cwd=tree, env=_environment(tree), stdin=subprocess.DEVNULL, stdout=output,
+                    stderr=subprocess.STDOUT, pass_fds=(ready, turn),
+                )  # fmt: skip
+        finally:
+            os.close(ready)
+            os.close(turn)
+        ended.callback(self._end)
+
+    def wait_until_ready(self) -> None:
+        """Until it is about to measure, or has ended."""
+        os.read(self._ready, 1)
+
+    def measure(self) -> Replicate:
+        """Give it its turn, and wait until it has ended."""
+        with suppress(BrokenPipeError):  # it has ended
+            os.write(self._turn, b".")
+        code, path = self._popen.wait(), self._benchmarks.path
+        if code == NO_TESTS:
+            raise InputError(f"{path}: no test there uses the fixture energy_benchmark")
+        if code:
+            said = _most_telling(self._output.read_text(encoding="utf-8", errors="replace"))
+            raise InputError(f"{path} failed in {self._tree} (pytest's exit code {code}): {said}")
+        replicate = read_replicates(self._written)[0]
+        if self._benchmarks.keep is not None:
+            self._benchmarks.keep.mkdir(parents=True, exist_ok=True)
+            stamp = replicate.started_utc.replace(":", "").replace("-", "")
+            shutil.copyfile(self._written, self._benchmarks.keep / f"benchmark-{stamp}.json")
+        return replicate
+
+    def _end(self) -> None:
+        """Leave nothing running where another process failed or the user interrupted."""
+        self._popen.kill()
+        self._popen.wait()
+
+
+def _environment(tree: Path) -> dict[str, str]:
+    first = [str(folder) for folder in (tree / "src", tree) if folder.is_dir()]
+    given = os.environ.get("PYTHONPATH")
+    own = {n: v for n, v in os.environ.items() if not n.startswith("PYTEST_")}  # of a pytest that this runs in
+    return {**own, "PYTHONPATH": os.pathsep.join([*first, *([given] if given else [])])}
+
+
+def _most_telling(output: str) -> str:
+    """The line of pytest's output that says most."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(("E  ", "ERROR", "FAILED"))]
+    return (errors or lines or ["no output"])[-1][:300]

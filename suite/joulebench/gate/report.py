@@ -1,0 +1,118 @@
+"""What the energy gate found: for people in Markdown, for github-action-benchmark in JSON. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from joulebench.gate.decision import Outcome, Verdict, failures
+from joulebench.gate.statistics import ratio_text
+from joulebench.gate.workflow import Result
+from joulebench.presentation.numbers import number, prefix
+from joulebench.presentation.units import plain
+
+DESIGNS = {
+    "paired": "Both commits were measured in one session, process by process in turn; intervals are those of "
+    "a randomisation test over pairs of processes.",
+    "sessions": "The baseline was stored; intervals are Student's t over sessions, whose spread is part of them.",
+}
+MARKS = {Outcome.REGRESSION: "**regression**", Outcome.UNMEASURED: "**unmeasured**"}
+
+
+#: Outcomes by which nothing is known against a benchmark, because it was judged.
+DECIDED = frozenset({Outcome.PASSED, Outcome.IMPROVEMENT})
+
+
+def passed(result: Result) -> bool:
+    """Whether nothing fails the gate; it may be undecided all the same."""
+    return not failures(result.verdicts, result.settings)
+
+
+def word(result: Result) -> str:
+    """`failed`; `passed`: every benchmark that both sides have was judged, and none is worse; else `undecided`."""
+    if not passed(result):
+        return "failed"
+    compared = [v.outcome for v in result.verdicts if v.outcome is not Outcome.NEW]
+    return "passed" if compared and DECIDED.issuperset(compared) else "undecided"
+
+
+def headline(result: Result) -> str:
+    """One sentence: passed, undecided or failed, and how many benchmarks came out how."""
+    counts = [(o, n) for o in Outcome if (n := sum(v.outcome is o for v in result.verdicts))]
+    said = ", ".join(f"{n} {outcome}" for outcome, n in counts) or "no benchmarks"
+    return f"energy gate {word(result)}: {said}"
+
+
+def markdown(result: Result) -> str:
+    """The job summary: the sentence, a table with a line for each benchmark, and how to read it."""
+    lines = [f"## {headline(result).capitalize()}", "", f"{result.title}, on `{result.hardware}`.", ""]
+    lines += ["| benchmark | compared | baseline | current | ratio | time ratio | n | outcome |"]
+    lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"]
+    lines += [_row(verdict) for verdict in result.verdicts]
+    reasons = [f"- `{v.name}`: {v.reason}{_again(v)}." for v in result.verdicts if v.reason]
+    return "\n".join([*lines, "", *reasons, *([""] if reasons else []), _method(result), ""])
+
+
+def _row(v: Verdict) -> str:
+    cells = [
+        f"`{v.name.rsplit('::', 1)[-1]}`",
+        v.metric.label if v.metric else "",
+        _amount(v, v.baseline),
+        _amount(v, v.current),
+        ratio_text(v.shift),
+        ratio_text(v.time),
+        str(v.shift.n) if v.shift else "",
+        MARKS.get(v.outcome, str(v.outcome)),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _amount(v: Verdict, value: float | None) -> str:
+    if value is None or v.metric is None:
+        return ""
+    factor, letter = prefix(value)
+    unit = f"{letter}{'J' if v.metric.name == 'energy' else 's'}/{plain(v.unit)}"
+    return f"{number(value / factor)} {unit}"
+
+
+def _again(v: Verdict) -> str:
+    return f" ({ratio_text(v.rerun)})" if v.rerun else ""
+
+
+def _method(result: Result) -> str:
+    judged = [v for v in result.verdicts if v.shift is not None]
+    said = [DESIGNS[design] for design in dict.fromkeys(v.design for v in judged)]
+    limit, alarms = (f"{100 * part:g} %" for part in (result.settings.threshold, result.settings.false_alarms))
+    said.append("Intervals are of 95 %, those of benchmarks measured again wider, for all benchmarks together.")
+    said.append(
+        f"A regression lies more than {limit} above with its whole interval, and a rerun agrees; at most {alarms} "
+        "of gates call one where there is none."
+    )
+    kinds = {v.metric.kind for v in judged if v.metric and v.metric.name == "energy"}
+    if "estimated" in kinds:
+        said.append("Estimated energy is a model's, which follows time and load; it is no measurement.")
+    if any(v.metric and v.metric.name == "time" for v in judged):
+        said.append("Time was compared where there are no measured joules on both sides.")
+    return " ".join([*said, *result.notes])
+
+
+def action_json(result: Result) -> str:
+    """A file for github-action-benchmark's tool `customSmallerIsBetter`: joules or seconds per unit, now.
+
+    What was not measured is not in it.
+    """
+    return json.dumps([_entry(v) for v in result.verdicts if v.current is not None and v.metric], indent=1) + "\n"
+
+
+def _entry(v: Verdict) -> dict[str, Any]:
+    assert v.metric is not None
+    entry = {
+        "name": f"{v.name} ({v.metric.label})",
+        "unit": f"{'J' if v.metric.name == 'energy' else 's'}/{plain(v.unit)}",
+        "value": v.current,
+        "extra": f"{v.outcome}; ratio {ratio_text(v.shift) or 'unknown'}; {v.reason or 'decided'}",
+    }
+    if v.shift is not None and v.current is not None and math.isfinite(v.shift.half_width):
+        entry["range"] = f"± {number(v.current * v.shift.half_width)}"
+    return entry

@@ -1,0 +1,121 @@
+"""From windows to the one number of a replicate: which joules count, and which windows. Pure.
+
+A measured gate counts measured domains only: an estimate beside them would follow time and hide what changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from joulebench.gate.model import Choice, Measurement, MetricName
+from joulebench.gate.statistics import log_median
+from joulebench.measurement.protocol import ALL_DOMAINS
+from joulebench.records.model import Kind, Window
+from joulebench.results.energy import common_domains, invalidity, joules
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is compared: joules per unit over `domains`, or seconds per unit."""
+
+    name: MetricName
+    domains: tuple[str, ...] = ()
+    kind: Kind | None = None  # of the joules
+
+    @property
+    def label(self) -> str:
+        return f"{self.kind} energy ({', '.join(self.domains)})" if self.name == "energy" else "time"
+
+
+TIME = Metric("time")
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """Why there are no joules to compare."""
+
+    reason: str
+
+
+def valid_windows(measurement: Measurement) -> list[Window]:
+    """The windows that count, judged anew from their raw times and readings."""
+    windows = [w for w in measurement.windows if w.phase == measurement.phase]
+    return [w for w in windows if invalidity(w, measurement.protocol) is None]
+
+
+def value(measurement: Measurement, metric: Metric) -> float | None:
+    """Logarithm of the median over valid windows of joules or seconds per unit; None without any."""
+    windows = valid_windows(measurement)
+    if metric.name == "time":
+        per_unit = [w.duration_s / w.units for w in windows]
+    else:
+        found = [(joules(w, metric.domains), w.units) for w in windows if _has(w, metric.domains)]
+        per_unit = [energy_j / units for energy_j, units in found if energy_j is not None]
+    return log_median(per_unit) if per_unit else None
+
+
+def _has(window: Window, domains: Sequence[str]) -> bool:
+    return {d.split(":")[0] for d in common_domains([window], domains)} == set(domains)
+
+
+def repeats(measurement: Measurement, metric: Metric) -> int:
+    """How many windows the replicate's value is of."""
+    windows = valid_windows(measurement)
+    return len(windows) if metric.name == "time" else sum(_has(w, metric.domains) for w in windows)
+
+
+def domains_of(measurements: Sequence[Measurement], kind: Kind | None = None) -> set[str]:
+    """The kinds of domain (gpu, cpu, ram) that all valid windows have; with `kind`, that are all of that kind."""
+    windows = [w for m in measurements for w in valid_windows(m)]
+    names = common_domains(windows, ALL_DOMAINS)
+    found = {name.split(":")[0] for name in names}
+    if kind is None:
+        return found
+    other = {r.domain.split(":")[0] for w in windows for r in w.readings if r.role == "primary" and r.kind != kind}
+    return found - other
+
+
+def choose_metric(
+    baseline: Sequence[Measurement], current: Sequence[Measurement], choice: Choice, require_energy: bool
+) -> Metric | Unmeasured:
+    """What to compare of one benchmark.
+
+    `auto`: measured joules where both sides have them, else time. `energy`: measured joules, else estimated ones of
+    the domains that both have. Domains that were measured in the baseline and are not now leave nothing to compare:
+    neither time nor what is left of the energy stands in for them.
+    """
+    if choice == "time" and not require_energy:
+        return TIME
+    for side, measurements in (("baseline", baseline), ("current", current)):
+        if not any(valid_windows(m) for m in measurements):
+            return Unmeasured(f"no valid window in the {side} measurement: {first_fault(measurements)}")
+    before, now = domains_of(baseline, "measured"), domains_of(current, "measured")
+    if lost := sorted(before - now):
+        there = domains_of(current)
+        how = [f"{d} was measured and is {'estimated' if d in there else 'absent'} now" for d in lost]
+        return Unmeasured("; ".join(how))
+    if both := _ordered(before & now):
+        return Metric("energy", both, "measured")
+    if require_energy:
+        return Unmeasured("no domain has measured joules on both sides")
+    estimated = _ordered(domains_of(baseline) & domains_of(current))
+    if choice == "auto":
+        return TIME
+    return (
+        Metric("energy", estimated, "estimated") if estimated else Unmeasured("no domain has joules on both sides")
+    )
+
+
+def _ordered(domains: set[str]) -> tuple[str, ...]:
+    return tuple(d for d in ALL_DOMAINS if d in domains)
+
+
+def first_fault(measurements: Sequence[Measurement]) -> str:
+    """Why the first invalid window does not count."""
+    for measurement in measurements:
+        for window in measurement.windows:
+            why = invalidity(window, measurement.protocol) if window.phase == measurement.phase else None
+            if why is not None:
+                return why
+    return "no window was measured"

@@ -1,0 +1,168 @@
+"""The gate from end to end: measure, judge, measure the suspects again, judge again, keep the records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from joulebench.gate.checkout import checkout, top_level
+from joulebench.gate.decision import Verdict, judge, suspects
+from joulebench.gate.files import baseline_file, read_replicates, update_baseline
+from joulebench.gate.interleave import Observer, measure_pairs, measure_session
+from joulebench.gate.model import FORMS, PAIRS, Replicate, Settings, form_of
+from joulebench.gate.processes import Benchmarks
+from joulebench.host.clock import RealClock
+from joulebench.spec.catalog import all_profiles, find_profile
+from joulebench.spec.hardware import choose_profile, detect_host
+
+
+@dataclass(frozen=True)
+class Result:
+    """A gate, judged; `title` says what was compared with what."""
+
+    verdicts: Sequence[Verdict]
+    settings: Settings
+    hardware: str
+    title: str
+    notes: tuple[str, ...] = ()
+
+
+def compare_files(baseline: Path, current: Path, settings: Settings, rerun: Path | None = None) -> Result:
+    """Judge what was measured before.
+
+    Args:
+        rerun: what confirms it, of the current commit, where `current` does not hold it.
+
+    Raises:
+        InputError: a file cannot be read, or they do not compare.
+    """
+    before, now = read_replicates(baseline), read_replicates(current)
+    if rerun is not None:
+        now += [r.model_copy(update={"rerun": True, "pair": None}) for r in read_replicates(rerun)]
+    return _result(before, now, settings, f"{current} against {baseline}")
+
+
+def against(ref: str, benchmarks: Benchmarks, settings: Settings, pairs: int | None, observe: Observer) -> Result:
+    """Compare the working tree with `ref`, both measured now, in turn.
+
+    Raises:
+        InputError: no such commit, or its benchmarks or the current ones fail.
+    """
+    here = top_level(Path.cwd())
+    benchmarks, form = _with_form(benchmarks)
+    session = RealClock().utc()
+    with checkout(here, ref) as there:
+        trees = (there, here)
+        count = pairs or PAIRS[form]
+        before, now = measure_pairs(trees, benchmarks, session, count, observe)
+        result = _result(before, now, settings, f"the working tree against {ref}")
+        if names := suspects(result.verdicts):
+            observe(f"above the threshold: {', '.join(names)}; measuring again")
+            again = measure_pairs(trees, benchmarks, f"{session} rerun", count, observe, rerun=True, only=names)
+            result = _result(before + again[0], now + again[1], settings, result.title)
+    return result
+
+
+def against_baseline(
+    benchmarks: Benchmarks, settings: Settings, baseline: Path | None, observe: Observer
+) -> Result:
+    """Measure a session of the working tree and compare it with a stored baseline.
+
+    Where this hardware has no baseline yet, the result says what was measured and compares nothing.
+
+    Raises:
+        InputError: the baseline does not compare, or a benchmark fails.
+    """
+    before = read_replicates(baseline) if baseline is not None else None
+    benchmarks, form = _with_form(benchmarks)
+    processes = _processes(form, settings)
+    session = RealClock().utc()
+    now = measure_session(Path.cwd(), benchmarks, session, processes, observe)
+    path = baseline or baseline_file(now[0].hardware)
+    if before is None:
+        before = read_replicates(path) if path.is_file() else []
+    result = _result(before, now, settings, f"the working tree against {path}")
+    if names := suspects(result.verdicts):
+        observe(f"above the threshold: {', '.join(names)}; measuring again")
+        again = measure_session(
+            Path.cwd(), benchmarks, f"{session} rerun", processes, observe, rerun=True, only=names
+        )
+        result = _result(before, now + again, settings, result.title)
+    return result
+
+
+def add_to_baseline(
+    benchmarks: Benchmarks, settings: Settings, sessions: int, replace: bool, path: Path | None, observe: Observer
+) -> list[str]:
+    """Measure sessions and add them to the baseline of this hardware.
+
+    Returns:
+        What to tell the user.
+
+    Raises:
+        InputError: a benchmark fails, or the file cannot be written.
+    """
+    said: list[str] = []
+    benchmarks, form = _with_form(benchmarks)
+    for number in range(sessions):
+        observe(f"session {number + 1} of {sessions}")
+        processes = _processes(form, settings)
+        session = measure_session(Path.cwd(), benchmarks, RealClock().utc(), processes, observe)
+        target = path or baseline_file(session[0].hardware)
+        if begun := update_baseline(target, session, replace and number == 0):
+            said.append(f"begun anew: {'; '.join(begun)}")
+        stored = _sessions(read_replicates(target))
+    said.append(f"{target}: {len(stored)} sessions, {_span(stored)}")
+    if len(stored) < settings.sessions:
+        said.append(f"{settings.sessions} sessions are needed before it decides anything")
+    return said
+
+
+def _sessions(replicates: Sequence[Replicate]) -> list[str]:
+    return list(dict.fromkeys(r.session for r in replicates))
+
+
+def _span(sessions: Sequence[str]) -> str:
+    return f"{sessions[0][:16]} to {sessions[-1][:16]} UTC"
+
+
+def _result(before: Sequence[Replicate], now: Sequence[Replicate], settings: Settings, title: str) -> Result:
+    return Result(judge(before, now, settings), settings, now[0].hardware, title, _notes(before))
+
+
+def _notes(before: Sequence[Replicate]) -> tuple[str, ...]:
+    """What a reader should know of a stored baseline."""
+    if not before:
+        return (
+            "Nothing was compared: this hardware has no baseline yet. `--update-baseline` writes one; "
+            "`--against REF` needs none.",
+        )
+    if any(r.pair is not None for r in before):
+        return ()
+    sessions = _sessions(before)
+    commits = {r.commit for r in before if r.commit}
+    told = [
+        f"The baseline holds {len(sessions)} sessions, {_span(sessions)}, of {len(commits) or 'unnamed'} commits."
+    ]
+    if len(sessions) > 1 and len({s[:13] for s in sessions}) == 1:
+        told.append("They are of one hour: how far this machine drifts from day to day is not in the interval.")
+    return tuple(told)
+
+
+def _with_form(benchmarks: Benchmarks) -> tuple[Benchmarks, str]:
+    """Benchmarks with their form, and the form: where none was asked for, that of the hardware.
+
+    Raises:
+        InputError: no such hardware profile.
+    """
+    form = benchmarks.form
+    if form is None:
+        named = benchmarks.hardware
+        form = form_of(find_profile(named) if named else choose_profile(all_profiles(), detect_host()))
+    return replace(benchmarks, form=form), form
+
+
+def _processes(form: str, settings: Settings) -> int:
+    """Processes of a session, so that each benchmark has its repeats; ten at least: processes differ too."""
+    return max(10, -(-settings.repeats // FORMS[form].repeats))

@@ -1,0 +1,133 @@
+"""The accelerator through torch: choosing it, waiting for it, seeding it. Imports torch lazily."""
+
+from __future__ import annotations
+
+import functools
+import random
+import sys
+from typing import TYPE_CHECKING, Any
+
+from joulebench.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def choose_device(kind: str) -> str:
+    """The torch device for a hardware profile's kind: `cuda:0` for `gpu`, else `cpu`.
+
+    Raises:
+        InputError: the profile is a GPU's and torch cannot use one.
+    """
+    if kind != "gpu":
+        return "cpu"
+    import torch
+
+    if not torch.cuda.is_available():
+        raise InputError(
+            f"the hardware profile is a GPU's, but torch {torch.__version__} sees none (a build without CUDA, an "
+            "old driver, or CUDA_VISIBLE_DEVICES); --hardware generic_cpu --force-hardware runs without it"
+        )
+    return "cuda:0"
+
+
+@functools.cache
+def _default_threads() -> int:
+    import torch
+
+    return int(torch.get_num_threads())
+
+
+def use_threads(count: int | None) -> None:
+    """Let torch compute with `count` threads on the CPU, or with as many as it began with."""
+    if count is None and "torch" not in sys.modules:
+        return
+    import torch
+
+    default = _default_threads()
+    torch.set_num_threads(default if count is None else count)
+
+
+def load_optimisers() -> None:
+    """Import what torch's optimisers import when the first one is made: seconds, which are no trial's training."""
+    import torch._dynamo  # noqa: F401
+
+
+def synchronizer(device: str) -> Callable[[], None]:
+    """What to call at a window's edges so that no work of the device crosses them."""
+    if not device.startswith("cuda"):
+        return lambda: None
+    import torch
+
+    return lambda: torch.cuda.synchronize(device)
+
+
+def nvml_indices(device: str, nvml: Any = None) -> list[int]:
+    """NVML indices of the GPUs behind a torch device, by UUID: CUDA_VISIBLE_DEVICES renumbers, NVML does not.
+
+    For a MIG slice it is the index of the GPU that the slice is part of.
+
+    Args:
+        nvml: `pynvml`, or what behaves like it.
+
+    Raises:
+        InputError: NVML is not there, or does not know the device; reading another GPU's energy is no way out.
+    """
+    if not device.startswith("cuda"):
+        return []
+    import torch
+
+    return [nvml_index(str(torch.cuda.get_device_properties(device).uuid), nvml or _pynvml(), device)]
+
+
+def _pynvml() -> Any:
+    import pynvml
+
+    return pynvml
+
+
+def nvml_index(uuid: str, nvml: Any, device: str = "the device") -> int:
+    """NVML index of the GPU with a UUID as torch gives it, which is NVML's without the prefix `GPU-` or `MIG-`.
+
+    Raises:
+        InputError: as `nvml_indices`.
+    """
+    plain = uuid.removeprefix("GPU-").removeprefix("MIG-")
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        raise InputError(f"{device}: its energy cannot be read, because NVML does not start: {error}") from None
+    try:
+        try:
+            handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{plain}")
+        except nvml.NVMLError:
+            part = nvml.nvmlDeviceGetHandleByUUID(f"MIG-{plain}")
+            handle = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(part)
+        return int(nvml.nvmlDeviceGetIndex(handle))
+    except nvml.NVMLError as error:
+        raise InputError(
+            f"{device} (UUID {uuid}): NVML knows no such GPU or MIG slice ({error}), so its energy cannot be read"
+        ) from None
+    finally:
+        nvml.nvmlShutdown()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and (where it is loaded) torch on every device."""
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.manual_seed(seed)
+
+
+def to_host(state: Any) -> Any:
+    """Tensors of a state, however nested in dicts and lists, in host memory: the device is for the next model."""
+    if isinstance(state, dict):
+        return {name: to_host(value) for name, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(to_host(value) for value in state)
+    return state.cpu() if hasattr(state, "cpu") else state

@@ -1,0 +1,95 @@
+"""What a reader needs to repeat a run: versions, commit, device, driver, threads."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from joulebench.host.git import git
+from joulebench.spec.hardware import Host
+
+PACKAGES = (
+    "joulebench", "torch", "torchvision", "transformers", "fvcore", "ax-platform", "botorch", "gpytorch",
+    "codecarbon", "nvidia-ml-py", "numpy", "scikit-learn", "scipy",
+)  # fmt: skip
+VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTORCH_ALLOC_CONF")
+#: What a run is made of; other files of the checkout change nothing in it.
+DECIDING = ("suite", "tasks", "hardware_profiles", "pyproject.toml")
+
+
+def describe(host: Host, device: str) -> dict[str, Any]:
+    """The environment as JSON-able tables; what cannot be told is absent."""
+    import psutil
+
+    found: dict[str, Any] = {
+        "host": {
+            "cpu": host.cpu,
+            "logical_cpus": host.logical_cpus,
+            "memory_bytes": psutil.virtual_memory().total,
+            "accelerators": list(host.accelerators),
+            "os": platform.platform(),
+        },
+        "python": platform.python_version(),
+        "packages": _versions(),
+        "code": _commit(),
+        "device": device,
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+    }
+    if "torch" in sys.modules:
+        found["torch"] = _torch(device)
+    return found
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _commit() -> dict[str, Any]:
+    """Commit of the checkout this code runs from, and whether it differs from it; empty when installed."""
+    checkout = Path(__file__).parents[3]
+    try:
+        if Path(git(checkout, "rev-parse", "--show-toplevel")) != checkout:
+            return {}
+        return {
+            "commit": git(checkout, "rev-parse", "HEAD"),
+            "modified": bool(git(checkout, "status", "--porcelain", "--", *DECIDING)),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+def _torch(device: str) -> dict[str, Any]:
+    import torch
+
+    found: dict[str, Any] = {
+        "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if device.startswith("cuda") else None,
+        "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
+        "tf32_conv": torch.backends.cudnn.allow_tf32,
+    }
+    if device.startswith("cuda"):
+        found["gpu"] = torch.cuda.get_device_name(device)
+        found["driver"] = _driver()
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _driver() -> str | None:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return None

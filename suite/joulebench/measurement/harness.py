@@ -1,0 +1,316 @@
+"""One trial, the same way everywhere: build → train → idle → count → warm up and measure → score → record."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from joulebench.errors import InputError, did_you_mean
+from joulebench.host import device as torch_device
+from joulebench.host import memory, power_limit
+from joulebench.host.clock import Clock
+from joulebench.measurement.protocol import ALL_DOMAINS, Timeline, cool_down, measure_idle, measure_phase
+from joulebench.measurement.training import BestWeights, Deadline, TrialFailedError
+from joulebench.records.model import Costs, EpochRecord, Status, TrialRecord, Window
+from joulebench.results.outcome import trial_outcomes
+from joulebench.spec.objectives import COSTS, energy_unit
+from joulebench.spec.parameters import Params
+from joulebench.spec.task import RESERVED_PHASES, Task
+from joulebench.workloads.base import Context, Epoch, InfeasibleError, Phase, Workload, workload_class
+
+if TYPE_CHECKING:
+    from joulebench.data import StagedData
+
+
+#: Sees each epoch and the trial's windows so far; returns why the training should end here, or None.
+Watch = Callable[[Epoch, Sequence[Window]], str | None]
+
+
+def _unwatched(_: Epoch, __: Sequence[Window]) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every trial of a run shares."""
+
+    task: Task
+    device: str
+    clock: Clock
+    timeline: Timeline
+    data: StagedData | None = None
+    gpus: tuple[int, ...] = ()  # NVML indices of those that a power limit would be set on
+    set_power_limit: bool = False  # whether it may
+
+    def workload(self, seed: int, should_stop: Callable[[], bool] = lambda: False) -> Workload:
+        return workload_class(self.task.workload)(
+            Context(self.device, seed, self.clock, self.data, self.task.options, should_stop)
+        )
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which trial to run."""
+
+    trial: int
+    session: int
+    stage: str
+    origin: str
+    params: Params
+    seed: int
+    idle: bool = False  # measure the idle baseline in this trial
+    idle_windows: tuple[Window, ...] = ()  # of the run so far, for objectives on a net basis
+    expected: Mapping[str, float] = field(default_factory=dict)  # what the search expects of it
+    attempt: int = 0  # how many were lost with their workers before
+
+
+@dataclass
+class _Progress:
+    """What a trial has reached so far; kept when it fails."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    sems: dict[str, float] = field(default_factory=dict)
+    costs: Costs = field(default_factory=Costs)
+    epochs: list[EpochRecord] = field(default_factory=list)
+    unit: dict[str, str] = field(default_factory=dict)
+    stopped_by: Literal["epochs", "patience", "time"] | None = None
+    state: Any = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial's record, and the weights it ended with (None if it failed or has none)."""
+
+    record: TrialRecord
+    state: Any
+
+
+def run_trial(bench: Bench, request: Request, watch: Watch = _unwatched) -> Finished:
+    """Run one trial. A failure of the configuration is a result, with its reason; only the user's and the
+    meter's errors (`InputError`) and interrupts propagate. A training that `watch` ends is a failure."""
+    progress = _Progress()
+    status: Status = "ok"
+    error: str | None = None
+    torch_device.seed_everything(request.seed)
+    memory.reset_peak(bench.device)
+    with memory.limited(bench.device, bench.task.protocol.memory_limit_bytes) as limit:
+        try:
+            with power_limit.for_trial(_limits(bench, request.params), bench.gpus, bench.set_power_limit):
+                _stages(bench, request, progress, watch)
+        except power_limit.OutOfRangeError as failure:
+            status, error = "infeasible", str(failure)
+        except InputError:
+            raise
+        except TrialFailedError as failure:
+            status, error = "failed", str(failure)
+        except InfeasibleError as failure:
+            status, error = "infeasible", str(failure)
+        except (Exception, SystemExit) as failure:  # a model that calls exit() fails, and the run goes on
+            status = "oom" if memory.is_out_of_memory(failure) else "failed"
+            error = _reason(failure)
+            if status == "oom":
+                _keep_memory(bench, progress, memory.asked_bytes(failure))
+            del failure  # its traceback holds the model
+    progress.costs = progress.costs.model_copy(update={"memory_limit_bytes": limit})
+    if status != "ok":
+        memory.release(bench.device)
+        bench.timeline.cut("failed")
+    record = _record(bench.task, request, progress, status, error, bench.timeline.take())
+    return Finished(record, progress.state if record.status == "ok" else None)
+
+
+def _limits(bench: Bench, params: Params) -> Params:
+    """The parameters that may set a power limit: none where the trial does not run on the device."""
+    return {} if workload_class(bench.task.workload).replayable else params
+
+
+def died(task: Task, request: Request, times: int, windows: tuple[Window, ...]) -> TrialRecord:
+    """The record of a trial that ended the process itself, and is not tried again."""
+    error = f"the process died {times} times in this trial; killed, perhaps for the memory it took"
+    return _record(task, request, _Progress(), "failed", error, windows)
+
+
+def _stages(bench: Bench, request: Request, progress: _Progress, watch: Watch) -> None:
+    timeline, protocol = bench.timeline, bench.task.protocol
+    deadline = Deadline(bench.clock, protocol.max_train_s)
+    workload = bench.workload(request.seed, deadline.passed)
+    try:
+        workload.build(request.params)
+        timeline.cut("build")
+        deadline.start()
+        _train(bench, workload, deadline, progress, watch)
+        _score(bench, workload, progress)
+        cool_down(timeline, protocol)
+        if request.idle:
+            measure_idle(timeline, protocol)
+        _count(bench, workload, progress)
+        phases = workload.phases()
+        _check_phases(bench.task, phases)
+        for name, phase in phases.items():
+            progress.unit[name] = phase.unit
+            measure_phase(timeline, name, phase, protocol, _domains(bench.task, name))
+        _keep_memory(bench, progress)
+        _check_costs(bench.task, progress)
+        progress.state = torch_device.to_host(workload.state())
+    finally:
+        workload.close()
+    memory.release(bench.device)
+    timeline.cut("release")
+
+
+def _keep_memory(bench: Bench, progress: _Progress, asked: int = 0) -> None:
+    """Peak memory so far, with what was asked for and refused: a model that ran out needs at least that."""
+    peak = memory.peak_bytes(bench.device)
+    if peak is not None:
+        progress.costs = progress.costs.model_copy(update={"peak_memory_bytes": peak + asked})
+
+
+def _check_phases(task: Task, phases: Mapping[str, Phase]) -> None:
+    """What the task asks of phases is about phases that the workload has, in the units it counts.
+
+    Raises:
+        InputError: they are not; no trial of the task could ever have them.
+    """
+    if taken := sorted(RESERVED_PHASES & phases.keys()):
+        raise InputError(f"workload '{task.workload}': a phase may not be called '{taken[0]}', the harness's own")
+    for where, name, quantity in task.quantities():
+        if quantity.phase is None or quantity.phase == "train":
+            continue
+        if quantity.phase not in phases:
+            hint = did_you_mean(quantity.phase, phases)
+            allowed = ", ".join(phases) or "none"
+            raise InputError(
+                f"{where}.phase: workload '{task.workload}' has no phase '{quantity.phase}'{hint} "
+                f"(allowed: {allowed})"
+            )
+        if quantity.is_latency and not phases[quantity.phase].timed:
+            raise InputError(f"{where}: the steps of phase '{quantity.phase}' are not timed, so it has no latency")
+        counted = phases[quantity.phase].unit
+        if quantity.is_energy and energy_unit(name)[0] != counted:
+            raise InputError(f"{where}: phase '{quantity.phase}' counts {counted}s, not {energy_unit(name)[0]}s")
+
+
+def _domains(task: Task, phase: str) -> tuple[str, ...]:
+    """The domains that decide when a phase has been measured well enough: those that the task names."""
+    named = {d for _, _, q in task.quantities() if q.phase == phase for d in q.domains or ()}
+    return tuple(sorted(named)) or ALL_DOMAINS
+
+
+def _train(
+    bench: Bench,
+    workload: Workload,
+    deadline: Deadline,
+    progress: _Progress,
+    watch: Watch,
+) -> None:
+    best = BestWeights(bench.task, workload)
+    for epoch in workload.train():
+        bench.timeline.cut("train", units=epoch.units, steps=1)
+        metrics = dict(epoch.metrics)
+        metrics |= {f"val_{name}": value for name, value in workload.evaluate("validation").items()}
+        progress.epochs.append(
+            EpochRecord(index=epoch.index, units=epoch.units, complete=epoch.complete, metrics=metrics)
+        )
+        stop = best.see(metrics, epoch.index)
+        bench.timeline.cut("validate")  # with the copy of the best weights: none of it is training
+        reason = watch(epoch, bench.timeline.pending)
+        bench.timeline.cut("record")
+        if reason is not None:
+            raise TrialFailedError(reason)
+        progress.stopped_by = "patience" if stop else "epochs"
+        if stop:
+            break
+    if progress.stopped_by == "epochs" and deadline.passed():
+        progress.stopped_by = "time"
+    best.restore()
+    progress.metrics |= best.metrics
+
+
+def _score(bench: Bench, workload: Workload, progress: _Progress) -> None:
+    """Metrics that training did not give; the test split only where the task says that it searches on it."""
+    if not progress.epochs:
+        scores = workload.evaluate("validation")
+        progress.metrics |= {f"val_{name}": value for name, value in scores.items()}
+    dataset = bench.task.dataset
+    if dataset is not None and dataset.search_split == "test":
+        progress.metrics |= {f"test_{name}": value for name, value in workload.evaluate("test").items()}
+    progress.metrics |= workload.outcomes()
+    progress.sems = workload.standard_errors()
+    bench.timeline.cut("score")
+    for where, name, quantity in bench.task.quantities():
+        if quantity.phase is not None or name in COSTS:
+            continue
+        if name not in progress.metrics:
+            hint, given = did_you_mean(name, progress.metrics), ", ".join(progress.metrics) or "none"
+            raise InputError(f"{where}: the workload gives no such metric{hint} (it gives: {given})")
+        if not math.isfinite(progress.metrics[name]):
+            raise TrialFailedError(f"no finite value for {name} (got {progress.metrics[name]})")
+
+
+def _count(bench: Bench, workload: Workload, progress: _Progress) -> None:
+    try:
+        progress.costs = workload.costs()
+    except Exception as failure:  # the counter cannot trace every model; energy needs no count
+        if memory.is_out_of_memory(failure):
+            raise
+        progress.costs = Costs(uncounted=_reason(failure))
+    bench.timeline.cut("count")
+
+
+def _check_costs(task: Task, progress: _Progress) -> None:
+    """A cost that the task asks for and nobody can tell would leave every trial without a value.
+
+    Raises:
+        InputError: it names the cost and why it is not known.
+    """
+    for where, name, quantity in task.quantities():
+        plain = quantity.phase is None and name in COSTS and name not in progress.metrics
+        if plain and getattr(progress.costs, name) is None:
+            why = progress.costs.uncounted or "not known on this device or for this workload"
+            raise InputError(f"{where}: {why}")
+
+
+def _record(
+    task: Task,
+    request: Request,
+    progress: _Progress,
+    status: Status,
+    error: str | None,
+    windows: tuple[Window, ...],
+) -> TrialRecord:
+    record = TrialRecord(
+        trial=request.trial,
+        session=request.session,
+        stage=request.stage,
+        origin=request.origin,
+        params=request.params,
+        seed=request.seed,
+        attempt=request.attempt,
+        status=status,
+        error=error,
+        metrics={name: value for name, value in progress.metrics.items() if math.isfinite(value)},
+        sems={name: value for name, value in progress.sems.items() if math.isfinite(value)},
+        expected=dict(request.expected),
+        costs=progress.costs,
+        epochs=tuple(progress.epochs),
+        unit=progress.unit,
+        stopped_by=progress.stopped_by,
+        windows=windows,
+    )
+    idle = (*request.idle_windows, *(w for w in record.windows if w.phase == "idle"))
+    if status == "ok" and not trial_outcomes(task, record, idle):
+        why = "no valid energy window for an objective; see the windows' durations, readings and faults"
+        return record.model_copy(update={"status": "invalid", "error": why})
+    return record
+
+
+def _reason(failure: BaseException) -> str:
+    """`Type: message (file:line)` of where it was raised."""
+    frames = traceback.extract_tb(failure.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    message = " ".join(str(failure).split())
+    return f"{type(failure).__name__}: {message[:500]}{where}"

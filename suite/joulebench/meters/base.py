@@ -1,0 +1,136 @@
+"""The contract of a meter: a set of counters that only grow.
+
+A window's energy is the difference of two readings, so windows may follow each other without a gap, nothing is
+set up inside one, and every joule of a run falls in exactly one window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from joulebench.records.model import Kind, Reading
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Joules of one domain since the meter started."""
+
+    domain: str
+    energy_j: float
+    source: str
+    kind: Kind
+    role: Literal["primary", "check"] = "primary"
+    updates: int | None = None  # how often the counter has moved; None for a continuous source
+    fault: str | None = None  # what happened since the last read, that no window ending here may count
+
+
+class Meter(Protocol):
+    """Reads one or more domains for a whole run."""
+
+    def start(self) -> None:
+        """Begin counting; called once a run."""
+        ...
+
+    def read(self) -> tuple[Counter, ...]:
+        """The counters now. A domain that cannot be read is absent."""
+        ...
+
+    def integrals(self) -> dict[str, float]:
+        """Conditions as integrals over time since `start`: `gpu:0_temperature_c` in °C·s, and so on.
+
+        A window's mean is their difference over its duration, so conditions too need no set-up inside one.
+        A meter that sees none returns an empty dict.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Release what `start` took."""
+        ...
+
+    def describe(self) -> list[dict[str, str]]:
+        """Per domain and source: `domain`, `source`, `kind`, `role`, `method` in words."""
+        ...
+
+
+def description(domain: str, source: str, kind: Kind, method: str, role: str = "primary") -> dict[str, str]:
+    """One line of `Meter.describe`."""
+    return {"domain": domain, "source": source, "kind": kind, "role": role, "method": method}
+
+
+class MeterSet:
+    """Several meters read as one; a domain has one primary counter."""
+
+    def __init__(self, meters: Sequence[Meter]) -> None:
+        self._meters = tuple(meters)
+
+    def start(self) -> None:
+        """Start all, or none: if one fails, those before it are stopped again."""
+        with ExitStack() as started:
+            for meter in self._meters:
+                meter.start()
+                started.callback(meter.stop)
+            started.pop_all()
+
+    def read(self) -> tuple[Counter, ...]:
+        counters = tuple(counter for meter in self._meters for counter in meter.read())
+        primary = [c.domain for c in counters if c.role == "primary"]
+        if len(primary) != len(set(primary)):
+            twice = sorted({d for d in primary if primary.count(d) > 1})
+            raise ValueError(f"two primary counters for {', '.join(twice)}: joules would be counted twice")
+        return counters
+
+    def integrals(self) -> dict[str, float]:
+        return {name: value for meter in self._meters for name, value in meter.integrals().items()}
+
+    def stop(self) -> None:
+        """Stop every meter, also where one of them fails to."""
+        with ExitStack() as stopping:
+            for meter in self._meters:
+                stopping.callback(meter.stop)
+
+    def describe(self) -> list[dict[str, str]]:
+        return [line for meter in self._meters for line in meter.describe()]
+
+
+def difference(before: Sequence[Counter], after: Sequence[Counter]) -> tuple[tuple[Reading, ...], str | None]:
+    """Readings of the window between two reads, and the fault if a primary counter failed, went back or vanished.
+
+    A check that did so is left out; the window stands without it.
+    """
+    earlier = {(c.domain, c.source, c.role): c for c in before}
+    readings, faults = [], []
+    for counter in after:
+        start = earlier.pop((counter.domain, counter.source, counter.role), None)
+        problem = _problem(start, counter)
+        if start is None or problem is not None:
+            faults += [problem] if problem and counter.role == "primary" else []
+            continue
+        updates = None
+        if counter.updates is not None and start.updates is not None:
+            updates = counter.updates - start.updates
+        readings.append(
+            Reading(
+                domain=counter.domain,
+                energy_j=counter.energy_j - start.energy_j,
+                source=counter.source,
+                kind=counter.kind,
+                role=counter.role,
+                counter_updates=updates,
+            )
+        )
+    faults += [f"{domain} ({source}) dropped out" for domain, source, role in earlier if role == "primary"]
+    return tuple(readings), "; ".join(faults) or None
+
+
+def _problem(start: Counter | None, end: Counter) -> str | None:
+    """Why two reads of a counter give no energy."""
+    if start is None:
+        return f"{end.domain} ({end.source}) appeared during the window"
+    if end.fault is not None:
+        return f"{end.domain} ({end.source}) {end.fault}"
+    if end.energy_j < start.energy_j:
+        return f"{end.domain} counter went back by {start.energy_j - end.energy_j:.3g} J"
+    return None

@@ -1,0 +1,241 @@
+"""CPU package and DRAM energy by RAPL, from Linux's powercap tree (Intel, and AMD since Zen).
+
+The tree is the kernel's `Documentation/power/powercap`: zones `intel-rapl:<n>` named `package-<n>` (or `psys`), in
+them subzones named `core`, `uncore`, `dram`; each has `energy_uj`, which starts at 0 again after
+`max_energy_range_uj`. Packages add up to the CPU; `core` and `uncore` lie inside their package and `psys` around
+all of them, so none is added. `intel-rapl-mmio:<n>` is another window onto the same package: it counts once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from joulebench.errors import MeterError
+from joulebench.host.clock import Clock, RealClock
+from joulebench.meters.base import Counter, description
+from joulebench.meters.sampling import CounterTrack, Sampler, ThreadSampler
+
+POWERCAP = Path("/sys/class/powercap")
+# RAPL updates about every millisecond; what is counted is the updates seen, at most one per sample. A counter of
+# 2^32 × 15.3 µJ = 65 kJ (the smallest in use) wraps after 33 s at 2 kW, so this is also far more often than needed.
+PERIOD_S = 0.04
+MAX_PACKAGE_W = 2000.0  # no package draws as much; where the TDP is known, four times that
+REMEDY = (
+    "sudo chmod -R a+r /sys/class/powercap/* (until the next boot; a udev rule or a group makes it last), "
+    "or run as root"
+)
+
+Part = Literal["package", "dram"]
+DOMAINS: dict[Part, tuple[str, str]] = {"package": ("cpu", "rapl_package"), "dram": ("ram", "rapl_dram")}
+
+
+@dataclass(frozen=True)
+class Zone:
+    """One energy counter: which part it measures, in which package, and its files."""
+
+    part: Part
+    package: str  # package-0, package-1-die-0, …
+    path: Path
+    range_uj: int
+
+    def energy_uj(self) -> int:
+        """The counter.
+
+        Raises:
+            OSError, ValueError: it cannot be read.
+        """
+        return int(_text(self.file))
+
+    @cached_property
+    def file(self) -> str:
+        return str(self.path / "energy_uj")
+
+
+@dataclass(frozen=True)
+class Rapl:
+    """What the powercap tree offers: the zones that can be read per part, and why a part cannot be."""
+
+    zones: dict[Part, tuple[Zone, ...]]
+    why_not: dict[Part, str]
+    remedy: dict[Part, str]
+
+    def domains(self) -> tuple[str, ...]:
+        """The domains that can be read: `cpu`, `ram`."""
+        return tuple(DOMAINS[part][0] for part in self.zones)
+
+
+def _text(path: Path | str) -> str:
+    """A small file, read without the ceremony of a text stream: it is done 25 times a second and zone."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(descriptor, 128).decode("ascii").strip()
+    finally:
+        os.close(descriptor)
+
+
+def find_rapl(root: Path = POWERCAP) -> Rapl:
+    """Look for readable RAPL zones. A part that is readable in some packages only is not readable."""
+    zones: dict[Part, tuple[Zone, ...]] = {}
+    why_not: dict[Part, str] = {}
+    remedy: dict[Part, str] = {}
+    found = _zone_folders(root)
+    for part in DOMAINS:
+        mine = {package: path for (kind, package), path in found.items() if kind == part}
+        try:
+            if not mine:
+                raise LookupError(_absence(part, root))
+            zones[part] = tuple(_zone(part, package, path) for package, path in sorted(mine.items()))
+        except LookupError as error:
+            why_not[part] = str(error)
+        except PermissionError as error:
+            why_not[part] = f"{error.filename} may only be read by root"
+            remedy[part] = REMEDY
+        except (OSError, ValueError) as error:
+            why_not[part] = f"RAPL's counter cannot be read: {error}"
+    return Rapl(zones, why_not, remedy)
+
+
+def _absence(part: str, root: Path) -> str:
+    if part == "dram" and any(kind == "package" for kind, _ in _zone_folders(root)):
+        return "this CPU's RAPL has no DRAM domain"
+    return "this machine (often a virtual machine) exposes no RAPL"
+
+
+def _zone_folders(root: Path) -> dict[tuple[str, str], Path]:
+    """(part, package) -> folder; the first of several that describe the same, MSR before MMIO."""
+    found: dict[tuple[str, str], Path] = {}
+    for path in _folders(root):
+        name = _name(path)
+        if re.fullmatch(r"package-\d+(-die-\d+)?", name):
+            found.setdefault(("package", name), path)
+        elif name == "dram":
+            found.setdefault(("dram", _name(_parent(path, root))), path)
+    return found
+
+
+def _folders(root: Path) -> list[Path]:
+    """Zones of the tree, which lists a subzone both beside its package and inside it."""
+    zones = [p for pattern in ("intel-rapl*:*", "intel-rapl*:*/intel-rapl*:*") for p in root.glob(pattern)]
+    return sorted(zones, key=lambda p: ("mmio" in p.name, p.name, len(p.parts)))
+
+
+def _parent(path: Path, root: Path) -> Path:
+    """`intel-rapl:0` of `intel-rapl:0:1`."""
+    return root / path.name.rsplit(":", 1)[0]
+
+
+def _name(path: Path) -> str:
+    try:
+        return _text(path / "name")
+    except OSError:
+        return ""
+
+
+def _zone(part: Part, package: str, path: Path) -> Zone:
+    zone = Zone(part, package, path, int(_text(path / "max_energy_range_uj")))
+    if zone.energy_uj() == 0:  # a hypervisor that pretends to have the register
+        raise LookupError(f"RAPL's counter {path.name} reads 0: it is not connected to anything")
+    return zone
+
+
+class RaplMeter:
+    """RAPL counters of the whole machine: packages as `cpu`, DRAM as `ram`.
+
+    Args:
+        rapl: what `find_rapl` found.
+        domains: which of `cpu`, `ram` to read.
+        tdp_w: TDP of all sockets, to tell a wrapped counter from one that was reset.
+        clock: the clock that windows are cut by.
+        sampler: what calls for a sample every 40 ms; a thread if not given.
+    """
+
+    def __init__(
+        self,
+        rapl: Rapl,
+        domains: Sequence[str] = ("cpu", "ram"),
+        tdp_w: float | None = None,
+        clock: Clock | None = None,
+        sampler: Sampler | None = None,
+    ) -> None:
+        self._zones = {p: z for p, z in rapl.zones.items() if DOMAINS[p][0] in domains}
+        self._max_w = 4 * tdp_w if tdp_w else MAX_PACKAGE_W
+        self._clock: Clock = clock or RealClock()
+        self._sampler: Sampler = sampler or ThreadSampler("joulebench-rapl", PERIOD_S)
+        self._lock = threading.Lock()
+        self._tracks: dict[Zone, CounterTrack] = {}
+
+    def start(self) -> None:
+        """Begin to follow the counters.
+
+        Raises:
+            MeterError: one of them cannot be read any more.
+        """
+        zones = [zone for part in self._zones.values() for zone in part]
+        self._tracks = {zone: CounterTrack(1e-6, zone.range_uj, self._max_w) for zone in zones}
+        if not all(self._sample(zone) for zone in zones):
+            raise MeterError("RAPL's counters could be read a moment ago, and cannot any more")
+        self._sampler.start(self._tick)
+
+    def _tick(self) -> None:
+        with self._lock:
+            for zone in self._tracks:
+                self._sample(zone)
+
+    def _sample(self, zone: Zone) -> bool:
+        """Take a zone's counter; whether it could be read. One missed sample loses nothing, the counter goes on."""
+        try:
+            raw = zone.energy_uj()
+        except (OSError, ValueError):
+            return False
+        self._tracks[zone].observe(self._clock.now_s(), raw)
+        return True
+
+    def read(self) -> tuple[Counter, ...]:
+        """Sum over packages, and over their DRAM; absent where one of them cannot be read.
+
+        Raises:
+            MeterError: the sampler died.
+        """
+        self._sampler.check()
+        with self._lock:
+            found = [self._sum(part, zones) for part, zones in self._zones.items()]
+        return tuple(counter for counter in found if counter is not None)
+
+    def _sum(self, part: Part, zones: Sequence[Zone]) -> Counter | None:
+        sampled = [self._sample(zone) for zone in zones]  # every one, so that the edges of all are exact
+        if not all(sampled):
+            return None
+        tracks = {zone.package: self._tracks[zone] for zone in zones}
+        faults = {package: fault for package, track in tracks.items() if (fault := track.take_fault())}
+        domain, source = DOMAINS[part]
+        return Counter(
+            domain,
+            sum(track.energy_j for track in tracks.values()),
+            source,
+            "measured",
+            updates=min(track.updates for track in tracks.values()),
+            fault="; ".join(f"of {package} {fault}" for package, fault in faults.items()) or None,
+        )
+
+    def integrals(self) -> dict[str, float]:
+        return {}
+
+    def stop(self) -> None:
+        self._sampler.stop()
+        self._tracks = {}
+
+    def describe(self) -> list[dict[str, str]]:
+        return [description(*DOMAINS[part], "measured", method(part, zones)) for part, zones in self._zones.items()]
+
+
+def method(part: Part, zones: Sequence[Zone]) -> str:
+    """How a part is read, in words."""
+    where = ", ".join(zone.package for zone in zones)
+    return f"RAPL {part} energy counter of {where}" + (", summed" if len(zones) > 1 else "")

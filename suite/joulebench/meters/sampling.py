@@ -1,0 +1,181 @@
+"""Following a sensor between reads: a background sampler, raw counters that wrap or fail, integrals over time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from joulebench.errors import MeterError
+
+# A counter of a part that draws power moves at least every 100 ms. Two missed updates may be the driver's delay;
+# with a third it is stuck, and may lose what it did not count: no more than this goes unnoticed.
+STUCK_S = 0.3
+LONG_GAP_S = 1.0  # what power did between two samples further apart is not known
+
+
+class Sampler(Protocol):
+    """Calls a function at regular times until it is stopped."""
+
+    def start(self, sample: Callable[[], None]) -> None: ...
+
+    def check(self) -> None:
+        """Raise MeterError if the sampler is not running any more."""
+        ...
+
+    def stop(self) -> None: ...
+
+
+class ThreadSampler:
+    """A daemon thread that calls `sample` every `period_s` seconds, late rather than twice in a row.
+
+    It ends at the first exception, which the next `check` raises: a sampler that died may not look like a sensor
+    that stood still.
+    """
+
+    def __init__(self, name: str, period_s: float) -> None:
+        self._name = name
+        self._period_s = period_s
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def start(self, sample: Callable[[], None]) -> None:
+        self._stopping.clear()
+        self._error = None
+        self._thread = threading.Thread(target=self._run, args=(sample,), name=self._name, daemon=True)
+        self._thread.start()
+
+    def _run(self, sample: Callable[[], None]) -> None:
+        try:
+            while not self._stopping.wait(self._period_s):
+                sample()
+        except BaseException as error:  # handed on to the thread that reads
+            self._error = error
+
+    def check(self) -> None:
+        """Raise if the thread has ended.
+
+        Raises:
+            MeterError: it died, with the reason, or was never started.
+        """
+        if self._error is not None:
+            reason = f"{type(self._error).__name__}: {self._error}"
+            raise MeterError(f"{self._name}: the sampling thread died ({reason}); its joules cannot be trusted")
+        if self._thread is None or not self._thread.is_alive():
+            raise MeterError(f"{self._name}: the sampling thread is not running")
+
+    def stop(self) -> None:
+        """End the thread; waits a moment for it, never for a driver that hangs."""
+        thread, self._thread = self._thread, None
+        self._stopping.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=1.0)
+
+
+class CounterTrack:
+    """Joules and updates of one raw counter, with what went wrong since somebody last asked.
+
+    A counter that falls is taken to have wrapped where it has a range and the power this implies is plausible;
+    otherwise it was reset. One that stands still for `STUCK_S` while its part draws power, or that was not seen for
+    so long that it may have wrapped twice, is at fault too: what it counted in that time is lost.
+
+    Args:
+        unit_j: joules of one count.
+        range_counts: value after which it starts at 0 again; None for one that does not wrap.
+        max_power_w: more than this its part cannot draw.
+    """
+
+    def __init__(self, unit_j: float, range_counts: int | None = None, max_power_w: float = 2000.0) -> None:
+        self._unit_j = unit_j
+        self._range = range_counts
+        self._max_power_w = max_power_w
+        self._raw: int | None = None
+        self._seen_s = self._moved_s = 0.0
+        self._fault: str | None = None
+        self.energy_j = 0.0
+        self.updates = 0
+
+    def observe(self, now_s: float, raw: int, draws_power: bool = True) -> None:
+        """Take the counter's value at `now_s`; `draws_power`: whether standing still would be wrong."""
+        if self._raw is None:
+            self._raw, self._seen_s, self._moved_s = raw, now_s, now_s
+            return
+        unseen_s, self._seen_s = now_s - self._seen_s, now_s
+        if raw == self._raw:
+            if not draws_power:
+                self._moved_s = now_s
+            elif now_s - self._moved_s > STUCK_S:
+                self._fault = self._fault or f"stood still for more than {STUCK_S:g} s while its part drew power"
+            return
+        self.energy_j += self._increase(raw, unseen_s) * self._unit_j
+        self._raw, self._moved_s = raw, now_s
+        self.updates += 1
+
+    def _increase(self, raw: int, unseen_s: float) -> int:
+        assert self._raw is not None
+        counts = raw - self._raw
+        if self._range is None:
+            if counts < 0:
+                self._fault = f"went back by {-counts * self._unit_j:.3g} J: it was reset"
+            return max(0, counts)
+        if unseen_s * self._max_power_w > self._range * self._unit_j:
+            self._fault = f"was not read for {unseen_s:.0f} s and may have wrapped more than once"
+        if counts >= 0:
+            return counts
+        counts += self._range
+        # the slack keeps two samples close together from calling a true wrap a reset
+        if not 0 <= counts * self._unit_j <= self._max_power_w * (unseen_s + 0.1):
+            self._fault = f"went back by {(self._raw - raw) * self._unit_j:.3g} J: it was reset"
+            return 0
+        return counts
+
+    def take_fault(self) -> str | None:
+        """What went wrong since the last call."""
+        fault, self._fault = self._fault, None
+        return fault
+
+
+class PowerIntegral:
+    """Energy from samples of power by the trapezoidal rule, and how well they covered the time."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, float] | None = None
+        self._counted_s = 0.0
+        self._fault: str | None = None
+        self.energy_j = 0.0
+        self.samples = 0
+        self.unseen_s = 0.0  # time in gaps longer than LONG_GAP_S
+
+    def add(self, now_s: float, watts: float, min_gap_s: float = 0.0) -> None:
+        """Take a sample; one sooner than `min_gap_s` after the last counted one refines, but is not counted."""
+        if self._last is not None:
+            last_s, last_w = self._last
+            gap_s = now_s - last_s
+            self.energy_j += gap_s * (last_w + watts) / 2
+            if gap_s > LONG_GAP_S:
+                self.unseen_s += gap_s
+                self._fault = f"was not sampled for {gap_s:.1f} s"
+        if self._last is None or now_s - self._counted_s >= min_gap_s:
+            self.samples += 1
+            self._counted_s = now_s
+        self._last = (now_s, watts)
+
+    def take_fault(self) -> str | None:
+        """What went wrong since the last call."""
+        fault, self._fault = self._fault, None
+        return fault
+
+
+class HeldIntegral:
+    """Integral over time of a condition, each sample held until the next."""
+
+    def __init__(self, now_s: float, value: float) -> None:
+        self._total = 0.0
+        self._since_s, self._value = now_s, value
+
+    def set(self, now_s: float, value: float) -> None:
+        self._total, self._since_s, self._value = self.at(now_s), now_s, value
+
+    def at(self, now_s: float) -> float:
+        return self._total + max(0.0, now_s - self._since_s) * self._value

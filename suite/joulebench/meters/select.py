@@ -1,0 +1,134 @@
+"""Which meters a run uses: one primary counter a domain, the best source that this machine has."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from joulebench.errors import MeterError
+from joulebench.host import device as torch_device
+from joulebench.host.clock import Clock
+from joulebench.meters.base import Meter, MeterSet
+from joulebench.meters.codecarbon import CodeCarbonMeter
+from joulebench.meters.host import HostMeter
+from joulebench.meters.nvml import GpuSensor, NvmlMeter
+from joulebench.meters.rapl import DOMAINS, POWERCAP, RaplMeter, find_rapl, method
+from joulebench.meters.replay import ReplayMeter, load_traces
+from joulebench.records.model import Kind
+from joulebench.spec.hardware import HardwareProfile, Host
+
+HOST_DOMAINS = ("cpu", "ram")
+
+
+def meters_for(
+    profile: HardwareProfile, device: str, clock: Clock, replay: str | None, powercap: Path = POWERCAP
+) -> Meter:
+    """The meters of a run on `device`; with `replay`, the trace and nothing else.
+
+    CPU and RAM are read by RAPL where it can be, and modelled by CodeCarbon where not; GPUs by NVML. The host's
+    conditions are read always.
+
+    Raises:
+        InputError: the trace cannot be read, or NVML does not know the device.
+    """
+    if replay is not None:
+        return ReplayMeter(load_traces(replay), clock, replay)
+    cpu, ram = profile.cpu_tdp_w, profile.ram_power_w
+    tdp_w = cpu.value if cpu else None
+    meters: list[Meter] = []
+    rapl = find_rapl(powercap)
+    if measured := rapl.domains():
+        meters.append(RaplMeter(rapl, measured, tdp_w, clock))
+    if modelled := [domain for domain in HOST_DOMAINS if domain not in measured]:
+        meters.append(CodeCarbonMeter(tdp_w, ram.value if ram else None, modelled, clock))
+    if gpus := torch_device.nvml_indices(device):
+        meters.append(NvmlMeter(gpus, clock=clock))
+    return MeterSet([*meters, HostMeter(clock)])
+
+
+@dataclass(frozen=True)
+class MeterStatus:
+    """One source of energy on this machine: whether it can be used, and what to do if not."""
+
+    domain: str
+    source: str
+    kind: Kind
+    available: bool
+    detail: str  # the method, or why it cannot be used: "unavailable because …"
+    remedy: str | None = None
+
+
+def availability(
+    host: Host, profile: HardwareProfile, *, powercap: Path = POWERCAP, nvml: Any = None
+) -> list[MeterStatus]:
+    """Every energy source of this machine; of those available, a run uses the first per domain.
+
+    Imports no torch and leaves nothing behind.
+    """
+    return [*_rapl_statuses(powercap), *_model_statuses(profile), *_gpu_statuses(host, nvml)]
+
+
+def _rapl_statuses(powercap: Path) -> list[MeterStatus]:
+    rapl = find_rapl(powercap)
+    statuses = []
+    for part, (domain, source) in DOMAINS.items():
+        if zones := rapl.zones.get(part):
+            statuses.append(MeterStatus(domain, source, "measured", True, method(part, zones)))
+        else:
+            why, remedy = rapl.why_not[part], rapl.remedy.get(part)
+            statuses.append(MeterStatus(domain, source, "measured", False, why, remedy))
+    return statuses
+
+
+def _model_statuses(profile: HardwareProfile) -> list[MeterStatus]:
+    """What CodeCarbon would do; only a started tracker knows."""
+    cpu, ram = profile.cpu_tdp_w, profile.ram_power_w
+    statuses = []
+    for domain, source in (("cpu", "cpu_load_model"), ("ram", "ram_model")):
+        meter = CodeCarbonMeter(cpu.value if cpu else None, ram.value if ram else None, [domain])
+        try:
+            meter.start()
+        except MeterError as error:
+            statuses.append(MeterStatus(domain, source, "estimated", False, str(error)))
+            continue
+        statuses += [MeterStatus(d["domain"], d["source"], _kind(d), True, d["method"]) for d in meter.describe()]
+        meter.stop()
+    return statuses
+
+
+def _gpu_statuses(host: Host, nvml: Any) -> list[MeterStatus]:
+    nvml = nvml or importlib.import_module("pynvml")
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        seen = "" if host.has_accelerator else "no GPU is seen here: "
+        why = f"{seen}NVML, a part of NVIDIA's driver, does not start ({error})"
+        remedy = "install the NVIDIA driver; in a container, start it with GPUs (docker run --gpus all)"
+        return [MeterStatus("gpu", "nvml_counter", "measured", False, why, remedy)]
+    try:
+        sensors = [GpuSensor(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
+        return [status for sensor in sensors for status in _sensor_statuses(sensor)]
+    except nvml.NVMLError as error:
+        why = f"NVML failed: {error}"
+        return [MeterStatus("gpu", "nvml_counter", "measured", False, why)]
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _sensor_statuses(sensor: GpuSensor) -> list[MeterStatus]:
+    lines = sensor.describe()
+    found = [MeterStatus(d["domain"], d["source"], _kind(d), True, d["method"]) for d in lines]
+    lacking = []
+    if not sensor.has_counter:
+        why = f"{sensor.name} has no energy counter (vGPU, MIG, or before Volta)"
+        lacking.append(MeterStatus(sensor.domain, "nvml_counter", sensor.kind, False, why))
+    if not sensor.has_power:
+        why = f"the driver gives no power of {sensor.name}"
+        lacking.append(MeterStatus(sensor.domain, "nvml_power", sensor.kind, False, why))
+    return [*found, *lacking]
+
+
+def _kind(line: dict[str, str]) -> Kind:
+    return "measured" if line["kind"] == "measured" else "estimated"

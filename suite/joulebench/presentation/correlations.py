@@ -1,0 +1,68 @@
+"""Correlations in words and tables: one with its interval, or many side by side with the weak ones masked. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from joulebench.presentation.numbers import ABSENT, number
+from joulebench.reporting.tables import Cell, Column, Table
+from joulebench.stats.correlation import MIN_FOR_INTERVAL, RESAMPLES, Correlation, Method
+
+Row = TypeVar("Row")
+Key = TypeVar("Key")
+
+MASKED = "·"
+SYMBOLS: dict[Method, str] = {
+    "pearson": "Pearson r",
+    "pearson_log": "Pearson r of logarithms",
+    "spearman": "Spearman ρ",
+}
+
+HOW = (
+    f"Intervals of coefficients are 95 % percentile bootstraps over configurations ({RESAMPLES} seeded draws): how "
+    "much a coefficient depends on which configurations there are, not how well each was measured. There are none "
+    f"for fewer than {MIN_FOR_INTERVAL}. Pearson's r of the values as they are is decided by the largest; that of "
+    "their logarithms, and Spearman's ρ (ranks), are not."
+)
+
+
+def coefficient(found: Correlation) -> str:
+    """`Pearson r 0.93, 95 % interval 0.81 to 0.98`."""
+    ends = ""
+    if found.low is not None and found.high is not None:
+        ends = f", 95 % interval {rounded(found.low)} to {rounded(found.high)}"
+    return f"{SYMBOLS[found.method]} {rounded(found.value)}{ends}"
+
+
+def rounded(value: float) -> str:
+    """Two decimals, three near the ends; 1 is not reached by rounding."""
+    if abs(value) < 0.995:
+        text = f"{value:.2f}"
+    else:
+        text = "1" if value == 1 else "-1" if value == -1 else f"{max(-0.999, min(0.999, value)):.3f}"
+    return text.replace("-", "−")
+
+
+def cell(found: Correlation | None, mask: float = 0.0) -> Cell:
+    """A coefficient with its interval and n; only a dot where it is nearer 0 than `mask`."""
+    if found is None:
+        return Cell(ABSENT)
+    if abs(found.value) < mask:
+        return Cell(MASKED)
+    ends = () if found.low is None or found.high is None else (f"[{rounded(found.low)}, {rounded(found.high)}]",)
+    return Cell(rounded(found.value), (*ends, f"n = {found.n}"))
+
+
+def matrix(
+    caption: str,
+    rows: Sequence[tuple[Row, str]],
+    columns: Sequence[tuple[Key, str]],
+    read: Callable[[Row, Key], Correlation | None],
+    mask: float,
+) -> Table:
+    """Coefficients of every row with every column, both given as (key, words); weak ones are masked."""
+    masked = f"{MASKED} where the coefficient is within ±{number(mask)}, {ABSENT} where there is none"
+    titles = (Column(""), *(Column(words, numeric=True) for _, words in columns))
+    lines = tuple((Cell(words), *(cell(read(row, column), mask) for column, _ in columns)) for row, words in rows)
+    return Table(f"{caption} ({masked})", titles, lines)

@@ -1,0 +1,95 @@
+"""From sections to pages and files, for whatever has sections: HTML that needs nothing else, and Markdown."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from joulebench.errors import InputError
+from joulebench.host.files import write_whole
+from joulebench.presentation.markdown import markdown_environment, template_environment, tidy, without_surrogates
+from joulebench.presentation.plots import interactive, still
+from joulebench.presentation.section import Section
+from joulebench.presentation.text import visible
+from joulebench.reporting.interactive import Chart
+
+
+def files_of(parts: Sequence[Section]) -> dict[str, bytes]:
+    """CSV and still figures of every section, by file name."""
+    return {name: content for section in parts for name, content in _section_files(section).items()}
+
+
+def _section_files(section: Section) -> dict[str, bytes]:
+    files = {f"{section.name}.csv": section.csv.encode()}
+    if section.plots:
+        files[f"{section.name}.png"] = still(section.plots, section.title, "png")
+        files[f"{section.name}.svg"] = still(section.plots, section.title, "svg")
+    return files
+
+
+def html_environment(templates: Path) -> Environment:
+    """Templates whose values are escaped, and whose numbers keep their units on the line."""
+    environment = template_environment(templates, autoescape=True)
+    environment.finalize = _unbroken
+    return environment
+
+
+def html_page(
+    template: Path, content: Mapping[str, Any], parts: Sequence[Section], files: Mapping[str, bytes]
+) -> str:
+    """One page that needs nothing else: plotly.js and the PNGs of `files`, for readers without scripts, inlined."""
+    pictures = {name: _inlined(png) for name, png in files.items() if name.endswith(".png")}
+    drawn = [
+        (part, [with_json(interactive(p)) for p in part.plots], pictures.get(f"{part.name}.png")) for part in parts
+    ]
+    text: str = (
+        html_environment(template.parent)
+        .get_template(template.name)
+        .render(**content, sections=drawn, pictures=pictures, plotly_js=Markup(get_plotlyjs()))
+    )
+    return without_surrogates(text)
+
+
+def _inlined(png: bytes) -> Markup:
+    return Markup(f"data:image/png;base64,{base64.b64encode(png).decode()}")
+
+
+def with_json(chart: Chart) -> tuple[Chart, Markup]:
+    """A chart, and its JSON as it stands in the page."""
+    return chart, Markup(chart.json)
+
+
+def markdown_page(template: Path, content: Mapping[str, Any], parts: Sequence[Section]) -> str:
+    """The same facts as Markdown."""
+    text: str = markdown_environment(template.parent).get_template(template.name).render(**content, sections=parts)
+    return tidy(text)
+
+
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=%|\d{3}\b|[GMkmµn]?(?:J|W|Wh|s)\b|[KMGT]iB\b|[kMGT]\b)")
+
+
+def _unbroken(value: Any) -> Any:
+    """A number keeps its unit and its thousands on one line."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _BEFORE_UNIT.sub("\u00a0", visible(value))
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write each beside and move it over, so that a reader never sees half a file.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    for name, content in files.items():
+        try:
+            write_whole(folder / name, content)
+        except OSError as error:
+            raise InputError(f"{folder / name}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,85 @@
+"""Units and titles of what a task asks for, for tables and axes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from joulebench.presentation.numbers import binary_prefix, number, prefix
+from joulebench.results.energy import Estimate
+from joulebench.spec.objectives import Constraint, Quantity, energy_unit
+from joulebench.spec.task import Task
+
+
+def objective_unit(name: str, quantity: Quantity) -> str:
+    """`samples/J`, `J/token`, `s`, `B`; empty for a metric, whose unit the task does not state."""
+    if quantity.is_latency:
+        return "s"
+    if not quantity.is_energy:
+        return "B" if name.endswith("_bytes") else ""
+    unit, per_joule = energy_unit(name)
+    return f"{plain(unit)}s/J" if per_joule else f"J/{plain(unit)}"
+
+
+def scaled(name: str, size: float, quantity: Quantity) -> tuple[float, str]:
+    """Factor and unit to print values of about `size` in: joules, seconds and bytes get a prefix, counts per
+    joule do not."""
+    unit = objective_unit(name, quantity)
+    if unit == "B":
+        return binary_prefix(size)
+    if unit == "s":
+        factor, letter = prefix(min(abs(size), 1.0))  # no kiloseconds
+        return factor, f"{letter}s"
+    if not unit.startswith("J/"):
+        return 1.0, unit
+    factor, letter = prefix(size)
+    return factor, f"{letter}{unit}"
+
+
+def quantile_name(quantile: float) -> str:
+    """`p95`, `p99.9`."""
+    return f"p{100 * quantile:g}"
+
+
+def axis_title(task: Task, name: str, unit: str, families: Sequence[str]) -> str:
+    """What an axis shows, its `unit`, the domains counted, and which way is better."""
+    objective = task.objectives[name]
+    better = "higher is better" if objective.goal == "maximize" else "lower is better"
+    if objective.quantile is not None:
+        return f"{objective.phase} latency, {unit} ({quantile_name(objective.quantile)} of steps; {better})"
+    if not objective.is_energy:
+        return f"{name}, {unit} ({better})" if unit else f"{name} ({better})"
+    domains = " + ".join(families)
+    return f"{objective.phase} energy, {unit} ({objective.basis}, {domains}; {better})"
+
+
+def bound(name: str, constraint: Constraint) -> str:
+    """`≤ 500 ms`."""
+    factor, unit = scaled(name, constraint.bound, constraint)
+    sign = "≤" if constraint.at_most is not None else "≥"
+    return f"{sign} {number(constraint.bound / factor)} {unit}".rstrip()
+
+
+def interval(value: Estimate, factor: float = 1.0) -> str | None:
+    """`[0.9702, 0.9741]`; None for a single value that has none."""
+    if value.low is None and value.high is None:
+        return "[no end]" if value.n > 1 else None
+    low = "−∞" if value.low is None else number(value.low / factor)
+    high = "∞" if value.high is None else number(value.high / factor)
+    return f"[{low}, {high}]"
+
+
+def in_words(value: Estimate, unit: str, prefixed: bool = True) -> str:
+    """`12.5 mJ/token [12.4, 12.6]`; without a prefix: `80 tokens/J [79.2, 80.8]`."""
+    factor, letter = prefix(value.mean) if prefixed else (1.0, "")
+    ends = interval(value, factor)
+    return f"{number(value.mean / factor)} {letter}{unit}{f' {ends}' if ends else ''}"
+
+
+def plain(unit: str) -> str:
+    """`prompt token` of `prompt_token`."""
+    return unit.replace("_", " ")
+
+
+def sample_size(value: Estimate) -> str:
+    """`n = 5 windows within a run`; `single run`."""
+    return value.varied if value.n < 2 else f"n = {value.n} {value.varied}"

@@ -1,0 +1,142 @@
+"""Whether a run's records can be defended: everything a reader could hold against them, in words."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from joulebench.host.git import git
+from joulebench.records.model import DONE, LedgerEntry, Manifest, RunFolder, TrialRecord, Window
+from joulebench.results.audit import OVERLAP_S
+from joulebench.results.energy import invalidity
+from joulebench.results.records import Records
+from joulebench.spec.task import Task
+
+_NEEDED = ("host.cpu", "host.logical_cpus", "host.os", "python", "device", "packages.joulebench")
+_NEEDED_TORCH = ("packages.torch", "torch.threads")
+_NEEDED_CUDA = ("torch.gpu", "torch.driver", "torch.cuda")
+#: More of one sort of problem than this are counted, not listed.
+MOST = 3
+
+
+def problems(folder: RunFolder) -> list[str]:
+    """What forbids to publish a run; empty if nothing does.
+
+    Raises:
+        InputError: a record file is damaged, of another schema version, or not of its task.
+    """
+    records = Records.of(folder)
+    found = [
+        *(doubt.text for doubt in records.doubts),
+        *_of_the_manifest(records.manifest),
+        *_of_the_environment(records.manifest.environment),
+        *_ending(records.entries),
+        *_of_windows(records.trials, records.entries),
+        *_validity(records.task, records.trials),
+    ]
+    return [problem for problem in found if problem]
+
+
+def _of_the_manifest(manifest: Manifest) -> Iterator[str]:
+    if manifest.replay:
+        yield f"manifest.json: replay: joules from {manifest.replay} were not measured here"
+    if manifest.hardware_override:
+        yield f"manifest.json: hardware: {manifest.hardware_override}"
+
+
+def _of_the_environment(environment: Mapping[str, Any]) -> Iterator[str]:
+    needed = [*_NEEDED]
+    if "torch" in environment:
+        needed += _NEEDED_TORCH
+    if str(environment.get("device", "")).startswith("cuda"):
+        needed += _NEEDED_CUDA
+    missing = [name for name in needed if _at(environment, name) in (None, "")]
+    if missing:
+        yield f"manifest.json: environment: without {', '.join(missing)}"
+    if _at(environment, "code.modified"):
+        commit = str(_at(environment, "code.commit"))[:12]
+        yield f"manifest.json: code: ran with changes that are not in commit {commit}; commit them and run again"
+
+
+def _at(tree: Mapping[str, Any], dotted: str) -> Any:
+    found: Any = tree
+    for name in dotted.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def _ending(ledger: Sequence[LedgerEntry]) -> Iterator[str]:
+    if not ledger or ledger[-1].event != "end" or ledger[-1].note != DONE:
+        note = f" (it ended with “{ledger[-1].note}”)" if ledger and ledger[-1].event == "end" else ""
+        yield f"ledger.jsonl: the run is not finished{note}; `joulebench resume` goes on"
+
+
+def _of_windows(trials: Sequence[TrialRecord], ledger: Sequence[LedgerEntry]) -> Iterator[str]:
+    """Windows of a session that overlap across trials and ledger: their joules would count twice."""
+    clocks: dict[tuple[int, str | None], list[tuple[str, Window]]] = {}
+    for where, session, windows in (
+        *((f"trial {t.trial}", t.session, t.windows) for t in trials),
+        *((f"ledger, session {e.session}", e.session, e.windows) for e in ledger),
+    ):
+        for window in windows:
+            clocks.setdefault((session, window.node), []).append((where, window))
+    overlapping = []
+    for found in clocks.values():
+        end_s = -math.inf
+        for where, window in sorted(found, key=lambda item: (item[1].start_s, item[1].end_s)):
+            if window.start_s < end_s - OVERLAP_S:
+                overlapping.append(f"{where}, {window.phase} at {window.start_s:.6g} s")
+            end_s = max(end_s, window.end_s)
+    yield _several(overlapping, "overlaps the window before it")
+
+
+def _validity(task: Task, trials: Sequence[TrialRecord]) -> Iterator[str]:
+    """Trials recorded as ok whose own windows do not bear it out."""
+    phases = {o.phase for o in task.objectives.values() if o.is_energy and o.phase and o.phase != "train"}
+    short = []
+    for trial in trials:
+        if trial.status != "ok":
+            continue
+        for phase in sorted(phases):
+            mine = [w for w in trial.windows if w.phase == phase]
+            valid = sum(invalidity(w, task.protocol) is None for w in mine)
+            if valid < task.protocol.repeats:
+                short.append(f"trial {trial.trial}: {valid} valid windows of {phase}")
+    yield _several(short, f"recorded as ok, and the protocol asks for {task.protocol.repeats}")
+
+
+def _several(found: Sequence[str], what: str) -> str:
+    if not found:
+        return ""
+    more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
+    return f"{'; '.join(found[:MOST])}{more}: {what}"
+
+
+def task_file_problem(manifest: Manifest) -> str | None:
+    """Whether the user's own task file is committed as it ran; None if it is, or the task is the catalogue's.
+
+    git is asked about the working tree that the user is in, and about a file only if it lies in there: a record may
+    name any folder, and the settings of a repository may name commands that git executes.
+    """
+    if manifest.task_file is None:
+        return None
+    path = Path(manifest.task_file)
+    try:
+        tree = Path(git(Path.cwd(), "rev-parse", "--show-toplevel"))
+        inside = path.resolve().relative_to(tree.resolve())
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return (
+            f"{path.name}: is not in the git repository that you are in, so it cannot be looked up; "
+            "commit it, and publish from its repository"
+        )
+    try:
+        tracked = git(tree, "ls-files", "--", f":(literal){inside}")
+        changed = git(tree, "status", "--porcelain", "--ignore-submodules=all", "--", f":(literal){inside}")
+    except (OSError, subprocess.SubprocessError):
+        return f"{path.name}: git cannot say whether it is committed"
+    if not tracked:
+        return f"{path.name}: is not committed"
+    return f"{path.name}: has changes that are not committed" if changed else None

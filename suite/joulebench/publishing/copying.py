@@ -1,0 +1,141 @@
+"""A published set: a run's records without paths of the machine, its report, and a manifest of checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+from joulebench.comparison.join import join
+from joulebench.comparison.page import NAME as COMPARISON
+from joulebench.comparison.page import read_runs, write_comparison
+from joulebench.errors import GateError, InputError
+from joulebench.meters.wall_meter import FILE as WALL
+from joulebench.publishing.checks import problems, task_file_problem
+from joulebench.records.model import Manifest, RunFolder
+from joulebench.reporting import write_report
+from joulebench.results.records import FOLDER as OVERLAY
+from joulebench.spec.hardware import HardwareProfile
+from joulebench.spec.toml import validate
+
+SUMS = "SHA256SUMS"
+RUNS = "runs.json"
+RECORDS = ("manifest.json", "trials.jsonl", "ledger.jsonl", "scores.jsonl", WALL)
+
+
+def publish(run: Path, reports: Path) -> Path:
+    """Check a run and copy it to `reports/<task>/<hardware>/<date>/`; a published one is left as it is.
+
+    Raises:
+        GateError: the records cannot be defended; every reason in one line.
+        InputError: not a run, damaged records, or already published under that name with other content.
+    """
+    if (run / SUMS).is_file():
+        return run
+    folder = RunFolder.open(run)
+    manifest, task = folder.manifest(), folder.task()
+    profile = validate(HardwareProfile, manifest.hardware, folder.manifest_path)
+    found = [*problems(folder), *([p] if (p := task_file_problem(manifest)) else [])]
+    if found:
+        raise GateError(f"{run}: not published: {'; '.join(found)}")
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch) / "run"
+        copy_records(run, made)
+        for path in made.rglob("manifest.json"):
+            plain = without_paths(RunFolder.open(path.parent).manifest())
+            path.write_text(plain.model_dump_json(indent=1), encoding="utf-8")
+        write_report(RunFolder.open(made))
+        seal(made)
+        return _place(made, reports / task.name / profile.name, manifest.created_utc[:10])
+
+
+def copy_records(run: Path, to: Path) -> None:
+    """The files that records are in, and nothing made from them."""
+    to.mkdir(parents=True)
+    for name in RECORDS:
+        if (run / name).is_file():
+            shutil.copyfile(run / name, to / name)
+    if (run / OVERLAY).is_dir():
+        copy_records(run / OVERLAY, to / OVERLAY)
+
+
+def without_paths(manifest: Manifest) -> Manifest:
+    """Files by their names, another run by its task, hardware and time: where they lay is nobody's business."""
+
+    def last(path: str | None, parts: int) -> str | None:
+        return None if path is None else str(PurePath(*PurePath(path).parts[-parts:]))
+
+    return manifest.model_copy(
+        update={
+            "data_path": last(manifest.data_path, 1),
+            "task_file": last(manifest.task_file, 1),
+            "trials_from": last(manifest.trials_from, 3),
+        }
+    )
+
+
+def publish_comparison(runs: Sequence[Path], reports: Path) -> Path:
+    """Compare published runs and put it beside them, `reports/<task>/comparison/<machines>/`.
+
+    Raises:
+        InputError: the runs do not compare.
+    """
+    folders = [RunFolder.open(run) for run in runs]
+    joined = join(read_runs(folders))
+    name = "_vs_".join(sorted({str(m.run.manifest.hardware["name"]) for m in joined.machines}))
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch) / "comparison"
+        write_comparison(folders, made)
+        relative = [run.resolve().relative_to(reports.resolve()).as_posix() for run in runs]
+        (made / RUNS).write_text(json.dumps(relative, indent=1) + "\n", encoding="utf-8")
+        seal(made)
+        return _place(made, reports / joined.task.name / COMPARISON, name)
+
+
+def seal(folder: Path) -> None:
+    """Leave out the HTML, which anyone can build, and write the checksums of all else."""
+    for page in folder.glob("*.html"):
+        page.unlink()
+    lines = [f"{_sha256(path)}  {name}\n" for name, path in contents(folder).items()]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def contents(folder: Path) -> dict[str, Path]:
+    """What is published in a folder by its name there, the checksums themselves and built pages apart."""
+    found = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS and p.suffix != ".html")
+    return {path.relative_to(folder).as_posix(): path for path in found}
+
+
+def changed(folder: Path) -> list[str]:
+    """Files that are not as their checksums say, are missing, or were not published."""
+    expected: dict[str, str] = {}
+    for number, line in enumerate((folder / SUMS).read_text(encoding="utf-8").splitlines(), start=1):
+        digest, separator, name = line.partition("  ")
+        if not separator or len(digest) != 64:
+            return [f"{SUMS}, line {number}: not a checksum and a file name"]
+        expected[name] = digest
+    actual = {name: _sha256(path) for name, path in contents(folder).items()}
+    found = [f"{name} is missing" for name in expected if name not in actual]
+    found += [f"{name} was not published" for name in actual if name not in expected]
+    found += [f"{name} was changed" for name, digest in actual.items() if expected.get(name, digest) != digest]
+    return found
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _place(made: Path, parent: Path, name: str) -> Path:
+    """Move a finished folder to its place; the same content twice is one, other content gets a number."""
+    for n in range(1, 1000):
+        target = parent / (name if n == 1 else f"{name}-{n}")
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(made, target)
+            return target
+        if (target / SUMS).is_file() and (target / SUMS).read_bytes() == (made / SUMS).read_bytes():
+            return target
+    raise InputError(f"{parent / name}: a thousand of that name are published")

@@ -1,0 +1,123 @@
+"""The index of what is published: every task on every hardware, as Markdown and as a page to sort."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from joulebench.errors import InputError
+from joulebench.presentation.markdown import markdown_environment, tidy, without_surrogates
+from joulebench.presentation.numbers import joules
+from joulebench.presentation.pages import html_environment, write_files
+from joulebench.publishing.copying import RUNS
+from joulebench.publishing.verifying import published
+from joulebench.records.model import RunFolder, TrialRecord
+
+TEMPLATES = Path(__file__).parent / "templates"
+INTRODUCTION = (
+    "Every set here is a copy of a run's records with the report made from them: `joulebench verify` rechecks the "
+    "checksums and the records, and makes the reports anew, which must come out the same."
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One published set as the index shows it; `link` is relative to `reports/`."""
+
+    task: str
+    title: str
+    hardware: str
+    date: str
+    link: str
+    headline: str
+    trials: int | None = None
+    budget: str = ""
+    energy_j: float | None = None
+    kind: str = ""
+
+
+def write_index(reports: Path) -> None:
+    """Write `README.md` and `index.html` of everything published below `reports`.
+
+    Raises:
+        InputError: a published set cannot be read, or the folder not be written.
+    """
+    write_files(reports, index_files(reports))
+
+
+def stale_index(reports: Path) -> list[str]:
+    """Files of the index that are there and are not what these sets give; of a part of `reports` there is none."""
+    if not (reports / "index.html").is_file():
+        return []
+    made = index_files(reports)
+    return [name for name, content in made.items() if (reports / name).read_bytes() != content]
+
+
+def index_files(reports: Path) -> dict[str, bytes]:
+    """The index by file name; the same sets give the same bytes."""
+    entries = [_entry(path, reports) for path in published(reports)]
+    runs = [e for e in entries if e.trials is not None]
+    comparisons = [e for e in entries if e.trials is None]
+    return {"README.md": _markdown(runs, comparisons).encode(), "index.html": _html(runs, comparisons).encode()}
+
+
+def _entry(path: Path, reports: Path) -> Entry:
+    link = path.resolve().relative_to(reports.resolve()).as_posix()
+    if (path / RUNS).is_file():
+        facts = _json(path / "comparison.json")
+        machines = ", ".join(m["label"] for m in facts["machines"])
+        date = max(m["created_utc"] for m in facts["machines"])[:10]
+        name = facts["task"]["name"]
+        return Entry(name, facts["title"], machines, date, f"{link}/comparison.md", facts["headline"])
+    folder = RunFolder.open(path)
+    manifest, trials = folder.manifest(), folder.trials()
+    energy_j, kind = _joules(trials)
+    facts = _json(path / "report.json")
+    return Entry(
+        task=manifest.task["name"],
+        title=manifest.task["title"],
+        hardware=str(manifest.hardware["name"]),
+        date=manifest.created_utc[:10],
+        link=f"{link}/report.md",
+        headline=facts["headline"],
+        trials=len(trials),
+        budget=manifest.budget or "",
+        energy_j=energy_j,
+        kind=kind,
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: not a JSON object")
+    return found
+
+
+def _joules(trials: Iterable[TrialRecord]) -> tuple[float | None, str]:
+    """Joules of all trials, and whether they were measured, estimated, or some of each."""
+    readings = [r for t in trials for w in t.windows for r in w.readings if r.role == "primary"]
+    kinds = {r.kind for r in readings}
+    kind = "measured" if kinds == {"measured"} else "estimated" if kinds == {"estimated"} else "mixed"
+    return (sum(r.energy_j for r in readings), kind) if readings else (None, "")
+
+
+def _markdown(runs: Sequence[Entry], comparisons: Sequence[Entry]) -> str:
+    content = {"introduction": Markup(INTRODUCTION), "runs": runs, "comparisons": comparisons, "joules": joules}
+    text: str = markdown_environment(TEMPLATES).get_template("index.md.j2").render(**content)
+    return tidy(text)
+
+
+def _html(runs: Sequence[Entry], comparisons: Sequence[Entry]) -> str:
+    introduction = INTRODUCTION.replace("`", "")
+    content = {"introduction": introduction, "runs": runs, "comparisons": comparisons, "joules": joules}
+    text: str = html_environment(TEMPLATES).get_template("index.html.j2").render(**content)
+    return without_surrogates(text)

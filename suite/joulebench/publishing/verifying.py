@@ -1,0 +1,104 @@
+"""Rechecks what is published: checksums, records, and reports made anew from them."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from joulebench.comparison.page import write_comparison
+from joulebench.errors import InputError
+from joulebench.publishing.checks import problems
+from joulebench.publishing.copying import RUNS, SUMS, changed, contents, copy_records
+from joulebench.records.model import RunFolder
+from joulebench.reporting import write_report
+
+#: What must come out the same to the last byte; pixels and outlines depend on the font library.
+EXACT = (".md", ".csv", ".json")
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A published folder and what is wrong with it; nothing if `problems` is empty."""
+
+    path: Path
+    problems: tuple[str, ...]
+
+
+def published(reports: Path) -> list[Path]:
+    """Every published set below a folder, runs before the comparisons that need them."""
+    found = sorted(path.parent for path in reports.rglob(SUMS))
+    return sorted(found, key=lambda path: (path / RUNS).exists())
+
+
+def verify(reports: Path) -> Iterator[Verified]:
+    """Each published set with what is wrong with it.
+
+    Raises:
+        InputError: there is nothing published below `reports`.
+    """
+    found = published(reports)
+    if not found:
+        raise InputError(f"{reports}: nothing is published there (no {SUMS})")
+    root = _root(reports)
+    for path in found:
+        yield Verified(path, tuple(_problems(path, root)))
+
+
+def _root(path: Path) -> Path:
+    """The folder that the paths of a comparison's runs start from: the one that holds all tasks."""
+    for folder in (path.resolve(), *path.resolve().parents):
+        if folder.name == "reports":
+            return folder
+    return path.resolve()
+
+
+def _problems(path: Path, root: Path) -> Iterator[str]:
+    yield from changed(path)
+    try:
+        if (path / RUNS).is_file():
+            yield from _comparison_problems(path, root)
+        elif (path / "manifest.json").is_file():
+            yield from problems(RunFolder.open(path))
+            yield from _report_problems(path)
+        else:
+            yield "holds neither a run nor a comparison"
+    except InputError as error:
+        yield str(error)
+
+
+def _report_problems(path: Path) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch) / "run"
+        copy_records(path, made)
+        write_report(RunFolder.open(made))
+        yield from _differing(path, made)
+
+
+def _comparison_problems(path: Path, root: Path) -> Iterator[str]:
+    try:
+        names = json.loads((path / RUNS).read_text(encoding="utf-8"))
+    except ValueError:
+        yield f"{RUNS}: not JSON"
+        return
+    outside = [name for name in names if not (root / str(name)).resolve().is_relative_to(root)]
+    if outside:
+        yield f"{RUNS}: {outside[0]} is not below {root.name}/"
+        return
+    folders = [RunFolder.open(root / name) for name in names]
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch) / "comparison"
+        write_comparison(folders, made)
+        yield from _differing(path, made)
+
+
+def _differing(path: Path, made: Path) -> Iterator[str]:
+    ours, theirs = (
+        {n: p.read_bytes() for n, p in contents(folder).items() if p.suffix in EXACT and n != RUNS}
+        for folder in (made, path)
+    )
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            yield f"{name} does not come out of these records"

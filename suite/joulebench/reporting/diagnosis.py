@@ -1,0 +1,337 @@
+"""What went wrong or looks wrong, in plain words with what to do about it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from joulebench.meters.wall_meter import WallComparison
+from joulebench.presentation.numbers import joules, number, percent
+from joulebench.records.model import TrialRecord, Window
+from joulebench.results.concurrent_windows import FAULT as OVERLAPS
+from joulebench.results.energy import Estimate, idle_drift, invalidity
+from joulebench.results.ledger import Ledger
+from joulebench.results.members import Member
+from joulebench.results.outcome import Outcome, idle_windows
+from joulebench.spec.task import Protocol, Task
+
+#: Primary and check meter of one domain further apart than this deserve a word.
+CHECK_TOLERANCE = 0.05
+#: Idle power that changed by more than this during a run deserves a word.
+MAX_IDLE_DRIFT = 0.05
+#: A hypervolume that has not moved for this share of the trials is called flat …
+FLAT_SHARE = 1 / 3
+#: … if there were at least this many trials.
+FLAT_MIN_TRIALS = 12
+
+#: Sources of fall-back meters: what they are, and how to replace them by a measurement.
+REMEDIES = {
+    "cpu_load_model": "The CPU has no readable energy counter, so CodeCarbon's load model stood in. On Intel and "
+    "AMD hosts, run with read access to /sys/class/powercap (RAPL): as root, or after "
+    "“sudo chmod -R a+r /sys/class/powercap/*”; virtual machines and most containers do not expose it.",
+    "tdp_constant": "The CPU has no readable energy counter and its load could not be used either: its joules are "
+    "a constant power × seconds. Run with read access to /sys/class/powercap (RAPL).",
+}
+
+
+#: What stands beside a value whose interval is wider than the protocol asks for.
+WIDE = "wide interval"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One finding. `warning` touches what the numbers mean; `note` is for information."""
+
+    level: Literal["warning", "note"]
+    title: str
+    text: str
+
+
+def is_wide(value: Estimate, protocol: Protocol) -> bool:
+    """Whether an interval is wider than the protocol asks for, or has no end; a single value has none to judge."""
+    if value.n < 2 and value.low is None and value.high is None:
+        return False
+    half = value.rel_half_width
+    return half is None or half > protocol.target_rel_ci
+
+
+def wide_flag(value: Estimate, protocol: Protocol) -> str:
+    """`, wide interval` behind a value that has one; else nothing."""
+    return f", {WIDE}" if is_wide(value, protocol) else ""
+
+
+def diagnose(
+    task: Task,
+    trials: Sequence[TrialRecord],
+    outcomes: Sequence[Mapping[str, Outcome]],
+    complete: int,
+    feasible: int,
+    members: Sequence[Member],
+    hypervolume: Sequence[float | None],
+    rsd: Mapping[str, float],
+    ledger: Ledger,
+    idle: Mapping[str, Estimate | None],
+) -> tuple[Diagnosis, ...]:
+    """Every failure signature that these records show.
+
+    `outcomes` are those of the usable trials, `complete` is how many configurations have values, and `feasible`
+    how many of these keep every constraint.
+    """
+    found = [
+        _no_trials(task, trials, complete),
+        _none_better(feasible, members) if task.has_frontier else None,
+        _one_point(task, feasible, members) if task.has_frontier else None,
+        _variance(task, outcomes),
+        _unlike_runs(task, rsd),
+        _overlapping(trials),
+        _nodes(trials),
+        _discarded(task, trials, {m.target.phase for member in members for m in member.energies}),
+        _mixed_domains(outcomes),
+        *_fall_backs(ledger),
+        *_check_meters(ledger),
+        _cut_off(task, trials),
+        _idle(task, trials, idle),
+        _drift(trials, idle),
+        _flat(hypervolume) if feasible and task.has_frontier else None,
+        _open(ledger),
+    ]
+    return tuple(d for d in found if d is not None)
+
+
+def _no_trials(task: Task, trials: Sequence[TrialRecord], complete: int) -> Diagnosis | None:
+    if complete:
+        return None
+    text = "No trial has finished yet." if not trials else "No trial has a value for every objective."
+    what = "frontier" if task.has_frontier else "result"
+    return Diagnosis("warning", "No usable trial", f"{text} There is no {what} to show.")
+
+
+def _none_better(feasible: int, members: Sequence[Member]) -> Diagnosis | None:
+    if members or not feasible:
+        return None
+    return Diagnosis(
+        "warning",
+        "Nothing beats the reference",
+        f"Of {feasible} configurations none is better than the reference (the worst value worth having) in every "
+        "objective, so there is no frontier. Train longer, widen the space, or set a reference that can be met.",
+    )
+
+
+def _one_point(task: Task, feasible: int, members: Sequence[Member]) -> Diagnosis | None:
+    if len(task.objectives) < 2 or feasible < 2 or len(members) != 1:
+        return None
+    return Diagnosis(
+        "warning",
+        "The frontier is one point",
+        f"Of {feasible} configurations one is the best in every objective: the objectives do not conflict, or the "
+        "space is too narrow to show where they do. Widen the parameters' ranges or take a larger budget; if it "
+        "stays one point, this task has no trade-off to search for.",
+    )
+
+
+def _variance(task: Task, outcomes: Sequence[Mapping[str, Outcome]]) -> Diagnosis | None:
+    usable = [o.value for found in outcomes for n, o in found.items() if task.objectives[n].is_energy]
+    wide = sum(is_wide(e, task.protocol) for e in usable)
+    if not wide:
+        return None
+    return Diagnosis(
+        "warning",
+        "High variance",
+        f"{wide} of {len(usable)} energy values of trials have a 95 % half-width above the target of "
+        f"{percent(task.protocol.target_rel_ci)} after {task.protocol.max_repeats} windows at most. Warm up longer "
+        "(protocol.warmup_s), measure longer windows (protocol.window_s), take a larger batch, or keep other "
+        "load off the machine. Differences smaller than the intervals are not differences.",
+    )
+
+
+def _unlike_runs(task: Task, rsd: Mapping[str, float]) -> Diagnosis | None:
+    """Spread between runs that the intervals within a run do not show."""
+    far = {name: spread for name, spread in rsd.items() if spread > task.protocol.target_rel_ci}
+    if not far:
+        return None
+    values = ", ".join(f"{name} by {percent(spread)}" for name, spread in far.items())
+    return Diagnosis(
+        "warning",
+        "Runs differ more than their windows",
+        f"Runs of one configuration differ (relative standard deviation) in {values}, above the target of "
+        f"{percent(task.protocol.target_rel_ci)}: intervals within a single run are too narrow to rank by. Keep "
+        "other load off the machine, and repeat what is to be compared.",
+    )
+
+
+def _discarded(task: Task, trials: Sequence[TrialRecord], phases: set[str]) -> Diagnosis | None:
+    windows = [w for t in trials for w in t.windows if w.phase in phases - {"train"}]
+    reasons = [r for w in windows if (r := invalidity(w, task.protocol)) is not None]
+    if not reasons:
+        return None
+    return Diagnosis(
+        "note",
+        "Windows that do not count",
+        f"{len(reasons)} of {len(windows)} measured windows are left out of every mean, the first because: "
+        f"{reasons[0]}. Their joules are in the ledger all the same.",
+    )
+
+
+def _overlapping(trials: Sequence[TrialRecord]) -> Diagnosis | None:
+    found = {t.trial: w for t in trials for w in t.windows if w.fault and w.fault.startswith(OVERLAPS)}
+    if not found:
+        return None
+    where = ", ".join(sorted({str(window.node) for window in found.values()}))
+    first = next(iter(found))
+    return Diagnosis(
+        "warning",
+        "Windows overlapped on a node",
+        f"Windows of {len(found)} trials (the first: trial {first}, which {found[first].fault}) shared time with "
+        f"other work of the run on {where}: their joules are also the other's, and they count in no mean. One node "
+        "of the cluster is to be one machine with one slot.",
+    )
+
+
+def _nodes(trials: Sequence[TrialRecord]) -> Diagnosis | None:
+    counts: dict[str, int] = {}
+    for trial in trials:
+        if trial.node is not None:
+            counts[trial.node] = counts.get(trial.node, 0) + 1
+    if not counts:
+        return None
+    each = ", ".join(f"{node} ({count})" for node, count in sorted(counts.items()))
+    lost = sum(trial.attempt for trial in trials)
+    again = f" {lost} attempts were lost with their workers, and made again." if lost else ""
+    return Diagnosis(
+        "note",
+        "Measured on a cluster",
+        f"Trials by node: {each}. Seconds and joules of the ledger are sums over nodes, waiting included; idle "
+        f"power is each node's own.{again}",
+    )
+
+
+def _mixed_domains(outcomes: Sequence[Mapping[str, Outcome]]) -> Diagnosis | None:
+    """A trial that lacks a domain looks more efficient than it was."""
+    for name in outcomes[0] if outcomes else ():
+        sets = sorted({o[name].domains for o in outcomes if o[name].domains})
+        if len(sets) > 1:
+            return Diagnosis(
+                "warning",
+                "Trials count different domains",
+                f"{name} counts {' or '.join(' + '.join(s) for s in sets)}, depending on the trial: a meter "
+                "dropped out. Their values do not compare; a trial with fewer domains looks more efficient than it "
+                "was.",
+            )
+    return None
+
+
+def _fall_backs(ledger: Ledger) -> list[Diagnosis]:
+    sources = sorted({s.source for s in ledger.sources if s.role == "primary"})
+    return [Diagnosis("warning", f"Fall-back meter: {s}", REMEDIES[s]) for s in sources if s in REMEDIES]
+
+
+def _check_meters(ledger: Ledger) -> list[Diagnosis]:
+    return [
+        Diagnosis(
+            "warning",
+            f"Two meters disagree on {check.domain}",
+            f"The check ({check.source}) is {number(100 * check.rel_difference, 3)} % off the primary meter over "
+            "the same windows. Trust neither to better than that.",
+        )
+        for check in ledger.checks
+        if abs(check.rel_difference) > CHECK_TOLERANCE
+    ]
+
+
+def _cut_off(task: Task, trials: Sequence[TrialRecord]) -> Diagnosis | None:
+    stopped = sum(t.stopped_by == "time" for t in trials)
+    if not stopped:
+        return None
+    return Diagnosis(
+        "warning",
+        "Training was cut off",
+        f"{stopped} of {sum(bool(t.epochs) for t in trials)} trainings were ended by protocol.max_train_s = "
+        f"{task.protocol.max_train_s:g} s, not by early stopping or the last epoch: what they reached depends on "
+        "how fast this machine is, and does not compare with another machine or a longer budget.",
+    )
+
+
+def _idle(task: Task, trials: Sequence[TrialRecord], idle: Mapping[str, Estimate | None]) -> Diagnosis | None:
+    if not trials or not idle or all(v is not None for v in idle.values()):
+        return None
+    missing = ", ".join(name for name, value in idle.items() if value is None)
+    measured = any(w.phase == "idle" for t in trials for w in t.windows)
+    why = "idle windows were too few or not quiet" if measured else "no idle windows were measured"
+    if task.protocol.idle_s == 0:
+        why = "the protocol asks for none (protocol.idle_s = 0)"
+    return Diagnosis(
+        "note",
+        "No idle baseline",
+        f"Idle power of {missing} is unknown: {why}. Net energy (gross − idle) cannot be given where it is needed.",
+    )
+
+
+def _drift(trials: Sequence[TrialRecord], idle: Mapping[str, Estimate | None]) -> Diagnosis | None:
+    blocks: dict[str | None, list[Window]] = {}
+    for window in idle_windows(trials):
+        blocks.setdefault(window.node, []).append(window)
+    drifts = {
+        name: max(found, key=abs)
+        for name in idle
+        if (found := [d for b in blocks.values() if (d := idle_drift(b, [name])) and abs(d) > MAX_IDLE_DRIFT])
+    }
+    if not drifts:
+        return None
+    words = ", ".join(f"{name} by {d:+.0%}" for name, d in drifts.items())
+    return Diagnosis(
+        "warning",
+        "Idle power drifted",
+        f"Between the first and the last idle windows idle power changed: {words}. The machine's state changed "
+        "during the run (heat, clocks, other load), so net energy early and late in it does not compare.",
+    )
+
+
+def wall_note(found: WallComparison) -> Diagnosis:
+    """What a wall meter beside the run says of the joules that software counted."""
+    each = found.by_window
+    spread = ""
+    if each is not None and each.low is not None and each.high is not None:
+        spread = f"; over {each.n} measured windows {number(each.mean)} [{number(each.low)}, {number(each.high)}]"
+    return Diagnosis(
+        "note",
+        "Wall meter",
+        f"Over {found.covered_s:.0f} s of the run that the wall meter's log covers, the wall drew "
+        f"{joules(found.wall_j)} where software counted {joules(found.software_j)}: a ratio of "
+        f"{number(found.ratio)}{spread}. The difference is what software does not see: power supply, board, fans, "
+        "storage, and every domain without a meter.",
+    )
+
+
+def _flat(hypervolume: Sequence[float | None]) -> Diagnosis | None:
+    values = [v for v in hypervolume if v is not None]
+    if not values:
+        return None
+    if values[-1] == 0:
+        return Diagnosis(
+            "warning",
+            "Hypervolume is zero",
+            "No configuration is better than the reference in every objective: the references are out of reach of "
+            "this space, or the trials are too few.",
+        )
+    still = sum(v == values[-1] for v in values) - 1
+    if len(values) < FLAT_MIN_TRIALS or still < FLAT_SHARE * len(values):
+        return None
+    return Diagnosis(
+        "note",
+        "Hypervolume is flat",
+        f"The last {still} of {len(values)} trials did not move the frontier. The search has converged, or is "
+        "stuck in a narrow space: more trials of the same kind are unlikely to help.",
+    )
+
+
+def _open(ledger: Ledger) -> Diagnosis | None:
+    if not ledger.open_sessions:
+        return None
+    names = ", ".join(map(str, ledger.open_sessions))
+    return Diagnosis(
+        "warning",
+        "A session has no end",
+        f"Session {names} started and did not end: it was killed, or is still running. Energy of the trial that "
+        "was under way is not in the ledger, so totals are lower bounds.",
+    )

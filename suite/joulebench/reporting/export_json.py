@@ -1,0 +1,260 @@
+"""What a report states as data: `report.json`, the same bytes from the same records on every machine. Pure.
+
+A key that is missing is not known. Energies are joules, times seconds; decimals have six significant digits.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from joulebench.presentation.numbers import significant
+from joulebench.presentation.plots import Plot, Series
+from joulebench.presentation.section import Section
+from joulebench.presentation.units import objective_unit
+from joulebench.reporting import prose
+from joulebench.reporting.diagnosis import is_wide
+from joulebench.reporting.panels import Axis
+from joulebench.reporting.summary import Summary
+from joulebench.reporting.tables import Cell, Table
+from joulebench.results.cost import BreakEven, Candidate
+from joulebench.results.energy import Estimate
+from joulebench.results.ledger import GROUPS, Account, Ledger, SourceShare
+from joulebench.results.members import Member, UnitEnergy
+from joulebench.results.outcome import Outcome
+from joulebench.spec.task import Protocol
+
+FILE = "report.json"
+#: Of the file's layout; a reader may rely on it.
+SCHEMA = 1
+
+
+def report_json(summary: Summary, sections: Sequence[Section], headline: str) -> str:
+    """The report's facts as JSON, ASCII only, so that a terminal or a page that shows it runs nothing of it."""
+    return as_text(facts(summary, sections, headline))
+
+
+def as_text(tree: Any) -> str:
+    """Facts as JSON, one a line."""
+    return json.dumps(stated(tree), indent=1, allow_nan=False) + "\n"
+
+
+def stated(value: Any, exact: bool = False) -> Any:
+    """Decimals to six digits, unless they are exact; keys without a value left out; what is no number is null."""
+    if isinstance(value, Exact):
+        return stated(value.value, exact=True)
+    if isinstance(value, float):
+        return None if not math.isfinite(value) else value if exact else significant(value)
+    if isinstance(value, Mapping):
+        return {str(k): stated(v, exact) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [stated(v, exact) for v in value]
+    return value
+
+
+@dataclass(frozen=True)
+class Exact:
+    """What was given or recorded and not computed: parameters, settings, environment."""
+
+    value: Any
+
+
+def facts(summary: Summary, sections: Sequence[Section], headline: str) -> dict[str, Any]:
+    """Everything the report states, by what it is about."""
+    task, manifest = summary.task, summary.manifest
+    return {
+        "schema_version": SCHEMA,
+        "task": {"name": task.name, "version": task.version, "title": task.title, "workload": task.workload,
+                 "budget": manifest.budget, "digest": manifest.digest, "analyses": task.analyses},
+        "run": {"created_utc": manifest.created_utc, "joulebench": manifest.joulebench, "seed": manifest.seed,
+                "replay": manifest.replay, "overrides": Exact(manifest.overrides)},
+        "hardware": {"name": manifest.hardware.get("name"), "title": manifest.hardware.get("title"),
+                     "override": manifest.hardware_override},
+        "data": Exact(manifest.data),
+        "headline": headline,
+        "banners": [vars(b) for b in prose.banners(summary)],
+        "trials": {"recorded": len(summary.points), **summary.statuses},
+        "configurations": {"complete": summary.complete, "feasible": summary.feasible,
+                           "breaking": dict(summary.broken)},
+        "windows": {phase: vars(count) for phase, count in summary.windows.items()},
+        "frontier": [_member(summary, m) for m in summary.members] if task.has_frontier else None,
+        "default": _member(summary, summary.default) if summary.default else None,
+        "hypervolume": next((v for v in reversed(summary.hypervolume) if v is not None), None),
+        "run_to_run_rsd": dict(summary.rsd),
+        "cost": _cost(summary),
+        "groups": [{"name": g, "title": title, "energy_j": summary.ledger.group_j(g),
+                    "duration_s": summary.ledger.group_s(g)} for g, title in GROUPS.items()],
+        "ledger": _ledger(summary.ledger),
+        "idle_w": {d: _estimate(e) for d, e in summary.idle_w.items() if e is not None},
+        "break_even": [_break_even(b) for b in summary.break_even],
+        "failures": [vars(f) for f in summary.failures],
+        "findings": [vars(d) for d in summary.diagnoses],
+        "analyses": [_section(s) for s in sections],
+        "environment": Exact(manifest.environment),
+        "search": Exact(manifest.search),
+    }  # fmt: skip
+
+
+def _estimate(value: Estimate, protocol: Protocol | None = None) -> dict[str, Any]:
+    found = {"value": value.mean, "low": value.low, "high": value.high, "n": value.n, "varied": value.varied}
+    return found if protocol is None else {**found, "wide": is_wide(value, protocol)}
+
+
+def _outcome(summary: Summary, name: str, outcome: Outcome) -> dict[str, Any]:
+    quantity = summary.task.objectives.get(name) or summary.task.outcome_constraints[name]
+    return {
+        **_estimate(outcome.value, summary.task.protocol),
+        "unit": objective_unit(name, quantity) or None,
+        "phase": quantity.phase,
+        "basis": quantity.basis if quantity.is_energy else None,
+        "kind": outcome.kind,
+        "domains": outcome.domains or None,
+    }
+
+
+def _member(summary: Summary, found: Member) -> dict[str, Any]:
+    return {
+        "trials": found.trials,
+        "params": Exact(found.params),
+        "objectives": {n: _outcome(summary, n, o) for n, o in found.outcomes.items()},
+        "constraints": {n: _outcome(summary, n, o) for n, o in found.constraints.items()},
+        "energy": [_energy(e, summary.task.protocol) for e in found.energies],
+        "costs": {n: v for n, v in found.costs.model_dump(mode="json").items() if v not in (None, {})},
+        "scores": {n: _estimate(e) for n, e in found.scores.items()},
+    }
+
+
+def _energy(found: UnitEnergy, protocol: Protocol) -> dict[str, Any]:
+    return {
+        "phase": found.target.phase,
+        "unit": f"J/{found.target.unit}",
+        "gross": _estimate(found.gross, protocol),
+        "net": _estimate(found.net, protocol) if found.net else None,
+        "seconds_per_unit": _estimate(found.unit_s) if found.unit_s else None,
+        "domains": found.domains,
+        "kind": found.kind,
+        "measured_share": found.measured_share,
+    }
+
+
+def _cost(summary: Summary) -> dict[str, Any]:
+    cost = summary.cost
+    return {
+        "energy_j": cost.energy_j,
+        "duration_s": cost.duration_s,
+        "measured_share": summary.ledger.measured_share,
+        "intensity_g_per_kwh": vars(cost.intensity_g_per_kwh) if cost.intensity_g_per_kwh else None,
+        "pue": vars(cost.pue) if cost.pue else None,
+        "carbon_g": cost.carbon_g,
+    }
+
+
+def _ledger(ledger: Ledger) -> dict[str, Any]:
+    return {
+        "energy_j": ledger.total_j,
+        "measured_j": ledger.measured_j,
+        "duration_s": ledger.duration_s,
+        "by_family": ledger.by_family,
+        "accounts": [_account(a) for a in ledger.accounts],
+        "sources": [_source(s) for s in ledger.sources],
+        "checks": [{**vars(c), "rel_difference": c.rel_difference} for c in ledger.checks],
+        "open_sessions": ledger.open_sessions or None,
+    }
+
+
+def _account(account: Account) -> dict[str, Any]:
+    return {**vars(account), "by_source": [_source(s) for s in account.by_source]}
+
+
+def _source(source: SourceShare) -> dict[str, Any]:
+    return vars(source)
+
+
+def _break_even(found: BreakEven) -> dict[str, Any]:
+    return {
+        "objective": found.objective,
+        "unit": found.unit,
+        "domains": found.domains,
+        "search_j": found.search_j,
+        "default": _candidate(found.default),
+        "best": _candidate(found.best),
+        "saving_j_per_unit": _estimate(found.saving) if found.saving else None,
+        "units": found.units,
+        "low": found.low,
+        "high": found.high,
+        "reason": found.reason,
+        "volume": found.volume,
+        "net_j": _estimate(found.net) if found.net else None,
+    }
+
+
+def _candidate(found: Candidate | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"label": found.label, "quality": dict(found.quality), "j_per_unit": _estimate(found.energy.gross)}
+
+
+def _section(section: Section) -> dict[str, Any]:
+    return {
+        "name": section.name,
+        "title": section.title,
+        "answer": section.answer,
+        "passed": section.verdict,
+        "sentences": section.sentences,
+        "figures": [_figure(p) for p in section.plots],
+        "tables": [_table(t) for t in section.tables],
+        "values": values(section.csv),
+    }
+
+
+def _figure(plot: Plot) -> dict[str, Any]:
+    return {
+        "id": plot.id,
+        "caption": plot.caption,
+        "alt": plot.alt,
+        "x": _axis(plot.x),
+        "y": _axis(plot.y),
+        "series": [_series(s) for s in plot.series],
+    }
+
+
+def _axis(axis: Axis) -> dict[str, Any]:
+    return {"title": axis.title, "log": axis.log}
+
+
+def _series(series: Series) -> dict[str, Any]:
+    return {n: v for n, v in vars(series).items() if n in ("name", "x", "y", "low", "high", "labels") and v != ()}
+
+
+def _table(table: Table) -> dict[str, Any]:
+    columns = [{"title": c.title, "details": c.details or None} for c in table.columns]
+    return {"caption": table.caption, "columns": columns, "rows": [[_cell(c) for c in row] for row in table.rows]}
+
+
+def _cell(cell: Cell) -> str | dict[str, Any]:
+    if not cell.details and not cell.flag:
+        return cell.text
+    return {"text": cell.text, "details": cell.details or None, "flag": cell.flag or None}
+
+
+def values(text: str) -> list[dict[str, Any]]:
+    """A section's CSV by column name: numbers as numbers, empty cells left out."""
+    return [{n: _value(v) for n, v in row.items() if v} for row in csv.DictReader(io.StringIO(text))]
+
+
+def _value(cell: str) -> Any:
+    if cell in ("true", "false"):
+        return cell == "true"
+    for read in (int, float):
+        try:
+            found = read(cell)
+        except ValueError:
+            continue
+        if math.isfinite(found):
+            return Exact(found)
+    return cell

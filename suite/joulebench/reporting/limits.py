@@ -1,0 +1,96 @@
+"""Efficiency against the machine's limit as a table and sentences, where the profile states a peak. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from joulebench.presentation.numbers import NOT_MEASURED, number, prefix, si
+from joulebench.reporting.summary import Summary
+from joulebench.reporting.tables import Cell, Column, Table, value_cell
+from joulebench.results.efficiency import Efficiency, convolutions_may_use_tf32, efficiency, peak_of, run_dtype
+from joulebench.results.members import Member, UnitEnergy
+from joulebench.results.phase_cost import flops_per_unit
+from joulebench.spec.hardware import HardwareProfile
+
+Row = tuple[Member, UnitEnergy, Efficiency]
+
+
+def profile_of(summary: Summary) -> HardwareProfile | None:
+    """The run's hardware profile; None if the manifest's is of another format."""
+    try:
+        return HardwareProfile.model_validate(summary.manifest.hardware)
+    except ValidationError:
+        return None
+
+
+def efficiencies(summary: Summary) -> Iterator[Row]:
+    """Every frontier member and phase whose FLOPs, time and peak are known.
+
+    FLOPs are those counted for the phase, else those of a sample's forward pass where that is its unit of work.
+    """
+    profile = profile_of(summary)
+    if profile is None or not profile.peak_flops:
+        return
+    for member in summary.members:
+        peak = peak_of(profile, run_dtype(member.params, summary.manifest.environment, profile))
+        for energy in member.energies:
+            flops = flops_per_unit(member.costs, energy.target.phase, energy.target.unit)
+            found = efficiency(flops, energy.unit_s, energy.gross, peak)
+            if found is not None:
+                yield member, energy, found
+
+
+def efficiency_table(summary: Summary) -> Table:
+    """Achieved FLOP/s, FLOP/J and fraction of peak; without rows where nothing can be said."""
+    protocol = summary.task.protocol
+    rows = []
+    for member, energy, found in efficiencies(summary):
+        rate, letter = prefix(found.flops_per_s.mean)
+        per_joule = Cell(NOT_MEASURED)
+        if found.flops_per_j is not None:
+            factor, symbol = prefix(found.flops_per_j.mean)
+            per_joule = value_cell(found.flops_per_j, protocol, factor, f"{symbol}FLOP/J", energy.kind)
+        fraction = value_cell(found.fraction, protocol, 0.01, "%")
+        if found.fraction.mean > 1:
+            fraction = Cell(fraction.text, fraction.details, "above the peak: another data type ran")
+        domains = " + ".join(energy.domains)
+        rows.append(
+            (
+                Cell(", ".join(map(str, member.trials))),
+                Cell(energy.target.phase, (f"gross, {domains}",)),
+                value_cell(found.flops_per_s, protocol, rate, f"{letter}FLOP/s"),
+                per_joule,
+                fraction,
+                Cell(f"{si(found.peak.flops_per_s, 'FLOP/s')} {found.peak.dtype}"),
+            )
+        )
+    titles = ("Trials", "Phase", "Achieved FLOP/s", "FLOP/J", "Fraction of peak", "Dense peak")
+    columns = tuple(Column(t, numeric=t not in ("Trials", "Phase")) for t in titles)
+    return Table("Efficiency against the machine's limit", columns, tuple(rows))
+
+
+def limit_sentences(summary: Summary) -> tuple[str, ...]:
+    """Which peaks these are, from where, and what they do not tell."""
+    rows = list(efficiencies(summary))
+    found = {found.peak.dtype: found.peak for _, _, found in rows}
+    sentences = []
+    for peak in found.values():
+        sentences.append(f"Peak {peak.dtype}: {si(peak.flops_per_s, 'FLOP/s', 4)}; {peak.source}.")
+        if peak.ridge_flop_per_byte is not None:
+            sentences.append(
+                f"By the roofline model, work in {peak.dtype} with fewer than "
+                f"{number(peak.ridge_flop_per_byte, 3)} FLOPs a byte of memory traffic cannot reach this peak: "
+                "the memory is then its limit."
+            )
+    profile = profile_of(summary)
+    if profile and "fp32" in found and convolutions_may_use_tf32(summary.manifest.environment, profile):
+        faster = si(profile.peak_flops["tf32"].value, "FLOP/s", 4)
+        sentences.append(f"Unless told otherwise, torch runs convolutions in fp32 as tf32, whose peak is {faster}.")
+    if rows:
+        sentences.append("FLOPs are counted from the model, two a multiply-accumulate, not observed.")
+    missed = sorted({op for member, _, _ in rows for op in member.costs.unsupported_ops})
+    if missed:
+        sentences.append(f"Operators that could not be counted make them too low: {', '.join(missed)}.")
+    return tuple(sentences)

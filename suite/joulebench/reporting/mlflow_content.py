@@ -1,0 +1,223 @@
+"""What an experiment tracker is told of a run and of its trials: parameters, metrics, tags and files. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from joulebench.presentation.markdown import without_surrogates
+from joulebench.presentation.section import Records
+from joulebench.records.model import Manifest, Reading, RunFolder, TrialRecord, Window
+from joulebench.reporting.summary import Summary
+from joulebench.reporting.tables import flatten
+from joulebench.results.energy import Estimate, training_energy
+from joulebench.results.ledger import balance
+from joulebench.results.members import scores_by_trial
+from joulebench.results.outcome import trial_outcomes
+from joulebench.results.phase_cost import EVERY_FAMILY, phase_cost
+
+MAX_TEXT = 5000  # characters of a value; trackers refuse or cut more
+REPORT_FILES = ("manifest.json", "scores.jsonl", "report.html", "report.md", "*.csv", "*.png", "*.svg")
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One run of the tracker. `digest` tells whether it has changed since it was written."""
+
+    name: str
+    finished: bool
+    start_ms: int
+    end_ms: int
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        files = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
+        told = [self.name, self.finished, dict(self.params), dict(self.metrics), dict(self.tags), files]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def run_key(folder: RunFolder) -> str:
+    """What tells this run from others, wherever its folder lies: a fingerprint of its manifest."""
+    return hashlib.sha256(folder.manifest_path.read_bytes()).hexdigest()[:16]
+
+
+def study_logged(folder: RunFolder, records: Records, summary: Summary) -> Logged:
+    """The run as a whole, with the report's files as they lie in its folder."""
+    manifest, ledger = records.manifest, summary.ledger
+    windows = [w for t in records.trials for w in t.windows] + [w for e in records.entries for w in e.windows]
+    metrics: dict[str, float | None] = {
+        "energy_j": ledger.total_j,
+        "measured_share": ledger.measured_share,
+        "duration_s": ledger.duration_s,
+        "carbon_g": summary.cost.carbon_g,
+        "frontier_size": float(len(summary.members)),
+        "hypervolume": summary.hypervolume[-1] if summary.hypervolume else None,
+        **{f"trials_{status}": float(n) for status, n in summary.statuses.items()},
+    }
+    start_ms, end_ms = _span_ms(windows, manifest.created_utc)
+    params = {"task": records.task.name, "task_version": records.task.version, "budget": manifest.budget}
+    params |= {"seed": manifest.seed, "hardware": manifest.hardware.get("name")}
+    protocol = flatten(records.task.protocol.model_dump(mode="json"), "protocol.")
+    tags = {**_common_tags(manifest), **_kind_tags(windows), "joulebench.status": ledger.last_note or "unfinished"}
+    tags["joulebench.headline"] = summary.headline
+    return Logged(
+        name=folder.path.resolve().name,
+        finished=ledger.last_note == "done",
+        start_ms=start_ms,
+        end_ms=end_ms,
+        params=_texts({k: v for k, v in params.items() if v is not None} | dict(protocol)),
+        metrics=_numbers({**metrics, **_domain_metrics(windows)})[0],
+        tags=_texts(tags),
+        files=_files(folder.path),
+    )
+
+
+def trials_logged(folder: RunFolder, records: Records) -> Iterable[Logged]:
+    """Every trial, in the order of the records, with its line of `trials.jsonl` as it stands there."""
+    lines = folder.trials_path.read_bytes().splitlines(keepends=True) if records.trials else []
+    idle = [w for t in records.trials for w in t.windows if w.phase == "idle"]
+    scores = scores_by_trial(records.scores)
+    for trial, line in zip(records.trials, lines, strict=False):  # a torn last line is no trial
+        yield _trial(records, trial, line, idle, scores.get(trial.trial, {}))
+
+
+def _trial(
+    records: Records, trial: TrialRecord, line: bytes, idle: Sequence[Window], scores: Mapping[str, float]
+) -> Logged:
+    metrics, lost = _numbers({**trial.metrics, **scores, **_energy_metrics(records, trial, idle)})
+    start_ms, end_ms = _span_ms(trial.windows, records.manifest.created_utc)
+    tags = {
+        **_common_tags(records.manifest),
+        **_kind_tags(trial.windows),
+        "joulebench.trial": trial.trial,
+        "joulebench.status": trial.status,
+        "joulebench.origin": trial.origin,
+        "joulebench.stage": trial.stage,
+        "joulebench.seed": trial.seed,
+        "joulebench.error": trial.error,
+        "joulebench.not_finite": ", ".join(lost) or None,
+    }
+    return Logged(
+        name=f"trial {trial.trial}",
+        finished=trial.status == "ok",
+        start_ms=start_ms,
+        end_ms=end_ms,
+        params=_texts(trial.params),
+        metrics=metrics,
+        tags=_texts({name: value for name, value in tags.items() if value is not None}),
+        files={"trial.json": line},
+    )
+
+
+def _energy_metrics(records: Records, trial: TrialRecord, idle: Sequence[Window]) -> dict[str, float | None]:
+    """Objectives and phases with their intervals, training, joules by domain, static costs."""
+    task = records.task
+    found: dict[str, float | None] = {}
+    for phase, unit in trial.unit.items() if trial.status == "ok" else ():
+        cost = phase_cost(task.protocol, [trial], phase, EVERY_FAMILY, idle)
+        if cost is not None:
+            found |= _interval(f"{phase}_j_per_{unit}_gross", cost.gross)
+            found |= _interval(f"{phase}_j_per_{unit}_net", cost.net)
+            found |= _interval(f"{phase}_s_per_{unit}", cost.unit_s)
+    for name, outcome in trial_outcomes(task, trial, idle).items():
+        found |= _interval(name, outcome.value)
+    trained = training_energy(trial.windows, EVERY_FAMILY)
+    found["train_energy_j"] = None if trained is None else trained.energy_j
+    for cost_name in ("parameters", "macs", "flops", "peak_memory_bytes"):
+        found[cost_name] = getattr(trial.costs, cost_name)
+    ledger = balance([trial], [])
+    found |= {"energy_j": ledger.total_j, "measured_share": ledger.measured_share, "duration_s": ledger.duration_s}
+    return {**found, **_domain_metrics(trial.windows)}
+
+
+def _interval(name: str, value: Estimate | None) -> dict[str, float | None]:
+    if value is None:
+        return {}
+    return {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high, f"{name}_n": float(value.n)}
+
+
+def _domain_metrics(windows: Sequence[Window]) -> dict[str, float | None]:
+    """`energy_j_cpu`, `energy_j_gpu_0`: primary joules of everything the windows hold."""
+    found: dict[str, list[float]] = {}
+    for window in windows:
+        for reading in _counted(window):
+            found.setdefault(reading.domain, []).append(reading.energy_j)
+    return {f"energy_j_{domain}": math.fsum(values) for domain, values in sorted(found.items())}
+
+
+def _kind_tags(windows: Sequence[Window]) -> dict[str, str]:
+    """By domain, whether its joules were measured or estimated, and by what."""
+    readings = [r for w in windows for r in _counted(w)]
+    found = {}
+    for domain in sorted({r.domain for r in readings}):
+        own = [r for r in readings if r.domain == domain]
+        found[f"joulebench.kind.{domain}"] = ", ".join(sorted({r.kind for r in own}))
+        found[f"joulebench.source.{domain}"] = ", ".join(sorted({r.source for r in own}))
+    return found
+
+
+def _common_tags(manifest: Manifest) -> dict[str, Any]:
+    profile = manifest.hardware
+    tags = {
+        "joulebench.version": manifest.joulebench,
+        "joulebench.digest": manifest.digest,
+        "joulebench.hardware": profile.get("name"),
+        "joulebench.hardware_title": profile.get("title"),
+        "joulebench.replay": manifest.replay,
+    }
+    return {name: value for name, value in tags.items() if value is not None}
+
+
+def _span_ms(windows: Sequence[Window], otherwise: str) -> tuple[int, int]:
+    """When it began and ended, in milliseconds since 1970; the end from the run's own clock."""
+    begin = datetime.fromisoformat(windows[0].start_utc if windows else otherwise).timestamp()
+    length_s = max(w.end_s for w in windows) - min(w.start_s for w in windows) if windows else 0.0
+    return round(1000 * begin), round(1000 * (begin + (length_s if math.isfinite(length_s) else 0.0)))
+
+
+def _files(path: Path) -> dict[str, bytes]:
+    found = sorted({file for pattern in REPORT_FILES for file in path.glob(pattern) if file.is_file()})
+    return {file.name: file.read_bytes() for file in found}
+
+
+def _numbers(given: Mapping[str, float | None]) -> tuple[dict[str, float], list[str]]:
+    """Finite numbers under names a tracker takes, and the names of those that are not finite."""
+    known = {name: value for name, value in given.items() if value is not None}
+    finite = {name: float(value) for name, value in known.items() if math.isfinite(value)}
+    return _named(finite), [without_surrogates(name) for name in known if name not in finite]
+
+
+def _texts(given: Mapping[str, Any]) -> dict[str, str]:
+    return _named({name: _cut(without_surrogates(str(value))) for name, value in given.items()})
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+
+
+def _named(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Names of letters, digits, `_`, `-` and inner dots; of two that would be the same, the later has a number."""
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        plain = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:200]).strip(".") or "_"
+        number, free = 2, plain
+        while free in found:
+            free, number = f"{plain}_{number}", number + 1
+        found[free] = value
+    return found
+
+
+def _counted(window: Window) -> list[Reading]:
+    """The window's readings that add up; one that is not a number was not read."""
+    return [r for r in window.readings if r.role == "primary" and math.isfinite(r.energy_j)]

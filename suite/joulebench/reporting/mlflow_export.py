@@ -1,0 +1,182 @@
+"""A run in MLflow: one run a trial under a parent run of the study. Written once, however often it is exported."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlparse
+
+from joulebench.errors import InputError
+from joulebench.presentation.section import Records
+from joulebench.records.model import RunFolder
+from joulebench.reporting.mlflow_content import Logged, run_key, study_logged, trials_logged
+from joulebench.reporting.summary import summarise_records
+
+T = TypeVar("T")
+
+RUN_TAG = "joulebench.run"
+TRIAL_TAG = "joulebench.trial"
+CONTENT_TAG = "joulebench.content"  # set last: a run without it was cut short while it was written
+PARENT_TAG = "mlflow.parentRunId"
+BATCH = 100  # MLflow takes this many parameters or tags at a time
+PAGE = 1000  # runs of one answer
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export did."""
+
+    experiment: str
+    written: int
+    unchanged: int
+    replaced: int
+
+    def __str__(self) -> str:
+        return (
+            f"mlflow: experiment {self.experiment}: {self.written} trials written, {self.replaced} replaced, "
+            f"{self.unchanged} already there"
+        )
+
+
+def export_mlflow(
+    folder: RunFolder, uri: str, track: Callable[[list[T]], Iterable[T]] = lambda every: every
+) -> Exported:
+    """Write a run and its trials to an MLflow store; what is already there stays as it is.
+
+    Trials are found again by tag. One whose record has changed since (a test score came later, an export was cut
+    short) is replaced. Trials that are not ok end as FAILED. MLflow's telemetry is off. `track` shows progress.
+
+    Raises:
+        InputError: MLflow is not installed, or the store refuses; the records are damaged.
+    """
+    client = _client(uri)
+    records = Records.of(folder)
+    summary = summarise_records(
+        records.manifest, records.task, records.trials, records.entries, records.scores
+    )  # fmt: skip
+    key, name = run_key(folder), f"joulebench/{records.task.name}"
+    from mlflow.exceptions import MlflowException
+
+    try:
+        experiment = _experiment(client, uri, name)
+        parent = _study(client, experiment, key, study_logged(folder, records, summary))
+        found = _children(client, experiment, parent)
+        counts = {"written": 0, "unchanged": 0, "replaced": 0}
+        for logged in track(list(trials_logged(folder, records))):  # type: ignore[arg-type]
+            counts[_trial(client, experiment, parent, key, logged, found)] += 1  # type: ignore[arg-type]
+    except MlflowException as error:
+        raise InputError(f"--mlflow: {_first_line(error)}") from None
+    return Exported(name, **counts)
+
+
+def _client(uri: str) -> Any:
+    """MLflow's client, which neither reports home nor fills the terminal."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    if urlparse(uri).scheme in ("", "file"):
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # the user asked for files
+    try:
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+    except ImportError:
+        raise InputError(
+            "--mlflow needs MLflow, which is not installed: pip install 'joulebench[mlflow]'"
+        ) from None
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        return MlflowClient(tracking_uri=uri)
+    except (MlflowException, ImportError, OSError) as error:
+        raise InputError(f"--mlflow: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _experiment(client: Any, uri: str, name: str) -> str:
+    """The task's experiment. Files of a local database lie beside it, and not in whatever folder is current."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        if found.lifecycle_stage != "active":
+            raise InputError(
+                f"--mlflow: experiment '{name}' was deleted in MLflow; restore it, or remove it for good"
+            )
+        return str(found.experiment_id)
+    return str(client.create_experiment(name, artifact_location=_artifacts(uri, name)))
+
+
+def _artifacts(uri: str, name: str) -> str | None:
+    """None leaves the place to the store."""
+    parsed = urlparse(uri)
+    if parsed.scheme != "sqlite" or not parsed.path.strip("/"):
+        return None
+    database = Path(parsed.path[1:]).resolve()
+    return (database.parent / "mlartifacts" / name).as_uri()
+
+
+def _study(client: Any, experiment: str, key: str, logged: Logged) -> str:
+    """The parent run, made or brought up to date; its trials stay under it."""
+    query = f"tags.`{RUN_TAG}` = '{key}' and tags.`joulebench.role` = 'study'"
+    found = client.search_runs([experiment], query, max_results=1)
+    if not found:
+        tags = {RUN_TAG: key, "joulebench.role": "study"}
+        found = [client.create_run(experiment, start_time=logged.start_ms, tags=tags, run_name=logged.name)]
+    run = found[0]
+    if run.data.tags.get(CONTENT_TAG) != logged.digest:
+        _write(client, run, logged, "FINISHED" if logged.finished else "KILLED")
+    return str(run.info.run_id)
+
+
+def _children(client: Any, experiment: str, parent: str) -> dict[str, Any]:
+    """The trials that are there, by number."""
+    found: dict[str, Any] = {}
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment], f"tags.`{PARENT_TAG}` = '{parent}'", max_results=PAGE, page_token=token
+        )  # fmt: skip
+        found |= {run.data.tags.get(TRIAL_TAG, ""): run for run in page}
+        token = page.token
+        if not token:
+            return found
+
+
+def _trial(
+    client: Any, experiment: str, parent: str, key: str, logged: Logged, found: Mapping[str, Any]
+) -> str:  # fmt: skip
+    """Write one trial if it is not there as it is; says what was done."""
+    there = found.get(logged.tags[TRIAL_TAG])
+    if there is not None:
+        if there.data.tags.get(CONTENT_TAG) == logged.digest:
+            return "unchanged"
+        client.delete_run(there.info.run_id)
+    tags = {PARENT_TAG: parent, RUN_TAG: key, "joulebench.role": "trial", TRIAL_TAG: logged.tags[TRIAL_TAG]}
+    run = client.create_run(experiment, start_time=logged.start_ms, tags=tags, run_name=logged.name)
+    _write(client, run, logged, "FINISHED" if logged.finished else "FAILED")
+    return "written" if there is None else "replaced"
+
+
+def _write(client: Any, run: Any, logged: Logged, status: str) -> None:
+    """Everything of a run; of one that is there already, what differs. The content's tag comes last."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    run_id, data = run.info.run_id, run.data
+    metrics = [Metric(n, v, logged.end_ms, 0) for n, v in logged.metrics.items() if data.metrics.get(n) != v]
+    params = [Param(n, v) for n, v in logged.params.items() if n not in data.params]
+    tags = [RunTag(n, v) for n, v in logged.tags.items()]
+    while metrics or params or tags:
+        client.log_batch(run_id, metrics[:BATCH], params[:BATCH], tags[:BATCH])
+        metrics, params, tags = metrics[BATCH:], params[BATCH:], tags[BATCH:]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in logged.files.items():
+            (Path(folder) / name).write_bytes(content)
+        if logged.files:
+            client.log_artifacts(run_id, folder)
+    client.set_terminated(run_id, status, end_time=logged.end_ms)
+    client.set_tag(run_id, CONTENT_TAG, logged.digest)

@@ -1,0 +1,248 @@
+"""What a report says in sentences: banners, the price of the search, break-even. Pure; no markup."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from joulebench.presentation.numbers import grams, joules, kilowatt_hours, number, percent, seconds
+from joulebench.records.model import DONE
+from joulebench.reporting.diagnosis import WIDE
+from joulebench.reporting.summary import Summary
+from joulebench.spec.task import Protocol
+
+BEYOND_SOFTWARE = (
+    "Energy read by software excludes the power supply, mainboard, fans and everything else between the chips and "
+    "the wall, so a wall meter reads more."
+)
+ONE_TRAINING_RUN = (
+    "A value marked “single run” comes from one training run and has no interval. An interval over windows within "
+    "a run says how well the energy of that one trained model was measured, not how much another training would "
+    "differ."
+)
+
+#: What estimated sources are, in words a reader can weigh.
+_SOURCES = {
+    "cpu_load_model": "CodeCarbon's model of the CPU: its TDP scaled by load, no counter is read. The absolute "
+    "level is a guess; where the load is alike, a ranking by it mostly follows time.",
+    "tdp_constant": "a constant share of the CPU's TDP × seconds: it follows time only.",
+    "ram_model": "constant watts by installed memory × seconds: it follows time only.",
+    "replay": "read from a recorded trace, not from this machine.",
+}
+
+
+@dataclass(frozen=True)
+class Banner:
+    """A message above the results; `points` are listed below its text."""
+
+    level: Literal["alert", "warning", "note"]
+    title: str
+    text: str
+    points: tuple[str, ...] = ()
+
+
+def banners(summary: Summary) -> tuple[Banner, ...]:
+    """What a reader must know before reading a number."""
+    every = (_altered, _torn, _replay, _forced, _estimates, _quick, _deviations, _stopped, _unfinished)
+    found = [banner(summary) for banner in every]
+    return tuple(b for b in found if b is not None)
+
+
+def _altered(summary: Summary) -> Banner | None:
+    points = tuple(d.text for d in summary.doubts if d.level == "alert")
+    if not points:
+        return None
+    text = (
+        "The harness does not write such records, so they were damaged or changed. Do not rely on this report "
+        "before each of these is explained:"
+    )
+    return Banner("alert", "These records do not hold together", text, points)
+
+
+def _torn(summary: Summary) -> Banner | None:
+    points = tuple(d.text for d in summary.doubts if d.level == "note")
+    return Banner("note", "A record is lost", " ".join(points)) if points else None
+
+
+def _replay(summary: Summary) -> Banner | None:
+    origin = summary.manifest.replay
+    replayed = any(s.source == "replay" for s in summary.ledger.sources)
+    if not origin and not replayed:
+        return None
+    return Banner(
+        "alert",
+        "These joules are REPLAYED",
+        f"They come from a recorded trace ({origin or 'not named'}) and say nothing about this machine.",
+    )
+
+
+def _forced(summary: Summary) -> Banner | None:
+    if not (differs := summary.manifest.hardware_override):
+        return None
+    text = f"Forced by the user: {differs}. Power figures, peaks and fractions of peak are the profile's."
+    return Banner("warning", "The hardware profile is not this machine's", text)
+
+
+def _estimates(summary: Summary) -> Banner | None:
+    primary = [s for s in summary.ledger.sources if s.role == "primary"]
+    if not primary:
+        if not summary.ledger.accounts:
+            return None
+        return Banner(
+            "warning", "No energy was read", "No window of this run has a reading: joules are not measured."
+        )
+    estimated = [s for s in primary if s.kind == "estimated"]
+    if not estimated and summary.manifest.replay:
+        return None
+    if not estimated:
+        return Banner("note", "All joules were measured", BEYOND_SOFTWARE)
+    methods = {(m.get("domain"), m.get("source")): m.get("method", "") for m in summary.manifest.meters}
+    points = []
+    for source in estimated:
+        meaning = _SOURCES.get(source.source) or methods.get((source.domain, source.source)) or "a model."
+        share = percent(source.share)
+        points.append(f"{source.domain}: {share} of the run's joules, estimated by {source.source}: {meaning}")
+    share = percent(summary.ledger.measured_share)
+    every = "All" if len(estimated) == len(primary) else "Some"
+    return Banner(
+        "warning",
+        f"{every} joules here are estimates",
+        f"Measured share of the run's joules: {share}. A total that mixes kinds is an estimate. {BEYOND_SOFTWARE}",
+        tuple(points),
+    )
+
+
+def _quick(summary: Summary) -> Banner | None:
+    if summary.manifest.budget != "quick":
+        return None
+    text = "The study was narrowed to be quick: its results compare with no other budget and no published study."
+    return Banner("note", "Budget: quick", text)
+
+
+def _deviations(summary: Summary) -> Banner | None:
+    if not summary.task.deviations:
+        return None
+    text = "This task departs, on purpose, from what otherwise always holds:"
+    return Banner("note", "Deviations of the task", text, summary.task.deviations)
+
+
+def _stopped(summary: Summary) -> Banner | None:
+    """A run that a rule of the task ended is complete, with fewer trials than its stages would have had."""
+    if not (why := summary.ledger.stopped) or summary.ledger.last_note != DONE:
+        return None
+    return Banner("note", "Stopped early, by the task's own rule", f"The run ended before its stages did: {why}.")
+
+
+def _unfinished(summary: Summary) -> Banner | None:
+    last = summary.ledger.last_note
+    if last == DONE:
+        return None
+    why = f"it ended with “{last}”" if last else "its last word is missing: it was killed, or is still running"
+    return Banner("note", "Unfinished run", f"This run is not complete: {why}. What follows is what there is.")
+
+
+def search_price(summary: Summary) -> tuple[str, ...]:
+    """Joules, time and, only with a grid intensity from the profile, carbon."""
+    cost, ledger = summary.cost, summary.ledger
+    if cost.energy_j is None:
+        first = f"The run took {seconds(cost.duration_s)}; its energy was not measured."
+    else:
+        share = percent(ledger.measured_share)
+        first = (
+            f"The run cost {joules(cost.energy_j)} ({kilowatt_hours(cost.energy_j)}) in {seconds(cost.duration_s)} "
+            f"of recorded time; {share} of the joules were measured."
+        )
+    return first, _carbon(summary)
+
+
+def _carbon(summary: Summary) -> str:
+    cost = summary.cost
+    if cost.intensity_g_per_kwh is None:
+        return (
+            "Carbon is not stated: neither the run (--grid-intensity, --country) nor the hardware profile gives a "
+            "grid intensity, and none is assumed."
+        )
+    intensity = f"{number(cost.intensity_g_per_kwh.value)} g CO2/kWh ({cost.intensity_g_per_kwh.source})"
+    pue = f"PUE {number(cost.pue.value)} ({cost.pue.source})" if cost.pue else "no PUE given, so none applied"
+    if cost.carbon_g is None:
+        return f"Carbon is not stated: there are no joules to multiply by {intensity}."
+    return f"Carbon: {grams(cost.carbon_g)} CO2, from the joules above at {intensity}, {pue}."
+
+
+def spread(summary: Summary) -> tuple[str, ...]:
+    """How far apart runs of one configuration were: what an interval within a run does not show."""
+    return tuple(
+        f"Run again from scratch, the same configuration differed by {percent(rsd)} (relative standard deviation, "
+        f"pooled) in {name}."
+        for name, rsd in summary.rsd.items()
+    )
+
+
+def counting_note(summary: Summary) -> str:
+    """How MACs and FLOPs were counted, and what was not."""
+    missed = sorted({op for member in summary.members for op in member.costs.unsupported_ops})
+    if any(member.costs.phase_flops for member in summary.members):
+        without = f" Operators that could not be counted: {', '.join(missed)}." if missed else ""
+        return f"FLOPs of a phase are those of one unit of its work, two a multiply-accumulate.{without}"
+    unknown = f"not counted, because unknown to it: {', '.join(missed)}" if missed else "none was unknown to it"
+    return (
+        "Counted by fvcore for one sample's forward pass: a fused multiply-add of a convolution or matrix product "
+        "is one MAC; FLOPs are twice the MACs plus the arithmetic of the other operators it knows; elementwise "
+        f"work is left out. Of the operators, {unknown}."
+    )
+
+
+def repeat_command(summary: Summary) -> str:
+    """The command line that repeats this run."""
+    manifest = summary.manifest
+    words = ["joulebench", "run", manifest.task_file or summary.task.name]
+    if manifest.budget:
+        words += ["--budget", manifest.budget]
+    if name := manifest.hardware.get("name"):
+        words += ["--hardware", str(name)]
+    if manifest.hardware_override:
+        words += ["--force-hardware"]
+    words += _given(manifest.hardware)
+    words += ["--seed", str(manifest.seed)]
+    if manifest.data_path:
+        words += ["--data", manifest.data_path]
+    for name, value in manifest.overrides.items():
+        words += ["--set", f"{name}={json.dumps(value)}"]
+    if manifest.replay:
+        words += ["--replay", manifest.replay]
+    if manifest.trials_from:
+        words += ["--trials-from", manifest.trials_from]
+    return shlex.join(words)
+
+
+def _given(hardware: Mapping[str, Any]) -> list[str]:
+    """The options by which the user told of grid and building; what the profile says needs none."""
+    words: list[str] = []
+    for field, option in (("grid_intensity_g_per_kwh", "--grid-intensity"), ("pue", "--pue")):
+        fact = hardware.get(field)
+        if isinstance(fact, Mapping) and fact.get("source") == f"given with {option}":
+            words += [option, str(fact.get("value"))]
+    country, grid = hardware.get("country"), hardware.get("grid_intensity_g_per_kwh")
+    if country and isinstance(grid, Mapping) and str(grid.get("source")).startswith(f"{country}: "):
+        words += ["--country", str(country)]
+    return words
+
+
+def check_sentences(summary: Summary) -> tuple[str, ...]:
+    """How the check meters compare with the primary ones over the same windows."""
+    return tuple(
+        f"Check on {c.domain}: {c.source} read {joules(c.check_j)} where the primary meter read "
+        f"{joules(c.primary_j)} ({number(100 * c.rel_difference, 3)} %)."
+        for c in summary.ledger.checks
+    )
+
+
+def wide_note(protocol: Protocol) -> str:
+    """What the flag on an interval means."""
+    return (
+        f"“{WIDE}” marks a 95 % interval whose half-width is above the protocol's target of "
+        f"{percent(protocol.target_rel_ci)} of the mean."
+    )

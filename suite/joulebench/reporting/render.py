@@ -1,0 +1,142 @@
+"""Writes a run's report beside its records: HTML, Markdown, CSV and still figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from joulebench.errors import InputError
+from joulebench.presentation.pages import files_of, html_page, markdown_page, with_json, write_files
+from joulebench.presentation.payback import break_even_text
+from joulebench.presentation.section import Records, Section
+from joulebench.presentation.text import visible
+from joulebench.records.model import RunFolder, uncollected
+from joulebench.reporting import prose, tables
+from joulebench.reporting.export_csv import frontier_csv
+from joulebench.reporting.export_json import FILE, report_json
+from joulebench.reporting.figures import frontier_figure
+from joulebench.reporting.frontier_table import frontier_table
+from joulebench.reporting.interactive import charts
+from joulebench.reporting.limits import efficiency_table, limit_sentences
+from joulebench.reporting.panels import panels
+from joulebench.reporting.site import at_site
+from joulebench.reporting.summary import Summary, summarise_of, with_wall
+from joulebench.studies.registry import ANALYSES, sections
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class BreakEvenText:
+    """One break-even in sentences, under the objective it is about."""
+
+    objective: str
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where the page is, the run in one sentence, and whether it passed its task's gate (None: it has none)."""
+
+    page: Path
+    headline: str
+    passed: bool | None = None
+
+
+def write_report(
+    folder: RunFolder, *, pue: float | None = None, grid_intensity_g_per_kwh: float | None = None
+) -> Written:
+    """Write `report.html`, `report.md`, `report.json`, and CSV, PNG and SVG of the frontier and of every analysis.
+
+    The same records give the same bytes. A run that has not finished, or has no usable trial, has a report too.
+    With a PUE or a grid intensity the report is made as for that site, and says what it does to the ranking.
+
+    Raises:
+        InputError: the records are damaged or not of their task, or the folder cannot be written.
+    """
+    with uncollected():
+        try:
+            return _write(folder, pue, grid_intensity_g_per_kwh)
+        except OverflowError as error:
+            raise InputError(
+                f"{folder.path}: its records hold a number too large to reckon with ({error})"
+            ) from None
+
+
+def _write(folder: RunFolder, pue: float | None, grid_intensity_g_per_kwh: float | None) -> Written:
+    records = Records.of(folder)
+    site = at_site(records.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
+    records = replace(records, manifest=site)
+    summary, parts = with_wall(folder, summarise_of(records), records), sections(records)
+    asked = (pue is not None or grid_intensity_g_per_kwh is not None) and "pue" not in records.task.analyses
+    if asked and (ranked := ANALYSES["pue"](records)) is not None:
+        parts = (*parts, ranked)
+    files = files_of(parts)
+    if summary.task.has_frontier:
+        files |= {
+            "frontier.csv": frontier_csv(summary).encode(),
+            "frontier.png": frontier_figure(summary, "png"),
+            "frontier.svg": frontier_figure(summary, "svg"),
+        }
+    files["report.md"] = render_markdown(summary, parts).encode()
+    files[FILE] = report_json(summary, parts, headline(summary, parts)).encode()
+    pictures = {name: content for name, content in files.items() if name.endswith(".png")}
+    files["report.html"] = render_html(summary, parts, pictures).encode()
+    write_files(folder.path, files)
+    passed = next((section.verdict for section in parts if section.verdict is not None), None)
+    return Written(folder.path / "report.html", headline(summary, parts), passed)
+
+
+def headline(summary: Summary, parts: Sequence[Section]) -> str:
+    """The run in one sentence; where it looks for no frontier, what its first analysis found."""
+    return parts[0].answer if parts and not summary.task.has_frontier else summary.headline
+
+
+def render_html(summary: Summary, parts: Sequence[Section], pictures: Mapping[str, bytes]) -> str:
+    """One page that needs nothing else."""
+    drawn = [with_json(chart) for chart in charts(summary)]
+    return html_page(TEMPLATES / "report.html.j2", {**_content(summary, parts), "charts": drawn}, parts, pictures)
+
+
+def render_markdown(summary: Summary, parts: Sequence[Section] = ()) -> str:
+    """The same facts as Markdown."""
+    return markdown_page(TEMPLATES / "report.md.j2", _content(summary, parts), parts)
+
+
+def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
+    task = summary.task
+    return {
+        "summary": summary,
+        "headline": headline(summary, parts),
+        "brand": "joulebench report",
+        "generator": summary.manifest.joulebench,
+        "title": task.title,
+        "description": " ".join(task.description.split()),
+        "facts": tables.facts(summary),
+        "banners": prose.banners(summary),
+        "frontier": tables.condensed(frontier_table(summary)),
+        "limits": efficiency_table(summary),
+        "limit_sentences": limit_sentences(summary),
+        "one_training_run": prose.ONE_TRAINING_RUN,
+        "wide_note": prose.wide_note(task.protocol),
+        "counting_note": prose.counting_note(summary),
+        "spread": prose.spread(summary),
+        "has_frontier": task.has_frontier,
+        "cost_title": "Cost of the search" if task.has_frontier else "Cost of the run",
+        "cost_sentences": prose.search_price(summary),
+        "break_evens": [
+            BreakEvenText(b.objective, break_even_text(b, task.protocol.target_rel_ci))
+            for b in summary.break_even
+            if task.has_frontier
+        ],
+        "groups": tables.groups_table(summary),
+        "ledger": tables.ledger_table(summary),
+        "provenance": tables.provenance_table(summary),
+        "checks": prose.check_sentences(summary),
+        "failures": tables.failures_table(summary),
+        "environment": tables.environment_table(summary),
+        "command": visible(prose.repeat_command(summary)),
+        "still_alt": " ".join(panel.alt for panel in panels(summary)),
+    }

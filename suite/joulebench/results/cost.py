@@ -1,0 +1,153 @@
+"""What the search cost, and after how many inferences it has paid for itself. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from joulebench.presentation.numbers import JOULES_PER_KWH
+from joulebench.results.energy import Estimate
+from joulebench.results.ledger import Ledger
+from joulebench.results.members import UnitEnergy
+from joulebench.results.outcome import point
+from joulebench.stats.intervals import difference, scaled
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number from the hardware profile and where it comes from."""
+
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
+class SearchCost:
+    """Everything the run spent. Carbon is None unless the profile gives a grid intensity."""
+
+    energy_j: float | None
+    duration_s: float
+    intensity_g_per_kwh: Fact | None
+    pue: Fact | None
+
+    @property
+    def carbon_g(self) -> float | None:
+        """Joules × PUE (1 if none is given) × intensity: applied here, once."""
+        if self.energy_j is None or self.intensity_g_per_kwh is None:
+            return None
+        pue = self.pue.value if self.pue else 1.0
+        return self.energy_j / JOULES_PER_KWH * pue * self.intensity_g_per_kwh.value
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration as break-even sees it: quality by objective name, and joules per unit of work."""
+
+    label: str
+    quality: Mapping[str, float]
+    energy: UnitEnergy
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """Units of work after which the search has saved what it cost.
+
+    `units` = search_j / (default − best joules per unit), all gross and over the same domains. `low` and
+    `high` are the ends of its 95 % interval; `high` is None where the difference may be zero. Without `units`,
+    `reason` says why there is none.
+    """
+
+    objective: str
+    unit: str
+    domains: tuple[str, ...]
+    search_j: float | None
+    default: Candidate | None = None
+    best: Candidate | None = None
+    saving: Estimate | None = None
+    units: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+    volume: float | None = None  # units of work that the chosen configuration is said to do
+
+    @property
+    def net(self) -> Estimate | None:
+        """Joules saved over `volume` less those of the search; None where no volume is stated or one is unknown.
+
+        Where nothing beats the default it is what would be used, so nothing is saved.
+        """
+        if self.volume is None or self.search_j is None or self.default is None:
+            return None
+        cost = point(self.search_j)
+        if self.units is None or self.saving is None:
+            return scaled(cost, -1.0)
+        saved = scaled(self.saving, self.volume)
+        low, high = (None if end is None else end - self.search_j for end in (saved.low, saved.high))
+        return replace(saved, mean=saved.mean - self.search_j, low=low, high=high)
+
+
+def search_cost(ledger: Ledger, hardware: Mapping[str, Any]) -> SearchCost:
+    """The run's joules and seconds, with the profile's grid intensity and PUE where it gives them."""
+    return SearchCost(
+        energy_j=ledger.total_j,
+        duration_s=ledger.duration_s,
+        intensity_g_per_kwh=_fact(hardware.get("grid_intensity_g_per_kwh")),
+        pue=_fact(hardware.get("pue")),
+    )
+
+
+def _fact(given: Any) -> Fact | None:
+    value, source = (given.get("value"), given.get("source")) if isinstance(given, Mapping) else (given, None)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        return None
+    return Fact(float(value), str(source or "source not given"))
+
+
+def break_even(
+    objective: str,
+    unit: str,
+    domains: tuple[str, ...],
+    search_j: float | None,
+    default: Candidate | None,
+    members: Sequence[Candidate],
+    goals: Mapping[str, str],
+    volume: float | None = None,
+) -> BreakEven:
+    """Break-even of the search against the default configuration, and its net at a stated volume.
+
+    The best is the frontier member with the least joules per unit among those at least as good as the
+    default in every objective of `goals` (the task's objectives other than energy).
+    """
+    base = BreakEven(objective, unit, domains, search_j, default, volume=volume)
+    if search_j is None:
+        return replace(base, reason="the energy of the search was not measured")
+    if default is None:
+        return replace(base, reason="the run has no usable trial of the default configuration to compare with")
+    good = [m for m in members if _at_least_as_good(m.quality, default.quality, goals)]
+    if not good:
+        names = ", ".join(goals) or "every objective"
+        return replace(
+            base, reason=f"no frontier member with known energy is at least as good as the default in {names}"
+        )
+    best = min(good, key=lambda m: m.energy.gross.mean)
+    saving = difference(default.energy.gross, best.energy.gross)
+    base = replace(base, best=best, saving=saving)
+    if best.label == default.label:
+        names = f" of those at least as good in {', '.join(goals)}" if goals else ""
+        return replace(base, reason=f"the default configuration is itself the most efficient{names}")
+    if saving.mean <= 0:
+        return replace(
+            base, reason=f"the most efficient member at least as good ({best.label}) uses no less energy"
+        )
+    return replace(
+        base,
+        units=search_j / saving.mean,
+        low=search_j / saving.high if saving.high is not None and saving.high > 0 else None,
+        high=search_j / saving.low if saving.low is not None and saving.low > 0 else None,
+    )
+
+
+def _at_least_as_good(own: Mapping[str, float], other: Mapping[str, float], goals: Mapping[str, str]) -> bool:
+    return all(own[n] >= other[n] if goal == "maximize" else own[n] <= other[n] for n, goal in goals.items())

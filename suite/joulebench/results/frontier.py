@@ -1,0 +1,136 @@
+"""The non-dominated set of any number of objectives, and the hypervolume it covers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import moocore
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from joulebench.records.model import TrialRecord
+from joulebench.results.outcome import Configuration, configurations
+from joulebench.spec.task import Task
+
+Goal = Literal["maximize", "minimize"]
+Array = NDArray[np.float64]
+
+#: Exact hypervolume costs n^(d-2); beyond this many objectives a run's worth of them would take hours.
+MAX_HYPERVOLUME_OBJECTIVES = 5
+
+
+def non_dominated(points: ArrayLike, goals: Sequence[Goal]) -> NDArray[np.bool_]:
+    """Which rows of `points` no other row dominates; equal rows are kept or dropped together.
+
+    Row a dominates row b if it is at least as good in every objective and better in one.
+
+    Raises:
+        ValueError: `points` is not n × len(goals), or holds a NaN, which has no order.
+    """
+    costs = _as_costs(points, goals)
+    if costs.shape[1] == 1:  # moocore counts from two objectives on
+        mask: NDArray[np.bool_] = costs[:, 0] == costs[:, 0].min(initial=np.inf)
+        return mask
+    if len(costs) == 0:
+        return np.zeros(0, dtype=bool)
+    return np.asarray(moocore.is_nondominated(costs, keep_weakly=True), dtype=bool)
+
+
+def hypervolume(points: ArrayLike, reference: ArrayLike, goals: Sequence[Goal]) -> float:
+    """Volume dominated by `points` and bounded by `reference`, in the product of the objectives' units.
+
+    A point that is not better than the reference in every objective adds nothing.
+
+    Raises:
+        ValueError: shapes do not fit, or a NaN.
+    """
+    costs = _as_costs(points, goals)
+    bound = _as_costs(np.atleast_2d(np.asarray(reference, dtype=float)), goals)[0]
+    better = costs[(costs < bound).all(axis=1)]
+    if len(better) == 0:
+        return 0.0
+    if costs.shape[1] == 1:
+        return float(bound[0] - better[:, 0].min())
+    return float(moocore.hypervolume(better, ref=bound))
+
+
+def frontier(task: Task, found: Sequence[Configuration]) -> list[Configuration]:
+    """The non-dominated ones among complete configurations, best in the first objective first.
+
+    A configuration that breaks a constraint is none, nor one that is not better than every reference: a model
+    that guesses is no trade-off, however little it takes. Ties go by the further objectives, then by the
+    configuration's key, so the order does not depend on the order of trials. With one objective: the best.
+    """
+    complete = [c for c in found if c.complete and c.feasible and beats_reference(task, c)]
+    if not complete:
+        return []
+    goals, points = objective_goals(task), objective_values(task, complete)
+    costs = _as_costs(points, goals)
+    kept = np.flatnonzero(non_dominated(points, goals))
+    order = sorted(kept, key=lambda i: (*costs[i], complete[i].key))
+    return [complete[i] for i in order]
+
+
+def beats_reference(task: Task, configuration: Configuration) -> bool:
+    """Whether a complete configuration is better than the reference in every objective that has one."""
+    for name, objective in task.objectives.items():
+        if objective.reference is None:
+            continue
+        gain = configuration.outcomes[name].value.mean - objective.reference
+        if (gain if objective.goal == "maximize" else -gain) <= 0:
+            return False
+    return True
+
+
+def hypervolume_by_trial(
+    task: Task, trials: Sequence[TrialRecord], found: Sequence[Configuration] | None = None
+) -> list[float | None]:
+    """Hypervolume after each trial, in the order given; it never falls.
+
+    A configuration counts with its final value (the mean of its runs) from its first trial on, so the last
+    number is the frontier's. All None where an objective has no reference, or where there are more than
+    `MAX_HYPERVOLUME_OBJECTIVES` of them. `found` are the trials' configurations, where they are known already.
+    """
+    references = [o.reference for o in task.objectives.values()]
+    if any(r is None for r in references) or len(references) > MAX_HYPERVOLUME_OBJECTIVES:
+        return [None] * len(trials)
+    goals = objective_goals(task)
+    every = configurations(task, trials) if found is None else found
+    key_of = {id(trial): c.key for c in every for trial in c.trials}
+    pending = {c.key: c for c in every if c.complete and c.feasible}
+    bound = np.asarray(references, dtype=float)
+    front, volume, volumes = np.empty((0, len(goals))), 0.0, []
+    for trial in trials:
+        new = pending.pop(key_of[id(trial)], None)
+        if new is not None:
+            grown = np.vstack([front, objective_values(task, [new])])
+            mask = non_dominated(grown, goals)
+            if mask[-1]:  # a dominated newcomer changes nothing
+                front = grown[mask]
+                volume = max(volume, hypervolume(front, bound, goals))
+        volumes.append(volume)
+    return list(volumes)
+
+
+def objective_goals(task: Task) -> list[Goal]:
+    """The objectives' goals, in the task's order."""
+    return [o.goal for o in task.objectives.values()]
+
+
+def objective_values(task: Task, complete: Sequence[Configuration]) -> Array:
+    """Mean objective values, one row a configuration, columns in the task's order."""
+    rows = [[c.outcomes[name].value.mean for name in task.objectives] for c in complete]
+    return np.asarray(rows, dtype=float).reshape(len(complete), len(task.objectives))
+
+
+def _as_costs(points: ArrayLike, goals: Sequence[Goal]) -> Array:
+    """`points` turned so that less is better in every column."""
+    values = np.asarray(points, dtype=float)
+    if values.ndim != 2 or values.shape[1] != len(goals) or not goals:
+        raise ValueError(f"points must be n × {len(goals)}, one column a goal (got shape {values.shape})")
+    if np.isnan(values).any():
+        raise ValueError(f"row {int(np.isnan(values).any(axis=1).argmax())} of points holds a NaN")
+    signs = np.array([-1.0 if goal == "maximize" else 1.0 for goal in goals])
+    costs: Array = values * signs
+    return costs

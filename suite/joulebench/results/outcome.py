@@ -1,0 +1,222 @@
+"""From records to the numbers a task asks for: objective values per trial and per configuration. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from joulebench.records.model import Kind, TrialRecord, Window
+from joulebench.results.energy import (
+    MAX_VALUE,
+    Energy,
+    Estimate,
+    IdleWindows,
+    deviation,
+    estimate,
+    phase_energy,
+    training_energy,
+)
+from joulebench.results.latency import latency
+from joulebench.spec.objectives import COSTS, Quantity, energy_unit
+from joulebench.spec.parameters import Params
+from joulebench.spec.task import Task
+
+NORMAL_975 = 1.959963985  # 97.5 % quantile of the standard normal distribution
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One objective's value: its estimate, and for energy how the joules were obtained."""
+
+    value: Estimate
+    kind: Kind | None = None
+    domains: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One point of the parameter space with all its finished trials and its objective values."""
+
+    key: str
+    params: Params
+    trials: tuple[TrialRecord, ...]
+    outcomes: dict[str, Outcome]
+    constraints: dict[str, Outcome] = field(default_factory=dict)  # values of what the task bounds
+    feasible: bool = True  # no known value breaks its bound
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.outcomes)
+
+
+def configuration_key(task: Task, params: Params) -> str:
+    """Canonical JSON of the parameters that belong to the configuration, not to the device."""
+    own = {n: v for n, v in params.items() if task.parameters[n].scope == "task"}
+    return json.dumps(own, sort_keys=True)
+
+
+def point(value: float) -> Estimate:
+    """A single value: no interval."""
+    return Estimate(value, 1, None, None, None, "single run")
+
+
+def trial_energy(task: Task, trial: TrialRecord, objective: Quantity, idle: Sequence[Window]) -> Energy | None:
+    """Energy of the phase a quantity names, in one trial."""
+    if objective.phase is None or objective.domains is None:
+        return None
+    baseline = idle if objective.basis == "net" else None
+    return phase_energy(trial.windows, objective.phase, objective.domains, task.protocol, baseline)
+
+
+def trial_outcomes(task: Task, trial: TrialRecord, idle: Sequence[Window] = ()) -> dict[str, Outcome]:
+    """Every objective of a finished trial, or an empty dict if any of them is missing.
+
+    `idle` are the run's idle windows, for objectives on a net basis.
+    """
+    if trial.status != "ok":
+        return {}
+    outcomes: dict[str, Outcome] = {}
+    for name, objective in task.objectives.items():
+        outcome = _outcome(task, trial, name, objective, idle)
+        if outcome is None:
+            return {}
+        outcomes[name] = outcome
+    return outcomes
+
+
+def trial_constraints(task: Task, trial: TrialRecord, idle: Sequence[Window] = ()) -> dict[str, Outcome]:
+    """What the task bounds, as a finished trial has it; a quantity it does not have is absent."""
+    if trial.status != "ok":
+        return {}
+    found = {n: _outcome(task, trial, n, c, idle) for n, c in task.outcome_constraints.items()}
+    return {name: outcome for name, outcome in found.items() if outcome is not None}
+
+
+def _outcome(
+    task: Task, trial: TrialRecord, name: str, quantity: Quantity, idle: Sequence[Window]
+) -> Outcome | None:
+    if quantity.is_energy:
+        found = _energy_outcome(task, trial, name, quantity, idle)
+    elif quantity.phase is not None and quantity.quantile is not None:
+        value = latency(trial.windows, quantity.phase, quantity.quantile, task.protocol)
+        found = None if value is None else Outcome(value)
+    else:
+        found = _plain_outcome(trial, name)
+    return found if found is not None and abs(found.value.mean) <= MAX_VALUE else None
+
+
+def _plain_outcome(trial: TrialRecord, name: str) -> Outcome | None:
+    """A metric, with its standard error where the workload gave one, or a static cost."""
+    value = trial.metrics.get(name)
+    if value is None and name in COSTS:
+        value = getattr(trial.costs, name)
+    if value is None or not abs(value) <= MAX_VALUE:
+        return None
+    sem = trial.sems.get(name)
+    if sem is None:
+        return Outcome(point(value))
+    half = NORMAL_975 * sem
+    return Outcome(Estimate(value, 1, sem, value - half, value + half, "as its source states"))
+
+
+def _energy_outcome(
+    task: Task, trial: TrialRecord, name: str, objective: Quantity, idle: Sequence[Window]
+) -> Outcome | None:
+    if objective.phase == "train":
+        return _training_outcome(trial, name, objective)
+    energy = trial_energy(task, trial, objective, idle)
+    if energy is None or energy.j_per_unit.n < task.protocol.repeats:
+        return None  # fewer valid windows than the protocol asks for are no measurement
+    _, per_joule = energy_unit(name)
+    value = reciprocal(energy.j_per_unit) if per_joule else energy.j_per_unit
+    return Outcome(value, energy.kind, energy.domains) if value is not None else None
+
+
+def _training_outcome(trial: TrialRecord, name: str, objective: Quantity) -> Outcome | None:
+    """Training is measured once, over all its epochs: a value without interval."""
+    found = training_energy(trial.windows, objective.domains or ())
+    if found is None:
+        return None
+    _, per_joule = energy_unit(name)
+    return Outcome(point(1 / found.j_per_unit if per_joule else found.j_per_unit), found.kind, found.domains)
+
+
+def reciprocal(value: Estimate) -> Estimate | None:
+    """1/x of a positive estimate; its standard error by the delta method, its interval by inverting the ends.
+
+    None if the value is not positive; without an upper end if the interval reaches zero.
+    """
+    if value.mean <= 0:
+        return None
+    sem = None if value.sem is None else value.sem / value.mean**2
+    low = None if value.high is None else 1 / value.high
+    high = None if value.low is None or value.low <= 0 else 1 / value.low
+    return Estimate(1 / value.mean, value.n, sem, low if high is not None else None, high, value.varied)
+
+
+def idle_windows(trials: Iterable[TrialRecord]) -> IdleWindows:
+    """The run's idle baseline."""
+    return IdleWindows(w for trial in trials for w in trial.windows if w.phase == "idle")
+
+
+def configurations(task: Task, trials: Sequence[TrialRecord]) -> list[Configuration]:
+    """Trials grouped by configuration, in order of first appearance.
+
+    A configuration run more than once has means and intervals between its runs; one run once keeps its
+    within-run interval.
+    """
+    idle = idle_windows(trials)
+    groups: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        groups.setdefault(configuration_key(task, trial.params), []).append(trial)
+    return [_configuration(task, key, members, idle) for key, members in groups.items()]
+
+
+def _configuration(task: Task, key: str, trials: Sequence[TrialRecord], idle: Sequence[Window]) -> Configuration:
+    done = [o for t in trials if (o := trial_outcomes(task, t, idle))]
+    merged = {name: _between_runs([o[name] for o in done]) for name in task.objectives} if done else {}
+    bounded = [trial_constraints(task, t, idle) for t in trials]
+    known = {
+        name: _between_runs(values)
+        for name in task.outcome_constraints
+        if (values := [c[name] for c in bounded if name in c])
+    }
+    feasible = all(task.outcome_constraints[n].met_by(o.value.mean) for n, o in known.items())
+    return Configuration(key, trials[0].params, tuple(trials), merged, known, feasible)
+
+
+def _between_runs(outcomes: Sequence[Outcome]) -> Outcome:
+    if len(outcomes) == 1:
+        return outcomes[0]
+    value = estimate([o.value.mean for o in outcomes], "runs of the configuration")
+    kinds = {o.kind for o in outcomes}
+    kind: Kind | None = None if kinds == {None} else "measured" if kinds == {"measured"} else "estimated"
+    return Outcome(value, kind, outcomes[0].domains)
+
+
+def run_to_run_rsd(
+    task: Task, trials: Sequence[TrialRecord], found: Sequence[Configuration] | None = None
+) -> dict[str, float]:
+    """Relative standard deviation between runs of one configuration, per energy objective, pooled.
+
+    What a search is told as noise beside each trial's own standard error. Objectives without replicates
+    are absent. `found` are the trials' configurations, where they are known already.
+    """
+    pooled: dict[str, list[tuple[float, int]]] = {}
+    idle = idle_windows(trials)
+    for configuration in configurations(task, trials) if found is None else found:
+        if len(configuration.trials) < 2:
+            continue
+        done = [o for t in configuration.trials if (o := trial_outcomes(task, t, idle))]
+        for name, objective in task.objectives.items():
+            values = [o[name].value.mean for o in done]
+            if objective.is_energy and len(values) >= 2 and fmean(values) != 0:
+                rsd = deviation(values) / abs(fmean(values))
+                pooled.setdefault(name, []).append((rsd**2, len(values) - 1))
+    return {
+        name: math.sqrt(sum(v * dof for v, dof in parts) / sum(dof for _, dof in parts))
+        for name, parts in pooled.items()
+    }

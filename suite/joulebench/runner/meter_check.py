@@ -1,0 +1,125 @@
+"""Before a search: does the meter say the same ten times? A search can only rank what its meter tells apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from joulebench import search
+from joulebench.errors import GateError, InputError
+from joulebench.host import device as torch_device
+from joulebench.host import memory
+from joulebench.measurement.harness import Bench
+from joulebench.measurement.protocol import measure_phase
+from joulebench.records.model import LedgerEntry, RunFolder, append
+from joulebench.runner.plan import Plan
+from joulebench.spec.task import Task
+from joulebench.studies.consistency.analysis import MAX_RSD, PRECHECK, Consistency, precheck_of, precheck_protocol
+
+SEARCHES = ("random", "sobol", "qnehvi", "nsga2")
+#: Other load below this is the machine's own housekeeping.
+BUSY_CPUS = 0.1
+REMEDIES = (
+    "keep other load off the machine, or measure more per window (protocol.window_s, protocol.warmup_s, a larger "
+    "batch); `joulebench run meter_consistency` shows the windows one by one"
+)
+
+
+def is_due(task: Task) -> bool:
+    """Whether a task searches for what a meter must tell apart: some search stage, and energy in windows."""
+    searches = any(stage.method in SEARCHES and stage.trials for stage in task.stages.values())
+    return searches and task.measured is not None
+
+
+def before_search(
+    chosen: Plan, bench: Bench, folder: RunFolder, session: int, say: Callable[[str, str], None]
+) -> None:
+    """Measure the default configuration, untrained, in ten windows; once a session that has trials left to run.
+
+    The windows go into the ledger (event "span", note "precheck"), where they are judged again by whoever
+    reads them. A spread of 2 % or more is a warning, and so is a check that could not be carried out.
+
+    Raises:
+        GateError: either of them, where the plan is strict.
+        InputError: a meter has failed.
+    """
+    if not is_left(chosen, folder, say):
+        return
+    error = measure(bench, chosen.seed)
+    entry = LedgerEntry(session=session, event="span", windows=bench.timeline.take(), note=PRECHECK)
+    append(folder.ledger_path, entry)
+    judge(chosen, entry, error, say)
+
+
+def is_left(chosen: Plan, folder: RunFolder, say: Callable[[str, str], None]) -> bool:
+    """Whether a session on this folder has to begin with the check."""
+    if not is_due(chosen.task) or len(folder.trials()) >= search.planned_trials(chosen.task):
+        return False
+    if chosen.replay is not None:
+        say("note", "precheck skipped: the joules are replayed")
+        return False
+    return True
+
+
+def judge(
+    chosen: Plan, entry: LedgerEntry, error: str | None, say: Callable[[str, str], None], where: str = ""
+) -> None:
+    """Say what the windows in a ledger's entry show; `error`: why some are missing; `where`: which machine's.
+
+    Raises:
+        GateError: they show too little or too much, and the plan is strict.
+    """
+    good, text = verdict(precheck_of(chosen.task, entry), error)
+    text = f"{where}{text}"
+    say("note", text if good else f"warning: {text}")
+    if chosen.strict and not good:
+        raise GateError(f"{text}; --strict goes no further")
+
+
+def measure(bench: Bench, seed: int) -> str | None:
+    """The windows, on the timeline; what went wrong in words if they could not be had."""
+    with memory.limited(bench.device, bench.task.protocol.memory_limit_bytes):
+        return _measure(bench, seed)
+
+
+def _measure(bench: Bench, seed: int) -> str | None:
+    timeline, measured = bench.timeline, bench.task.measured
+    torch_device.seed_everything(seed)
+    workload = bench.workload(seed)
+    error = None
+    try:
+        workload.build(bench.task.defaults)
+        timeline.cut("build", of=PRECHECK)
+        phase = workload.phases()[measured.phase or ""] if measured else None
+        if phase is not None:
+            measure_phase(timeline, PRECHECK, phase, precheck_protocol(bench.task.protocol))
+    except InputError:
+        raise
+    except Exception as failure:  # the default's own failure: its first trial will record it in full
+        error = f"{type(failure).__name__}: {failure!s:.200}"
+    finally:
+        workload.close()
+    memory.release(bench.device)
+    timeline.cut("failed" if error else "release", of=PRECHECK)
+    return error
+
+
+def verdict(found: Consistency | None, error: str | None = None) -> tuple[bool, str]:
+    """Whether the meter is steady enough, and the same in one line."""
+    if found is None or found.rsd is None:
+        reasons = [w.reason for w in found.windows if w.reason] if found else []
+        why = error or (reasons[0] if reasons else "no windows")
+        return False, f"precheck: the meter's consistency is not known ({why})"
+    rsd, n = found.rsd, found.rsd.n
+    spread = f"{_percent(rsd.value)} % (95 % interval {_percent(rsd.low)} to {_percent(rsd.high)} %)"
+    base = f"precheck: joules per {found.unit} over {n} windows differ by {spread} ({found.kind})"
+    if rsd.value < MAX_RSD:
+        return True, f"{base}: below {100 * MAX_RSD:g} %"
+    busy = found.most_other_load
+    others = f" while other processes kept up to {busy:.2g} CPUs busy" if busy and busy >= BUSY_CPUS else ""
+    told = f"{base}{others}: not below {100 * MAX_RSD:g} %, so closer models cannot be told apart"
+    return False, f"{told}; {REMEDIES}"
+
+
+def _percent(share: float) -> str:
+    value = 100 * share
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"

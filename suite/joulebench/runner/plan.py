@@ -1,0 +1,213 @@
+"""A run before it starts: names resolved, budget merged, values fixed; nothing is measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from joulebench import search
+from joulebench.errors import InputError
+from joulebench.host.clock import RealClock
+from joulebench.records.model import RunFolder
+from joulebench.spec import catalog
+from joulebench.spec.hardware import HardwareProfile, Host, check_profile, choose_profile, detect_host, mismatch
+from joulebench.spec.parameters import FixedParameter, Value
+from joulebench.spec.stage import Stage
+from joulebench.spec.task import Task
+from joulebench.spec.toml import validate
+from joulebench.workloads.base import importable
+
+QUICK, STANDARD = "quick", "standard"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it starts: everything that is chosen, nothing that is measured."""
+
+    task: Task
+    budget: str | None
+    profile: HardwareProfile
+    host: Host
+    seed: int
+    data_path: Path | None = None
+    replay: str | None = None
+    trials_from: str | None = None
+    strict: bool = False  # a precheck that fails ends the run
+    hardware_override: str | None = None  # how the host differs from the profile, where that was forced
+    task_file: str | None = None  # where the task was read, if not from the catalogue
+    overrides: Mapping[str, Value] = field(default_factory=dict)
+    set_power_limit: bool = False  # the user allows the run to set the GPU's power limit, for a while
+
+
+def choose_budget(task: Task, budget: str | None, host: Host) -> str | None:
+    """The budget asked for; else standard with an accelerator and quick without; None if the task has none."""
+    if budget is not None or not task.budgets:
+        return budget
+    preferred = STANDARD if host.has_accelerator else QUICK
+    return preferred if preferred in task.budgets else None
+
+
+def plan(
+    task: str | Task,
+    *,
+    budget: str | None = None,
+    hardware: str | None = None,
+    force_hardware: bool = False,
+    grid_intensity: float | None = None,
+    country: str | None = None,
+    pue: float | None = None,
+    data: str | Path | None = None,
+    seed: int = 0,
+    overrides: dict[str, Value] | None = None,
+    replay: str | None = None,
+    trials_from: str | Path | None = None,
+    max_energy_j: float | None = None,
+    inferences: float | None = None,
+    extrapolate: bool = False,
+    set_power_limit: bool = False,
+    strict: bool = False,
+    host: Host | None = None,
+) -> Plan:
+    """Resolve names and merge the budget.
+
+    Args:
+        host: the machine that will measure; this one where none is given.
+        force_hardware: use the profile named by `hardware` even if it does not describe this host.
+        grid_intensity: g CO2e/kWh; `country`: ISO 3166, three letters, for CodeCarbon's table; `pue`: at least 1.
+            The user's choices, laid over the profile's: without one of the first two, reports state no carbon.
+        max_energy_j, inferences, extrapolate: when to stop, laid over the task's `stopping`.
+
+    Raises:
+        InputError: an unknown task, budget, profile or parameter, or a profile that is not this host's.
+    """
+    host = host or detect_host()
+    profile, override = _profile(hardware, host, force_hardware)
+    profile = _with_carbon(profile, grid_intensity, country, pue)
+    found = catalog.find_task(task) if isinstance(task, str) else task
+    task_file = str(Path(task).resolve()) if isinstance(task, str) and catalog.is_path(task) else None
+    importable(task_file)
+    other = RunFolder.open(Path(trials_from)) if trials_from is not None else None
+    if other is not None and budget is None and found.name == other.task().name:
+        budget = other.manifest().budget  # what is to compare is measured alike
+    chosen = choose_budget(found, budget, host)
+    merged = _with_values(found.with_budget(chosen), overrides or {})
+    if data is not None and merged.dataset is not None and merged.dataset.name == "grammar":
+        merged = merged.model_copy(update={"dataset": merged.dataset.with_text()})  # the user's own text instead
+    if other is not None:
+        merged = _with_trials_of(merged, other)
+    rules = {"max_energy_j": max_energy_j, "inferences": inferences, "extrapolate": extrapolate or None}
+    merged = _with_stopping(merged, rules)
+    search.planned_trials(merged)  # a stage that cannot be carried out is refused here, not after an hour
+    if not 0 <= seed < 2**31:
+        raise InputError(f"--seed: must lie within 0 … {2**31 - 1} (got {seed})")
+    return Plan(
+        merged,
+        chosen,
+        profile,
+        host,
+        seed,
+        Path(data) if data is not None else None,
+        replay,
+        str(trials_from) if trials_from is not None else None,
+        strict,
+        override,
+        task_file,
+        overrides or {},
+        set_power_limit,
+    )
+
+
+def _profile(name: str | None, host: Host, force: bool) -> tuple[HardwareProfile, str | None]:
+    """The profile, and in words how it differs from the host if it is used all the same."""
+    if name is None:
+        if force:
+            raise InputError("--force-hardware: which profile? name it with --hardware")
+        return choose_profile(catalog.all_profiles(), host), None
+    profile = catalog.find_profile(name)
+    if not force:
+        check_profile(profile, host)
+    differs = mismatch(profile, host)
+    if profile.kind == "gpu" and not host.has_accelerator:
+        raise InputError(f"--force-hardware: {differs}; there is no device to run on")
+    return profile, differs
+
+
+def _with_carbon(
+    profile: HardwareProfile, grid_intensity: float | None, country: str | None, pue: float | None
+) -> HardwareProfile:
+    """The profile with what the user says of the grid and the building.
+
+    A country becomes the intensity of CodeCarbon's table; the user's overrules what the profile says of another.
+    """
+    today = RealClock().utc()[:10]
+
+    def fact(field: str, value: float, option: str, source: str = "") -> dict[str, object]:
+        given = {"value": value, "source": source or f"given with {option}", "date": today}
+        whole = {"name": profile.name, "title": profile.title, field: given}
+        return {field: getattr(validate(HardwareProfile, whole, option), field)}
+
+    changes: dict[str, object] = {}
+    place = profile.country if country is None else country.strip().upper()
+    if country is not None or (place and profile.grid_intensity_g_per_kwh is None):
+        from joulebench.meters.codecarbon import grid_intensity_g_per_kwh
+
+        value, source = grid_intensity_g_per_kwh(place or "")
+        changes |= {"country": place} | fact("grid_intensity_g_per_kwh", value, "--country", f"{place}: {source}")
+    if grid_intensity is not None:
+        changes |= fact("grid_intensity_g_per_kwh", grid_intensity, "--grid-intensity")
+    if pue is not None:
+        changes |= fact("pue", pue, "--pue")
+    return profile.model_copy(update=changes)
+
+
+def _with_stopping(task: Task, rules: Mapping[str, float | None]) -> Task:
+    given = {name: value for name, value in rules.items() if value is not None}
+    if not given:
+        return task
+    data = task.model_dump(mode="json")
+    return validate(Task, {**data, "stopping": data["stopping"] | given}, "command line")
+
+
+def _with_values(task: Task, values: Mapping[str, Value]) -> Task:
+    """The task with parameters fixed to the values given by hand; a fixed one may get another of its type."""
+    ranged = {n: v for n, v in values.items() if not isinstance(task.parameters.get(n), FixedParameter)}
+    task.resolve(ranged)
+    data = task.model_dump(mode="json")
+    for name, value in values.items():
+        now = task.parameters[name].default
+        if isinstance(now, float) and type(value) is int:
+            value = float(value)
+        if type(value) is not type(now) and name not in ranged:
+            raise InputError(f"--set: {name} is a {type(now).__name__} (got {value!r})")
+        data["parameters"][name] = {"type": "fixed", "value": value, "scope": task.parameters[name].scope}
+    for stage in data["stages"].values():
+        stage["vary"] = stage["vary"] and [name for name in stage["vary"] if name not in values]
+        stage["points"] = stage["points"] and [
+            {name: value for name, value in point.items() if name not in values} for point in stage["points"]
+        ]
+    return validate(Task, data, "--set") if values else task
+
+
+def _with_trials_of(task: Task, other: RunFolder) -> Task:
+    """The task with one stage: the trials another run finished, in their order, so that two machines compare.
+
+    Raises:
+        InputError: the other run is of another workload, task version or data set, or has no finished trial.
+    """
+    theirs = other.task()
+    for what in ("workload", "dataset", *(("version",) if theirs.name == task.name else ())):
+        old, new = getattr(theirs, what), getattr(task, what)
+        if old != new:
+            raise InputError(
+                f"--trials-from: {other.path} ran with {what} {old}, this task with {new}; same budget?"
+            )
+    shared = [n for n, p in theirs.parameters.items() if p.scope == "task"]
+    points = tuple(
+        task.resolve({name: trial.params[name] for name in shared})
+        for trial in other.trials()
+        if trial.status == "ok"
+    )
+    if not points:
+        raise InputError(f"--trials-from: {other.path} has no finished trial")
+    return task.model_copy(update={"stages": {"given": Stage(method="points", points=points)}})

@@ -1,0 +1,98 @@
+"""Where a run's next configuration comes from: its own stages, or the run that it follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from joulebench import search
+from joulebench.errors import InputError
+from joulebench.records.model import Proposed, TrialRecord
+from joulebench.spec.parameters import Params
+from joulebench.spec.task import Task
+
+#: As `joulebench.search.propose`.
+Propose = Callable[[Task, str, Sequence[TrialRecord], int, Sequence[Params]], "search.Proposal | None"]
+
+
+class Source(Protocol):
+    """Gives configurations one after the other."""
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will come."""
+        ...
+
+    def draw(self, number: int, records: Sequence[TrialRecord], pending: Mapping[int, Proposed]) -> Proposed | None:
+        """The configuration of trial `number`; None if there is none, or none until pending trials are recorded.
+
+        Args:
+            records: what is known, in the order of the trials' numbers.
+            pending: trials handed out and not recorded yet, in the same order.
+
+        Raises:
+            InputError: the search cannot go on.
+        """
+        ...
+
+
+class Stages:
+    """The task's stages, one after the other: a stage begins when the trials of those before it are recorded."""
+
+    def __init__(self, task: Task, seed: int, propose: Propose = search.propose) -> None:
+        """`propose`: `joulebench.search.propose`, or what also accounts for the time and the joules it takes."""
+        self._task, self._seed, self._propose = task, seed, propose
+        self._left = list(task.stages)
+        self._waits_for = -1  # records at which the stage had nothing to propose, with trials pending
+
+    @property
+    def finished(self) -> bool:
+        return not self._left
+
+    def draw(self, number: int, records: Sequence[TrialRecord], pending: Mapping[int, Proposed]) -> Proposed | None:
+        while self._left:
+            stage = self._left[0]
+            if len(records) == self._waits_for or any(p.stage != stage for p in pending.values()):
+                return None
+            handed_out = {trial: p.params for trial, p in pending.items()}
+            known = search.known_and_pending(self._task, stage, records, handed_out)
+            if known is None:
+                return None
+            proposal = self._proposal(stage, *known)
+            if proposal is not None:
+                return Proposed(
+                    stage=stage, origin=proposal.origin, params=proposal.params, expected=proposal.expected
+                )
+            if pending:
+                self._waits_for = len(records)
+                return None
+            self._left.pop(0)
+        return None
+
+    def _proposal(
+        self, stage: str, records: Sequence[TrialRecord], pending: Sequence[Params]
+    ) -> search.Proposal | None:
+        try:
+            return self._propose(self._task, stage, records, self._seed, pending)
+        except RuntimeError as error:  # a model that fails now fails again on resume: say so, drop nothing
+            raise InputError(f"{error}; finished trials are kept") from error
+
+
+class Following:
+    """The configurations of another run that searches for both, in its order."""
+
+    def __init__(self, proposed: Mapping[int, Proposed], leader_finished: Callable[[], bool]) -> None:
+        """`proposed`: by trial number, growing while the leader works."""
+        self._proposed, self._leader_finished = proposed, leader_finished
+        self._next = 0
+
+    @property
+    def finished(self) -> bool:
+        return self._leader_finished() and self._next not in self._proposed
+
+    def draw(self, number: int, records: Sequence[TrialRecord], pending: Mapping[int, Proposed]) -> Proposed | None:
+        self._next = number
+        found = self._proposed.get(number)
+        if found is not None:
+            self._next = number + 1
+        return found

@@ -1,0 +1,222 @@
+"""One sitting of a run: the bench before its first trial, the manifest, the ledger's beginning and end."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from joulebench.errors import InputError, MeterError
+from joulebench.host import device, environment
+from joulebench.host.clock import RealClock, VirtualClock
+from joulebench.host.power_limit import PARAMETER
+from joulebench.measurement.harness import Bench
+from joulebench.measurement.protocol import Timeline
+from joulebench.meters.select import meters_for
+from joulebench.records.model import DONE, LedgerEntry, Manifest, RunFolder, append
+from joulebench.runner.events import Event, Observer, silent
+from joulebench.runner.plan import Plan
+from joulebench.spec.task import Task
+from joulebench.workloads.base import workload_class
+from joulebench.workloads.flops import load_counter
+
+if TYPE_CHECKING:
+    from joulebench.data import StagedData
+    from joulebench.data.arrays import ImageArrays
+    from joulebench.data.text import TextBytes
+
+
+def open_bench(
+    chosen: Plan,
+    observe: Observer = silent,
+    *,
+    began_s: float = 0.0,
+    node: str | None = None,
+    arrays: ImageArrays | TextBytes | None = None,
+    load: Callable[[], None] = lambda: None,
+) -> Bench:
+    """Start the meter, import what measuring needs, stage the data.
+
+    Args:
+        began_s: where a virtual clock goes on from, on resume.
+        node: of a cluster, to be written into every window.
+        arrays: the decoded data, where they need not be read here.
+        load: what else is to be imported before the first trial.
+
+    Raises:
+        InputError: no meter for what the task asks for, no data, or options that the workload refuses.
+    """
+    workload = workload_class(chosen.task.workload)
+    virtual = is_virtual(chosen)
+    clock = VirtualClock(began_s) if virtual else RealClock()
+    device_name = device.choose_device(chosen.profile.kind)
+    device.use_threads(chosen.profile.cpu_threads)
+    meter = meters_for(chosen.profile, device_name, clock, chosen.replay)
+    timeline = Timeline(meter, clock, device.synchronizer(device_name), node)
+    timeline.start()
+    try:
+        check_domains(chosen.task, device_name, timeline.describe())
+        load()
+        if not virtual:
+            load_counter()
+            device.load_optimisers()
+        timeline.cut("start")
+        data = _staged(chosen, device_name, observe, arrays) if workload.needs_data else None
+        gc.collect()
+        gc.freeze()  # what is loaded by now stays: collecting between trials takes 5 ms instead of 250
+        timeline.cut("data")
+        bench = Bench(
+            chosen.task,
+            device_name,
+            clock,
+            timeline,
+            data,
+            gpus=_limitable(chosen.task, device_name),
+            set_power_limit=chosen.set_power_limit,
+        )
+        bench.workload(chosen.seed).close()  # options that it refuses, it refuses before anything is written
+    except BaseException:
+        timeline.stop()
+        raise
+    return bench
+
+
+def is_virtual(chosen: Plan) -> bool:
+    """Whether the run's time is only moved by hand: joules are replayed, and all work is sleep."""
+    return chosen.replay is not None and workload_class(chosen.task.workload).replayable
+
+
+def _limitable(task: Task, device_name: str) -> tuple[int, ...]:
+    """NVML indices of the GPUs that the task may set a power limit on; none where it does not set any."""
+    return tuple(device.nvml_indices(device_name)) if PARAMETER in task.parameters else ()
+
+
+def check_domains(task: Task, device_name: str, meters: Sequence[Mapping[str, str]]) -> None:
+    """A GPU that nothing meters would be missing from every sum, and each model look better than it is.
+
+    Raises:
+        MeterError: the run is on a GPU, an objective asks for its joules, and no meter has them.
+    """
+    asked = any("gpu" in (o.domains or ()) for o in task.objectives.values())
+    if device_name.startswith("cuda") and asked and not any(m["domain"].startswith("gpu") for m in meters):
+        raise MeterError(
+            f"no meter reads the energy of {device_name}, which the task's objectives ask for; "
+            "`joulebench hardware` says why, and --hardware generic_cpu --force-hardware runs without the GPU"
+        )
+
+
+def _staged(
+    chosen: Plan, device_name: str, observe: Observer, arrays: ImageArrays | TextBytes | None
+) -> StagedData | None:
+    if chosen.task.dataset is None:
+        return None
+    from joulebench.data import load_arrays, stage
+
+    def progress(label: str, done: int, total: int) -> None:
+        observe(Event("data", label, done=done, total=total))
+
+    if arrays is None:
+        arrays = load_arrays(chosen.task.dataset, chosen.data_path, progress=progress)
+    return stage(arrays, chosen.task.dataset, device_name)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the machine that measures says of itself, for the manifest."""
+
+    environment: dict[str, Any]
+    data: dict[str, Any]
+    meters: list[dict[str, str]]
+
+    @classmethod
+    def of(cls, chosen: Plan, bench: Bench) -> Facts:
+        data = bench.data.describe() if bench.data is not None else {}
+        return cls(environment.describe(chosen.host, bench.device), data, bench.timeline.describe())
+
+
+def manifest(
+    chosen: Plan, facts: Facts, search: dict[str, Any], created_utc: str, cluster: dict[str, Any] | None = None
+) -> Manifest:
+    """What a reader needs to repeat the run; `search` as `joulebench.search.prepare` gives it."""
+    return Manifest(
+        joulebench=metadata.version("joulebench"),
+        task=chosen.task.model_dump(mode="json"),
+        budget=chosen.budget,
+        digest=chosen.task.digest,
+        hardware=chosen.profile.model_dump(mode="json"),
+        hardware_override=chosen.hardware_override,
+        seed=chosen.seed,
+        created_utc=created_utc,
+        environment=facts.environment,
+        data=facts.data,
+        meters=facts.meters,
+        search=search,
+        replay=chosen.replay,
+        trials_from=chosen.trials_from,
+        task_file=chosen.task_file,
+        data_path=str(chosen.data_path.resolve()) if chosen.data_path else None,
+        overrides=dict(chosen.overrides),
+        cluster=cluster or {},
+    )
+
+
+def folder_name(created_utc: str) -> str:
+    """`20260102T030405Z` of an ISO time."""
+    return created_utc[:19].replace(":", "").replace("-", "") + "Z"
+
+
+@contextlib.contextmanager
+def sitting(folder: RunFolder, timeline: Timeline, changed: str = "") -> Iterator[int]:
+    """Hold the run's folder and keep its ledger: the session's number, from its start to its end however it ends.
+
+    Raises:
+        InputError: another process is working on this run.
+    """
+    with only_one(folder):
+        number = 1 + max((entry.session for entry in folder.ledger()), default=-1)
+        enter(folder, number, "start", timeline, changed and f"changed since the run began: {changed}")
+        note = "crashed"
+        try:
+            yield number
+            note = DONE
+        except KeyboardInterrupt:
+            note = "interrupted"
+            raise
+        except InputError as error:
+            note = str(error)
+            raise
+        finally:
+            with contextlib.suppress(MeterError):  # a dead meter must not keep what was read before it died
+                timeline.cut("end" if note == DONE else "unfinished")
+            enter(folder, number, "end", timeline, note)
+
+
+def enter(folder: RunFolder, session: int, event: Any, timeline: Timeline, note: str = "") -> LedgerEntry:
+    """Write what the timeline has seen into the run's ledger."""
+    entry = LedgerEntry(session=session, event=event, windows=timeline.take(), note=note)
+    append(folder.ledger_path, entry)
+    return entry
+
+
+@contextlib.contextmanager
+def only_one(folder: RunFolder) -> Iterator[None]:
+    """Hold the run: two processes appending to one folder would interleave their trials.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    descriptor = os.open(folder.manifest_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise InputError(f"{folder.path}: another process is working on this run") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)

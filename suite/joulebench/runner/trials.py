@@ -1,0 +1,256 @@
+"""The trials of one run: which comes next, what came back, what is kept. One process writes; any number measure."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from joulebench import search
+from joulebench.errors import InputError
+from joulebench.host.files import whole_file
+from joulebench.measurement.harness import Request, died
+from joulebench.measurement.protocol import Timeline
+from joulebench.records.model import LedgerEntry, Proposed, RunFolder, TrialRecord, Window, append
+from joulebench.results import concurrent_windows
+from joulebench.results.frontier import frontier
+from joulebench.results.outcome import configurations, idle_windows, trial_outcomes
+from joulebench.runner import stopping
+from joulebench.runner.events import Event, Observer
+from joulebench.runner.plan import Plan
+from joulebench.runner.proposals import Source
+from joulebench.runner.resume_check import MAX_DEATHS, deaths
+from joulebench.spec.parameters import Params
+from joulebench.spec.task import Task
+
+
+@dataclass(frozen=True)
+class Order:
+    """A trial to be run, with what its training is watched by."""
+
+    request: Request
+    records: tuple[TrialRecord, ...] = ()  # so far: their trainings teach how trainings go on here
+    left_j: float | None = None  # of the run's energy budget
+
+
+class Trials:
+    """Hands out requests and keeps what comes back, in whatever order; `source` says what to try.
+
+    With `logged`, each proposal is in the ledger before its trial begins: trials that were under way when the
+    process ended are then begun again, under their numbers.
+
+    Raises:
+        InputError: too many failures in a row, or the disk is full; what was recorded is kept.
+    """
+
+    def __init__(
+        self,
+        chosen: Plan,
+        folder: RunFolder,
+        session: int,
+        timeline: Timeline,
+        source: Source,
+        observe: Observer,
+        logged: bool = False,
+    ) -> None:
+        self.task, self.folder, self.session = chosen.task, folder, session
+        self._seed, self._timeline, self._observe, self._logged = chosen.seed, timeline, observe, logged
+        self._total = search.planned_trials(chosen.task)
+        self._source = source
+        self._stopped = False
+        self._ledger = folder.ledger()
+        self._records = concurrent_windows.marked(folder.trials(), self._ledger)
+        self._arrived = list(self._records)
+        self.proposed = {e.trial: e.proposal for e in self._ledger if e.trial is not None and e.proposal}
+        self.pending: dict[int, Request] = {}  # those under way
+        recorded = {record.trial for record in self._records}
+        lost = [n for n in sorted(self.proposed) if n not in recorded]
+        self._waiting = deque(self._request(n, self.proposed[n], self._begun(n)) for n in lost)
+
+    @property
+    def finished(self) -> bool:
+        """Nothing runs and nothing more will."""
+        return not self.pending and not self._waiting and self.drawn
+
+    @property
+    def drawn(self) -> bool:
+        """No configuration will be added to those proposed."""
+        return self._stopped or self._source.finished
+
+    def _begun(self, trial: int) -> int:
+        return sum(e.event == "begin" and e.trial == trial for e in self._ledger)
+
+    def next(self, may_propose: bool = True) -> Request | None:
+        """The next trial to begin; None if there is none, or none before something else has happened."""
+        if not self._waiting and may_propose:
+            self.stock(1)
+        return self._waiting.popleft() if self._waiting else None
+
+    def stock(self, count: int) -> None:
+        """Propose until `count` trials wait to begin, as far as the search goes without knowing more."""
+        while len(self._waiting) < count and not self._stopped:
+            handed_out = sorted([*self.pending, *(request.trial for request in self._waiting)])
+            number = max((*(r.trial for r in self._records[-1:]), *handed_out), default=-1) + 1
+            found = self._source.draw(number, self._records, {n: self.proposed[n] for n in handed_out})
+            if found is None:
+                return
+            reason = stopping.stop_reason(
+                self.task.stopping, self._records, self._ledger, found.expected, len(handed_out)
+            )
+            if reason is not None:
+                self._stopped = True
+                self.enter("span", f"stopped: {reason}")
+                self.say("note", f"stopped: {reason}")
+                return
+            self.proposed[number] = found
+            if self._logged:
+                self.enter("propose", trial=number, pending=tuple(handed_out), proposal=found)
+            self._waiting.append(self._request(number, found))
+
+    def _request(self, number: int, proposal: Proposed, attempt: int = 0) -> Request:
+        return Request(
+            trial=number,
+            session=self.session,
+            stage=proposal.stage,
+            origin=proposal.origin,
+            params=proposal.params,
+            seed=random.Random(f"{self._seed}/{number}").getrandbits(31),
+            expected=proposal.expected,
+            attempt=attempt,
+        )
+
+    def given_up(self, request: Request) -> bool:
+        """Whether it has ended its process `MAX_DEATHS` times; kept as failed then: the next attempt would, too."""
+        times = deaths(self._ledger, request.trial)
+        if times < MAX_DEATHS:
+            return False
+        self.pending[request.trial] = request
+        self.keep(died(self.task, request, times, self._timeline.take()))
+        return True
+
+    def begin(self, request: Request, node: str | None = None) -> Order:
+        """The trial begins, on that node of a cluster."""
+        mine = [r for r in self._records if r.node == node]
+        since = next((n for n, r in enumerate(reversed(mine), 1) if _has_idle(r)), None)
+        due = since is None or since >= self.task.protocol.idle_every
+        due = due or request.trial == self._total - 1  # before and after: drift shows
+        request = replace(request, idle=due, idle_windows=tuple(idle_windows(mine)))
+        text = f"{request.stage}: {words(self.task, request.params)}"
+        self.say("trial", text, done=len(self._records), total=self._total)
+        self.enter("begin", trial=request.trial, attempt=request.attempt, node=node, windows=())
+        order = self._order(request)
+        self.pending[request.trial] = request
+        return order
+
+    def _order(self, request: Request) -> Order:
+        rules = self.task.stopping
+        if not rules.extrapolate:
+            return Order(request)
+        left_j = None
+        if rules.max_energy_j is not None:
+            promised = len(self.pending) * (stopping.next_trial_j(self._records) or 0.0)
+            left_j = rules.max_energy_j - (stopping.spent_j(self._records, self._ledger) or 0.0) - promised
+        return Order(request, tuple(self._records), left_j)
+
+    def lost(self, request: Request, node: str | None, why: str) -> None:
+        """The worker did not live to the end of the trial: it is tried again."""
+        self.pending.pop(request.trial)
+        self.enter("died", why, trial=request.trial, attempt=request.attempt, node=node)
+        self._waiting.appendleft(replace(request, attempt=request.attempt + 1))
+
+    def keep(self, record: TrialRecord, state: Callable[[], Any] = lambda: None) -> bool:
+        """Weights first, then the record: a trial that is recorded has its weights on disk.
+
+        Returns whether it was kept: what was recorded before, or was given up for lost, does not count again.
+
+        Args:
+            state: asked for the weights, if the trial is one of the frontier's.
+        """
+        asked = self.pending.get(record.trial)
+        if asked is None or asked.attempt != record.attempt:
+            self.say("note", f"a second result of trial {record.trial} (attempt {record.attempt}) is dropped")
+            return False
+        del self.pending[record.trial]
+        self._insert(record)
+        best = frontier(self.task, configurations(self.task, self._records)) if self.task.has_frontier else []
+        members = {t.trial for c in best for t in c.trials}
+        if record.trial in members and (weights := state()) is not None:
+            save_weights(self.folder, record.trial, weights)
+            del weights  # the next trial wants the memory
+        append(self.folder.trials_path, record)
+        for file in self.folder.weights_path.glob("*.pt"):
+            if int(file.stem) not in members:
+                file.unlink()
+        self._timeline.cut("record")
+        self.say("result", _result(self.task, record, self._records), done=len(self._records), total=self._total)
+        failures = _failures_in_a_row(self._arrived)
+        if failures >= self.task.max_consecutive_failures:
+            raise InputError(f"stopped after {failures} failing trials in a row; the last: {record.error}")
+        return True
+
+    def _insert(self, record: TrialRecord) -> None:
+        self._arrived.append(record)
+        self._records = sorted([*self._records, record], key=lambda r: r.trial)
+        if record.node is not None:
+            self._records = concurrent_windows.marked(self._records, self._ledger)
+
+    def enter(self, event: Any, note: str = "", windows: Sequence[Window] | None = None, **more: Any) -> None:
+        """A line of the ledger, with the timeline's windows where none are given."""
+        found = self._timeline.take() if windows is None else tuple(windows)
+        entry = LedgerEntry(session=self.session, event=event, windows=found, note=note, **more)
+        append(self.folder.ledger_path, entry)
+        self._ledger.append(entry)
+
+    def say(self, kind: str, text: str, **more: Any) -> None:
+        self._observe(Event(kind, text, **more))
+
+
+def _has_idle(record: TrialRecord) -> bool:
+    return any(window.phase == "idle" for window in record.windows)
+
+
+def _failures_in_a_row(records: Sequence[TrialRecord]) -> int:
+    """How many of the last trials failed. Out of memory or infeasible is a result: not counted, no interruption."""
+    count = 0
+    for record in reversed(records):
+        if record.status == "ok":
+            break
+        count += record.status not in ("oom", "infeasible")
+    return count
+
+
+def save_weights(folder: RunFolder, trial: int, state: Any) -> None:
+    """Write a trial's weights, whole or not at all.
+
+    Raises:
+        InputError: the disk is full or the file cannot be written.
+    """
+    import torch
+
+    file = folder.weights_file(trial)
+    try:
+        folder.weights_path.mkdir(exist_ok=True)
+        with whole_file(file) as opened:  # to the disk: the record that relies on them follows
+            torch.save(state, opened)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        raise InputError(f"{file}: cannot be written: {error!s:.200}; recorded trials are safe") from None
+
+
+def words(task: Task, params: Params) -> str:
+    """What of a configuration was free to vary."""
+    return ", ".join(f"{name} {params[name]}" for name in task.free) or "the one configuration"
+
+
+def _result(task: Task, record: TrialRecord, records: Sequence[TrialRecord]) -> str:
+    """A finished trial in one line: what proposed it, the configuration, and its objectives or its failure."""
+    what = f"{record.origin}: {words(task, record.params)}"
+    outcomes = trial_outcomes(task, record, idle_windows(records))
+    if not outcomes:
+        return f"{what} → {record.status}: {record.error}"
+    values = []
+    for name, outcome in outcomes.items():
+        half = outcome.value.rel_half_width
+        values.append(f"{name} {outcome.value.mean:.4g}" + (f" ± {half:.1%}" if half is not None else ""))
+    return f"{what} → {', '.join(values)}"

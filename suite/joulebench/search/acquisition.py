@@ -1,0 +1,277 @@
+"""How much a candidate promises, by BoTorch: expected hypervolume improvement, in closed form and by Monte Carlo.
+
+Imported when a search needs a model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+from botorch.acquisition.multi_objective import logei
+from botorch.acquisition.multi_objective.monte_carlo import qNoisyExpectedHypervolumeImprovement
+from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
+from botorch.acquisition.objective import GenericMCObjective
+from botorch.sampling.normal import SobolQMCNormalSampler
+from botorch.utils.multi_objective.hypervolume import infer_reference_point
+from botorch.utils.multi_objective.pareto import is_non_dominated
+from botorch.utils.sampling import draw_sobol_normal_samples
+from scipy.optimize import minimize
+from torch import Tensor
+from torch.special import ndtr
+
+from joulebench.search.closed_form import cells, excess, undominated
+from joulebench.search.encoding import Array
+from joulebench.search.observations import Observations
+from joulebench.search.process import Process
+from joulebench.search.surrogate import Modelled, Surrogate
+from joulebench.spec.task import Task
+
+#: The acquisition functions for two objectives and more, by the name that a run's manifest records.
+ACQUISITIONS: dict[str, Any] = {
+    "qnehvi": qNoisyExpectedHypervolumeImprovement,
+    "qlognehvi": logei.qLogNoisyExpectedHypervolumeImprovement,
+}
+#: The plain form. Candidates are scored by it, not followed uphill, for which the logarithm is made: on states of
+#: the noisy Branin-Currin search both chose the same candidate of 1,300, the logarithm at six times the cost.
+ACQUISITION = "qnehvi"
+CHUNK = 64  # candidates evaluated at once by Monte Carlo; bounds memory where a front has many cells
+MAX_TERMS = 1 << 19  # candidates × fronts × boxes worked out at once in the closed form
+CLIMB = 30  # iterations of L-BFGS-B
+TINY = 1e-300  # a logarithm must not be of 0
+
+
+@dataclass(frozen=True)
+class Samples:
+    """How often something is drawn; with three objectives and more, each front takes longer than all the rest."""
+
+    acquisition: int  # Monte Carlo samples of the acquisition function
+    fronts: int  # in the closed form
+    expected: int  # in the closed form, of the one candidate proposed
+    baseline: int  # to tell which observations may be non-dominated
+
+    @classmethod
+    def of(cls, objectives: int) -> Samples:
+        return cls(512, 64, 512, 256) if objectives <= 2 else cls(64, 16, 16, 256)
+
+
+# BoTorch would compile a C++ kernel at first use: up to 37 s, and other sums where a compiler is at hand.
+logei._load_attempted = True
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Objectives as the acquisition sees them: to be maximised, counted from the reference, in units of `width`."""
+
+    sign: Tensor
+    reference: Tensor  # signed
+    width: Tensor
+
+    def of(self, raw: Tensor) -> Tensor:
+        return (raw * self.sign - self.reference) / self.width
+
+    @property
+    def volume(self) -> float:
+        """One unit of hypervolume in the product of the objectives' own units."""
+        return float(self.width.prod())
+
+
+def scale(task: Task, known: Observations, device: torch.device) -> Scale:
+    """Counted from the reference, in units of the best that is known of each objective.
+
+    A reference that the task does not give is the nadir of what is non-dominated, less a tenth of its range. As
+    long as nothing seen is better than the reference in every objective, that nadir, where it is lower, stands
+    in: from an unreached reference no step would count as an improvement. Formula:
+    `botorch.utils.multi_objective.hypervolume.infer_reference_point` (Ishibuchi et al. 2011).
+    """
+    signs = [1.0 if o.goal == "maximize" else -1.0 for o in task.objectives.values()]
+    references = [math.nan if o.reference is None else o.reference for o in task.objectives.values()]
+    sign = torch.tensor(signs, dtype=torch.double, device=device)
+    given = torch.tensor(references, dtype=torch.double, device=device) * sign
+    values = torch.tensor([o.means for o in known.feasible], dtype=torch.double, device=device) * sign
+    front = values[is_non_dominated(values)]
+    filled = torch.where(given.isnan(), infer_reference_point(front, scale=0.1), given)
+    reference = infer_reference_point(front, max_ref_point=filled, scale=0.1)
+    width = values.max(dim=0).values - reference
+    return Scale(sign, reference, torch.where(width > 0, width, torch.ones_like(width)))
+
+
+class Judge:
+    """Scores candidates, given as rows of the unit cube, by the models of what is known.
+
+    Args:
+        rows: the observations.
+        pending: configurations handed out whose values are not known yet: what they promise is not promised again.
+    """
+
+    def __init__(
+        self, task: Task, known: Observations, surrogate: Surrogate, rows: Array, pending: Array, seed: int
+    ) -> None:
+        self.surrogate, self.seed, self.samples = surrogate, seed, Samples.of(len(task.objectives))
+        self.device = surrogate.all[0].gp.train_targets.device
+        self.scale = scale(task, known, self.device)
+        self._pending = self.tensor(pending)
+        self._baseline = self._plausible(self.tensor(rows[[bool(o.objectives) for o in known.seen]]))
+        base = torch.cat([self._baseline, self._pending])
+        self.processes = [Process(m.gp, base) for m in surrogate.all]
+
+    def tensor(self, rows: Array) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(rows), dtype=torch.double, device=self.device)
+
+    def _plausible(self, measured: Tensor) -> Tensor:
+        """The observations that may be non-dominated; all, if none is likely to beat the reference."""
+        if len(self.scale.sign) == 1:
+            return measured
+        generator = torch.Generator(self.device).manual_seed(self.seed)
+        shape = (self.samples.baseline, len(measured))
+        values = [
+            Process(m.gp, measured).supposed(
+                torch.randn(shape, generator=generator, dtype=torch.double, device=self.device)
+            )
+            for m in self.surrogate.all
+        ]
+        found = measured[undominated(*self._judged(values)).any(dim=0)]
+        return found if len(found) else measured
+
+    def rough(self, rows: Array, samples: int) -> Array:
+        """Noisy expected hypervolume improvement, with as many samples of the front; of a candidate, closed form.
+
+        Times the probability that every constraint is met. Where that is too little for a number it is negative,
+        the higher the less is known of the candidate.
+        """
+        lower, upper, draws = self._fronts(samples)
+        size, found = max(1, MAX_TERMS // lower[..., 0].numel()), []
+        with torch.no_grad():
+            for points in self.tensor(rows).split(size):
+                value = self._rough(points, lower, upper, draws)
+                none = value <= 0
+                if none.any():
+                    apart = (process.marginals(points[none])[1] / process.spread for process in self.processes)
+                    value[none] = -torch.exp(-sum(apart))
+                found.append(value.cpu().numpy())
+        return np.concatenate(found)
+
+    def _fronts(self, samples: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Boxes that supposed fronts leave free, and the draws that they are supposed by."""
+        if samples not in self._supposed:
+            base, models = len(self._baseline) + len(self._pending), len(self.processes)
+            every = draw_sobol_normal_samples(
+                d=base * models, n=samples, device=self.device, dtype=torch.double, seed=self.seed
+            )
+            draws = list(every.split(base, dim=1))
+            values = [process.supposed(z) for process, z in zip(self.processes, draws, strict=True)]
+            self._supposed[samples] = (*cells(*self._judged(values)), draws)
+        return self._supposed[samples]
+
+    def _judged(self, values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Supposed values of every model (samples × rows): objectives to scale, and whether constraints are met."""
+        scaled = self._scaled(torch.stack(list(values), dim=-1))
+        met = torch.ones(scaled.shape[:2], dtype=torch.bool, device=self.device)
+        for number, constraint in enumerate(self.surrogate.constraints, start=len(self.scale.sign)):
+            met &= constraint.sign * (values[number] - (constraint.bound or 0.0)) >= 0
+        return scaled, met
+
+    @cached_property
+    def _supposed(self) -> dict[int, tuple[Tensor, Tensor, list[Tensor]]]:
+        return {}
+
+    def _rough(self, points: Tensor, lower: Tensor, upper: Tensor, draws: Sequence[Tensor]) -> Tensor:
+        """Mean over fronts Σ over boxes Π over objectives E[(Y - l)⁺ - (Y - u)⁺].
+
+        Of a point y, min(y_j, u_j) - l_j, where positive for all j, span what it newly dominates of a box [l, u].
+        The expectation of the product is the product of expectations: objectives are modelled independently
+        (Emmerich et al. 2006; Yang et al. 2019; averaged over fronts, Daulton et al. 2021).
+        """
+        product: Any = 1.0
+        for j, modelled in enumerate(self.surrogate.objectives):
+            mean, sd = self.processes[j].given(points, draws[j])
+            mean, sd = mean.unsqueeze(-1), sd[:, None, None]  # candidates × fronts × boxes
+            low, high = (self._threshold(bound[..., j], j) for bound in (lower, upper))
+            gained = excess(mean, sd, low, modelled.sign, modelled.log)
+            if not high.isinf().all():
+                gained = gained - excess(mean, sd, high, modelled.sign, modelled.log)
+            product = product * (gained / self.scale.width[j]).clamp_min(0.0)
+        value: Tensor = product.sum(dim=-1).mean(dim=-1) * self.chance(points)
+        return value
+
+    def _threshold(self, bound: Tensor, j: int) -> Tensor:
+        return self.scale.sign[j] * (bound * self.scale.width[j] + self.scale.reference[j])
+
+    def chance(self, points: Tensor) -> Tensor:
+        """Probability that every constraint is met."""
+        found = torch.ones(len(points), dtype=points.dtype, device=points.device)
+        processes = self.processes[len(self.scale.sign) :]
+        for modelled, process in zip(self.surrogate.constraints, processes, strict=True):
+            mean, sd = process.marginals(points)
+            found = found * ndtr(modelled.sign * (mean - (modelled.bound or 0.0)) / sd)
+        return found
+
+    def exact(self, rows: Array) -> Array:
+        """Logarithm of the acquisition function: q(Log)NEHVI, or qLogNEI with one objective."""
+        with torch.no_grad():
+            parts = [self._acquisition(part.unsqueeze(1)) for part in self.tensor(rows).split(CHUNK)]
+        return np.asarray(torch.cat(parts).cpu().numpy())
+
+    @cached_property
+    def _acquisition(self) -> Callable[[Tensor], Tensor]:
+        options: dict[str, Any] = {
+            "model": self.surrogate.model,
+            "X_baseline": self._baseline,
+            "X_pending": self._pending if len(self._pending) else None,
+            "sampler": SobolQMCNormalSampler(torch.Size([self.samples.acquisition]), seed=self.seed),
+            "objective": self._objective,
+            "constraints": self._constraints,
+            "prune_baseline": False,
+        }
+        if len(self.scale.sign) == 1:
+            return qLogNoisyExpectedImprovement(**options)  # type: ignore[no-any-return]
+        function = ACQUISITIONS[ACQUISITION](ref_point=torch.zeros_like(self.scale.reference), **options)
+        return function if ACQUISITION == "qlognehvi" else lambda points: function(points).log()
+
+    @cached_property
+    def _objective(self) -> Any:
+        if len(self.scale.sign) == 1:
+            return GenericMCObjective(lambda samples, X=None: self._scaled(samples)[..., 0])  # noqa: ARG005, N803
+        return GenericMCMultiOutputObjective(lambda samples, X=None: self._scaled(samples))  # noqa: ARG005, N803
+
+    @cached_property
+    def _constraints(self) -> list[Callable[[Tensor], Tensor]] | None:
+        found = enumerate(self.surrogate.constraints, start=len(self.scale.sign))
+        return [_broken(modelled, column) for column, modelled in found] or None
+
+    def _scaled(self, modelled: Tensor) -> Tensor:
+        """Objectives taken back from logarithms, so that the hypervolume is that of the values themselves."""
+        columns = [modelled[..., i].exp() if m.log else modelled[..., i]
+                   for i, m in enumerate(self.surrogate.objectives)]  # fmt: skip
+        return self.scale.of(torch.stack(columns, dim=-1))
+
+    def polished(self, rows: Array, columns: Sequence[int]) -> Array:
+        """Each row moved uphill in the given columns of the cube: L-BFGS-B on the logarithm of the closed form."""
+        start, free = self.tensor(rows), list(columns)
+
+        def fall(flat: Array) -> tuple[float, Array]:
+            moving = torch.tensor(flat.reshape(len(rows), len(free)), device=self.device, requires_grad=True)
+            points = start.clone()
+            points[:, free] = moving
+            value = -self._rough(points, *self._fronts(self.samples.fronts)).clamp_min(TINY).log().sum()
+            (gradient,) = torch.autograd.grad(value, moving)
+            return float(value), gradient.cpu().numpy().ravel()
+
+        begun = rows[:, free].ravel()
+        bounds = [(0.0, 1.0)] * len(begun)
+        ended = minimize(fall, begun, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": CLIMB})
+        moved = rows.copy()
+        moved[:, free] = np.clip(ended.x, 0.0, 1.0).reshape(len(rows), len(free))
+        return moved
+
+
+def _broken(modelled: Modelled, column: int) -> Callable[[Tensor], Tensor]:
+    """By how much samples break a constraint, in units of its observed spread; not positive where it is met."""
+    spread, bound = modelled.gp.outcome_transform.stdvs.squeeze(), modelled.bound or 0.0
+    return lambda samples: modelled.sign * (bound - samples[..., column]) / spread

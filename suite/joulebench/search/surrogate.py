@@ -1,0 +1,219 @@
+"""Gaussian processes of what a task measures, one a quantity, fitted by Ax. Imported when a model is needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from ax.adapter.registry import Generators
+from ax.core.arm import Arm
+from ax.core.data import Data, DataRow
+from ax.core.experiment import Experiment
+from ax.core.metric import Metric
+from ax.core.parameter import ParameterType, RangeParameter
+from ax.core.search_space import SearchSpace
+from ax.generators.torch.botorch_modular.surrogate import SurrogateSpec
+from ax.generators.torch.botorch_modular.utils import ModelConfig
+from botorch.models import ModelListGP, SingleTaskGP
+from botorch.models.transforms.outcome import Standardize
+from torch import Tensor
+from torch.special import log_ndtr
+
+from joulebench.search.encoding import Array
+from joulebench.search.kernels import Covariance, Trended
+from joulebench.search.observations import Observation, Observations, Value
+from joulebench.search.process import Process, leave_one_out
+from joulebench.spec.objectives import COSTS, Quantity
+from joulebench.spec.task import Task
+
+RUNS = "runs"  # whether a configuration runs: 1, or 0 for one refused; the constraint is runs >= 0.5
+MEMORY = "memory"
+MIN_KNOWN = 2  # values of a constraint before it can be modelled
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is known of one quantity: a value or none for every observation, on the scale to be modelled."""
+
+    name: str
+    log: bool
+    values: tuple[Value | None, ...]
+
+    @property
+    def noise_known(self) -> bool:
+        """A noise known for some only would be mixed with an inferred one: then all is inferred."""
+        return all(v.variance is not None for v in self.values if v is not None)
+
+    def logged(self) -> Series:
+        """The logarithms; their noise by the delta method."""
+        values = (v and Value(math.log(v.mean), v.variance and v.variance / v.mean**2) for v in self.values)
+        return Series(f"log_{self.name}", True, tuple(values))
+
+
+@dataclass(frozen=True)
+class Modelled:
+    """One quantity with its model; `sign` is +1 where more is better or, of a constraint, if `bound` is a least."""
+
+    name: str
+    log: bool
+    sign: float
+    gp: SingleTaskGP
+    bound: float | None = None  # of constraints, on the modelled scale
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """The models of all objectives, and of what is bounded."""
+
+    objectives: tuple[Modelled, ...]
+    constraints: tuple[Modelled, ...]
+
+    @property
+    def all(self) -> tuple[Modelled, ...]:
+        return self.objectives + self.constraints
+
+    @property
+    def model(self) -> ModelListGP:
+        return ModelListGP(*(m.gp for m in self.all))
+
+
+def fit(task: Task, known: Observations, rows: Array, groups: Sequence[int], device: torch.device) -> Surrogate:
+    """Models of every objective and constraint; `rows` are the observations in the unit cube.
+
+    A positive energy is modelled as it is and as its logarithm, and the one that predicts better is kept: by the
+    log density of each value given all others (leave-one-out; Rasmussen & Williams 2006, eq. 5.10–5.12), in
+    terms of the value itself. Bounded energies, latencies, static costs and memory are modelled as logarithms
+    where they are positive.
+    """
+    raw = list(_objectives(task, known.seen))
+    logs = [s.logged() if o.is_energy and _positive(s) else None
+            for s, o in zip(raw, task.objectives.values(), strict=True)]  # fmt: skip
+    bounded = list(_constraints(task, known))
+    series = [*raw, *(s for s in logs if s is not None), *(s for s, _, _ in bounded)]
+    gps = _fitted(series, rows, groups, device)
+    if known.memory_limit_bytes is not None:
+        supposed = _supposed(known, gps[f"log_{MEMORY}"], rows)
+        gps |= _fitted([supposed], rows, groups, device)
+    objectives = []
+    for plain, logged, objective in zip(raw, logs, task.objectives.values(), strict=True):
+        chosen = plain
+        if logged is not None and _density(gps[logged.name], logged) > _density(gps[plain.name], plain):
+            chosen = logged
+        sign = 1.0 if objective.goal == "maximize" else -1.0
+        objectives.append(Modelled(plain.name, chosen.log, sign, gps[chosen.name]))
+    constraints = (Modelled(s.name, s.log, sign, gps[s.name], bound) for s, sign, bound in bounded)
+    return Surrogate(tuple(objectives), tuple(constraints))
+
+
+def _objectives(task: Task, seen: Sequence[Observation]) -> Iterator[Series]:
+    for i in range(len(task.objectives)):
+        yield Series(f"objective_{i}", False, tuple(o.objectives[i] if o.objectives else None for o in seen))
+
+
+def _constraints(task: Task, known: Observations) -> Iterator[tuple[Series, float, float]]:
+    """What is bounded: its series, its sign and its bound, on the modelled scale."""
+    for i, (name, constraint) in enumerate(task.outcome_constraints.items()):
+        series = Series(f"constraint_{i}", False, tuple(o.constraints[i] for o in known.seen))
+        if sum(v is not None for v in series.values) < MIN_KNOWN:
+            continue
+        sign, bound = (1.0 if constraint.at_least is not None else -1.0), constraint.bound
+        if _is_amount(name, constraint) and _positive(series) and bound > 0:
+            series, bound = series.logged(), math.log(bound)
+        yield series, sign, bound
+    if known.memory_limit_bytes is not None:  # at first of what ran
+        peaks = (Value(o.memory_bytes, None) if o.memory_bytes and o.objectives else None for o in known.seen)
+        yield Series(MEMORY, False, tuple(peaks)).logged(), -1.0, math.log(known.memory_limit_bytes)
+    if any(o.refused for o in known.seen):
+        runs = (Value(0.0 if o.refused else 1.0, None) for o in known.seen)
+        yield Series(RUNS, False, tuple(runs)), 1.0, 0.5
+
+
+def _supposed(known: Observations, ran: SingleTaskGP, rows: Array) -> Series:
+    """Logarithms of memory, with what ran out of it at the mean of what it may need.
+
+    That is more than its lower bound b: of a normal distribution with mean μ and deviation σ, as what ran
+    predicts it, beyond b the mean is μ + σ φ(a) / Φ(-a) with a = (b - μ) / σ. To take b itself would say that
+    what ran out had just about fitted, and the search would keep trying there.
+    """
+    inputs: Tensor = ran.train_inputs[0]
+    process = Process(ran, inputs[:0])
+    with torch.no_grad():
+        mean, sd = process.marginals(torch.as_tensor(rows, dtype=inputs.dtype, device=inputs.device))
+    values: list[Value | None] = []
+    for observation, mu, sigma in zip(known.seen, mean, sd, strict=True):
+        if observation.memory_bytes is None:
+            values.append(None)
+            continue
+        value = torch.tensor(math.log(observation.memory_bytes), dtype=mu.dtype, device=mu.device)
+        if not observation.objectives:
+            beyond = (value - mu) / sigma
+            value = mu + sigma * torch.exp(-0.5 * beyond**2 - log_ndtr(-beyond)) / math.sqrt(2 * math.pi)
+        values.append(Value(float(value), None))
+    return Series(f"log_{MEMORY}", True, tuple(values))
+
+
+def _is_amount(name: str, quantity: Quantity) -> bool:
+    return quantity.is_energy or quantity.is_latency or name in COSTS
+
+
+def _positive(series: Series) -> bool:
+    return all(v.mean > 0 for v in series.values if v is not None)
+
+
+def _fitted(
+    series: Sequence[Series], rows: Array, groups: Sequence[int], device: torch.device
+) -> dict[str, SingleTaskGP]:
+    """By maximum a posteriori, each with its own hyperparameters."""
+    names = [f"x{i}" for i in range(rows.shape[1])]
+    experiment = Experiment(
+        name="search",
+        search_space=SearchSpace([RangeParameter(n, ParameterType.FLOAT, 0.0, 1.0) for n in names]),
+        tracking_metrics=[Metric(s.name) for s in series],
+    )
+    arms = [Arm(dict(zip(names, row.tolist(), strict=True)), name=f"0_{n}") for n, row in enumerate(rows)]
+    trial = experiment.new_batch_trial()
+    trial.add_arms_and_weights(arms=arms)
+    trial.mark_running(no_runner_required=True)
+    data = Data(data_rows=[row for s in series for row in _data(s)])
+    experiment.attach_data(data)
+    trial.mark_completed()
+    config, trended = (
+        ModelConfig(
+            covar_module_class=kernel,
+            covar_module_options={"groups": tuple(groups)},
+            outcome_transform_classes=[Standardize],
+            outcome_transform_options={"Standardize": {"m": 1}},
+            name=kernel.__name__,
+        )
+        for kernel in (Covariance, Trended)
+    )
+    adapter = Generators.BOTORCH_MODULAR(
+        experiment=experiment,
+        data=data,
+        transforms=[],  # the unit cube is where the model lives
+        surrogate_spec=SurrogateSpec(
+            model_configs=[config], metric_to_model_configs={f"log_{MEMORY}": [trended]}, allow_batched_models=False
+        ),
+        torch_device=device,
+    )
+    surrogate = adapter.generator.surrogate
+    models = list(surrogate.model.models) if len(surrogate.outcomes) > 1 else [surrogate.model]
+    return dict(zip(surrogate.outcomes, models, strict=True))
+
+
+def _data(series: Series) -> Iterator[DataRow]:
+    """Ax's rows: a mean and its standard error; NaN where the noise is to be inferred."""
+    for number, value in enumerate(series.values):
+        if value is not None:
+            sem = math.sqrt(value.variance or 0.0) if series.noise_known else math.nan
+            yield DataRow(0, f"0_{number}", series.name, series.name, value.mean, sem)
+
+
+def _density(gp: SingleTaskGP, series: Series) -> float:
+    """Σ log p(value | all others), of the values before any logarithm."""
+    spread = float(gp.outcome_transform.stdvs.squeeze())
+    found = float(leave_one_out(gp).sum())
+    values = [v.mean for v in series.values if v is not None]
+    return found - len(values) * math.log(spread) - (sum(values) if series.log else 0.0)

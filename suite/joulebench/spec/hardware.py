@@ -1,0 +1,279 @@
+"""The machine: hardware profiles read from TOML, what this host is, and whether the two match."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from joulebench.errors import InputError, did_you_mean
+from joulebench.spec.parameters import Name
+from joulebench.spec.toml import Definition, read_toml, validate
+
+Dtype = Literal["fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "fp4", "int8", "int4"]
+
+MIN_RATE = 1e9  # FLOP/s and bytes/s: less is a figure in TFLOP/s or GB/s
+MIN_MEMORY_BYTES = 2**28  # less is a figure in GB
+MAX_INTENSITY_G_PER_KWH = 3000.0  # no grid is dirtier; more is another unit
+
+
+class Match(Definition):
+    """Which hosts a profile describes; shell patterns, matched without regard to case."""
+
+    accelerator: tuple[str, ...] = ()  # GPU names as NVML gives them, any one; none: hosts without a GPU
+    cpu: str = "*"  # CPU model
+    virtual: bool | None = None  # inside a virtual machine, on bare metal; None: either
+    examples: tuple[str, ...] = ()  # names (of the accelerator, else of the CPU) that must match
+
+    @field_validator("accelerator", mode="before")
+    @classmethod
+    def _one_or_many(cls, given: Any) -> Any:
+        """A single pattern may be written without brackets."""
+        if isinstance(given, str):
+            return (given,) if given else ()
+        return tuple(given) if isinstance(given, list) else given
+
+    @field_validator("examples")
+    @classmethod
+    def _examples_match(cls, examples: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        patterns = info.data.get("accelerator") or (info.data.get("cpu", "*"),)
+        for example in examples:
+            if not any(_like(example, pattern) for pattern in patterns):
+                raise ValueError(f"'{example}' is not matched by {' or '.join(map(repr, patterns))}")
+        return examples
+
+
+class Fact(Definition):
+    """A number with where it comes from, and when that was published or read (YYYY, YYYY-MM or YYYY-MM-DD)."""
+
+    value: Annotated[float, Field(gt=0)]
+    source: Annotated[str, Field(min_length=1)]
+    date: Annotated[str, Field(pattern=r"^\d{4}(-\d{2}){0,2}$")]
+
+
+class HardwareProfile(Definition):
+    """A machine kind. Facts that are not known are absent; country, grid intensity and PUE are the user's to set.
+
+    Figures of the device are those of one accelerator, or of all CPU sockets where there is none. Peaks are
+    dense (no structured sparsity), at the rated boost clock, with tensor cores where the data type has them.
+    """
+
+    name: Name
+    title: Annotated[str, Field(min_length=1)]
+    match: Match = Match()
+    tdp_w: Fact | None = None  # board power of the accelerator
+    idle_power_w: Fact | None = None  # of the accelerator, measured
+    memory_bytes: Fact | None = None  # of the device
+    memory_bandwidth_bytes_per_s: Fact | None = None
+    peak_flops: dict[Dtype, Fact] = {}  # FLOP/s (integer operations for int8, int4)
+    cpu_tdp_w: Fact | None = None  # of all sockets; used by CodeCarbon's load model in place of its guess
+    ram_power_w: Fact | None = None
+    cpu_threads: Annotated[int, Field(gt=0)] | None = None  # torch's; with it a profile is used by name only
+    country: str | None = None  # ISO 3166, three letters; grid_intensity_g_per_kwh, if given, is used before it
+    grid_intensity_g_per_kwh: Fact | None = None  # g CO2e/kWh
+    pue: Fact | None = None
+
+    @field_validator("tdp_w", "idle_power_w")
+    @classmethod
+    def _of_an_accelerator(cls, fact: Fact | None, info: ValidationInfo) -> Fact | None:
+        match, tdp = info.data.get("match"), info.data.get("tdp_w")
+        if fact and match and not match.accelerator:
+            raise ValueError("is the accelerator's, and match.accelerator is empty; a CPU's TDP is cpu_tdp_w")
+        if fact and info.field_name == "idle_power_w" and tdp and fact.value >= tdp.value:
+            raise ValueError(f"{fact.value:g} W idle is not below tdp_w, {tdp.value:g} W")
+        return fact
+
+    @field_validator("memory_bytes")
+    @classmethod
+    def _in_bytes(cls, fact: Fact | None) -> Fact | None:
+        if fact and fact.value < MIN_MEMORY_BYTES:
+            raise ValueError(f"{fact.value:g} is too little; it is in bytes, not in GB")
+        return fact
+
+    @field_validator("memory_bandwidth_bytes_per_s")
+    @classmethod
+    def _in_bytes_per_s(cls, fact: Fact | None) -> Fact | None:
+        if fact and fact.value < MIN_RATE:
+            raise ValueError(f"{fact.value:g} is too little; it is in bytes/s, not in GB/s")
+        return fact
+
+    @field_validator("peak_flops", mode="before")
+    @classmethod
+    def _known_dtypes(cls, given: Any) -> Any:
+        known = get_args(Dtype)
+        for name in given if isinstance(given, dict) else ():
+            if name not in known:
+                raise ValueError(f"no data type '{name}'{did_you_mean(name, known)} (allowed: {', '.join(known)})")
+        return given
+
+    @field_validator("peak_flops")
+    @classmethod
+    def _in_flops(cls, peaks: dict[Dtype, Fact]) -> dict[Dtype, Fact]:
+        for dtype, fact in peaks.items():
+            if fact.value < MIN_RATE:
+                raise ValueError(f"{dtype}: {fact.value:g} is too little; it is in FLOP/s, not in TFLOP/s")
+        return peaks
+
+    @field_validator("country")
+    @classmethod
+    def _iso3(cls, country: str | None) -> str | None:
+        if country is not None and not (len(country) == 3 and country.isascii() and country.isupper()):
+            raise ValueError("must be three capital letters of ISO 3166, such as FRA, DEU or USA")
+        return country
+
+    @field_validator("grid_intensity_g_per_kwh")
+    @classmethod
+    def _of_a_grid(cls, fact: Fact | None) -> Fact | None:
+        if fact and fact.value > MAX_INTENSITY_G_PER_KWH:
+            raise ValueError(f"{fact.value:g} is above {MAX_INTENSITY_G_PER_KWH:g}; it is in g CO2e/kWh")
+        return fact
+
+    @field_validator("pue")
+    @classmethod
+    def _at_least_one(cls, fact: Fact | None) -> Fact | None:
+        if fact and fact.value < 1:
+            raise ValueError(f"{fact.value:g} is below 1; it is the building's power over the machines' power")
+        return fact
+
+    @property
+    def kind(self) -> Literal["cpu", "gpu"]:
+        return "gpu" if self.match.accelerator else "cpu"
+
+    def fits(self, host: Host) -> bool:
+        return self.exactness(host) is not None
+
+    def exactness(self, host: Host) -> tuple[int, int, int] | None:
+        """How exactly this profile describes `host`, for comparison; None if it does not."""
+        match = self.match
+        if not _like(host.cpu, match.cpu) or match.virtual not in (None, host.virtual):
+            return None
+        matching = [p for p in match.accelerator if any(_like(name, p) for name in host.accelerators)]
+        if bool(match.accelerator) != bool(host.accelerators) or (match.accelerator and not matching):
+            return None
+        longest = max((_literal(p) for p in matching), default=0)
+        return longest, _literal(match.cpu), int(match.virtual is not None)
+
+
+def _like(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(name.lower(), pattern.lower())
+
+
+def _literal(pattern: str) -> int:
+    return len(pattern.replace("*", ""))
+
+
+@dataclass(frozen=True)
+class Host:
+    """What this machine says it is."""
+
+    cpu: str
+    logical_cpus: int
+    accelerators: tuple[str, ...]
+    memory_bytes: int | None = None
+    virtual: bool = False  # a hypervisor shows itself
+
+    @property
+    def has_accelerator(self) -> bool:
+        return bool(self.accelerators)
+
+    def __str__(self) -> str:
+        return ", ".join(self.accelerators) or f"{self.cpu}{' (virtual)' if self.virtual else ''}, no accelerator"
+
+
+def detect_host() -> Host:
+    """This machine, by the operating system and the GPU driver; imports no torch."""
+    import psutil
+
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else ""
+    memory_bytes = int(psutil.virtual_memory().total)
+    return Host(_cpu_model(text), os.cpu_count() or 1, _gpu_names(), memory_bytes, _is_virtual(text))
+
+
+def _cpu_model(cpuinfo: str) -> str:
+    for line in cpuinfo.splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _is_virtual(cpuinfo: str) -> bool:
+    """x86 guests carry the flag `hypervisor`; Xen and Arm guests have a file each."""
+    flags = next((line.split() for line in cpuinfo.splitlines() if line.startswith("flags")), [])
+    signs = (Path("/sys/hypervisor/type"), Path("/proc/device-tree/hypervisor"))
+    return "hypervisor" in flags or any(path.exists() for path in signs)
+
+
+def _gpu_names() -> tuple[str, ...]:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        count = pynvml.nvmlDeviceGetCount()
+        return tuple(str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(i))) for i in range(count))
+    except pynvml.NVMLError:
+        return ()
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def load_profile(path: Path) -> HardwareProfile:
+    """The profile in a TOML file.
+
+    Raises:
+        InputError: one line with file, field and what is allowed.
+    """
+    profile = validate(HardwareProfile, read_toml(path), path)
+    if profile.name != path.stem:
+        raise InputError(f"{path}: name: must match the file's name (got '{profile.name}')")
+    return profile
+
+
+def choose_profile(profiles: Sequence[HardwareProfile], host: Host) -> HardwareProfile:
+    """The profile that fits this host; the most exact one if several do.
+
+    Raises:
+        InputError: none fits, or two fit equally well.
+    """
+    known = [p for p in profiles if p.cpu_threads is None]
+    ranked = sorted(((e, p.name) for p in known if (e := p.exactness(host)) is not None), reverse=True)
+    if not ranked:
+        raise InputError(f"no hardware profile fits this host ({host}); add one, or name one with --hardware")
+    best = [name for exactness, name in ranked if exactness == ranked[0][0]]
+    if len(best) > 1:
+        names = "' and '".join(sorted(best))
+        raise InputError(f"hardware profiles '{names}' fit this host ({host}) equally; name one with --hardware")
+    return next(p for p in profiles if p.name == best[0])
+
+
+def mismatch(profile: HardwareProfile, host: Host) -> str | None:
+    """In words, naming both, how a profile and a host differ; None if they match."""
+    if profile.fits(host):
+        return None
+    match = profile.match
+    wanted = " or ".join(match.accelerator) or f"a CPU '{match.cpu}' without accelerator"
+    if match.accelerator and match.cpu != "*":
+        wanted += f" with a CPU '{match.cpu}'"
+    if match.virtual is not None:
+        wanted += " in a virtual machine" if match.virtual else " on bare metal"
+    seen = f"{host} with {host.cpu}" if match.accelerator and match.cpu != "*" and host.accelerators else f"{host}"
+    return f"hardware profile '{profile.name}' describes {wanted}, but this host has {seen}"
+
+
+def check_profile(profile: HardwareProfile, host: Host) -> None:
+    """Refuse a profile that does not describe this host.
+
+    Raises:
+        InputError: they do not match; both are named.
+    """
+    if words := mismatch(profile, host):
+        raise InputError(f"{words}; --force-hardware uses it all the same, and says so in the report")

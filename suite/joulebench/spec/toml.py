@@ -1,0 +1,140 @@
+"""Reading definitions (tasks, hardware profiles) from TOML: refused where they are read, in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from joulebench.errors import InputError, did_you_mean
+
+MAX_BYTES = 1_000_000
+#: How the tag of a union's member begins where no field of it is the discriminator; no key of a file does.
+TAG = "="
+
+
+class Definition(BaseModel):
+    """A frozen part of a definition; keys it does not know are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+D = TypeVar("D", bound=Definition)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in a TOML file.
+
+    Raises:
+        InputError: no such file, not text, not TOML, or larger than 1 MB.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: larger than {MAX_BYTES} bytes; a definition is a short TOML file")
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text; a definition is a TOML file") from None
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise InputError(f"{path}: not TOML: {_short(error)}") from None
+
+
+def validate(model: type[D], data: Mapping[str, Any], origin: str | Path) -> D:
+    """`data` as a `model`, types taken strictly as they stand in the file.
+
+    Raises:
+        InputError: one line with origin, field, what is wrong, and what is allowed.
+    """
+    try:
+        return model.model_validate_json(json.dumps(data), strict=True)
+    except TypeError as error:
+        raise InputError(f"{origin}: dates and times are not used in definitions ({error})") from None
+    except ValidationError as error:
+        raise InputError(f"{origin}: {explain(error, model)}") from None
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first problem of a pydantic error as `field: problem (got value)`, and how many more there are.
+
+    An unknown key comes first: what is missing beside it is often the same key, misspelt.
+    """
+    problems = sorted(error.errors(include_url=False), key=lambda p: p["type"] != "extra_forbidden")
+    first = problems[0]
+    field, _ = _follow(model, first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    value = first.get("input")
+    got = ""
+    if first["type"] == "extra_forbidden":
+        _, models = _follow(model, first["loc"][:-1])
+        allowed = list(dict.fromkeys(name for found in models for name in found.model_fields))
+        message = f"unknown key{did_you_mean(str(first['loc'][-1]), allowed)} (allowed: {', '.join(allowed)})"
+    elif not isinstance(value, Mapping | list | tuple) and first["type"] != "missing":
+        got = f" (got {_short(repr(value))}{_literal_hint(first, value)})"
+    more = f" [and {len(problems) - 1} more]" if len(problems) > 1 else ""
+    return _short(f"{field}: {message}{got}{more}", limit=600)
+
+
+def _follow(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[str, list[type[BaseModel]]]:
+    """A place inside a definition as it is written in the file, and the models that may stand there.
+
+    pydantic's location also holds the tag of a union's member, which no file spells as a table.
+    """
+    written: list[str] = []
+    models: list[type[BaseModel]] = [model]
+    for part in location:
+        if inner := [m.model_fields[str(part)].annotation for m in models if part in m.model_fields]:
+            models = [found for annotation in inner for found in _models(annotation)]
+        elif tagged := [m for m in models if "type" in m.model_fields and m.model_fields["type"].default == part]:
+            models = tagged
+            continue
+        elif str(part).startswith(TAG):
+            continue
+        written.append(str(part))
+    return ".".join(written) or "definition", models
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]
+
+
+def _literal_hint(problem: Any, value: Any) -> str:
+    expected = str(problem.get("ctx", {}).get("expected", "")) if problem["type"] == "literal_error" else ""
+    return did_you_mean(str(value), expected.replace("'", "").replace(" or ", ", ").split(", "))
+
+
+def _short(text: object, limit: int = 200) -> str:
+    line = " ".join(str(text).split())
+    return line if len(line) <= limit else f"{line[:limit]}…"
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid upon `base`, table by table; lists and scalars are replaced.
+
+    A table that names another `type` or `method` than the one below it replaces it whole.
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping) and not _other_kind(below, value):
+            merged[key] = merge(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _other_kind(below: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
+    return any(isinstance(over.get(key), str) and over[key] != below.get(key) for key in ("type", "method"))
+
+
+def digest(data: Any) -> str:
+    """SHA-256 of `data`'s JSON, first 16 hexadecimal digits; the order of keys counts, as it does for stages."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,69 @@
+"""Sums, differences and ratios of two estimates, with 95 % intervals from theirs. Pure.
+
+The intervals are recovered from those of the two estimates (MOVER; Zou and Donner, Statistics in Medicine 27, 2008,
+1693): the distance from the result to its end is the root of the sum of squares of the two distances that pull that
+way. That keeps intervals of unequal n and of skewed shape as they are; where both are symmetric it is the delta
+method. The two estimates are taken as independent.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from joulebench.results.energy import Estimate
+
+TWO = "two configurations"
+
+
+def plus(a: Estimate, b: Estimate, varied: str = TWO) -> Estimate:
+    """a + b; without an interval if either has none."""
+    mean, n = a.mean + b.mean, min(a.n, b.n)
+    if a.low is None or a.high is None or b.low is None or b.high is None:
+        return Estimate(mean, n, None, None, None, varied)
+    low = mean - math.hypot(a.mean - a.low, b.mean - b.low)
+    high = mean + math.hypot(a.high - a.mean, b.high - b.mean)
+    return Estimate(mean, n, _sem(a, b), low, high, varied)
+
+
+def difference(a: Estimate, b: Estimate, varied: str = TWO) -> Estimate:
+    """a − b; without an interval if either has none."""
+    return plus(a, scaled(b, -1.0), varied)
+
+
+def ratio(a: Estimate, b: Estimate, varied: str = TWO) -> Estimate | None:
+    """a / b by the difference of their logarithms; None where either is not positive.
+
+    Without an interval if either has none, or one that reaches zero.
+    """
+    if a.mean <= 0 or b.mean <= 0:
+        return None
+    mean, n = a.mean / b.mean, min(a.n, b.n)
+    ends = a.low, a.high, b.low, b.high
+    if any(end is None or end <= 0 for end in ends):
+        return Estimate(mean, n, None, None, None, varied)
+    found = difference(_log(a), _log(b))
+    assert found.low is not None
+    assert found.high is not None
+    sem = None if found.sem is None else mean * found.sem
+    return Estimate(mean, n, sem, math.exp(found.low), math.exp(found.high), varied)
+
+
+def scaled(value: Estimate, factor: float) -> Estimate:
+    """An estimate in other units; a negative factor turns its interval round."""
+    low, high = (None if end is None else end * factor for end in (value.low, value.high))
+    sem = None if value.sem is None else value.sem * abs(factor)
+    low, high = (low, high) if factor >= 0 else (high, low)
+    return replace(value, mean=value.mean * factor, sem=sem, low=low, high=high)
+
+
+def _log(value: Estimate) -> Estimate:
+    """The logarithm of a positive estimate with a positive interval; its standard error is the relative one."""
+    assert value.low is not None
+    assert value.high is not None
+    sem = None if value.sem is None else value.sem / value.mean
+    return replace(value, mean=math.log(value.mean), sem=sem, low=math.log(value.low), high=math.log(value.high))
+
+
+def _sem(a: Estimate, b: Estimate) -> float | None:
+    return math.hypot(a.sem, b.sem) if a.sem is not None and b.sem is not None else None

@@ -1,0 +1,251 @@
+"""Does the meter say the same twice? The same work in several windows: spread, drift, and what carries it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from joulebench.records.model import Kind, LedgerEntry, TrialRecord, Window
+from joulebench.results.energy import Estimate, common_domains, estimate, idle_power_w, invalidity
+from joulebench.results.outcome import idle_windows
+from joulebench.spec.objectives import Objective, energy_unit
+from joulebench.spec.task import Protocol, Task
+from joulebench.stats.dispersion import Drift, Rsd, drift, relative_sd
+
+#: The relative standard deviation that readers of energy studies ask a meter to stay under.
+MAX_RSD = 0.02
+#: Phase and note of the windows that are measured before a search.
+PRECHECK = "precheck"
+PRECHECK_WINDOWS = 10
+PRECHECK_WINDOW_S = 1.0
+#: Power that moves less than this over the windows is a constant: the joules are seconds times it.
+STEADY_POWER_RSD = 1e-3
+#: … or less than this share of what the time per unit moves.
+STEADY_POWER_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class WindowEnergy:
+    """One window as the check sees it; `reason` says why it does not count."""
+
+    start_s: float
+    seconds: float
+    units: int
+    by_domain: Mapping[str, float]  # primary joules
+    checks: Mapping[tuple[str, str], float]  # joules of check meters by domain and source
+    reason: str | None
+    other_load_cpus: float | None = None  # of other processes, mean over the window; None where not recorded
+
+    @property
+    def energy_j(self) -> float:
+        return sum(self.by_domain.values())
+
+
+@dataclass(frozen=True)
+class SourceSpread:
+    """The power that one primary meter gave over the windows."""
+
+    domain: str
+    source: str
+    kind: Kind
+    share: float  # of the joules
+    power_w: float
+    rsd: Rsd | None
+    idle_w: Estimate | None
+
+
+@dataclass(frozen=True)
+class CheckSpread:
+    """A second meter over the same windows: its own spread, and how far it is off the primary on average."""
+
+    domain: str
+    source: str
+    rsd: Rsd | None
+    rel_difference: float | None
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """The same work measured again and again; numbers are of the valid windows, gross.
+
+    `passed` is None where no gate is set. With fewer than two valid windows nothing can be judged, and a gate
+    is not passed.
+    """
+
+    phase: str
+    unit: str
+    windows: tuple[WindowEnergy, ...]
+    domains: tuple[str, ...]
+    kind: Kind | None
+    j_per_unit: Estimate | None
+    rsd: Rsd | None  # of joules per unit
+    time_rsd: Rsd | None  # of seconds per unit
+    power_rsd: Rsd | None
+    power_w: float | None
+    idle_w: Estimate | None
+    drift: Drift | None
+    sources: tuple[SourceSpread, ...]
+    checks: tuple[CheckSpread, ...]
+    max_rsd: float | None
+    errors: tuple[str, ...]  # of trials that gave no windows
+
+    @property
+    def valid(self) -> tuple[WindowEnergy, ...]:
+        return tuple(w for w in self.windows if w.reason is None)
+
+    @property
+    def most_other_load(self) -> float | None:
+        """Processors that other processes kept busy in the window where they did so most."""
+        return max((w.other_load_cpus for w in self.valid if w.other_load_cpus is not None), default=None)
+
+    @property
+    def passed(self) -> bool | None:
+        if self.max_rsd is None:
+            return None
+        return self.rsd is not None and self.rsd.value < self.max_rsd
+
+    @property
+    def close(self) -> bool:
+        """Whether the interval of the RSD holds the gate: the verdict could have been the other one."""
+        return self.rsd is not None and self.max_rsd is not None and self.rsd.low <= self.max_rsd <= self.rsd.high
+
+    @property
+    def steady_power(self) -> bool:
+        """Whether power is a constant as far as the spread goes, so that the joules follow time only."""
+        if self.power_rsd is None or self.time_rsd is None:
+            return False
+        return self.power_rsd.value < max(STEADY_POWER_RSD, STEADY_POWER_SHARE * self.time_rsd.value)
+
+    @property
+    def net_share(self) -> Estimate | None:
+        """1 − idle power / load power, the share of the joules that is not idle's; None without quiet idle.
+
+        Its interval is that of idle power.
+        """
+        idle, load = self.idle_w, self.power_w
+        if idle is None or not load:
+            return None
+        low = None if idle.high is None else 1 - idle.high / load
+        high = None if idle.low is None else 1 - idle.low / load
+        return Estimate(1 - idle.mean / load, idle.n, None, low, high, idle.varied)
+
+
+def consistency(task: Task, trials: Sequence[TrialRecord]) -> Consistency | None:
+    """Of the default configuration's windows in a task's records; None if the task measures no phase."""
+    objective = task.measured
+    if objective is None:
+        return None
+    own = [t for t in trials if t.params == task.defaults]
+    windows = [w for t in own for w in t.windows if w.phase == objective.phase]
+    errors = tuple(t.error or t.status for t in own if t.status != "ok")
+    max_rsd = task.gate.max_rsd if task.gate else None
+    return _judge(task, objective, windows, task.protocol, idle_windows(trials), max_rsd, errors)
+
+
+def precheck_protocol(protocol: Protocol) -> Protocol:
+    """The protocol of the check before a search: ten windows, no longer than the task's own and than 1 s."""
+    window_s = min(protocol.window_s, PRECHECK_WINDOW_S)
+    return protocol.model_copy(
+        update={
+            "warmup_s": min(protocol.warmup_s, window_s),
+            "max_warmup_s": min(protocol.max_warmup_s, 3 * window_s),
+            "window_s": window_s,
+            "repeats": PRECHECK_WINDOWS,
+            "max_repeats": PRECHECK_WINDOWS,
+        }
+    )
+
+
+def precheck_of(task: Task, entry: LedgerEntry) -> Consistency | None:
+    """What a precheck's ledger entry shows, against 2 %; None if the task measures no phase."""
+    objective = task.measured
+    if objective is None:
+        return None
+    windows = [w for w in entry.windows if w.phase == PRECHECK]
+    return _judge(task, objective, windows, precheck_protocol(task.protocol), (), MAX_RSD, ())
+
+
+def prechecks(task: Task, entries: Sequence[LedgerEntry]) -> list[tuple[int, Consistency]]:
+    """Session and result of every precheck of a run."""
+    found = ((e.session, precheck_of(task, e)) for e in entries if e.note == PRECHECK)
+    return [(session, result) for session, result in found if result is not None]
+
+
+def _judge(
+    task: Task,
+    objective: Objective,
+    windows: Sequence[Window],
+    protocol: Protocol,
+    idle: Sequence[Window],
+    max_rsd: float | None,
+    errors: tuple[str, ...],
+) -> Consistency:
+    name = next(n for n, o in task.objectives.items() if o is objective)
+    sound = [w for w in windows if invalidity(w, protocol) is None]
+    domains = common_domains(sound, objective.domains or ())
+    readings = tuple(_window(w, domains, protocol) for w in windows)
+    valid = [r for r in readings if r.reason is None]
+    per_unit = [r.energy_j / r.units for r in valid]
+    power = [r.energy_j / r.seconds for r in valid]
+    sources = _sources(sound, domains, idle) if valid else ()
+    return Consistency(
+        phase=objective.phase or "",
+        unit=energy_unit(name)[0],
+        windows=readings,
+        domains=domains,
+        kind=None if not valid else "measured" if {s.kind for s in sources} == {"measured"} else "estimated",
+        j_per_unit=estimate(per_unit) if valid else None,
+        rsd=relative_sd(per_unit),
+        time_rsd=relative_sd([r.seconds / r.units for r in valid]),
+        power_rsd=relative_sd(power),
+        power_w=sum(r.energy_j for r in valid) / sum(r.seconds for r in valid) if valid else None,
+        idle_w=idle_power_w(idle, domains) if domains else None,
+        drift=drift([r.start_s for r in valid], per_unit),
+        sources=sources,
+        checks=_checks(valid),
+        max_rsd=max_rsd,
+        errors=errors,
+    )
+
+
+def _window(window: Window, domains: Sequence[str], protocol: Protocol) -> WindowEnergy:
+    primary = {r.domain: r.energy_j for r in window.readings if r.role == "primary" and r.domain in domains}
+    checks = {(r.domain, r.source): r.energy_j for r in window.readings if r.role == "check"}
+    reason = invalidity(window, protocol) or (None if domains else "no reading of the domains asked for")
+    other = window.conditions.get("other_load_cpus")
+    return WindowEnergy(window.start_s, window.duration_s, window.units, primary, checks, reason, other)
+
+
+def _sources(windows: Sequence[Window], domains: Sequence[str], idle: Sequence[Window]) -> tuple[SourceSpread, ...]:
+    groups: dict[tuple[str, str, Kind], list[tuple[float, float]]] = {}
+    for window in windows:
+        for r in window.readings:
+            if r.role == "primary" and r.domain in domains:
+                groups.setdefault((r.domain, r.source, r.kind), []).append((r.energy_j, window.duration_s))
+    total = sum(energy_j for members in groups.values() for energy_j, _ in members)
+    return tuple(
+        SourceSpread(
+            domain=domain,
+            source=source,
+            kind=kind,
+            share=sum(e for e, _ in members) / total,
+            power_w=sum(e for e, _ in members) / sum(s for _, s in members),
+            rsd=relative_sd([e / s for e, s in members]),
+            idle_w=idle_power_w(idle, [domain]),
+        )
+        for (domain, source, kind), members in sorted(groups.items())
+    )
+
+
+def _checks(valid: Sequence[WindowEnergy]) -> tuple[CheckSpread, ...]:
+    keys = sorted({key for r in valid for key in r.checks})
+    found = []
+    for domain, source in keys:
+        both = [r for r in valid if (domain, source) in r.checks]
+        values = [r.checks[domain, source] for r in both]
+        primary = [r.by_domain[domain] for r in both if domain in r.by_domain]
+        off = fmean(values) / fmean(primary) - 1 if len(primary) == len(values) and fmean(primary) > 0 else None
+        per_unit = [v / r.units for v, r in zip(values, both, strict=True)]
+        found.append(CheckSpread(domain, source, relative_sd(per_unit), off))
+    return tuple(found)

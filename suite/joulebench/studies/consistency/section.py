@@ -1,0 +1,261 @@
+"""The report's section on the consistency check: verdict, what carries the spread, what the joules mean. Pure."""
+
+from __future__ import annotations
+
+from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, number, percent, prefix, seconds, watts
+from joulebench.presentation.plots import Plot, Series
+from joulebench.presentation.section import Section, csv_text
+from joulebench.presentation.units import interval, sample_size
+from joulebench.reporting.panels import Axis
+from joulebench.reporting.tables import Cell, Column, Table
+from joulebench.results.energy import Estimate
+from joulebench.stats.dispersion import Rsd
+from joulebench.studies.answers import consistency_answer, rsd_words
+from joulebench.studies.consistency.analysis import Consistency, SourceSpread
+
+#: Net energy whose interval lies within this share of gross on both sides of 0 is called near 0.
+NEAR_ZERO = 0.10
+
+
+def consistency_section(found: Consistency) -> Section:
+    """Everything the report says of the check."""
+    return Section(
+        name="consistency",
+        title="Consistency of the meter",
+        answer=consistency_answer(found),
+        verdict=found.passed,
+        sentences=meaning(found),
+        plots=_plots(found),
+        tables=(_summary_table(found), _sources_table(found)),
+        csv=_csv(found),
+    )
+
+
+def meaning(found: Consistency) -> tuple[str, ...]:
+    """What the spread is a spread of, what net energy is worth here, drift, and what to do."""
+    told = (_carrier, _net, _drift, _others, _close, _checks, _invalid, _do)
+    return tuple(part for say in told if (part := say(found)) is not None)
+
+
+def _carrier(found: Consistency) -> str | None:
+    if found.power_rsd is None or found.time_rsd is None:
+        return None
+    power, time = percent(found.power_rsd.value), percent(found.time_rsd.value)
+    if not found.steady_power:
+        return (
+            f"Over the windows power moved by {power} and time per {found.unit} by {time} (relative standard "
+            "deviations); both are in the joules."
+        )
+    names = ", ".join(f"{s.domain} by {s.source}" for s in found.sources)
+    if found.kind == "measured":
+        return f"Power was steady ({power}; {names}), so the spread is that of time per {found.unit}, {time}."
+    steady = f"at {watts(found.power_w)} throughout ({names}; it moved by {power})"
+    return (
+        f"Estimated power stood {steady}: a model at a constant level, as one that is saturated or follows time "
+        "only gives. The joules are seconds times that constant, so their spread is that of time per "
+        f"{found.unit}, {time}: it says how steadily this machine computes, nothing of how well a meter reads."
+    )
+
+
+def _net(found: Consistency) -> str | None:
+    net = found.net_share
+    if found.rsd is None:
+        return None
+    if net is None or found.idle_w is None:
+        return "Idle power is not known (no quiet baseline), so how much of these joules is net cannot be said."
+    base = (
+        f"The idle process draws {watts(found.idle_w.mean)} of the {watts(found.power_w)} under load by the same "
+        f"meters, so net energy is {percent(net.mean)} of gross{_ends(net)}."
+    )
+    if found.kind == "measured":
+        return base
+    if _near_zero(net):
+        return (
+            f"{base} That is near 0 because the model hardly tells idle from load, not because the work costs "
+            "nothing: net joules by these sources mean nothing here."
+        )
+    return (
+        f"{base} With estimated sources that share is the model's own difference between idle and load, not a "
+        "measurement of the work."
+    )
+
+
+def _near_zero(net: Estimate) -> bool:
+    low = net.mean if net.low is None else net.low
+    high = net.mean if net.high is None else net.high
+    return abs(net.mean) <= NEAR_ZERO or low <= 0 <= high
+
+
+def _ends(value: Estimate) -> str:
+    if value.low is None or value.high is None:
+        return ""
+    return f" (95 % interval {percent(value.low)} to {percent(value.high)})"
+
+
+def _drift(found: Consistency) -> str | None:
+    if found.drift is None:
+        return None
+    change = (
+        f"{percent(found.drift.relative)} (95 % interval {percent(found.drift.low)} to {percent(found.drift.high)})"
+    )
+    if found.drift.shows:
+        return (
+            f"Joules per {found.unit} drifted by {change} from the first window to the last: the machine had not "
+            "settled, or its load changed. Warm up longer (protocol.warmup_s)."
+        )
+    return f"No drift shows from the first window to the last: {change}."
+
+
+def _others(found: Consistency) -> str | None:
+    known = [w.other_load_cpus for w in found.valid if w.other_load_cpus is not None]
+    if not known:
+        return None
+    most, mean = number(max(known), 2), number(sum(known) / len(known), 2)
+    return f"Other processes kept {mean} CPUs busy on average, {most} in the window where they did so most."
+
+
+def _close(found: Consistency) -> str | None:
+    if not found.close:
+        return None
+    return "The interval of the relative standard deviation holds the gate: the next windows may end the other way."
+
+
+def _checks(found: Consistency) -> str | None:
+    if not found.checks:
+        return None
+    parts = []
+    for check in found.checks:
+        own = "no spread" if check.rsd is None else percent(check.rsd.value)
+        off = "" if check.rel_difference is None else f", {percent(check.rel_difference)} off the primary meter"
+        parts.append(f"{check.source} on {check.domain} varied by {own}{off}")
+    return f"Check meters over the same windows: {'; '.join(parts)}."
+
+
+def _invalid(found: Consistency) -> str | None:
+    bad = [w.reason for w in found.windows if w.reason]
+    if not bad:
+        return None
+    return f"{len(bad)} of {len(found.windows)} windows do not count, the first because: {bad[0]}."
+
+
+def _do(found: Consistency) -> str | None:
+    if found.rsd is None or found.max_rsd is None or found.rsd.value < found.max_rsd:
+        return None
+    return (
+        "To pass: keep other load off the machine, fix its clocks where that is allowed, warm up longer "
+        "(protocol.warmup_s), measure longer windows (protocol.window_s), or take a larger batch. Until then, "
+        "configurations closer than this spread cannot be told apart on this machine."
+    )
+
+
+def _summary_table(found: Consistency) -> Table:
+    rows = []
+    if found.j_per_unit is not None:
+        factor, letter = prefix(found.j_per_unit.mean)
+        details = (interval(found.j_per_unit, factor) or "", sample_size(found.j_per_unit), found.kind or "")
+        rows.append(
+            (
+                Cell(f"Energy per {found.unit}, gross"),
+                Cell(f"{number(found.j_per_unit.mean / factor)} {letter}J", tuple(d for d in details if d)),
+                _rsd_cell(found.rsd),
+            )
+        )
+        valid = found.valid
+        per_unit_s = sum(w.seconds for w in valid) / sum(w.units for w in valid)
+        rows.append((Cell(f"Time per {found.unit}"), Cell(seconds(per_unit_s)), _rsd_cell(found.time_rsd)))
+        domains = " + ".join(found.domains)
+        rows.append((Cell(f"Power, {domains}"), Cell(watts(found.power_w)), _rsd_cell(found.power_rsd)))
+    columns = (Column("Over the valid windows"), Column("Mean", True), Column("Relative standard deviation", True))
+    return Table("Spread of the windows", columns, tuple(rows))
+
+
+def _rsd_cell(rsd: Rsd | None) -> Cell:
+    if rsd is None:
+        return Cell(ABSENT)
+    return Cell(percent(rsd.value), (f"[{percent(rsd.low)}, {percent(rsd.high)}]", f"n = {rsd.n} windows"))
+
+
+def _sources_table(found: Consistency) -> Table:
+    titles = ("Domain", "Source", "Kind", "Share", "Power under load", "It moved by", "Idle power", "Load − idle")
+    columns = tuple(Column(t, numeric=i > 2) for i, t in enumerate(titles))
+    return Table("What each meter gave", columns, tuple(_source_row(s) for s in found.sources))
+
+
+def _source_row(source: SourceSpread) -> tuple[Cell, ...]:
+    idle = source.idle_w
+    return (
+        Cell(source.domain),
+        Cell(source.source),
+        Cell(source.kind),
+        Cell(percent(source.share)),
+        Cell(watts(source.power_w)),
+        Cell(ABSENT if source.rsd is None else percent(source.rsd.value)),
+        Cell(NOT_MEASURED if idle is None else watts(idle.mean)),
+        Cell(ABSENT if idle is None else watts(source.power_w - idle.mean)),
+    )
+
+
+def _plots(found: Consistency) -> tuple[Plot, ...]:
+    valid = found.valid
+    if not valid or found.j_per_unit is None or found.rsd is None:
+        return ()
+    mean = found.j_per_unit.mean
+    factor, letter = prefix(mean)
+    numbers = tuple(float(i) for i, w in enumerate(found.windows, 1) if w.reason is None)
+    ends = (numbers[0], numbers[-1])
+    per_unit = [w.energy_j / w.units for w in valid]
+    series = [
+        Series(f"window ({found.kind})", numbers, tuple(v / factor for v in per_unit), line=True),
+        Series("mean", ends, (mean / factor,) * 2, dashed=True),
+    ]
+    for sign, word in ((1, "+"), (-1, "−")):
+        if found.max_rsd is not None:
+            level = mean * (1 + sign * found.max_rsd) / factor
+            series.append(Series(f"mean {word} {percent(found.max_rsd)}", ends, (level,) * 2, dashed=True))
+    first = Plot(
+        "consistency-windows",
+        f"Joules per {found.unit} by window",
+        f"{len(valid)} windows: energy per {found.unit} {number(mean / factor)} {letter}J on average, relative "
+        f"standard deviation {rsd_words(found.rsd)}.",
+        Axis(None, "window"),
+        Axis(None, f"{found.phase} energy, {letter}J/{found.unit} (gross, {' + '.join(found.domains)})", factor),
+        tuple(series),
+    )
+    return first, _parts(found, numbers)
+
+
+def _parts(found: Consistency, numbers: tuple[float, ...]) -> Plot:
+    """Power and time apart: what the spread of their product is made of."""
+    time = [w.seconds / w.units for w in found.valid]
+    power = [w.energy_j / w.seconds for w in found.valid]
+    series = tuple(
+        Series(name, numbers, tuple(100 * (v / (sum(values) / len(values)) - 1) for v in values), line=True)
+        for name, values in ((f"time per {found.unit}", time), (f"power ({found.kind})", power))
+    )
+    alt = "Deviation of power and of time per unit from their means, by window."
+    return Plot(
+        "consistency-parts",
+        "What the spread is made of",
+        alt,
+        Axis(None, "window"),
+        Axis(None, "deviation from the mean, %"),
+        series,
+    )
+
+
+def _csv(found: Consistency) -> str:
+    domains = [f"{d}_j" for d in found.domains]
+    checks = sorted({key for w in found.windows for key in w.checks})
+    columns = ["window", "start_s", "seconds", f"{found.unit}s", "joules", f"j_per_{found.unit}",
+               f"s_per_{found.unit}", "power_w", "kind", "counts", "reason", "other_load_cpus", *domains,
+               *(f"check_{d}_{s}_j" for d, s in checks)]  # fmt: skip
+    rows = []
+    for index, w in enumerate(found.windows, 1):
+        known = bool(w.by_domain) and w.units > 0 and w.seconds > 0
+        rows.append(
+            [index, w.start_s, w.seconds, w.units, w.energy_j if known else None,
+             w.energy_j / w.units if known else None, w.seconds / w.units if known else None,
+             w.energy_j / w.seconds if known else None, found.kind, w.reason is None, w.reason, w.other_load_cpus,
+             *(w.by_domain.get(d) for d in found.domains), *(w.checks.get(key) for key in checks)]
+        )  # fmt: skip
+    return csv_text(columns, rows)

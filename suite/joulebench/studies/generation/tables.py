@@ -1,0 +1,118 @@
+"""Requests, prefill and decode of every configuration as tables. Pure."""
+
+from __future__ import annotations
+
+from joulebench.presentation.numbers import ABSENT, octets, percent, ratio_percent
+from joulebench.presentation.units import plain
+from joulebench.reporting.tables import (
+    Cell,
+    Column,
+    Table,
+    condensed,
+    first_column,
+    least,
+    of_all,
+    prefixed_cell,
+    value_cell,
+)
+from joulebench.results.energy import Estimate
+from joulebench.spec.task import Protocol
+from joulebench.studies.generation.analysis import (
+    DECODE,
+    MAX_RESTORE_SHARE,
+    PREFILL,
+    REQUEST,
+    Generation,
+    Generator,
+    Part,
+)
+
+TITLES = {REQUEST: "Whole requests", PREFILL: "Prefill", DECODE: "Decode"}
+
+
+def tables(found: Generation, protocol: Protocol) -> tuple[Table, ...]:
+    """One for each phase that any configuration has."""
+    made = (_table(found, phase, protocol) for phase in (REQUEST, PREFILL, DECODE))
+    return tuple(table for table in made if table is not None)
+
+
+def _table(found: Generation, phase: str, protocol: Protocol) -> Table | None:
+    every = [(p, p.parts[phase]) for p in found.points if phase in p.parts]
+    if not every:
+        return None
+    measured = [every[i] for i in least([part.cost.gross.mean for _, part in every])]
+    rows = [{**_energy(part, protocol), **_own(point, part, phase, protocol)} for point, part in measured]
+    first, names = first_column([point.params for point, _ in measured], found.names)
+    columns = (Column(first), *(Column(title, numeric=True) for title in rows[0]))
+    body = tuple((Cell(name), *cells.values()) for name, cells in zip(names, rows, strict=True))
+    some = of_all(len(measured), len(every), "most efficient")
+    caption = f"{TITLES[phase]} ({found.kind}, {' + '.join(found.domains)}){some}"
+    return condensed(Table(caption, columns, body))
+
+
+def _energy(part: Part, protocol: Protocol) -> dict[str, Cell]:
+    cost, unit = part.cost, plain(part.cost.unit)
+    return {
+        f"{unit}s/J, gross": value_cell(cost.units_per_j, protocol, kind=cost.kind),
+        f"J per {unit}, gross": prefixed_cell(cost.gross, "J", protocol),
+        f"J per {unit}, net": prefixed_cell(cost.net, "J", protocol),
+    }
+
+
+def _own(point: Generator, part: Part, phase: str, protocol: Protocol) -> dict[str, Cell]:
+    """What only this phase has, and FLOP/J."""
+    flops = {"FLOP/J": prefixed_cell(part.flops_per_j, "FLOP/J", protocol)}
+    if phase == REQUEST:
+        return {
+            f"{plain(part.cost.unit)}s/s": value_cell(part.cost.units_per_s, protocol),
+            "Requests/s": value_cell(point.requests_per_s, protocol),
+            "Latency p50": prefixed_cell(part.p50_s, "s", protocol),
+            "p95": prefixed_cell(part.p95_s, "s", protocol),
+            "Peak memory": _memory(point),
+            "Prefill + decode": _closure(point),
+            **flops,
+        }
+    share = {"Share of request": _share(point.share(phase))}
+    if phase == PREFILL:
+        first = (part.mean_s, part.p50_s, part.p95_s)
+        return {**_times("Time to first token, mean", first, protocol), **share, **flops}
+    reads = (lambda p: p.mean_s, lambda p: p.p50_s, lambda p: p.p95_s)
+    each = tuple(point.per_token_s(read) for read in reads)
+    return {
+        **_times("Time per output token, mean", each, protocol),
+        **share,
+        "Cache restored": _restored(point),
+        **flops,
+    }
+
+
+def _times(title: str, values: tuple[Estimate | None, ...], protocol: Protocol) -> dict[str, Cell]:
+    return {name: prefixed_cell(v, "s", protocol) for name, v in zip((title, "p50", "p95"), values, strict=True)}
+
+
+def _memory(point: Generator) -> Cell:
+    details = () if point.memory_share is None else (f"{percent(point.memory_share)} of the limit",)
+    return Cell(octets(point.memory_bytes), details)
+
+
+def _closure(point: Generator) -> Cell:
+    value = point.closure
+    if value is None:
+        return Cell(ABSENT)
+    known = value.low is not None and value.high is not None
+    ends = (f"[{ratio_percent(value.low)}, {ratio_percent(value.high)}]",) if known else ()
+    return Cell(ratio_percent(value.mean), ends, "does not add up" if point.closes is False else "")
+
+
+def _share(value: Estimate | None) -> Cell:
+    if value is None:
+        return Cell(ABSENT)
+    known = value.low is not None and value.high is not None
+    return Cell(percent(value.mean), (f"[{percent(value.low)}, {percent(value.high)}]",) if known else ())
+
+
+def _restored(point: Generator) -> Cell:
+    share = point.restore_share
+    if share is None:
+        return Cell(ABSENT)
+    return Cell(percent(share), flag="decode looks dearer" if share >= MAX_RESTORE_SHARE else "")

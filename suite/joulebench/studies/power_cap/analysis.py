@@ -1,0 +1,229 @@
+"""What a GPU's power cap saves and what it costs in time: energy and time per cap, everything else the same. Pure.
+
+A cap changes clocks, not arithmetic: what is computed is the same, so accuracy changes by the run's own chance
+only, and is shown where it was recorded. Within a setting (network, batch size, GPU …) every cap is compared with
+the highest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from joulebench.host.power_limit import PARAMETER
+from joulebench.records.model import Kind, TrialRecord
+from joulebench.results.energy import Estimate, training_energy
+from joulebench.results.frontier import non_dominated
+from joulebench.results.outcome import point
+from joulebench.results.phase_cost import over_runs, phase_cost
+from joulebench.spec.objectives import Objective
+from joulebench.spec.parameters import Value
+from joulebench.spec.task import Task
+from joulebench.stats.intervals import ratio
+
+#: Slowdowns that a user may accept; the best cap is told for each.
+TOLERANCES = (0.0, 0.05, 0.10)
+#: A setting is touched by no cap whose mean power stays below this share of the lowest cap …
+UNTOUCHED = 0.95
+#: … and falls by less than this share from the highest cap to the lowest: peaks that are cut show in the mean.
+STEADY = 0.10
+BETWEEN_SETTINGS = "settings"
+
+Setting = tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True)
+class Cap:
+    """One cap in one setting: joules and seconds per unit of work (or per run), over `trials`."""
+
+    watts: float
+    energy_j: Estimate
+    time_s: Estimate
+    quality: Mapping[str, float]
+    trials: tuple[int, ...]
+    on_frontier: bool = False  # no other cap of the setting is better in energy and no worse in time, or vice versa
+
+    @property
+    def power_w(self) -> float:
+        return self.energy_j.mean / self.time_s.mean
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The cap with the least energy among those within a tolerated slowdown, against the highest cap.
+
+    `energy` and `time` are ratios to the highest cap's.
+    """
+
+    tolerance: float
+    cap: Cap
+    energy: Estimate
+    time: Estimate
+
+    @property
+    def saving(self) -> float:
+        return 1 - self.energy.mean
+
+
+@dataclass(frozen=True)
+class Curve:
+    """All caps of one setting, lowest first."""
+
+    setting: Setting
+    caps: tuple[Cap, ...]
+    choices: tuple[Choice, ...]
+
+    @property
+    def highest(self) -> Cap:
+        return self.caps[-1]
+
+    @property
+    def untouched(self) -> bool:
+        """Whether power stays so low that no cap matters: differences between caps are noise."""
+        lowest = self.caps[0]
+        below = max(c.power_w for c in self.caps) < UNTOUCHED * lowest.watts
+        return below and lowest.power_w > (1 - STEADY) * self.highest.power_w
+
+    def choice(self, tolerance: float) -> Choice:
+        return next(c for c in self.choices if c.tolerance == tolerance)
+
+
+@dataclass(frozen=True)
+class PowerCap:
+    """Every setting with two caps or more. `noise` is the relative standard deviation of energy between caps where
+    none matters, pooled; None without such settings."""
+
+    curves: tuple[Curve, ...]
+    names: tuple[str, ...]  # parameters that differ between settings
+    energy: str
+    time: str
+    kind: Kind | None  # None: a table's joules, as they were published
+    noise: float | None
+    single: int  # settings with one cap only
+    lost: int  # trials without a value
+
+    @property
+    def touched(self) -> tuple[Curve, ...]:
+        return tuple(c for c in self.curves if not c.untouched)
+
+
+def power_cap(task: Task, trials: Sequence[TrialRecord]) -> PowerCap | None:
+    """Of a run's records; None where the task has no parameter `power_limit_w`, or no objective of energy.
+
+    Energy is the first energy objective, else the first whose name ends in `_j`. Time is that of the same phase,
+    else the first objective whose name ends in `_s`. What is left is quality.
+    """
+    energy = _energy_objective(task)
+    if PARAMETER not in task.parameters or energy is None:
+        return None
+    groups: dict[Setting, dict[float, list[TrialRecord]]] = {}
+    for trial in trials:
+        watts = trial.params[PARAMETER]
+        if trial.status == "ok" and isinstance(watts, int | float):
+            setting = tuple((n, v) for n, v in trial.params.items() if n != PARAMETER)
+            groups.setdefault(setting, {}).setdefault(float(watts), []).append(trial)
+    made = {s: [c for w, own in caps.items() if (c := _cap(task, energy, w, own))] for s, caps in groups.items()}
+    kinds = [k for t in trials if (k := _kind(task, energy, t)) is not None]
+    return compare(
+        made,
+        energy,
+        _time_objective(task) or "time",
+        None if not kinds else "measured" if set(kinds) == {"measured"} else "estimated",
+        len(trials) - sum(len(c.trials) for caps in made.values() for c in caps),
+    )
+
+
+def compare(
+    settings: Mapping[Setting, Sequence[Cap]],
+    energy: str = "energy_j",
+    time: str = "time_s",
+    kind: Kind | None = None,
+    lost: int = 0,
+) -> PowerCap | None:
+    """Curves of all settings that have two caps or more; None where there is none."""
+    curves = tuple(_curve(s, caps) for s, caps in settings.items() if len(caps) >= 2)
+    if not curves:
+        return None
+    names = [n for n, _ in curves[0].setting]
+    values = {n: {dict(c.setting).get(n) for c in curves} for n in names}
+    idle = [[cap.energy_j.mean for cap in c.caps] for c in curves if c.untouched]
+    squares = [(stdev(energies) / fmean(energies)) ** 2 for energies in idle]
+    return PowerCap(
+        curves=curves,
+        names=tuple(n for n in names if len(values[n]) > 1),
+        energy=energy,
+        time=time,
+        kind=kind,
+        noise=fmean(squares) ** 0.5 if squares else None,
+        single=sum(len(caps) == 1 for caps in settings.values()),
+        lost=lost,
+    )
+
+
+def _curve(setting: Setting, caps: Sequence[Cap]) -> Curve:
+    ordered = sorted(caps, key=lambda c: c.watts)
+    kept = non_dominated([(c.energy_j.mean, c.time_s.mean) for c in ordered], ["minimize", "minimize"])
+    marked = tuple(
+        Cap(c.watts, c.energy_j, c.time_s, c.quality, c.trials, bool(k)) for c, k in zip(ordered, kept, strict=True)
+    )
+    return Curve(setting, marked, tuple(_choice(marked, t) for t in TOLERANCES))
+
+
+def _choice(caps: Sequence[Cap], tolerance: float) -> Choice:
+    highest = caps[-1]
+    quick = [c for c in caps if c.time_s.mean <= (1 + tolerance) * highest.time_s.mean]
+    best = min(quick, key=lambda c: (c.energy_j.mean, -c.watts))
+    energy, time = ratio(best.energy_j, highest.energy_j), ratio(best.time_s, highest.time_s)
+    assert energy is not None  # both are positive
+    assert time is not None
+    return Choice(tolerance, best, energy, time)
+
+
+def _energy_objective(task: Task) -> str | None:
+    metered = [n for n, o in task.objectives.items() if o.is_energy]
+    return next(iter([*metered, *(n for n in task.objectives if n.endswith("_j"))]), None)
+
+
+def _time_objective(task: Task) -> str | None:
+    return next((n for n in task.objectives if n.endswith("_s")), None)
+
+
+def _cap(task: Task, energy: str, watts: float, trials: Sequence[TrialRecord]) -> Cap | None:
+    """None where energy or time are missing, or not positive."""
+    objective = task.objectives[energy]
+    found = [(t, pair) for t in trials if (pair := _values(task, energy, objective, t)) is not None]
+    if not found:
+        return None
+    energy_j, time_s = (over_runs([pair[i] for _, pair in found]) for i in (0, 1))
+    if energy_j.mean <= 0 or time_s.mean <= 0:
+        return None
+    plain = [n for n, o in task.objectives.items() if not o.is_energy and not n.endswith(("_j", "_s"))]
+    quality = {n: fmean(known) for n in plain if (known := [t.metrics[n] for t, _ in found if n in t.metrics])}
+    return Cap(watts, energy_j, time_s, quality, tuple(t.trial for t, _ in found))
+
+
+def _values(task: Task, energy: str, objective: Objective, trial: TrialRecord) -> tuple[Estimate, Estimate] | None:
+    """Joules and seconds of one trial."""
+    if objective.phase is None:
+        time = _time_objective(task)
+        if energy not in trial.metrics or time is None or time not in trial.metrics:
+            return None
+        return point(trial.metrics[energy]), point(trial.metrics[time])
+    if objective.phase == "train":
+        found = training_energy(trial.windows, objective.domains or ())
+        seconds = sum(w.duration_s for w in trial.windows if w.phase == "train")
+        return None if found is None else (point(found.j_per_unit), point(seconds / found.units))
+    cost = phase_cost(task.protocol, [trial], objective.phase, objective.domains or (), ())
+    return None if cost is None else (cost.gross, cost.unit_s)
+
+
+def _kind(task: Task, energy: str, trial: TrialRecord) -> Kind | None:
+    objective = task.objectives[energy]
+    if objective.phase == "train":
+        found = training_energy(trial.windows, objective.domains or ())
+        return found.kind if found else None
+    if objective.phase is None or trial.status != "ok":
+        return None
+    cost = phase_cost(task.protocol, [trial], objective.phase, objective.domains or (), ())
+    return cost.kind if cost else None

@@ -1,0 +1,292 @@
+"""The report's section on proxies: which figures of a model tell its energy, and which do not. Pure."""
+
+from __future__ import annotations
+
+from joulebench.presentation.correlations import HOW, SYMBOLS, cell, coefficient, matrix
+from joulebench.presentation.numbers import ABSENT, number, percent, si, watts
+from joulebench.presentation.plots import Plot
+from joulebench.presentation.section import Section, csv_of, estimate_cells, exact
+from joulebench.presentation.series import estimates, value_axis
+from joulebench.presentation.units import plain
+from joulebench.reporting.tables import Cell, Column, Table, label, prefixed_cell
+from joulebench.spec.task import Protocol
+from joulebench.stats.correlation import METHODS, Correlation, Method
+from joulebench.studies.proxies.analysis import (
+    FIGURES,
+    STATIC,
+    TARGETS,
+    WEAK,
+    Figure,
+    Proxies,
+    Reach,
+    Subject,
+    Target,
+)
+
+#: Power that moves less than this over the configurations makes joules a multiple of seconds.
+SAME_POWER = 0.05
+WORDS: dict[Figure, str] = {
+    "parameters": "parameters", "macs": "MACs", "activations": "activations", "bytes_moved": "bytes moved",
+    "runtime": "runtime",
+}  # fmt: skip
+UNITS: dict[Figure, str] = {"parameters": "", "macs": "", "activations": "", "bytes_moved": "B", "runtime": "s"}
+TARGET_WORDS: dict[Target, str] = {"gross": "energy, gross", "net": "energy, net of idle", "runtime": "runtime"}
+
+
+def proxies_section(found: Proxies, protocol: Protocol) -> Section:
+    """Everything the report says of it."""
+    return Section(
+        name="proxies",
+        title="What predicts energy, and what does not",
+        answer=answer(found),
+        verdict=None,
+        sentences=sentences(found),
+        plots=tuple(_plot(found, f) for f in FIGURES if (reach := _reach(found, f)) is not None and reach.varies),
+        tables=(
+            *_by_family(found),
+            _pooled_table(found),
+            _reach_table(found),
+            *_per_figure(found),
+            _subjects_table(found, protocol),
+        ),
+        csv=csv_of([_row(found, s) for s in found.subjects]),
+    )
+
+
+def answer(found: Proxies) -> str:
+    """The best and the worst of the figures that are known before a run, in one sentence."""
+    n, label_ = len(found.subjects), f"({found.kind} energy)"
+    scope = f"Over {n} configurations" + (f" of {len(found.families)} families" if found.families else "")
+    known = _ranked(found)
+    if not known:
+        return f"{scope} no figure's correlation with energy can be told {label_}."
+    flat = [f for f in STATIC if (reach := _reach(found, f)) is not None and not reach.varies]
+    energy, per = found.reach(lambda s: s.cost.gross.mean), plain(found.unit)
+    (best, closest), (worst, loosest) = known[0], known[-1]
+    text = f"{WORDS[best]} go with energy per {per} best ({coefficient(closest)})"
+    if flat and energy is not None and energy.ratio is not None:
+        names = " and ".join(WORDS[f] for f in flat)
+        text += f", and {names} stay the same while it varies {number(energy.ratio, 3)} times"
+    elif abs(loosest.value) >= WEAK and len(known) > 1:
+        every = ", ".join(WORDS[f] for f, _ in known)
+        ends = f"{coefficient(loosest)} ({WORDS[worst]}) to {coefficient(closest)} ({WORDS[best]})"
+        text = f"all of {every} go with energy per {per}, from {ends}"
+    elif len(known) > 1:
+        text += f" and {WORDS[worst]} least ({coefficient(loosest)})"
+    return f"{scope}, {text}; n = {closest.n} {label_}."
+
+
+def _ranked(found: Proxies) -> list[tuple[Figure, Correlation]]:
+    """Static figures by how closely they go with gross energy, closest first."""
+    every = [(f, r) for f in STATIC if (r := found.of(f, "gross", "pearson")) is not None]
+    return sorted(every, key=lambda pair: -abs(pair[1].value))
+
+
+def _reach(found: Proxies, figure: Figure) -> Reach | None:
+    return found.reach(lambda s: s.figures.get(figure))
+
+
+def sentences(found: Proxies) -> tuple[str, ...]:
+    """What the joules are, what the coefficients mean, and what was not known."""
+    parts = (_basis(found), _runtime(found), _flat(found), _across(found), _net(found), HOW, _lost(found))
+    return tuple(part for part in parts if part)
+
+
+def _basis(found: Proxies) -> str:
+    kind = "measured" if found.kind == "measured" else "estimated, at least in part"
+    return (
+        f"Energy is joules per {plain(found.unit)} of {found.phase} over {' + '.join(found.domains)}, {kind}; "
+        f"runtime is seconds per {plain(found.unit)} in the same windows. Each configuration counts once."
+    )
+
+
+def _runtime(found: Proxies) -> str | None:
+    """Where power hardly moves, energy is time: the correlation with runtime is then no finding."""
+    power, runtime = found.reach(lambda s: s.power_w), found.of("runtime", "gross", "pearson")
+    if power is None or power.ratio is None or runtime is None:
+        return None
+    span = f"from {watts(power.low)} to {watts(power.high)}"
+    if found.kind == "estimated":
+        model = (
+            "a model of load and constants gave the watts"
+            if power.ratio - 1 > SAME_POWER
+            else f"the model's watts hardly moved ({percent(power.ratio - 1)})"
+        )
+        return (
+            f"Power went {span} between configurations: {model}, so estimated energy follows time by construction. "
+            f"Its correlation with runtime ({coefficient(runtime)}) is no finding, and what the other figures show "
+            "is how well they tell runtime on this machine."
+        )
+    return (
+        f"Power went {span} between configurations; runtime, which must be measured too, goes with energy with "
+        f"{coefficient(runtime)}."
+    )
+
+
+def _flat(found: Proxies) -> str | None:
+    flat = [(f, reach) for f in STATIC if (reach := _reach(found, f)) is not None and not reach.varies]
+    energy = found.reach(lambda s: s.cost.gross.mean)
+    if not flat or energy is None or energy.ratio is None or len(found.subjects) < 2:
+        return None
+    names = " and ".join(f"{WORDS[f]} ({number(r.low, 9)} in every one)" for f, r in flat)
+    return (
+        f"Nothing can be told from {names}: energy per {plain(found.unit)} goes from {si(energy.low, 'J')} to "
+        f"{si(energy.high, 'J')}, {number(energy.ratio, 3)} times ({found.kind})."
+    )
+
+
+def _across(found: Proxies) -> str | None:
+    """A figure may order each family well and still mislead between families."""
+    if len(found.families) < 2:
+        return None
+    worst: tuple[Figure, float] | None = None
+    for figure in STATIC:
+        rates = [v for family in found.families if (v := found.joules_per(figure, family)) is not None and v > 0]
+        if len(rates) > 1 and (worst is None or max(rates) / min(rates) < worst[1]):
+            worst = figure, max(rates) / min(rates)
+    if worst is None:
+        return None
+    figure, times = worst
+    return (
+        f"Between families the joules for one unit of a figure differ, least for {WORDS[figure]}: there still "
+        f"{number(times, 3)} times between the medians of the cheapest and the dearest family."
+    )
+
+
+def _net(found: Proxies) -> str:
+    shares = [s.cost.net.mean / s.cost.gross.mean for s in found.subjects if s.cost.net is not None]
+    if not shares:
+        return "Net energy is absent: idle power is not known (no quiet baseline)."
+    text = f"Net energy is from {percent(min(shares))} to {percent(max(shares))} of gross"
+    if len(shares) < len(found.subjects):
+        text += f", known for {len(shares)} of {len(found.subjects)} configurations"
+    if min(shares) <= 0:
+        text += "; it is not above 0 throughout: its sources do not tell idle from load, so no coefficients follow"
+    elif found.kind == "estimated":
+        text += "; with estimated sources that is their own difference between idle and load, not a measurement"
+    return f"{text}."
+
+
+def _lost(found: Proxies) -> str | None:
+    return f"{found.lost} of {found.trials} trials have no value and are left out." if found.lost else None
+
+
+def _by_family(found: Proxies) -> tuple[Table, ...]:
+    """Figures against families, for the values and for the ranks: nothing without families."""
+    if not found.families:
+        return ()
+    columns = [("", "All"), *((f, f) for f in found.families)]
+    shown: tuple[Method, ...] = ("pearson", "spearman")
+    rows = [(f, WORDS[f]) for f in FIGURES]
+    per = f"gross energy per {plain(found.unit)} ({found.kind})"
+
+    def with_energy(method: Method) -> Table:
+        def read(figure: Figure, family: str) -> Correlation | None:
+            return found.of(figure, "gross", method, family or None)
+
+        return matrix(f"{SYMBOLS[method]} with {per}", rows, columns, read, WEAK)
+
+    return tuple(with_energy(method) for method in shown)
+
+
+def _pooled_table(found: Proxies) -> Table:
+    columns = (Column("Figure"), Column("With"), *(Column(SYMBOLS[m], numeric=True) for m in METHODS))
+    rows = []
+    for figure in FIGURES:
+        for target in TARGETS:
+            values = [found.of(figure, target, method) for method in METHODS]
+            if any(v is not None for v in values):
+                kind = (found.kind,) if target != "runtime" else ()
+                rows.append((Cell(WORDS[figure]), Cell(TARGET_WORDS[target], kind), *(cell(v) for v in values)))
+    return Table("All configurations together, nothing masked", columns, tuple(rows))
+
+
+def _reach_table(found: Proxies) -> Table:
+    rows = [(WORDS[f], UNITS[f], _reach(found, f)) for f in FIGURES]
+    energy = f"energy per {plain(found.unit)}, gross ({found.kind})"
+    rows.append((energy, "J", found.reach(lambda s: s.cost.gross.mean)))
+    columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(("", "Least", "Most", "Most / least")))
+    made = tuple((Cell(words), *_ends(reach, unit)) for words, unit, reach in rows if reach is not None)
+    return Table("How far each goes over the configurations", columns, made)
+
+
+def _ends(reach: Reach, unit: str) -> tuple[Cell, Cell, Cell]:
+    ratio = ABSENT if reach.ratio is None else number(reach.ratio)
+    return Cell(si(reach.low, unit, 4)), Cell(si(reach.high, unit, 4)), Cell(ratio)
+
+
+def _per_figure(found: Proxies) -> tuple[Table, ...]:
+    if not found.families:
+        return ()
+    units = {"parameters": "parameter", "macs": "MAC", "activations": "activation", "bytes_moved": "byte",
+             "runtime": "second"}  # fmt: skip
+    columns = (Column("Family"), Column("Configurations", numeric=True),
+               *(Column(f"J per {units[f]}", numeric=True) for f in FIGURES))  # fmt: skip
+    rows = []
+    for family in found.families:
+        rates = (found.joules_per(f, family) for f in FIGURES)
+        n = sum(s.family == family for s in found.subjects)
+        rows.append((Cell(family), Cell(str(n)), *(Cell(ABSENT if v is None else si(v, "J")) for v in rates)))
+    caption = (
+        f"Joules per {plain(found.unit)} for one unit of a figure, median of each family (gross, {found.kind})"
+    )
+    return (Table(caption, columns, tuple(rows)),)
+
+
+def _subjects_table(found: Proxies, protocol: Protocol) -> Table:
+    per = plain(found.unit)
+    titles = ("Configuration", *(WORDS[f].capitalize() if f != "macs" else "MACs" for f in STATIC),
+              f"Time per {per}", f"Energy per {per}, gross", "net")  # fmt: skip
+    columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
+    rows = tuple(
+        (
+            Cell(label(s.params, s.names)),
+            *(Cell(ABSENT if f not in s.figures else si(s.figures[f], UNITS[f], 4)) for f in STATIC),
+            prefixed_cell(s.cost.unit_s, "s", protocol),
+            prefixed_cell(s.cost.gross, "J", protocol),
+            Cell(ABSENT) if s.cost.net is None else prefixed_cell(s.cost.net, "J", protocol),
+        )
+        for s in found.subjects
+    )
+    return Table(f"Configurations ({found.kind} energy)", columns, rows)
+
+
+def _plot(found: Proxies, figure: Figure) -> Plot:
+    """Energy against one figure, a series for each family."""
+    shown = [s for s in found.subjects if figure in s.figures]
+    per = "" if figure == "parameters" else f" per {plain(found.unit)}"
+    x_axis = value_axis(
+        [s.figures[figure] for s in shown], UNITS[figure], lambda u: f"{WORDS[figure]}{per}{f', {u}' if u else ''}"
+    )
+    basis = f"gross, {found.kind}, {' + '.join(found.domains)}"
+    y_axis = value_axis(
+        [s.cost.gross.mean for s in shown],
+        "J",
+        lambda u: f"{found.phase} energy, {u}/{plain(found.unit)} ({basis})",
+    )
+    series = tuple(
+        estimates(
+            family or f"configurations ({found.kind})",
+            [s.figures[figure] / x_axis.factor for s in shown if s.family == family],
+            [s.cost.gross for s in shown if s.family == family],
+            y_axis,
+        )
+        for family in (found.families or (None,))
+    )
+    value = found.of(figure, "gross", "pearson")
+    told = f"; {coefficient(value)}" if value else ""
+    alt = f"Energy per {plain(found.unit)} against {WORDS[figure]} for {len(shown)} configurations{told}."
+    return Plot(f"proxies-{figure}", f"Energy against {WORDS[figure]}", alt, x_axis, y_axis, series)
+
+
+def _row(found: Proxies, subject: Subject) -> dict[str, object]:
+    cost = subject.cost
+    return {
+        "trials": " ".join(map(str, subject.trials)),
+        **{f"param_{name}": exact(value) for name, value in subject.params.items()},
+        **{name: subject.figures.get(name) for name in STATIC},
+        **estimate_cells(f"s_per_{found.unit}", cost.unit_s),
+        **estimate_cells(f"j_per_{found.unit}_gross", cost.gross),
+        **estimate_cells(f"j_per_{found.unit}_net", cost.net),
+        "kind": cost.kind,
+    }

@@ -1,0 +1,272 @@
+"""Does the building change the verdict? Rankings and frontiers under factors on the joules of each domain. Pure.
+
+PUE and carbon are factors on joules. One factor c > 0 on all of them changes nothing: a < b exactly when c·a < c·b,
+so the order by energy stays, and with it what dominates what. Factors that differ between domains can change it:
+with a_d joules of configuration A in domain d, A takes less than B exactly when Σ c_d (a_d − b_d) < 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from joulebench.records.model import TrialRecord
+from joulebench.results.energy import phase_energy, training_energy
+from joulebench.results.frontier import Goal, beats_reference, non_dominated
+from joulebench.results.outcome import Configuration, configurations
+from joulebench.spec.task import Task
+
+FAMILIES = ("gpu", "cpu", "ram")
+#: The world's average, as ECOpt (arXiv 2601.08991) has it: for the example where a run states no PUE of its own.
+EXAMPLE_PUE = 1.56
+
+_Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A configuration: joules per unit of work by family of domains, and its other objectives, more is better."""
+
+    label: str
+    by_family: Mapping[str, float]
+    others: tuple[float, ...] = ()
+
+    @property
+    def energy_j(self) -> float:
+        return sum(self.by_family.values())
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A factor on the joules of each family; one that is not named keeps 1."""
+
+    name: str
+    factors: Mapping[str, float]
+
+    def of(self, subject: Subject) -> float:
+        """Joules under the scenario; one factor on all is taken of their sum, so that rounding reorders nothing."""
+        factors = [self.factors.get(f, 1.0) for f in subject.by_family]
+        if len(set(factors)) == 1:
+            return factors[0] * subject.energy_j
+        return sum(c * energy_j for c, energy_j in zip(factors, subject.by_family.values(), strict=True))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A scenario against the joules as they are: rank correlations (None where a side does not vary), how many
+    configurations change places, and who enters or leaves the frontier."""
+
+    scenario: Scenario
+    kendall: float | None
+    spearman: float | None
+    moved: int
+    least: str
+    entered: tuple[str, ...]
+    left: tuple[str, ...]
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.moved or self.entered or self.left)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Factors between which something holds: `low` is 0 and `high` None where it has no end; and the two
+    configurations that are level at each end."""
+
+    low: float
+    high: float | None
+    at_low: tuple[str, str] | None
+    at_high: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class Slack:
+    """What a factor on one family's joules may be, the others' left as they are, until the order changes."""
+
+    family: str
+    share: float  # of all joules, mean over configurations
+    order: Range  # no two configurations change places
+    least: Range  # the same configuration takes the least
+
+
+@dataclass(frozen=True)
+class Pue:
+    """All scenarios; `members` are the frontier as it is, `least` the configuration with the fewest joules."""
+
+    subjects: tuple[Subject, ...]
+    unit: str
+    pue: float
+    is_example: bool  # no PUE was given
+    grid_intensity_g_per_kwh: float | None
+    verdicts: tuple[Verdict, ...]
+    slacks: tuple[Slack, ...]
+    members: tuple[Subject, ...]
+    least: str
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        return tuple(self.subjects[0].by_family)
+
+    @property
+    def constant(self) -> Verdict:
+        """One factor on every joule."""
+        return self.verdicts[0]
+
+
+def pue(
+    task: Task, trials: Sequence[TrialRecord], factor: float | None, grid_intensity_g_per_kwh: float | None
+) -> Pue | None:
+    """Of a run's records: by the first energy objective's phase, gross; None with fewer than two configurations.
+
+    Configurations that break a constraint or are no better than a reference take no part.
+    """
+    name = next((n for n, o in task.objectives.items() if o.is_energy), None)
+    if name is None:
+        return None
+    usable = [c for c in configurations(task, trials) if c.complete and c.feasible and beats_reference(task, c)]
+    found = [(c, f) for c in usable if (f := _by_family(task, name, c))]
+    families = [f for f in FAMILIES if all(f in by for _, by in found)]
+    subjects = [Subject(_label(c), {f: by[f] for f in families}, _others(task, name, c)) for c, by in found]
+    unit = next((t.unit[p] for t in trials for p in t.unit if p == task.objectives[name].phase), "unit")
+    return judge(subjects, factor, grid_intensity_g_per_kwh, unit) if families else None
+
+
+def _by_family(task: Task, name: str, found: Configuration) -> dict[str, float]:
+    """Mean joules per unit over the configuration's trials; a family that one of them lacks is left out."""
+    objective = task.objectives[name]
+    wanted = [f for f in FAMILIES if f in (objective.domains or ())]
+    each: dict[str, list[float]] = {}
+    usable = [t for t in found.trials if t.status == "ok"]
+    for trial in usable:
+        for family in wanted:
+            if objective.phase == "train":
+                trained = training_energy(trial.windows, (family,))
+                value = trained.j_per_unit if trained else None
+            else:
+                energy = phase_energy(trial.windows, objective.phase or "", (family,), task.protocol)
+                value = energy.j_per_unit.mean if energy else None
+            if value is not None:
+                each.setdefault(family, []).append(value)
+    return {f: fmean(values) for f, values in each.items() if len(values) == len(usable)}
+
+
+def _others(task: Task, name: str, found: Configuration) -> tuple[float, ...]:
+    goals = {n: o.goal for n, o in task.objectives.items() if n != name}
+    signs = {"maximize": 1.0, "minimize": -1.0}
+    return tuple(signs[goal] * found.outcomes[n].value.mean for n, goal in goals.items())
+
+
+def _label(found: Configuration) -> str:
+    return "trial " + ", ".join(str(t.trial) for t in found.trials)
+
+
+def judge(
+    subjects: Sequence[Subject],
+    factor: float | None,
+    grid_intensity_g_per_kwh: float | None = None,
+    unit: str = "unit",
+) -> Pue | None:
+    """Scenarios around a PUE (the example's where none is given); None with fewer than two configurations.
+
+    Raises:
+        ValueError: a PUE below 1.
+    """
+    value = EXAMPLE_PUE if factor is None else factor
+    if value < 1:
+        raise ValueError(f"a PUE is at least 1 (got {value})")
+    if len(subjects) < 2:
+        return None
+    families = tuple(subjects[0].by_family)
+    return Pue(
+        subjects=tuple(subjects),
+        unit=unit,
+        pue=value,
+        is_example=factor is None,
+        grid_intensity_g_per_kwh=grid_intensity_g_per_kwh,
+        verdicts=tuple(verdict(subjects, s) for s in scenarios(families, value)),
+        slacks=tuple(slack(subjects, f) for f in families) if len(families) > 1 else (),
+        members=tuple(subjects[i] for i in _frontier(subjects, Scenario("as it is", {}))),
+        least=min(subjects, key=lambda s: s.energy_j).label,
+    )
+
+
+def scenarios(families: Sequence[str], value: float) -> tuple[Scenario, ...]:
+    """One factor on all; then the corners of what a building can do: the factor on one family alone (the others are
+    cooled for nothing), and one family counted alone, as papers do that read the GPU only."""
+    found = [Scenario(f"PUE {value:g} on every joule", dict.fromkeys(families, value))]
+    if len(families) > 1:
+        found += [Scenario(f"PUE {value:g} on {f.upper()} alone", {f: value}) for f in families]
+        for family in families:
+            others = {f: 0.0 for f in families if f != family}
+            found.append(Scenario(f"{family.upper()} joules only", others))
+    return tuple(found)
+
+
+def verdict(subjects: Sequence[Subject], scenario: Scenario) -> Verdict:
+    """A scenario against the joules as they are."""
+    before = np.array([s.energy_j for s in subjects])
+    after = np.array([scenario.of(s) for s in subjects])
+    old, new = (set(_frontier(subjects, s)) for s in (Scenario("as it is", {}), scenario))
+    moved = int((stats.rankdata(before) != stats.rankdata(after)).sum())
+    return Verdict(
+        scenario=scenario,
+        kendall=_rank_correlation(stats.kendalltau, before, after),
+        spearman=_rank_correlation(stats.spearmanr, before, after),
+        moved=moved,
+        least=subjects[int(after.argmin())].label,
+        entered=tuple(subjects[i].label for i in sorted(new - old)),
+        left=tuple(subjects[i].label for i in sorted(old - new)),
+    )
+
+
+def _rank_correlation(how: Callable[..., Any], before: _Array, after: _Array) -> float | None:
+    if np.ptp(before) == 0 or np.ptp(after) == 0:
+        return None
+    return float(how(before, after).statistic)
+
+
+def _frontier(subjects: Sequence[Subject], scenario: Scenario) -> list[int]:
+    """Which configurations no other beats, in energy under the scenario and in the other objectives."""
+    goals: list[Goal] = ["minimize", *(["maximize"] * len(subjects[0].others))]  # type: ignore[list-item]
+    points = [(scenario.of(s), *s.others) for s in subjects]
+    return [int(i) for i in np.flatnonzero(non_dominated(points, goals))]
+
+
+def slack(subjects: Sequence[Subject], family: str) -> Slack:
+    """How far a factor on one family's joules may go.
+
+    The first two to change places stand next to each other in the ranking, so for the whole order only neighbours
+    are looked at; for the least, it and every other.
+    """
+    ordered = sorted(subjects, key=lambda s: s.energy_j)
+    share = fmean(s.by_family[family] / s.energy_j for s in subjects if s.energy_j > 0)
+    first = ordered[0]
+    return Slack(
+        family, share, _range(pairwise(ordered), family), _range(((first, s) for s in ordered[1:]), family)
+    )
+
+
+def _range(pairs: Iterable[tuple[Subject, Subject]], family: str) -> Range:
+    """With d the difference of two in the family and r in the rest, they are level at the factor −r / d."""
+    low, high = 0.0, math.inf
+    at_low: tuple[str, str] | None = None
+    at_high: tuple[str, str] | None = None
+    for a, b in pairs:
+        d = b.by_family[family] - a.by_family[family]
+        if b.energy_j == a.energy_j or d == 0:
+            continue
+        level = 1 - (b.energy_j - a.energy_j) / d
+        if 1 < level < high:
+            high, at_high = level, (a.label, b.label)
+        elif low < level < 1:
+            low, at_low = level, (a.label, b.label)
+    return Range(low, None if at_high is None else high, at_low, at_high)

@@ -1,0 +1,295 @@
+"""The report's section on repeats, batch size and epochs: distribution, cost by batch, linearity. Pure."""
+
+from __future__ import annotations
+
+from joulebench.presentation.numbers import ABSENT, number, percent, prefix, si
+from joulebench.presentation.plots import Plot, Series
+from joulebench.presentation.section import Section, csv_text
+from joulebench.presentation.units import interval, sample_size
+from joulebench.reporting.panels import Axis
+from joulebench.reporting.tables import Cell, Column, Table
+from joulebench.results.energy import Estimate
+from joulebench.stats.regression import Line
+from joulebench.studies.answers import repeatability_answer
+from joulebench.studies.repeatability.analysis import BatchPoint, Repeatability, RunCost, Spread
+
+
+def repeatability_section(found: Repeatability) -> Section:
+    """Everything the report says of the repeats and sweeps."""
+    return Section(
+        name="repeatability",
+        title="Repeatability of the meter",
+        answer=repeatability_answer(found),
+        verdict=None,
+        sentences=sentences(found),
+        plots=tuple(p for p in (_repeats_plot(found), _batch_plot(found), *_epoch_plots(found)) if p.drawn),
+        tables=(_spread_table(found), _batch_table(found), _fit_table(found)),
+        csv=_csv(found),
+    )
+
+
+def sentences(found: Repeatability) -> tuple[str, ...]:
+    """What the numbers mean: kinds, time or energy, drift, proportionality, the first epoch."""
+    parts = (
+        _kind(found),
+        _time(found),
+        _first_run(found),
+        _drifts(found),
+        _proportional(found),
+        _first(found),
+        _lost(found),
+    )
+    return tuple(part for part in parts if part)
+
+
+def _kind(found: Repeatability) -> str | None:
+    if found.kind is None:
+        return None
+    domains = " + ".join(found.domains)
+    if found.kind == "measured":
+        return f"All joules here are gross and measured ({domains})."
+    return f"All joules here are gross and estimated, at least in part ({domains}): see Provenance for each source."
+
+
+def _time(found: Repeatability) -> str | None:
+    """Whether energy says anything that time does not."""
+    energy, time = found.spread(f"{found.phase} energy"), found.spread(f"{found.phase} time")
+    if energy is None or time is None or energy.runs.rsd is None or time.runs.rsd is None:
+        return None
+    watts = [e / s for e, s in zip(energy.runs.values, time.runs.values, strict=True)]
+    moved = max(watts) / min(watts) - 1
+    base = (
+        f"Over the repeats energy per {found.unit} varied by {percent(energy.runs.rsd.value)}, time by "
+        f"{percent(time.runs.rsd.value)} and power by at most {percent(moved)} from lowest to highest"
+    )
+    if energy.kind == "estimated" and moved < 0.01:
+        return (
+            f"{base}: the estimate follows time, so this is the repeatability of the computation, not of a meter."
+        )
+    return f"{base}."
+
+
+def _drifts(found: Repeatability) -> str | None:
+    shown = [s for s in found.spreads if s.drift is not None and s.drift.shows]
+    if not shown:
+        return None
+    parts = ", ".join(f"{s.name} by {percent(s.drift.relative)}" for s in shown if s.drift)
+    return f"From the first repeat to the last there was a drift: {parts}. It is part of the spread."
+
+
+def _first_run(found: Repeatability) -> str | None:
+    """What a process does once is in its first run: said apart, so that it is not taken for the meter's noise."""
+    apart = [s for s in found.spreads if s.first_stands_out]
+    if not apart:
+        return None
+    parts = ", ".join(
+        f"{s.name} by {percent(s.first_excess)} (the others alone: relative standard deviation "
+        f"{percent(s.rsd_of_others.value if s.rsd_of_others else None)})"
+        for s in apart
+    )
+    return (
+        f"The first run stands out from the median of the others, in {parts}: a process loads and allocates once."
+    )
+
+
+def _proportional(found: Repeatability) -> str | None:
+    line = found.energy_fit
+    if line is None or line.intercept.low is None or line.intercept.high is None:
+        return None
+    a = line.intercept
+    ends = f"{si(a.mean, 'J')} (95 % interval {si(a.low, 'J')} to {si(a.high, 'J')})"
+    if a.low is not None and a.high is not None and a.low <= 0 <= a.high:
+        return f"Training energy is proportional to epochs as far as these runs show: the line's offset is {ends}."
+    side = "more" if a.mean > 0 else "less"
+    return (
+        f"Training energy is a line in epochs with an offset of {ends}: a run costs that much {side} than its "
+        "epochs' slope."
+    )
+
+
+def _first(found: Repeatability) -> str | None:
+    if found.first_epoch_excess is None:
+        return None
+    side = "more" if found.first_epoch_excess >= 0 else "less"
+    return (
+        f"A run's first epoch took {percent(abs(found.first_epoch_excess))} {side} energy than its later ones, "
+        "median over all runs of two epochs or more."
+    )
+
+
+def _lost(found: Repeatability) -> str | None:
+    return f"{found.lost} of {found.trials} trials have no value and are left out." if found.lost else None
+
+
+def _spread_table(found: Repeatability) -> Table:
+    titles = (
+        *("Identical runs", "n", "Mean", "Relative standard deviation"),
+        *("Least", "5 %", "Median", "95 %", "Most", "Drift"),
+    )
+    columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
+    return Table("Distribution over identical runs", columns, tuple(_spread_row(s) for s in found.spreads))
+
+
+def _spread_row(spread: Spread) -> tuple[Cell, ...]:
+    runs = spread.runs
+    factor, letter = prefix(runs.mean)
+    quantiles = [runs.quantiles[share] for share in (0.05, 0.5, 0.95)]
+    values = [runs.minimum, *quantiles, runs.maximum]
+    rsd = Cell(ABSENT)
+    if runs.rsd is not None:
+        rsd = Cell(percent(runs.rsd.value), (f"[{percent(runs.rsd.low)}, {percent(runs.rsd.high)}]",))
+    drift = Cell(ABSENT)
+    if spread.drift is not None:
+        ends = f"[{percent(spread.drift.low)}, {percent(spread.drift.high)}]"
+        drift = Cell(percent(spread.drift.relative), (ends,), "drifts" if spread.drift.shows else "")
+    return (
+        Cell(spread.name, (spread.kind,) if spread.kind else ()),
+        Cell(str(len(runs.values))),
+        Cell(f"{number(runs.mean / factor)} {letter}{spread.unit}"),
+        rsd,
+        *(Cell(number(v / factor)) for v in values),
+        drift,
+    )
+
+
+def _batch_table(found: Repeatability) -> Table:
+    titles = ("Batch", "Runs", f"Energy per {found.unit}", f"Time per {found.unit}", "Training per sample",
+              "Training per epoch", "Time per epoch")  # fmt: skip
+    columns = tuple(Column(t, numeric=True) for t in titles)
+    kind = f"; {found.kind}" if found.kind else ""
+    rows = tuple(_batch_row(b) for b in found.batches)
+    return Table(f"By batch size (gross{kind})", columns, rows)
+
+
+def _batch_row(batch: BatchPoint) -> tuple[Cell, ...]:
+    return (
+        Cell(number(batch.batch_size)),
+        Cell(str(batch.runs)),
+        _value(batch.phase_j, "J"),
+        _value(batch.phase_s, "s"),
+        _value(batch.train_j_per_sample, "J"),
+        _value(batch.train_j_per_epoch, "J"),
+        _value(batch.train_s_per_epoch, "s"),
+    )
+
+
+def _value(value: Estimate | None, unit: str) -> Cell:
+    if value is None:
+        return Cell(ABSENT)
+    factor, letter = prefix(value.mean)
+    details = tuple(d for d in (interval(value, factor), sample_size(value)) if d)
+    return Cell(f"{number(value.mean / factor)} {letter}{unit}", details)
+
+
+def _fit_table(found: Repeatability) -> Table:
+    rows = []
+    for name, line, unit in (("energy", found.energy_fit, "J"), ("time", found.time_fit, "s")):
+        if line is not None:
+            label = f" ({found.kind})" if unit == "J" else ""
+            rows.append(
+                (
+                    Cell(f"Training {name}{label}"),
+                    _value(line.intercept, unit),
+                    _value(line.slope, f"{unit}/epoch"),
+                    Cell(ABSENT if line.r2 is None else number(line.r2, 5)),
+                    Cell(ABSENT if line.residual_sd is None else si(line.residual_sd, unit)),
+                    Cell(str(line.n)),
+                )
+            )
+    titles = ("y = a + b · epochs", "a (offset)", "b (per epoch)", "R²", "Residual standard deviation", "Runs")
+    columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
+    return Table("Linearity of training in epochs (least squares, 95 % intervals)", columns, tuple(rows))
+
+
+def _repeats_plot(found: Repeatability) -> Plot:
+    series = tuple(
+        Series(
+            s.name + (f" ({s.kind})" if s.kind else ""),
+            tuple(float(i) for i in range(1, len(s.runs.values) + 1)),
+            tuple(100 * (v / s.runs.mean - 1) for v in s.runs.values),
+            line=True,
+        )
+        for s in found.spreads
+    )
+    alt = f"Deviation of {len(series)} quantities from their means over {found.repeats} identical runs, in order."
+    y = Axis(None, "deviation from the mean, %")
+    return Plot("repeatability-runs", "Identical runs in order", alt, Axis(None, "run"), y, series)
+
+
+def _batch_plot(found: Repeatability) -> Plot:
+    label = f" ({found.kind})" if found.kind else ""
+    means = [e.mean for b in found.batches for e in (b.phase_j, b.train_j_per_sample) if e is not None]
+    factor, letter = prefix(min(means, default=1.0))
+    chosen = (
+        _by_batch(f"{found.phase}{label}", [(b.batch_size, b.phase_j) for b in found.batches], factor),
+        _by_batch(f"training{label}", [(b.batch_size, b.train_j_per_sample) for b in found.batches], factor),
+    )
+    sizes = tuple(b.batch_size for b in found.batches)
+    best = found.best_batch
+    alt = f"Energy per {found.unit} against {len(sizes)} batch sizes" + (
+        f"; least at batch {number(best.batch_size)}." if best else "."
+    )
+    x = Axis(None, "batch size", log=True, ticks=sizes)
+    low, high = (f(means, default=1.0) / factor for f in (min, max))
+    steps = tuple(float(f"{s}e{d}") for d in range(-2, 10) for s in (1, 2, 5))
+    y = Axis(
+        None,
+        f"energy, {letter}J/{found.unit} (gross{label.replace('(', '').replace(')', ',')})",
+        factor,
+        log=True,
+        ticks=tuple(t for t in steps if low / 3 < t < high * 3),
+    )
+    return Plot("repeatability-batch", f"Energy per {found.unit} by batch size", alt, x, y, chosen)
+
+
+def _by_batch(name: str, points: list[tuple[float, Estimate | None]], factor: float) -> Series:
+    known = [(size, value) for size, value in points if value is not None]
+    return Series(
+        name,
+        tuple(size for size, _ in known),
+        tuple(v.mean / factor for _, v in known),
+        tuple(None if v.low is None or v.low <= 0 else v.low / factor for _, v in known),
+        tuple(None if v.high is None else v.high / factor for _, v in known),
+        line=True,
+    )
+
+
+def _epoch_plots(found: Repeatability) -> tuple[Plot, Plot]:
+    trained = [r.train for r in found.epoch_runs if r.train is not None]
+    epochs = [float(t.epochs) for t in trained]
+    label = f", {found.kind}" if found.kind else ""
+    return (
+        _line_plot("energy", f"training energy, J (gross{label})", epochs, [t.energy_j for t in trained],
+                   found.energy_fit),
+        _line_plot("time", "training time, s", epochs, [t.seconds for t in trained], found.time_fit),
+    )  # fmt: skip
+
+
+def _line_plot(name: str, title: str, epochs: list[float], values: list[float], line: Line | None) -> Plot:
+    series = [Series("runs", tuple(epochs), tuple(values))]
+    if line is not None:
+        ends = (0.0, max(epochs))
+        r2 = "" if line.r2 is None else f", R² {number(line.r2, 4)}"
+        series.append(Series(f"least squares{r2}", ends, tuple(line.at(x) for x in ends), dashed=True))
+    alt = f"Training {name} against epochs over {len(epochs)} runs, with the least-squares line."
+    caption = f"Training {name} against epochs"
+    return Plot(f"repeatability-{name}", caption, alt, Axis(None, "epochs"), Axis(None, title), tuple(series))
+
+
+def _csv(found: Repeatability) -> str:
+    columns = ["trial", "stage", "batch_size", "epochs", "kind", "measured_batch", f"j_per_{found.unit}",
+               f"j_per_{found.unit}_low", f"j_per_{found.unit}_high", f"j_per_{found.unit}_n",
+               f"s_per_{found.unit}", "train_epochs", "train_samples", "train_j", "train_s", "train_first_epoch_j",
+               "train_kind"]  # fmt: skip
+    return csv_text(columns, [_csv_row(run) for run in found.runs])
+
+
+def _csv_row(run: RunCost) -> list[object]:
+    p, t = run.phase, run.train
+    phase = (
+        [p.kind, p.batch, p.j_per_unit.mean, p.j_per_unit.low, p.j_per_unit.high, p.j_per_unit.n, p.s_per_unit.mean]
+        if p
+        else [None] * 7
+    )
+    train = [t.epochs, t.samples, t.energy_j, t.seconds, t.first_j, t.kind] if t else [None] * 6
+    return [run.trial, run.stage, run.batch_size, run.epochs, *phase, *train]

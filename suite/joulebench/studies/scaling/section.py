@@ -1,0 +1,289 @@
+"""The report's section on model size: how joules per unit of work grow with parameters and FLOPs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from joulebench.presentation.numbers import ABSENT, count, number, percent, si
+from joulebench.presentation.plots import Plot, Series
+from joulebench.presentation.section import Section, csv_of, estimate_cells, exact
+from joulebench.presentation.series import estimates, value_axis
+from joulebench.presentation.units import plain
+from joulebench.reporting.tables import (
+    MAX_ROWS,
+    Cell,
+    Column,
+    Table,
+    condensed,
+    first_column,
+    of_all,
+    prefixed_cell,
+)
+from joulebench.results.energy import Estimate
+from joulebench.spec.task import Protocol
+from joulebench.studies.generation.analysis import REQUEST
+from joulebench.studies.scaling.analysis import MEASURES, MIN_SIZES, Fit, Measure, Model, Scaling
+
+#: Points of a fitted curve: enough to be smooth on axes that are not logarithmic.
+CURVE_POINTS = 33
+#: Axes of power laws are logarithmic from this span on.
+LOG_FROM = 4.0
+WORDS: dict[Measure, str] = {"parameters": "parameters", "flops": "FLOPs per unit of work"}
+SHORT: dict[Measure, str] = {"parameters": "parameters", "flops": "FLOPs"}
+
+
+def scaling_section(found: Scaling, protocol: Protocol) -> Section:
+    """Everything the report says of it."""
+    return Section(
+        name="scaling",
+        title="Energy against model size",
+        answer=answer(found),
+        verdict=None,
+        sentences=sentences(found),
+        plots=tuple(p for p in (_plot(found, m) for m in MEASURES) if p.drawn),
+        tables=(_fits_table(found), _models_table(found, protocol)),
+        csv=csv_of([_row(found, m) for m in found.models]),
+    )
+
+
+def main_phase(found: Scaling) -> str:
+    """The phase that a one-sentence answer is about: whole requests where there are any."""
+    return REQUEST if REQUEST in found.phases else next(iter(found.phases))
+
+
+def answer(found: Scaling) -> str:
+    """The exponent of the main phase in parameters, or in FLOPs where parameters do not differ."""
+    phase = main_phase(found)
+    for measure in MEASURES:
+        fit = found.overall(measure, phase)
+        if fit is not None and fit.line is not None:
+            return f"{_law(fit)}, over {fit.models} configurations ({found.kind})."
+    known = max((f.sizes for f in found.fits), default=0)
+    sizes = f"{known} different model {'size' if known == 1 else 'sizes'}"
+    return f"No line can be fitted: {sizes} where at least {MIN_SIZES} are needed."
+
+
+def _law(fit: Fit) -> str:
+    """`Energy per token of request grows as parameters to the power 0.83 (95 % interval 0.76 to 0.90), R² 0.99`."""
+    assert fit.line is not None
+    slope = fit.line.slope
+    verb = "grows" if slope.mean >= 0 else "falls"
+    if slope.low is not None and slope.high is not None and slope.low <= 0 <= slope.high:
+        verb = "shows no trend: it goes"
+    r2 = "" if fit.line.r2 is None else f", R² {number(fit.line.r2, 3)}"
+    work = f"{plain(fit.unit)} of {fit.phase}"
+    return f"Energy per {work} {verb} as {WORDS[fit.measure]} to the power {_exponent(slope)}{r2}"
+
+
+def _exponent(slope: Estimate) -> str:
+    if slope.low is None or slope.high is None:
+        return number(slope.mean, 3)
+    return f"{number(slope.mean, 3)} (95 % interval {number(slope.low, 3)} to {number(slope.high, 3)})"
+
+
+def sentences(found: Scaling) -> tuple[str, ...]:
+    """What the exponents mean, which measure says more, and what was not fitted."""
+    parts = (
+        _basis(found),
+        _meaning(found),
+        _tenfold(found),
+        *_others(found),
+        _which(found),
+        _left_out(found),
+        _few(found),
+    )
+    return tuple(part for part in parts if part)
+
+
+def _basis(found: Scaling) -> str:
+    kind = "measured" if found.kind == "measured" else "estimated, at least in part"
+    return (
+        f"Energy is gross over {' + '.join(found.domains)} and {kind}. Lines are least squares through "
+        "log10(J/unit) = a + b · log10(x), every configuration counting once; intervals are Student's t."
+    )
+
+
+def _main(found: Scaling) -> Fit | None:
+    fits = (found.overall(m, main_phase(found)) for m in MEASURES)
+    return next((f for f in fits if f is not None and f.line is not None), None)
+
+
+def _meaning(found: Scaling) -> str | None:
+    fit = _main(found)
+    if fit is None or fit.line is None or fit.line.slope.low is None or fit.line.slope.high is None:
+        return None
+    low, high = fit.line.slope.low, fit.line.slope.high
+    what = WORDS[fit.measure]
+    if low <= 1 <= high:
+        return (
+            f"A power of 1 would be proportional, and the interval holds it: energy in proportion to {what} fits."
+        )
+    if high < 1:
+        return f"That is less than proportional (1): over these sizes a larger model takes less per {_one(fit)}."
+    return f"That is more than proportional (1): over these sizes a larger model takes more per {_one(fit)}."
+
+
+def _one(fit: Fit) -> str:
+    return "parameter" if fit.measure == "parameters" else "FLOP"
+
+
+def _tenfold(found: Scaling) -> str | None:
+    fit = _main(found)
+    if fit is None or fit.line is None:
+        return None
+    slope = fit.line.slope
+    ends = ""
+    if slope.low is not None and slope.high is not None:
+        ends = f" (95 % interval {number(10**slope.low, 3)} to {number(10**slope.high, 3)})"
+    scatter = (
+        "" if fit.scatter is None else f"; configurations lie off the line by a factor of {number(fit.scatter, 3)}"
+    )
+    return (
+        f"Ten times the {WORDS[fit.measure]} take {number(10**slope.mean, 3)} times the energy per "
+        f"{plain(fit.unit)}{ends}{scatter}. The line is known from {si(fit.low, '')} to {si(fit.high, '')}."
+    )
+
+
+def _others(found: Scaling) -> list[str]:
+    """The other phases' laws in the same measure."""
+    main = _main(found)
+    if main is None:
+        return []
+    fits = [found.overall(main.measure, p) for p in found.phases if p != main.phase]
+    return [f"{_law(f)}." for f in fits if f is not None and f.line is not None]
+
+
+def _which(found: Scaling) -> str | None:
+    fits = [found.overall(m, main_phase(found)) for m in MEASURES]
+    known = [(f, f.line.r2) for f in fits if f is not None and f.line is not None and f.line.r2 is not None]
+    if len(known) < 2:
+        return None
+    parts = " and ".join(f"{WORDS[f.measure]} {percent(r2)}" for f, r2 in known)
+    what = f"log energy per {plain(known[0][0].unit)} of {known[0][0].phase}"
+    return f"The lines explain this share of the variance of {what}: in {parts}."
+
+
+def _left_out(found: Scaling) -> str | None:
+    if not found.left_out:
+        return None
+    names = ", ".join(found.left_out)
+    stages = "a stage that does" if len(found.left_out) == 1 else "stages that do"
+    return f"Not in the common lines, as {stages} not change the number of parameters: {names}."
+
+
+def _few(found: Scaling) -> str | None:
+    missing = [f for f in found.fits if f.line is None]
+    if not missing:
+        return None
+    parts = dict.fromkeys(
+        f"{WORDS[f.measure]}, {_sweep(f)} ({f.sizes} different {'value' if f.sizes == 1 else 'values'})"
+        for f in missing
+    )
+    return f"No line with fewer than {MIN_SIZES} different sizes: {'; '.join(parts)}."
+
+
+def _sweep(fit: Fit) -> str:
+    if fit.stage is None:
+        return "all sweeps of size"
+    return f"stage {fit.stage}" if fit.varies == (fit.stage,) else f"stage {fit.stage} ({', '.join(fit.varies)})"
+
+
+def _fits_table(found: Scaling) -> Table:
+    """A row a sweep and phase, with the lines in both measures side by side."""
+    pairs: dict[tuple[str, str], dict[Measure, Fit]] = {}
+    for fit in found.fits:
+        pairs.setdefault((_sweep(fit), fit.phase), {})[fit.measure] = fit
+    columns = [Column("Sweep"), Column("Phase")]
+    for measure in MEASURES:
+        columns += [Column(f"b, {SHORT[measure]}", True), Column("R²", True), Column("Scatter", True)]
+    columns += [Column("Parameters from", True), Column("to", True), Column("Configurations", True)]
+    rows = tuple(_fit_row(sweep, phase, fits) for (sweep, phase), fits in pairs.items())
+    return Table(f"J per unit ∝ x^b, gross ({found.kind}); scatter is a factor", tuple(columns), rows)
+
+
+def _fit_row(sweep: str, phase: str, fits: Mapping[Measure, Fit]) -> tuple[Cell, ...]:
+    any_fit, sized = next(iter(fits.values())), fits.get("parameters")
+    ends = (si(sized.low, ""), si(sized.high, "")) if sized else (ABSENT, ABSENT)
+    lines = [cell for measure in MEASURES for cell in _line_cells(fits.get(measure))]
+    head = Cell(sweep), Cell(phase, (f"J per {plain(any_fit.unit)}",))
+    return (*head, *lines, Cell(ends[0]), Cell(ends[1]), Cell(str(any_fit.models)))
+
+
+def _line_cells(fit: Fit | None) -> tuple[Cell, Cell, Cell]:
+    if fit is None or fit.line is None:
+        why = ABSENT if fit is None else f"no line: {fit.sizes} of {MIN_SIZES} sizes"
+        return Cell(why), Cell(ABSENT), Cell(ABSENT)
+    slope = fit.line.slope
+    interval = () if slope.low is None else (f"[{number(slope.low, 3)}, {number(slope.high, 3)}]",)
+    r2 = ABSENT if fit.line.r2 is None else number(fit.line.r2, 4)
+    scatter = ABSENT if fit.scatter is None else number(fit.scatter, 3)
+    return Cell(number(slope.mean, 3), interval), Cell(r2), Cell(scatter)
+
+
+def _models_table(found: Scaling, protocol: Protocol) -> Table:
+    every = found.models
+    step = -(-len(every) // MAX_ROWS)  # evenly over the sizes where there are many
+    models = every[::step]
+    first, names = first_column([m.params for m in models], found.names)
+    titles = [first, "Parameters"]
+    for phase, unit in found.phases.items():
+        titles += [f"J per {plain(unit)} of {phase}", f"FLOPs per {plain(unit)}"]
+    columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
+    rows = []
+    for name, model in zip(names, models, strict=True):
+        row = [Cell(name), Cell(count(model.parameters))]
+        for phase in found.phases:
+            cost = model.costs.get(phase)
+            row += [
+                prefixed_cell(cost.gross if cost else None, "J", protocol),
+                Cell(si(model.flops.get(phase), "")),
+            ]
+        rows.append(tuple(row))
+    some = of_all(len(models), len(every), "evenly chosen")
+    return condensed(Table(f"Configurations by size, gross ({found.kind}){some}", columns, tuple(rows)))
+
+
+def _plot(found: Scaling, measure: Measure) -> Plot:
+    models = found.sized
+    xs = [x for m in models for p in found.phases if (x := m.x(measure, p)) is not None]
+    ys = [c.gross.mean for m in models for c in m.costs.values()]
+    x_axis = value_axis(xs, "", lambda u: f"{WORDS[measure]}{f', {u}' if u else ''}", log_from=LOG_FROM)
+    title = f"gross ({found.kind}, {' + '.join(found.domains)})"
+    y_axis = value_axis(ys, "J", lambda u: f"{u} per unit, {title}", log_from=LOG_FROM)
+    points, curves, laws = [], [], []
+    for phase, unit in found.phases.items():
+        pairs = [(x, m.costs[phase].gross) for m in models if phase in m.costs and (x := m.x(measure, phase))]
+        name = f"{phase}, per {plain(unit)}"
+        fit = found.overall(measure, phase)
+        if fit is not None and fit.line is not None:
+            name += f": b = {number(fit.line.slope.mean, 3)}"
+            curves.append(_curve(fit, x_axis.factor, y_axis.factor))
+            laws.append(f" {_law(fit)}.")
+        places = [x / x_axis.factor for x, _ in pairs]
+        points.append(estimates(name, places, [v for _, v in pairs], y_axis))
+    alt = f"Joules per unit against {WORDS[measure]} for {len(models)} configurations.{''.join(laws)}"
+    caption = f"Energy per unit against {WORDS[measure]}"
+    return Plot(f"scaling-{measure}", caption, alt, x_axis, y_axis, (*points, *curves))
+
+
+def _curve(fit: Fit, x_factor: float, y_factor: float) -> Series:
+    assert fit.line is not None
+    low, high = fit.low, fit.high
+    xs = [low * (high / low) ** (i / (CURVE_POINTS - 1)) for i in range(CURVE_POINTS)]
+    ys = [y for x in xs if (y := fit.at(x)) is not None]
+    across, along = tuple(x / x_factor for x in xs), tuple(y / y_factor for y in ys)
+    return Series(f"line of {fit.phase}", across, along, dashed=True, named=False)
+
+
+def _row(found: Scaling, model: Model) -> dict[str, object]:
+    row: dict[str, object] = {
+        "trials": " ".join(map(str, model.trials)),
+        **{f"param_{n}": exact(v) for n, v in model.params.items()},
+    }
+    row["parameters"] = model.parameters
+    for phase, unit in found.phases.items():
+        cost = model.costs.get(phase)
+        row |= estimate_cells(f"{phase}_j_per_{unit}_gross", cost.gross if cost else None)
+        row[f"{phase}_kind"] = cost.kind if cost else None
+        row[f"{phase}_flops_per_{unit}"] = model.flops.get(phase)
+    return row

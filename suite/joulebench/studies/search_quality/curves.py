@@ -1,0 +1,193 @@
+"""Whole searches as trials: their hypervolume and joules, trial by trial, read from records. Pure.
+
+A search is one trial of the workload `search`. Its hypervolume is that of the true values of everything tried, and
+counts as a share of the best known: the true front's, or, where nobody knows it, the most that any of the run's
+searches of the same problem reached.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from joulebench.records.model import TrialRecord
+from joulebench.results.energy import joules
+from joulebench.spec.parameters import Params, Value
+from joulebench.spec.task import Task
+from joulebench.stats.quantiles import Median, median
+
+#: Parameters of a search; every other one is a setting of its problem.
+OWN = ("problem", "method", "repeat", "trials", "initial")
+LEVELS = (0.90, 0.95, 0.98)  # shares of the best hypervolume whose trials are counted
+DOMAINS = ("gpu", "cpu", "ram")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What was searched: a problem, and those of its settings that the task varies."""
+
+    problem: str
+    settings: tuple[tuple[str, Value], ...] = ()
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search. Tuples hold a value after each of its trials."""
+
+    condition: Condition
+    method: str
+    repeat: int
+    trial: int  # of the run
+    status: str
+    shares: tuple[float, ...]
+    proposing_j: tuple[float, ...] | None  # metered, summed up; None where a window has no reading
+    cost_j: tuple[float, ...] | None  # of the trials themselves, as the problem states it
+    metrics: Mapping[str, float]
+
+    @property
+    def final(self) -> float:
+        return self.shares[-1]
+
+    @property
+    def total_j(self) -> tuple[float, ...] | None:
+        """Proposals and trials together, where both are known; else proposals alone."""
+        if self.proposing_j is None or self.cost_j is None:
+            return self.proposing_j
+        return tuple(a + b for a, b in zip(self.proposing_j, self.cost_j, strict=True))
+
+    def share_after(self, trials: int) -> float:
+        """What it had reached by then; a search that ended sooner keeps what it had."""
+        return self.shares[min(trials, len(self.shares)) - 1]
+
+    def share_within(self, energy_j: float) -> float:
+        spent = self.total_j or ()
+        return max((s for s, j in zip(self.shares, spent, strict=True) if j <= energy_j), default=0.0)
+
+    def trials_to(self, level: float) -> float:
+        """Trials until a share is reached; infinite if it is not."""
+        return next((float(n) for n, share in enumerate(self.shares, start=1) if share >= level), math.inf)
+
+    def proposing_to(self, level: float) -> float:
+        """Joules of proposals until a share is reached; infinite if it is not."""
+        found = zip(self.shares, self.proposing_j or (), strict=False)
+        return next((energy_j for share, energy_j in found if share >= level), math.inf)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All searches of one condition by one method."""
+
+    condition: Condition
+    method: str
+    searches: tuple[Search, ...]
+
+    @property
+    def final(self) -> Median:
+        return median([s.final for s in self.searches])
+
+    @property
+    def length(self) -> int:
+        return max(len(s.shares) for s in self.searches)
+
+    @property
+    def has_joules(self) -> bool:
+        return all(s.proposing_j is not None for s in self.searches)
+
+    def trials_to(self, level: float) -> Median:
+        return median([s.trials_to(level) for s in self.searches])
+
+    def proposing_to(self, level: float) -> Median:
+        return median([s.proposing_to(level) for s in self.searches])
+
+    def reached(self, level: float) -> int:
+        return sum(math.isfinite(s.trials_to(level)) for s in self.searches)
+
+    def after(self, trials: int) -> Median:
+        return median([s.share_after(trials) for s in self.searches])
+
+    def within(self, energy_j: float) -> Median:
+        return median([s.share_within(energy_j) for s in self.searches])
+
+    def total(self, metric: str) -> int:
+        return round(sum(s.metrics.get(metric, 0.0) for s in self.searches))
+
+    @property
+    def proposal_j(self) -> float | None:
+        """Joules of a proposal, on average over all of them."""
+        spent = [s.proposing_j[-1] for s in self.searches if s.proposing_j is not None]
+        return sum(spent) / sum(len(s.shares) for s in self.searches) if len(spent) == len(self.searches) else None
+
+    @property
+    def proposal_s(self) -> float | None:
+        known = [s.metrics["proposing_s"] for s in self.searches if "proposing_s" in s.metrics]
+        done = sum(len(s.shares) for s in self.searches if "proposing_s" in s.metrics)
+        return sum(known) / done if known else None
+
+
+@dataclass(frozen=True)
+class Searches:
+    """The searches of a run, by condition and method."""
+
+    cells: tuple[Cell, ...]
+    trials: tuple[TrialRecord, ...]  # which they are
+    best_of_runs: tuple[Condition, ...]  # where no better best is known
+
+
+def varied(task: Task) -> tuple[str, ...]:
+    """The settings of problems that a task varies."""
+    return tuple(name for name in task.free if name not in OWN)
+
+
+def read_searches(task: Task, trials: Sequence[TrialRecord]) -> Searches:
+    """A search that was cut short or failed counts with what it had reached. Of two with the same seed, method and
+    condition the first counts: the other is the same search again.
+    """
+    first: dict[tuple[Condition, str, int], TrialRecord] = {}
+    for trial in trials:
+        if trial.epochs and all(name in trial.params for name in OWN):
+            first.setdefault(_identity(trial.params, varied(task)), trial)
+    best, unknown = _best((key[0], trial) for key, trial in first.items())
+    groups: dict[tuple[Condition, str], list[Search]] = {}
+    for key, trial in first.items():
+        groups.setdefault(key[:2], []).append(_search(key, trial, best[key[0]]))
+    cells = tuple(Cell(condition, method, tuple(found)) for (condition, method), found in groups.items())
+    return Searches(cells, tuple(first.values()), unknown)
+
+
+def _identity(params: Params, varied: Sequence[str]) -> tuple[Condition, str, int]:
+    condition = Condition(str(params["problem"]), tuple((name, params[name]) for name in varied))
+    return condition, str(params["method"]), int(params["repeat"])
+
+
+def _best(found: Iterable[tuple[Condition, TrialRecord]]) -> tuple[dict[Condition, float], tuple[Condition, ...]]:
+    """The best hypervolume of each condition, and the conditions where it is only the most that was reached."""
+    known: dict[Condition, float] = {}
+    reached: dict[Condition, float] = {}
+    for condition, trial in found:
+        if "best_hypervolume" in trial.metrics:
+            known[condition] = trial.metrics["best_hypervolume"]
+        reached[condition] = max(reached.get(condition, 0.0), *_column(trial, "val_hypervolume"))
+    return reached | known, tuple(c for c in reached if c not in known)
+
+
+def _search(key: tuple[Condition, str, int], trial: TrialRecord, best: float) -> Search:
+    volumes = _column(trial, "val_hypervolume")
+    spent = [joules(w, DOMAINS) for w in trial.windows if w.phase == "train"]
+    whole = len(spent) == len(volumes) and all(j is not None for j in spent)
+    cost = _column(trial, "val_trial_cost_j")
+    return Search(
+        *key,
+        trial=trial.trial,
+        status=trial.status,
+        shares=tuple(v / best if best > 0 else 0.0 for v in volumes),
+        proposing_j=tuple(accumulate(j or 0.0 for j in spent)) if whole else None,
+        cost_j=cost if any(cost) else None,
+        metrics=trial.metrics,
+    )
+
+
+def _column(trial: TrialRecord, metric: str) -> tuple[float, ...]:
+    """A metric after each trial of the search; what is not there yet (no trial with a cost) is 0."""
+    return tuple(epoch.metrics.get(metric, 0.0) for epoch in trial.epochs)

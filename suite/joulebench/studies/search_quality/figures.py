@@ -1,0 +1,108 @@
+"""Figures of searches: share of the best hypervolume against trials, joules, and settings of the problem. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from joulebench.presentation.numbers import number, percent
+from joulebench.presentation.plots import Plot, Series
+from joulebench.reporting.panels import Axis
+from joulebench.stats.quantiles import Median
+from joulebench.studies.search_quality.analysis import SearchQuality
+from joulebench.studies.search_quality.curves import Cell
+
+POINTS = 12  # of a curve: more intervals than this hide one another
+
+
+def plots(found: SearchQuality) -> tuple[Plot, ...]:
+    """For each problem at its base: over trials, over joules; then over each setting that varies."""
+    made: list[Plot] = []
+    for number_, condition in enumerate(found.base_conditions):
+        cells = [cell for cell in found.cells if cell.condition == condition]
+        made += [
+            _by_trials(number_, found.words(condition), cells),
+            _by_joules(number_, found.words(condition), cells, found),
+        ]
+    problems = dict.fromkeys(c.problem for c in found.conditions)
+    made += [
+        _by_setting(found, factor, problem, f"{i}-{factor}")
+        for i, problem in enumerate(problems)
+        for factor in found.factors
+    ]
+    return tuple(plot for plot in made if plot.drawn)
+
+
+def _by_trials(index: int, label: str, cells: Sequence[Cell]) -> Plot:
+    def points(cell: Cell) -> list[float]:
+        steps = min(POINTS, cell.length)
+        return [float(round(cell.length * (i + 1) / steps)) for i in range(steps)]
+
+    series = tuple(_series(c.method, points(c), [c.after(int(n)) for n in points(c)]) for c in cells)
+    alt = f"Share of the best hypervolume against trials, {label}: {_ends(cells)}."
+    title = f"{label}: hypervolume by trials"
+    return Plot(f"search-quality-trials-{index}", title, alt, Axis(None, "trials"), _share(label), series)
+
+
+def _by_joules(index: int, label: str, cells: Sequence[Cell], found: SearchQuality) -> Plot:
+    """Each method from the joules of its first trials to what half of its searches spent in all."""
+    metered = [cell for cell in cells if cell.has_joules]
+    series = []
+    for cell in metered:
+        spent = [s.total_j or (0.0,) for s in cell.searches]
+        first, last = (
+            sorted(values)[len(values) // 2] for values in ([s[0] for s in spent], [s[-1] for s in spent])
+        )
+        if 0 < first < last:
+            grid = [first * (last / first) ** (i / (POINTS - 1)) for i in range(POINTS)]
+            series.append(_series(cell.method, grid, [cell.within(energy_j) for energy_j in grid]))
+    counts_trials = any(s.cost_j is not None for cell in metered for s in cell.searches)
+    what = f"proposals ({found.kind})" + (" and trials (as stated)" if counts_trials else "")
+    x = Axis(None, f"joules of {what}", log=True, ticks=_ticks(x for s in series for x in s.x))
+    alt = f"Share of the best hypervolume against joules of {what}, {label}."
+    title = f"{label}: hypervolume by joules of {what}"
+    return Plot(f"search-quality-joules-{index}", title, alt, x, _share(label), tuple(series))
+
+
+def _by_setting(found: SearchQuality, factor: str, problem: str, name: str) -> Plot:
+    conditions = found.along(factor, problem)
+    series = []
+    for method in found.methods:
+        known = [(c, cell) for c in conditions if (cell := found.cell(c, method)) is not None]
+        at = [dict(c.settings)[factor] for c, _ in known]
+        if len(known) > 1 and all(isinstance(value, int | float) for value in at):
+            series.append(_series(method, [float(value) for value in at], [cell.final for _, cell in known]))
+    others = ", ".join(f"{n} = {v}" for n, v in found.base.items() if n != factor and n in found.factors)
+    title = f"{problem}: final hypervolume by {factor}" + (f" ({others})" if others else "")
+    alt = f"Final share of the best hypervolume against {factor} for {len(series)} methods on {problem}."
+    return Plot(f"search-quality-setting-{name}", title, alt, Axis(None, factor), _share(problem), tuple(series))
+
+
+def _share(label: str) -> Axis:
+    """Short, and with the problem's name: a still has no other."""
+    return Axis(None, f"{label}: share of the best")
+
+
+def _series(name: str, x: Sequence[float], medians: Sequence[Median]) -> Series:
+    return Series(
+        name,
+        tuple(x),
+        tuple(m.value for m in medians),
+        tuple(m.low for m in medians),
+        tuple(m.high for m in medians),
+        line=True,
+    )
+
+
+def _ends(cells: Sequence[Cell]) -> str:
+    return "; ".join(f"{c.method} ends at {percent(c.final.value)} after {number(c.length)}" for c in cells)
+
+
+def _ticks(values: Iterable[float]) -> tuple[float, ...]:
+    positive = [v for v in values if v > 0]
+    if not positive:
+        return ()
+    low, high = min(positive), max(positive)
+    steps = (1, 2, 5) if high / low < 500 else (1,)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return tuple(t for power in powers for step in steps if low / 2 < (t := step * 10.0**power) < high * 2)

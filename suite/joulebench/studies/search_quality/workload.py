@@ -1,0 +1,136 @@
+"""A trial that is a whole search: how good is a method of proposing, and how many joules does it take?
+
+Parameters `problem`, `method` and `repeat` say which search: the problem's name (built in, or a task of `table` or
+`function`), the method's, and its seed. `trials` is how many configurations it tries, `initial` how many of them
+methods that learn leave to the Sobol sequence. Every other parameter is a setting of the problem (`noise`,
+`dimension`, …).
+
+Options: `problems.<name> = { problem = "…", <setting> = … }` and `methods.<name> = { method = "qnehvi", … }` or
+`{ proposer = "package.module:function" }` name variants.
+
+Training is the search: each `train` window holds one proposal and nothing else, so its joules are the proposal's
+(with the two readings of the meter, which a quick method does not exceed by much). The trials themselves and the
+hypervolume, of true values without noise, fall in `validate` windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from joulebench.errors import InputError, did_you_mean
+from joulebench.spec.parameters import Params, Value
+from joulebench.studies.search_quality.curves import LEVELS, OWN
+from joulebench.studies.search_quality.problems import find_problem
+from joulebench.studies.search_quality.simulation import Simulation, find_method, warm_up
+from joulebench.workloads.base import Context, Epoch, Phase, Workload
+
+OPTIONS = ("problems", "methods", "rival")  # the last is the report's: what every method is compared with
+
+
+class SearchQuality(Workload):
+    """One search, trial by trial; it looks nothing up before `build`."""
+
+    needs_data = False
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        for name in context.options:
+            if name not in OPTIONS:
+                raise InputError(
+                    f"options: the search workload knows no '{name}'{did_you_mean(name, OPTIONS)} "
+                    f"(allowed: {', '.join(OPTIONS)})"
+                )
+        self._search: Simulation | None = None
+
+    def build(self, params: Params) -> None:
+        missing = [name for name in OWN if name not in params]
+        if missing:
+            raise InputError(f"parameters: the search workload needs {', '.join(missing)}")
+        settings = {name: value for name, value in params.items() if name not in OWN}
+        name, settings = self._problem(_text(params, "problem"), settings)
+        method = _text(params, "method")
+        given = self._option("methods").get(method)
+        found = find_method(method, given, _count(params, "trials"), _count(params, "initial"))
+        problem = find_problem(name, settings)
+        self._search = Simulation(problem, found, _count(params, "repeat"), self.context.clock)
+        warm_up(method, given)
+
+    def _problem(self, name: str, settings: dict[str, Value]) -> tuple[str, dict[str, Value]]:
+        """The problem that a name stands for, and its settings: those of the option, and the task's own."""
+        given = self._option("problems").get(name)
+        if given is None:
+            return name, settings
+        if not isinstance(given, Mapping) or not isinstance(given.get("problem"), str):
+            raise InputError(f"options.problems.{name}: must read {{ problem = 'name', … }} (got {given!r})")
+        return given["problem"], settings | {key: value for key, value in given.items() if key != "problem"}
+
+    def _option(self, name: str) -> Mapping[str, Any]:
+        given = self.context.options.get(name, {})
+        if not isinstance(given, Mapping):
+            raise InputError(f"options.{name}: must be a table (got {given!r})")
+        return given
+
+    @property
+    def _running(self) -> Simulation:
+        assert self._search is not None, "build comes first"
+        return self._search
+
+    def train(self) -> Iterator[Epoch]:
+        index = 0
+        while self._running.propose():
+            yield Epoch(index, 1)
+            self._running.settle()
+            index += 1
+            if self.context.should_stop():
+                return
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Runs the trial that was just proposed: outside the window that holds the proposal."""
+        if split != "validation":
+            return {}
+        search = self._running
+        search.settle()
+        found = {"hypervolume": search.volumes[-1] if search.volumes else 0.0}
+        return found if search.cost_j is None else {**found, "trial_cost_j": search.cost_j}
+
+    def outcomes(self) -> dict[str, float]:
+        search = self._running
+        search.settle()
+        volume = search.volumes[-1] if search.volumes else 0.0
+        found = {
+            "hypervolume": volume,
+            "trials_done": len(search.records),
+            "infeasible": search.count("infeasible"),
+            "failed": search.count("failed"),
+            "duplicates": search.duplicates,
+            "fallbacks": search.fallbacks,
+            "proposing_s": search.proposing_s,
+        }
+        best = search.problem.best
+        if best is not None:
+            found |= {"best_hypervolume": best.hypervolume, "hypervolume_share": volume / best.hypervolume}
+            for level in LEVELS:
+                done = [n for n, v in enumerate(search.volumes, start=1) if v >= level * best.hypervolume]
+                if done:
+                    found[f"trials_to_{round(100 * level)}"] = done[0]
+        return found
+
+    def phases(self) -> dict[str, Phase]:
+        return {}
+
+    def close(self) -> None:
+        self._search = None
+
+
+def _text(params: Params, name: str) -> str:
+    if not isinstance(params[name], str):
+        raise InputError(f"parameters.{name}: must be a name (got {params[name]!r})")
+    return str(params[name])
+
+
+def _count(params: Params, name: str) -> int:
+    value = params[name]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise InputError(f"parameters.{name}: must be a whole number (got {value!r})")
+    return value

@@ -1,0 +1,189 @@
+"""The contract between the harness and what it measures: build, train, evaluate, phases.
+
+A user's own model is one subclass of `Workload` in their own module.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from joulebench.errors import InputError, did_you_mean
+from joulebench.host.clock import Clock
+from joulebench.records.model import Costs
+from joulebench.spec.parameters import Params
+from joulebench.workloads.flops import count
+
+if TYPE_CHECKING:
+    import torch
+
+    from joulebench.data import StagedData
+
+SHIPPED = {
+    "cnn": "joulebench.workloads.cnn:CNN",
+    "families": "joulebench.workloads.families:Families",
+    "function": "joulebench.workloads.function:Function",
+    "language_model": "joulebench.workloads.language_model:LanguageModel",
+    "mlp": "joulebench.workloads.mlp:MLP",
+    "recurrent": "joulebench.workloads.recurrent:Recurrent",
+    "search": "joulebench.studies.search_quality.workload:SearchQuality",
+    "table": "joulebench.workloads.table:Table",
+    "transformer": "joulebench.workloads.transformer:Transformer",
+    "zoo": "joulebench.workloads.zoo:Zoo",
+}
+
+
+class InfeasibleError(Exception):
+    """There is no such configuration, though the parameters allow it: a result, not a failure."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a workload is given: where it runs, on what data, and when to stop."""
+
+    device: str  # "cpu", "cuda:0"
+    seed: int
+    clock: Clock
+    data: StagedData | None = None  # staged on the device
+    options: Mapping[str, Any] = field(default_factory=dict)
+    should_stop: Callable[[], bool] = lambda: False  # asked between training steps: time is up
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass of training: `units` samples or tokens done; `complete` is False if it was cut short."""
+
+    index: int
+    units: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    complete: bool = True
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Work that energy is charged to: `step` does `units` units of it; `prepare` runs once, outside windows."""
+
+    step: Callable[[], None]
+    units: int
+    unit: str = "sample"
+    prepare: Callable[[], None] = lambda: None
+    timed: bool = False  # keep the seconds of every step, the device settled after each: for latencies
+
+
+class Workload(ABC):
+    """One kind of model. The harness calls build → train → evaluate → phases → close, once a trial."""
+
+    #: The data set's name is required, optional or unused.
+    needs_data: bool = True
+    #: True if all work is `clock.sleep`, so that replay can run it on a virtual clock.
+    replayable: bool = False
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.model: torch.nn.Module | None = None
+
+    @abstractmethod
+    def build(self, params: Params) -> None:
+        """Make the model that `params` describe and put it on the device."""
+
+    def train(self) -> Iterator[Epoch]:
+        """Train, yielding after every epoch; ask `context.should_stop()` between steps. Default: untrained."""
+        return iter(())
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Metrics on `train`, `validation` or `test`; names without the split's prefix. Default: none."""
+        return {}
+
+    def outcomes(self) -> dict[str, float]:
+        """Metrics that belong to no split, under their own names. Default: none."""
+        return {}
+
+    @abstractmethod
+    def phases(self) -> dict[str, Phase]:
+        """What is measured after training, by name (`inference`; `prefill`, `decode`)."""
+
+    def standard_errors(self) -> dict[str, float]:
+        """Standard errors of metrics, by the metric's name, where the workload knows them. Default: none."""
+        return {}
+
+    def example_input(self) -> torch.Tensor | None:
+        """One sample (batch of 1) on the device, for counting; None if there is nothing to count."""
+        return None
+
+    def costs(self) -> Costs:
+        """Static costs; by default fvcore's count of one forward pass of `example_input`."""
+        example = self.example_input()
+        return count(self.model, example) if self.model is not None and example is not None else Costs()
+
+    def state(self) -> Any:
+        """A copy of the weights, to be restored later."""
+        if self.model is None:
+            return None
+        return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+
+    def load_state(self, state: Any) -> None:
+        """Put weights taken by `state` back."""
+        if self.model is not None and state is not None:
+            self.model.load_state_dict(state)
+
+    def close(self) -> None:
+        """Release the model; the next trial is built after this."""
+        self.model = None
+
+
+def workload_class(name: str) -> type[Workload]:
+    """The class of a shipped workload, or of a user's own as `package.module:Class`.
+
+    Raises:
+        InputError: no such workload, module or class, or it is not a `Workload`.
+    """
+    if ":" not in name and name not in SHIPPED:
+        hint = did_you_mean(name, SHIPPED)
+        allowed = f"allowed: {', '.join(SHIPPED)}, or package.module:Class"
+        raise InputError(f"workload: no workload '{name}'{hint} ({allowed})")
+    found = import_object(SHIPPED.get(name, name), "workload")
+    if not (isinstance(found, type) and issubclass(found, Workload)):
+        raise InputError(f"workload: '{name}' is not a subclass of joulebench.Workload")
+    return found
+
+
+def importable(task_file: str | None) -> None:
+    """Let modules in the current folder and beside a task's file be imported: a command has neither on its path."""
+    folders = [Path.cwd(), *([Path(task_file).resolve().parent] if task_file else [])]
+    for folder in folders:
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+
+
+def import_object(path: str, field_name: str) -> Any:
+    """The object named `package.module:name`.
+
+    Raises:
+        InputError: the path has another form, or there is no such module or name.
+    """
+    module_name, separator, attribute = path.partition(":")
+    if not separator:
+        raise InputError(f"{field_name}: '{path}' must read package.module:name")
+    importable(None)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{field_name}: no module '{error.name}' (for '{path}') here, beside the task file or on PYTHONPATH"
+        ) from None
+    except (Exception, SystemExit) as error:  # whatever a user's module raises while it is read
+        line = getattr(error, "lineno", None)
+        where = f", line {line}" if line else ""
+        raise InputError(
+            f"{field_name}: module '{module_name}' cannot be imported{where}: {type(error).__name__}: {error}"
+        ) from None
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise InputError(f"{field_name}: module '{module_name}' has no '{attribute}'")
+        found = getattr(found, part)
+    return found

@@ -1,0 +1,68 @@
+"""A trial that is a Python function of the parameters: studies of the search itself, and dry runs.
+
+`options.function` names it as `package.module:name`; it is called as `function(params, seed)` and returns the
+trial's metrics. Two of its keys are the workload's own: `train_s` and `step_s`, the seconds that training and one
+step of the phase `inference` take. That time is slept, which costs nothing on a virtual clock.
+
+`options.noise` and `options.standard_errors` are those of `joulebench.workloads.simulated`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from joulebench.errors import InputError, did_you_mean
+from joulebench.spec.parameters import Params
+from joulebench.workloads.base import Context, Epoch, Phase, import_object
+from joulebench.workloads.simulated import Simulated, Spread
+
+DEFAULT_STEP_S = 0.01
+
+
+class Function(Simulated):
+    """Calls the function once in `build`; everything else replays what it returned."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        name = context.options.get("function")
+        if not isinstance(name, str):
+            raise InputError("options.function: the function workload needs package.module:name")
+        self._function: Any = import_object(name, "options.function")
+        self._noise = Spread.of(context.options, "noise")
+        self._errors = Spread.of(context.options, "standard_errors")
+        self._result: dict[str, float] = {}
+
+    def build(self, params: Params) -> None:
+        result = self._function(dict(params), self.context.seed)
+        if not isinstance(result, Mapping):
+            raise TypeError(f"the function returned {type(result).__name__}, not a mapping of metrics")
+        self._result = {name: float(value) for name, value in result.items()}
+        self._train_s = self._result.pop("train_s", 0.0)
+        self._step_s = self._result.pop("step_s", DEFAULT_STEP_S)
+        for spread in (self._noise, self._errors):
+            spread.check(self._result)
+
+    def train(self) -> Iterator[Epoch]:
+        if self._train_s > 0:
+            self.context.clock.sleep(self._train_s)
+            yield Epoch(0, 1)
+
+    def outcomes(self) -> dict[str, float]:
+        return self._noise.drawn(self._result, self._number, self.context.seed)
+
+    def noise_free(self) -> dict[str, float]:
+        """What the function returned, before the noise of the options."""
+        return dict(self._result)
+
+    def standard_errors(self) -> dict[str, float]:
+        return self._errors.values(self._number)
+
+    def _number(self, name: str) -> float:
+        if name not in self._result:
+            hint, there = did_you_mean(name, self._result), ", ".join(self._result)
+            raise InputError(f"options: the function returns no '{name}'{hint} (it returns: {there})")
+        return self._result[name]
+
+    def phases(self) -> dict[str, Phase]:
+        return {"inference": Phase(lambda: self.context.clock.sleep(self._step_s), units=1)}

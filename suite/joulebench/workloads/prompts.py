@@ -1,0 +1,112 @@
+"""Prompts as tokens on the device, made once: seeded random ones of exact length, or a file's, padded in front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer
+
+from joulebench.errors import InputError
+from joulebench.workloads.generation_settings import Settings
+
+RANDOM_BATCHES = 8  # distinct ones, used in turn
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The prompts of one request, and what their positions will be once the new tokens are there.
+
+    `attended` is None where no prompt is padded: then every token is attended to.
+    """
+
+    tokens: torch.Tensor  # int64 (batch, prompt_tokens)
+    positions: torch.Tensor  # int64 (1 or batch, positions)
+    attended: torch.Tensor | None = None  # bool (batch, positions), False where a prompt is padded
+
+
+def random_batches(settings: Settings, vocabulary: int, seed: int, device: str) -> list[Batch]:
+    """Random tokens: the same for a seed on every device. Shapes as in `Batch`."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (RANDOM_BATCHES, settings.batch_size, settings.prompt_tokens)
+    tokens = torch.randint(vocabulary, shape, generator=generator).to(device)
+    positions = torch.arange(settings.positions, device=device)[None]
+    return [Batch(batch, positions) for batch in tokens]
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts in a text file, one a line; empty lines are none.
+
+    Raises:
+        InputError: the file cannot be read or holds no prompt.
+    """
+    try:
+        text = path.expanduser().read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"options.prompts: {path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"options.prompts: {path}: not UTF-8 text") from None
+    prompts = [line for line in text.splitlines() if line.strip()]
+    if not prompts:
+        raise InputError(f"options.prompts: {path}: holds no prompt; give one a line")
+    return prompts
+
+
+def tokenise(prompts: Sequence[str], tokenizer: str) -> list[list[int]]:
+    """Token ids of each prompt by the tokenizer in a folder or on the Hugging Face hub.
+
+    Raises:
+        InputError: there is no such tokenizer, or it makes nothing of a prompt.
+    """
+    try:
+        loaded = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"options.tokenizer: '{tokenizer}' cannot be loaded: {reason}") from None
+    rows: list[list[int]] = loaded(list(prompts))["input_ids"]
+    for number, row in enumerate(rows, start=1):
+        if not row:
+            raise InputError(f"options.tokenizer: '{tokenizer}' makes no token of prompt {number}")
+    return rows
+
+
+def padded_batches(rows: Sequence[Sequence[int]], settings: Settings, vocabulary: int, device: str) -> list[Batch]:
+    """Prompts of any length as batches of one shape: cut after `prompt_tokens`, or padded on the left.
+
+    Only full batches are made, since another size would be another configuration; too few prompts for one are
+    repeated until they fill it.
+
+    Args:
+        rows: token ids of each prompt, at least one.
+        vocabulary: of the model.
+
+    Raises:
+        InputError: the tokenizer knows more tokens than the model.
+    """
+    if (largest := max(max(row) for row in rows)) >= vocabulary:
+        raise InputError(
+            f"options.tokenizer: makes token {largest}, but the model's vocabulary has {vocabulary}; they do not "
+            "belong together"
+        )
+    size = settings.batch_size
+    repeated = list(rows) * -(-size // len(rows)) if len(rows) < size else list(rows)
+    return [
+        _padded(repeated[start : start + size], settings, device)
+        for start in range(0, len(repeated) - size + 1, size)
+    ]
+
+
+def _padded(rows: Sequence[Sequence[int]], settings: Settings, device: str) -> Batch:
+    length = settings.prompt_tokens
+    tokens = torch.zeros(len(rows), length, dtype=torch.long)
+    attended = torch.ones(len(rows), settings.positions, dtype=torch.bool)
+    for index, row in enumerate(rows):
+        kept = torch.tensor(row[:length])
+        tokens[index, length - len(kept) :] = kept
+        attended[index, : length - len(kept)] = False
+    positions = (attended.cumsum(1) - 1).clamp(min=0)
+    if attended.all():  # without a mask attention takes its fastest path
+        return Batch(tokens.to(device), positions[:1].to(device))
+    return Batch(tokens.to(device), positions.to(device), attended.to(device))

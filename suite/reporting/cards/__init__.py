@@ -1,5 +1,0 @@
-"""Energy cards: one configuration as a model hub, a data collection, a standard or a form asks."""
-
-from suite.reporting.cards.card import FORMATS, Card, make_card
-
-__all__ = ["FORMATS", "Card", "make_card"]
