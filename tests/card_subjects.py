@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from joulebench.cards.subject import Subject, choose
-from joulebench.presentation.section import Records
 from joulebench.records.model import Manifest
 from joulebench.reporting.summary import summarise_records
+from joulebench.results.records import Records
 
 from tests.run_factory import RunBuilder
 

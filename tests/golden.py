@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from joulebench.errors import InputError
-from joulebench.records.model import RunFolder
+from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
 
 #: Of a report's files all but the page for browsers, which carries a library's version.

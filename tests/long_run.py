@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from joulebench.records.model import LedgerEntry, RunFolder
+from joulebench.records.folder import RunFolder
+from joulebench.records.model import LedgerEntry
 from joulebench.spec.task import Task
 
 from tests.run_factory import ENERGY, OBJECTIVES, RunBuilder, lines, make_task

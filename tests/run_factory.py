@@ -7,17 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from joulebench.records.model import (
-    Costs,
-    LedgerEntry,
-    Manifest,
-    Reading,
-    Record,
-    RunFolder,
-    ScoreRecord,
-    TrialRecord,
-    Window,
-)
+from joulebench.records.folder import RunFolder
+from joulebench.records.model import Costs, LedgerEntry, Manifest, Reading, Record, ScoreRecord, TrialRecord, Window
 from joulebench.spec.task import Task
 
 WATTS = {"cpu": 60.0, "ram": 20.0}
@@ -166,7 +157,7 @@ class RunBuilder:
 
 
 def lines(path: Path, records: Sequence[Record]) -> None:
-    """All records at once: `joulebench.records.model.append` forces each to the disk, which a test need not wait for."""
+    """All records at once: `joulebench.records.folder.append` forces each to the disk, which a test need not wait for."""
     path.write_text("".join(r.model_dump_json() + "\n" for r in records), encoding="utf-8")
 
 

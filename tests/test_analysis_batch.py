@@ -11,7 +11,7 @@ import pytest
 from joulebench.presentation.numbers import significant
 from joulebench.reporting import write_report
 from joulebench.results.ledger import balance
-from joulebench.results.outcome import point
+from joulebench.stats.estimate import point
 from joulebench.stats.intervals import ratio
 from joulebench.studies.batch.analysis import batch, swept, told_apart
 from joulebench.studies.batch.section import answer, batch_section, sentences, worth

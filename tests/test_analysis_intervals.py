@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from joulebench.results.energy import Estimate, estimate
-from joulebench.results.outcome import point
+from joulebench.stats.estimate import Estimate, estimate, point
 from joulebench.stats.intervals import difference, plus, ratio, scaled
 
 A = Estimate(10.0, 5, 1.0, 7.0, 14.0, "")

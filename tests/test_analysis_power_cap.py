@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from joulebench.reporting import write_report
-from joulebench.results.energy import Estimate
-from joulebench.results.outcome import point
+from joulebench.stats.estimate import Estimate, point
 from joulebench.studies.power_cap.analysis import TOLERANCES, Cap, compare, power_cap
 from joulebench.studies.power_cap.section import answer, power_cap_section, sentences
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from joulebench.errors import InputError
-from joulebench.presentation.section import Records
 from joulebench.reporting.site import at_site
+from joulebench.results.records import Records
 from joulebench.studies.pue.analysis import EXAMPLE_PUE, Scenario, Subject, judge, pue, slack, verdict
 from joulebench.studies.pue.section import PROOF, answer, pue_section, sentences, site_of
 

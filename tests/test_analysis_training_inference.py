@@ -7,14 +7,13 @@ import io
 
 import pytest
 from joulebench import run
-from joulebench.presentation.section import Records
 from joulebench.records.model import Costs, EpochRecord
 from joulebench.reporting import write_report
-from joulebench.results.energy import Estimate, estimate
-from joulebench.results.outcome import point
+from joulebench.results.records import Records
 from joulebench.results.reference_frontier import read_overlay
 from joulebench.spec.catalog import find_task
 from joulebench.spec.task import Task
+from joulebench.stats.estimate import Estimate, estimate, point
 from joulebench.stats.intervals import scaled
 from joulebench.studies.training_inference.analysis import training_inference
 from joulebench.studies.training_inference.crossover import Bill, cheapest, crossover

@@ -9,7 +9,7 @@ import sys
 import pytest
 from joulebench.commands.main import main
 from joulebench.commands.progress import _Unending
-from joulebench.records.model import RunFolder
+from joulebench.records.folder import RunFolder
 from joulebench.runner.events import Event
 from joulebench.spec.catalog import task_files
 

@@ -14,7 +14,7 @@ import pytest
 from joulebench.cluster import driver as cluster_study
 from joulebench.cluster.pool import Crew
 from joulebench.errors import InputError
-from joulebench.records.model import RunFolder
+from joulebench.records.folder import RunFolder
 from joulebench.results.frontier import frontier
 from joulebench.results.outcome import configurations, idle_windows, trial_outcomes
 from joulebench.runner import local

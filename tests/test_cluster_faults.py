@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from joulebench.cluster import driver as cluster_study
-from joulebench.records.model import RunFolder
+from joulebench.records.folder import RunFolder
 from joulebench.runner import local
 
 from tests.cluster_problems import MARKS

@@ -8,9 +8,9 @@ from joulebench.reporting.limits import efficiencies, efficiency_table, limit_se
 from joulebench.reporting.render import render_markdown, write_report
 from joulebench.reporting.summary import summarise_records
 from joulebench.results.efficiency import efficiency, peak_of, run_dtype
-from joulebench.results.energy import Estimate
 from joulebench.spec.catalog import find_profile
 from joulebench.spec.hardware import Fact, HardwareProfile, Match
+from joulebench.stats.estimate import Estimate
 
 from tests.run_factory import RunBuilder, make_task
 

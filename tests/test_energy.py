@@ -9,18 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from joulebench.records.model import Reading, Window
-from joulebench.results.energy import (
-    effective_n,
-    estimate,
-    idle_drift,
-    idle_power_w,
-    invalidity,
-    phase_energy,
-    t_quantile,
-    total_j,
-    training_energy,
-)
+from joulebench.results.energy import idle_drift, idle_power_w, invalidity, phase_energy, total_j, training_energy
 from joulebench.spec.task import Protocol
+from joulebench.stats.estimate import effective_n, estimate, t_quantile
 
 PROTOCOL = Protocol(window_s=1.0, repeats=3, max_repeats=5)
 

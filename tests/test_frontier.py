@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joulebench.records.model import TrialRecord
-from joulebench.results.energy import Estimate
 from joulebench.results.frontier import frontier, hypervolume, hypervolume_by_trial, non_dominated
 from joulebench.results.outcome import Configuration, Outcome
 from joulebench.spec.task import Task
+from joulebench.stats.estimate import Estimate
 
 GOALS = ("maximize", "minimize")
 # few distinct values, so that ties and duplicates are common

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joulebench.errors import InputError, one_line
 from joulebench.presentation.text import visible
-from joulebench.records.model import RunFolder
+from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
 from joulebench.reporting.export_json import report_json
 from joulebench.reporting.render import headline, render_markdown

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from joulebench.records.model import LedgerEntry, RunFolder, TrialRecord, Window
+from joulebench.records.folder import RunFolder
+from joulebench.records.model import LedgerEntry, TrialRecord, Window
 from joulebench.reporting.summary import summarise
 from joulebench.results.concurrent_windows import FAULT, marked
 from joulebench.results.energy import phase_energy

@@ -8,11 +8,10 @@ import sys
 
 import pytest
 from joulebench.errors import InputError
-from joulebench.records.model import RunFolder
+from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
-from joulebench.results.energy import Estimate
-from joulebench.results.outcome import point
 from joulebench.results.reference_frontier import keep_overlay
+from joulebench.stats.estimate import Estimate, point
 from joulebench.studies.training_inference.reference_frontier import compare
 
 from tests.run_factory import ENERGY, RunBuilder, make_task

@@ -7,7 +7,7 @@ import itertools
 import pytest
 from joulebench.commands.main import main
 from joulebench.errors import GateError
-from joulebench.records.model import RunFolder
+from joulebench.records.folder import RunFolder
 from joulebench.reporting.summary import summarise
 from joulebench.runner import meter_check
 from joulebench.runner.local import resume, run

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from joulebench.errors import InputError
-from joulebench.records.model import LedgerEntry, Reading, RunFolder, TrialRecord, Window, append, read_lines
+from joulebench.records.folder import RunFolder, append, read_lines
+from joulebench.records.model import LedgerEntry, Reading, TrialRecord, Window
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 names = st.text(min_size=1, max_size=12)

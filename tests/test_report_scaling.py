@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from joulebench.presentation.section import Records
 from joulebench.reporting.summary import summarise_records
+from joulebench.results.records import Records
 
 from tests.long_run import write_long_run
 

@@ -9,7 +9,7 @@ import json
 import pytest
 from joulebench.comparison.page import write_comparison
 from joulebench.errors import InputError
-from joulebench.records.model import RunFolder
+from joulebench.records.folder import RunFolder
 
 from tests.run_factory import RunBuilder, full_run, make_task
 

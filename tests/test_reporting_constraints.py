@@ -8,8 +8,8 @@ import json
 from typing import Any
 
 import pytest
-from joulebench.presentation.numbers import significant
-from joulebench.presentation.units import bound, interval, objective_unit, sample_size, scaled
+from joulebench.presentation.numbers import interval, sample_size, significant
+from joulebench.presentation.units import bound, objective_unit, scaled
 from joulebench.records.model import Costs
 from joulebench.reporting.export_csv import frontier_csv
 from joulebench.reporting.failures import failures
@@ -22,8 +22,8 @@ from joulebench.reporting.prose import banners
 from joulebench.reporting.render import render_markdown
 from joulebench.reporting.summary import Summary, summarise_records
 from joulebench.reporting.tables import facts, failures_table
-from joulebench.results.energy import Estimate
 from joulebench.results.outcome import Outcome
+from joulebench.stats.estimate import Estimate
 
 from tests.generation_runs import ENERGY, GIB, TOKENS_PER_J, add, batch_run, generation_task, out_of_memory
 from tests.run_factory import RunBuilder, full_run, make_task

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joulebench.presentation.numbers import significant
 from joulebench.presentation.section import csv_text, exact
-from joulebench.records.model import RunFolder
+from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
 from joulebench.reporting.export_json import stated, values
 from joulebench.reporting.summary import Summary, summarise

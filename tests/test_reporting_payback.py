@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from joulebench.presentation.payback import break_even_text, net_text
 from joulebench.reporting.render import render_markdown
 from joulebench.reporting.summary import Summary, summarise_records
 from joulebench.results.cost import BreakEven
+from joulebench.studies.break_even import break_even_text, net_text
 
 from tests.run_factory import ENERGY, OBJECTIVES, RunBuilder, make_task
 

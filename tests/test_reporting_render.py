@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 from joulebench.errors import InputError
 from joulebench.presentation.numbers import significant
-from joulebench.records.model import RunFolder
+from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
 from joulebench.reporting.figures import frontier_figure
 from joulebench.reporting.interactive import charts

@@ -5,8 +5,8 @@ from __future__ import annotations
 import typing
 
 import pytest
-from joulebench.presentation.section import Records
-from joulebench.reporting.tables import Cell, Column, Table, condensed
+from joulebench.presentation.table import Cell, Column, Table, condensed
+from joulebench.results.records import Records
 from joulebench.spec.task import Analysis
 from joulebench.studies.registry import ANALYSES, sections
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from joulebench.presentation.axis import Axis
 from joulebench.presentation.plots import Plot, Series, interactive, still
 from joulebench.presentation.series import along, estimates, reaching, value_axis
-from joulebench.reporting.panels import Axis
-from joulebench.results.energy import Estimate
-from joulebench.results.outcome import point
+from joulebench.stats.estimate import Estimate, point
 
 
 def test_a_doubling_is_ticked_at_its_own_sizes_and_a_crowd_at_decades() -> None:

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from joulebench.presentation.payback import break_even_text
 from joulebench.records.model import Reading, ScoreRecord
 from joulebench.reporting.prose import banners, repeat_command, search_price
 from joulebench.reporting.summary import Summary, summarise, summarise_records
 from joulebench.results.cost import Candidate, break_even, search_cost
-from joulebench.results.energy import Estimate, total_j
+from joulebench.results.energy import total_j
 from joulebench.results.members import Target, UnitEnergy
-from joulebench.results.outcome import point
+from joulebench.stats.estimate import Estimate, point
 from joulebench.stats.intervals import difference
+from joulebench.studies.break_even import break_even_text
 
 from tests.run_factory import ENERGY, OBJECTIVES, WATTS, RunBuilder, full_run, make_task
 

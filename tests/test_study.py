@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from joulebench import run
 from joulebench.errors import InputError, MeterError
-from joulebench.records.model import LedgerEntry, RunFolder, TrialRecord, append
+from joulebench.records.folder import RunFolder, append
+from joulebench.records.model import LedgerEntry, TrialRecord
 from joulebench.results.frontier import frontier
 from joulebench.results.outcome import configurations
 from joulebench.runner.local import resume

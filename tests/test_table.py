@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from joulebench.errors import InputError
 from joulebench.host.clock import VirtualClock
-from joulebench.presentation.section import Records
 from joulebench.reporting.export_csv import trials_csv
+from joulebench.results.records import Records
 from joulebench.runner import local
 from joulebench.spec.catalog import find_task
 from joulebench.workloads.base import Context, InfeasibleError

@@ -7,7 +7,8 @@ import random
 import pytest
 from joulebench.errors import InputError
 from joulebench.measurement.harness import run_trial
-from joulebench.records.model import LedgerEntry, RunFolder, append
+from joulebench.records.folder import RunFolder, append
+from joulebench.records.model import LedgerEntry
 from joulebench.runner import local
 from joulebench.runner.plan import plan
 from joulebench.runner.proposals import Following, Stages

@@ -24,8 +24,9 @@ from joulebench.cards.subject import Subject, refuse_replay
 from joulebench.cards.values import rounded, to_json
 from joulebench.errors import InputError
 from joulebench.presentation.markdown import flat
-from joulebench.presentation.numbers import JOULES_PER_KWH, percent
+from joulebench.presentation.numbers import percent
 from joulebench.spec.parameters import Value
+from joulebench.stats.constants import JOULES_PER_KWH
 
 GIGABYTE = 1e9
 #: Data sets that anyone can have.

@@ -11,10 +11,10 @@ from joulebench.cards.hub import hub_card
 from joulebench.cards.sci import sci_card
 from joulebench.cards.subject import Subject, choose
 from joulebench.errors import InputError, did_you_mean
-from joulebench.presentation.section import Records
-from joulebench.records.model import RunFolder
+from joulebench.records.folder import RunFolder
 from joulebench.reporting.site import at_site
 from joulebench.reporting.summary import summarise_of, with_wall
+from joulebench.results.records import Records
 from joulebench.spec.parameters import Value
 
 #: Format -> what writes it from a subject and the fields that the user gives.

@@ -14,12 +14,13 @@ from typing import Any
 
 from joulebench.cards.subject import Subject, Training, hardware_used, refuse_replay, training
 from joulebench.cards.values import NOT_KNOWN, checked, number_of, text_of, to_json
-from joulebench.presentation.numbers import JOULES_PER_KWH, NOT_MEASURED, percent
+from joulebench.presentation.numbers import NOT_MEASURED, percent
 from joulebench.presentation.units import plain
 from joulebench.reporting import prose
-from joulebench.results.energy import Estimate
 from joulebench.results.phase_cost import flops_per_unit
 from joulebench.spec.parameters import Value
+from joulebench.stats.constants import JOULES_PER_KWH
+from joulebench.stats.estimate import Estimate
 
 FORM = "Model Documentation Form, General-Purpose AI Code of Practice, Transparency chapter"
 FIELDS = ("model_name", "training_flop", "training_flop_methodology")

@@ -8,13 +8,13 @@ from joulebench.cards.quality import Quality
 from joulebench.cards.subject import Subject, Training, hardware_used
 from joulebench.cards.values import NOT_KNOWN
 from joulebench.presentation.numbers import NOT_MEASURED, count, octets, percent, seconds, si
+from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed_cell, show, value_cell
 from joulebench.presentation.units import plain
 from joulebench.reporting import tables
 from joulebench.reporting.summary import Summary
-from joulebench.reporting.tables import Cell, Column, Table, flatten, prefixed_cell, show, value_cell
-from joulebench.results.energy import Estimate
 from joulebench.results.phase_cost import EVERY_FAMILY
 from joulebench.spec.task import Protocol, Task
+from joulebench.stats.estimate import Estimate
 
 Facts = tuple[tuple[str, str], ...]
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from joulebench.cards.subject import Subject
-from joulebench.results.energy import Estimate
-from joulebench.results.outcome import point
 from joulebench.results.phase_cost import over_runs
 from joulebench.spec.objectives import COSTS
+from joulebench.stats.estimate import Estimate, point
 
 SCORED_ONCE = "scored once, after the search"
 SEEN = "the search saw it"

@@ -15,12 +15,13 @@ from typing import Any
 from joulebench.cards.subject import Subject, hardware_used, refuse_replay
 from joulebench.cards.values import NOT_KNOWN, checked, number_of, text_of, to_json
 from joulebench.errors import InputError, did_you_mean
-from joulebench.presentation.numbers import JOULES_PER_KWH, NOT_MEASURED
+from joulebench.presentation.numbers import NOT_MEASURED
 from joulebench.presentation.units import plain
 from joulebench.results.cost import Fact
-from joulebench.results.energy import Estimate
 from joulebench.results.phase_cost import PhaseCost
 from joulebench.spec.parameters import Value
+from joulebench.stats.constants import JOULES_PER_KWH
+from joulebench.stats.estimate import Estimate
 
 STANDARD = "ISO/IEC 21031"
 FIELDS = ("phase", "embodied_kg", "lifetime_years", "resource_share")

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from joulebench.errors import InputError
-from joulebench.presentation.numbers import JOULES_PER_KWH
-from joulebench.presentation.section import Records
 from joulebench.records.model import Kind, TrialRecord, Window
 from joulebench.reporting.summary import Summary
-from joulebench.results.energy import Estimate, training_energy
+from joulebench.results.energy import training_energy
 from joulebench.results.ledger import family
 from joulebench.results.members import Member, Target, member, scores_by_trial, targets
-from joulebench.results.outcome import Configuration, configuration_key, configurations, idle_windows, point
+from joulebench.results.outcome import Configuration, configuration_key, configurations, idle_windows
 from joulebench.results.phase_cost import EVERY_FAMILY, PhaseCost, over_runs, phase_cost
+from joulebench.results.records import Records
 from joulebench.spec.task import Task
+from joulebench.stats.constants import JOULES_PER_KWH
+from joulebench.stats.estimate import Estimate, point
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from joulebench.host.clock import RealClock, VirtualClock
 from joulebench.measurement.protocol import Timeline
 from joulebench.meters.base import Meter, MeterSet
 from joulebench.meters.select import meters_for
-from joulebench.records.model import DONE, Proposed, RunFolder
+from joulebench.records.folder import RunFolder
+from joulebench.records.model import DONE, Proposed
 from joulebench.runner import meter_check, scoring
 from joulebench.runner.events import Event, Observer, silent
 from joulebench.runner.local import free, repair, resumed_plan

@@ -17,7 +17,7 @@ from joulebench.errors import GateError, IncompleteError, InputError
 from joulebench.spec.task import Task
 
 if TYPE_CHECKING:
-    from joulebench.records.model import RunFolder
+    from joulebench.records.folder import RunFolder
 
 INTERRUPTED = 130
 

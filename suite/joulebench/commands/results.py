@@ -11,7 +11,7 @@ import typer
 from joulebench.errors import InputError, one_line
 
 if TYPE_CHECKING:
-    from joulebench.records.model import RunFolder
+    from joulebench.records.folder import RunFolder
     from joulebench.spec.parameters import Value
 
 
@@ -30,7 +30,7 @@ def report(
     ] = None,
 ) -> None:
     """Write a run's report anew from its records; of several runs, their comparison across machines."""
-    from joulebench.records.model import RunFolder
+    from joulebench.records.folder import RunFolder
 
     folders = [RunFolder.open(run) for run in runs]
     if len(folders) == 1:
@@ -61,9 +61,9 @@ def export(
     ] = None,
 ) -> None:
     """Write a run's trials as CSV: parameters, objectives and standard errors. The `table` workload reads it."""
-    from joulebench.presentation.section import Records
-    from joulebench.records.model import RunFolder
+    from joulebench.records.folder import RunFolder
     from joulebench.reporting.export_csv import trials_csv
+    from joulebench.results.records import Records
 
     if mlflow is not None:
         from rich.console import Console
@@ -137,7 +137,7 @@ def card(
 ) -> None:
     """Write the energy card of one configuration of a run; what is not known is absent or said to be so."""
     from joulebench.cards import make_card
-    from joulebench.records.model import RunFolder
+    from joulebench.records.folder import RunFolder
 
     made = make_card(
         RunFolder.open(run),
@@ -161,7 +161,7 @@ def wall(
 ) -> None:
     """Put a wall meter's log beside a run: the report then gives the ratio of wall to software energy."""
     from joulebench.meters.wall_meter import import_log
-    from joulebench.records.model import RunFolder
+    from joulebench.records.folder import RunFolder
 
     folder = RunFolder.open(run)
     found = import_log(folder, log)

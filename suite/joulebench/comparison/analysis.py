@@ -18,10 +18,10 @@ import numpy as np
 from scipy import special
 
 from joulebench.comparison.join import Joined, Machine
-from joulebench.results.energy import Estimate
 from joulebench.results.frontier import beats_reference, frontier, hypervolume
 from joulebench.spec.objectives import Objective
 from joulebench.stats.correlation import Correlation, correlation
+from joulebench.stats.estimate import Estimate
 from joulebench.stats.intervals import difference
 
 RUNS, WINDOWS, CONFIGURATIONS = "whole runs", "windows within a run", "configurations"

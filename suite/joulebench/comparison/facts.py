@@ -12,8 +12,8 @@ from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, number, percen
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section, csv_of, estimate_cells
 from joulebench.presentation.series import estimates, value_axis
+from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed_cell, show, value_cell
 from joulebench.presentation.units import plain
-from joulebench.reporting.tables import Cell, Column, Table, flatten, prefixed_cell, show, value_cell
 from joulebench.results.ledger import family
 from joulebench.results.phase_cost import EVERY_FAMILY
 

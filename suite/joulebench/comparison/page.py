@@ -13,11 +13,12 @@ from joulebench.comparison.join import Joined, Run, join, labelled
 from joulebench.comparison.sections import frontier_section, kind_of, objective_sections, overall_sentence
 from joulebench.presentation.numbers import count
 from joulebench.presentation.pages import files_of, html_page, markdown_page, write_files
-from joulebench.presentation.section import Records, Section
-from joulebench.records.model import RunFolder
+from joulebench.presentation.section import Section
+from joulebench.records.folder import RunFolder
 from joulebench.reporting.export_json import Exact, as_text
 from joulebench.reporting.prose import Banner
 from joulebench.reporting.render import Written
+from joulebench.results.records import Records
 
 TEMPLATES = Path(__file__).parent / "templates"
 NAME = "comparison"

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from joulebench.comparison.analysis import CONFIGURATIONS, RUNS, Against, Carried, Comparison
 from joulebench.comparison.join import Joined, Machine
-from joulebench.presentation.numbers import ABSENT, count, number, percent
+from joulebench.presentation.axis import Axis
+from joulebench.presentation.numbers import ABSENT, count, interval, number, percent
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section, csv_of, estimate_cells, exact
 from joulebench.presentation.series import estimates, value_axis
-from joulebench.presentation.units import interval, objective_unit, scaled
-from joulebench.reporting.panels import Axis
-from joulebench.reporting.tables import MAX_ROWS, Cell, Column, Table, condensed, first_column, of_all, value_cell
+from joulebench.presentation.table import MAX_ROWS, Cell, Column, Table, condensed, first_column, of_all, value_cell
+from joulebench.presentation.units import objective_unit, scaled
 from joulebench.results.outcome import Outcome
 from joulebench.results.phase_cost import varied
 from joulebench.spec.objectives import Objective

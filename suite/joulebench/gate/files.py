@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from joulebench.errors import InputError
 from joulebench.gate.comparability import differences
 from joulebench.gate.model import Replicate
-from joulebench.records.model import append, read_lines
+from joulebench.records.folder import append, read_lines
 
 BASELINES = Path("reports/baselines")
 KEY = "joulebench"  # of what the gate reads, in pytest-benchmark's JSON

@@ -14,8 +14,10 @@ from pathlib import Path
 from joulebench.errors import InputError
 from joulebench.host.files import write_whole
 from joulebench.meters.replay import PowerTrace
-from joulebench.records.model import RunFolder, Window
-from joulebench.results.energy import Estimate, estimate, total_j
+from joulebench.records.folder import RunFolder
+from joulebench.records.model import Window
+from joulebench.results.energy import total_j
+from joulebench.stats.estimate import Estimate, estimate
 
 FILE = "wall.csv"
 MAX_GAP_S = 10.0  # a log with a longer hole says nothing about what fell into it

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from joulebench.presentation.numbers import ABSENT, number
-from joulebench.reporting.tables import Cell, Column, Table
+from joulebench.presentation.table import Cell, Column, Table
 from joulebench.stats.correlation import MIN_FOR_INTERVAL, RESAMPLES, Correlation, Method
 
 Row = TypeVar("Row")

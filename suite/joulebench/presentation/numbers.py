@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+from joulebench.stats.constants import JOULES_PER_KWH
+
+if TYPE_CHECKING:
+    from joulebench.stats.estimate import Estimate
+
 
 NOT_MEASURED = "not measured"
 ABSENT = "—"
-JOULES_PER_KWH = 3.6e6
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
@@ -128,3 +134,17 @@ def grams(value: float) -> str:
 
 def _minus(text: str) -> str:
     return text.replace("-", "−")
+
+
+def interval(value: Estimate, factor: float = 1.0) -> str | None:
+    """`[0.9702, 0.9741]`; None for a single value that has none."""
+    if value.low is None and value.high is None:
+        return "[no end]" if value.n > 1 else None
+    low = "−∞" if value.low is None else number(value.low / factor)
+    high = "∞" if value.high is None else number(value.high / factor)
+    return f"[{low}, {high}]"
+
+
+def sample_size(value: Estimate) -> str:
+    """`n = 5 windows within a run`; `single run`."""
+    return value.varied if value.n < 2 else f"n = {value.n} {value.varied}"

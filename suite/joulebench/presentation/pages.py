@@ -14,11 +14,11 @@ from plotly.offline import get_plotlyjs
 
 from joulebench.errors import InputError
 from joulebench.host.files import write_whole
+from joulebench.presentation.chart import Chart
 from joulebench.presentation.markdown import markdown_environment, template_environment, tidy, without_surrogates
 from joulebench.presentation.plots import interactive, still
 from joulebench.presentation.section import Section
 from joulebench.presentation.text import visible
-from joulebench.reporting.interactive import Chart
 
 
 def files_of(parts: Sequence[Section]) -> dict[str, bytes]:

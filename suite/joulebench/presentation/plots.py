@@ -15,10 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from plotly import graph_objects as go
 
+from joulebench.presentation.axis import Axis
+from joulebench.presentation.chart import STAGE_COLOURS, STAGE_SYMBOLS, Chart, as_json, layout
+from joulebench.presentation.style import INK, METADATA, SETTINGS, scale_axes
 from joulebench.presentation.text import visible
-from joulebench.reporting.figures import INK, METADATA, SETTINGS, scale_axes
-from joulebench.reporting.interactive import STAGE_COLOURS, STAGE_SYMBOLS, Chart, as_json, layout
-from joulebench.reporting.panels import Axis
 
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "pentagon": "p"}
 #: Lighter colours of the page do not show on white paper: the stills' own, in the same order.

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 
 from joulebench.presentation.numbers import significant
 from joulebench.presentation.plots import Plot
-from joulebench.reporting.tables import Table
-from joulebench.results.energy import Estimate
-from joulebench.results.records import Records
-
-__all__ = ["Records", "Section", "csv_of", "csv_text", "estimate_cells", "exact", "inert"]
+from joulebench.presentation.table import Table
+from joulebench.stats.estimate import Estimate
 
 
 @dataclass(frozen=True)

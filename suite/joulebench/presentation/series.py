@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from joulebench.presentation.axis import DECADE, Axis, log_ticks
 from joulebench.presentation.numbers import prefix
 from joulebench.presentation.plots import Series
-from joulebench.reporting.panels import DECADE, Axis, log_ticks
-from joulebench.results.energy import Estimate
 from joulebench.results.phase_cost import is_number
 from joulebench.spec.parameters import Params
+from joulebench.stats.estimate import Estimate
 
 MAX_OWN_TICKS, MIN_OWN_STEP = 10, 1.5
 MARGIN = 0.05

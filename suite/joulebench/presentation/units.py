@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from joulebench.presentation.numbers import binary_prefix, number, prefix
-from joulebench.results.energy import Estimate
+from joulebench.presentation.numbers import binary_prefix, interval, number, prefix
 from joulebench.spec.objectives import Constraint, Quantity, energy_unit
 from joulebench.spec.task import Task
+from joulebench.stats.estimate import Estimate
 
 
 def objective_unit(name: str, quantity: Quantity) -> str:
@@ -59,15 +59,6 @@ def bound(name: str, constraint: Constraint) -> str:
     return f"{sign} {number(constraint.bound / factor)} {unit}".rstrip()
 
 
-def interval(value: Estimate, factor: float = 1.0) -> str | None:
-    """`[0.9702, 0.9741]`; None for a single value that has none."""
-    if value.low is None and value.high is None:
-        return "[no end]" if value.n > 1 else None
-    low = "−∞" if value.low is None else number(value.low / factor)
-    high = "∞" if value.high is None else number(value.high / factor)
-    return f"[{low}, {high}]"
-
-
 def in_words(value: Estimate, unit: str, prefixed: bool = True) -> str:
     """`12.5 mJ/token [12.4, 12.6]`; without a prefix: `80 tokens/J [79.2, 80.8]`."""
     factor, letter = prefix(value.mean) if prefixed else (1.0, "")
@@ -78,8 +69,3 @@ def in_words(value: Estimate, unit: str, prefixed: bool = True) -> str:
 def plain(unit: str) -> str:
     """`prompt token` of `prompt_token`."""
     return unit.replace("_", " ")
-
-
-def sample_size(value: Estimate) -> str:
-    """`n = 5 windows within a run`; `single run`."""
-    return value.varied if value.n < 2 else f"n = {value.n} {value.varied}"

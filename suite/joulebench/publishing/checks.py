@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.host.git import git
-from joulebench.records.model import DONE, LedgerEntry, Manifest, RunFolder, TrialRecord, Window
+from joulebench.records.folder import RunFolder
+from joulebench.records.model import DONE, LedgerEntry, Manifest, TrialRecord, Window
 from joulebench.results.audit import OVERLAP_S
 from joulebench.results.energy import invalidity
 from joulebench.results.records import Records

@@ -15,7 +15,8 @@ from joulebench.comparison.page import read_runs, write_comparison
 from joulebench.errors import GateError, InputError
 from joulebench.meters.wall_meter import FILE as WALL
 from joulebench.publishing.checks import problems, task_file_problem
-from joulebench.records.model import Manifest, RunFolder
+from joulebench.records.folder import RunFolder
+from joulebench.records.model import Manifest
 from joulebench.reporting import write_report
 from joulebench.results.records import FOLDER as OVERLAY
 from joulebench.spec.hardware import HardwareProfile

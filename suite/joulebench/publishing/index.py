@@ -16,7 +16,8 @@ from joulebench.presentation.numbers import joules
 from joulebench.presentation.pages import html_environment, write_files
 from joulebench.publishing.copying import RUNS
 from joulebench.publishing.verifying import published
-from joulebench.records.model import RunFolder, TrialRecord
+from joulebench.records.folder import RunFolder
+from joulebench.records.model import TrialRecord
 
 TEMPLATES = Path(__file__).parent / "templates"
 INTRODUCTION = (

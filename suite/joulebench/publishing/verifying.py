@@ -12,7 +12,7 @@ from joulebench.comparison.page import write_comparison
 from joulebench.errors import InputError
 from joulebench.publishing.checks import problems
 from joulebench.publishing.copying import RUNS, SUMS, changed, contents, copy_records
-from joulebench.records.model import RunFolder
+from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
 
 #: What must come out the same to the last byte; pixels and outlines depend on the font library.

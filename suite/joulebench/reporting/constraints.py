@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from joulebench.presentation.findings import Diagnosis
 from joulebench.presentation.units import bound, quantile_name
-from joulebench.reporting.diagnosis import Diagnosis
 from joulebench.results.outcome import Configuration
 from joulebench.spec.task import Task
 

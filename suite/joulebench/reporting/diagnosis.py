@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from joulebench.meters.wall_meter import WallComparison
+from joulebench.presentation.findings import REMEDIES, Diagnosis, is_wide
 from joulebench.presentation.numbers import joules, number, percent
 from joulebench.records.model import TrialRecord, Window
 from joulebench.results.concurrent_windows import FAULT as OVERLAPS
-from joulebench.results.energy import Estimate, idle_drift, invalidity
+from joulebench.results.energy import idle_drift, invalidity
 from joulebench.results.ledger import Ledger
 from joulebench.results.members import Member
 from joulebench.results.outcome import Outcome, idle_windows
-from joulebench.spec.task import Protocol, Task
+from joulebench.spec.task import Task
+from joulebench.stats.estimate import Estimate
 
 #: Primary and check meter of one domain further apart than this deserve a word.
 CHECK_TOLERANCE = 0.05
@@ -24,41 +24,6 @@ MAX_IDLE_DRIFT = 0.05
 FLAT_SHARE = 1 / 3
 #: … if there were at least this many trials.
 FLAT_MIN_TRIALS = 12
-
-#: Sources of fall-back meters: what they are, and how to replace them by a measurement.
-REMEDIES = {
-    "cpu_load_model": "The CPU has no readable energy counter, so CodeCarbon's load model stood in. On Intel and "
-    "AMD hosts, run with read access to /sys/class/powercap (RAPL): as root, or after "
-    "“sudo chmod -R a+r /sys/class/powercap/*”; virtual machines and most containers do not expose it.",
-    "tdp_constant": "The CPU has no readable energy counter and its load could not be used either: its joules are "
-    "a constant power × seconds. Run with read access to /sys/class/powercap (RAPL).",
-}
-
-
-#: What stands beside a value whose interval is wider than the protocol asks for.
-WIDE = "wide interval"
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """One finding. `warning` touches what the numbers mean; `note` is for information."""
-
-    level: Literal["warning", "note"]
-    title: str
-    text: str
-
-
-def is_wide(value: Estimate, protocol: Protocol) -> bool:
-    """Whether an interval is wider than the protocol asks for, or has no end; a single value has none to judge."""
-    if value.n < 2 and value.low is None and value.high is None:
-        return False
-    half = value.rel_half_width
-    return half is None or half > protocol.target_rel_ci
-
-
-def wide_flag(value: Estimate, protocol: Protocol) -> str:
-    """`, wide interval` behind a value that has one; else nothing."""
-    return f", {WIDE}" if is_wide(value, protocol) else ""
 
 
 def diagnose(

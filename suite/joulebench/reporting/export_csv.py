@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from joulebench.presentation.section import Records, csv_text, exact
-from joulebench.reporting.diagnosis import is_wide
+from joulebench.presentation.findings import is_wide
+from joulebench.presentation.section import csv_text, exact
 from joulebench.reporting.summary import Summary
-from joulebench.results.energy import Estimate, total_j
+from joulebench.results.energy import total_j
 from joulebench.results.members import Member
 from joulebench.results.outcome import idle_windows, trial_outcomes
+from joulebench.results.records import Records
 from joulebench.spec.objectives import COSTS
 from joulebench.spec.task import Protocol
+from joulebench.stats.estimate import Estimate
 
 Value = object
 

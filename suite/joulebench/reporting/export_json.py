@@ -13,21 +13,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from joulebench.presentation.axis import Axis
+from joulebench.presentation.findings import is_wide
 from joulebench.presentation.numbers import significant
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section
+from joulebench.presentation.table import Cell, Table
 from joulebench.presentation.units import objective_unit
 from joulebench.reporting import prose
-from joulebench.reporting.diagnosis import is_wide
-from joulebench.reporting.panels import Axis
 from joulebench.reporting.summary import Summary
-from joulebench.reporting.tables import Cell, Table
 from joulebench.results.cost import BreakEven, Candidate
-from joulebench.results.energy import Estimate
 from joulebench.results.ledger import GROUPS, Account, Ledger, SourceShare
 from joulebench.results.members import Member, UnitEnergy
 from joulebench.results.outcome import Outcome
 from joulebench.spec.task import Protocol
+from joulebench.stats.estimate import Estimate
 
 FILE = "report.json"
 #: Of the file's layout; a reader may rely on it.

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from joulebench.presentation.findings import Diagnosis
 from joulebench.presentation.numbers import number, octets, percent
 from joulebench.records.model import TrialRecord
-from joulebench.reporting.diagnosis import Diagnosis
 from joulebench.results.phase_cost import is_number
 from joulebench.spec.task import Task
 

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import io
-from typing import Any, Literal
+from typing import Literal
 
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from joulebench.presentation.numbers import number
-from joulebench.reporting.panels import Axis, Panel, Place, error, panels, place, with_bars
+from joulebench.presentation.style import ACCENT, INK, METADATA, QUIET, SETTINGS, scale_axes
+from joulebench.reporting.panels import Panel, Place, error, panels, place, with_bars
 from joulebench.reporting.summary import Summary
-
-INK, QUIET, ACCENT = "#1f2937", "#94a3b8", "#b45309"
-#: Fixed so that ids in the SVG, and fonts, do not depend on the run or on the reader's own matplotlibrc.
-SETTINGS: dict[str, Any] = {
-    "svg.hashsalt": "joulebench",
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "path.simplify": True,
-    "text.parse_math": False,  # names may hold a $
-}
-#: Dates and versions would make every file differ.
-METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
 
 def frontier_figure(summary: Summary, file_format: Literal["png", "svg"]) -> bytes:
@@ -103,18 +85,3 @@ def _points(axes: Axes, places: list[Place]) -> None:
     """Very many trials: one picture of their points inside the figure, not an element for each."""
     x, y = [p.x.mean for p in places], [p.y.mean for p in places]
     axes.plot(x, y, "o", markersize=2, color=QUIET, label="trials", markeredgewidth=0, rasterized=True, zorder=2)
-
-
-def scale_axes(axes: Axes, x: Axis, y: Axis) -> None:
-    """Logarithmic scales where they are asked for, with the axis's own ticks and ends."""
-    for shown, axis, set_scale in ((x, axes.xaxis, axes.set_xscale), (y, axes.yaxis, axes.set_yscale)):
-        if shown.log:
-            set_scale("log", nonpositive="clip")
-        if shown.ends:
-            axis.set_view_interval(*shown.ends, ignore=True)
-        if not shown.log:
-            continue
-        low, high = axis.get_view_interval()
-        axis.set_major_locator(FixedLocator([t for t in shown.ticks if low <= t <= high]))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-        axis.set_minor_locator(NullLocator())

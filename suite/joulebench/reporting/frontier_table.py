@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from joulebench.presentation.numbers import NOT_MEASURED, count, octets, prefix, si
+from joulebench.presentation.table import Cell, Column, Table, show, value_cell
 from joulebench.presentation.units import bound, plain, scaled
 from joulebench.reporting.summary import Summary
-from joulebench.reporting.tables import Cell, Column, Table, show, value_cell
 from joulebench.results.members import Member, Target, UnitEnergy
 from joulebench.results.outcome import Outcome
 from joulebench.spec.objectives import COSTS, Quantity

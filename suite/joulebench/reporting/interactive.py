@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from plotly import graph_objects as go
 
-from joulebench.presentation.numbers import number
+from joulebench.presentation.axis import Axis
+from joulebench.presentation.chart import STAGE_COLOURS, STAGE_SYMBOLS, Chart, as_json, layout
+from joulebench.presentation.findings import WIDE, is_wide
+from joulebench.presentation.numbers import interval, number, sample_size
+from joulebench.presentation.table import show
 from joulebench.presentation.text import visible
-from joulebench.presentation.units import bound, interval, sample_size, scaled
-from joulebench.reporting.diagnosis import WIDE, is_wide
-from joulebench.reporting.panels import Axis, Panel, Place, error, panels, place, with_bars
+from joulebench.presentation.units import bound, scaled
+from joulebench.reporting.panels import Panel, Place, error, panels, place, with_bars
 from joulebench.reporting.summary import Summary, TrialPoint
-from joulebench.reporting.tables import show
 from joulebench.results.outcome import Outcome
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
 
-#: Okabe and Ito's colours, told apart by readers with any colour vision; legible on white and on dark.
-STAGE_COLOURS = ("#56b4e9", "#009e73", "#cc79a7", "#8a8f98", "#0072b2", "#b8a900")
-STAGE_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon")
 ACCENT = "#d55e00"
 MAX_HOVER_PARAMS = 16
 MAX_HOVER_TEXT = 80
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A figure for the page: plotly's JSON, and what it shows in words."""
-
-    id: str
-    caption: str
-    alt: str
-    json: str
 
 
 def charts(summary: Summary) -> tuple[Chart, ...]:
@@ -54,14 +41,6 @@ def charts(summary: Summary) -> tuple[Chart, ...]:
         alt = f"Hypervolume after each of {len(volumes)} trials; it ends at {number(volumes[-1])}."
         found.append(Chart("hypervolume", "Hypervolume over trials", alt, as_json(_hypervolume(summary))))
     return tuple(found)
-
-
-def as_json(figure: go.Figure) -> str:
-    """JSON that cannot end the script element it stands in."""
-    text: str = figure.to_json()
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
 
 
 def _frontier(summary: Summary, panel: Panel) -> go.Figure:
@@ -186,35 +165,3 @@ def _hypervolume(summary: Summary) -> go.Figure:
         )
     figure.update_layout(yaxis_rangemode="tozero")
     return figure
-
-
-def layout(x: Axis, y: Axis) -> go.Layout:
-    """A bare layout: colours and fonts are the page's, set by its script for light and dark."""
-
-    def axis(shown: Axis) -> dict[str, Any]:
-        found: dict[str, Any] = {"title": {"text": _wrapped(shown.title)}, "automargin": True, "zeroline": False}
-        if shown.log:
-            found |= {"type": "log", "tickvals": shown.ticks, "ticktext": [number(t) for t in shown.ticks]}
-        if shown.ends:
-            found["range"] = [math.log10(end) if shown.log else end for end in shown.ends]
-        return found
-
-    return go.Layout(
-        template=None,
-        xaxis=axis(x),
-        yaxis=axis(y),
-        margin={"l": 8, "r": 12, "t": 30, "b": 8},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        hovermode="closest",
-        modebar={"bgcolor": "rgba(0,0,0,0)"},
-        hoverlabel={"align": "left"},
-        font={"family": "system-ui, sans-serif"},
-    )
-
-
-def _wrapped(title: str) -> str:
-    """An axis title on two lines, so that it fits a narrow screen."""
-    head, bracket, rest = title.partition(" (")
-    return f"{escape(head)}<br>({escape(rest)}" if bracket else escape(title)

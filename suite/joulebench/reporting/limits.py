@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from joulebench.presentation.numbers import NOT_MEASURED, number, prefix, si
+from joulebench.presentation.table import Cell, Column, Table, value_cell
 from joulebench.reporting.summary import Summary
-from joulebench.reporting.tables import Cell, Column, Table, value_cell
 from joulebench.results.efficiency import Efficiency, convolutions_may_use_tf32, efficiency, peak_of, run_dtype
 from joulebench.results.members import Member, UnitEnergy
 from joulebench.results.phase_cost import flops_per_unit

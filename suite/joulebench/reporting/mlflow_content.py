@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.presentation.markdown import without_surrogates
-from joulebench.presentation.section import Records
-from joulebench.records.model import Manifest, Reading, RunFolder, TrialRecord, Window
+from joulebench.presentation.table import flatten
+from joulebench.records.folder import RunFolder
+from joulebench.records.model import Manifest, Reading, TrialRecord, Window
 from joulebench.reporting.summary import Summary
-from joulebench.reporting.tables import flatten
-from joulebench.results.energy import Estimate, training_energy
+from joulebench.results.energy import training_energy
 from joulebench.results.ledger import balance
 from joulebench.results.members import scores_by_trial
 from joulebench.results.outcome import trial_outcomes
 from joulebench.results.phase_cost import EVERY_FAMILY, phase_cost
+from joulebench.results.records import Records
+from joulebench.stats.estimate import Estimate
 
 MAX_TEXT = 5000  # characters of a value; trackers refuse or cut more
 REPORT_FILES = ("manifest.json", "scores.jsonl", "report.html", "report.md", "*.csv", "*.png", "*.svg")

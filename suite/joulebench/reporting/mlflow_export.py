@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from urllib.parse import urlparse
 
 from joulebench.errors import InputError
-from joulebench.presentation.section import Records
-from joulebench.records.model import RunFolder
+from joulebench.records.folder import RunFolder
 from joulebench.reporting.mlflow_content import Logged, run_key, study_logged, trials_logged
 from joulebench.reporting.summary import summarise_records
+from joulebench.results.records import Records
 
 T = TypeVar("T")
 

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from joulebench.presentation.axis import DECADE, Axis, log_ticks
 from joulebench.presentation.numbers import number
 from joulebench.presentation.units import axis_title, scaled
 from joulebench.reporting.summary import Summary
-from joulebench.results.energy import Estimate
 from joulebench.results.ledger import family
 from joulebench.results.outcome import Outcome
 from joulebench.results.phase_cost import EVERY_FAMILY
 from joulebench.spec.task import Task
+from joulebench.stats.estimate import Estimate
 
 #: With more objectives than this, panels show each against the first instead of every pair.
 MAX_PAIRED = 3
 #: Of more usable trials than this a figure shows points alone: their intervals would cover one another, and the
 #: hover text has them. The frontier keeps its own.
 MAX_BARS = 2000
-DECADE = 10.0
-LABELLED_SPAN = 500.0
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One axis; values are divided by `factor` so that its unit is readable. No name: the trial's number."""
-
-    name: str | None
-    title: str
-    factor: float = 1.0
-    log: bool = False
-    maximize: bool = True
-    ticks: tuple[float, ...] = ()  # of a logarithmic axis: decades, and 2 and 5 between them if it is short
-    ends: tuple[float, float] | None = None  # where it begins and ends; else as the points are
 
 
 @dataclass(frozen=True)
@@ -127,13 +112,6 @@ def _axis(summary: Summary, name: str | None) -> Axis:
     title = axis_title(summary.task, name, unit, families)
     ticks = log_ticks(min(values) / factor, max(values) / factor) if log else ()
     return Axis(name, title, factor, log, objective.goal == "maximize", ticks)
-
-
-def log_ticks(low: float, high: float) -> tuple[float, ...]:
-    """Ticks of a logarithmic axis from below `low` to above `high`."""
-    steps = (1.0, 2.0, 5.0) if high / low < LABELLED_SPAN else (1.0,)
-    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
-    return tuple(float(f"{step}e{decade}") for decade in decades for step in steps)
 
 
 def _alt(summary: Summary, x: Axis, y: Axis, members: Sequence[Place]) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from joulebench.presentation.findings import WIDE
 from joulebench.presentation.numbers import grams, joules, kilowatt_hours, number, percent, seconds
 from joulebench.records.model import DONE
-from joulebench.reporting.diagnosis import WIDE
 from joulebench.reporting.summary import Summary
 from joulebench.spec.task import Protocol
 

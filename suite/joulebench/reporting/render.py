@@ -9,10 +9,10 @@ from typing import Any
 
 from joulebench.errors import InputError
 from joulebench.presentation.pages import files_of, html_page, markdown_page, with_json, write_files
-from joulebench.presentation.payback import break_even_text
-from joulebench.presentation.section import Records, Section
+from joulebench.presentation.section import Section
+from joulebench.presentation.table import condensed
 from joulebench.presentation.text import visible
-from joulebench.records.model import RunFolder, uncollected
+from joulebench.records.folder import RunFolder, uncollected
 from joulebench.reporting import prose, tables
 from joulebench.reporting.export_csv import frontier_csv
 from joulebench.reporting.export_json import FILE, report_json
@@ -23,6 +23,8 @@ from joulebench.reporting.limits import efficiency_table, limit_sentences
 from joulebench.reporting.panels import panels
 from joulebench.reporting.site import at_site
 from joulebench.reporting.summary import Summary, summarise_of, with_wall
+from joulebench.results.records import Records
+from joulebench.studies.break_even import break_even_text
 from joulebench.studies.registry import ANALYSES, sections
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -116,7 +118,7 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
         "description": " ".join(task.description.split()),
         "facts": tables.facts(summary),
         "banners": prose.banners(summary),
-        "frontier": tables.condensed(frontier_table(summary)),
+        "frontier": condensed(frontier_table(summary)),
         "limits": efficiency_table(summary),
         "limit_sentences": limit_sentences(summary),
         "one_training_run": prose.ONE_TRAINING_RUN,

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from joulebench.meters.wall_meter import comparison
-from joulebench.records.model import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord, Window
+from joulebench.presentation.findings import Diagnosis
+from joulebench.records.folder import RunFolder
+from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord, Window
 from joulebench.reporting.constraints import broken, broken_by, constraint_findings
-from joulebench.reporting.diagnosis import Diagnosis, diagnose, wall_note
+from joulebench.reporting.diagnosis import diagnose, wall_note
 from joulebench.reporting.failures import FailureGroup, failure_findings, failures
 from joulebench.reporting.headline import headline
 from joulebench.reporting.validity import WindowCount, window_counts
 from joulebench.results.audit import Doubt
-from joulebench.results.cost import BreakEven, Candidate, SearchCost, break_even, search_cost
-from joulebench.results.energy import Estimate
+from joulebench.results.cost import BreakEven, Candidate, SearchCost, break_even, search_cost, stated_volume
 from joulebench.results.frontier import frontier, hypervolume_by_trial
 from joulebench.results.ledger import Ledger, balance, idle_by_domain
 from joulebench.results.members import Member, Target, member, scores_by_trial, targets
@@ -31,6 +32,7 @@ from joulebench.results.outcome import (
 from joulebench.results.records import Records
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
+from joulebench.stats.estimate import Estimate
 from joulebench.studies.consistency.findings import precheck_findings
 
 
@@ -200,11 +202,6 @@ def _break_evens(
             )
         )
     return tuple(found)
-
-
-def stated_volume(task: Task, objective: str) -> float | None:
-    """Units of work that the task says the chosen model will do; they are those of its first energy objective."""
-    return task.stopping.inferences if task.objectives[objective] is task.measured else None
 
 
 def _candidate(found: Member, target: Target, goals: Mapping[str, str]) -> Candidate | None:

@@ -14,7 +14,8 @@ from datetime import datetime
 from typing import Literal
 
 from joulebench.errors import InputError, did_you_mean
-from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TornLine, TrialRecord, Window
+from joulebench.records.folder import TornLine
+from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord, Window
 from joulebench.results.energy import MAX_J, MAX_VALUE
 from joulebench.spec.task import RESERVED_PHASES, Task
 from joulebench.spec.toml import digest

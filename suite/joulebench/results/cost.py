@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from joulebench.presentation.numbers import JOULES_PER_KWH
-from joulebench.results.energy import Estimate
 from joulebench.results.ledger import Ledger
 from joulebench.results.members import UnitEnergy
-from joulebench.results.outcome import point
+from joulebench.spec.task import Task
+from joulebench.stats.constants import JOULES_PER_KWH
+from joulebench.stats.estimate import Estimate, point
 from joulebench.stats.intervals import difference, scaled
 
 
@@ -151,3 +151,8 @@ def break_even(
 
 def _at_least_as_good(own: Mapping[str, float], other: Mapping[str, float], goals: Mapping[str, str]) -> bool:
     return all(own[n] >= other[n] if goal == "maximize" else own[n] <= other[n] for n, goal in goals.items())
+
+
+def stated_volume(task: Task, objective: str) -> float | None:
+    """Units of work that the task says the chosen model will do; they are those of its first energy objective."""
+    return task.stopping.inferences if task.objectives[objective] is task.measured else None

@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from joulebench.results.energy import Estimate
-from joulebench.results.outcome import reciprocal
 from joulebench.spec.hardware import Dtype, HardwareProfile
 from joulebench.spec.parameters import Params
+from joulebench.stats.estimate import Estimate, reciprocal
 
 #: As parameters name a data type -> as profiles do.
 _NAMES: dict[str, Dtype] = {

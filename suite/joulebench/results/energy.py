@@ -5,19 +5,17 @@ Validity is never trusted from the writer: a window counts only if its raw times
 
 from __future__ import annotations
 
-import itertools
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from statistics import fmean
-
-from scipy import special
 
 from joulebench.records.model import Kind, Reading, TrialRecord, Window
 from joulebench.spec.task import Protocol
+from joulebench.stats.estimate import Estimate, deviation, estimate, t_quantile
 
 MIN_COUNTER_UPDATES = 20
 ROUNDING = 1e-9  # of times that are differences of long sums
@@ -26,25 +24,6 @@ MIN_J, MAX_J = 1e-9, 1e15
 #: A metric or cost beyond this is none: its square must still be a number.
 MAX_VALUE = 1e30
 QUIET_IDLE_RSD = 0.10  # idle windows that vary more than this are no baseline
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean with its n, standard error and 95 % interval (absent at n = 1); `varied` says what differed."""
-
-    mean: float
-    n: int
-    sem: float | None
-    low: float | None
-    high: float | None
-    varied: str
-    n_effective: float | None = None  # independent values worth as much; decides the interval's t quantile
-
-    @property
-    def rel_half_width(self) -> float | None:
-        if self.low is None or self.high is None or self.mean == 0:
-            return None
-        return (self.high - self.low) / 2 / abs(self.mean)
 
 
 @dataclass(frozen=True)
@@ -58,53 +37,6 @@ class Energy:
     power_w: float
     unit_s: Estimate
     invalid_windows: int
-
-
-@lru_cache(maxsize=4096)
-def t_quantile(n: int) -> float:
-    """97.5 % quantile of Student's t with n - 1 degrees of freedom."""
-    return float(special.stdtrit(n - 1, 0.975))
-
-
-def deviation(values: Sequence[float]) -> float:
-    """Sample standard deviation, each sum rounded once; `statistics.stdev` is exact and forty times slower."""
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
-
-
-def estimate(values: Sequence[float], varied: str = "windows within a run") -> Estimate:
-    """Mean and 95 % interval by Student's t, n reduced for lag-1 correlation of the sequence.
-
-    n_eff = n (1 - r) / (1 + r) for r > 0 (AR(1) mean variance), never below 2.
-
-    Raises:
-        ValueError: no values.
-    """
-    n = len(values)
-    if n == 0:
-        raise ValueError("an estimate needs at least one value")
-    mean = fmean(values)
-    if n == 1:
-        return Estimate(mean, 1, None, None, None, varied)
-    n_eff = effective_n(values)
-    sem = deviation(values) / math.sqrt(n_eff)
-    half = t_quantile(max(2, math.floor(n_eff))) * sem
-    return Estimate(mean, n, sem, mean - half, mean + half, varied, n_eff)
-
-
-def effective_n(values: Sequence[float]) -> float:
-    """Number of independent values worth as much as these, by their lag-1 autocorrelation.
-
-    Below 8 values the autocorrelation is noise itself, and n is returned.
-    """
-    n = len(values)
-    mean = fmean(values)
-    variance = sum((v - mean) ** 2 for v in values)
-    if n < 8 or variance == 0:
-        return float(n)
-    r = sum((a - mean) * (b - mean) for a, b in itertools.pairwise(values)) / variance
-    r += 1 / n  # the estimator's own bias under independence
-    return float(n) if r <= 0 else max(2.0, n * (1 - r) / (1 + r))
 
 
 def matches(domain: str, wanted: Iterable[str]) -> bool:

@@ -21,7 +21,8 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from joulebench.records.model import TrialRecord, Window
-from joulebench.results.energy import common_domains, estimate, joules, t_quantile
+from joulebench.results.energy import common_domains, joules
+from joulebench.stats.estimate import estimate, t_quantile
 
 Rule = Literal["proportional", "two-term", "steady", "calibrated"]
 RULES: tuple[Rule, ...] = ("proportional", "two-term", "steady", "calibrated")
@@ -134,7 +135,7 @@ def predict(training: Training, total_units: int, rule: Rule, amount: Amount = "
     """The whole training by one of the rules that need nothing else; None where it cannot tell.
 
     Only `steady` has an interval, from its third segment on: Student's t over the m later segments' paces, for the
-    mean of the R segments to come, s √(1/m + 1/R), with s and m as `joulebench.results.energy.estimate` corrects them for
+    mean of the R segments to come, s √(1/m + 1/R), with s and m as `joulebench.stats.estimate.estimate` corrects them for
     correlation.
 
     Raises:

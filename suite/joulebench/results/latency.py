@@ -8,8 +8,9 @@ import numpy as np
 from scipy import stats
 
 from joulebench.records.model import Window
-from joulebench.results.energy import Estimate, invalidity
+from joulebench.results.energy import invalidity
 from joulebench.spec.task import Protocol
+from joulebench.stats.estimate import Estimate
 
 CONFIDENCE = 0.95
 STEPS = "steps within a run"

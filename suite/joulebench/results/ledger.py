@@ -9,7 +9,8 @@ from itertools import chain
 from typing import Literal
 
 from joulebench.records.model import Kind, LedgerEntry, Reading, TrialRecord, Window
-from joulebench.results.energy import Estimate, idle_power_w, is_read
+from joulebench.results.energy import idle_power_w, is_read
+from joulebench.stats.estimate import Estimate
 
 Group = Literal["training", "measured", "protocol", "overhead"]
 _Role = Literal["primary", "check"]

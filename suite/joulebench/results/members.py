@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from joulebench.records.model import Costs, Kind, ScoreRecord, TrialRecord, Window
-from joulebench.results.energy import Estimate, training_energy
-from joulebench.results.outcome import Configuration, Outcome, point
+from joulebench.results.energy import training_energy
+from joulebench.results.outcome import Configuration, Outcome
 from joulebench.results.phase_cost import EVERY_FAMILY, PhaseCost, over_runs, phase_cost
 from joulebench.spec.objectives import energy_unit
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
+from joulebench.stats.estimate import Estimate, point
 
 
 @dataclass(frozen=True)

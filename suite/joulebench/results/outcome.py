@@ -9,22 +9,12 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from joulebench.records.model import Kind, TrialRecord, Window
-from joulebench.results.energy import (
-    MAX_VALUE,
-    Energy,
-    Estimate,
-    IdleWindows,
-    deviation,
-    estimate,
-    phase_energy,
-    training_energy,
-)
+from joulebench.results.energy import MAX_VALUE, Energy, IdleWindows, phase_energy, training_energy
 from joulebench.results.latency import latency
 from joulebench.spec.objectives import COSTS, Quantity, energy_unit
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
-
-NORMAL_975 = 1.959963985  # 97.5 % quantile of the standard normal distribution
+from joulebench.stats.estimate import NORMAL_975, Estimate, deviation, estimate, point, reciprocal
 
 
 @dataclass(frozen=True)
@@ -56,11 +46,6 @@ def configuration_key(task: Task, params: Params) -> str:
     """Canonical JSON of the parameters that belong to the configuration, not to the device."""
     own = {n: v for n, v in params.items() if task.parameters[n].scope == "task"}
     return json.dumps(own, sort_keys=True)
-
-
-def point(value: float) -> Estimate:
-    """A single value: no interval."""
-    return Estimate(value, 1, None, None, None, "single run")
 
 
 def trial_energy(task: Task, trial: TrialRecord, objective: Quantity, idle: Sequence[Window]) -> Energy | None:
@@ -142,19 +127,6 @@ def _training_outcome(trial: TrialRecord, name: str, objective: Quantity) -> Out
         return None
     _, per_joule = energy_unit(name)
     return Outcome(point(1 / found.j_per_unit if per_joule else found.j_per_unit), found.kind, found.domains)
-
-
-def reciprocal(value: Estimate) -> Estimate | None:
-    """1/x of a positive estimate; its standard error by the delta method, its interval by inverting the ends.
-
-    None if the value is not positive; without an upper end if the interval reaches zero.
-    """
-    if value.mean <= 0:
-        return None
-    sem = None if value.sem is None else value.sem / value.mean**2
-    low = None if value.high is None else 1 / value.high
-    high = None if value.low is None or value.low <= 0 else 1 / value.low
-    return Estimate(1 / value.mean, value.n, sem, low if high is not None else None, high, value.varied)
 
 
 def idle_windows(trials: Iterable[TrialRecord]) -> IdleWindows:

@@ -11,11 +11,11 @@ from statistics import fmean
 from typing import TypeGuard
 
 from joulebench.records.model import Costs, Kind, TrialRecord, Window
-from joulebench.results.energy import Energy, Estimate, estimate, invalidity, phase_energy
+from joulebench.results.energy import Energy, invalidity, phase_energy
 from joulebench.results.latency import STEPS, quantile_of
-from joulebench.results.outcome import reciprocal
 from joulebench.spec.parameters import Params, Value
 from joulebench.spec.task import Protocol, Task
+from joulebench.stats.estimate import Estimate, estimate, reciprocal
 
 BETWEEN_RUNS = "runs of the configuration"
 EVERY_FAMILY = ("gpu", "cpu", "ram")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from joulebench.records.model import LedgerEntry, Manifest, RunFolder, ScoreRecord, TrialRecord
+from joulebench.records.folder import RunFolder
+from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord
 from joulebench.results.audit import Doubt, audit
 from joulebench.results.concurrent_windows import marked
 from joulebench.spec.task import Task

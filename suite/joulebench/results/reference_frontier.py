@@ -12,13 +12,14 @@ from pathlib import Path
 
 from joulebench.errors import InputError
 from joulebench.host.files import write_whole
-from joulebench.records.model import Kind, RunFolder
-from joulebench.results.energy import Estimate
+from joulebench.records.folder import RunFolder
+from joulebench.records.model import Kind
 from joulebench.results.frontier import frontier
 from joulebench.results.outcome import configurations, idle_windows
 from joulebench.results.phase_cost import families, phase_cost
 from joulebench.results.records import FOLDER, Records
 from joulebench.spec.task import Task
+from joulebench.stats.estimate import Estimate
 
 OPTION = FOLDER
 

@@ -11,7 +11,8 @@ from joulebench import search
 from joulebench.errors import InputError
 from joulebench.host.clock import RealClock
 from joulebench.measurement.harness import Bench
-from joulebench.records.model import Manifest, RunFolder, TrialRecord
+from joulebench.records.folder import RunFolder
+from joulebench.records.model import Manifest, TrialRecord
 from joulebench.runner import meter_check, scoring
 from joulebench.runner.events import Event, Observer, silent
 from joulebench.runner.plan import Plan, plan

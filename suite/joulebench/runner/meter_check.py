@@ -10,7 +10,8 @@ from joulebench.host import device as torch_device
 from joulebench.host import memory
 from joulebench.measurement.harness import Bench
 from joulebench.measurement.protocol import measure_phase
-from joulebench.records.model import LedgerEntry, RunFolder, append
+from joulebench.records.folder import RunFolder, append
+from joulebench.records.model import LedgerEntry
 from joulebench.runner.plan import Plan
 from joulebench.spec.task import Task
 from joulebench.studies.consistency.analysis import MAX_RSD, PRECHECK, Consistency, precheck_of, precheck_protocol

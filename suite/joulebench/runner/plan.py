@@ -9,7 +9,7 @@ from pathlib import Path
 from joulebench import search
 from joulebench.errors import InputError
 from joulebench.host.clock import RealClock
-from joulebench.records.model import RunFolder
+from joulebench.records.folder import RunFolder
 from joulebench.spec import catalog
 from joulebench.spec.hardware import HardwareProfile, Host, check_profile, choose_profile, detect_host, mismatch
 from joulebench.spec.parameters import FixedParameter, Value

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from joulebench.measurement.harness import Bench
-from joulebench.records.model import RunFolder, ScoreRecord, TrialRecord, append
+from joulebench.records.folder import RunFolder, append
+from joulebench.records.model import ScoreRecord, TrialRecord
 from joulebench.results.concurrent_windows import marked
 from joulebench.results.frontier import frontier
 from joulebench.results.outcome import configurations

@@ -18,7 +18,8 @@ from joulebench.host.power_limit import PARAMETER
 from joulebench.measurement.harness import Bench
 from joulebench.measurement.protocol import Timeline
 from joulebench.meters.select import meters_for
-from joulebench.records.model import DONE, LedgerEntry, Manifest, RunFolder, append
+from joulebench.records.folder import RunFolder, append
+from joulebench.records.model import DONE, LedgerEntry, Manifest
 from joulebench.runner.events import Event, Observer, silent
 from joulebench.runner.plan import Plan
 from joulebench.spec.task import Task

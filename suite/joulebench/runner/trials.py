@@ -13,7 +13,8 @@ from joulebench.errors import InputError
 from joulebench.host.files import whole_file
 from joulebench.measurement.harness import Request, died
 from joulebench.measurement.protocol import Timeline
-from joulebench.records.model import LedgerEntry, Proposed, RunFolder, TrialRecord, Window, append
+from joulebench.records.folder import RunFolder, append
+from joulebench.records.model import LedgerEntry, Proposed, TrialRecord, Window
 from joulebench.results import concurrent_windows
 from joulebench.results.frontier import frontier
 from joulebench.results.outcome import configurations, idle_windows, trial_outcomes

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from joulebench.records.model import TrialRecord, Window
-from joulebench.results.energy import Estimate
 from joulebench.results.outcome import (
     Configuration,
     Outcome,
@@ -20,6 +19,7 @@ from joulebench.results.outcome import (
 from joulebench.results.outcome import configurations as grouped
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
+from joulebench.stats.estimate import Estimate
 
 #: What became of a trial says whether its configuration works at all; an invalid measurement says nothing.
 REFUSED = ("oom", "failed", "infeasible")

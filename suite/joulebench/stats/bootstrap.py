@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from joulebench.results.energy import Estimate
+from joulebench.stats.estimate import Estimate
 
 RESAMPLES = 1000
 #: Fewer groups than this resample into themselves too often for an interval to mean anything.

@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 from scipy import special
 
-from joulebench.results.energy import deviation
+from joulebench.stats.estimate import deviation
 from joulebench.stats.regression import fit_line
 
 QUANTILES = (0.05, 0.25, 0.50, 0.75, 0.95)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from joulebench.results.energy import Estimate
+from joulebench.stats.estimate import Estimate
 
 TWO = "two configurations"
 

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from scipy import special
 
-from joulebench.results.energy import Estimate
+from joulebench.stats.estimate import Estimate
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from joulebench.presentation.section import Records, Section
+from joulebench.presentation.section import Section
 from joulebench.results.ledger import balance
+from joulebench.results.records import Records
 from joulebench.results.reference_frontier import read_overlay
 from joulebench.studies.batch.analysis import batch
 from joulebench.studies.batch.section import batch_section

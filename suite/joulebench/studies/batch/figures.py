@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import number, octets, seconds
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.series import along, estimates, reaching, value_axis
 from joulebench.presentation.units import plain
-from joulebench.reporting.panels import Axis
 from joulebench.studies.batch.analysis import Batch
 
 

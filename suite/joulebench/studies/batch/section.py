@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from joulebench.presentation.numbers import joules, number, octets, percent, seconds
-from joulebench.presentation.payback import break_even_units, net_text
+from joulebench.presentation.findings import wide_flag
+from joulebench.presentation.numbers import interval, joules, number, octets, percent, seconds
 from joulebench.presentation.section import Section, csv_of
-from joulebench.presentation.units import interval, plain
-from joulebench.reporting.diagnosis import wide_flag
-from joulebench.reporting.summary import stated_volume
-from joulebench.results.cost import BreakEven, Candidate, break_even
-from joulebench.results.energy import Estimate
+from joulebench.presentation.units import plain
+from joulebench.results.cost import BreakEven, Candidate, break_even, stated_volume
 from joulebench.results.ledger import Ledger
 from joulebench.results.members import Target, unit_energy_of
 from joulebench.spec.task import Protocol, Task
+from joulebench.stats.estimate import Estimate
 from joulebench.studies.batch.analysis import KNEE, Batch, Size
 from joulebench.studies.batch.figures import figures
 from joulebench.studies.batch.tables import batch_table, csv_row
+from joulebench.studies.break_even import break_even_units, net_text
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from joulebench.presentation.numbers import ABSENT, number, octets, percent
 from joulebench.presentation.section import estimate_cells
+from joulebench.presentation.table import Cell, Column, Table, condensed, least, of_all, prefixed_cell, value_cell
 from joulebench.presentation.units import plain
-from joulebench.reporting.tables import Cell, Column, Table, condensed, least, of_all, prefixed_cell, value_cell
 from joulebench.spec.task import Protocol
 from joulebench.studies.batch.analysis import Batch, Size
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from joulebench.records.model import Kind, LedgerEntry, TrialRecord, Window
-from joulebench.results.energy import Estimate, common_domains, estimate, idle_power_w, invalidity
+from joulebench.results.energy import common_domains, idle_power_w, invalidity
 from joulebench.results.outcome import idle_windows
 from joulebench.spec.objectives import Objective, energy_unit
 from joulebench.spec.task import Protocol, Task
 from joulebench.stats.dispersion import Drift, Rsd, drift, relative_sd
+from joulebench.stats.estimate import Estimate, estimate
 
 #: The relative standard deviation that readers of energy studies ask a meter to stay under.
 MAX_RSD = 0.02

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, number, percent, prefix, seconds, watts
+from joulebench.presentation.axis import Axis
+from joulebench.presentation.numbers import (
+    ABSENT,
+    NOT_MEASURED,
+    interval,
+    number,
+    percent,
+    prefix,
+    sample_size,
+    seconds,
+    watts,
+)
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section, csv_text
-from joulebench.presentation.units import interval, sample_size
-from joulebench.reporting.panels import Axis
-from joulebench.reporting.tables import Cell, Column, Table
-from joulebench.results.energy import Estimate
+from joulebench.presentation.table import Cell, Column, Table
 from joulebench.stats.dispersion import Rsd
+from joulebench.stats.estimate import Estimate
 from joulebench.studies.answers import consistency_answer, rsd_words
 from joulebench.studies.consistency.analysis import Consistency, SourceSpread
 

@@ -9,12 +9,13 @@ from statistics import fmean, median
 import numpy as np
 
 from joulebench.records.model import Kind, TrialRecord
-from joulebench.results.energy import Estimate, common_domains
+from joulebench.results.energy import common_domains
 from joulebench.results.forecast import RULES, Amount, Prediction, Rule, Training, calibrate, calibrating, predict
 from joulebench.results.outcome import configuration_key
 from joulebench.results.phase_cost import families
 from joulebench.spec.task import Task
 from joulebench.stats.bootstrap import folds, quantile
+from joulebench.stats.estimate import Estimate
 
 AMOUNTS: tuple[Amount, ...] = ("energy_j", "seconds")
 #: Parts that the models are held out in; one each where there are fewer.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import ABSENT, percent
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section, csv_of, estimate_cells
-from joulebench.reporting.panels import Axis
-from joulebench.reporting.tables import Cell, Column, Table, condensed
+from joulebench.presentation.table import Cell, Column, Table, condensed
 from joulebench.results.forecast import MIN_FINISHED, RULES, Amount, Rule
 from joulebench.studies.extrapolation.analysis import AMOUNTS, Accuracy, Extrapolation
 

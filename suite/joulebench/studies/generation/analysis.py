@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from joulebench.records.model import Costs, Kind, TrialRecord, Window
-from joulebench.results.energy import Estimate
-from joulebench.results.outcome import Configuration, configurations, idle_windows, reciprocal
+from joulebench.results.outcome import Configuration, configurations, idle_windows
 from joulebench.results.phase_cost import (
     PhaseCost,
     counted,
@@ -27,6 +26,7 @@ from joulebench.results.phase_cost import (
 )
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
+from joulebench.stats.estimate import Estimate, reciprocal
 from joulebench.stats.intervals import plus, ratio, scaled
 
 PREFILL, DECODE, REQUEST = "prefill", "decode", "request"

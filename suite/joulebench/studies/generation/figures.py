@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from joulebench.presentation.axis import Axis
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.series import along, estimates, value_axis
 from joulebench.presentation.units import plain
-from joulebench.reporting.panels import Axis
-from joulebench.results.energy import Estimate
+from joulebench.stats.estimate import Estimate
 from joulebench.studies.generation.analysis import PHASES, PREFILL, REQUEST, Generation, Generator
 
 Read = Callable[[Generator], Estimate | None]

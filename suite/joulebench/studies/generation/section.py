@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from joulebench.presentation.findings import wide_flag
 from joulebench.presentation.numbers import number, octets, percent, ratio_percent, seconds
 from joulebench.presentation.section import Section, csv_of, estimate_cells, exact
+from joulebench.presentation.table import label, show
 from joulebench.presentation.units import in_words, plain
-from joulebench.reporting.diagnosis import wide_flag
-from joulebench.reporting.tables import label, show
-from joulebench.results.energy import Estimate
 from joulebench.spec.task import Protocol
+from joulebench.stats.estimate import Estimate
 from joulebench.stats.intervals import ratio
 from joulebench.studies.generation.analysis import (
     CLOSURE_TOLERANCE,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from joulebench.presentation.numbers import ABSENT, octets, percent, ratio_percent
-from joulebench.presentation.units import plain
-from joulebench.reporting.tables import (
+from joulebench.presentation.table import (
     Cell,
     Column,
     Table,
@@ -15,8 +14,9 @@ from joulebench.reporting.tables import (
     prefixed_cell,
     value_cell,
 )
-from joulebench.results.energy import Estimate
+from joulebench.presentation.units import plain
 from joulebench.spec.task import Protocol
+from joulebench.stats.estimate import Estimate
 from joulebench.studies.generation.analysis import (
     DECODE,
     MAX_RESTORE_SHARE,

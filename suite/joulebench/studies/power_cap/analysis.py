@@ -13,13 +13,13 @@ from statistics import fmean, stdev
 
 from joulebench.host.power_limit import PARAMETER
 from joulebench.records.model import Kind, TrialRecord
-from joulebench.results.energy import Estimate, training_energy
+from joulebench.results.energy import training_energy
 from joulebench.results.frontier import non_dominated
-from joulebench.results.outcome import point
 from joulebench.results.phase_cost import over_runs, phase_cost
 from joulebench.spec.objectives import Objective
 from joulebench.spec.parameters import Value
 from joulebench.spec.task import Task
+from joulebench.stats.estimate import Estimate, point
 from joulebench.stats.intervals import ratio
 
 #: Slowdowns that a user may accept; the best cap is told for each.

@@ -7,12 +7,12 @@ from statistics import median
 
 import numpy as np
 
+from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import ABSENT, number, percent
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section, csv_of, estimate_cells
-from joulebench.reporting.panels import Axis
-from joulebench.reporting.tables import Cell, Column, Table, show
-from joulebench.results.energy import Estimate
+from joulebench.presentation.table import Cell, Column, Table, show
+from joulebench.stats.estimate import Estimate
 from joulebench.studies.power_cap.analysis import TOLERANCES, UNTOUCHED, Cap, Choice, Curve, PowerCap
 
 #: A table of more settings than this is told by group; all are in the CSV file.

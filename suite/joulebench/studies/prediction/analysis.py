@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulebench.records.model import Kind, TrialRecord
-from joulebench.results.energy import Estimate
 from joulebench.spec.task import Task
 from joulebench.stats.bootstrap import folds, quantile
+from joulebench.stats.estimate import Estimate
 from joulebench.studies.proxies.analysis import STATIC, Proxies, proxies
 
 #: Up to so many models each is held out alone; more are held out in `FOLDS` parts.

@@ -8,8 +8,8 @@ from joulebench.presentation.numbers import ABSENT, number, percent
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section, csv_of, estimate_cells
 from joulebench.presentation.series import value_axis
-from joulebench.reporting.tables import Cell, Column, Table, condensed
-from joulebench.results.energy import Estimate
+from joulebench.presentation.table import Cell, Column, Table, condensed
+from joulebench.stats.estimate import Estimate
 from joulebench.studies.prediction.analysis import EnergyPrediction, Rule, Score
 
 WORDS = {"macs": "MACs", "bytes_moved": "bytes moved", "macs per parameter": "MACs per parameter"}

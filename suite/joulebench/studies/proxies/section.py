@@ -7,8 +7,8 @@ from joulebench.presentation.numbers import ABSENT, number, percent, si, watts
 from joulebench.presentation.plots import Plot
 from joulebench.presentation.section import Section, csv_of, estimate_cells, exact
 from joulebench.presentation.series import estimates, value_axis
+from joulebench.presentation.table import Cell, Column, Table, label, prefixed_cell
 from joulebench.presentation.units import plain
-from joulebench.reporting.tables import Cell, Column, Table, label, prefixed_cell
 from joulebench.spec.task import Protocol
 from joulebench.stats.correlation import METHODS, Correlation, Method
 from joulebench.studies.proxies.analysis import (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from joulebench.presentation.numbers import ABSENT, JOULES_PER_KWH, number, percent, si
+from joulebench.presentation.numbers import ABSENT, number, percent, si
 from joulebench.presentation.section import Section, csv_of
+from joulebench.presentation.table import Cell, Column, Table
 from joulebench.presentation.units import plain
 from joulebench.records.model import Manifest
-from joulebench.reporting.tables import Cell, Column, Table
 from joulebench.results.cost import search_cost
 from joulebench.results.ledger import balance
+from joulebench.stats.constants import JOULES_PER_KWH
 from joulebench.studies.pue.analysis import Pue, Range, Slack, Subject, Verdict
 
 PROOF = (

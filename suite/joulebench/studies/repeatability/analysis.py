@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 
 from joulebench.records.model import Kind, TrialRecord
-from joulebench.results.energy import Estimate, common_domains, estimate, phase_energy
-from joulebench.results.outcome import point
+from joulebench.results.energy import common_domains, phase_energy
 from joulebench.spec.parameters import Value
 from joulebench.spec.task import Task
 from joulebench.stats.dispersion import Distribution, Drift, Rsd, distribution, drift, relative_sd
+from joulebench.stats.estimate import Estimate, estimate, point
 from joulebench.stats.regression import Line, fit_line
 
 BATCH, EPOCHS = "batch_size", "epochs"

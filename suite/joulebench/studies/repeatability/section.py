@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from joulebench.presentation.numbers import ABSENT, number, percent, prefix, si
+from joulebench.presentation.axis import Axis
+from joulebench.presentation.numbers import ABSENT, interval, number, percent, prefix, sample_size, si
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section, csv_text
-from joulebench.presentation.units import interval, sample_size
-from joulebench.reporting.panels import Axis
-from joulebench.reporting.tables import Cell, Column, Table
-from joulebench.results.energy import Estimate
+from joulebench.presentation.table import Cell, Column, Table
+from joulebench.stats.estimate import Estimate
 from joulebench.stats.regression import Line
 from joulebench.studies.answers import repeatability_answer
 from joulebench.studies.repeatability.analysis import BatchPoint, Repeatability, RunCost, Spread

@@ -8,8 +8,7 @@ from joulebench.presentation.numbers import ABSENT, count, number, percent, si
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section, csv_of, estimate_cells, exact
 from joulebench.presentation.series import estimates, value_axis
-from joulebench.presentation.units import plain
-from joulebench.reporting.tables import (
+from joulebench.presentation.table import (
     MAX_ROWS,
     Cell,
     Column,
@@ -19,8 +18,9 @@ from joulebench.reporting.tables import (
     of_all,
     prefixed_cell,
 )
-from joulebench.results.energy import Estimate
+from joulebench.presentation.units import plain
 from joulebench.spec.task import Protocol
+from joulebench.stats.estimate import Estimate
 from joulebench.studies.generation.analysis import REQUEST
 from joulebench.studies.scaling.analysis import MEASURES, MIN_SIZES, Fit, Measure, Model, Scaling
 

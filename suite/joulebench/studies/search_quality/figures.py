@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import number, percent
 from joulebench.presentation.plots import Plot, Series
-from joulebench.reporting.panels import Axis
 from joulebench.stats.quantiles import Median
 from joulebench.studies.search_quality.analysis import SearchQuality
 from joulebench.studies.search_quality.curves import Cell

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from joulebench.presentation.numbers import ABSENT, number, percent, seconds, si
 from joulebench.presentation.section import Section, csv_text
-from joulebench.reporting.tables import Cell, Column, Table
+from joulebench.presentation.table import Cell, Column, Table
 from joulebench.stats.quantiles import Median
 from joulebench.studies.search_quality.analysis import BROKEN_BELOW, Paired, SearchQuality
 from joulebench.studies.search_quality.curves import LEVELS, OWN, Condition

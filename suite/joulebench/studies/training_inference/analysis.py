@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from joulebench.records.model import Kind, TrialRecord, Window
-from joulebench.results.energy import Estimate, idle_power_w, nearest_idle, t_quantile, training_energy
-from joulebench.results.outcome import Configuration, configurations, idle_windows, point
+from joulebench.results.energy import idle_power_w, nearest_idle, training_energy
+from joulebench.results.outcome import Configuration, configurations, idle_windows
 from joulebench.results.phase_cost import PhaseCost, families, over_runs, phase_cost, varied
 from joulebench.spec.objectives import Objective
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
 from joulebench.stats.correlation import Correlation, Method, correlation
+from joulebench.stats.estimate import Estimate, point, t_quantile
 from joulebench.studies.training_inference.crossover import Bill, Stretch, cheapest
 
 MODEL = "model"  # the parameter that names the architecture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from joulebench.results.energy import Estimate
+from joulebench.stats.estimate import Estimate
 from joulebench.stats.intervals import difference, ratio
 
 

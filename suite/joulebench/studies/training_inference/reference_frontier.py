@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from joulebench.presentation.numbers import number, percent
 from joulebench.presentation.units import plain
-from joulebench.results.energy import Estimate
 from joulebench.results.frontier import hypervolume
 from joulebench.results.reference_frontier import Overlay
+from joulebench.stats.estimate import Estimate
 from joulebench.studies.training_inference.analysis import TrainingInference
 
 _Pair = tuple[Estimate, Estimate]  # quality, joules per unit

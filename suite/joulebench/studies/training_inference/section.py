@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from joulebench.presentation.axis import Axis
 from joulebench.presentation.correlations import HOW
 from joulebench.presentation.numbers import number, si
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section, csv_of, estimate_cells, exact
 from joulebench.presentation.series import estimates, value_axis
 from joulebench.presentation.units import plain
-from joulebench.reporting.panels import Axis
-from joulebench.results.energy import Estimate
 from joulebench.results.reference_frontier import OPTION, Overlay
 from joulebench.spec.task import Protocol
+from joulebench.stats.estimate import Estimate
 from joulebench.studies.training_inference.analysis import Architecture, Choice, TrainingInference
 from joulebench.studies.training_inference.reference_frontier import against_known
 from joulebench.studies.training_inference.tables import (

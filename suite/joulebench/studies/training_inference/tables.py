@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from joulebench.presentation.correlations import MASKED, cell, rounded
 from joulebench.presentation.numbers import ABSENT, number, seconds, si
+from joulebench.presentation.table import Cell, Column, Table, prefixed_cell
 from joulebench.presentation.units import plain
-from joulebench.reporting.tables import Cell, Column, Table, prefixed_cell
-from joulebench.results.energy import Estimate
 from joulebench.spec.task import Protocol
 from joulebench.stats.correlation import Correlation
+from joulebench.stats.estimate import Estimate
 from joulebench.studies.proxies.analysis import WEAK
 from joulebench.studies.training_inference.analysis import (
     QUANTITIES,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from joulebench.presentation.numbers import joules, number, percent, prefix
-from joulebench.presentation.units import interval, plain
-from joulebench.reporting.diagnosis import WIDE
+from joulebench.presentation.findings import WIDE
+from joulebench.presentation.numbers import interval, joules, number, percent, prefix
+from joulebench.presentation.units import plain
 from joulebench.results.cost import BreakEven, Candidate
-from joulebench.results.energy import Estimate
+from joulebench.stats.estimate import Estimate
 
 
 def break_even_text(found: BreakEven, target_rel_ci: float) -> tuple[str, ...]:

@@ -1,0 +1,141 @@
+"""Tables: cells with text, details and flags under columns, and the cells that values become. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from joulebench.presentation.findings import WIDE, is_wide
+from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, count, interval, number, prefix, sample_size
+
+if TYPE_CHECKING:
+    from joulebench.spec.parameters import Params
+    from joulebench.spec.task import Protocol
+    from joulebench.stats.estimate import Estimate
+
+
+#: More rows than this are not read: a section's table shows the best, its CSV file all.
+MAX_ROWS = 100
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value in words; `details` are its interval, n and kind, `flag` a warning that belongs to it."""
+
+    text: str
+    details: tuple[str, ...] = ()
+    flag: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """`details` hold for every cell of it."""
+
+    title: str
+    numeric: bool = False
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under columns; the first cell of a row names it. `total` marks the last row as a sum."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    total: bool = False
+
+
+def condensed(table: Table) -> Table:
+    """The table with what all cells of a column say below their values (n, kind; no intervals) said once, below
+    its title."""
+    if len(table.rows) < 2:
+        return table
+    shared = [_shared([row[i] for row in table.rows]) for i in range(len(table.columns))]
+    columns = tuple(replace(c, details=s) for c, s in zip(table.columns, shared, strict=True))
+    rows = tuple(
+        tuple(
+            replace(cell, details=tuple(d for d in cell.details if d not in s))
+            for cell, s in zip(row, shared, strict=True)
+        )
+        for row in table.rows
+    )
+    return replace(table, columns=columns, rows=rows)
+
+
+def _shared(cells: Sequence[Cell]) -> tuple[str, ...]:
+    told = [cell.details for cell in cells if cell.details]
+    if len(told) < 2:
+        return ()
+    return tuple(d for d in told[0] if not d.startswith("[") and all(d in details for details in told))
+
+
+def value_cell(
+    value: Estimate | None, protocol: Protocol, factor: float = 1.0, unit: str = "", kind: str = ""
+) -> Cell:
+    """Mean with unit; interval, n, what varied and kind below; flagged where the interval is wide."""
+    if value is None:
+        return Cell(NOT_MEASURED)
+    sample = ", ".join(p for p in (sample_size(value), kind) if p)
+    parts = tuple(p for p in (interval(value, factor), sample) if p)
+    text = f"{number(value.mean / factor)} {unit}".rstrip()
+    return Cell(text, parts, WIDE if is_wide(value, protocol) else "")
+
+
+def prefixed_cell(value: Estimate | None, unit: str, protocol: Protocol) -> Cell:
+    """As `value_cell`, in the SI prefix that suits the value."""
+    if value is None:
+        return Cell(NOT_MEASURED)
+    factor, letter = prefix(value.mean)
+    return value_cell(value, protocol, factor, f"{letter}{unit}")
+
+
+def flatten(tree: Mapping[str, Any], start: str = "") -> Iterable[tuple[str, str]]:
+    """Leaves of nested tables, in order: dotted key and value in words."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{start}{key}.")
+        else:
+            yield f"{start}{key}", show(value)
+
+
+def label(params: Params, names: Sequence[str]) -> str:
+    """A configuration by the parameters that tell it from others: `batch_size 8, layers 4`."""
+    return ", ".join(f"{name} {show(params.get(name))}" for name in names) or "the one configuration"
+
+
+def least(values: Sequence[float], most: int = MAX_ROWS) -> list[int]:
+    """Which rows to show where there are more than `most`: those of the least values, in the order given."""
+    ranked = sorted(range(len(values)), key=lambda i: values[i])
+    return sorted(ranked[:most])
+
+
+def of_all(shown: int, every: int, which: str) -> str:
+    """`; the 100 most efficient of 2 000`; nothing where all are shown."""
+    return "" if shown == every else f"; the {count(shown)} {which} of {count(every)}"
+
+
+def first_column(configurations: Sequence[Params], names: Sequence[str]) -> tuple[str, list[str]]:
+    """Title and cells of a table's first column: the parameter and its values where a single one differs."""
+    if len(names) == 1:
+        return names[0], [show(params.get(names[0])) for params in configurations]
+    return "Configuration", [label(params, names) for params in configurations]
+
+
+def show(value: Any) -> str:
+    """A parameter or setting as a task file would have it."""
+    if value is None:
+        return ABSENT
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e6 else f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(show(v) for v in value) or "none"
+    return str(value)
+
+
+def _some(trials: Sequence[int], most: int = 12) -> str:
+    more = f", … ({len(trials) - most} more)" if len(trials) > most else ""
+    return ", ".join(map(str, trials[:most])) + more

@@ -1,0 +1,200 @@
+"""Run folders: records on disk, append-only and fsynced, and how they are read back."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from joulebench.errors import InputError
+from joulebench.host.files import append_whole, cut_off, write_whole
+from joulebench.records.model import SCHEMA, LedgerEntry, Manifest, Record, ScoreRecord, TrialRecord
+from joulebench.spec.task import Task
+from joulebench.spec.toml import validate
+
+R = TypeVar("R", bound=Record)
+
+
+def append(path: Path, record: Record) -> None:
+    """Append one line and force it to the disk.
+
+    Raises:
+        InputError: the disk is full or the file cannot be written; earlier lines are untouched.
+    """
+    fields = record.model_dump(mode="json", exclude_defaults=True)
+    line = json.dumps({"schema_version": SCHEMA, **fields}, separators=(",", ":")) + "\n"
+    try:
+        append_whole(path, line.encode())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}; what was recorded before is safe") from None
+
+
+@dataclass(frozen=True)
+class TornLine:
+    """An incomplete last line, left by a crash while it was written."""
+
+    path: Path
+    line: int
+    offset: int
+
+
+def read_lines(path: Path, model: type[R]) -> tuple[list[R], TornLine | None]:
+    """The records in a file, and its torn last line if there is one.
+
+    Raises:
+        InputError: a line other than the last is damaged, or was written by another schema version.
+    """
+    records: list[R] = []
+    if not path.exists():
+        return records, None
+    offset = 0
+    with path.open("rb") as file, uncollected():
+        for number, raw in enumerate(file, start=1):
+            if not raw.endswith(b"\n"):
+                return records, TornLine(path, number, offset)
+            try:
+                records.append(_lean(model.model_validate_json(raw)))
+            except ValidationError as error:
+                raise InputError(_damage(f"{path}, line {number}", raw, error)) from None
+            offset += len(raw)
+    return records, None
+
+
+#: Which fields a line gave. Nothing asks for it, and a set of them for every object takes a third of the memory.
+_GIVEN: set[str] = set()
+
+
+def _lean(record: R) -> R:
+    for window in getattr(record, "windows", ()):
+        object.__setattr__(window, "__pydantic_fields_set__", _GIVEN)
+        for reading in window.readings:
+            object.__setattr__(reading, "__pydantic_fields_set__", _GIVEN)
+    return record
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the collector of reference cycles: records have none, and it walks all of them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _damage(where: object, raw: bytes, error: ValidationError) -> str:
+    try:
+        version = json.loads(raw).get("schema_version", SCHEMA)
+    except (ValueError, AttributeError, RecursionError):
+        return f"{where}: not a JSON object; the file is damaged"
+    if version != SCHEMA:
+        return f"{where}: schema version {str(version)[:40]}; this joulebench reads {SCHEMA}"
+    first = error.errors(include_url=False)[0]
+    return f"{where}: {'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:200]}"
+
+
+#: What a run folder may hold beside its reports. Folders are sent to others, so none of it may lead elsewhere.
+OWN = ("manifest.json", "trials.jsonl", "ledger.jsonl", "scores.jsonl", "weights", "overlay", "wall.csv")
+
+
+class RunFolder:
+    """A run on disk: `manifest.json`, `trials.jsonl`, `ledger.jsonl`, `scores.jsonl`, `weights/` and reports."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.trials_path = path / "trials.jsonl"
+        self.ledger_path = path / "ledger.jsonl"
+        self.scores_path = path / "scores.jsonl"
+        self.weights_path = path / "weights"
+        self.manifest_path = path / "manifest.json"
+
+    @classmethod
+    def create(cls, path: Path, manifest: Manifest) -> RunFolder:
+        """Make the folder and write its manifest.
+
+        Raises:
+            InputError: the folder exists already or cannot be written.
+        """
+        try:
+            path.mkdir(parents=True)
+            folder = cls(path)
+            write_whole(folder.manifest_path, manifest.model_dump_json(indent=1).encode())
+        except FileExistsError:
+            raise InputError(f"{path}: exists already; choose another --out, or resume it") from None
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run.
+
+        Raises:
+            InputError: there is no run at `path`, or something in it is a link to somewhere else.
+        """
+        folder = cls(path)
+        for name in OWN:
+            if (path / name).is_symlink():
+                raise InputError(f"{path / name}: is a symbolic link; what belongs to a run lies in its folder")
+        if not folder.manifest_path.is_file():
+            raise InputError(f"{path}: not a run folder (it has no manifest.json)")
+        return folder
+
+    def manifest(self) -> Manifest:
+        try:
+            return Manifest.model_validate_json(self.manifest_path.read_bytes())
+        except OSError as error:
+            raise InputError(f"{self.manifest_path}: cannot be read: {error.strerror}") from None
+        except ValidationError as error:
+            raise InputError(_damage(self.manifest_path, self.manifest_path.read_bytes(), error)) from None
+
+    def task(self) -> Task:
+        return validate(Task, self.manifest().task, self.manifest_path)
+
+    def trials(self) -> list[TrialRecord]:
+        """In the trials' order; on a cluster they are written as they come back."""
+        return sorted(read_lines(self.trials_path, TrialRecord)[0], key=lambda record: record.trial)
+
+    def ledger(self) -> list[LedgerEntry]:
+        return read_lines(self.ledger_path, LedgerEntry)[0]
+
+    def end_s(self) -> float:
+        """Where the run's clock stood at its last record; 0 for a run without any."""
+        windows = [w for e in self.ledger() for w in e.windows] + [w for t in self.trials() for w in t.windows]
+        return max((w.end_s for w in windows), default=0.0)
+
+    def scores(self) -> list[ScoreRecord]:
+        return read_lines(self.scores_path, ScoreRecord)[0]
+
+    def records(self) -> tuple[list[TrialRecord], list[LedgerEntry], list[ScoreRecord], list[TornLine]]:
+        """Everything but the manifest, trials as their lines are, and the torn last lines that were left out."""
+        trials, entries, scores = (
+            read_lines(self.trials_path, TrialRecord),
+            read_lines(self.ledger_path, LedgerEntry),
+            read_lines(self.scores_path, ScoreRecord),
+        )
+        torn = [t for t in (trials[1], entries[1], scores[1]) if t is not None]
+        return trials[0], entries[0], scores[0], torn
+
+    def repair(self) -> Iterator[TornLine]:
+        """Cut off torn last lines, yielding each."""
+        for path, model in (
+            (self.trials_path, TrialRecord),
+            (self.ledger_path, LedgerEntry),
+            (self.scores_path, ScoreRecord),
+        ):
+            torn = read_lines(path, model)[1]
+            if torn is not None:
+                cut_off(path, torn.offset)
+                yield torn
+
+    def weights_file(self, trial: int) -> Path:
+        return self.weights_path / f"{trial:05d}.pt"
