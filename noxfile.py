@@ -82,12 +82,13 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def lint(session: nox.Session) -> None:
-    """ruff, mypy, import-linter and the catalogue's own check."""
+    """ruff, mypy, import-linter, the import graph's rules and the catalogue's own check."""
     _install(session)
     _run(session, "ruff", "check", ".")
     _run(session, "ruff", "format", "--check", ".")
     _run(session, "mypy")
     _run(session, "lint-imports")
+    _run(session, "python", "-m", "tests.structure")
     _run(session, "joulebench", "check")
 
 
@@ -95,7 +96,7 @@ def lint(session: nox.Session) -> None:
 def regression(session: nox.Session) -> None:
     """The energy gate: time and joules of reference configurations; `-- --against main`, `-- --update-baseline`."""
     _install(session)
-    _run(session, "joulebench", "compare", *session.posargs)
+    _run(session, "joulebench", "gate", *session.posargs)
 
 
 @nox.session(venv_backend="none")

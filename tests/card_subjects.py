@@ -8,8 +8,7 @@ from typing import Any
 from joulebench.cards.subject import Subject, choose
 from joulebench.records.model import Manifest
 from joulebench.reporting.summary import summarise_records
-from joulebench.results.records import Records
-
+from joulebench.results.run import Run
 from tests.run_factory import RunBuilder
 
 #: A grid and a building whose product is easy: 240 J × 1.5 × 100 g/kWh are 0.01 g.
@@ -26,7 +25,7 @@ def subject_of(run: RunBuilder, trial: int | None = None, **manifest: Any) -> Su
     """The subject of a run that was never written, so that its manifest may hold what no file can."""
     made = run.manifest()
     made = Manifest.model_construct(**{**dict(made), **manifest})
-    records = Records(made, run.task, run.trials, run.entries, run.scores)
+    records = Run(made, run.task, run.trials, run.entries, run.scores)
     return choose(records, summarise_records(made, run.task, run.trials, run.entries, run.scores), trial)
 
 

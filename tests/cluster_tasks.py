@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from joulebench.spec.task import Task
-
 from tests.factories import ENERGY
 
 #: Four CNNs of one layer on handwritten digits: real training, real meters, half a second each.

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from joulebench.errors import InputError
-from joulebench.spec.task import Dataset
 from PIL import Image
 from torchvision import datasets
+
+from joulebench.errors import InputError
+from joulebench.spec.task import Dataset
 
 CIFAR10 = Dataset(name="cifar10", validation=10)
 MNIST = Dataset(name="mnist", validation=10)

@@ -8,7 +8,6 @@ from typing import Any
 
 from joulebench.records.model import Costs, TrialRecord, Window
 from joulebench.spec.task import Task
-
 from tests.run_factory import RunBuilder, make_task
 
 PROMPT, NEW = 32, 16

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+
 from joulebench.host.clock import RealClock
 from joulebench.workloads.architectures import Sizes, make_config
 from joulebench.workloads.base import Context

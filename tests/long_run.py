@@ -11,7 +11,6 @@ from typing import Any
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import LedgerEntry
 from joulebench.spec.task import Task
-
 from tests.run_factory import ENERGY, OBJECTIVES, RunBuilder, lines, make_task
 
 EPOCHS = 10

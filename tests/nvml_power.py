@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from joulebench.host.clock import VirtualClock
 from joulebench.meters.replay import PowerTrace
-
 from tests.meter_sources import FakeNvml, Gpu
 
 LOW_MW, HIGH_MW, NOW_MW = 100_000, 400_000, 350_000

@@ -7,6 +7,7 @@ import random
 import sys
 
 import torch
+
 from joulebench import Context, Epoch, Phase, Workload
 from joulebench.workloads.base import InfeasibleError
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from joulebench.records.model import TrialRecord
 from joulebench.results.frontier import hypervolume, objective_goals
 from joulebench.search import propose
 from joulebench.search.values import all_values
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
-
 from tests.factories import make_task, make_trial
 
 ENERGY_RSD, ACCURACY_SD = 0.02, 0.01  # between runs of one configuration

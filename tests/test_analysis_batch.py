@@ -8,6 +8,7 @@ import math
 from dataclasses import replace
 
 import pytest
+
 from joulebench.presentation.numbers import significant
 from joulebench.reporting import write_report
 from joulebench.results.ledger import balance
@@ -15,7 +16,6 @@ from joulebench.stats.estimate import point
 from joulebench.stats.intervals import ratio
 from joulebench.studies.batch.analysis import batch, swept, told_apart
 from joulebench.studies.batch.section import answer, batch_section, sentences, worth
-
 from tests.generation_runs import (
     ENERGY,
     GIB,

@@ -6,11 +6,11 @@ import math
 import random
 
 import pytest
+
 from joulebench.comparison.analysis import compare
-from joulebench.comparison.join import Run, join, labelled
+from joulebench.comparison.join import LabelledRun, join, labelled
 from joulebench.comparison.limits import phases_on
 from joulebench.errors import InputError
-
 from tests.run_factory import RunBuilder, full_run, make_task
 
 GPU = {"cpu": 60.0, "ram": 20.0, "gpu:0": 300.0}
@@ -18,7 +18,7 @@ H100 = {"name": "nvidia_h100", "title": "H100", "match": {"accelerator": ["NVIDI
 ON_GPU = {"hardware": H100, "environment": {"device": "cuda:0"}}
 
 
-def run_of(built: RunBuilder, path: str = "a", **manifest) -> Run:
+def run_of(built: RunBuilder, path: str = "a", **manifest) -> LabelledRun:
     (made,) = labelled([(path, built.manifest(**manifest), built.task, built.trials)])
     return made
 

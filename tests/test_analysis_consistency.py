@@ -6,14 +6,13 @@ import math
 from statistics import fmean, stdev
 
 import pytest
+
 from joulebench.errors import InputError
 from joulebench.records.model import LedgerEntry, Reading
 from joulebench.reporting import write_report
 from joulebench.spec.task import Protocol, Task
-from joulebench.studies.answers import consistency_answer
 from joulebench.studies.consistency.analysis import PRECHECK, consistency, precheck_of, precheck_protocol
-from joulebench.studies.consistency.section import consistency_section, meaning
-
+from joulebench.studies.consistency.section import consistency_answer, consistency_section, meaning
 from tests.run_factory import ENERGY, RunBuilder, make_task
 
 TIMES = (1.00, 1.01, 1.02, 1.01, 1.00, 1.03, 1.01, 1.00, 1.02, 1.00)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from joulebench.stats.correlation import METHODS, correlation
 from scipy import stats
+
+from joulebench.stats.correlation import METHODS, correlation
 
 X = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 Y = (2.0, 1.0, 4.0, 3.0, 7.0, 30.0)

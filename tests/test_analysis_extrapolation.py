@@ -6,11 +6,11 @@ import csv
 import io
 
 import pytest
+
 from joulebench.reporting import write_report
 from joulebench.results.forecast import Segment, Training
 from joulebench.studies.extrapolation.analysis import Case, evaluate, extrapolation, first_excess, startup_share
 from joulebench.studies.extrapolation.section import answer, extrapolation_section, sentences
-
 from tests.run_factory import ENERGY, RunBuilder, make_task
 from tests.trainings import training
 

@@ -7,13 +7,13 @@ import io
 from dataclasses import replace
 
 import pytest
+
 from joulebench.presentation.numbers import significant
 from joulebench.records.model import Costs
 from joulebench.reporting import write_report
 from joulebench.results.latency import quantile_of
 from joulebench.studies.generation.analysis import DECODE, PREFILL, REQUEST, generation
 from joulebench.studies.generation.section import answer, generation_section, sentences
-
 from tests.generation_runs import GIB, NEW, PROMPT, STEPS, add, batch_run, generation_task, out_of_memory
 from tests.run_factory import RunBuilder
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from joulebench.stats.estimate import Estimate, estimate, point
 from joulebench.stats.intervals import difference, plus, ratio, scaled
 

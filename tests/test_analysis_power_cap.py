@@ -8,11 +8,11 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from joulebench.reporting import write_report
 from joulebench.stats.estimate import Estimate, point
 from joulebench.studies.power_cap.analysis import TOLERANCES, Cap, compare, power_cap
 from joulebench.studies.power_cap.section import answer, power_cap_section, sentences
-
 from tests.run_factory import ENERGY, RunBuilder, make_task
 
 SETTING = (("network", "resnet"), ("batch_size", 64))

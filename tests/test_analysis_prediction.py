@@ -8,11 +8,11 @@ import math
 import random
 
 import pytest
+
 from joulebench.presentation.numbers import significant
 from joulebench.reporting import write_report
 from joulebench.studies.prediction.analysis import MIN_MODELS, RATIO, Sample, evaluate, prediction, rules_for
 from joulebench.studies.prediction.section import answer, prediction_section, sentences
-
 from tests.run_factory import ENERGY, RunBuilder, make_task
 
 LAW = {"j_per_sample": {"goal": "minimize", **ENERGY}}

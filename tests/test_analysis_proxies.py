@@ -6,6 +6,7 @@ import csv
 import io
 
 import pytest
+
 from joulebench import run
 from joulebench.presentation.correlations import MASKED
 from joulebench.records.model import Costs
@@ -14,7 +15,6 @@ from joulebench.spec.catalog import find_task
 from joulebench.spec.task import Task
 from joulebench.studies.proxies.analysis import proxies
 from joulebench.studies.proxies.section import answer, proxies_section, sentences
-
 from tests.run_factory import ENERGY, RunBuilder, make_task
 
 OBJECTIVES = {"j_per_sample": {"goal": "minimize", **ENERGY}}

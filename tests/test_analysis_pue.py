@@ -9,12 +9,12 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from joulebench.errors import InputError
 from joulebench.reporting.site import at_site
-from joulebench.results.records import Records
+from joulebench.results.run import Run
 from joulebench.studies.pue.analysis import EXAMPLE_PUE, Scenario, Subject, judge, pue, slack, verdict
 from joulebench.studies.pue.section import PROOF, answer, pue_section, sentences, site_of
-
 from tests.run_factory import RunBuilder, make_task
 
 joules = st.integers(1, 10**6).map(float)
@@ -138,7 +138,7 @@ def test_a_reader_may_put_the_run_in_another_building(tmp_path):
     assert site_of(manifest) == (1.2, 56.0)
     assert site_of(folder.manifest()) == (None, None)  # nothing is written back
     assert at_site(manifest) is manifest
-    records = Records.of(folder)
+    records = Run.of(folder)
     found = pue(records.task, records.trials, *site_of(manifest))
     row = next(csv.DictReader(io.StringIO(pue_section(found).csv)))
     assert float(row["g_co2e_per_sample"]) == pytest.approx(0.08 * 1.2 / 3.6e6 * 56, rel=1e-5)

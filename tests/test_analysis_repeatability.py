@@ -6,12 +6,11 @@ import csv
 import io
 
 import pytest
+
 from joulebench.reporting import write_report
 from joulebench.spec.task import Task
-from joulebench.studies.answers import repeatability_answer
 from joulebench.studies.repeatability.analysis import repeatability
-from joulebench.studies.repeatability.section import repeatability_section, sentences
-
+from joulebench.studies.repeatability.section import repeatability_answer, repeatability_section, sentences
 from tests.run_factory import ENERGY, RunBuilder, make_task
 
 OBJECTIVES = {

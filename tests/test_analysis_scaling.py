@@ -7,12 +7,12 @@ import io
 import math
 
 import pytest
+
 from joulebench.records.model import Costs
 from joulebench.reporting import write_report
 from joulebench.stats.regression import fit_line
 from joulebench.studies.scaling.analysis import scaling
 from joulebench.studies.scaling.section import answer, scaling_section, sentences
-
 from tests.generation_runs import NEW, add, generation_task, out_of_memory
 from tests.run_factory import RunBuilder, make_task
 

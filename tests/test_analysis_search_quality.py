@@ -11,6 +11,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from joulebench.records.model import EpochRecord
 from joulebench.reporting import write_report
 from joulebench.spec.task import Task
@@ -18,7 +19,6 @@ from joulebench.stats.quantiles import median
 from joulebench.studies.search_quality.analysis import search_quality
 from joulebench.studies.search_quality.curves import Condition
 from joulebench.studies.search_quality.section import answer, search_quality_section, sentences
-
 from tests.run_factory import RunBuilder, make_task
 
 OBJECTIVES = {"hypervolume_share": {"goal": "maximize", "reference": 0.0}}

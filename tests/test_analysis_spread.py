@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from joulebench.stats.dispersion import distribution, drift, relative_sd
 from joulebench.stats.regression import fit_line
 

@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
 from joulebench.errors import InputError
 from joulebench.workloads.architectures import Sizes, architecture_names, make_config, read_architecture
 from joulebench.workloads.base import InfeasibleError
-from transformers import AutoConfig, AutoModelForCausalLM
-
 from tests.language_models import MINIATURE, miniature_config
 
 # config.json as published, without the fields that no forward pass reads.

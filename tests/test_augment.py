@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from joulebench.data import augment
 from joulebench.errors import InputError
 

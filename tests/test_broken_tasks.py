@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from joulebench.commands.main import main
 from joulebench.errors import InputError
 from joulebench.spec.task import load_task
@@ -47,7 +48,7 @@ BROKEN = [
     ("no workload", 'workload = "cnn"', "", ["workload", "required"]),
     ("workload is code", '"cnn"', "\"__import__('os')\"", ["workload", "pattern"]),
     ("unknown top key", "[dataset]", "objektives = 1\n[dataset]", ["objektives", "did you mean 'objectives'"]),
-    ("unknown data set", '"digits"', '"cifar11"', ["dataset.name", "'digits'", "'cifar11'", "did you mean 'cifar10'"]),
+    ("unknown data set", '"digits"', '"cifar11"', ["dataset.name", "digits", "'cifar11'", "did you mean 'cifar10'"]),
     ("validation of 0", "validation = 100", "validation = 0", ["dataset.validation", "greater than or equal to 1"]),
     ("validation is text", "validation = 100", 'validation = "100"', ["dataset.validation", "integer", "'100'"]),
     ("unknown data key", "validation = 100", "validaton = 100", ["dataset.validaton", "did you mean 'validation'"]),

@@ -7,10 +7,10 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from joulebench.cards.boamps import boamps_card
 from joulebench.cards.boamps_schema import Report
 from joulebench.errors import InputError
-
 from tests.card_subjects import GRID, leaves, subject_of
 from tests.generation_runs import add, generation_task
 from tests.run_factory import RunBuilder, full_run, make_task

@@ -7,11 +7,12 @@ import subprocess
 import sys
 
 import pytest
-from joulebench.cards import FORMATS, make_card
 
+from joulebench.cards import make_card
+from joulebench.spec.registry import CARDS
 from tests.card_subjects import GRID
+from tests.commands.calling import call
 from tests.run_factory import full_run
-from tests.test_cli import call
 
 BOAMPS = ("--set", "infrastructure.infraType=onPremise")
 ENVIRONMENT = {"host": {"cpu": "Example CPU", "logical_cpus": 8}}
@@ -30,7 +31,7 @@ def test_the_card_is_printed_and_the_choice_told_beside_it(folder, monkeypatch, 
     assert "the best in val_accuracy" in err
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", CARDS.shipped)
 def test_every_format_goes_to_a_file_the_same_twice(folder, monkeypatch, capsys, tmp_path, name):
     out = tmp_path / "card"
     arguments = (
@@ -97,7 +98,7 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, monkeypatch, capsys, argu
 
 def test_it_loads_no_torch(folder):
     code = (
-        "import sys; from pathlib import Path; from joulebench.records.model import RunFolder; "
+        "import sys; from pathlib import Path; from joulebench.records.folder import RunFolder; "
         "from joulebench.cards import make_card; make_card(RunFolder.open(Path(sys.argv[1]))); "
         "print(sorted(n for n in ('torch', 'mlflow', 'transformers') if n in sys.modules))"
     )

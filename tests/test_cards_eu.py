@@ -7,9 +7,9 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from joulebench.cards.eu import eu_card
 from joulebench.errors import InputError
-
 from tests.card_subjects import leaves, subject_of
 from tests.generation_runs import add, generation_task
 from tests.run_factory import RunBuilder, full_run, make_task

@@ -10,10 +10,10 @@ from huggingface_hub import ModelCard, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from joulebench.cards import make_card
 from joulebench.cards.hub import hub_card
 from joulebench.errors import InputError
-
 from tests.card_subjects import GRID, leaves, subject_of
 from tests.generation_runs import add, generation_task
 from tests.run_factory import RunBuilder, full_run, make_task
@@ -37,7 +37,7 @@ def test_huggingface_hub_reads_back_what_was_written(tmp_path):
     path = tmp_path / "README.md"
     folder = full_run().write(tmp_path / "run", hardware=GRID)
     made = make_card(folder, given={"license": "mit", "model_name": "tiny-digits"})
-    made.write(path)
+    path.write_text(made.text, encoding="utf-8")
     card = ModelCard.load(path)
     assert str(card) == made.text
     assert metadata_load(path) == card.data.to_dict()

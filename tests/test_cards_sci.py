@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from joulebench.cards.sci import SECONDS_PER_YEAR, sci_card
 from joulebench.errors import InputError
-
 from tests.card_subjects import GRID, subject_of
 from tests.generation_runs import add, generation_task
 from tests.run_factory import RunBuilder, full_run, make_task

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from joulebench.cards.subject import hardware_used, training
 from joulebench.errors import InputError
-
 from tests.card_subjects import GRID, subject_of
 from tests.run_factory import RunBuilder, full_run, make_task
 

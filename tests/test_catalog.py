@@ -7,6 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from joulebench import search
 from joulebench.data import ImageArrays, TextBytes, stage
 from joulebench.errors import InputError

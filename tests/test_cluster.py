@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from joulebench.cluster import driver as cluster_study
 from joulebench.cluster.pool import Crew
 from joulebench.errors import InputError
@@ -20,10 +21,9 @@ from joulebench.results.outcome import configurations, idle_windows, trial_outco
 from joulebench.runner import local
 from joulebench.search import propose
 from joulebench.spec.task import Task
-
 from tests.cluster_tasks import DIGITS, cluster_task, gist
+from tests.commands.calling import call
 from tests.ray_clusters import clear_marks, local_cluster
-from tests.test_cli import call
 
 OTHER = 'name = "other_cpu"\ntitle = "Another kind"\n[match]\n'
 

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from joulebench.spec.catalog import profile_files, task_files
 
+from joulebench.spec.catalog import profile_files, task_files
 from tests.conftest import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "cluster.md").read_text(encoding="utf-8")

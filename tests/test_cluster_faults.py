@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+
 from joulebench.cluster import driver as cluster_study
 from joulebench.records.folder import RunFolder
 from joulebench.runner import local
-
 from tests.cluster_problems import MARKS
 from tests.cluster_tasks import cluster_task, gist
 from tests.ray_clusters import local_cluster

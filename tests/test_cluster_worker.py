@@ -6,16 +6,18 @@ import itertools
 from dataclasses import replace
 
 import pytest
+
 from joulebench.cluster import code
-from joulebench.cluster.lanes import difference
+from joulebench.cluster.connection import Node
+from joulebench.cluster.lanes import Hand, Lane, difference
+from joulebench.cluster.pool import Crew
 from joulebench.cluster.worker import Done, Ready, Refused, Scored, Worker
 from joulebench.data import load_arrays
-from joulebench.errors import InputError
+from joulebench.errors import IncompleteError, InputError
 from joulebench.measurement.harness import Request
 from joulebench.runner.plan import plan
 from joulebench.runner.trials import Order
 from joulebench.spec.task import Task
-
 from tests.cluster_tasks import DIGITS, cluster_task
 
 
@@ -73,6 +75,25 @@ def test_nodes_of_one_kind_are_alike(chosen):
     host = {**facts.environment["host"], "cpu": "Another"}
     assert "its cpu is Another" in difference(facts, replace(facts, environment={"host": host}))
     assert "its meters are ram by x" in difference(facts, replace(facts, meters=[{"domain": "ram", "source": "x"}]))
+
+
+@pytest.mark.parametrize(
+    ("at", "began", "meter", "code"),
+    [("prepare", False, True, 2), ("precheck", True, False, 2), ("precheck", True, True, 3)],
+)
+def test_a_refusal_ends_a_run_as_on_one_machine(at, began, meter, code):
+    """Before a run has begun it is bad input; a meter that fails later leaves the run incomplete."""
+    node = Node("id", "one", "host", {})
+    lane = Lane("generic_cpu", "run", [node], trials=object() if began else None)
+    with pytest.raises(InputError, match="node one: the meter died") as refused:
+        Crew([], None, None, print)._refused(Hand(node, lane, None, at), Refused("the meter died", meter))
+    assert refused.value.exit_code == code
+
+
+def test_a_run_that_has_lost_its_nodes_is_incomplete():
+    crew, lane = Crew([], None, None, print), Lane("generic_cpu", "run", [], trials=object())
+    with pytest.raises(IncompleteError, match="no node of hardware generic_cpu is left to score on"):
+        crew.score(lane, None, None)
 
 
 def test_ones_own_modules_and_tables_are_gathered(tmp_path, monkeypatch):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from joulebench.data import load_arrays
 
+from joulebench.data import load_arrays
 from tests.data_sources import CIFAR10, image_tree, isolate, no_decoding, pack_zip, write_image
 
 

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from joulebench.data import load_arrays
-from joulebench.spec.task import Dataset
 from torchvision import datasets
 
+from joulebench.data import load_arrays
+from joulebench.spec.task import Dataset
 from tests.data_sources import CIFAR10, MNIST, isolate, refused, write_cifar_batches
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from joulebench.data import grammar, load_arrays
 from joulebench.data.grammar import generate
 from joulebench.spec.task import Dataset
-
 from tests.data_sources import refused
 
 N = 300_000

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from joulebench.data import load_arrays
 from PIL import Image
 
+from joulebench.data import load_arrays
 from tests.data_sources import (
     CIFAR10,
     CLASSES,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from joulebench.data import load_arrays
 from joulebench.spec.task import Dataset
-
 from tests.data_sources import CIFAR10, CLASSES, DIGITS, MNIST, isolate, no_decoding, refused, write_cifar_batches
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from joulebench.data import ImageArrays, Split, StagedImages, load_arrays, stage
 from joulebench.data.arrays import shuffled, take_stratified
 from joulebench.data.staging import channel_statistics, split_indices
 from joulebench.spec.task import Dataset
-
 from tests.data_sources import DIGITS, isolate, refused
 
 

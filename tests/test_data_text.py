@@ -13,11 +13,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
+
 from joulebench.data import StagedText, TextBytes, load_arrays, stage
 from joulebench.data.staging import text_cuts, unigram_entropy
 from joulebench.spec.task import Dataset
-from pydantic import ValidationError
-
 from tests.data_sources import isolate, refused
 
 TEXT = Dataset(name="text", validation=10)

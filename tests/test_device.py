@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from joulebench.errors import InputError
 from joulebench.host.device import choose_device, to_host, use_threads
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from joulebench.records.model import Costs
 from joulebench.reporting.limits import efficiencies, efficiency_table, limit_sentences
 from joulebench.reporting.render import render_markdown, write_report
@@ -11,7 +12,6 @@ from joulebench.results.efficiency import efficiency, peak_of, run_dtype
 from joulebench.spec.catalog import find_profile
 from joulebench.spec.hardware import Fact, HardwareProfile, Match
 from joulebench.stats.estimate import Estimate
-
 from tests.run_factory import RunBuilder, make_task
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from joulebench.records.model import Reading, Window
 from joulebench.results.energy import idle_drift, idle_power_w, invalidity, phase_energy, total_j, training_energy
 from joulebench.spec.task import Protocol

@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from joulebench.results.forecast import (
     MIN_REGRESSED,
     RULES,
@@ -17,7 +18,6 @@ from joulebench.results.forecast import (
     forecast,
     predict,
 )
-
 from tests.run_factory import RunBuilder, make_task
 from tests.trainings import EPOCH_J, EPOCH_S, STARTUP_J, UNITS, training
 

@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from torch import nn
+
 from joulebench.data import load_arrays, stage
 from joulebench.host.clock import RealClock
 from joulebench.spec.task import Dataset
@@ -16,7 +18,6 @@ from joulebench.workloads.flops import count
 from joulebench.workloads.mlp import make_mlp
 from joulebench.workloads.optimiser import make_optimizer, make_schedule
 from joulebench.workloads.traffic import traffic
-from torch import nn
 
 IMAGE = (1, 28, 28)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from joulebench.errors import InputError
 from joulebench.host.files import append_whole, cut_off, write_whole
 from joulebench.records.folder import OWN, RunFolder
 from joulebench.reporting import write_report
-
 from tests.run_factory import full_run
 
 

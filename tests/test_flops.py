@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from joulebench.workloads.cnn import make_cnn
-from joulebench.workloads.flops import count
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from joulebench.workloads.cnn import make_cnn
+from joulebench.workloads.flops import count
 
 CIFAR = (3, 32, 32)
 

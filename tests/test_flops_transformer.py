@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForCausalLM
+
 from joulebench.workloads import generation_flops
 from joulebench.workloads.architectures import architecture_names, make_config, read_architecture
 from joulebench.workloads.flops import load_counter, tally
 from joulebench.workloads.generation_flops import count_generation
 from joulebench.workloads.generation_settings import Settings
 from joulebench.workloads.kv_cache import make_cache
-from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForCausalLM
-
 from tests.attention_flops import Decoder, decoder_of
 from tests.language_models import WINDOW, build, miniature_config, sizes_of
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from joulebench.records.model import TrialRecord
 from joulebench.results.frontier import frontier, hypervolume, hypervolume_by_trial, non_dominated
 from joulebench.results.outcome import Configuration, Outcome

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from joulebench.errors import InputError
 from joulebench.gate.decision import Outcome, failures, judge, suspects
 from joulebench.gate.model import Settings
-
 from tests.gate_records import CPU, ENVIRONMENT, GPU, measurement, pairs, replicate, spread
 
 SETTINGS = Settings()

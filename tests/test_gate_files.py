@@ -7,9 +7,9 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from joulebench.errors import InputError
 from joulebench.gate.files import from_benchmark_json, read_replicates, update_baseline, write_replicates
-
 from tests.gate_records import ENVIRONMENT, measurement, replicate
 
 JSON = st.recursive(

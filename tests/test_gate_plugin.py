@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from joulebench.gate.files import from_benchmark_json
 from joulebench.gate.plugin import pytest_collection_modifyitems
 

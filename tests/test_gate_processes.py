@@ -6,11 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import suppress
 
+import psutil
 import pytest
+
 from joulebench.errors import InputError
 from joulebench.gate import interleave
-from joulebench.gate.processes import Benchmarks, Place, run_in_turn
+from joulebench.gate.processes import Benchmarks, Place, _environment, run_in_turn
 
 TEST = """
 import json, os, time
@@ -81,6 +85,48 @@ def test_a_process_ends_with_the_gate_that_started_it(trees):
     assert "the gate that started this process has ended" in out
 
 
+HANGS = TEST.split("def test_work")[0] + "time.sleep(600)"
+
+
+def test_one_that_hangs_ends_at_its_limit(trees):
+    (trees[0] / "tests" / "test_energy.py").write_text(HANGS)
+    with pytest.raises(InputError, match=rf"pytest tests .* in {trees[0]} took longer than 0\.5 s and was killed"):
+        run_in_turn(trees, Benchmarks("tests", "quick", replay="50", limit_s=0.5), Place("s"))
+
+
+def test_the_processes_of_a_gate_that_is_killed_die_with_it(trees, tmp_path):
+    for tree in trees:
+        (tree / "tests" / "test_energy.py").write_text(HANGS)
+    gate = """
+import sys
+from pathlib import Path
+from joulebench.gate.processes import Benchmarks, Place, run_in_turn
+run_in_turn([Path(tree) for tree in sys.argv[1:]], Benchmarks("tests", "quick", replay="50"), Place("s"))
+"""
+    process = subprocess.Popen([sys.executable, "-c", gate, *map(str, trees)])
+    events = tmp_path / "events"
+    try:
+        until(lambda: events.exists() and len(events.read_text().splitlines()) == 2)
+    finally:
+        process.kill()
+        process.wait()
+    pids = [json.loads(line)[1] for line in events.read_text().splitlines()]
+    until(lambda: not any(map(running, pids)))
+
+
+def until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def running(pid):
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 @pytest.mark.parametrize(("form", "together"), [("quick", [2, 2]), ("standard", [1, 1, 1, 1])])
 def test_in_standard_form_each_process_has_the_machine_alone(tmp_path, monkeypatch, form, together):
     started = []
@@ -94,3 +140,21 @@ def test_in_standard_form_each_process_has_the_machine_alone(tmp_path, monkeypat
     before, now = interleave.measure_pairs(trees, Benchmarks("tests", form), "s", 2, lambda _: None)
     assert started == together
     assert (before, now) == ([trees[0]] * 2, [trees[1]] * 2)
+
+
+def test_a_tree_is_measured_with_its_own_code_wherever_that_lies(tmp_path, monkeypatch):
+    """An editable install puts the working tree's source root on the path; another commit has its own."""
+    for name in ("here", "there"):
+        (tmp_path / name / "lib").mkdir(parents=True)
+        (tmp_path / name / "lib" / "product.py").write_text(f"WHERE = {name!r}\n")
+        (tmp_path / name / "tests").mkdir()
+    (tmp_path / "here" / ".git").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.syspath_prepend(tmp_path / "here" / "lib")
+    for name in ("here", "there"):
+        environment = _environment(tmp_path / name)
+        said = subprocess.run(
+            [sys.executable, "-c", "import product; print(product.WHERE)"],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert said.stdout.strip() == name

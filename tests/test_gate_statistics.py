@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
+
 from joulebench.gate import statistics
 from joulebench.gate.statistics import between_sessions, paired, pairs_needed, pseudo_median, sessions_needed
-from scipy import stats
 
 PATTERNS = partial(itertools.product, (-1, 1))
 VALUES = st.lists(st.integers(-1000, 1000), min_size=1, max_size=25)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from joulebench.gate import workflow
 from joulebench.gate.checkout import checkout, top_level
 from joulebench.gate.decision import Outcome, Verdict
@@ -15,9 +16,8 @@ from joulebench.gate.files import write_replicates
 from joulebench.gate.model import Settings
 from joulebench.gate.processes import Benchmarks, Place, run_in_turn
 from joulebench.gate.report import action_json, headline, markdown
-
+from tests.commands.calling import call
 from tests.gate_records import CPU, pairs, spread
-from tests.test_cli import call
 
 TEST = """
 from product import work
@@ -107,16 +107,16 @@ def test_a_checkout_leaves_nothing_behind_when_measuring_fails(repository):
 def test_a_baseline_of_this_machine_is_written_and_compared_with(repository, monkeypatch, capsys):
     monkeypatch.setattr(workflow, "_processes", lambda *_: 1)
     options = ("--tests", "tests", "--form", "quick", "--replay", "50", "--quiet")
-    code, out, err = call(monkeypatch, capsys, "compare", *options)
+    code, out, err = call(monkeypatch, capsys, "gate", *options)
     assert code == 0, err
     assert "no baseline yet" in out
-    code, out, err = call(monkeypatch, capsys, "compare", "--update-baseline", "--sessions", 2, *options)
+    code, out, err = call(monkeypatch, capsys, "gate", "--update-baseline", "--sessions", 2, *options)
     assert code == 0, err
     assert "2 sessions" in out
     assert "5 sessions are needed" in out
     (stored,) = repository.glob("reports/baselines/*/regression.jsonl")
     assert len(stored.read_text().splitlines()) == 2
-    code, out, err = call(monkeypatch, capsys, "compare", "--metric", "time", *options)
+    code, out, err = call(monkeypatch, capsys, "gate", "--metric", "time", *options)
     assert code == 0, err
     assert "the baseline holds 2 sessions; 5 needed" in out
     kept = list(repository.glob("runs/regression/*/benchmark-*.json"))
@@ -145,7 +145,7 @@ def test_failing_tests_are_named(repository):
 )
 def test_exit_codes(tmp_path, monkeypatch, capsys, first, rerun, options, code, word):
     files = lay(tmp_path / "m", first, rerun=rerun)
-    found, out, err = call(monkeypatch, capsys, "compare", *files, *options)
+    found, out, err = call(monkeypatch, capsys, "gate", *files, *options)
     assert found == code, out + err
     assert out.strip().splitlines()[-1].startswith(f"energy gate {word}: ")
 
@@ -170,8 +170,8 @@ def test_only_what_was_judged_passes(outcomes, word):
 
 def test_energy_that_is_required_and_estimated_fails_closed(tmp_path, monkeypatch, capsys):
     files = lay(tmp_path / "m", 1.0, domains=CPU)
-    assert call(monkeypatch, capsys, "compare", *files)[0] == 0
-    code, out, _ = call(monkeypatch, capsys, "compare", *files, "--require-energy")
+    assert call(monkeypatch, capsys, "gate", *files)[0] == 0
+    code, out, _ = call(monkeypatch, capsys, "gate", *files, "--require-energy")
     assert code == 1
     assert "no domain has measured joules" in out
 
@@ -180,7 +180,7 @@ def test_summary_and_action_json(tmp_path, monkeypatch, capsys):
     files = lay(tmp_path / "m", 1.05, rerun=1.05)
     written = tmp_path / "summary.md", tmp_path / "bench.json"
     written[0].write_text("before\n")
-    call(monkeypatch, capsys, "compare", *files, "--summary", written[0], "--json", written[1])
+    call(monkeypatch, capsys, "gate", *files, "--summary", written[0], "--json", written[1])
     text = written[0].read_text()
     assert text.startswith("before\n## Energy gate failed: 1 regression")
     assert "| `b` | measured energy (gpu) |" in text
@@ -213,14 +213,15 @@ def test_estimates_are_labelled_wherever_they_show(tmp_path):
     ],
 )
 def test_bad_input_is_one_line(repository, monkeypatch, capsys, arguments, message):
-    code, _, err = call(monkeypatch, capsys, "compare", *arguments)
+    code, _, err = call(monkeypatch, capsys, "gate", *arguments)
     assert code == 2
     assert message in err
     assert len(err.strip().splitlines()) == 1
 
 
 def test_the_command_line_loads_no_torch():
-    code = "import sys, joulebench.commands.main, joulebench.gate.workflow, joulebench.gate.plugin; sys.exit('torch' in sys.modules)"
+    modules = "joulebench.commands.main, joulebench.gate.workflow, joulebench.gate.plugin"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

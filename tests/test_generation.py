@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
 from joulebench.workloads.architectures import architecture_names
 from joulebench.workloads.base import InfeasibleError
 from joulebench.workloads.generation import Generation
 from joulebench.workloads.kv_cache import make_cache
 from joulebench.workloads.prompts import padded_batches
-from torch.utils._python_dispatch import TorchDispatchMode
-
 from tests.language_models import WINDOW, build
 
 CACHES = ("dynamic", "static")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from joulebench.commands.hardware import catalogue_lines, host_lines, meter_lines, profile_lines
 from joulebench.errors import InputError
 from joulebench.meters.select import MeterStatus
@@ -28,10 +29,9 @@ from joulebench.spec.hardware import (
     mismatch,
 )
 from joulebench.spec.hardware import _is_virtual as is_virtual
-
+from tests.commands.calling import call
 from tests.conftest import REPOSITORY
 from tests.run_factory import full_run
-from tests.test_cli import call
 from tests.test_study import write_toy
 
 LAPTOP = Host("Some CPU", 8, ())

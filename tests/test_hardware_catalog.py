@@ -7,6 +7,7 @@ import re
 from fnmatch import fnmatch
 
 import pytest
+
 from joulebench.spec.catalog import all_profiles, find_profile, profile_files
 from joulebench.spec.hardware import Fact, Host, choose_profile
 

@@ -6,6 +6,7 @@ import resource
 
 import psutil
 import pytest
+
 from joulebench.errors import InputError
 from joulebench.host.clock import RealClock, VirtualClock
 from joulebench.host.memory import release

@@ -1,4 +1,4 @@
-"""Records that were damaged or changed: refused in one line, left out or flagged; no traceback, no markup."""
+"""Run that were damaged or changed: refused in one line, left out or flagged; no traceback, no markup."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from joulebench.errors import InputError, one_line
 from joulebench.presentation.text import visible
 from joulebench.records.folder import RunFolder
@@ -21,9 +22,8 @@ from joulebench.reporting import write_report
 from joulebench.reporting.export_json import report_json
 from joulebench.reporting.render import headline, render_markdown
 from joulebench.reporting.summary import Summary, summarise_of
-from joulebench.results.records import Records
-from joulebench.studies.registry import sections
-
+from joulebench.results.run import Run
+from joulebench.studies.sections import sections
 from tests.run_factory import RunBuilder, full_run, make_task
 
 HUGE = (math.nan, math.inf, -math.inf, 1e308, -1e308, 5e-324, -0.0, 0.0, -1.0)
@@ -61,7 +61,7 @@ class Edited:
         return RunFolder.open(self.path)
 
     def summary(self) -> Summary:
-        return summarise_of(Records.of(self.folder()))
+        return summarise_of(Run.of(self.folder()))
 
     def alerts(self) -> str:
         return " ".join(d.text for d in self.summary().doubts if d.level == "alert")
@@ -273,7 +273,7 @@ def test_any_value_anywhere_is_reported_or_refused(
         leaves = _leaves(getattr(run, tree))
         _put(getattr(run, tree), data.draw(st.sampled_from(leaves)), data.draw(WRONG))
     try:
-        records = Records.of(run.folder())
+        records = Run.of(run.folder())
     except InputError as refused:
         _is_one_line(refused)
         return

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from joulebench.data import Split, StagedImages, StagedText, load_arrays, stage
 from joulebench.errors import InputError
 from joulebench.host.clock import RealClock

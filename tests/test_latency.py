@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from joulebench.records.model import Reading, Window
 from joulebench.results.latency import latency, quantile_of
 from joulebench.spec.task import Protocol

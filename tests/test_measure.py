@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from joulebench.host.clock import VirtualClock
 from joulebench.measurement.protocol import Timeline, cool_down, measure_idle, measure_phase
 from joulebench.meters.base import Counter, MeterSet, difference

@@ -6,6 +6,7 @@ import resource
 
 import pytest
 import torch
+
 from joulebench.host.memory import asked_bytes, is_out_of_memory, limited, peak_bytes, reset_peak
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from joulebench.errors import InputError, MeterError
 from joulebench.host.clock import VirtualClock
 from joulebench.meters.base import Counter, MeterSet, difference
@@ -23,7 +24,6 @@ from joulebench.meters.nvml import NvmlMeter
 from joulebench.meters.rapl import RaplMeter, find_rapl
 from joulebench.meters.replay import PowerTrace, ReplayMeter, load_traces
 from joulebench.meters.sampling import ThreadSampler
-
 from tests.meter_sources import FakeNvml, Gpu, powercap_zone
 
 WATTS = PowerTrace("gpu:0", (0.0,), (100.0,))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from joulebench.host.clock import VirtualClock
 from joulebench.measurement.protocol import Timeline
 from joulebench.meters.base import Counter
@@ -18,7 +19,6 @@ from joulebench.meters.replay import PowerTrace
 from joulebench.meters.sampling import STUCK_S, CounterTrack
 from joulebench.results.energy import MIN_COUNTER_UPDATES, invalidity, phase_energy
 from joulebench.spec.task import Protocol
-
 from tests.meter_sources import FakeNvml, Gpu, TickingClock
 
 LENGTH_S = 40.0

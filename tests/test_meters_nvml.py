@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
+
 from joulebench.errors import InputError, MeterError
 from joulebench.host.clock import RealClock
 from joulebench.host.device import nvml_index, nvml_indices
@@ -16,7 +17,6 @@ from joulebench.meters.nvml import PERIOD_S, NvmlMeter
 from joulebench.meters.replay import PowerTrace
 from joulebench.results.energy import invalidity
 from joulebench.spec.task import Protocol
-
 from tests.meter_sources import FakeNvml, Gpu, TickingClock
 
 STEADY = PowerTrace("gpu:0", (0.0,), (300.0,))

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from joulebench.errors import MeterError
 from joulebench.host.clock import RealClock
 from joulebench.measurement.protocol import Timeline
@@ -17,7 +18,6 @@ from joulebench.meters.select import availability, meters_for
 from joulebench.results.energy import invalidity
 from joulebench.spec.hardware import HardwareProfile, Host
 from joulebench.spec.task import Protocol
-
 from tests.meter_sources import FakeNvml, Gpu, TickingClock, powercap_zone
 
 PROTOCOL = Protocol(warmup_s=0, window_s=2.0, repeats=3, max_repeats=6, target_rel_ci=0.02, idle_s=0)

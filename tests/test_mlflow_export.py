@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from joulebench.errors import InputError
 from joulebench.records.model import ScoreRecord
 from joulebench.reporting.mlflow_export import CONTENT_TAG, TRIAL_TAG, export_mlflow
-
 from tests.card_subjects import GRID
+from tests.commands.calling import call
 from tests.run_factory import RunBuilder, full_run, lines, make_task
-from tests.test_cli import call
 
 mlflow = pytest.importorskip("mlflow", reason="the optional extra joulebench[mlflow] is not installed")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from joulebench.workloads.flops import count
 from joulebench.workloads.networks.encoder import make_encoder
 from joulebench.workloads.zoo import MODELS

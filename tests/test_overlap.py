@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import LedgerEntry, TrialRecord, Window
 from joulebench.reporting.summary import summarise
 from joulebench.results.concurrent_windows import FAULT, marked
 from joulebench.results.energy import phase_energy
-
 from tests.run_factory import RunBuilder, full_run, make_task
 
 

@@ -7,13 +7,13 @@ import subprocess
 import sys
 
 import pytest
+
 from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
 from joulebench.results.reference_frontier import keep_overlay
 from joulebench.stats.estimate import Estimate, point
 from joulebench.studies.training_inference.reference_frontier import compare
-
 from tests.run_factory import ENERGY, RunBuilder, make_task
 from tests.test_analysis_training_inference import MODELS, OBJECTIVES, add, study_task
 

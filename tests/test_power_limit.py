@@ -11,9 +11,9 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from joulebench.errors import InputError
 from joulebench.host.power_limit import Limits, OutOfRangeError, capped, for_trial, limits
-
 from tests.nvml_power import NOW_MW, PowerNvml
 
 

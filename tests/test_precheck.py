@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
 from joulebench.commands.main import main
 from joulebench.errors import GateError
 from joulebench.records.folder import RunFolder
@@ -14,7 +15,6 @@ from joulebench.runner.local import resume, run
 from joulebench.spec.catalog import find_task
 from joulebench.spec.task import Task
 from joulebench.studies.consistency.analysis import prechecks
-
 from tests.problems import Linear
 from tests.test_study import run_toy
 

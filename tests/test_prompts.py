@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
 from joulebench.errors import InputError
 from joulebench.workloads.generation_settings import Settings
 from joulebench.workloads.prompts import RANDOM_BATCHES, padded_batches, random_batches, read_prompts, tokenise
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 WORDS = ("[UNK]", "the", "cat", "sat", "on", "mat")
 

@@ -6,11 +6,11 @@ import csv
 from pathlib import Path
 
 import pytest
+
 from joulebench.errors import InputError
 from joulebench.studies.extrapolation.analysis import Extrapolation, evaluate
 from joulebench.studies.prediction.analysis import evaluate as predict_energy
 from joulebench.studies.pue.analysis import Subject, judge
-
 from tests.ecnas.published_tables import EcNasRun, cases, read_ec_nas, samples
 
 ROW = {

@@ -8,13 +8,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from joulebench.errors import GateError, InputError
 from joulebench.publishing.copying import SUMS, publish, publish_comparison
 from joulebench.publishing.index import index_files, stale_index, write_index
 from joulebench.publishing.verifying import verify
 from joulebench.records.folder import RunFolder, read_lines
 from joulebench.records.model import LedgerEntry, TrialRecord
-
 from tests.run_factory import full_run, lines
 
 ENVIRONMENT = {

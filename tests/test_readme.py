@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from joulebench.cards.eu import FIELDS as EU_FIELDS
 from joulebench.cards.hub import FIELDS as HF_FIELDS
 from joulebench.cards.sci import FIELDS as SCI_FIELDS
-from joulebench.commands.results import assignment
+from joulebench.commands.options import assignment
 from joulebench.runner.plan import plan
 from joulebench.spec.task import load_task
-
 from tests.conftest import REPOSITORY
 
 #: The command as it was installed: nothing of the project, and not the current folder, is on its path.

@@ -7,6 +7,7 @@ import errno
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder, append, read_lines
 from joulebench.records.model import LedgerEntry, Reading, TrialRecord, Window

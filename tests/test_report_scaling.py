@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from joulebench.reporting.summary import summarise_records
-from joulebench.results.records import Records
 
+from joulebench.reporting.summary import summarise_records
+from joulebench.results.run import Run
 from tests.long_run import write_long_run
 
 
 def calls(folder_path: Path, trials: int, basis: str) -> int:
     """Python functions called from the records to the summary."""
-    records = Records.of(write_long_run(folder_path, trials, epochs=1, basis=basis))
+    records = Run.of(write_long_run(folder_path, trials, epochs=1, basis=basis))
     count = 0
 
     def on_call(_frame: object, event: str, _argument: object) -> None:

@@ -7,10 +7,10 @@ import io
 import json
 
 import pytest
+
 from joulebench.comparison.page import write_comparison
 from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
-
 from tests.run_factory import RunBuilder, full_run, make_task
 
 GPU = {"cpu": 60.0, "ram": 20.0, "gpu:0": 300.0}

@@ -8,23 +8,21 @@ import json
 from typing import Any
 
 import pytest
+
 from joulebench.presentation.numbers import interval, sample_size, significant
 from joulebench.presentation.units import bound, objective_unit, scaled
 from joulebench.records.model import Costs
 from joulebench.reporting.export_csv import frontier_csv
 from joulebench.reporting.failures import failures
-from joulebench.reporting.frontier_table import frontier_table
-from joulebench.reporting.headline import headline
 from joulebench.reporting.interactive import charts
 from joulebench.reporting.limits import efficiencies
 from joulebench.reporting.panels import panels
 from joulebench.reporting.prose import banners
 from joulebench.reporting.render import render_markdown
-from joulebench.reporting.summary import Summary, summarise_records
-from joulebench.reporting.tables import facts, failures_table
+from joulebench.reporting.summary import Summary, headline, summarise_records
+from joulebench.reporting.tables import facts, failures_table, frontier_table
 from joulebench.results.outcome import Outcome
 from joulebench.stats.estimate import Estimate
-
 from tests.generation_runs import ENERGY, GIB, TOKENS_PER_J, add, batch_run, generation_task, out_of_memory
 from tests.run_factory import RunBuilder, full_run, make_task
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from joulebench.presentation.numbers import significant
 from joulebench.presentation.section import csv_text, exact
 from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
 from joulebench.reporting.export_json import stated, values
 from joulebench.reporting.summary import Summary, summarise
-
 from tests.conftest import REPOSITORY
 from tests.run_factory import full_run, make_task
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from joulebench.reporting.render import render_markdown
 from joulebench.reporting.summary import Summary, summarise_records
 from joulebench.results.cost import BreakEven
 from joulebench.studies.break_even import break_even_text, net_text
-
 from tests.run_factory import ENERGY, OBJECTIVES, RunBuilder, make_task
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+
 from joulebench.errors import InputError
 from joulebench.presentation.numbers import significant
 from joulebench.records.folder import RunFolder
@@ -21,7 +22,6 @@ from joulebench.reporting.figures import frontier_figure
 from joulebench.reporting.interactive import charts
 from joulebench.reporting.render import render_markdown
 from joulebench.reporting.summary import summarise
-
 from tests.run_factory import ENERGY, OBJECTIVES, RunBuilder, full_run, make_task
 
 FILES = ("report.html", "report.md", "frontier.csv", "frontier.png", "frontier.svg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from joulebench.presentation.axis import Axis
 from joulebench.presentation.plots import Plot, Series, interactive, still
 from joulebench.presentation.series import along, estimates, reaching, value_axis

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from joulebench.records.model import Reading, ScoreRecord
 from joulebench.reporting.prose import banners, repeat_command, search_price
 from joulebench.reporting.summary import Summary, summarise, summarise_records
@@ -16,7 +17,6 @@ from joulebench.results.members import Target, UnitEnergy
 from joulebench.stats.estimate import Estimate, point
 from joulebench.stats.intervals import difference
 from joulebench.studies.break_even import break_even_text
-
 from tests.run_factory import ENERGY, OBJECTIVES, WATTS, RunBuilder, full_run, make_task
 
 

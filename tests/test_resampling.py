@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from joulebench.stats.bootstrap import MIN_GROUPS, folds, quantile
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
 from joulebench.records.model import TrialRecord
 from joulebench.results.outcome import configuration_key
 from joulebench.search import propose
-
 from tests.factories import make_trial
 from tests.synthetic_search import branin_currin, problem, simulate
 

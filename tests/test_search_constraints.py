@@ -6,9 +6,9 @@ import math
 import random
 
 import pytest
+
 from joulebench.search import propose
 from joulebench.search.observations import observations
-
 from tests.factories import ENERGY, make_task, make_trial
 from tests.synthetic_search import STAGES, problem, simulate
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from joulebench.errors import InputError
 from joulebench.search import planned_trials, propose
-
 from tests.factories import make_task, make_trial
 
 PARAMETERS = {

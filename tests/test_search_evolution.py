@@ -6,10 +6,10 @@ import math
 import random
 
 import pytest
+
 from joulebench.records.model import TrialRecord
 from joulebench.results.outcome import configuration_key
 from joulebench.search import prepare, propose
-
 from tests.factories import make_task, make_trial
 from tests.synthetic_search import DTLZ2, dtlz2
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from joulebench.search import propose
 
+from joulebench.search import propose
 from tests.factories import ENERGY, make_task, make_trial
 from tests.synthetic_search import STAGES, problem, simulate
 
@@ -14,9 +14,9 @@ torch = pytest.importorskip("torch")
 
 from joulebench.search import bayes  # noqa: E402
 from joulebench.search.closed_form import cells, excess, undominated  # noqa: E402
-from joulebench.search.kernels import Matern52, SharedMatern  # noqa: E402
 from joulebench.search.observations import observations  # noqa: E402
 from joulebench.search.space import Space  # noqa: E402
+from joulebench.search.surrogate import Matern52, SharedMatern  # noqa: E402
 
 SAMPLES = 1_000_000
 

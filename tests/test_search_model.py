@@ -9,11 +9,11 @@ import sys
 from statistics import median
 
 import pytest
+
 from joulebench.records.model import TrialRecord
 from joulebench.results.outcome import configuration_key, run_to_run_rsd
 from joulebench.search import bayes, prepare, propose
 from joulebench.search.observations import observations
-
 from tests.factories import ENERGY, make_task, make_trial
 from tests.synthetic_search import problem, simulate, true_hypervolume, truth
 
@@ -252,6 +252,7 @@ def test_energy_is_modelled_on_the_scale_that_predicts_better(by_factors):
     """Efficiency that moves by factors as a logarithm, efficiency that moves by differences as it is."""
     import numpy as np
     import torch
+
     from joulebench.search import surrogate
     from joulebench.search.space import Space
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from joulebench.errors import InputError
 from joulebench.results.frontier import hypervolume, non_dominated, objective_goals
 from joulebench.studies.search_quality import functions

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from statistics import median
 
 import pytest
+
 from joulebench.records.model import TrialRecord
 from joulebench.results.outcome import configuration_key
-
 from tests.synthetic_search import Problem, branin_currin, categorical, dtlz2, integers, mixed
 
 SEEDS = range(11)

@@ -9,13 +9,13 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from joulebench.errors import InputError
 from joulebench.results.outcome import configuration_key
 from joulebench.search import planned_trials, prepare, propose
 from joulebench.search.space import Space
 from joulebench.search.values import value_at
 from joulebench.spec.parameters import ChoiceParameter, FloatParameter, IntParameter
-
 from tests.factories import make_task, make_trial
 
 MIXED = {

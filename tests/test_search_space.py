@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
 from joulebench.errors import InputError
 from joulebench.results.outcome import configuration_key
 from joulebench.search import planned_trials, propose
 from joulebench.search.space import LISTED, Space
-
 from tests.factories import make_task, make_trial
 
 #: 4 × 3 × 2 × 3 combinations. With one layer neither pooling nor its kind matters; without pooling, nor its kind.

@@ -6,6 +6,7 @@ import itertools
 import random
 
 import pytest
+
 from joulebench.errors import InputError
 from joulebench.host.clock import RealClock
 from joulebench.results.outcome import configuration_key
@@ -17,7 +18,6 @@ from joulebench.studies.search_quality.problems import find_problem
 from joulebench.studies.search_quality.simulation import Simulation, find_method
 from joulebench.studies.search_quality.workload import SearchQuality
 from joulebench.workloads.base import Context
-
 from tests.factories import make_task
 
 PARAMS = {"problem": "table_zeus", "method": "random", "repeat": 1, "trials": 12, "initial": 4}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+
 from joulebench import run
 from joulebench.errors import InputError
 from joulebench.records.model import LedgerEntry, Reading, Window
 from joulebench.runner.local import resume
 from joulebench.runner.stopping import next_trial_j, parse_energy_j, spent_j, stop_reason
 from joulebench.spec.task import Stopping, Task
-
 from tests.factories import make_task, make_trial
 
 PARAMETERS = {"width": {"type": "int", "low": 1, "high": 100, "default": 3}}

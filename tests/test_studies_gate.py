@@ -7,11 +7,11 @@ import re
 
 import numpy as np
 import pytest
+
 from joulebench.gate.decision import Outcome
 from joulebench.gate.power.replay import Machine, Noise
 from joulebench.gate.power.study import CHANGED, main, put, run_paired, run_stored, share, tally
 from joulebench.gate.values import Metric, value
-
 from tests.conftest import REPOSITORY
 
 ENERGY = Metric("energy", ("cpu",), "estimated")

@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
+
 from joulebench import run
-from joulebench.errors import InputError, MeterError
+from joulebench.errors import IncompleteError, InputError
 from joulebench.records.folder import RunFolder, append
 from joulebench.records.model import LedgerEntry, TrialRecord
 from joulebench.results.frontier import frontier
@@ -123,7 +124,7 @@ def test_the_ledger_holds_every_joule(tmp_path):
 
 def test_it_gives_up_after_failures_in_a_row(tmp_path):
     with pytest.raises(
-        InputError, match=r"stopped after 5 failing trials in a row; the last: RuntimeError: never works"
+        IncompleteError, match=r"stopped after 5 failing trials in a row; the last: RuntimeError: never works"
     ):
         run_toy(tmp_path, function="always_fails")
     (path,) = (tmp_path / "runs/toy").glob("*/*")
@@ -418,7 +419,8 @@ def test_a_task_built_in_python_with_a_class_of_ones_own(tmp_path):
 def test_a_gpu_that_nothing_meters_is_refused():
     task = find_task("digits")
     cpu, gpu = {"domain": "cpu"}, {"domain": "gpu:0"}
-    with pytest.raises(MeterError, match="no meter reads the energy of cuda:0"):
+    with pytest.raises(InputError, match="no meter reads the energy of cuda:0") as refused:
         check_domains(task, "cuda:0", [cpu])
+    assert refused.value.exit_code == 2
     check_domains(task, "cuda:0", [cpu, gpu])
     check_domains(task, "cpu", [cpu])

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from joulebench.errors import InputError
 from joulebench.host.clock import VirtualClock
 from joulebench.reporting.export_csv import trials_csv
-from joulebench.results.records import Records
+from joulebench.results.run import Run
 from joulebench.runner import local
 from joulebench.spec.catalog import find_task
 from joulebench.workloads.base import Context, InfeasibleError
 from joulebench.workloads.rows import SHIPPED_TABLES
 from joulebench.workloads.table import Table
-
 from tests.factories import make_task, make_trial
 
 ROWS = """width,pool,name,loss,joules,sd
@@ -298,7 +298,7 @@ def test_a_run_takes_the_harness_s_own_path(folder):
 def test_a_finished_run_can_be_searched_again_as_a_table(folder):
     run = local.run(searchable(folder / "t.csv"), out=folder / "runs", replay="65")
     again = folder / "again.csv"
-    again.write_text(trials_csv(Records.of(run)))
+    again.write_text(trials_csv(Run.of(run)))
     task = searchable(again)
     options = {**task.options, "standard_errors": {"loss": "loss_se"}, "cost_j": "trial_cost_j"}
     second = local.run(task.model_copy(update={"options": options}), out=folder / "runs", replay="65")
@@ -316,7 +316,7 @@ def test_exported_trials_have_joules_standard_errors_and_no_value_for_what_faile
         make_trial(task, {"width": 4}, {"val_accuracy": 0.5}, trial=1, status="oom"),
     ]
     manifest: Any = None
-    text = trials_csv(Records(manifest, task, trials))
+    text = trials_csv(Run(manifest, task, trials))
     ok, lost = csv.DictReader(io.StringIO(text))
     assert (ok["trial"], ok["status"], ok["width"], ok["param_flops"]) == ("0", "ok", "2", "2")
     assert (ok["val_accuracy"], ok["val_accuracy_se"]) == ("0.5", "0.01")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
+
 from joulebench.errors import InputError
 from joulebench.spec.objectives import energy_unit
 from joulebench.spec.task import Task, load_task
 from joulebench.workloads.base import Workload
-from pydantic import ValidationError
 
 MINIMAL = {
     "name": "toy",

@@ -7,6 +7,8 @@ import weakref
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
+
 from joulebench.errors import InputError
 from joulebench.host.clock import RealClock
 from joulebench.measurement.harness import Bench, Request, run_trial
@@ -18,8 +20,6 @@ from joulebench.workloads.architectures import architecture_names, read_architec
 from joulebench.workloads.base import Context, InfeasibleError, workload_class
 from joulebench.workloads.generation_settings import Settings
 from joulebench.workloads.transformer import Transformer, random_model
-from transformers import AutoModelForCausalLM
-
 from tests.language_models import build, miniature_config
 from tests.test_prompts import tokenizer  # noqa: F401
 

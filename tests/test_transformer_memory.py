@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import psutil
+
 from joulebench import run
 from joulebench.results.frontier import frontier
 from joulebench.results.outcome import configurations

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from joulebench.errors import InputError
+
+from joulebench.errors import IncompleteError
 from joulebench.measurement.harness import run_trial
 from joulebench.records.folder import RunFolder, append
 from joulebench.records.model import LedgerEntry
@@ -18,7 +19,6 @@ from joulebench.runner.stopping import stop_reason
 from joulebench.runner.trials import Trials
 from joulebench.search import propose
 from joulebench.spec.task import Stopping
-
 from tests.cluster_tasks import cluster_task, gist
 from tests.factories import make_task, make_trial
 
@@ -212,7 +212,7 @@ def test_one_run_follows_another(started):
 def test_failures_in_a_row_stop_it(started):
     task = cluster_task("tests.problems:always_fails", {"init": {"method": "sobol", "trials": 20}})
     folder, work = started(task)
-    with pytest.raises(InputError, match="stopped after 5 failing trials in a row"):
+    with pytest.raises(IncompleteError, match="stopped after 5 failing trials in a row"):
         work(3)
     assert len(folder.trials()) == 5
 

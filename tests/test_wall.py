@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from joulebench.errors import InputError
 from joulebench.meters.wall_meter import compare, comparison, import_log, read_log
 from joulebench.records.model import Reading, Window
 from joulebench.reporting import summarise
-
 from tests.test_study import run_toy
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

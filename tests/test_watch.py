@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from joulebench import run
 from joulebench.spec.task import Task
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from joulebench.data import load_arrays, stage
 from joulebench.host.clock import RealClock
 from joulebench.spec.task import Dataset

@@ -1,28 +1,35 @@
-"""Errors that are the user's to mend: one clear line and exit code 2, never a traceback."""
+"""Errors that are the user's to mend: one clear line and an exit code, never a traceback."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import ClassVar
 
 
 class InputError(Exception):
     """Something given to joulebench cannot be used; the message is one line and says what is allowed."""
 
+    exit_code: ClassVar[int] = 2
+
     def __str__(self) -> str:
         return one_line(super().__str__())
 
 
-class MeterError(InputError):
-    """A meter that was available has failed: its joules cannot be trusted from here on, and the run stops."""
+class GateError(InputError):
+    """What was measured failed its gate, and the user asked not to go on; or records cannot be published."""
+
+    exit_code = 1
 
 
 class IncompleteError(InputError):
-    """The run ended before it was complete, and not by the user's wish: exit code 3. What was recorded is kept."""
+    """The run ended before it was complete, though its input was fine. What was recorded is kept."""
+
+    exit_code = 3
 
 
-class GateError(InputError):
-    """What was measured failed its gate, and the user asked not to go on: exit code 1."""
+class MeterError(IncompleteError):
+    """A meter that was available has failed: its joules cannot be trusted from here on, and the run stops."""
 
 
 def one_line(text: str) -> str:

@@ -7,7 +7,6 @@ import time
 from joulebench.cluster import driver as cluster_study
 from joulebench.cluster.pool import Crew
 from joulebench.runner import local
-
 from tests.cluster_tasks import cluster_task
 from tests.ray_clusters import local_cluster
 

@@ -7,6 +7,7 @@ from statistics import median
 
 import pytest
 import torch
+
 from joulebench.host.clock import RealClock
 from joulebench.workloads import generation_flops
 from joulebench.workloads.base import Context

@@ -6,6 +6,7 @@ import time
 from statistics import median, quantiles
 
 import pytest
+
 from joulebench.host.clock import RealClock
 from joulebench.measurement.protocol import Timeline
 from joulebench.meters.base import MeterSet
@@ -14,7 +15,6 @@ from joulebench.meters.host import HostMeter
 from joulebench.meters.nvml import NvmlMeter
 from joulebench.meters.rapl import RaplMeter, find_rapl
 from joulebench.meters.replay import PowerTrace
-
 from tests.meter_sources import FakeNvml, Gpu, powercap_zone
 
 CALL_S = 1e-4  # what a call into NVML takes, with the interpreter released

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+
 from joulebench.records.model import TrialRecord
 from joulebench.search import model, prepare, propose
-
 from tests.synthetic_search import CNN, problem, simulate, truth
 
 CANDIDATE_S, STUDY_S = 3.0, 300.0

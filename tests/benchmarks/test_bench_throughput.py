@@ -8,16 +8,17 @@ from statistics import median
 import numpy as np
 import pytest
 import torch
-from joulebench.data import ImageArrays, stage
-from joulebench.host.clock import RealClock
-from joulebench.spec.task import Dataset
-from joulebench.workloads.base import Context
-from joulebench.workloads.cnn import CNN, make_cnn
 from PIL import Image
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
+
+from joulebench.data import ImageArrays, stage
+from joulebench.host.clock import RealClock
+from joulebench.spec.task import Dataset
+from joulebench.workloads.base import Context
+from joulebench.workloads.cnn import CNN, make_cnn
 
 PARAMS = {
     "width": 16, "depth": 3, "kernel": 3, "pool": True, "batch_size": 64, "learning_rate": 1e-3, "epochs": 1,

@@ -18,7 +18,6 @@ from joulebench.errors import InputError
 from joulebench.results.forecast import Segment, Training
 from joulebench.studies.extrapolation.analysis import Case
 from joulebench.studies.prediction.analysis import Sample
-
 from tests.ecnas.nas_bench import NetworkCosts, adjacency, costs
 
 JOULES_PER_KWH = 3.6e6

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 
 import pytest
+
 from joulebench.data import load_arrays, stage
 from joulebench.spec.task import Dataset
 from joulebench.workloads.base import Phase, workload_class

@@ -47,7 +47,7 @@ def qualities(subject: Subject) -> tuple[Quality, ...]:
 def hub_task(subject: Subject) -> str | None:
     """The hub's name of what is done with the task's data; None where the task names none."""
     dataset = subject.records.task.dataset
-    return None if dataset is None else HUB_TASKS[dataset.name]
+    return None if dataset is None else HUB_TASKS.get(dataset.name)
 
 
 def _scores(subject: Subject) -> Iterator[Quality]:

@@ -14,7 +14,7 @@ from joulebench.results.ledger import family
 from joulebench.results.members import Member, Target, member, scores_by_trial, targets
 from joulebench.results.outcome import Configuration, configuration_key, configurations, idle_windows
 from joulebench.results.phase_cost import EVERY_FAMILY, PhaseCost, over_runs, phase_cost
-from joulebench.results.records import Records
+from joulebench.results.run import Run
 from joulebench.spec.task import Task
 from joulebench.stats.constants import JOULES_PER_KWH
 from joulebench.stats.estimate import Estimate, point
@@ -36,7 +36,7 @@ class Training:
 class Subject:
     """A configuration with all its usable trials; `why` says who chose it."""
 
-    records: Records
+    records: Run
     summary: Summary
     member: Member  # its energies: those of the report, then those of phases that no objective names
     trials: tuple[TrialRecord, ...]
@@ -80,7 +80,7 @@ class Subject:
         return energy_j / JOULES_PER_KWH * (cost.pue.value if cost.pue else 1.0) * cost.intensity_g_per_kwh.value
 
 
-def choose(records: Records, summary: Summary, trial: int | None) -> Subject:
+def choose(records: Run, summary: Summary, trial: int | None) -> Subject:
     """The configuration of the trial that was asked for, else of the frontier's best, else the default's.
 
     Raises:

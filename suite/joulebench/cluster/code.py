@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from joulebench.spec.registry import import_object, importable
 from joulebench.spec.task import Task
-from joulebench.workloads.base import import_object, importable, workload_class
+from joulebench.workloads.base import workload_class
 from joulebench.workloads.rows import SHIPPED_TABLES, find_table
 
 _PACKAGE = Path(__file__).parents[1]

@@ -23,7 +23,7 @@ from joulebench.cluster.connection import (
 from joulebench.cluster.lanes import Lane
 from joulebench.cluster.pool import Crew
 from joulebench.cluster.worker import Here, node_mark
-from joulebench.errors import InputError
+from joulebench.errors import IncompleteError, InputError
 from joulebench.host.clock import RealClock, VirtualClock
 from joulebench.measurement.protocol import Timeline
 from joulebench.meters.base import Meter, MeterSet
@@ -271,7 +271,7 @@ def _work(
                 scoring.score_frontier(lane.plan.task, folder, score, lane.trials.say)
         unfinished = [lane.hardware for lane in lanes if lane.trials and not lane.trials.finished]
         if unfinished:
-            raise InputError(
+            raise IncompleteError(
                 f"no node of hardware {', '.join(unfinished)} is left; finished trials are kept, and "
                 "`joulebench resume` continues when there is one again"
             )

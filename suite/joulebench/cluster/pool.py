@@ -11,7 +11,7 @@ from typing import Any
 from joulebench.cluster.connection import SLOT, Node, alive_nodes, pinned, ray_module
 from joulebench.cluster.lanes import Hand, Lane, difference
 from joulebench.cluster.worker import Checked, Done, Here, Ready, Refused, Scored, Worker
-from joulebench.errors import InputError
+from joulebench.errors import IncompleteError, InputError
 from joulebench.records.model import LedgerEntry, TrialRecord
 from joulebench.runner import meter_check
 from joulebench.runner.scheduling import Place
@@ -258,7 +258,8 @@ class Crew:
         elif hand.at == "prepare" and hand.lane.trials is not None:
             self._unfit(hand, refused.text)
         else:
-            raise InputError(where)
+            began = hand.lane.trials is not None
+            raise IncompleteError(where) if refused.meter and began else InputError(where)
 
     def _unfit(self, hand: Hand, why: str) -> None:
         if hand.lane.trials is None:
@@ -307,7 +308,7 @@ class Crew:
         """Metrics on the test split, by any worker that is there.
 
         Raises:
-            InputError: none is left.
+            IncompleteError: none is left, or the one that is there refuses.
         """
         trials = lane.trials
         while trials is not None and (hand := self._idle(lane)) is not None:
@@ -321,11 +322,11 @@ class Crew:
                 continue
             hand.at = "idle"
             if isinstance(result, Refused):
-                raise InputError(f"node {hand.node.name}: {result.text}")
+                raise IncompleteError(f"node {hand.node.name}: {result.text}")
             assert isinstance(result, Scored)
             trials.enter("span", "scores", windows=result.windows, node=hand.mark)
             return result.metrics
-        raise InputError(f"no node of hardware {lane.hardware} is left to score on; resume later")
+        raise IncompleteError(f"no node of hardware {lane.hardware} is left to score on; resume later")
 
     def close(self) -> None:
         """Send everybody home; what was spent since the last record goes into the ledgers."""

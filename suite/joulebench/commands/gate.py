@@ -1,4 +1,4 @@
-"""The command `joulebench compare`: the energy gate of a continuous integration."""
+"""`joulebench gate`: the energy gate of a continuous integration."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from joulebench.commands.options import HardwareOption, OutOption, QuietOption, ReplayOption, StrictOption
 from joulebench.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 REFERENCE = "tests/regression"
 
 
-def compare(
+def gate(
     baseline: Annotated[
         Path | None,
         typer.Argument(help="A baseline, or replicates: .jsonl, pytest-benchmark's .json, or a folder."),
@@ -40,10 +41,8 @@ def compare(
     pairs: Annotated[
         int | None, typer.Option(min=10, help="Processes of each commit; 18 in quick form, 20 in standard.")
     ] = None,
-    hardware: Annotated[str | None, typer.Option(help="Hardware profile; found by itself when absent.")] = None,
-    replay: Annotated[
-        str | None, typer.Option(help="Dry run: joules from a power trace or constant watts.")
-    ] = None,
+    hardware: HardwareOption = None,
+    replay: ReplayOption = None,
     threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="What a regression exceeds: 0.02 is 2 %.")
     ] = 0.02,
@@ -51,17 +50,18 @@ def compare(
     require_energy: Annotated[
         bool, typer.Option("--require-energy", help="Fail where there are no valid measured joules.")
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail where the gate is inconclusive, too.")] = False,
-    out: Annotated[Path, typer.Option("--out", help="Folder for what is measured.")] = Path("runs/regression"),
+    strict: StrictOption = False,
+    out: OutOption = Path("runs/regression"),
     summary: Annotated[Path | None, typer.Option(help="Append the result in Markdown to this file.")] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the result for github-action-benchmark.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
-    """Compare the energy of two measurements; exit code 1 for a regression above the threshold.
+    """Judge whether a change takes more energy: the gate of a CI.
 
-    Without arguments the working tree is measured and compared with this hardware's stored baseline.
+    Exit code 1 for a regression above the threshold, and with --strict where the gate is undecided. Without
+    arguments the working tree is measured and judged against this hardware's stored baseline.
     """
     from joulebench.gate.model import Settings
     from joulebench.gate.processes import Benchmarks

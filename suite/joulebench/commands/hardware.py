@@ -1,11 +1,19 @@
-"""What `joulebench hardware` prints: the host, a profile's facts with their sources, the meters. Pure."""
+"""`joulebench hardware`: the host, a profile's facts with their sources, the meters; or a cluster's nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
 
-from joulebench.meters.select import MeterStatus
-from joulebench.spec.hardware import Fact, HardwareProfile, Host
+import typer
+
+from joulebench.commands.options import RayOption
+
+if TYPE_CHECKING:
+    from joulebench.cluster.connection import Node
+    from joulebench.cluster.probe import Found
+    from joulebench.meters.select import MeterStatus
+    from joulebench.spec.hardware import Fact, HardwareProfile, Host
 
 GIB = 2**30
 
@@ -20,6 +28,35 @@ _FACTS = {
     "grid_intensity_g_per_kwh": ("grid intensity", "g CO2e/kWh", 1.0),
     "pue": ("PUE", "", 1.0),
 }
+
+
+def hardware(
+    profile: Annotated[
+        str | None, typer.Argument(metavar="PROFILE", help="A profile to show; this host's when absent.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="List every profile; * marks those that fit.")] = False,
+    ray: RayOption = None,
+) -> None:
+    """Show this host, its hardware profile and its meters.
+
+    Every fact of the profile has its source. With --ray it is the nodes of a cluster.
+    """
+    if ray is not None:
+        print("\n".join(cluster_lines(ray)))
+        return
+    from joulebench.spec.catalog import all_profiles, find_profile
+    from joulebench.spec.hardware import choose_profile, detect_host, mismatch
+
+    host = detect_host()
+    if everything:
+        print("\n".join(catalogue_lines(all_profiles(), host)))
+        return
+    print("\n".join(host_lines(host)))
+    chosen = find_profile(profile) if profile else choose_profile(all_profiles(), host)
+    print("\n".join(["", *profile_lines(chosen, mismatch(chosen, host))]))
+    from joulebench.meters.select import availability
+
+    print("\n".join(["", *meter_lines(availability(host, chosen))]))
 
 
 def host_lines(host: Host) -> Iterator[str]:
@@ -78,3 +115,64 @@ def catalogue_lines(profiles: Iterable[HardwareProfile], host: Host) -> Iterator
     for profile in profiles:
         mark = "*" if profile.fits(host) else " "
         yield f"{mark} {profile.name:<22} {profile.title}"
+
+
+def cluster_lines(address: str) -> list[str]:
+    """Every node of the cluster; a node that measures is not disturbed, and says so.
+
+    Raises:
+        InputError: there is no such cluster, or Ray is not installed.
+    """
+    from joulebench.cluster.connection import alive_nodes, connected
+    from joulebench.cluster.probe import probe
+
+    with connected(address):
+        nodes = alive_nodes()
+        profiles = _served(nodes)
+        found = probe(profiles, nodes)
+    return [line for node in nodes for line in _node_lines(node, profiles.get(node.id), found.get(node.id))]
+
+
+def _served(nodes: list[Node]) -> dict[str, HardwareProfile]:
+    """The profile of the catalogue that each node is labelled with, by the node's id; the first, if several."""
+    from joulebench.spec import catalog
+
+    known = catalog.profile_files()
+    labels = {node.id: next((label for label in node.labels if label in known), None) for node in nodes}
+    return {key: catalog.find_profile(label) for key, label in labels.items() if label is not None}
+
+
+def _node_lines(node: Node, profile: HardwareProfile | None, found: Found | None) -> Iterator[str]:
+    """One node in words; `found` is what it says of itself, or why it says nothing."""
+    from joulebench.cluster.connection import SLOT
+
+    yield f"Node {node.name} ({node.hostname})"
+    yield f"  resources     {_resources(node.resources) or 'none'}"
+    if profile is None:
+        yield "  measures nothing: no resource is named after a hardware profile of the catalogue"
+        yield ""
+        return
+    if not node.has_slot:
+        yield f"  cannot measure: it lacks the resource {SLOT} = 1"
+    if found is None or isinstance(found, str):
+        yield f"  {found or 'nothing is known of it'}"
+        yield ""
+        return
+    host, statuses = found
+    yield from (f"  {line}" for line in host_lines(host))
+    yield from (f"  {line}" for line in _head(profile, host))
+    yield from (f"  {line}" for line in meter_lines(statuses))
+    yield ""
+
+
+def _head(profile: HardwareProfile, host: Host) -> list[str]:
+    """The profile's name, and how it differs from the node: its facts are in `joulebench hardware NAME`."""
+    from joulebench.spec.hardware import mismatch
+
+    lines = list(profile_lines(profile, differs := mismatch(profile, host)))
+    return lines[: 2 if differs else 1]
+
+
+def _resources(resources: Mapping[str, float]) -> str:
+    shown = {n: v for n, v in resources.items() if ":" not in n and "memory" not in n}
+    return ", ".join(f"{name} {value:g}" for name, value in sorted(shown.items()))

@@ -1,1 +1,1 @@
-"""TODO comparison"""
+"""Comparison of runs of one task on several machines."""

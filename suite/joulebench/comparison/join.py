@@ -19,7 +19,7 @@ from joulebench.spec.task import Task
 
 
 @dataclass(frozen=True)
-class Run:
+class LabelledRun:
     """One run as it was read; `label` tells it from the others, `path` where it lies."""
 
     label: str
@@ -37,7 +37,7 @@ class Run:
 class Machine:
     """A run with its configurations by key; the energy objectives of `task` are over the domains compared."""
 
-    run: Run
+    run: LabelledRun
     task: Task
     found: Mapping[str, Configuration]  # complete ones
     runs: Mapping[str, tuple[Mapping[str, Outcome], ...]]  # each finished run's own outcomes
@@ -69,7 +69,7 @@ class Joined:
         return tuple(key for key in a.found if key in b.found)
 
 
-def labelled(runs: Sequence[tuple[str, Manifest, Task, Sequence[TrialRecord]]]) -> tuple[Run, ...]:
+def labelled(runs: Sequence[tuple[str, Manifest, Task, Sequence[TrialRecord]]]) -> tuple[LabelledRun, ...]:
     """Runs named by their hardware profiles; by when they began, too, where two have the same.
 
     Args:
@@ -82,12 +82,12 @@ def labelled(runs: Sequence[tuple[str, Manifest, Task, Sequence[TrialRecord]]]) 
         same = sum(known == label or known.startswith(f"{label} #") for known in labels)
         labels.append(f"{label} #{same + 1}" if same else label)
     return tuple(
-        Run(label, path, manifest, task, tuple(trials))
+        LabelledRun(label, path, manifest, task, tuple(trials))
         for label, (path, manifest, task, trials) in zip(labels, runs, strict=True)
     )
 
 
-def join(runs: Sequence[Run]) -> Joined:
+def join(runs: Sequence[LabelledRun]) -> Joined:
     """The runs side by side.
 
     Raises:
@@ -113,11 +113,11 @@ def join(runs: Sequence[Run]) -> Joined:
     return Joined(machines, shared, domains, lacking)
 
 
-def _same(a: Run, b: Run) -> bool:
+def _same(a: LabelledRun, b: LabelledRun) -> bool:
     return a.manifest == b.manifest and a.trials == b.trials
 
 
-def _check(a: Run, b: Run) -> None:
+def _check(a: LabelledRun, b: LabelledRun) -> None:
     pairs = (
         ("task", f"{a.task.name} v{a.task.version}", f"{b.task.name} v{b.task.version}"),
         ("workload", a.task.workload, b.task.workload),
@@ -132,7 +132,7 @@ def _check(a: Run, b: Run) -> None:
         raise InputError(f"objectives: {a.path} and {b.path} ask for other values of {', '.join(differ)}")
 
 
-def metered(run: Run, phase: str) -> tuple[str, ...]:
+def metered(run: LabelledRun, phase: str) -> tuple[str, ...]:
     """The families of domains that every valid window of a phase has a primary reading of, over all trials."""
     windows = [
         w
@@ -146,7 +146,7 @@ def metered(run: Run, phase: str) -> tuple[str, ...]:
     return tuple(f for f in EVERY_FAMILY if f in known)
 
 
-def _lacking(runs: Sequence[Run], objective: Quantity) -> dict[str, tuple[str, ...]]:
+def _lacking(runs: Sequence[LabelledRun], objective: Quantity) -> dict[str, tuple[str, ...]]:
     """Domains asked for that some machine should have and does not meter: domain -> labels of those machines."""
     found: dict[str, tuple[str, ...]] = {}
     for domain in objective.domains or ():
@@ -160,7 +160,7 @@ def _lacking(runs: Sequence[Run], objective: Quantity) -> dict[str, tuple[str, .
     return found
 
 
-def _machine(run: Run, domains: Mapping[str, tuple[str, ...]]) -> Machine:
+def _machine(run: LabelledRun, domains: Mapping[str, tuple[str, ...]]) -> Machine:
     """The run's configurations with energy over `domains`; without any domain left, none is complete."""
     objectives = {
         n: o.model_copy(update={"domains": domains[n]}) if o.is_energy else o

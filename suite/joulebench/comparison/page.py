@@ -9,7 +9,7 @@ from typing import Any
 
 from joulebench.comparison.analysis import Comparison, compare
 from joulebench.comparison.facts import differing, machine_sections, telling
-from joulebench.comparison.join import Joined, Run, join, labelled
+from joulebench.comparison.join import Joined, LabelledRun, join, labelled
 from joulebench.comparison.sections import frontier_section, kind_of, objective_sections, overall_sentence
 from joulebench.presentation.numbers import count
 from joulebench.presentation.pages import files_of, html_page, markdown_page, write_files
@@ -18,7 +18,7 @@ from joulebench.records.folder import RunFolder
 from joulebench.reporting.export_json import Exact, as_text
 from joulebench.reporting.prose import Banner
 from joulebench.reporting.render import Written
-from joulebench.results.records import Records
+from joulebench.results.run import Run
 
 TEMPLATES = Path(__file__).parent / "templates"
 NAME = "comparison"
@@ -41,9 +41,9 @@ def write_comparison(folders: Sequence[RunFolder], out: Path | None = None) -> W
     return Written(target / f"{NAME}.html", headline(found))
 
 
-def read_runs(folders: Sequence[RunFolder]) -> tuple[Run, ...]:
+def read_runs(folders: Sequence[RunFolder]) -> tuple[LabelledRun, ...]:
     """The records of each, named by hardware."""
-    every = [(str(folder.path), Records.of(folder)) for folder in folders]
+    every = [(str(folder.path), Run.of(folder)) for folder in folders]
     return labelled([(path, r.manifest, r.task, r.trials) for path, r in every])
 
 

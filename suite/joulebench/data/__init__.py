@@ -5,7 +5,7 @@
 
 from joulebench.data.arrays import ImageArrays
 from joulebench.data.augment import augment
-from joulebench.data.sources import load_arrays
+from joulebench.data.sources import Wanted, load_arrays
 from joulebench.data.staged import Split, StagedData, StagedImages, StagedText
 from joulebench.data.staging import stage
 from joulebench.data.text import TextBytes
@@ -17,6 +17,7 @@ __all__ = [
     "StagedImages",
     "StagedText",
     "TextBytes",
+    "Wanted",
     "augment",
     "load_arrays",
     "stage",

@@ -30,6 +30,7 @@ from joulebench.data.grammar import generate
 from joulebench.data.images import EXPECTED, load_tree, tree_files, tree_root
 from joulebench.data.text import TextBytes, read_text
 from joulebench.errors import InputError
+from joulebench.spec.registry import DATASETS
 from joulebench.spec.task import Dataset
 
 
@@ -41,6 +42,16 @@ class _Published:
     folder: str
     shape: tuple[int, int, int]  # height, width, channels
     classes: int
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the function of a data set is asked for; it returns `ImageArrays` or `TextBytes`."""
+
+    dataset: Dataset
+    path: Path | None  # what the user gave with --data
+    cache: Path  # a folder for what is decoded or downloaded once
+    progress: Progress  # called with a label, the amount done and the total (0: unknown)
 
 
 PUBLISHED = {
@@ -57,6 +68,8 @@ def load_arrays(
 ) -> ImageArrays | TextBytes:
     """The whole data set as uint8 arrays, from the disk cache where it was decoded before.
 
+    `dataset.name` is one below, or `package.module:function` of the user's own, called with a `Wanted`.
+
     `digits` and `synthetic` have no test split of their own: a fifth of the images, stratified and seeded
     with `dataset.seed`, is set aside. `cifar10` and `mnist` are read from `data_path`, else from
     $JOULEBENCH_DATA: a torchvision folder, a folder `{train,test}/<class>/` of images, or an archive of
@@ -67,27 +80,58 @@ def load_arrays(
     Raises:
         InputError: there are no such data, or they cannot be read or are not of the expected form.
     """
-    progress = progress or silent
-    if dataset.name in PUBLISHED:
-        return _published(dataset.name, data_path, cache_root(cache_dir), progress)
-    if dataset.name == "text":
-        return read_text(data_path, dataset.n)
-    if data_path is not None:
-        raise InputError(f"data set '{dataset.name}' is made in memory and reads no --data (got {data_path})")
-    if dataset.name == "grammar":
-        return _grammar(dataset)
-    return _digits(dataset.seed) if dataset.name == "digits" else _synthetic(dataset)
+    source = DATASETS.load(dataset.name, "dataset.name")
+    found = source(Wanted(dataset, data_path, cache_root(cache_dir), progress or silent))
+    if not isinstance(found, ImageArrays | TextBytes):
+        raise InputError(
+            f"dataset.name: '{dataset.name}' has to give ImageArrays or TextBytes of joulebench.data "
+            f"(got {type(found).__name__})"
+        )
+    return found
 
 
-def _grammar(dataset: Dataset) -> TextBytes:
+def _made_in_memory(wanted: Wanted) -> None:
+    """Refuse a path that would be ignored.
+
+    Raises:
+        InputError: there is one.
+    """
+    if wanted.path is not None:
+        name = wanted.dataset.name
+        raise InputError(f"data set '{name}' is made in memory and reads no --data (got {wanted.path})")
+
+
+def text(wanted: Wanted) -> TextBytes:
+    """The user's own text: a file, or a folder of .txt files."""
+    return read_text(wanted.path, wanted.dataset.n)
+
+
+def cifar10(wanted: Wanted) -> ImageArrays:
+    """CIFAR-10 from torchvision's files, an image tree or an archive; downloaded where no path is given."""
+    return _published("cifar10", wanted)
+
+
+def mnist(wanted: Wanted) -> ImageArrays:
+    """MNIST, as CIFAR-10."""
+    return _published("mnist", wanted)
+
+
+def grammar(wanted: Wanted) -> TextBytes:
+    """Text of a small grammar, generated from the seed."""
+    _made_in_memory(wanted)
+    dataset = wanted.dataset
     if dataset.n is None:
         raise InputError("grammar data need n, the bytes in all")
     text, floor = generate(dataset.n, dataset.seed)
     return TextBytes(np.frombuffer(text, dtype=np.uint8), f"grammar, seed {dataset.seed}", floor)
 
 
-def _digits(seed: int) -> ImageArrays:
+def digits(wanted: Wanted) -> ImageArrays:
+    """scikit-learn's 1,797 handwritten digits of 8 × 8 pixels."""
     from sklearn.datasets import load_digits
+
+    _made_in_memory(wanted)
+    seed = wanted.dataset.seed
 
     bunch = load_digits()
     levels = bunch.images.astype(np.int64)  # 0 … 16
@@ -96,7 +140,10 @@ def _digits(seed: int) -> ImageArrays:
     return _with_test_cut(x, bunch.target.astype(np.int64), classes, "scikit-learn digits", seed)
 
 
-def _synthetic(dataset: Dataset) -> ImageArrays:
+def synthetic(wanted: Wanted) -> ImageArrays:
+    """Random pixels in the asked shape, with labels in turn."""
+    _made_in_memory(wanted)
+    dataset = wanted.dataset
     if dataset.shape is None or dataset.n is None or dataset.classes is None:
         raise InputError("synthetic data need shape, n and classes")
     channels, height, width = dataset.shape
@@ -122,9 +169,9 @@ def _with_test_cut(x: Pixels, y: Integers, classes: tuple[str, ...], source: str
     return ImageArrays(x[train], y[train], x[test], y[test], classes, source)
 
 
-def _published(name: str, data_path: Path | None, cache: Path, progress: Progress) -> ImageArrays:
-    known = PUBLISHED[name]
-    path = data_path or (Path(given) if (given := os.environ.get("JOULEBENCH_DATA")) else None)
+def _published(name: str, wanted: Wanted) -> ImageArrays:
+    known, cache, progress = PUBLISHED[name], wanted.cache, wanted.progress
+    path = wanted.path or (Path(given) if (given := os.environ.get("JOULEBENCH_DATA")) else None)
     if path is None:
         return _downloaded(name, cache, progress)
     path = path.expanduser()

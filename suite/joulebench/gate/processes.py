@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from joulebench.errors import InputError
 from joulebench.gate.files import read_replicates
 from joulebench.gate.model import Replicate
+from joulebench.host.process import ChildProcess, environment
 
 NO_TESTS = 5  # pytest's exit code
 
@@ -28,6 +28,7 @@ class Benchmarks:
     hardware: str | None = None
     replay: str | None = None
     keep: Path | None = None  # where the records of every process are written as soon as it has ended
+    limit_s: float = 3600.0  # of one process, once to be ready and once to measure: one that takes longer hangs
 
     def options(self) -> list[str]:
         given = {"--energy-form": self.form, "--energy-hardware": self.hardware, "--energy-replay": self.replay}
@@ -56,7 +57,7 @@ def run_in_turn(
     then each waits, without using the processor, until the one before it has ended.
 
     Raises:
-        InputError: there are no benchmarks there, or one of them failed.
+        InputError: there are no benchmarks there, one of them failed, or a process took longer than its limit.
     """
     with ExitStack() as ended:
         processes = [_Process(tree, benchmarks, place, only, ended) for tree in trees]
@@ -76,7 +77,7 @@ class _Process:
             raise InputError(f"{tree}: no {benchmarks.path} in this commit")
         self._tree, self._benchmarks = tree, benchmarks
         folder = Path(ended.enter_context(tempfile.TemporaryDirectory(prefix="joulebench-")))
-        self._written, self._output = folder / "benchmark.json", folder / "output.txt"
+        self._written = folder / "benchmark.json"
         self._ready, ready = os.pipe()
         turn, self._turn = os.pipe()
         ended.callback(os.close, self._ready)
@@ -88,29 +89,30 @@ class _Process:
             *place.options(), *benchmarks.options(), *(word for name in only for word in ("--energy-only", name)),
         ]  # fmt: skip
         try:
-            with self._output.open("wb") as output:
-                self._popen = subprocess.Popen(
-                    command, cwd=tree, env=_environment(tree), stdin=subprocess.DEVNULL, stdout=output,
-                    stderr=subprocess.STDOUT, pass_fds=(ready, turn),
-                )  # fmt: skip
+            self._process = ended.enter_context(
+                ChildProcess(
+                    command, folder=tree, environment=_environment(tree), log=folder / "output.txt",
+                    pass_fds=(ready, turn),
+                )
+            )  # fmt: skip
         finally:
             os.close(ready)
             os.close(turn)
-        ended.callback(self._end)
 
     def wait_until_ready(self) -> None:
         """Until it is about to measure, or has ended."""
-        os.read(self._ready, 1)
+        with self._process.limited(self._benchmarks.limit_s):
+            os.read(self._ready, 1)
 
     def measure(self) -> Replicate:
         """Give it its turn, and wait until it has ended."""
         with suppress(BrokenPipeError):  # it has ended
             os.write(self._turn, b".")
-        code, path = self._popen.wait(), self._benchmarks.path
+        code, path = self._process.wait(self._benchmarks.limit_s), self._benchmarks.path
         if code == NO_TESTS:
             raise InputError(f"{path}: no test there uses the fixture energy_benchmark")
         if code:
-            said = _most_telling(self._output.read_text(encoding="utf-8", errors="replace"))
+            said = _most_telling(self._process.log_tail())
             raise InputError(f"{path} failed in {self._tree} (pytest's exit code {code}): {said}")
         replicate = read_replicates(self._written)[0]
         if self._benchmarks.keep is not None:
@@ -119,17 +121,21 @@ class _Process:
             shutil.copyfile(self._written, self._benchmarks.keep / f"benchmark-{stamp}.json")
         return replicate
 
-    def _end(self) -> None:
-        """Leave nothing running where another process failed or the user interrupted."""
-        self._popen.kill()
-        self._popen.wait()
-
 
 def _environment(tree: Path) -> dict[str, str]:
-    first = [str(folder) for folder in (tree / "src", tree) if folder.is_dir()]
-    given = os.environ.get("PYTHONPATH")
-    own = {n: v for n, v in os.environ.items() if not n.startswith("PYTEST_")}  # of a pytest that this runs in
-    return {**own, "PYTHONPATH": os.pathsep.join([*first, *([given] if given else [])])}
+    """This process's environment, with the tree's own code first on the import path.
+
+    Folders of the user's working tree that are on the path (an editable install's source root) are the same folders
+    of `tree`; else another commit would be measured with the working tree's code.
+    """
+    top = next((f for f in (Path.cwd(), *Path.cwd().parents) if (f / ".git").exists()), Path.cwd()).resolve()
+    on_path = [Path(entry).resolve() for entry in sys.path if entry]
+    installed = Path(sys.prefix).resolve()
+    mine = [p.relative_to(top) for p in on_path if p.is_relative_to(top) and not p.is_relative_to(installed)]
+    first = [folder for folder in (*(tree / path for path in mine), tree / "src", tree) if folder.is_dir()]
+    return environment(
+        without=("PYTEST_",), import_first=list(dict.fromkeys(first))
+    )  # PYTEST_: where this runs in one
 
 
 def _most_telling(output: str) -> str:

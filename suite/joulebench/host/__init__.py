@@ -1,1 +1,1 @@
-"""TODO host"""
+"""This machine: clock, device, memory, power limit, environment, git, files and child processes."""

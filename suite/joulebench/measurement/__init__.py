@@ -1,1 +1,1 @@
-"""TODO measurement"""
+"""Measurement: protocol of windows, the harness of one trial, and training."""

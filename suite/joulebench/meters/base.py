@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
+from joulebench.host.clock import Clock
 from joulebench.records.model import Kind, Reading
+from joulebench.spec.hardware import HardwareProfile
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,28 @@ class Meter(Protocol):
     def describe(self) -> list[dict[str, str]]:
         """Per domain and source: `domain`, `source`, `kind`, `role`, `method` in words."""
         ...
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a meter is made for: the function of a registered meter is called with it and returns an `Offer`.
+
+    `taken` are the domains that a meter before it reads already; `powercap` is the kernel's tree of that name.
+    """
+
+    profile: HardwareProfile
+    device: str  # "cpu", "cuda:0"
+    clock: Clock
+    taken: frozenset[str] = frozenset()
+    powercap: Path = Path("/sys/class/powercap")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A meter, and the domains whose primary counter it is; no other meter is asked for those."""
+
+    meter: Meter
+    domains: tuple[str, ...]
 
 
 def description(domain: str, source: str, kind: Kind, method: str, role: str = "primary") -> dict[str, str]:

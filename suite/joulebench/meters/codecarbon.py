@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from joulebench.errors import InputError, MeterError, did_you_mean
 from joulebench.host.clock import Clock, RealClock
-from joulebench.meters.base import Counter, description
+from joulebench.meters.base import Counter, Offer, Wanted, description
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,10 +128,6 @@ class CodeCarbonMeter:
             p for p in tracker._hardware if _PARTS.get(type(p).__name__, ("",))[0] in self._domains
         ]
         return tracker
-
-    def _is_mine(self, part: Any) -> bool:
-        known = _PARTS.get(type(part).__name__)
-        return known is not None and known[0] in self._domains
 
     def _label(self, part: Any) -> tuple[str, tuple[str, Kind, str]]:
         if type(part).__name__ == "RAM":
@@ -258,3 +254,13 @@ def _nearest(given: str) -> str:
         name = hint.split("'")[1]
         return f"; did you mean '{by_name[name]}' ({countries[by_name[name]]['country_name']})?"
     return did_you_mean(given.strip().upper(), countries)
+
+
+def offer(wanted: Wanted) -> Offer | None:
+    """CodeCarbon's models for what no counter reads."""
+    domains = tuple(domain for domain in ("cpu", "ram") if domain not in wanted.taken)
+    cpu, ram = wanted.profile.cpu_tdp_w, wanted.profile.ram_power_w
+    if not domains:
+        return None
+    meter = CodeCarbonMeter(cpu.value if cpu else None, ram.value if ram else None, domains, wanted.clock)
+    return Offer(meter, domains)

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from joulebench.errors import MeterError
+from joulebench.host import device as torch_device
 from joulebench.host.clock import Clock, RealClock
-from joulebench.meters.base import Counter, description
+from joulebench.meters.base import Counter, Offer, Wanted, description
 from joulebench.meters.nvml_conditions import GpuConditions
 from joulebench.meters.sampling import CounterTrack, PowerIntegral, Sampler, ThreadSampler
 from joulebench.records.model import Kind
@@ -234,3 +235,9 @@ class NvmlMeter:
     def describe(self) -> list[dict[str, str]]:
         """Per GPU its primary source and its check; a GPU that can be read by neither is not listed."""
         return [line for gpu in self._gpus for line in gpu.sensor.describe()]
+
+
+def offer(wanted: Wanted) -> Offer | None:
+    """NVML for the GPU that the run is on; None on a CPU."""
+    gpus = [i for i in torch_device.nvml_indices(wanted.device) if not {"gpu", f"gpu:{i}"} & wanted.taken]
+    return Offer(NvmlMeter(gpus, clock=wanted.clock), tuple(f"gpu:{i}" for i in gpus)) if gpus else None

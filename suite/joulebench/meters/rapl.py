@@ -19,7 +19,7 @@ from typing import Literal
 
 from joulebench.errors import MeterError
 from joulebench.host.clock import Clock, RealClock
-from joulebench.meters.base import Counter, description
+from joulebench.meters.base import Counter, Offer, Wanted, description
 from joulebench.meters.sampling import CounterTrack, Sampler, ThreadSampler
 
 POWERCAP = Path("/sys/class/powercap")
@@ -239,3 +239,12 @@ def method(part: Part, zones: Sequence[Zone]) -> str:
     """How a part is read, in words."""
     where = ", ".join(zone.package for zone in zones)
     return f"RAPL {part} energy counter of {where}" + (", summed" if len(zones) > 1 else "")
+
+
+def offer(wanted: Wanted) -> Offer | None:
+    """RAPL for the domains that it can read here and no other meter does."""
+    rapl, tdp = find_rapl(wanted.powercap), wanted.profile.cpu_tdp_w
+    domains = tuple(domain for domain in rapl.domains() if domain not in wanted.taken)
+    if not domains:
+        return None
+    return Offer(RaplMeter(rapl, domains, tdp.value if tdp else None, wanted.clock), domains)

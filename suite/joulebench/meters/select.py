@@ -3,48 +3,56 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from joulebench.errors import MeterError
-from joulebench.host import device as torch_device
+from joulebench.errors import InputError, MeterError
 from joulebench.host.clock import Clock
-from joulebench.meters.base import Meter, MeterSet
+from joulebench.meters.base import Meter, MeterSet, Offer, Wanted
 from joulebench.meters.codecarbon import CodeCarbonMeter
 from joulebench.meters.host import HostMeter
-from joulebench.meters.nvml import GpuSensor, NvmlMeter
-from joulebench.meters.rapl import DOMAINS, POWERCAP, RaplMeter, find_rapl, method
+from joulebench.meters.nvml import GpuSensor
+from joulebench.meters.rapl import DOMAINS, POWERCAP, find_rapl, method
 from joulebench.meters.replay import ReplayMeter, load_traces
 from joulebench.records.model import Kind
 from joulebench.spec.hardware import HardwareProfile, Host
-
-HOST_DOMAINS = ("cpu", "ram")
+from joulebench.spec.registry import METERS
 
 
 def meters_for(
-    profile: HardwareProfile, device: str, clock: Clock, replay: str | None, powercap: Path = POWERCAP
+    profile: HardwareProfile,
+    device: str,
+    clock: Clock,
+    replay: str | None,
+    powercap: Path = POWERCAP,
+    own: Sequence[str] = (),
 ) -> Meter:
     """The meters of a run on `device`; with `replay`, the trace and nothing else.
 
-    CPU and RAM are read by RAPL where it can be, and modelled by CodeCarbon where not; GPUs by NVML. The host's
-    conditions are read always.
+    Those named by `own` come first (an entry point in the group `joulebench.meters`, or `package.module:function`);
+    each domain that is left is read by the first that can: RAPL, then CodeCarbon's models, and NVML for GPUs. The
+    host's conditions are read always.
 
     Raises:
-        InputError: the trace cannot be read, or NVML does not know the device.
+        InputError: no such meter, the trace cannot be read, or NVML does not know the device.
     """
     if replay is not None:
         return ReplayMeter(load_traces(replay), clock, replay)
-    cpu, ram = profile.cpu_tdp_w, profile.ram_power_w
-    tdp_w = cpu.value if cpu else None
     meters: list[Meter] = []
-    rapl = find_rapl(powercap)
-    if measured := rapl.domains():
-        meters.append(RaplMeter(rapl, measured, tdp_w, clock))
-    if modelled := [domain for domain in HOST_DOMAINS if domain not in measured]:
-        meters.append(CodeCarbonMeter(tdp_w, ram.value if ram else None, modelled, clock))
-    if gpus := torch_device.nvml_indices(device):
-        meters.append(NvmlMeter(gpus, clock=clock))
+    taken: frozenset[str] = frozenset()
+    for name in dict.fromkeys([*own, *METERS.shipped]):
+        offer = METERS.load(name, "--meter")(Wanted(profile, device, clock, taken, powercap))
+        if offer is None:
+            if name in own:
+                raise InputError(f"--meter: '{name}' cannot read anything on this machine")
+            continue
+        if not isinstance(offer, Offer) or (twice := taken & set(offer.domains)):
+            why = f"offers {', '.join(sorted(twice))} again" if isinstance(offer, Offer) else "returns no Offer"
+            raise InputError(f"--meter: '{name}' {why}")
+        meters.append(offer.meter)
+        taken |= set(offer.domains)
     return MeterSet([*meters, HostMeter(clock)])
 
 

@@ -1,1 +1,1 @@
-"""TODO presentation"""
+"""Presentation kit: tables, plots, axes, sections, numbers, units and pages. It knows no run."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from joulebench.stats.constants import JOULES_PER_KWH
 
 if TYPE_CHECKING:
+    from joulebench.stats.dispersion import Rsd
     from joulebench.stats.estimate import Estimate
 
 
@@ -148,3 +149,8 @@ def interval(value: Estimate, factor: float = 1.0) -> str | None:
 def sample_size(value: Estimate) -> str:
     """`n = 5 windows within a run`; `single run`."""
     return value.varied if value.n < 2 else f"n = {value.n} {value.varied}"
+
+
+def rsd_words(rsd: Rsd) -> str:
+    """`0.42 % (95 % interval 0.29 % to 0.77 %)`."""
+    return f"{percent(rsd.value)} (95 % interval {percent(rsd.low)} to {percent(rsd.high)})"

@@ -27,7 +27,7 @@ def files_of(parts: Sequence[Section]) -> dict[str, bytes]:
 
 
 def _section_files(section: Section) -> dict[str, bytes]:
-    files = {f"{section.name}.csv": section.csv.encode()}
+    files = {f"{section.name}.csv": section.csv.encode()} if section.csv else {}
     if section.plots:
         files[f"{section.name}.png"] = still(section.plots, section.title, "png")
         files[f"{section.name}.svg"] = still(section.plots, section.title, "svg")

@@ -10,8 +10,7 @@ from itertools import pairwise
 from joulebench.presentation.axis import DECADE, Axis, log_ticks
 from joulebench.presentation.numbers import prefix
 from joulebench.presentation.plots import Series
-from joulebench.results.phase_cost import is_number
-from joulebench.spec.parameters import Params
+from joulebench.spec.parameters import Params, is_number
 from joulebench.stats.estimate import Estimate
 
 MAX_OWN_TICKS, MIN_OWN_STEP = 10, 1.5

@@ -13,7 +13,7 @@ from joulebench.records.folder import RunFolder
 from joulebench.records.model import DONE, LedgerEntry, Manifest, TrialRecord, Window
 from joulebench.results.audit import OVERLAP_S
 from joulebench.results.energy import invalidity
-from joulebench.results.records import Records
+from joulebench.results.run import Run
 from joulebench.spec.task import Task
 
 _NEEDED = ("host.cpu", "host.logical_cpus", "host.os", "python", "device", "packages.joulebench")
@@ -29,7 +29,7 @@ def problems(folder: RunFolder) -> list[str]:
     Raises:
         InputError: a record file is damaged, of another schema version, or not of its task.
     """
-    records = Records.of(folder)
+    records = Run.of(folder)
     found = [
         *(doubt.text for doubt in records.doubts),
         *_of_the_manifest(records.manifest),

@@ -18,7 +18,7 @@ from joulebench.publishing.checks import problems, task_file_problem
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import Manifest
 from joulebench.reporting import write_report
-from joulebench.results.records import FOLDER as OVERLAY
+from joulebench.results.run import FOLDER as OVERLAY
 from joulebench.spec.hardware import HardwareProfile
 from joulebench.spec.toml import validate
 

@@ -1,1 +1,1 @@
-"""TODO records"""
+"""What was measured: windows, trials, ledger lines and manifests, and the folder that keeps them."""

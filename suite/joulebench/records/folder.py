@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from joulebench.errors import InputError
+from joulebench.errors import IncompleteError, InputError
 from joulebench.host.files import append_whole, cut_off, write_whole
 from joulebench.records.model import SCHEMA, LedgerEntry, Manifest, Record, ScoreRecord, TrialRecord
 from joulebench.spec.task import Task
@@ -25,14 +25,15 @@ def append(path: Path, record: Record) -> None:
     """Append one line and force it to the disk.
 
     Raises:
-        InputError: the disk is full or the file cannot be written; earlier lines are untouched.
+        IncompleteError: the disk is full or the file cannot be written; earlier lines are untouched.
     """
     fields = record.model_dump(mode="json", exclude_defaults=True)
     line = json.dumps({"schema_version": SCHEMA, **fields}, separators=(",", ":")) + "\n"
     try:
         append_whole(path, line.encode())
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}; what was recorded before is safe") from None
+        text = f"{path}: cannot be written: {error.strerror}; what was recorded before is safe"
+        raise IncompleteError(text) from None
 
 
 @dataclass(frozen=True)

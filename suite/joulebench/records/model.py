@@ -181,4 +181,5 @@ class Manifest(Record):
     task_file: str | None = None  # where the task was read, if not from the catalogue
     data_path: str | None = None
     overrides: dict[str, Any] = {}  # --set
+    own_meters: tuple[str, ...] = ()  # --meter
     cluster: dict[str, Any] = {}  # of a run on Ray: its id, which hardware ran beside it, the nodes it began on

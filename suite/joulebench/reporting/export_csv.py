@@ -10,7 +10,7 @@ from joulebench.reporting.summary import Summary
 from joulebench.results.energy import total_j
 from joulebench.results.members import Member
 from joulebench.results.outcome import idle_windows, trial_outcomes
-from joulebench.results.records import Records
+from joulebench.results.run import Run
 from joulebench.spec.objectives import COSTS
 from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import Estimate
@@ -29,7 +29,7 @@ def frontier_csv(summary: Summary) -> str:
     return csv_text(list(columns), [[read(member) for read in columns.values()] for member in summary.members])
 
 
-def trials_csv(records: Records) -> str:
+def trials_csv(records: Run) -> str:
     """One line a trial: number, status, parameters, objectives with their standard errors (`_se`) and the trial's
     joules, all of them (`trial_cost_j`), at full precision.
 

@@ -10,7 +10,7 @@ from typing import Literal
 from joulebench.presentation.findings import Diagnosis
 from joulebench.presentation.numbers import number, octets, percent
 from joulebench.records.model import TrialRecord
-from joulebench.results.phase_cost import is_number
+from joulebench.spec.parameters import is_number
 from joulebench.spec.task import Task
 
 _ADVICE = {

@@ -22,7 +22,7 @@ from joulebench.results.ledger import balance
 from joulebench.results.members import scores_by_trial
 from joulebench.results.outcome import trial_outcomes
 from joulebench.results.phase_cost import EVERY_FAMILY, phase_cost
-from joulebench.results.records import Records
+from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
 
 MAX_TEXT = 5000  # characters of a value; trackers refuse or cut more
@@ -54,7 +54,7 @@ def run_key(folder: RunFolder) -> str:
     return hashlib.sha256(folder.manifest_path.read_bytes()).hexdigest()[:16]
 
 
-def study_logged(folder: RunFolder, records: Records, summary: Summary) -> Logged:
+def study_logged(folder: RunFolder, records: Run, summary: Summary) -> Logged:
     """The run as a whole, with the report's files as they lie in its folder."""
     manifest, ledger = records.manifest, summary.ledger
     windows = [w for t in records.trials for w in t.windows] + [w for e in records.entries for w in e.windows]
@@ -85,7 +85,7 @@ def study_logged(folder: RunFolder, records: Records, summary: Summary) -> Logge
     )
 
 
-def trials_logged(folder: RunFolder, records: Records) -> Iterable[Logged]:
+def trials_logged(folder: RunFolder, records: Run) -> Iterable[Logged]:
     """Every trial, in the order of the records, with its line of `trials.jsonl` as it stands there."""
     lines = folder.trials_path.read_bytes().splitlines(keepends=True) if records.trials else []
     idle = [w for t in records.trials for w in t.windows if w.phase == "idle"]
@@ -95,7 +95,7 @@ def trials_logged(folder: RunFolder, records: Records) -> Iterable[Logged]:
 
 
 def _trial(
-    records: Records, trial: TrialRecord, line: bytes, idle: Sequence[Window], scores: Mapping[str, float]
+    records: Run, trial: TrialRecord, line: bytes, idle: Sequence[Window], scores: Mapping[str, float]
 ) -> Logged:
     metrics, lost = _numbers({**trial.metrics, **scores, **_energy_metrics(records, trial, idle)})
     start_ms, end_ms = _span_ms(trial.windows, records.manifest.created_utc)
@@ -122,7 +122,7 @@ def _trial(
     )
 
 
-def _energy_metrics(records: Records, trial: TrialRecord, idle: Sequence[Window]) -> dict[str, float | None]:
+def _energy_metrics(records: Run, trial: TrialRecord, idle: Sequence[Window]) -> dict[str, float | None]:
     """Objectives and phases with their intervals, training, joules by domain, static costs."""
     task = records.task
     found: dict[str, float | None] = {}

@@ -15,7 +15,7 @@ from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
 from joulebench.reporting.mlflow_content import Logged, run_key, study_logged, trials_logged
 from joulebench.reporting.summary import summarise_records
-from joulebench.results.records import Records
+from joulebench.results.run import Run
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ def export_mlflow(
         InputError: MLflow is not installed, or the store refuses; the records are damaged.
     """
     client = _client(uri)
-    records = Records.of(folder)
+    records = Run.of(folder)
     summary = summarise_records(
         records.manifest, records.task, records.trials, records.entries, records.scores
     )  # fmt: skip

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from joulebench.errors import InputError
-from joulebench.presentation.pages import files_of, html_page, markdown_page, with_json, write_files
+from joulebench.presentation.pages import html_page, markdown_page, with_json, write_files
 from joulebench.presentation.section import Section
 from joulebench.presentation.table import condensed
 from joulebench.presentation.text import visible
@@ -17,15 +17,16 @@ from joulebench.reporting import prose, tables
 from joulebench.reporting.export_csv import frontier_csv
 from joulebench.reporting.export_json import FILE, report_json
 from joulebench.reporting.figures import frontier_figure
-from joulebench.reporting.frontier_table import frontier_table
 from joulebench.reporting.interactive import charts
 from joulebench.reporting.limits import efficiency_table, limit_sentences
 from joulebench.reporting.panels import panels
 from joulebench.reporting.site import at_site
 from joulebench.reporting.summary import Summary, summarise_of, with_wall
-from joulebench.results.records import Records
+from joulebench.reporting.tables import frontier_table
+from joulebench.results.run import Run
+from joulebench.studies.base import load_study
 from joulebench.studies.break_even import break_even_text
-from joulebench.studies.registry import ANALYSES, sections
+from joulebench.studies.sections import sections
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -48,34 +49,53 @@ class Written:
 
 
 def write_report(
-    folder: RunFolder, *, pue: float | None = None, grid_intensity_g_per_kwh: float | None = None
+    folder: RunFolder,
+    *,
+    pue: float | None = None,
+    grid_intensity_g_per_kwh: float | None = None,
+    studies: Sequence[str] = (),
+    trusted: Collection[str] = (),
 ) -> Written:
     """Write `report.html`, `report.md`, `report.json`, and CSV, PNG and SVG of the frontier and of every analysis.
 
     The same records give the same bytes. A run that has not finished, or has no usable trial, has a report too.
     With a PUE or a grid intensity the report is made as for that site, and says what it does to the ranking.
 
+    Args:
+        studies: asked of the records besides those that the task names: short names or `package.module:Class`.
+        trusted: studies of the task author's own (`package.module:Class`) that may be imported.
+
     Raises:
         InputError: the records are damaged or not of their task, or the folder cannot be written.
     """
     with uncollected():
         try:
-            return _write(folder, pue, grid_intensity_g_per_kwh)
+            return _write(folder, pue, grid_intensity_g_per_kwh, studies, trusted)
         except OverflowError as error:
             raise InputError(
                 f"{folder.path}: its records hold a number too large to reckon with ({error})"
             ) from None
 
 
-def _write(folder: RunFolder, pue: float | None, grid_intensity_g_per_kwh: float | None) -> Written:
-    records = Records.of(folder)
+def _write(
+    folder: RunFolder,
+    pue: float | None,
+    grid_intensity_g_per_kwh: float | None,
+    studies: Sequence[str],
+    trusted: Collection[str],
+) -> Written:
+    for name in studies:  # what the user asked for is refused, not excused
+        if (why := load_study(name).needs(folder.task())) is not None:
+            raise InputError(f"--study: '{name}' {why}")
+    records = Run.of(folder)
     site = at_site(records.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
     records = replace(records, manifest=site)
-    summary, parts = with_wall(folder, summarise_of(records), records), sections(records)
-    asked = (pue is not None or grid_intensity_g_per_kwh is not None) and "pue" not in records.task.analyses
-    if asked and (ranked := ANALYSES["pue"](records)) is not None:
-        parts = (*parts, ranked)
-    files = files_of(parts)
+    if pue is not None or grid_intensity_g_per_kwh is not None:
+        studies = [*studies, "pue"]
+    summary = with_wall(folder, summarise_of(records), records)
+    drawn = sections(records, studies, trusted)
+    parts = tuple(section for section, _ in drawn)
+    files = {name: content for _, made in drawn for name, content in made.items()}
     if summary.task.has_frontier:
         files |= {
             "frontier.csv": frontier_csv(summary).encode(),
@@ -93,7 +113,8 @@ def _write(folder: RunFolder, pue: float | None, grid_intensity_g_per_kwh: float
 
 def headline(summary: Summary, parts: Sequence[Section]) -> str:
     """The run in one sentence; where it looks for no frontier, what its first analysis found."""
-    return parts[0].answer if parts and not summary.task.has_frontier else summary.headline
+    answers = [part.answer for part in parts if part.csv] or [part.answer for part in parts]
+    return answers[0] if answers and not summary.task.has_frontier else summary.headline
 
 
 def render_html(summary: Summary, parts: Sequence[Section], pictures: Mapping[str, bytes]) -> str:

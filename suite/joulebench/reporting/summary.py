@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from joulebench.meters.wall_meter import comparison
 from joulebench.presentation.findings import Diagnosis
+from joulebench.presentation.numbers import joules, number, seconds
+from joulebench.presentation.units import scaled
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord, Window
 from joulebench.reporting.constraints import broken, broken_by, constraint_findings
 from joulebench.reporting.diagnosis import diagnose, wall_note
 from joulebench.reporting.failures import FailureGroup, failure_findings, failures
-from joulebench.reporting.headline import headline
-from joulebench.reporting.validity import WindowCount, window_counts
 from joulebench.results.audit import Doubt
 from joulebench.results.cost import BreakEven, Candidate, SearchCost, break_even, search_cost, stated_volume
+from joulebench.results.energy import invalidity
 from joulebench.results.frontier import frontier, hypervolume_by_trial
 from joulebench.results.ledger import Ledger, balance, idle_by_domain
 from joulebench.results.members import Member, Target, member, scores_by_trial, targets
@@ -29,9 +30,9 @@ from joulebench.results.outcome import (
     run_to_run_rsd,
     trial_outcomes,
 )
-from joulebench.results.records import Records
+from joulebench.results.run import Run
 from joulebench.spec.parameters import Params
-from joulebench.spec.task import Task
+from joulebench.spec.task import Protocol, Task
 from joulebench.stats.estimate import Estimate
 from joulebench.studies.consistency.findings import precheck_findings
 
@@ -83,17 +84,17 @@ def summarise(folder: RunFolder) -> Summary:
     Raises:
         InputError: a record file is damaged, or of another schema version.
     """
-    records = Records.of(folder)
+    records = Run.of(folder)
     return with_wall(folder, summarise_of(records), records)
 
 
-def summarise_of(records: Records) -> Summary:
+def summarise_of(records: Run) -> Summary:
     """The summary of a run's records, with what speaks against them."""
     found = summarise_records(records.manifest, records.task, records.trials, records.entries, records.scores)
     return replace(found, doubts=tuple(records.doubts))
 
 
-def with_wall(folder: RunFolder, summary: Summary, records: Records) -> Summary:
+def with_wall(folder: RunFolder, summary: Summary, records: Run) -> Summary:
     """What a wall meter's log beside the run says is one more finding."""
     every = chain((e.windows for e in records.entries), (t.windows for t in records.trials))
     wall = comparison(folder, chain.from_iterable(every))
@@ -209,3 +210,64 @@ def _candidate(found: Member, target: Target, goals: Mapping[str, str]) -> Candi
     if energy is None:
         return None
     return Candidate(found.label, {n: found.outcomes[n].value.mean for n in goals}, energy)
+
+
+def headline(
+    task: Task, statuses: Mapping[str, int], members: Sequence[Member], cost: SearchCost, shut_out: bool = False
+) -> str:
+    """`Frontier of 5 configurations: val_accuracy 0.61…0.97 at 210…5 800 samples/J (estimated); …`.
+
+    `shut_out`: every configuration with values breaks a constraint.
+    """
+    spent = f"{joules(cost.energy_j)} in" if cost.energy_j is not None else "energy not measured,"
+    price = f"{spent} {seconds(cost.duration_s)}"
+    if not members:
+        total = sum(statuses.values())
+        if shut_out:
+            return f"No configuration of {total} trials keeps every constraint; cost so far {price}."
+        if statuses.get("ok"):
+            return f"No trial of {total} beats the reference in every objective; cost so far {price}."
+        bad = ", ".join(f"{n} {s}" for s, n in statuses.items() if n)
+        return f"No usable trial of {total}{f' ({bad})' if bad else ''}; cost so far {price}."
+    noun = "configuration" if len(members) == 1 else "configurations"
+    what = "Best of one objective" if len(task.objectives) == 1 else f"Frontier of {len(members)} {noun}"
+    found = task.objectives.items()
+    quality = [_range(task, n, members) for n, o in found if not o.is_energy and not o.is_latency]
+    taken = [_range(task, n, members) for n, o in found if o.is_energy]
+    taken += [_range(task, n, members) for n, o in found if o.is_latency]
+    values = " at ".join(", ".join(part) for part in (quality, taken) if part)
+    return f"{what}: {values}; search cost {price}."
+
+
+def _range(task: Task, name: str, members: Sequence[Member]) -> str:
+    values = [m.outcomes[name].value.mean for m in members]
+    kinds = {m.outcomes[name].kind for m in members} - {None}
+    label = f" ({'measured' if kinds == {'measured'} else 'estimated'})" if kinds else ""
+    low, high = min(values), max(values)
+    objective = task.objectives[name]
+    factor, unit = scaled(name, high, objective)
+    ends = list(dict.fromkeys(number(v / factor, 3) for v in (low, high)))
+    value = f"{'…'.join(ends)} {unit}".rstrip()
+    return f"{value}{label}" if objective.is_energy else f"{name} {value}"
+
+
+@dataclass(frozen=True)
+class WindowCount:
+    """Windows of one phase over all trials; `first_reason` is why the first that does not count does not."""
+
+    measured: int
+    valid: int
+    first_reason: str | None
+
+
+def window_counts(protocol: Protocol, trials: Iterable[TrialRecord]) -> dict[str, WindowCount]:
+    """By phase, in order of first appearance, of the phases that workloads measured."""
+    reasons: dict[str, list[str | None]] = {}
+    for trial in trials:
+        for window in trial.windows:
+            if window.phase in trial.unit:
+                reasons.setdefault(window.phase, []).append(invalidity(window, protocol))
+    return {
+        phase: WindowCount(len(found), found.count(None), next((r for r in found if r is not None), None))
+        for phase, found in reasons.items()
+    }

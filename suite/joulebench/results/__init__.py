@@ -1,1 +1,1 @@
-"""TODO results"""
+"""Numbers made from records: energy, outcomes, frontier, ledger, costs, audit. Loads no torch."""

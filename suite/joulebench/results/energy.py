@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cached_property
 from statistics import fmean
 
-from joulebench.records.model import Kind, Reading, TrialRecord, Window
+from joulebench.records.model import Kind, Reading, Window
 from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import Estimate, deviation, estimate, t_quantile
 
@@ -254,8 +254,3 @@ def total_j(windows: Iterable[Window], domains: Iterable[str] = ("gpu", "cpu", "
     wanted = tuple(domains)
     found = [e for w in windows if (e := joules(w, wanted)) is not None]
     return sum(found) if found else None
-
-
-def trial_windows(trials: Iterable[TrialRecord]) -> list[Window]:
-    """All windows of several trials."""
-    return [window for trial in trials for window in trial.windows]

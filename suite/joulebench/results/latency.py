@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from scipy import stats
 
 from joulebench.records.model import Window
 from joulebench.results.energy import invalidity
@@ -34,13 +33,15 @@ def quantile_of(values: Sequence[float], quantile: float) -> Estimate:
     Raises:
         ValueError: no values.
     """
+    from scipy.stats import binom  # importing it takes a second, and few runs ask for a latency
+
     if not values:
         raise ValueError("a quantile needs at least one value")
     ordered = np.sort(np.asarray(values, dtype=float))
     n = len(ordered)
     tail = (1 - CONFIDENCE) / 2
-    low_rank = int(stats.binom.ppf(tail, n, quantile))  # P(B < low_rank) ≤ tail
-    high_rank = int(stats.binom.ppf(1 - tail, n, quantile)) + 1  # P(B ≥ high_rank) ≤ tail
+    low_rank = int(binom.ppf(tail, n, quantile))  # P(B < low_rank) ≤ tail
+    high_rank = int(binom.ppf(1 - tail, n, quantile)) + 1  # P(B ≥ high_rank) ≤ tail
     known = low_rank >= 1 and high_rank <= n
     return Estimate(
         mean=float(np.quantile(ordered, quantile)),

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TypeGuard
 
 from joulebench.records.model import Costs, Kind, TrialRecord, Window
 from joulebench.results.energy import Energy, invalidity, phase_energy
 from joulebench.results.latency import STEPS, quantile_of
-from joulebench.spec.parameters import Params, Value
+from joulebench.spec.parameters import Params
 from joulebench.spec.task import Protocol, Task
 from joulebench.stats.estimate import Estimate, estimate, reciprocal
 
@@ -135,7 +134,3 @@ def varied(task: Task, configurations: Sequence[Params]) -> list[str]:
     """The parameters that differ between configurations, in the task's order."""
     names = [n for n, p in task.parameters.items() if p.scope == "task"]
     return [n for n in names if len({(type(c.get(n)), c.get(n)) for c in configurations}) > 1]
-
-
-def is_number(value: Value | None) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)

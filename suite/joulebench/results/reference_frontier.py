@@ -17,7 +17,7 @@ from joulebench.records.model import Kind
 from joulebench.results.frontier import frontier
 from joulebench.results.outcome import configurations, idle_windows
 from joulebench.results.phase_cost import families, phase_cost
-from joulebench.results.records import FOLDER, Records
+from joulebench.results.run import FOLDER, Run
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate
 
@@ -50,7 +50,7 @@ def keep_overlay(folder: RunFolder, path: Path) -> None:
     Raises:
         InputError: it is no run, has no frontier in this task's terms, or is of other hardware, data or basis.
     """
-    records, other = Records.of(folder), Records.of(RunFolder.open(path))
+    records, other = Run.of(folder), Run.of(RunFolder.open(path))
     quality = quality_of(records.task)
     found = _overlay(records, other, str(path), quality)
     if found.problem:
@@ -72,7 +72,7 @@ def quality_of(task: Task) -> str | None:
     return next((n for n, o in task.objectives.items() if o.phase is None and o.goal == "maximize"), None)
 
 
-def read_overlay(records: Records, quality: str | None) -> Overlay | None:
+def read_overlay(records: Run, quality: str | None) -> Overlay | None:
     """The frontier of the run that is kept beside this one, or that the task's options name, gross, in this task's
     phase; None if there is none."""
     if records.overlay is not None:
@@ -81,13 +81,13 @@ def read_overlay(records: Records, quality: str | None) -> Overlay | None:
     if path is None:
         return None
     try:
-        other = Records.of(RunFolder.open(Path(str(path)).expanduser()))
+        other = Run.of(RunFolder.open(Path(str(path)).expanduser()))
     except InputError as error:
         return Overlay(str(path), (), (), str(error))
     return _overlay(records, other, str(path), quality)
 
 
-def _overlay(records: Records, other: Records, path: str, quality: str | None) -> Overlay:
+def _overlay(records: Run, other: Run, path: str, quality: str | None) -> Overlay:
     name = f"{other.task.name}, {other.manifest.budget or 'no budget'}"
     if quality is None or quality not in other.task.objectives:
         return Overlay(name, (), (), f"{path}: that run does not judge by {quality or 'any quality'}")
@@ -97,7 +97,7 @@ def _overlay(records: Records, other: Records, path: str, quality: str | None) -
     return Overlay(name, points, _differences(records, other), apart=bool(_apart(records, other)))
 
 
-def _apart(records: Records, other: Records) -> list[str]:
+def _apart(records: Run, other: Run) -> list[str]:
     """What two runs must share for any number to be made of both, where they do not."""
     ours, theirs = records.manifest, other.manifest
     pairs: Sequence[tuple[str, object, object]] = (
@@ -117,7 +117,7 @@ def _basis(task: Task) -> str:
     )
 
 
-def _points(records: Records, other: Records, quality: str) -> tuple[OverlayPoint, ...]:
+def _points(records: Run, other: Run, quality: str) -> tuple[OverlayPoint, ...]:
     phase = records.task.measured.phase if records.task.measured else None
     idle, found = idle_windows(other.trials), []
     for member in frontier(other.task, configurations(other.task, other.trials)):
@@ -128,7 +128,7 @@ def _points(records: Records, other: Records, quality: str) -> tuple[OverlayPoin
     return tuple(found)
 
 
-def _differences(records: Records, other: Records) -> tuple[str, ...]:
+def _differences(records: Run, other: Run) -> tuple[str, ...]:
     """What two runs must share for their points to compare, where they do not."""
     ours, theirs = records.manifest, other.manifest
     pairs: Sequence[tuple[str, object, object]] = (

@@ -1,1 +1,1 @@
-"""TODO runner"""
+"""The loop of a run: plan, session, trials, proposals, scheduling, stopping, meter check, scoring."""

@@ -22,9 +22,9 @@ from joulebench.runner.scheduling import Here, conduct
 from joulebench.runner.session import Facts, folder_name, manifest, open_bench, sitting
 from joulebench.runner.trials import Trials
 from joulebench.spec.hardware import HardwareProfile, Host, detect_host, mismatch
+from joulebench.spec.registry import importable
 from joulebench.spec.task import Task
 from joulebench.spec.toml import validate
-from joulebench.workloads.base import importable
 
 
 def run(task: str | Task, *, out: str | Path = "runs", observer: Observer = silent, **choices: Any) -> RunFolder:
@@ -110,6 +110,7 @@ def resumed_plan(
         began.trials_from,
         strict,
         began.hardware_override,
+        meters=began.own_meters,
         set_power_limit=set_power_limit,
     )
 

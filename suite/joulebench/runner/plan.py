@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from joulebench.records.folder import RunFolder
 from joulebench.spec import catalog
 from joulebench.spec.hardware import HardwareProfile, Host, check_profile, choose_profile, detect_host, mismatch
 from joulebench.spec.parameters import FixedParameter, Value
+from joulebench.spec.registry import METERS, importable
 from joulebench.spec.stage import Stage
-from joulebench.spec.task import Task
+from joulebench.spec.task import Task, check_names
 from joulebench.spec.toml import validate
-from joulebench.workloads.base import importable
+from joulebench.studies.base import check_studies
 
 QUICK, STANDARD = "quick", "standard"
 
@@ -37,6 +38,7 @@ class Plan:
     hardware_override: str | None = None  # how the host differs from the profile, where that was forced
     task_file: str | None = None  # where the task was read, if not from the catalogue
     overrides: Mapping[str, Value] = field(default_factory=dict)
+    meters: tuple[str, ...] = ()  # of the user's own, asked before those that ship
     set_power_limit: bool = False  # the user allows the run to set the GPU's power limit, for a while
 
 
@@ -61,6 +63,7 @@ def plan(
     seed: int = 0,
     overrides: dict[str, Value] | None = None,
     replay: str | None = None,
+    meters: Sequence[str] = (),
     trials_from: str | Path | None = None,
     max_energy_j: float | None = None,
     inferences: float | None = None,
@@ -76,6 +79,7 @@ def plan(
         force_hardware: use the profile named by `hardware` even if it does not describe this host.
         grid_intensity: g CO2e/kWh; `country`: ISO 3166, three letters, for CodeCarbon's table; `pue`: at least 1.
             The user's choices, laid over the profile's: without one of the first two, reports state no carbon.
+        meters: of the user's own (`joulebench.meters.base`), asked before those that ship.
         max_energy_j, inferences, extrapolate: when to stop, laid over the task's `stopping`.
 
     Raises:
@@ -98,6 +102,12 @@ def plan(
         merged = _with_trials_of(merged, other)
     rules = {"max_energy_j": max_energy_j, "inferences": inferences, "extrapolate": extrapolate or None}
     merged = _with_stopping(merged, rules)
+    check_names(merged)
+    check_studies(merged)
+    if meters and replay is not None:
+        raise InputError("--meter: a replay reads its trace and no meter")
+    for name in meters:
+        METERS.load(name, "--meter")
     search.planned_trials(merged)  # a stage that cannot be carried out is refused here, not after an hour
     if not 0 <= seed < 2**31:
         raise InputError(f"--seed: must lie within 0 … {2**31 - 1} (got {seed})")
@@ -114,6 +124,7 @@ def plan(
         override,
         task_file,
         overrides or {},
+        tuple(meters),
         set_power_limit,
     )
 

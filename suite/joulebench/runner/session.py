@@ -57,7 +57,7 @@ def open_bench(
     clock = VirtualClock(began_s) if virtual else RealClock()
     device_name = device.choose_device(chosen.profile.kind)
     device.use_threads(chosen.profile.cpu_threads)
-    meter = meters_for(chosen.profile, device_name, clock, chosen.replay)
+    meter = meters_for(chosen.profile, device_name, clock, chosen.replay, own=chosen.meters)
     timeline = Timeline(meter, clock, device.synchronizer(device_name), node)
     timeline.start()
     try:
@@ -101,11 +101,11 @@ def check_domains(task: Task, device_name: str, meters: Sequence[Mapping[str, st
     """A GPU that nothing meters would be missing from every sum, and each model look better than it is.
 
     Raises:
-        MeterError: the run is on a GPU, an objective asks for its joules, and no meter has them.
+        InputError: the run is on a GPU, an objective asks for its joules, and no meter has them.
     """
     asked = any("gpu" in (o.domains or ()) for o in task.objectives.values())
     if device_name.startswith("cuda") and asked and not any(m["domain"].startswith("gpu") for m in meters):
-        raise MeterError(
+        raise InputError(
             f"no meter reads the energy of {device_name}, which the task's objectives ask for; "
             "`joulebench hardware` says why, and --hardware generic_cpu --force-hardware runs without the GPU"
         )
@@ -162,6 +162,7 @@ def manifest(
         task_file=chosen.task_file,
         data_path=str(chosen.data_path.resolve()) if chosen.data_path else None,
         overrides=dict(chosen.overrides),
+        own_meters=chosen.meters,
         cluster=cluster or {},
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from joulebench import search
-from joulebench.errors import InputError
+from joulebench.errors import IncompleteError
 from joulebench.host.files import whole_file
 from joulebench.measurement.harness import Request, died
 from joulebench.measurement.protocol import Timeline
@@ -43,7 +43,7 @@ class Trials:
     process ended are then begun again, under their numbers.
 
     Raises:
-        InputError: too many failures in a row, or the disk is full; what was recorded is kept.
+        IncompleteError: too many failures in a row, or the disk is full; what was recorded is kept.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class Trials:
         self.say("result", _result(self.task, record, self._records), done=len(self._records), total=self._total)
         failures = _failures_in_a_row(self._arrived)
         if failures >= self.task.max_consecutive_failures:
-            raise InputError(f"stopped after {failures} failing trials in a row; the last: {record.error}")
+            raise IncompleteError(f"stopped after {failures} failing trials in a row; the last: {record.error}")
         return True
 
     def _insert(self, record: TrialRecord) -> None:
@@ -226,7 +226,7 @@ def save_weights(folder: RunFolder, trial: int, state: Any) -> None:
     """Write a trial's weights, whole or not at all.
 
     Raises:
-        InputError: the disk is full or the file cannot be written.
+        IncompleteError: the disk is full or the file cannot be written.
     """
     import torch
 
@@ -236,7 +236,7 @@ def save_weights(folder: RunFolder, trial: int, state: Any) -> None:
         with whole_file(file) as opened:  # to the disk: the record that relies on them follows
             torch.save(state, opened)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise InputError(f"{file}: cannot be written: {error!s:.200}; recorded trials are safe") from None
+        raise IncompleteError(f"{file}: cannot be written: {error!s:.200}; recorded trials are safe") from None
 
 
 def words(task: Task, params: Params) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,11 +12,17 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.special import ndtr, ndtri
 
 from joulebench.search import acquisition, surrogate
+from joulebench.search.acquisition import Judge
+from joulebench.search.closed_form import lognormal_shortfall, normal_excess
 from joulebench.search.encoding import Array, Encoding
-from joulebench.search.expected import expected
-from joulebench.search.observations import Observations
+from joulebench.search.observations import Observation, Observations
+from joulebench.search.space import Space
+from joulebench.search.surrogate import Modelled
+from joulebench.spec.objectives import energy_unit
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
 
@@ -106,3 +113,82 @@ def _threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+LEVELS = 4096  # quantiles over which a mean without closed form is taken
+
+
+def expected(space: Space, known: Observations, judge: Judge, row: Array) -> dict[str, float]:
+    """Expectations at one candidate.
+
+    - `hypervolume_gain`: E[hypervolume with it - hypervolume without], of feasible configurations, as the models
+      believe them, in the product of the objectives' units and from the reference that the search uses (see
+      `acquisition.scale`): noisy expected hypervolume improvement. With one objective: of the best value.
+    - `saving_j_per_unit`, where the task has an energy objective other than of training:
+
+          E[(e* - e(x))⁺] · P(q(x) ≥ q₀) · P(every constraint is met)
+
+      where e are joules per unit of work, also where the objective is units per joule, and q all other
+      objectives. q₀ is what the default configuration reached in each; e* the lowest among known configurations
+      that are feasible and at least as good in q. As long as the default has not been measured, q₀ are the
+      references that the task gives. Absent where no configuration is that good.
+    """
+    found = {"hypervolume_gain": max(0.0, float(judge.rough(row, judge.samples.expected)[0])) * judge.scale.volume}
+    saving = _saving(space, known, judge, row)
+    return found if saving is None else {**found, "saving_j_per_unit": saving}
+
+
+def _saving(space: Space, known: Observations, judge: Judge, row: Array) -> float | None:
+    task = space.task
+    name = next((n for n, o in task.objectives.items() if o is task.measured), None)
+    if name is None:
+        return None
+    position, (_, per_joule) = list(task.objectives).index(name), energy_unit(name)
+    floors = _floors(space, known, position)
+    joules = [_joules(o.means[position], per_joule) for o in known.seen if o.feasible and _reaches(task, o, floors)]
+    if not joules:
+        return None
+    point = judge.tensor(row)
+    with torch.no_grad():
+        found = [process.marginals(point) for process in judge.processes]
+        saving = _mean_saving(judge.surrogate.objectives[position], *found[position], min(joules), per_joule)
+        for i, floor in floors.items():
+            modelled, (mean, sd) = judge.surrogate.objectives[i], found[i]
+            if not modelled.log:
+                saving = saving * ndtr(modelled.sign * (mean - floor) / sd)
+            elif floor > 0:
+                saving = saving * ndtr(modelled.sign * (mean - math.log(floor)) / sd)
+            elif modelled.sign < 0:  # positive, and asked to be at most 0
+                return 0.0
+        return float(saving * judge.chance(point))
+
+
+def _floors(space: Space, known: Observations, energy: int) -> dict[int, float]:
+    """What the objectives other than energy have to reach, by position."""
+    task, key = space.task, space.key(space.task.defaults)
+    default = next((o for o in known.usable if space.key(o.params) == key), None)
+    asked = default.means if default is not None else [o.reference for o in task.objectives.values()]
+    return {i: value for i, value in enumerate(asked) if i != energy and value is not None}
+
+
+def _reaches(task: Task, observation: Observation, floors: dict[int, float]) -> bool:
+    goals = [objective.goal for objective in task.objectives.values()]
+    means = observation.means
+    return all(means[i] >= f if goals[i] == "maximize" else means[i] <= f for i, f in floors.items())
+
+
+def _joules(value: float, per_joule: bool) -> float:
+    return (1 / value if value > 0 else math.inf) if per_joule else value
+
+
+def _mean_saving(modelled: Modelled, mean: Tensor, sd: Tensor, best: float, per_joule: bool) -> Tensor:
+    """E[(best - e)⁺]; what would give units for nothing or less, which a raw model allows, saves nothing."""
+    bound = torch.full_like(mean, best)
+    if modelled.log:
+        return lognormal_shortfall(-mean if per_joule else mean, sd, bound)
+    if not per_joule:
+        return normal_excess(-mean, sd, -bound)
+    levels = (torch.arange(LEVELS, dtype=mean.dtype, device=mean.device) + 0.5) / LEVELS
+    units = mean + sd * ndtri(levels)
+    saved = torch.where(units > 0, best - 1 / units, torch.zeros_like(units)).clamp_min(0.0)
+    return saved.mean(dim=-1, keepdim=True)

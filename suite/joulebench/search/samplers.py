@@ -27,7 +27,7 @@ class Proposal:
 
     params: Params
     origin: str  # default, random, sobol, grid, points, doubling, nsga2 or qnehvi; a fallback says so and why
-    expected: dict[str, float] = field(default_factory=dict)  # of a model: see `joulebench.search.expected`
+    expected: dict[str, float] = field(default_factory=dict)  # of a model: see `joulebench.search.model`
 
 
 def default(task: Task, stage: Stage, done: int) -> Proposal | None:

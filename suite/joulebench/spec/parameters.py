@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeGuard
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -110,3 +110,7 @@ class FixedParameter(_Parameter):
 
 
 Parameter = Annotated[IntParameter | FloatParameter | ChoiceParameter | FixedParameter, Field(discriminator="type")]
+
+
+def is_number(value: Value | None) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

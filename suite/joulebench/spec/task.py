@@ -24,14 +24,24 @@ from joulebench.spec.parameters import (
     Seconds,
     Value,
 )
+from joulebench.spec.registry import DATASETS, PATTERN, STUDIES, WORKLOADS
 from joulebench.spec.stage import Stage
 from joulebench.spec.toml import Definition, digest, merge, read_toml, validate
+
+#: The report's own part among `analyses`; all others are studies.
+FRONTIER = "frontier"
+#: The study that judges a task's `gate`.
+GATE_STUDY = "consistency"
+
+
+#: A short name, or code of the user's own as `package.module:Class`.
+Named = Annotated[str, Field(pattern=PATTERN, max_length=200)]
 
 
 class Dataset(Definition):
     """Which data, how much of it, and how it is split."""
 
-    name: Literal["digits", "mnist", "cifar10", "synthetic", "grammar", "text"]
+    name: Named  # one that ships, or package.module:function
     # images: a stratified subset of this size; text: bytes; all when absent
     train: Annotated[int, Field(ge=1)] | None = None
     validation: Annotated[int, Field(ge=1)]  # images, or bytes of text
@@ -50,7 +60,9 @@ class Dataset(Definition):
             raise ValueError("synthetic data need shape, n and classes")
         if self.name == "grammar" and self.n is None:
             raise ValueError("grammar data need n, the bytes in all")
-        taken = {"synthetic": ("shape", "n", "classes"), "grammar": ("n",), "text": ("n",)}.get(self.name, ())
+        taken: tuple[str, ...] = ("shape", "n", "classes")
+        if self.name in DATASETS.shipped:
+            taken = {"synthetic": taken, "grammar": ("n",), "text": ("n",)}.get(self.name, ())
         refused = [field for field in given if field not in taken]
         if self.is_text and self.augment:
             refused.append("augment")
@@ -131,11 +143,6 @@ class Cluster(Definition):
     search: Literal["each", "shared"] = "each"
 
 
-Analysis = Literal[
-    "frontier", "consistency", "repeatability", "generation", "batch", "scaling", "search_quality", "proxies",
-    "training_inference", "extrapolation", "prediction", "power_cap", "pue",
-]  # fmt: skip
-
 #: Windows that the harness names; a workload's phases have other names.
 RESERVED_PHASES = frozenset(
     {
@@ -160,11 +167,11 @@ class Task(Definition):
     version: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     title: Annotated[str, Field(min_length=1, max_length=200)]
     description: str = ""
-    workload: Annotated[
-        str, BeforeValidator(_workload_path), Field(pattern=r"^[a-z_]+$|^[\w.]+:[\w.]+$", max_length=200)
-    ]
+    workload: Annotated[Named, BeforeValidator(_workload_path)]
     options: dict[str, Any] = {}
-    analyses: Annotated[tuple[Analysis, ...], Field(min_length=1)] = ("frontier",)  # what its report holds
+    analyses: Annotated[tuple[Named, ...], Field(min_length=1, max_length=100)] = (
+        "frontier",
+    )  # what its report holds
     gate: Gate | None = None
     deviations: tuple[str, ...] = ()  # where the task departs, on purpose, from what always holds
     dataset: Dataset | None = None
@@ -234,11 +241,8 @@ class Task(Definition):
                 self._check_point(point, f"{where}.points[{number}]")
         if self.dataset and self.dataset.search_split == "test" and not self.deviations:
             raise ValueError("dataset.search_split = 'test' must be explained under deviations")
-        if self.gate and "consistency" not in self.analyses:
-            raise ValueError("gate: needs 'consistency' among analyses, which judges it")
-        for name in ("consistency", "proxies", "training_inference"):
-            if name in self.analyses and self.measured is None:
-                raise ValueError(f"analyses: '{name}' needs an energy objective of a phase other than train")
+        if self.gate and GATE_STUDY not in self.analyses:
+            raise ValueError(f"gate: needs '{GATE_STUDY}' among analyses, which judges it")
         return self
 
     def _known(self, name: str, where: str) -> Parameter:
@@ -287,7 +291,7 @@ class Task(Definition):
     @property
     def has_frontier(self) -> bool:
         """Whether the run looks for a frontier; where not, no weights are kept and no test scores taken."""
-        return "frontier" in self.analyses
+        return FRONTIER in self.analyses
 
     @property
     def measured(self) -> Objective | None:
@@ -339,6 +343,20 @@ class Task(Definition):
         return validate(Task, merge(data, budgets[budget]), f"task '{self.name}', budget '{budget}'")
 
 
+def check_names(task: Task) -> None:
+    """Refuse short names that nothing here has. A record is read without: another machine may have had more.
+
+    Raises:
+        InputError: field, name, the nearest and what is allowed.
+    """
+    WORKLOADS.target(task.workload, "workload")
+    if task.dataset is not None:
+        DATASETS.target(task.dataset.name, "dataset.name")
+    for name in task.analyses:
+        if name != FRONTIER:
+            STUDIES.target(name, "analyses")
+
+
 def load_task(path: Path) -> Task:
     """The task in a TOML file; each of its budgets is merged and checked too.
 
@@ -346,6 +364,10 @@ def load_task(path: Path) -> Task:
         InputError: one line with file, field and what is allowed.
     """
     task = validate(Task, read_toml(path), path)
+    try:
+        check_names(task)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     for budget in task.budgets:
         try:
             task.with_budget(budget)

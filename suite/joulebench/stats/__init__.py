@@ -1,1 +1,1 @@
-"""TODO stats"""
+"""Statistics: estimates with intervals, regression, correlation, bootstrap, dispersion."""

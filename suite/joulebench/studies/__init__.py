@@ -1,1 +1,1 @@
-"""Studies of joulebench's own parts: searches of problems whose best is known."""
+"""Studies: one folder for each question that a report answers beside the frontier."""

@@ -5,37 +5,21 @@ A user's own model is one subclass of `Workload` in their own module.
 
 from __future__ import annotations
 
-import importlib
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from joulebench.errors import InputError, did_you_mean
 from joulebench.host.clock import Clock
 from joulebench.records.model import Costs
 from joulebench.spec.parameters import Params
+from joulebench.spec.registry import WORKLOADS
 from joulebench.workloads.flops import count
 
 if TYPE_CHECKING:
     import torch
 
     from joulebench.data import StagedData
-
-SHIPPED = {
-    "cnn": "joulebench.workloads.cnn:CNN",
-    "families": "joulebench.workloads.families:Families",
-    "function": "joulebench.workloads.function:Function",
-    "language_model": "joulebench.workloads.language_model:LanguageModel",
-    "mlp": "joulebench.workloads.mlp:MLP",
-    "recurrent": "joulebench.workloads.recurrent:Recurrent",
-    "search": "joulebench.studies.search_quality.workload:SearchQuality",
-    "table": "joulebench.workloads.table:Table",
-    "transformer": "joulebench.workloads.transformer:Transformer",
-    "zoo": "joulebench.workloads.zoo:Zoo",
-}
 
 
 class InfeasibleError(Exception):
@@ -142,48 +126,5 @@ def workload_class(name: str) -> type[Workload]:
     Raises:
         InputError: no such workload, module or class, or it is not a `Workload`.
     """
-    if ":" not in name and name not in SHIPPED:
-        hint = did_you_mean(name, SHIPPED)
-        allowed = f"allowed: {', '.join(SHIPPED)}, or package.module:Class"
-        raise InputError(f"workload: no workload '{name}'{hint} ({allowed})")
-    found = import_object(SHIPPED.get(name, name), "workload")
-    if not (isinstance(found, type) and issubclass(found, Workload)):
-        raise InputError(f"workload: '{name}' is not a subclass of joulebench.Workload")
-    return found
-
-
-def importable(task_file: str | None) -> None:
-    """Let modules in the current folder and beside a task's file be imported: a command has neither on its path."""
-    folders = [Path.cwd(), *([Path(task_file).resolve().parent] if task_file else [])]
-    for folder in folders:
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))
-
-
-def import_object(path: str, field_name: str) -> Any:
-    """The object named `package.module:name`.
-
-    Raises:
-        InputError: the path has another form, or there is no such module or name.
-    """
-    module_name, separator, attribute = path.partition(":")
-    if not separator:
-        raise InputError(f"{field_name}: '{path}' must read package.module:name")
-    importable(None)
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{field_name}: no module '{error.name}' (for '{path}') here, beside the task file or on PYTHONPATH"
-        ) from None
-    except (Exception, SystemExit) as error:  # whatever a user's module raises while it is read
-        line = getattr(error, "lineno", None)
-        where = f", line {line}" if line else ""
-        raise InputError(
-            f"{field_name}: module '{module_name}' cannot be imported{where}: {type(error).__name__}: {error}"
-        ) from None
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise InputError(f"{field_name}: module '{module_name}' has no '{attribute}'")
-        found = getattr(found, part)
+    found: type[Workload] = WORKLOADS.subclass(name, Workload)
     return found

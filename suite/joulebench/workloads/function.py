@@ -14,7 +14,8 @@ from typing import Any
 
 from joulebench.errors import InputError, did_you_mean
 from joulebench.spec.parameters import Params
-from joulebench.workloads.base import Context, Epoch, Phase, import_object
+from joulebench.spec.registry import import_object
+from joulebench.workloads.base import Context, Epoch, Phase
 from joulebench.workloads.simulated import Simulated, Spread
 
 DEFAULT_STEP_S = 0.01

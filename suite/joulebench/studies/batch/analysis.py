@@ -9,9 +9,9 @@ from typing import Literal
 
 from joulebench.records.model import Kind, TrialRecord, Window
 from joulebench.results.outcome import Configuration, configurations, idle_windows, run_to_run_rsd
-from joulebench.results.phase_cost import PhaseCost, counted, is_number, phase_cost, step_quantile
+from joulebench.results.phase_cost import PhaseCost, counted, phase_cost, step_quantile
 from joulebench.spec.objectives import Objective, energy_unit
-from joulebench.spec.parameters import ChoiceParameter, Params
+from joulebench.spec.parameters import ChoiceParameter, Params, is_number
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import NORMAL_975, Estimate, reciprocal
 from joulebench.stats.intervals import ratio

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from joulebench.presentation.findings import Diagnosis
-from joulebench.presentation.numbers import number, percent
+from joulebench.presentation.numbers import number, percent, rsd_words
 from joulebench.records.model import LedgerEntry
 from joulebench.spec.task import Task
-from joulebench.studies.answers import rsd_words
 from joulebench.studies.consistency.analysis import MAX_RSD, Consistency, prechecks
 
 

@@ -10,6 +10,7 @@ from joulebench.presentation.numbers import (
     number,
     percent,
     prefix,
+    rsd_words,
     sample_size,
     seconds,
     watts,
@@ -19,7 +20,6 @@ from joulebench.presentation.section import Section, csv_text
 from joulebench.presentation.table import Cell, Column, Table
 from joulebench.stats.dispersion import Rsd
 from joulebench.stats.estimate import Estimate
-from joulebench.studies.answers import consistency_answer, rsd_words
 from joulebench.studies.consistency.analysis import Consistency, SourceSpread
 
 #: Net energy whose interval lies within this share of gross on both sides of 0 is called near 0.
@@ -268,3 +268,22 @@ def _csv(found: Consistency) -> str:
              *(w.by_domain.get(d) for d in found.domains), *(w.checks.get(key) for key in checks)]
         )  # fmt: skip
     return csv_text(columns, rows)
+
+
+def consistency_answer(found: Consistency) -> str:
+    """`PASS: joules per sample over 10 windows of inference differ by …`; without a gate, no verdict."""
+    verdict = {True: "PASS: ", False: "FAIL: ", None: ""}[found.passed]
+    gate = "" if found.max_rsd is None else f"the gate of {percent(found.max_rsd)}"
+    if found.rsd is None:
+        reasons = [*found.errors, *(w.reason for w in found.windows if w.reason)]
+        why = reasons[0] if reasons else "no windows were measured"
+        cannot = f", so {gate} cannot be judged" if gate else ""
+        return f"{verdict}{len(found.valid)} valid windows of {len(found.windows)}{cannot}: {why}."
+    against = {True: f", below {gate}", False: f", not below {gate}", None: ""}[found.passed]
+    meaning = ""
+    if found.kind == "estimated" and found.steady_power:
+        meaning = " The power is a model's and did not move, so this is the spread of time, not of a meter."
+    return (
+        f"{verdict}joules per {found.unit} over {found.rsd.n} windows of {found.phase} have a relative standard "
+        f"deviation of {rsd_words(found.rsd)}{against}; {found.kind}.{meaning}"
+    )

@@ -18,13 +18,12 @@ from joulebench.results.phase_cost import (
     counted,
     families,
     flops_per_unit,
-    is_number,
     phase_cost,
     step_mean,
     step_quantile,
     varied,
 )
-from joulebench.spec.parameters import Params
+from joulebench.spec.parameters import Params, is_number
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate, reciprocal
 from joulebench.stats.intervals import plus, ratio, scaled

@@ -28,7 +28,6 @@ TOLERANCES = (0.0, 0.05, 0.10)
 UNTOUCHED = 0.95
 #: … and falls by less than this share from the highest cap to the lowest: peaks that are cut show in the mean.
 STEADY = 0.10
-BETWEEN_SETTINGS = "settings"
 
 Setting = tuple[tuple[str, Value], ...]
 

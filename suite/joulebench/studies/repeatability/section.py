@@ -9,7 +9,6 @@ from joulebench.presentation.section import Section, csv_text
 from joulebench.presentation.table import Cell, Column, Table
 from joulebench.stats.estimate import Estimate
 from joulebench.stats.regression import Line
-from joulebench.studies.answers import repeatability_answer
 from joulebench.studies.repeatability.analysis import BatchPoint, Repeatability, RunCost, Spread
 
 
@@ -292,3 +291,43 @@ def _csv_row(run: RunCost) -> list[object]:
     )
     train = [t.epochs, t.samples, t.energy_j, t.seconds, t.first_j, t.kind] if t else [None] * 6
     return [run.trial, run.stage, run.batch_size, run.epochs, *phase, *train]
+
+
+def repeatability_answer(found: Repeatability) -> str:
+    """Spread between identical runs, the best batch size, and energy per epoch, as far as they are known."""
+    parts = [p for p in (_repeats(found), _batch(found), _epochs(found)) if p]
+    if not parts:
+        return f"No usable repeat or sweep among {found.trials} trials."
+    label = f" ({found.kind})" if found.kind else ""
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}{label}."
+
+
+def _repeats(found: Repeatability) -> str | None:
+    spreads: list[Spread] = [s for s in found.spreads if s.kind is not None and s.runs.rsd is not None]
+    if not spreads:
+        return None
+    values = " and ".join(f"{percent(s.runs.rsd.value)} in {s.name}" for s in spreads if s.runs.rsd)
+    return f"{found.repeats} identical runs differ by {values} (relative standard deviation)"
+
+
+def _batch(found: Repeatability) -> str | None:
+    best = found.best_batch
+    known = [b.phase_j.mean for b in found.batches if b.phase_j is not None]
+    if best is None or best.phase_j is None or len(known) < 2:
+        return None
+    times = number(max(known) / best.phase_j.mean, 3)
+    return (
+        f"batch {number(best.batch_size)} takes the least energy per {found.unit} of {found.phase}, {times} times "
+        "less than the worst"
+    )
+
+
+def _epochs(found: Repeatability) -> str | None:
+    line = found.energy_fit
+    if line is None or line.r2 is None:
+        return None
+    slope = line.slope
+    low, high = slope.low, slope.high
+    ends = "" if low is None or high is None else f" (95 % interval {si(low, 'J')} to {si(high, 'J')})"
+    return f"training takes {si(slope.mean, 'J')} per epoch{ends}, R² {number(line.r2, 4)}"

@@ -15,8 +15,9 @@ from joulebench.results.frontier import hypervolume, objective_goals
 from joulebench.results.outcome import configuration_key
 from joulebench.spec import catalog
 from joulebench.spec.parameters import ChoiceParameter, FloatParameter, IntParameter, Params, Value
+from joulebench.spec.registry import importable
 from joulebench.spec.task import Task
-from joulebench.workloads.base import Context, InfeasibleError, importable, workload_class
+from joulebench.workloads.base import Context, InfeasibleError, workload_class
 from joulebench.workloads.simulated import Simulated
 
 #: Of a space this large every configuration is evaluated, once a process, to know the best; seconds.

@@ -18,11 +18,12 @@ from joulebench.records.model import Status, TrialRecord
 from joulebench.results.frontier import non_dominated, objective_goals
 from joulebench.results.outcome import configuration_key
 from joulebench.search import Proposal
+from joulebench.spec.registry import import_object
 from joulebench.spec.stage import Stage
 from joulebench.spec.task import Task
 from joulebench.spec.toml import validate
 from joulebench.studies.search_quality.problems import Point, Problem, find_problem
-from joulebench.workloads.base import InfeasibleError, import_object
+from joulebench.workloads.base import InfeasibleError
 
 #: Methods that a study may compare by their own name; they take `trials`.
 METHODS = ("random", "sobol", "nsga2", "qnehvi")

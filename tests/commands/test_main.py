@@ -1,31 +1,28 @@
-"""The commands, as a user types them."""
+"""The commands, as a user types them, and the exit code of each way they end."""
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
-from joulebench.commands.main import main
+import typer.main
+
+from joulebench.commands.main import app
 from joulebench.commands.progress import _Unending
+from joulebench.errors import GateError, IncompleteError, InputError, MeterError
 from joulebench.records.folder import RunFolder
+from joulebench.records.model import DONE
 from joulebench.runner.events import Event
 from joulebench.spec.catalog import task_files
-
+from tests.commands.calling import call, call_anyhow
+from tests.test_precheck import GATED
 from tests.test_study import run_toy, write_toy
 
-
-def call(monkeypatch, capsys, *arguments) -> tuple[int, str, str]:
-    monkeypatch.setattr("sys.argv", ["joulebench", *map(str, arguments)])
-    try:
-        main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    out, err = capsys.readouterr()
-    assert "Traceback" not in err
-    return code, out, err
+COMMANDS = typer.main.get_command(app).commands
 
 
 def test_tasks_lists_every_task(monkeypatch, capsys):
@@ -54,6 +51,157 @@ def test_a_run_its_report_and_its_resume(monkeypatch, capsys, tmp_path):
         (run / "report.html").unlink()
         assert call(monkeypatch, capsys, command, run)[0] == 0
         assert (run / "report.html").exists()
+
+
+def only_run(folder):
+    (path,) = folder.glob("runs/*/*/*")
+    return RunFolder.open(path)
+
+
+def run_options(tmp_path):
+    return "--replay", "100", "--out", tmp_path / "runs", "--quiet"
+
+
+def test_a_run_that_its_budget_ends_is_complete(monkeypatch, capsys, tmp_path):
+    path = write_toy(tmp_path, method="random")
+    code, out, err = call(monkeypatch, capsys, "run", path, *run_options(tmp_path), "--max-energy", "10kJ")
+    assert (code, err) == (0, "")
+    assert "stopped: " in out
+    folder = only_run(tmp_path)
+    assert folder.ledger()[-1].note == DONE
+    assert 0 < len(folder.trials()) < 14
+
+
+def test_a_run_that_missed_its_gate_ends_with_1(monkeypatch, capsys, tmp_path):
+    path = tmp_path / "gated.toml"
+    path.write_text(GATED.format(max_rsd=1e-9))
+    code, out, err = call(monkeypatch, capsys, "run", path, "--out", tmp_path / "runs", "--quiet")
+    assert (code, err) == (1, "")
+    assert "FAIL: " in out
+
+
+def test_too_many_failures_in_a_row_end_with_3(monkeypatch, capsys, tmp_path):
+    path = write_toy(tmp_path, function="always_fails")
+    code, _, err = call(monkeypatch, capsys, "run", path, *run_options(tmp_path))
+    assert code == 3
+    assert err.startswith("joulebench: stopped after 5 failing trials in a row")
+    assert err.count("\n") == 1
+    assert len(only_run(tmp_path).trials()) == 5
+
+
+def test_a_meter_that_fails_ends_with_3(monkeypatch, capsys, tmp_path):
+    def fail(*_, **__):
+        raise MeterError("the sampling thread died")
+
+    monkeypatch.setattr("joulebench.runner.scheduling.run_trial", fail)
+    path = write_toy(tmp_path, method="random")
+    code, _, err = call(monkeypatch, capsys, "run", path, *run_options(tmp_path))
+    assert (code, err) == (3, "joulebench: the sampling thread died\n")
+    assert only_run(tmp_path).ledger()[-1].note == "the sampling thread died"
+
+
+def test_a_full_disk_ends_with_3(monkeypatch, capsys, tmp_path):
+    from joulebench.records import folder as records
+
+    written = []
+
+    def append_whole(path, line):
+        if len(written) >= 6:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(path)
+        append(path, line)
+
+    append = records.append_whole
+    monkeypatch.setattr(records, "append_whole", append_whole)
+    path = write_toy(tmp_path, method="random")
+    code, _, err = call(monkeypatch, capsys, "run", path, *run_options(tmp_path))
+    assert code == 3
+    assert "No space left on device; what was recorded before is safe" in err
+    assert err.count("\n") == 1
+    monkeypatch.undo()
+    assert only_run(tmp_path).trials()
+
+
+@pytest.mark.parametrize("failure", [ZeroDivisionError("a\nbug"), EOFError("a bug"), BrokenPipeError("a bug")])
+def test_a_fault_of_the_program_shows_where_it_is_and_ends_with_3(monkeypatch, capsys, tmp_path, failure):
+    def fail(*_, **__):
+        raise failure
+
+    monkeypatch.setattr("joulebench.runner.scoring.score_frontier", fail)
+    path = write_toy(tmp_path, method="random", sobol=1, search=1)
+    code, _, err = call_anyhow(monkeypatch, capsys, "run", path, *run_options(tmp_path))
+    assert code == 3
+    assert err.startswith("Traceback (most recent call last):")
+    assert "raise failure" in err
+    last = err.splitlines()[-1]
+    assert last.startswith("joulebench: failed unexpectedly: ")
+    assert last.endswith(" bug; recorded trials are kept")
+    assert len(only_run(tmp_path).trials()) == 4
+
+
+def test_a_file_that_cannot_be_read_ends_with_2(monkeypatch, capsys):
+    def fail():
+        raise PermissionError(errno.EACCES, "Permission denied", "tasks/x.toml")
+
+    monkeypatch.setattr("joulebench.spec.catalog.task_files", fail)
+    assert call(monkeypatch, capsys, "tasks") == (2, "", "joulebench: tasks/x.toml: Permission denied\n")
+
+
+@pytest.mark.parametrize("error", [InputError, MeterError, IncompleteError, GateError])
+def test_every_error_of_ours_is_caught_as_bad_input_and_has_its_exit_code(error):
+    assert issubclass(error, InputError)
+    codes = {InputError: 2, MeterError: 3, IncompleteError: 3, GateError: 1}
+    assert error("why\nso").exit_code == codes[error]
+    assert str(error("why\nso")) == "why so"
+
+
+def test_the_version(monkeypatch, capsys):
+    assert call(monkeypatch, capsys, "--version") == (0, f"joulebench {metadata.version('joulebench')}\n", "")
+
+    def nothing(_):
+        raise metadata.PackageNotFoundError
+
+    monkeypatch.setattr(metadata, "version", nothing)
+    code, out, _ = call(monkeypatch, capsys, "--version")
+    assert (code, out.startswith("joulebench ")) == (0, True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(monkeypatch, capsys, command):
+    code, out, err = call(monkeypatch, capsys, command, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Usage: joulebench {command} ")
+    first = COMMANDS[command].help.split("\n")[0]
+    assert 20 < len(first) < 80
+    assert first.endswith(".")
+
+
+def test_the_commands_stand_in_the_order_of_their_use(monkeypatch, capsys):
+    code, out, _ = call(monkeypatch, capsys, "--help")
+    assert code == 0
+    listed = [line.split()[0] for line in out.split("Commands:\n")[1].splitlines() if line.strip()]
+    assert listed == list(COMMANDS)
+    assert listed[:5] == ["tasks", "check", "hardware", "run", "resume"]
+    assert listed[5:] == ["report", "compare", "gate", "card", "export", "publish", "verify", "wall"]
+
+
+def test_what_is_named_alike_is_explained_alike():
+    texts: dict[str, set[str]] = {}
+    for command in COMMANDS.values():
+        for parameter in command.params:
+            for name in parameter.opts:
+                texts.setdefault(name, set()).add(parameter.help)
+    shared = {name for name, found in texts.items() if name.startswith("-") and len(found) > 1}
+    assert not shared, {name: texts[name] for name in shared}
+    assert {"--out", "--strict", "--set", "-q", "--replay"} <= texts.keys()
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("compair", "compare"), ("gates", "gate"), ("taks", "tasks")])
+def test_an_unknown_command_is_told_the_nearest(monkeypatch, capsys, typed, meant):
+    code, _, err = call(monkeypatch, capsys, typed)
+    assert code == 2
+    assert f"No such command '{typed}'. Did you mean " in err
+    assert f"'{meant}'" in err
 
 
 def test_a_model_that_calls_exit_is_a_failed_trial(monkeypatch, capsys, tmp_path):
@@ -195,20 +343,20 @@ def test_what_does_not_measure_loads_no_torch(module):
 
 def test_the_commands_that_do_not_measure_load_no_torch(tmp_path):
     folder = run_toy(tmp_path, method="random")
-    for arguments in (["tasks"], ["check"], ["report", str(folder.path)]):
+    heavy = ("torch", "pandas", "matplotlib")
+    for arguments, forbidden in ((["tasks"], heavy), (["check"], heavy), (["report", str(folder.path)], heavy[:1])):
         code = (
             "import sys\nfrom joulebench.commands.main import main\n"
             f"sys.argv = ['joulebench', *{arguments!r}]\n"
             "try:\n    main()\nexcept SystemExit:\n    pass\n"
-            "sys.exit('torch' in sys.modules)"
+            f"sys.exit(any(m in sys.modules for m in {forbidden}))"
         )
         assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
 
 
 def test_what_a_run_announces_is_true_of_its_space(capsys):
-    from joulebench.commands.main import _announce
+    from joulebench.commands.run import _announce
     from joulebench.spec.catalog import find_task
-
     from tests.synthetic_search import branin_currin, categorical, mixed
 
     for task, told in (

@@ -1,27 +1,8 @@
-"""Analyses that a task may name and sections that a report has."""
+"""Tables of words."""
 
 from __future__ import annotations
 
-import typing
-
-import pytest
 from joulebench.presentation.table import Cell, Column, Table, condensed
-from joulebench.results.records import Records
-from joulebench.spec.task import Analysis
-from joulebench.studies.registry import ANALYSES, sections
-
-from tests.run_factory import RunBuilder, make_task
-
-
-def test_every_section_is_of_an_analysis_that_a_task_may_name() -> None:
-    assert set(typing.get_args(Analysis)) - {"frontier"} >= set(ANALYSES)
-
-
-@pytest.mark.parametrize("name", sorted(ANALYSES))
-def test_any_analysis_of_a_run_without_trials_says_so_or_nothing(name: str) -> None:
-    run = RunBuilder(make_task(analyses=[name]))
-    found = sections(Records(run.manifest(), run.task, ()))
-    assert all(section.name == name and section.answer for section in found)
 
 
 def test_what_a_whole_column_says_is_said_once() -> None:

@@ -15,7 +15,7 @@ FOLDER = "overlay"
 
 
 @dataclass(frozen=True)
-class Records:
+class Run:
     """A run's records as they were read: what an analysis starts from."""
 
     manifest: Manifest
@@ -24,10 +24,10 @@ class Records:
     entries: Sequence[LedgerEntry] = ()
     scores: Sequence[ScoreRecord] = ()
     doubts: Sequence[Doubt] = ()  # what speaks against them
-    overlay: Records | None = None  # another run, kept beside this one to be laid over it
+    overlay: Run | None = None  # another run, kept beside this one to be laid over it
 
     @classmethod
-    def of(cls, folder: RunFolder) -> Records:
+    def of(cls, folder: RunFolder) -> Run:
         """Everything in a run folder; a trial that cannot have happened as recorded is `invalid`.
 
         Raises:

@@ -1,0 +1,33 @@
+"""`joulebench check`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from joulebench.errors import InputError
+
+
+def check(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", help="Task or profile files; all when absent.")
+    ] = None,
+) -> None:
+    """Check task and hardware profile files.
+
+    Exit code 2 if one of them is broken.
+    """
+    from joulebench.spec.catalog import check_file, profile_files, task_files
+
+    broken = 0
+    for path in paths or [*task_files().values(), *profile_files().values()]:
+        try:
+            print(f"{path}: ok ({check_file(path)})")
+        except InputError as error:
+            broken = error.exit_code
+            print(f"joulebench: {error}", file=sys.stderr)
+    if broken:
+        raise typer.Exit(broken)

@@ -1,0 +1,94 @@
+"""Options and arguments that several commands share: each has one text, and means the same wherever it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from joulebench.errors import InputError
+
+if TYPE_CHECKING:
+    from joulebench.spec.parameters import Value
+
+_OUT = "Where to write: a folder, or the file of a single document."
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]
+
+OutOption = Annotated[Path, typer.Option("--out", help=_OUT)]
+OutIfGivenOption = Annotated[Path | None, typer.Option("--out", help=_OUT)]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file of --out where there is one.")]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Data set: a folder or an archive.")]
+HardwareOption = Annotated[
+    str | None,
+    typer.Option(
+        "--hardware",
+        help="Hardware profile, by name or file; found by itself when absent. Of a cluster several: A,B,…",
+    ),
+]
+RayOption = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="ADDRESS", help="A Ray cluster: `auto` on one of its nodes, or HOST:PORT."),
+]
+ReplayOption = Annotated[
+    str | None,
+    typer.Option("--replay", help="Dry run: joules from a power trace (CSV `t_s,cpu,…`) or constant watts."),
+]
+PueOption = Annotated[
+    float | None, typer.Option("--pue", help="Power usage effectiveness of the building: applied once, to carbon.")
+]
+GridOption = Annotated[
+    float | None, typer.Option("--grid-intensity", help="Of the grid, in g CO2e/kWh: for carbon.")
+]
+PowerOption = Annotated[
+    bool, typer.Option("--set-power-limit", help="Let the task set the GPU's power limit; it is put back.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="name=value: a parameter of the run to fix, or a field of the card to fill."),
+]
+StrictOption = Annotated[bool, typer.Option("--strict", help="End with exit code 1 where a check would only warn.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No live progress.")]
+
+
+def assignments(option: list[str] | None) -> dict[str, Value]:
+    """Names and values of every `--set`; of one given twice the last.
+
+    Raises:
+        InputError: one does not read name=value.
+    """
+    return dict(assignment(text) for text in option or [])
+
+
+def assignment(text: str) -> tuple[str, Value]:
+    """Name and value of `--set name=value`; the value as JSON has it, else as text.
+
+    Raises:
+        InputError: it does not read so.
+    """
+    import json
+
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise InputError(f"--set: must read name=value (got '{text}')")
+    try:
+        parsed = json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+    return name, parsed if isinstance(parsed, bool | int | float | str) else value
+
+
+def write_out(path: Path, text: str, force: bool) -> None:
+    """Write the file of `--out`; one that exists is somebody's, and stays unless `--force` is given.
+
+    Raises:
+        InputError: the file exists, or cannot be written.
+    """
+    try:
+        with path.open("w" if force else "x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputError(f"--out: {path} exists; choose another file, or --force to replace it") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,28 @@
+"""`joulebench publish`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def publish(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, or sets published before.")],
+    reports: Annotated[Path, typer.Option("--reports", help="Folder of what is published.")] = Path("reports"),
+) -> None:
+    """Check runs and copy them, with their reports, under reports/.
+
+    Of several, their comparison too. Exit code 1 if the records of one cannot be defended.
+    """
+    from joulebench.publishing.copying import publish as publish_run
+    from joulebench.publishing.copying import publish_comparison
+    from joulebench.publishing.index import write_index
+
+    placed = [publish_run(run, reports) for run in runs]
+    if len(placed) > 1:
+        placed.append(publish_comparison(placed, reports))
+    write_index(reports)
+    for path in placed:
+        print(f"published: {path}")

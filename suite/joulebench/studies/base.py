@@ -1,0 +1,78 @@
+"""The contract of a study: one question, asked of a run's records, and the section of the report that answers it.
+
+A study that ships is a folder `joulebench/studies/<name>/`: its class here in `__init__.py`, what is computed in
+`analysis.py`, what the report shows in `section.py`. A user's own is any subclass of `Study` that a task names as
+`package.module:Class`, or an entry point in the group `joulebench.studies`. Loads neither tables nor figures.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from joulebench.errors import InputError
+from joulebench.spec.registry import STUDIES, is_own
+from joulebench.spec.task import FRONTIER, Task
+
+if TYPE_CHECKING:
+    from joulebench.presentation.section import Section
+    from joulebench.results.run import Run
+
+R = TypeVar("R")
+
+NEEDS_ENERGY = "needs an energy objective of a phase other than train"
+
+
+class Study(ABC, Generic[R]):
+    """One question about a run; `R` is what `analyse` computes and `section` shows."""
+
+    #: The heading's id and the stem of the section's files: lower-case letters, digits and `_`.
+    name: ClassVar[str]
+
+    def needs(self, task: Task) -> str | None:
+        """Why the study can say nothing of a task ("needs …"), or None if it can. Default: None."""
+        return None
+
+    @abstractmethod
+    def analyse(self, run: Run) -> R | None:
+        """Compute the result from the records; None if they allow none."""
+
+    @abstractmethod
+    def section(self, result: R, run: Run) -> Section:
+        """Write the section of the report that shows `result`."""
+
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+#: Stems of files that a run's folder has already.
+_TAKEN = frozenset({"frontier", "wall", "report", "manifest", "overlay"})
+
+
+def load_study(name: str) -> Study[Any]:
+    """The study behind a name that ships, an entry point, or a user's own `package.module:Class`.
+
+    Raises:
+        InputError: no such study, module or class, it is not a `Study`, or its own name cannot be a file's.
+    """
+    study: Study[Any] = STUDIES.subclass(name, Study)()
+    own = getattr(study, "name", None)
+    if not isinstance(own, str) or not _NAME.fullmatch(own) or own in _TAKEN:
+        raise InputError(f"study: '{name}': its name has to be lower-case letters, digits and _ (got {own!r})")
+    if own in STUDIES.shipped and type(study).__module__ != f"joulebench.studies.{own}":
+        raise InputError(f"study: '{name}': its name '{own}' is that of a study which ships with joulebench")
+    return study
+
+
+def check_studies(task: Task, own: bool = True) -> None:
+    """Refuse a task that names a study which could say nothing of it; the user's own are imported if `own`.
+
+    Raises:
+        InputError: as `load_study`, or what a study needs and the task has not.
+    """
+    for name in task.analyses:
+        if name != FRONTIER and (own or not is_own(name)):
+            why = load_study(name).needs(task)
+            if why is not None:
+                raise InputError(f"analyses: '{name}' {why}")

@@ -1,0 +1,82 @@
+"""The studies of a run: those that its task names, those asked for besides, and what is shown where one fails."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from joulebench.presentation.pages import files_of
+from joulebench.presentation.plots import Plot
+from joulebench.presentation.section import Section
+from joulebench.presentation.table import Table
+from joulebench.results.run import Run
+from joulebench.spec.registry import STUDIES, is_own
+from joulebench.spec.task import FRONTIER, GATE_STUDY
+from joulebench.studies.base import load_study
+
+#: A section of the report, and its files: CSV and still figures by name.
+Drawn = tuple[Section, dict[str, bytes]]
+
+
+def sections(run: Run, asked: Sequence[str] = (), trusted: Collection[str] = ()) -> tuple[Drawn, ...]:
+    """A section for each study that the task names or that is `asked` for, in this order, where the records allow.
+
+    A study that fails shows a section which says so, and the others stand. Code of the task author's own
+    (`package.module:Class`) runs only if it is asked for or `trusted`: a record may come from anybody.
+    """
+    named = [name for name in run.task.analyses if name != FRONTIER]
+    return tuple(_sections(run, dict.fromkeys([*named, *asked]), {*asked, *trusted}))
+
+
+def _sections(run: Run, names: Collection[str], trusted: Collection[str]) -> Iterator[Drawn]:
+    for number, name in enumerate(names):
+        if is_own(name) and name not in trusted:
+            yield _apology(
+                run, name, number,
+                f"The study {name} is not shown: it is code of the task's author, and a report runs no code that a "
+                f"record names. Where you have that code and trust it: joulebench report RUN --study {name}",
+            )  # fmt: skip
+            continue
+        try:
+            study = load_study(name)
+            result = study.analyse(run)
+            if result is not None:
+                section = _checked(study.section(result, run), study.name)
+                yield section, files_of((section,))
+        except (Exception, SystemExit) as error:  # one study's fault is no reason to lose the report
+            yield _apology(
+                run, name, number, f"The study {name} failed, so its section is missing: {_where(error)}"
+            )
+
+
+def _checked(section: Section, name: str) -> Section:
+    """A section of that name, whose parts are what the page's templates expect.
+
+    Raises:
+        TypeError: they are not.
+    """
+    if not isinstance(section, Section):
+        raise TypeError(f"section() has to return a Section (got {type(section).__name__})")
+    for field, kind in (("sentences", str), ("plots", Plot), ("tables", Table)):
+        if not all(isinstance(part, kind) for part in getattr(section, field)):
+            raise TypeError(f"Section.{field} has to hold {kind.__name__}s")
+    for field in ("name", "title", "answer", "csv"):
+        if not isinstance(getattr(section, field), str):
+            raise TypeError(f"Section.{field} has to be a str")
+    if section.name != name:
+        raise TypeError(f"Section.name has to be the study's, {name!r} (got {section.name!r})")
+    return section
+
+
+def _apology(run: Run, name: str, number: int, text: str) -> Drawn:
+    """A section in the place of one that is missing. A gate that could not be judged is not passed."""
+    stem = name if name in STUDIES.shipped else f"study_{number}"
+    verdict = False if run.task.gate is not None and name == GATE_STUDY else None
+    return Section(stem, f"Study {name}", text, verdict, (), (), (), csv=""), {}
+
+
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{place}"

@@ -1,0 +1,127 @@
+"""Sections of a report: those of the task's studies, and what stands in the place of one that fails."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+
+import pytest
+
+from joulebench.errors import InputError
+from joulebench.presentation.section import Section
+from joulebench.reporting import write_report
+from joulebench.results.run import Run
+from joulebench.spec.registry import STUDIES
+from joulebench.studies.base import Study, check_studies, load_study
+from joulebench.studies.sections import sections
+from tests.run_factory import RunBuilder, full_run, make_task
+
+
+def section(name: str, **fields) -> Section:
+    given = {"title": "Mine", "answer": "It is so.", "verdict": None, "csv": "a\n1\n"}
+    return Section(name=name, sentences=(), plots=(), tables=(), **(given | fields))
+
+
+def broken(_):
+    raise ValueError("no such thing")
+
+
+def leaves(_):
+    sys.exit(0)
+
+
+FAILING = {
+    "raises": {"analyse": broken},
+    "exits": {"analyse": leaves},
+    "raises_in_section": {"section": lambda: broken(None)},
+    "returns_text": {"section": lambda: "a text"},
+    "other_name": {"section": lambda: section("frontier")},
+    "wrong_parts": {"section": lambda: section("wrong_parts", title=3)},
+}
+
+
+@pytest.fixture
+def mine(monkeypatch):
+    """A module of the user's own, `mine`, with studies that work and that fail."""
+    module = types.ModuleType("mine")
+    monkeypatch.setitem(sys.modules, "mine", module)
+
+    def study(name, analyse=len, section=None):
+        def made(self, result, run):
+            return section() if section else globals()["section"](name, answer=f"{result} characters.")
+
+        body = {"name": name, "analyse": lambda self, run: analyse(run.task.title), "section": made}
+        setattr(module, name.capitalize(), type(name.capitalize(), (Study,), body))
+
+    study("length")
+    for name, parts in FAILING.items():
+        study(name, **parts)
+    return module
+
+
+@pytest.mark.parametrize("name", STUDIES.shipped)
+def test_any_study_of_a_run_without_trials_says_so_or_nothing(name):
+    run = RunBuilder(make_task(analyses=[name]))
+    found = sections(Run(run.manifest(), run.task, ()))
+    assert all(part.name == name and part.answer and part.csv for part, _ in found)
+
+
+def test_every_folder_is_a_study():
+    assert len(STUDIES.shipped) == 12
+    for name in STUDIES.shipped:
+        assert load_study(name).name == name
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_study_that_fails_leaves_the_report_standing(mine, tmp_path, name):
+    own = f"mine:{name.capitalize()}"
+    folder = full_run(trials=3).write(tmp_path / "run")
+    write_report(folder, studies=[own, "mine:Length"])
+    parts = {p["title"]: p for p in json.loads((folder.path / "report.json").read_text())["analyses"]}
+    assert "failed" in parts[f"Study {own}"]["answer"]
+    assert not parts[f"Study {own}"].get("values")
+    assert parts["Mine"]["answer"].endswith("characters.")
+    text = (folder.path / "report.md").read_text()
+    assert "## Frontier" in text
+
+
+def test_ones_own_study_runs_where_it_is_asked_for_or_trusted_and_nowhere_else(mine, tmp_path):
+    folder = full_run(make_task(analyses=["frontier", "mine:Length"]), trials=3).write(tmp_path / "run")
+    run = Run.of(folder)
+    shown = {"untrusted": sections(run), "trusted": sections(run, trusted=["mine:Length"]),
+             "asked": sections(run, ["mine:Length"])}  # fmt: skip
+    names = {how: [part.name for part, _ in found] for how, found in shown.items()}
+    assert names == {"untrusted": ["study_0"], "trusted": ["length"], "asked": ["length"]}
+    assert "--study mine:Length" in shown["untrusted"][0][0].answer
+
+
+def test_another_question_changes_no_record(tmp_path):
+    folder = full_run(trials=4).write(tmp_path / "run")
+    before = {p.name: p.read_bytes() for p in folder.path.iterdir()}
+    write_report(folder, studies=["pue"])
+    assert {n: (folder.path / n).read_bytes() for n in before} == before
+    assert (folder.path / "pue.csv").exists()
+    assert not Run.of(folder).doubts
+
+
+def test_a_gate_that_could_not_be_judged_is_not_passed(tmp_path, monkeypatch):
+    monkeypatch.setattr("joulebench.studies.consistency.analysis.consistency", lambda *_: broken(None))
+    task = make_task(analyses=["consistency"], gate={"max_rsd": 0.02})
+    folder = full_run(task, trials=3).write(tmp_path / "run")
+    assert write_report(folder).passed is False
+
+
+@pytest.mark.parametrize("name", ["consistency", "proxies", "training_inference"])
+def test_what_a_study_needs_is_asked_before_a_run(name):
+    objectives = {"val_accuracy": {"goal": "maximize", "reference": 0.0}}
+    with pytest.raises(InputError, match=f"analyses: '{name}' needs an energy objective"):
+        check_studies(make_task(objectives, analyses=[name]))
+    check_studies(make_task(analyses=[name]))
+
+
+@pytest.mark.parametrize("name", ["Batch", "frontier", "report", "a b", "batch", "", 3])
+def test_a_name_that_could_not_be_a_files_is_refused(mine, name):
+    mine.Bad = type("Bad", (Study,), {"name": name, "analyse": len, "section": len})
+    with pytest.raises(InputError, match="study: 'mine:Bad'"):
+        load_study("mine:Bad")
