@@ -157,7 +157,7 @@ class RunBuilder:
 
 
 def lines(path: Path, records: Sequence[Record]) -> None:
-    """All records at once: `joulebench.records.folder.append` forces each to the disk, which a test need not wait for."""
+    """All records at once: `records.folder.append` forces each to the disk, which a test need not wait for."""
     path.write_text("".join(r.model_dump_json() + "\n" for r in records), encoding="utf-8")
 
 

@@ -19,8 +19,8 @@ from joulebench.records.model import DONE
 from joulebench.runner.events import Event
 from joulebench.spec.catalog import task_files
 from tests.commands.calling import call, call_anyhow
-from tests.test_precheck import GATED
-from tests.test_study import run_toy, write_toy
+from tests.runner.test_local import run_toy, write_toy
+from tests.runner.test_meter_check import GATED
 
 COMMANDS = typer.main.get_command(app).commands
 

@@ -13,8 +13,8 @@ from joulebench.records.folder import RunFolder
 from joulebench.records.model import DONE
 from tests.conftest import REPOSITORY
 from tests.run_factory import full_run
-from tests.test_precheck import GATED
-from tests.test_study import write_toy
+from tests.runner.test_local import write_toy
+from tests.runner.test_meter_check import GATED
 
 FULL = Path("/dev/full")
 

@@ -2,7 +2,7 @@
 
 The meter rests on a few facts of the driver that vendors do not state: how often the counter moves, whether it
 agrees with power, how late it follows a change of load, and what asking costs. They are read off one GPU here, in
-about a minute. Results are written after every part, so that a probe that is cut short leaves what it had. No
+75 seconds. Results are written after every part, so that a probe that is cut short leaves what it had. No
 setting of the device is changed, and nothing is judged: the figures are for whoever sets the meter's thresholds.
 
 What to read first, and why:
@@ -203,8 +203,8 @@ def against(
     """The counter's joules beside power integrated by the trapezoidal rule, while `work` is repeated.
 
     Both are taken between two moves of the counter, the first and the last that were seen, so that no part of an
-    update counts. The ratios to the counter are near 1 where counter and sensor measure the same; the longest gaps
-    say whether the counter ever stood still, and whether the sampler kept up.
+    update counts. The ratios to the counter are near 1 where counter and sensor measure the same, known to one poll in
+    the length of the stretch; the longest gaps say whether the counter stood still, and whether the sampler kept up.
 
     Args:
         settle: waits until the device has done what `work` asked for.
@@ -281,7 +281,7 @@ def step(sensors: Sensors, work: Work, sampler: Sampler | None = None) -> dict[s
     return {"on_s": on_s, "off_s": off_s, "t_energyJ_instantW_averageW": trace[::KEPT]}
 
 
-def rate(work: Work, clock: Clock, seconds: float = 2.0) -> float:
+def rate(work: Work, clock: Clock, seconds: float = 1.5) -> float:
     """How often a second `work` gets done."""
     done, start_s = 0, clock.now_s()
     while clock.now_s() - start_s < seconds:
@@ -420,14 +420,14 @@ def probe_sensors(report: Report, sensors: Sensors) -> None:
     """What can be seen before any process has a context on the GPU: it may sleep, and its counter with it."""
     report.keep("calls", lambda: calls(sensors))
     report.keep("fields", lambda: fields(sensors))
-    report.keep("no_context", lambda: periods(sensors, 1.5))
-    report.keep("against_no_context", lambda: against(sensors, 3.0, lambda: sensors.clock.sleep(0.001)))
+    report.keep("no_context", lambda: periods(sensors, 1.0))
+    report.keep("against_no_context", lambda: against(sensors, 2.0, lambda: sensors.clock.sleep(0.001)))
 
 
 def probe_load(report: Report, sensors: Sensors, load: Load) -> None:
     """Counter and power with a context: idle, under load of several shapes, and through a step."""
     clock = sensors.clock
-    report.keep("idle_with_context", lambda: against(sensors, 3.0, lambda: clock.sleep(0.001), load.settle))
+    report.keep("idle_with_context", lambda: against(sensors, 2.0, lambda: clock.sleep(0.001), load.settle))
     load.heavy()
 
     def loaded() -> dict[str, Any]:
@@ -435,11 +435,11 @@ def probe_load(report: Report, sensors: Sensors, load: Load) -> None:
             return periods(sensors, 1.5)
 
     report.keep("under_load", loaded)
-    report.keep("against_load", lambda: against(sensors, 4.0, load.heavy, load.settle))
-    report.keep("against_launch_bound", lambda: against(sensors, 4.0, load.launches, load.settle))
-    report.keep("against_duty_50ms", lambda: against(sensors, 4.0, load.duty, load.settle))
+    report.keep("against_load", lambda: against(sensors, 3.0, load.heavy, load.settle))
+    report.keep("against_launch_bound", lambda: against(sensors, 3.0, load.launches, load.settle))
+    report.keep("against_duty_50ms", lambda: against(sensors, 3.0, load.duty, load.settle))
     fast = ThreadSampler("counter-probe", 0.01)
-    report.keep("against_load_poll_10ms", lambda: against(sensors, 3.0, load.heavy, load.settle, fast))
+    report.keep("against_load_poll_10ms", lambda: against(sensors, 2.0, load.heavy, load.settle, fast))
     clock.sleep(1.5)  # power falls back to idle's
     report.keep("step", lambda: step(sensors, load.heavy))
 

@@ -1,6 +1,7 @@
-"""What was measured: windows, trials and run folders; append-only, fsynced, with a versioned schema.
+"""Records of what was measured: windows, trials, ledger entries, scores and the manifest, with a versioned schema.
 
-Nothing derived is stored: joules per sample, intervals and validity are computed by the reader (`joulebench.results.energy`).
+Nothing derived is stored: joules per sample, intervals and validity are computed by the reader
+(`joulebench.results.energy`).
 """
 
 from __future__ import annotations

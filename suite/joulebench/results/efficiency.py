@@ -1,9 +1,9 @@
 """How near to the machine's limit: achieved FLOP/s, FLOP/J and the fraction of the peak. Pure.
 
 Achieved FLOP/s = FLOPs of a unit of work / seconds of a unit; FLOP/J = FLOPs of a unit / joules of a unit. FLOPs
-are counted (`joulebench.workloads.flops`: 2 a multiply-accumulate), not observed, so operators that could not be counted make
-both too low. The ridge point, peak / bandwidth, is the roofline model's (Williams, Waterman, Patterson 2009): work
-that does fewer FLOPs a byte of memory traffic cannot reach the peak.
+are counted (`joulebench.workloads.flops`: 2 a multiply-accumulate), not observed, so operators that could not be
+counted make both too low. The ridge point, peak / bandwidth, is the roofline model's (Williams, Waterman, Patterson
+2009): work that does fewer FLOPs a byte of memory traffic cannot reach the peak.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def predict(training: Training, total_units: int, rule: Rule, amount: Amount = "
     """The whole training by one of the rules that need nothing else; None where it cannot tell.
 
     Only `steady` has an interval, from its third segment on: Student's t over the m later segments' paces, for the
-    mean of the R segments to come, s √(1/m + 1/R), with s and m as `joulebench.stats.estimate.estimate` corrects them for
+    mean of the R segments to come, s √(1/m + 1/R), with s and m as `joulebench.stats.estimate` corrects them for
     correlation.
 
     Raises:

@@ -1,1 +1,1 @@
-"""What a user writes: tasks, parameters, objectives, stages, conditions, hardware profiles, and what names stand for."""
+"""What a user writes: tasks with their parts, hardware profiles, and what the names in them stand for."""

@@ -6,9 +6,9 @@ to all before it (in a sliding layer to as many as the window holds), so that it
 function of its position: it is counted where the pieces meet, and is exact in between. With a static cache every
 token is multiplied with the cache's whole length, of which a mask hides what is not filled yet.
 
-What is counted is what the program asks for (`joulebench.workloads.flops` has the rule): a causal mask discounts nothing, although
-attention kernels may skip the blocks that it hides. Kernels that fvcore cannot look into (flash_attention_2) count
-as scaled-dot-product attention, whose arithmetic is the same.
+What is counted is what the program asks for (`joulebench.workloads.flops` has the rule): a causal mask discounts
+nothing, although attention kernels may skip the blocks that it hides. Kernels that fvcore cannot look into
+(flash_attention_2) count as scaled-dot-product attention, whose arithmetic is the same.
 """
 
 from __future__ import annotations

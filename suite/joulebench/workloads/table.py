@@ -2,7 +2,7 @@
 
 Options:
 
-    csv = "power.csv"                   # in the current folder, beside the task file or in suite/joulebench/data/tables
+    csv = "power.csv"                   # here, beside the task file, or a table that ships (joulebench/data/tables)
     sha256 = "…"                        # optional: refuse any other file; then a record says which table it was
     metrics = ["time_s", "energy_j"]    # the columns that are metrics, or {metric = column}
     parameters = { lr = "Learning rate" }   # columns of parameters that are not called like them

@@ -1,4 +1,4 @@
-"""Consistency of the meter: spread, drift and their causes over windows of the same work; judges `task.gate`."""
+"""Consistency of the meter: spread and drift over windows of the same work, their causes, and the gate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Consistency(Study["Result"]):
-    """Consistency of the meter: spread, drift and their causes over windows of the same work; judges `task.gate`."""
+    """Consistency of the meter: spread and drift over windows of the same work, their causes, and the gate."""
 
     name = "consistency"
 

@@ -1,0 +1,323 @@
+"""What may be published, what is written, and what `verify` notices."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from joulebench.errors import GateError, InputError
+from joulebench.publishing.copying import SUMS, publish, publish_comparison
+from joulebench.publishing.index import index_files, stale_index, write_index
+from joulebench.publishing.verifying import verify
+from joulebench.records.folder import RunFolder, read_lines
+from joulebench.records.model import LedgerEntry, TrialRecord
+from tests.conftest import REPOSITORY
+from tests.run_factory import full_run, lines
+
+ENVIRONMENT = {
+    "python": "3.11.9", "device": "cpu", "packages": {"joulebench": "0.1.0", "torch": "2.9"},
+    "torch": {"threads": 2}, "code": {"commit": "abcdef123456", "modified": False},
+    "host": {"cpu": "Example CPU", "logical_cpus": 2, "os": "Linux", "accelerators": []},
+}  # fmt: skip
+
+
+def write(path: Path, environment=None, **manifest) -> Path:
+    """A run as the harness leaves it: finished, its environment complete."""
+    given = {"environment": ENVIRONMENT | (environment or {}), **manifest}
+    return full_run(trials=6).write(path, **given).path
+
+
+def profile(name):
+    return {"hardware": {"name": name, "title": name.replace("_", " ")}}
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write(tmp_path / "run")
+
+
+def wrong(reports: Path) -> dict[str, tuple[str, ...]]:
+    return {f.path.relative_to(reports).as_posix(): f.problems for f in verify(reports) if f.problems}
+
+
+def test_a_published_run_verifies(run, tmp_path):
+    reports = tmp_path / "reports"
+    placed = publish(run, reports)
+    assert placed == reports / "digits_nas" / "generic_cpu" / "2026-01-02"
+    names = {p.name for p in placed.iterdir()}
+    assert {
+        "manifest.json",
+        "trials.jsonl",
+        "ledger.jsonl",
+        "report.md",
+        "report.json",
+        "frontier.csv",
+        SUMS,
+    } <= names
+    assert not any(name.endswith(".html") for name in names)
+    for name in ("trials.jsonl", "ledger.jsonl", "scores.jsonl"):
+        assert (placed / name).read_bytes() == (run / name).read_bytes()
+    subprocess.run(["sha256sum", "--check", "--quiet", SUMS], cwd=placed, check=True)
+    assert wrong(reports) == {}
+    assert publish(run, reports) == placed  # once more is the same set
+    assert publish(placed, reports) == placed
+
+
+def test_no_path_of_the_machine_is_published(tmp_path):
+    run = write(
+        tmp_path / "run", data_path="/home/somebody/data/cifar10.tar.gz", task_file=None,
+        trials_from="/home/somebody/runs/digits/gpu/20260101T000000Z",
+    )  # fmt: skip
+    placed = publish(run, tmp_path / "reports")
+    text = "".join(
+        p.read_text() for p in placed.iterdir() if p.suffix in (".json", ".jsonl", ".md", ".csv", ".svg")
+    )
+    assert "somebody" not in text
+    assert RunFolder.open(placed).manifest().data_path == "cifar10.tar.gz"
+    assert RunFolder.open(placed).manifest().trials_from == "digits/gpu/20260101T000000Z"
+
+
+def edit_trial(run: Path, number: int, **fields) -> None:
+    path = run / "trials.jsonl"
+    trials, _ = read_lines(path, TrialRecord)
+    trials[number] = trials[number].model_copy(update=fields)
+    lines(path, trials)
+
+
+def _drop(run):
+    path = run / "trials.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]) * 2)
+
+
+def _short(run):
+    trial = RunFolder.open(run).trials()[0]
+    kept = tuple(w.model_copy(update={"units": 0}) if w.phase == "inference" else w for w in trial.windows)
+    edit_trial(run, 0, windows=kept)
+
+
+def _overlap(run):
+    trial = RunFolder.open(run).trials()[1]
+    first = trial.windows[0].model_copy(update={"start_s": 0.0})
+    edit_trial(run, 1, windows=(first, *trial.windows[1:]))
+
+
+def _negative(run):
+    trial = RunFolder.open(run).trials()[1]
+    readings = tuple(r.model_copy(update={"energy_j": -5.0}) for r in trial.windows[0].readings)
+    first = trial.windows[0].model_copy(update={"readings": readings})
+    edit_trial(run, 1, windows=(first, *trial.windows[1:]))
+
+
+def _unfinished(run):
+    path = run / "ledger.jsonl"
+    entries, _ = read_lines(path, LedgerEntry)
+    lines(path, entries[:-1])
+
+
+def _torn(run):
+    path = run / "trials.jsonl"
+    path.write_text(path.read_text()[:-20])
+
+
+def _manifest(**fields):
+    def change(run):
+        path = run / "manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+    return change
+
+
+def _task(run):
+    path = run / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["task"]["protocol"]["window_s"] = 0.5
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [
+        (_drop, "a run has each trial once"),
+        (_short, "0 valid windows of inference"),
+        (_overlap, "overlaps the window before it"),
+        (_negative, "reads -5 J"),
+        (_unfinished, "not finished"),
+        (_torn, "half a line"),
+        (_task, "changed after the run"),
+        (_manifest(replay="65"), "not measured here"),
+        (_manifest(hardware_override="another machine"), "another machine"),
+        (_manifest(environment={"python": "3.11"}), "without host.cpu"),
+        (_manifest(environment=ENVIRONMENT | {"code": {"commit": "ab1", "modified": True}}), "not in commit ab1"),
+        (_manifest(environment=ENVIRONMENT | {"device": "cuda:0"}), "torch.driver"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_defended_is_not_published(run, tmp_path, spoil, word):
+    spoil(run)
+    with pytest.raises(InputError) as refused:
+        publish(run, tmp_path / "reports")
+    assert word in str(refused.value)
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_damaged_record_is_bad_input(run, tmp_path):
+    path = run / "trials.jsonl"
+    path.write_text(path.read_text().replace('"status":"ok"', '"status":"fine"', 1))
+    with pytest.raises(InputError, match=r"trials\.jsonl, line 1: status"):
+        publish(run, tmp_path / "reports")
+
+
+def test_a_users_task_file_has_to_be_committed(tmp_path, monkeypatch):
+    own = tmp_path / "own"
+    own.mkdir()
+    file = own / "digits_nas.toml"
+    file.write_text("# a task\n")
+    run = write(tmp_path / "run", task_file=str(file))
+
+    def git(*arguments):
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", "-C", str(own), *who, *arguments], check=True, capture_output=True)
+
+    def refusal():
+        with pytest.raises(GateError) as refused:
+            publish(run, tmp_path / "reports")
+        return str(refused.value)
+
+    monkeypatch.chdir(own)
+    assert "is not in the git repository" in refusal()
+    git("init")
+    assert "is not committed" in refusal()
+    git("add", ".")
+    git("commit", "-m", "task")
+    file.write_text("# another\n")
+    assert "changes that are not committed" in refusal()
+    git("commit", "-am", "changed")
+    assert RunFolder.open(publish(run, tmp_path / "reports")).manifest().task_file == "digits_nas.toml"
+
+
+def test_git_is_not_asked_about_a_folder_that_a_record_names(tmp_path, monkeypatch):
+    """Its configuration may name a command, which git executes when it looks for changes."""
+    foreign = tmp_path / "mine" / "foreign"
+    foreign.mkdir(parents=True)
+    (foreign / "digits_nas.toml").write_text("# a task\n")
+    command = f"touch {tmp_path / 'executed'}"
+    for arguments in (("init",), ("add", "."), ("config", "core.fsmonitor", command)):
+        subprocess.run(["git", "-C", str(foreign), *arguments], check=True, capture_output=True)
+    run = write(tmp_path / "run", task_file=str(foreign / "digits_nas.toml"))
+    for place, said in (
+        (tmp_path, "not in the git repository"),
+        (foreign, "has changes that"),
+        (foreign.parent, "is not committed"),
+    ):
+        if place == foreign.parent:
+            subprocess.run(["git", "-C", str(place), "init"], check=True, capture_output=True)
+        monkeypatch.chdir(place)
+        with pytest.raises(GateError, match=said):
+            publish(run, tmp_path / "reports")
+        assert not (tmp_path / "executed").exists(), place
+
+
+@pytest.mark.parametrize(
+    "when", ["../../../Z", "2026-01-02T03:04:05Z\n", "2026-01-02", "/2026-01-02T03:04:05Z", ""]
+)
+def test_a_time_is_no_path(tmp_path, when):
+    run = write(tmp_path / "run")
+    manifest = json.loads((run / "manifest.json").read_text()) | {"created_utc": when}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"manifest\.json: created_utc"):
+        publish(run, tmp_path / "reports" / "of" / "mine")
+    assert not list(tmp_path.rglob("SHA256SUMS"))
+
+
+@pytest.fixture(scope="module")
+def published_once(tmp_path_factory):
+    root = tmp_path_factory.mktemp("published")
+    reports = root / "reports"
+    runs = [publish(write(root / name, **profile(name)), reports) for name in ("cpu_a", "cpu_b")]
+    publish_comparison(runs, reports)
+    write_index(reports)
+    return reports
+
+
+@pytest.fixture
+def reports(published_once, tmp_path):
+    return Path(shutil.copytree(published_once, tmp_path / "reports"))
+
+
+A, BOTH = "digits_nas/cpu_a/2026-01-02", "digits_nas/comparison/cpu_a_vs_cpu_b"
+
+
+def test_two_machines_and_their_comparison_verify(reports):
+    assert wrong(reports) == {}
+    assert stale_index(reports) == []
+    assert json.loads((reports / BOTH / "runs.json").read_text()) == [A, "digits_nas/cpu_b/2026-01-02"]
+
+
+def resealed(folder: Path) -> None:
+    from joulebench.publishing.copying import seal
+
+    seal(folder)
+
+
+def test_changes_are_noticed(reports):
+    (reports / A / "frontier.csv").write_text("made up\n")
+    (reports / A / "extra.txt").write_text("not published\n")
+    (reports / A / "ledger.jsonl").unlink()
+    found = wrong(reports)[A]
+    assert {"frontier.csv was changed", "extra.txt was not published", "ledger.jsonl is missing"} <= set(found)
+
+
+def test_checksums_made_to_fit_do_not_help(reports):
+    """Who edits a report and its checksums is found by making the report anew."""
+    path = reports / A / "report.md"
+    path.write_text(path.read_text().replace("0.9", "0.99"))
+    resealed(reports / A)
+    assert wrong(reports) == {A: ("report.md does not come out of these records",)}
+
+
+def test_an_edited_record_shows_in_every_report_made_from_it(reports):
+    edit_trial(reports / A, 2, metrics={"val_accuracy": 0.999})
+    resealed(reports / A)
+    found = wrong(reports)
+    assert "report.json does not come out of these records" in found[A]
+    assert "val_accuracy.csv does not come out of these records" in found[BOTH]
+
+
+def test_a_comparison_may_not_reach_outside(reports):
+    (reports / BOTH / "runs.json").write_text('["../../etc", "x"]')
+    resealed(reports / BOTH)
+    assert wrong(reports)[BOTH] == ("runs.json: ../../etc is not below reports/",)
+
+
+def test_the_index_names_every_set_and_goes_stale(reports):
+    files = index_files(reports)
+    text, page = files["README.md"].decode(), files["index.html"].decode()
+    for link in (f"{A}/report.md", f"{BOTH}/comparison.md"):
+        assert f"]({link})" in text
+        assert f'href="{link}"' in page
+    assert "estimated" in text
+    shutil.rmtree(reports / BOTH)
+    assert stale_index(reports) == ["README.md", "index.html"]
+
+
+def test_nothing_published_is_said(tmp_path):
+    with pytest.raises(InputError, match="nothing is published"):
+        list(verify(tmp_path))
+
+
+def test_names_cannot_leave_the_folder(tmp_path):
+    run = write(tmp_path / "run", hardware={"name": "../../evil", "title": "x"})
+    with pytest.raises(InputError, match="name"):
+        publish(run, tmp_path / "reports")
+
+
+REPORTS = REPOSITORY / "reports"
+
+
+@pytest.mark.skipif(not (REPORTS / "index.html").is_file(), reason="nothing is published in this checkout")
+def test_what_this_project_publishes_comes_out_of_its_records():
+    assert wrong(REPORTS) == {}
+    assert stale_index(REPORTS) == []
