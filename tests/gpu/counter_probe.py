@@ -203,8 +203,9 @@ def against(
     """The counter's joules beside power integrated by the trapezoidal rule, while `work` is repeated.
 
     Both are taken between two moves of the counter, the first and the last that were seen, so that no part of an
-    update counts. The ratios to the counter are near 1 where counter and sensor measure the same, known to one poll in
-    the length of the stretch; the longest gaps say whether the counter stood still, and whether the sampler kept up.
+    update counts. The ratios to the counter are near 1 where counter and sensor measure the same; they are known to
+    one poll in the length of the stretch. The longest gaps say whether the counter stood still, and whether the
+    sampler kept up.
 
     Args:
         settle: waits until the device has done what `work` asked for.

@@ -96,7 +96,7 @@ def test_break_even_and_analyses_are_data(found: dict, summary: Summary) -> None
 _SAME = """
 import sys
 from pathlib import Path
-from joulebench.records.model import RunFolder
+from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
 write_report(RunFolder.open(Path(sys.argv[1])))
 """

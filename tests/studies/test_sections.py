@@ -64,7 +64,7 @@ def mine(monkeypatch):
 def test_any_study_of_a_run_without_trials_says_so_or_nothing(name):
     run = RunBuilder(make_task(analyses=[name]))
     found = sections(Run(run.manifest(), run.task, ()))
-    assert all(part.name == name and part.answer and part.csv for part, _ in found)
+    assert all(part.name == name and part.answer and part.csv for part in found)
 
 
 def test_every_folder_is_a_study():
@@ -91,9 +91,9 @@ def test_ones_own_study_runs_where_it_is_asked_for_or_trusted_and_nowhere_else(m
     run = Run.of(folder)
     shown = {"untrusted": sections(run), "trusted": sections(run, trusted=["mine:Length"]),
              "asked": sections(run, ["mine:Length"])}  # fmt: skip
-    names = {how: [part.name for part, _ in found] for how, found in shown.items()}
+    names = {how: [part.name for part in found] for how, found in shown.items()}
     assert names == {"untrusted": ["study_0"], "trusted": ["length"], "asked": ["length"]}
-    assert "--study mine:Length" in shown["untrusted"][0][0].answer
+    assert "--study mine:Length" in shown["untrusted"][0].answer
 
 
 def test_another_question_changes_no_record(tmp_path):
@@ -115,9 +115,9 @@ def test_a_gate_that_could_not_be_judged_is_not_passed(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["consistency", "proxies", "training_inference"])
 def test_what_a_study_needs_is_asked_before_a_run(name):
     objectives = {"val_accuracy": {"goal": "maximize", "reference": 0.0}}
-    with pytest.raises(InputError, match=f"analyses: '{name}' needs an energy objective"):
-        check_studies(make_task(objectives, analyses=[name]))
-    check_studies(make_task(analyses=[name]))
+    with pytest.raises(InputError, match=f"t.toml: analyses: '{name}' needs an energy objective"):
+        check_studies(make_task(objectives, analyses=[name]), "t.toml")
+    check_studies(make_task(analyses=[name]), "t.toml")
 
 
 @pytest.mark.parametrize("name", ["Batch", "frontier", "report", "a b", "batch", "", 3])

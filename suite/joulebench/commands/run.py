@@ -107,6 +107,7 @@ def run(
 
 def _announce(task: Task, budget: str | None, hardware: str) -> None:
     from joulebench.search.space import has_conditions
+    from joulebench.spec.task import NARROWED
 
     data = f"{task.dataset.name}" if task.dataset else "no data set"
     size = "continuous"
@@ -115,5 +116,5 @@ def _announce(task: Task, budget: str | None, hardware: str) -> None:
         size = f"{task.space_size:,} {some}"
     print(f"{task.title}: task {task.name} v{task.version}, budget {budget or 'none'}, data {data}, on {hardware}")
     print(f"search space: {size}; digest {task.digest}")
-    if budget == "quick":
-        print("quick narrows the study: its results compare with no other budget and no published study")
+    if budget in NARROWED:
+        print(f"{budget} narrows the study: its results compare with no other budget and no published study")

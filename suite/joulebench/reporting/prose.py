@@ -12,7 +12,7 @@ from joulebench.presentation.findings import WIDE
 from joulebench.presentation.numbers import grams, joules, kilowatt_hours, number, percent, seconds
 from joulebench.records.model import DONE
 from joulebench.reporting.summary import Summary
-from joulebench.spec.task import Protocol
+from joulebench.spec.task import NARROWED, Protocol
 
 BEYOND_SOFTWARE = (
     "Energy read by software excludes the power supply, mainboard, fans and everything else between the chips and "
@@ -46,7 +46,7 @@ class Banner:
 
 def banners(summary: Summary) -> tuple[Banner, ...]:
     """What a reader must know before reading a number."""
-    every = (_altered, _torn, _replay, _forced, _estimates, _quick, _deviations, _stopped, _unfinished)
+    every = (_altered, _torn, _replay, _forced, _estimates, _narrowed, _deviations, _stopped, _unfinished)
     found = [banner(summary) for banner in every]
     return tuple(b for b in found if b is not None)
 
@@ -115,11 +115,14 @@ def _estimates(summary: Summary) -> Banner | None:
     )
 
 
-def _quick(summary: Summary) -> Banner | None:
-    if summary.manifest.budget != "quick":
+def _narrowed(summary: Summary) -> Banner | None:
+    budget = summary.manifest.budget
+    if budget not in NARROWED:
         return None
-    text = "The study was narrowed to be quick: its results compare with no other budget and no published study."
-    return Banner("note", "Budget: quick", text)
+    text = (
+        f"The study was narrowed to be {budget}: its results compare with no other budget and no published study."
+    )
+    return Banner("note", f"Budget: {budget}", text)
 
 
 def _deviations(summary: Summary) -> Banner | None:

@@ -26,7 +26,7 @@ from joulebench.reporting.tables import frontier_table
 from joulebench.results.run import Run
 from joulebench.studies.base import load_study
 from joulebench.studies.break_even import break_even_text
-from joulebench.studies.sections import sections
+from joulebench.studies.sections import drawn, sections
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -93,9 +93,7 @@ def _write(
     if pue is not None or grid_intensity_g_per_kwh is not None:
         studies = [*studies, "pue"]
     summary = with_wall(folder, summarise_of(records), records)
-    drawn = sections(records, studies, trusted)
-    parts = tuple(section for section, _ in drawn)
-    files = {name: content for _, made in drawn for name, content in made.items()}
+    parts, files = drawn(records, sections(records, studies, trusted))
     if summary.task.has_frontier:
         files |= {
             "frontier.csv": frontier_csv(summary).encode(),

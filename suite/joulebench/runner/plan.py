@@ -103,7 +103,7 @@ def plan(
     rules = {"max_energy_j": max_energy_j, "inferences": inferences, "extrapolate": extrapolate or None}
     merged = _with_stopping(merged, rules)
     check_names(merged)
-    check_studies(merged)
+    check_studies(merged, task_file or merged.name)
     if meters and replay is not None:
         raise InputError("--meter: a replay reads its trace and no meter")
     for name in meters:

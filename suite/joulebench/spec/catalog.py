@@ -56,8 +56,8 @@ def is_path(name: str) -> bool:
     return name.endswith(".toml") or "/" in name
 
 
-def check_file(path: Path) -> str:
-    """The title of the task or hardware profile in a file: a profile has a match rule or lies among profiles.
+def load_file(path: Path) -> Task | HardwareProfile:
+    """The task or hardware profile in a file: a profile has a match rule or lies among profiles.
 
     Raises:
         InputError: the file is broken.
@@ -65,8 +65,8 @@ def check_file(path: Path) -> str:
     data = read_toml(path)
     among_profiles = path.resolve().parent == _folder("hardware_profiles").resolve()
     if "workload" not in data and ("match" in data or among_profiles):
-        return load_profile(path).title
-    return load_task(path).title
+        return load_profile(path)
+    return load_task(path)
 
 
 def _find(name: str, files: dict[str, Path], what: str) -> Path:

@@ -28,6 +28,8 @@ from joulebench.spec.registry import DATASETS, PATTERN, STUDIES, WORKLOADS
 from joulebench.spec.stage import Stage
 from joulebench.spec.toml import Definition, digest, merge, read_toml, validate
 
+#: Budgets that narrow what a task asks, so that it takes minutes.
+NARROWED = ("quick", "short")
 #: The report's own part among `analyses`; all others are studies.
 FRONTIER = "frontier"
 #: The study that judges a task's `gate`.

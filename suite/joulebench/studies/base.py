@@ -65,8 +65,11 @@ def load_study(name: str) -> Study[Any]:
     return study
 
 
-def check_studies(task: Task, own: bool = True) -> None:
+def check_studies(task: Task, origin: str, own: bool = True) -> None:
     """Refuse a task that names a study which could say nothing of it; the user's own are imported if `own`.
+
+    Args:
+        origin: the task's file or name, for messages.
 
     Raises:
         InputError: as `load_study`, or what a study needs and the task has not.
@@ -75,4 +78,4 @@ def check_studies(task: Task, own: bool = True) -> None:
         if name != FRONTIER and (own or not is_own(name)):
             why = load_study(name).needs(task)
             if why is not None:
-                raise InputError(f"analyses: '{name}' {why}")
+                raise InputError(f"{origin}: analyses: '{name}' {why}")

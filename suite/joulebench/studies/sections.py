@@ -15,11 +15,8 @@ from joulebench.spec.registry import STUDIES, is_own
 from joulebench.spec.task import FRONTIER, GATE_STUDY
 from joulebench.studies.base import load_study
 
-#: A section of the report, and its files: CSV and still figures by name.
-Drawn = tuple[Section, dict[str, bytes]]
 
-
-def sections(run: Run, asked: Sequence[str] = (), trusted: Collection[str] = ()) -> tuple[Drawn, ...]:
+def sections(run: Run, asked: Sequence[str] = (), trusted: Collection[str] = ()) -> tuple[Section, ...]:
     """A section for each study that the task names or that is `asked` for, in this order, where the records allow.
 
     A study that fails shows a section which says so, and the others stand. Code of the task author's own
@@ -29,11 +26,12 @@ def sections(run: Run, asked: Sequence[str] = (), trusted: Collection[str] = ())
     return tuple(_sections(run, dict.fromkeys([*named, *asked]), {*asked, *trusted}))
 
 
-def _sections(run: Run, names: Collection[str], trusted: Collection[str]) -> Iterator[Drawn]:
+def _sections(run: Run, names: Collection[str], trusted: Collection[str]) -> Iterator[Section]:
     for number, name in enumerate(names):
+        stem = name if name in STUDIES.shipped else f"study_{number}"
         if is_own(name) and name not in trusted:
-            yield _apology(
-                run, name, number,
+            yield _in_its_place(
+                run, stem, name,
                 f"The study {name} is not shown: it is code of the task's author, and a report runs no code that a "
                 f"record names. Where you have that code and trust it: joulebench report RUN --study {name}",
             )  # fmt: skip
@@ -42,12 +40,22 @@ def _sections(run: Run, names: Collection[str], trusted: Collection[str]) -> Ite
             study = load_study(name)
             result = study.analyse(run)
             if result is not None:
-                section = _checked(study.section(result, run), study.name)
-                yield section, files_of((section,))
+                yield _checked(study.section(result, run), study.name)
         except (Exception, SystemExit) as error:  # one study's fault is no reason to lose the report
-            yield _apology(
-                run, name, number, f"The study {name} failed, so its section is missing: {_where(error)}"
-            )
+            yield _in_its_place(run, stem, name, _failure(name, error))
+
+
+def drawn(run: Run, parts: Sequence[Section]) -> tuple[tuple[Section, ...], dict[str, bytes]]:
+    """The sections, and their CSV and still figures by file name; one that cannot be drawn says so instead."""
+    kept: list[Section] = []
+    files: dict[str, bytes] = {}
+    for part in parts:
+        try:
+            files |= files_of((part,))
+        except Exception as error:
+            part = _in_its_place(run, part.name, part.name, _failure(part.name, error))
+        kept.append(part)
+    return tuple(kept), files
 
 
 def _checked(section: Section, name: str) -> Section:
@@ -69,14 +77,14 @@ def _checked(section: Section, name: str) -> Section:
     return section
 
 
-def _apology(run: Run, name: str, number: int, text: str) -> Drawn:
-    """A section in the place of one that is missing. A gate that could not be judged is not passed."""
-    stem = name if name in STUDIES.shipped else f"study_{number}"
+def _in_its_place(run: Run, stem: str, name: str, text: str) -> Section:
+    """A section for one that is missing. A gate that could not be judged is not passed."""
     verdict = False if run.task.gate is not None and name == GATE_STUDY else None
-    return Section(stem, f"Study {name}", text, verdict, (), (), (), csv=""), {}
+    return Section(stem, f"Study {name}", text, verdict, (), (), (), csv="")
 
 
-def _where(error: BaseException) -> str:
+def _failure(name: str, error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{place}"
+    what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{place}"
+    return f"The study {name} failed, so its section is missing: {what}"

@@ -11,6 +11,7 @@ from joulebench.errors import InputError
 from joulebench.records.model import LedgerEntry, Reading
 from joulebench.reporting import write_report
 from joulebench.spec.task import Protocol, Task
+from joulebench.studies.base import check_studies
 from joulebench.studies.consistency.analysis import PRECHECK, consistency, precheck_of, precheck_protocol
 from joulebench.studies.consistency.section import consistency_answer, consistency_section, meaning
 from tests.run_factory import ENERGY, RunBuilder, make_task
@@ -157,8 +158,8 @@ def test_a_precheck_is_judged_from_its_ledger_entry():
     ],
 )
 def test_a_task_whose_gate_nothing_judges_is_refused(change, message):
-    with pytest.raises(ValueError, match=message):
-        Task.model_validate(check_task().model_dump(mode="json") | change)
+    with pytest.raises((ValueError, InputError), match=message):
+        check_studies(Task.model_validate(check_task().model_dump(mode="json") | change), "t.toml")
 
 
 def test_its_report_has_the_verdict_and_no_frontier(tmp_path):
