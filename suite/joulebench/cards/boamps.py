@@ -25,7 +25,7 @@ from joulebench.cards.values import rounded, to_json
 from joulebench.errors import InputError
 from joulebench.presentation.markdown import flat
 from joulebench.presentation.numbers import percent
-from joulebench.records.model import Kind, Window
+from joulebench.records.model import Kind, Window, combined
 from joulebench.results.energy import common_domains, idle_power_w, invalidity, nearest_idle
 from joulebench.results.ledger import family
 from joulebench.results.phase_cost import EVERY_FAMILY
@@ -329,7 +329,7 @@ def _spent_in(
         duration_s=sum(w.duration_s for w in windows),
         start_utc=min(w.start_utc for w in windows),
         domains=names,
-        kind="measured" if {r.kind for r in readings} == {"measured"} else "estimated",
+        kind=combined(r.kind for r in readings),
         measured_share=sum(r.energy_j for r in readings if r.kind == "measured") / energy_j,
         sources=sources,
         utilisation=_utilisation(windows),

@@ -16,6 +16,7 @@ from joulebench.cards.subject import Subject, Training, hardware_used, refuse_re
 from joulebench.cards.values import NOT_KNOWN, checked, number_of, text_of, to_json
 from joulebench.presentation.numbers import NOT_MEASURED, percent
 from joulebench.presentation.units import plain
+from joulebench.records.model import combined
 from joulebench.reporting import prose
 from joulebench.results.phase_cost import flops_per_unit
 from joulebench.spec.parameters import Value
@@ -149,5 +150,5 @@ def _joules(subject: Subject) -> dict[str, Any]:
                 "unit": f"J/{plain(unit)}", "basis": "gross", "domains": list(cost.domains), "kind": cost.kind,
                 "measured_share": cost.measured_share,
             }  # fmt: skip
-    kind = f", {'measured' if kinds == {'measured'} else 'estimated'}" if kinds else ""
+    kind = f", {combined(kinds)}" if kinds else ""
     return {f"Energy of inference{kind} (not asked by the form)": found or NOT_MEASURED}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from joulebench.errors import InputError
-from joulebench.records.model import Kind, TrialRecord, Window
+from joulebench.records.model import Kind, TrialRecord, Window, combined
 from joulebench.reporting.summary import Summary
 from joulebench.results.energy import training_energy
 from joulebench.results.ledger import family
@@ -162,7 +162,7 @@ def training(subject: Subject) -> Training | None:
         duration_s=over_runs([point(_train_s(t)) for t, _ in pairs]),
         units=pairs[0][1].units,
         domains=pairs[0][1].domains,
-        kind="measured" if all(e.kind == "measured" for _, e in pairs) else "estimated",
+        kind=combined(e.kind for _, e in pairs),
         measured_share=sum(e.measured_share for _, e in pairs) / len(pairs),
     )
 

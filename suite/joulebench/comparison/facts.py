@@ -14,6 +14,7 @@ from joulebench.presentation.section import Section, csv_of, estimate_cells
 from joulebench.presentation.series import estimates, value_axis
 from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed_cell, show, value_cell
 from joulebench.presentation.units import plain
+from joulebench.records.model import Kind, combined
 from joulebench.results.ledger import family
 from joulebench.results.phase_cost import EVERY_FAMILY
 
@@ -60,8 +61,8 @@ def _scaling(found: Sequence[PhaseOn]) -> Section | None:
     )
 
 
-def _kind(found: PhaseOn) -> str:
-    return "measured" if {c.cost.kind for c in found.configurations} == {"measured"} else "estimated"
+def _kind(found: PhaseOn) -> Kind:
+    return combined(c.cost.kind for c in found.configurations)
 
 
 def _law(found: PhaseOn) -> str:
@@ -81,7 +82,7 @@ def _scaling_plot(found: Sequence[PhaseOn], phase: str) -> Plot:
     ys = [c.cost.gross.mean for part in known for c in part]
     unit = next((c.cost.unit for part in known for c in part), "unit")
     x = value_axis(xs, "FLOP", lambda u: f"{u} per {plain(unit)}", log_from=4.0)
-    kinds = "estimated" if any(_kind(p) == "estimated" for p in mine) else "measured"
+    kinds = combined(_kind(p) for p in mine)
     y = value_axis(ys, "J", lambda u: f"{u} per {plain(unit)} of {phase}, gross ({kinds})", log_from=4.0)
     series = [
         estimates(p.label, [float(c.flops or 0) / x.factor for c in part], [c.cost.gross for c in part], y)

@@ -13,6 +13,7 @@ from joulebench.presentation.section import Section, csv_of, estimate_cells, exa
 from joulebench.presentation.series import estimates, value_axis
 from joulebench.presentation.table import MAX_ROWS, Cell, Column, Table, condensed, first_column, of_all, value_cell
 from joulebench.presentation.units import objective_unit, scaled
+from joulebench.records.model import combined
 from joulebench.results.outcome import Outcome
 from joulebench.results.phase_cost import varied
 from joulebench.spec.objectives import Objective
@@ -47,7 +48,7 @@ def kind_of(joined: Joined, name: str) -> str:
     if not joined.task.objectives[name].is_energy:
         return ""
     kinds = {c.outcomes[name].kind for m in joined.machines for c in m.found.values()}
-    return "measured" if kinds == {"measured"} else "estimated"
+    return combined(kinds)
 
 
 def overall_sentence(joined: Joined, found: Against) -> str:

@@ -17,7 +17,7 @@ from joulebench.presentation.pages import html_environment, write_files
 from joulebench.publishing.copying import RUNS
 from joulebench.publishing.verifying import published
 from joulebench.records.folder import RunFolder
-from joulebench.records.model import TrialRecord
+from joulebench.records.model import TrialRecord, combined
 
 TEMPLATES = Path(__file__).parent / "templates"
 INTRODUCTION = (
@@ -104,11 +104,9 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _joules(trials: Iterable[TrialRecord]) -> tuple[float | None, str]:
-    """Joules of all trials, and whether they were measured, estimated, or some of each."""
+    """Joules of all trials, and their kind: estimated where a part of them is."""
     readings = [r for t in trials for w in t.windows for r in w.readings if r.role == "primary"]
-    kinds = {r.kind for r in readings}
-    kind = "measured" if kinds == {"measured"} else "estimated" if kinds == {"estimated"} else "mixed"
-    return (sum(r.energy_j for r in readings), kind) if readings else (None, "")
+    return (sum(r.energy_j for r in readings), combined(r.kind for r in readings)) if readings else (None, "")
 
 
 def _markdown(runs: Sequence[Entry], comparisons: Sequence[Entry]) -> str:

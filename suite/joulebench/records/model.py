@@ -6,6 +6,7 @@ Nothing derived is stored: joules per sample, intervals and validity are compute
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +17,11 @@ SCHEMA: Literal[1] = 1
 DONE = "done"  # the note of a session that came to its end
 Status = Literal["ok", "oom", "failed", "invalid", "infeasible"]
 Kind = Literal["measured", "estimated"]
+
+
+def combined(kinds: Iterable[Kind | None]) -> Kind:
+    """Kind of joules made of several parts: measured only if there are parts and every one is; else estimated."""
+    return "measured" if set(kinds) == {"measured"} else "estimated"
 
 
 #: Counts are not negative, and no record holds one that a float could not.

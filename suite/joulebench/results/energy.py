@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cached_property
 from statistics import fmean
 
-from joulebench.records.model import Kind, Reading, Window
+from joulebench.records.model import Kind, Reading, Window, combined
 from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import Estimate, deviation, estimate, t_quantile
 
@@ -229,7 +229,7 @@ def training_energy(windows: Iterable[Window], domains: Iterable[str]) -> Traini
 
 def _kind(windows: Sequence[Window], names: Sequence[str]) -> Kind:
     kinds = {r.kind for w in windows for r in w.readings if r.role == "primary" and r.domain in names}
-    return "measured" if kinds == {"measured"} else "estimated"
+    return combined(kinds)
 
 
 def _measured_j(windows: Sequence[Window], names: Sequence[str]) -> float:

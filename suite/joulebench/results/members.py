@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from joulebench.records.model import Costs, Kind, ScoreRecord, TrialRecord, Window
+from joulebench.records.model import Costs, Kind, ScoreRecord, TrialRecord, Window, combined
 from joulebench.results.energy import training_energy
 from joulebench.results.outcome import Configuration, Outcome
 from joulebench.results.phase_cost import EVERY_FAMILY, PhaseCost, over_runs, phase_cost
@@ -126,7 +126,7 @@ def _training_energy(trials: Sequence[TrialRecord], target: Target) -> UnitEnerg
     found = [e for t in trials if (e := training_energy(t.windows, target.families)) is not None]
     if not found:
         return None
-    kind: Kind = "measured" if all(e.kind == "measured" for e in found) else "estimated"
+    kind = combined(e.kind for e in found)
     share = sum(e.measured_share for e in found) / len(found)
     values = [point(e.j_per_unit) for e in found]
     return UnitEnergy(target, over_runs(values), None, found[0].domains, kind, share)

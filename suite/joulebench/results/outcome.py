@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from joulebench.records.model import Kind, TrialRecord, Window
+from joulebench.records.model import Kind, TrialRecord, Window, combined
 from joulebench.results.energy import MAX_VALUE, Energy, IdleWindows, phase_energy, training_energy
 from joulebench.results.latency import latency
 from joulebench.spec.objectives import COSTS, Quantity, energy_unit
@@ -165,7 +165,7 @@ def _between_runs(outcomes: Sequence[Outcome]) -> Outcome:
         return outcomes[0]
     value = estimate([o.value.mean for o in outcomes], "runs of the configuration")
     kinds = {o.kind for o in outcomes}
-    kind: Kind | None = None if kinds == {None} else "measured" if kinds == {"measured"} else "estimated"
+    kind: Kind | None = None if kinds == {None} else combined(kinds)
     return Outcome(value, kind, outcomes[0].domains)
 
 

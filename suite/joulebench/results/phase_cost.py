@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from joulebench.records.model import Costs, Kind, TrialRecord, Window
+from joulebench.records.model import Costs, Kind, TrialRecord, Window, combined
 from joulebench.results.energy import Energy, invalidity, phase_energy
 from joulebench.results.latency import STEPS, quantile_of
 from joulebench.spec.parameters import Params
@@ -65,7 +65,7 @@ def phase_cost(
         gross=over_runs([e.j_per_unit for e in gross]),
         net=over_runs([e.j_per_unit for e in net]) if len(net) == len(gross) else None,
         domains=gross[0].domains,
-        kind="measured" if {e.kind for e in gross} == {"measured"} else "estimated",
+        kind=combined(e.kind for e in gross),
         measured_share=fmean(e.measured_share for e in gross),
         unit_s=over_runs([e.unit_s for e in gross]),
         units_per_j=_rate([e.j_per_unit for e in gross]),

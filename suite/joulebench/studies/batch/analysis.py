@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from joulebench.records.model import Kind, TrialRecord, Window
+from joulebench.records.model import Kind, TrialRecord, Window, combined
 from joulebench.results.outcome import Configuration, configurations, idle_windows, run_to_run_rsd
 from joulebench.results.phase_cost import PhaseCost, counted, phase_cost, step_quantile
 from joulebench.spec.objectives import Objective, energy_unit
@@ -113,7 +113,7 @@ def batch(task: Task, trials: Sequence[TrialRecord]) -> Batch | None:
         unit=energy_unit(label)[0],
         phase=objective.phase or "",
         basis=objective.basis or "gross",
-        kind=None if not kinds else "measured" if kinds == {"measured"} else "estimated",
+        kind=combined(kinds) if kinds else None,
         domains=tuple(sorted({d for s in sizes if s.cost for d in s.cost.domains})),
         sizes=sizes,
         best=best,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from joulebench.records.model import Kind, LedgerEntry, TrialRecord, Window
+from joulebench.records.model import Kind, LedgerEntry, TrialRecord, Window, combined
 from joulebench.results.energy import common_domains, idle_power_w, invalidity
 from joulebench.results.outcome import idle_windows
 from joulebench.spec.objectives import Objective, energy_unit
@@ -195,7 +195,7 @@ def _judge(
         unit=energy_unit(name)[0],
         windows=readings,
         domains=domains,
-        kind=None if not valid else "measured" if {s.kind for s in sources} == {"measured"} else "estimated",
+        kind=combined(s.kind for s in sources) if valid else None,
         j_per_unit=estimate(per_unit) if valid else None,
         rsd=relative_sd(per_unit),
         time_rsd=relative_sd([r.seconds / r.units for r in valid]),

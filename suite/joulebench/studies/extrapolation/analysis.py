@@ -8,7 +8,7 @@ from statistics import fmean, median
 
 import numpy as np
 
-from joulebench.records.model import Kind, TrialRecord
+from joulebench.records.model import Kind, TrialRecord, combined
 from joulebench.results.energy import common_domains
 from joulebench.results.forecast import RULES, Amount, Prediction, Rule, Training, calibrate, calibrating, predict
 from joulebench.results.outcome import configuration_key
@@ -96,7 +96,7 @@ def extrapolation(task: Task, trials: Sequence[TrialRecord]) -> Extrapolation | 
         return None
     names = common_domains(windows, asked)
     kinds = {r.kind for w in windows for r in w.readings if r.role == "primary" and r.domain in names}
-    kind: Kind | None = None if not kinds else "measured" if kinds == {"measured"} else "estimated"
+    kind: Kind | None = combined(kinds) if kinds else None
     return evaluate(cases, names, kind, len(trials) - len(cases))
 
 

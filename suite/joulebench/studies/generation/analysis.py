@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from joulebench.records.model import Costs, Kind, TrialRecord, Window
+from joulebench.records.model import Costs, Kind, TrialRecord, Window, combined
 from joulebench.results.outcome import Configuration, configurations, idle_windows
 from joulebench.results.phase_cost import (
     PhaseCost,
@@ -166,7 +166,7 @@ def generation(task: Task, trials: Sequence[TrialRecord]) -> Generation | None:
         names=tuple(names),
         points=tuple(sorted(points, key=lambda p: [_order(p.params[n]) for n in names])),
         domains=tuple(sorted({d for c in costs for d in c.domains})),
-        kind="measured" if {c.kind for c in costs} == {"measured"} else "estimated",
+        kind=combined(c.kind for c in costs),
         lost=lost,
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from joulebench.host.power_limit import PARAMETER
-from joulebench.records.model import Kind, TrialRecord
+from joulebench.records.model import Kind, TrialRecord, combined
 from joulebench.results.energy import training_energy
 from joulebench.results.frontier import non_dominated
 from joulebench.results.phase_cost import over_runs, phase_cost
@@ -128,7 +128,7 @@ def power_cap(task: Task, trials: Sequence[TrialRecord]) -> PowerCap | None:
         made,
         energy,
         _time_objective(task) or "time",
-        None if not kinds else "measured" if set(kinds) == {"measured"} else "estimated",
+        combined(kinds) if kinds else None,
         len(trials) - sum(len(c.trials) for caps in made.values() for c in caps),
     )
 

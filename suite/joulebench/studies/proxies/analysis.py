@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal, get_args
 
-from joulebench.records.model import Kind, TrialRecord, Window
+from joulebench.records.model import Kind, TrialRecord, Window, combined
 from joulebench.results.outcome import Configuration, configurations, idle_windows
 from joulebench.results.phase_cost import PhaseCost, counted, families, phase_cost, varied
 from joulebench.spec.conditions import condition
@@ -122,7 +122,7 @@ def proxies(task: Task, trials: Sequence[TrialRecord]) -> Proxies | None:
         families=groups,
         correlations=_correlations(subjects, (None, *groups)),
         domains=tuple(sorted({d for s in subjects for d in s.cost.domains})),
-        kind="measured" if {s.cost.kind for s in subjects} == {"measured"} else "estimated",
+        kind=combined(s.cost.kind for s in subjects),
         trials=len(trials),
         lost=len(trials) - len(used),
     )

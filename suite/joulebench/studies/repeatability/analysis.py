@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
-from joulebench.records.model import Kind, TrialRecord
+from joulebench.records.model import Kind, TrialRecord, combined
 from joulebench.results.energy import common_domains, phase_energy
 from joulebench.spec.parameters import Value
 from joulebench.spec.task import Task
@@ -143,7 +143,7 @@ def repeatability(task: Task, trials: Sequence[TrialRecord]) -> Repeatability:
     return Repeatability(
         phase=phase,
         unit=unit,
-        kind=None if not kinds else "measured" if kinds == {"measured"} else "estimated",
+        kind=combined(kinds) if kinds else None,
         domains=common_domains(every, asked),
         runs=costs,
         repeats=len(repeated),
@@ -198,7 +198,7 @@ def _train_cost(trial: TrialRecord, asked: Sequence[str]) -> TrainCost | None:
         epochs=len(windows),
         samples=sum(w.units for w in windows),
         first_j=energies[0],
-        kind="measured" if kinds == {"measured"} else "estimated",
+        kind=combined(kinds),
     )
 
 
@@ -237,7 +237,7 @@ def _spread(name: str, unit: str, kind: Kind | None, at: Sequence[float], values
 
 
 def _kind(kinds: Sequence[Kind]) -> Kind:
-    return "measured" if set(kinds) == {"measured"} else "estimated"
+    return combined(kinds)
 
 
 def _batches(runs: Sequence[RunCost]) -> tuple[BatchPoint, ...]:

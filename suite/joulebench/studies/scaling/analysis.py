@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from joulebench.records.model import Costs, Kind, TrialRecord
+from joulebench.records.model import Costs, Kind, TrialRecord, combined
 from joulebench.results.outcome import Configuration, configurations
 from joulebench.results.phase_cost import PhaseCost, counted, families, flops_per_unit, phase_cost, varied
 from joulebench.spec.parameters import Params
@@ -116,7 +116,7 @@ def scaling(task: Task, trials: Sequence[TrialRecord]) -> Scaling | None:
         fits=tuple(_fits(phases, [_Sweep(None, (), sized), *(sweeps if len(sweeps) > 1 else ())])),
         left_out=left_out,
         domains=tuple(sorted({d for c in costs for d in c.domains})),
-        kind="measured" if {c.kind for c in costs} == {"measured"} else "estimated",
+        kind=combined(c.kind for c in costs),
     )
 
 

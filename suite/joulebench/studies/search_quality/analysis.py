@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from joulebench.records.model import Kind, TrialRecord
+from joulebench.records.model import Kind, TrialRecord, combined
 from joulebench.spec.parameters import Value
 from joulebench.spec.task import Task
 from joulebench.stats.quantiles import Median, median
@@ -157,4 +157,4 @@ def _kind(trials: Iterable[TrialRecord]) -> Kind | None:
     kinds = {
         r.kind for t in trials for w in t.windows if w.phase == "train" for r in w.readings if r.role == "primary"
     }
-    return None if not kinds else "measured" if kinds == {"measured"} else "estimated"
+    return combined(kinds) if kinds else None

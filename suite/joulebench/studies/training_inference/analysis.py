@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from joulebench.records.model import Kind, TrialRecord, Window
+from joulebench.records.model import Kind, TrialRecord, Window, combined
 from joulebench.results.energy import idle_power_w, nearest_idle, training_energy
 from joulebench.results.outcome import Configuration, configurations, idle_windows
 from joulebench.results.phase_cost import PhaseCost, families, over_runs, phase_cost, varied
@@ -153,7 +153,7 @@ def training_inference(task: Task, trials: Sequence[TrialRecord]) -> TrainingInf
         choices=_choices(architectures, task.objectives[quality] if quality else None),
         correlations=_correlations(architectures),
         domains=tuple(sorted({d for a in architectures for d in a.inference.domains})),
-        kind="measured" if {k for a in architectures for k in a.kinds} == {"measured"} else "estimated",
+        kind=combined(k for a in architectures for k in a.kinds),
         trials=len(trials),
         lost=len(trials) - len(used),
         floor=(task.objectives[quality].reference or 0.0) if quality else 0.0,
@@ -208,7 +208,7 @@ def _training(task: Task, trials: Sequence[TrialRecord], idle: Sequence[Window])
         epochs=max(len(t.epochs) for t in trials),
         runs=len(gross),
         cut_short=any(t.stopped_by == "time" for t in trials),
-        kind="measured" if kinds == {"measured"} else "estimated",
+        kind=combined(kinds),
     )
 
 

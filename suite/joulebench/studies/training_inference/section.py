@@ -12,6 +12,7 @@ from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section, csv_of, estimate_cells, exact
 from joulebench.presentation.series import estimates, value_axis
 from joulebench.presentation.units import plain
+from joulebench.records.model import combined
 from joulebench.results.reference_frontier import OPTION, Overlay
 from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import Estimate
@@ -179,7 +180,7 @@ def _overlay(found: TrainingInference, overlay: Overlay | None) -> tuple[str, ..
 
 
 def _kinds(overlay: Overlay) -> str:
-    return "measured" if {p.kind for p in overlay.points} == {"measured"} else "estimated"
+    return combined(p.kind for p in overlay.points)
 
 
 def _lost(found: TrainingInference) -> str | None:
