@@ -19,7 +19,7 @@ import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import grimp
@@ -144,9 +144,15 @@ def lines(package: str, path: Path) -> Counter[str]:
     return counted
 
 
-def broken(imports: Graph, leaf_loads: int | None) -> list[str]:
+def unseen(package: str, path: Path) -> list[str]:
+    """Folders with code and no `__init__.py`: neither this script nor import-linter would look into them."""
+    holding = {file.parent for file in (path / package).rglob("*.py")}
+    return sorted(f.relative_to(path).as_posix() for f in holding if not (f / "__init__.py").is_file())
+
+
+def broken(imports: Graph, leaf_loads: int | None, unseen_folders: Sequence[str] = ()) -> list[str]:
     """What breaks a rule, in words."""
-    found = []
+    found = [f"{folder}: has no __init__.py, so no rule sees what it holds" for folder in unseen_folders]
     for kind, those in (("folders", folder_circles(imports)), ("modules", circles(imports))):
         for circle in those:
             pairs = "".join(f"\n    {module} -> {other}" for module, other in within(imports, circle))
@@ -195,7 +201,7 @@ def main() -> int:
         print("\nModules that only one other imports")
         for module, by in only_importers(imports).items():
             print(f"{module} <- {by}")
-    problems = broken(imports, leaf_loads)
+    problems = broken(imports, leaf_loads, unseen(given.package, path))
     for problem in problems:
         print(f"\n{problem}")
     return 1 if problems else 0

@@ -102,3 +102,10 @@ def test_the_rules_hold():
     leaf_loads = structure.loads(f"joulebench.{structure.LEAF}", path)
     problems = structure.broken(structure.read_imports("joulebench", path), leaf_loads)
     assert not problems, "\n".join(problems)
+
+
+def test_a_folder_that_no_rule_would_see_is_named(layered, tmp_path):
+    assert structure.unseen("tiny", tmp_path) == []
+    (tmp_path / "tiny" / "middle" / "__init__.py").unlink()
+    assert structure.unseen("tiny", tmp_path) == ["tiny/middle"]
+    assert len(structure.broken(layered, None, structure.unseen("tiny", tmp_path))) == 1

@@ -49,7 +49,7 @@ warmup_s = 0.05
 max_warmup_s = 0.2
 window_s = 0.2
 repeats = 2
-max_repeats = 2
+max_repeats = 20
 idle_s = 0.0
 """
 

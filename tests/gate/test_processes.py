@@ -77,7 +77,7 @@ def test_a_process_ends_with_the_gate_that_started_it(trees):
     )
     os.close(says_ready)
     os.close(hears_turn)
-    assert os.read(ready, 1) == b""
+    assert os.read(ready, 1) == b"."
     os.close(turn)
     out, _ = process.communicate(timeout=60)
     os.close(ready)
@@ -158,3 +158,21 @@ def test_a_tree_is_measured_with_its_own_code_wherever_that_lies(tmp_path, monke
             cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert said.stdout.strip() == name
+
+
+ENDS_BUT_LEAVES_ONE = """
+import os, subprocess, sys
+
+subprocess.Popen(["sleep", "20"], start_new_session={new_session}, close_fds=False)
+os._exit(3)
+"""
+
+
+@pytest.mark.parametrize("new_session", [False, True])
+def test_one_that_leaves_a_process_holding_the_pipe_keeps_none_waiting(trees, new_session):
+    """As a conftest does that starts a server: the end of the pipe alone says nothing."""
+    (trees[0] / "tests" / "test_energy.py").write_text(ENDS_BUT_LEAVES_ONE.format(new_session=new_session))
+    began_s = time.monotonic()
+    with pytest.raises(InputError, match="exit code 3"):
+        run_in_turn([trees[0]], Benchmarks("tests", "quick", replay="50", limit_s=60.0), Place("s"))
+    assert time.monotonic() - began_s < 50

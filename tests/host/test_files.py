@@ -8,8 +8,10 @@ import pytest
 
 from joulebench.errors import InputError
 from joulebench.host.files import append_whole, cut_off, write_whole
+from joulebench.publishing.copying import copy_records
 from joulebench.records.folder import OWN, RunFolder
 from joulebench.reporting import write_report
+from joulebench.results.run import Run
 from tests.run_factory import full_run
 
 
@@ -78,3 +80,32 @@ def test_a_report_is_not_written_through_links(tmp_path):
     write_report(folder)
     assert mine.read_text() == "mine"
     assert "digits" in (folder.path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "trials.jsonl", "scores.jsonl"])
+def test_a_pipe_in_the_place_of_a_record_is_refused_at_once(tmp_path, name):
+    run = full_run(trials=2).write(tmp_path / "run").path
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    with pytest.raises(InputError, match=r"regular file|not a run folder"):
+        write_report(RunFolder.open(run))
+
+
+def test_a_link_in_the_overlay_leads_nowhere(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    run = full_run(trials=2).write(tmp_path / "run").path
+    full_run(trials=2).write(run / "overlay")
+    (run / "overlay" / "wall.csv").symlink_to(secret)
+    for act in (lambda: write_report(RunFolder.open(run)), lambda: copy_records(run, tmp_path / "copy")):
+        with pytest.raises(InputError, match="symbolic link"):
+            act()
+
+
+def test_an_overlay_has_no_overlay(tmp_path):
+    run = full_run(trials=2).write(tmp_path / "run").path
+    full_run(trials=2).write(run / "overlay")
+    full_run(trials=2).write(run / "overlay" / "overlay")
+    copy_records(run, tmp_path / "copy")
+    assert not (tmp_path / "copy" / "overlay" / "overlay").exists()
+    assert Run.of(RunFolder.open(run)).overlay.overlay is None

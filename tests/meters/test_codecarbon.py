@@ -2,21 +2,36 @@
 
 What must hold: a window that counts is right to an update of its counter at either edge, a phase measured as the
 protocol has it is right to 1 %, and whatever goes wrong with a source leaves no window that counts and is wrong.
+For CodeCarbon's models, at the end, the known source is a CPU whose load is given.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from joulebench.errors import InputError, MeterError
 from joulebench.host.clock import VirtualClock
 from joulebench.measurement.protocol import Timeline
+from joulebench.meters import codecarbon
 from joulebench.meters.base import Counter
+from joulebench.meters.codecarbon import PERIOD_S as CODECARBON_PERIOD_S
+from joulebench.meters.codecarbon import CodeCarbonMeter, grid_intensity_g_per_kwh
 from joulebench.meters.nvml import PERIOD_S, NvmlMeter
 from joulebench.meters.replay import PowerTrace
-from joulebench.meters.sampling import STUCK_S, CounterTrack
+from joulebench.meters.sampling import STUCK_S, CounterTrack, ThreadSampler
 from joulebench.results.energy import MIN_COUNTER_UPDATES, invalidity, phase_energy
 from joulebench.spec.task import Protocol
 from tests.meter_sources import FakeNvml, Gpu, TickingClock
@@ -238,3 +253,301 @@ def test_a_meter_that_gives_nonsense_leaves_no_window_that_counts(trace, broken,
         windows.append(timeline.cut("inference", units=1))
     assert_none_wrong(trace, windows, allowed_j=1e-6 * max(trace.watts))
     assert all(invalidity(w, WINDOW) is not None for w in windows[at:])
+
+
+CPUS = 4
+
+
+def loaded(monkeypatch, load, clock):
+    """Let psutil tell of CPUS processors that are busy as `load`, 0…1, has it; `clock` gives the time."""
+    trace, zero = PowerTrace("cpu", *zip(*load, strict=True)), psutil.cpu_times()
+    zero = zero._replace(**dict.fromkeys(zero._fields, 0.0))
+
+    def cpu_times():
+        now = clock()
+        busy = CPUS * (trace.energy_j(now) - trace.energy_j(0.0))
+        return zero._replace(user=busy, idle=CPUS * now - busy)
+
+    monkeypatch.setattr(psutil, "cpu_times", cpu_times)
+
+
+def steps(*levels):
+    """Load that is constant for a second a level."""
+    return [point for i, level in enumerate(levels) for point in ((i, level), (i + 1 - 1e-9, level))]
+
+
+def ticking(**settings):
+    clock = TickingClock()
+    return CodeCarbonMeter(clock=clock, sampler=clock.sampler(CODECARBON_PERIOD_S), **settings), clock
+
+
+def joules_of(meter):
+    return {counter.domain: counter.energy_j for counter in meter.read()}
+
+
+def sampling_threads():
+    return [t for t in threading.enumerate() if t.name.startswith("joulebench")]
+
+
+@pytest.fixture
+def _forget_cpu():
+    """What an earlier test found of this CPU, or this one will."""
+    codecarbon._guess_tdp.cache_clear()
+    yield
+    codecarbon._guess_tdp.cache_clear()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.floats(0, 1), min_size=6, max_size=6),
+    st.lists(st.floats(0.001, 5.9), max_size=12),
+)
+def test_codecarbons_joules_are_those_of_each_seconds_load_whenever_it_is_read(loads, reads):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        meter, clock = ticking(cpu_power_w=100.0, ram_power_w=12.0)
+        loaded(monkeypatch, steps(*loads), clock.now_s)
+        meter.start()
+        seen = [joules_of(meter)]
+        for at in [*sorted(reads), 6.0]:
+            clock.sleep(at - clock.now_s())
+            seen.append(joules_of(meter))
+        meter.stop()
+    assert seen[0] == {"ram": 0.0, "cpu": 0.0}
+    assert all(before[d] <= after[d] for before, after in pairwise(seen) for d in after)
+    assert seen[-1]["ram"] == pytest.approx(12.0 * 6, rel=1e-6)
+    assert seen[-1]["cpu"] == pytest.approx(sum(100 * (0.1 + 0.9 * load**3) for load in loads), rel=1e-6)
+
+
+def test_codecarbon_gives_the_joules_of_its_own_tracker(monkeypatch, tmp_path):
+    from codecarbon import OfflineEmissionsTracker
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    start = time.perf_counter()
+    loaded(monkeypatch, [(0, 0.6)], lambda: time.perf_counter() - start)
+    monkeypatch.setattr("codecarbon.core.cpu.detect_cpu_model", lambda: "AMD EPYC 7763")  # sparing it seconds
+    quiet = {"save_to_file": False, "save_to_api": False, "log_level": "critical", "allow_multiple_runs": True}
+    tracker = OfflineEmissionsTracker(
+        country_iso_code="FRA", force_cpu_power=100.0, measure_power_secs=1000, gpu_ids=[], **quiet
+    )
+    meter = CodeCarbonMeter(cpu_power_w=100.0)
+    meter.start()
+    tracker.start()
+    begin, before = time.perf_counter(), joules_of(meter)
+    time.sleep(2.3)
+    after, seconds = joules_of(meter), time.perf_counter() - begin
+    tracker.stop()
+    meter.stop()
+    theirs = tracker.final_emissions_data
+    for domain, total_kwh in (("cpu", theirs.cpu_energy), ("ram", theirs.ram_energy)):
+        power_w = (after[domain] - before[domain]) / seconds
+        assert power_w == pytest.approx(total_kwh * 3.6e6 / theirs.duration, rel=0.02)
+
+
+def label(**settings):
+    """Of the CPU: its source, kind and method."""
+    meter = CodeCarbonMeter(domains=["cpu"], **settings)
+    meter.start()
+    meter.stop()
+    (line,) = meter.describe()
+    return line["source"], line["kind"], line["method"]
+
+
+@pytest.mark.parametrize(
+    ("model", "sockets", "tdp_w"),
+    [("AMD EPYC 7763", 2, 2 * 280), ("No Such Processor 9000", 1, 4 * CPUS), ("", 2, 85)],
+)
+@pytest.mark.usefixtures("_forget_cpu")
+def test_a_cpu_without_a_given_tdp_has_that_of_codecarbons_table_or_rule(monkeypatch, model, sockets, tdp_w):
+    monkeypatch.setattr("codecarbon.core.cpu.detect_cpu_model", lambda: model)
+    monkeypatch.setattr("codecarbon.core.util.count_physical_cpus", lambda: sockets)
+    monkeypatch.setattr("codecarbon.core.cpu.count_cpus", lambda: CPUS)
+    source, kind, method = label()
+    assert (source, kind) == ("cpu_load_model", "estimated")
+    assert f"TDP {tdp_w} W" in method
+    assert (model or "Unknown") in method
+
+
+def test_a_given_tdp_needs_no_look_at_the_cpu(monkeypatch):
+    monkeypatch.setattr("codecarbon.core.cpu.TDP", _fail)
+    monkeypatch.setattr("codecarbon.core.util.detect_cpu_model", _fail)
+    monkeypatch.setattr("codecarbon.external.hardware.detect_cpu_model", _fail)
+    source, kind, method = label(cpu_power_w=65.0)
+    assert (source, kind) == ("cpu_load_model", "estimated")
+    assert "TDP 65 W" in method
+    assert "hardware profile" in method
+
+
+def test_where_the_load_cannot_be_read_the_cpu_draws_half_its_tdp(monkeypatch):
+    monkeypatch.setattr("codecarbon.core.cpu.is_psutil_available", lambda: False)
+    meter, clock = ticking(cpu_power_w=65.0)
+    meter.start()
+    clock.sleep(7.5)
+    (counter,) = [c for c in meter.read() if c.domain == "cpu"]
+    assert (counter.source, counter.kind) == ("tdp_constant", "estimated")
+    assert counter.energy_j == pytest.approx(7.5 * 65 / 2, rel=1e-6)
+
+
+def test_windows_own_counter_comes_before_a_model_and_after_a_given_tdp(monkeypatch):
+    details = {"Processor Energy Delta_0(kWh)": 5 / 3.6e6, "Processor Power_0(W)": 5.0}
+    counter = SimpleNamespace(
+        start=lambda: None, get_cpu_details=lambda delay: details, get_static_cpu_details=lambda: details
+    )
+    monkeypatch.setattr("codecarbon.core.windows_emi.is_emi_available", lambda: True)
+    monkeypatch.setattr("codecarbon.external.hardware.WindowsEMI", lambda **_: counter)
+    assert label()[:2] == ("windows_emi", "measured")
+    assert label(cpu_power_w=65.0)[:2] == ("cpu_load_model", "estimated")
+    meter, clock = ticking(domains=["cpu"])
+    meter.start()
+    before = joules_of(meter)
+    clock.sleep(0.5)
+    assert joules_of(meter)["cpu"] - before["cpu"] == pytest.approx(5)
+
+
+def test_power_gadgets_log_is_written_to_a_folder_of_its_own_that_does_not_stay(monkeypatch):
+    class Gadget:
+        def __init__(self, folder):
+            self.log = Path(folder, "log.csv")
+            folders.append(self.log.parent)
+
+        def start(self): ...
+
+        def get_cpu_details(self):
+            self.log.write_text("5")
+            return {"Processor Power_0(Watt)": 5.0}
+
+    folders = []
+    monkeypatch.setattr("codecarbon.core.cpu.is_powergadget_available", lambda: True)
+    monkeypatch.setattr("codecarbon.external.hardware.IntelPowerGadget", Gadget)
+    meter, clock = ticking(domains=["cpu"])
+    meter.start()
+    clock.sleep(2.5)
+    (counter,) = meter.read()
+    assert (counter.source, counter.kind) == ("power_gadget", "measured")
+    assert counter.energy_j == pytest.approx(12.5, rel=1e-6)
+    assert list(folders[0].iterdir())
+    meter.stop()
+    assert not folders[0].exists()
+
+
+def test_the_rams_power_is_asked_for_once(monkeypatch):
+    meter, clock = ticking(domains=["ram"])
+    meter.start()
+    monkeypatch.setattr(psutil, "virtual_memory", _fail)  # where SLURM is, a process would be started each time
+    clock.sleep(10.0)
+    first = joules_of(meter)["ram"]
+    clock.sleep(10.0)
+    assert joules_of(meter)["ram"] == pytest.approx(2 * first)
+    assert first > 0
+
+
+def test_codecarbon_looks_at_no_gpu(monkeypatch):
+    monkeypatch.setattr("codecarbon.external.hardware.AllGPUDevices", _fail)
+    monkeypatch.setattr("codecarbon.core.gpu_nvidia.is_nvidia_system", _fail)
+    monkeypatch.setattr("codecarbon.core.gpu_amd.is_rocm_system", _fail)
+    meter = CodeCarbonMeter(cpu_power_w=65.0)
+    meter.start()
+    assert set(joules_of(meter)) == {"cpu", "ram"}
+    meter.stop()
+
+
+QUIET = """
+import sys
+seen = []
+def audit(event, args):
+    if event == "open" and isinstance(args[0], str):
+        writes = isinstance(args[1], str) and set(args[1]) & set("wax+")
+        if (writes and args[0] != "/dev/null") or ".codecarbon" in args[0]:
+            seen.append(args)
+    elif event in ("socket.connect", "socket.getaddrinfo", "tempfile.mkdtemp", "tempfile.mkstemp"):
+        seen.append((event, args))
+sys.addaudithook(audit)
+from joulebench.meters.codecarbon import CodeCarbonMeter, grid_intensity_g_per_kwh
+meter = CodeCarbonMeter()
+meter.start()
+meter.read()
+meter.stop()
+grid_intensity_g_per_kwh("FRA")
+assert not seen, seen
+"""
+
+
+@pytest.mark.parametrize("level", ["debug", "nonsense"])
+def test_codecarbon_logs_writes_asks_and_configures_nothing(tmp_path, level):
+    """Of an unknown CPU, say, CodeCarbon would log; a tracker of its own would read the user's configuration."""
+    (tmp_path / ".codecarbon.config").write_text("[codecarbon]\nlog_level = debug\nforce_cpu_power = 1e6\n")
+    environment = {**os.environ, "HOME": str(tmp_path), "CODECARBON_LOG_LEVEL": level}
+    command = [sys.executable, "-c", QUIET]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert [path.name for path in tmp_path.iterdir()] == [".codecarbon.config"]
+
+
+def _fail(*_, **__):
+    raise OSError("no such sensor")
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("codecarbon.core.cpu.TDP", "did not start: OSError: no such sensor"),
+        ("codecarbon.external.hardware.CPU.start", "did not start: OSError: no such sensor"),
+        ("codecarbon.external.hardware.CPU.measure_power_and_energy", "failed: OSError: no such sensor"),
+        ("codecarbon.external.ram.RAM.total_power", "did not start: OSError: no such sensor"),
+        ("psutil.virtual_memory", "0 W"),  # swallowed by the model, which gives 0 W
+    ],
+)
+@pytest.mark.usefixtures("_forget_cpu")
+def test_codecarbon_that_cannot_measure_does_not_start(monkeypatch, target, message):
+    monkeypatch.setattr(target, _fail)
+    meter = CodeCarbonMeter()
+    with pytest.raises(MeterError, match=message):
+        meter.start()
+    assert not sampling_threads()
+    with pytest.raises(MeterError, match="not running"):
+        meter.read()
+
+
+def test_codecarbon_that_failed_between_reads_does_not_read_on(monkeypatch):
+    meter = CodeCarbonMeter(cpu_power_w=65.0, sampler=ThreadSampler("joulebench-test", 0.01))
+    meter.start()
+    with monkeypatch.context() as patch:
+        patch.setattr("codecarbon.external.hardware.CPU.total_power", _fail)
+        time.sleep(0.2)
+    with pytest.raises(MeterError, match="no such sensor"):
+        meter.read()
+    meter.stop()
+
+
+@pytest.mark.parametrize("part", ["hardware.CPU", "ram.RAM"])
+def test_a_total_that_stands_still_is_refused(monkeypatch, part):
+    clock = VirtualClock()
+    meter = CodeCarbonMeter(cpu_power_w=65.0, clock=clock)
+    meter.start()
+    monkeypatch.setattr(
+        f"codecarbon.external.{part}.measure_power_and_energy", lambda *_, **__: (None, SimpleNamespace(kWh=0.0))
+    )
+    clock.sleep(0.4)
+    meter.read()
+    clock.sleep(0.2)
+    with pytest.raises(MeterError, match="stands still"):
+        meter.read()
+    meter.stop()
+
+
+def test_a_meter_started_again_counts_from_zero():
+    meter, clock = ticking(cpu_power_w=65.0, ram_power_w=12.0)
+    for _ in range(2):
+        meter.start()
+        assert joules_of(meter)["ram"] == 0.0
+        clock.sleep(4.0)
+        assert joules_of(meter)["ram"] == pytest.approx(48.0, rel=1e-6)
+        meter.stop()
+
+
+@pytest.mark.parametrize(
+    ("given", "code"), [("cote d'ivoir", "CIV"), ("Germny", "DEU"), ("france", "FRA"), ("FR", "FRA")]
+)
+def test_a_country_by_another_name_is_told_its_code(given, code):
+    with pytest.raises(InputError, match=f"'{code}'"):
+        grid_intensity_g_per_kwh(given)

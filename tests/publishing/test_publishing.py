@@ -209,7 +209,7 @@ def test_git_is_not_asked_about_a_folder_that_a_record_names(tmp_path, monkeypat
     run = write(tmp_path / "run", task_file=str(foreign / "digits_nas.toml"))
     for place, said in (
         (tmp_path, "not in the git repository"),
-        (foreign, "has changes that"),
+        (foreign, "is not committed"),
         (foreign.parent, "is not committed"),
     ):
         if place == foreign.parent:

@@ -10,11 +10,11 @@ from joulebench.commands.main import main
 from joulebench.errors import GateError
 from joulebench.records.folder import RunFolder
 from joulebench.reporting.summary import summarise
+from joulebench.results.consistency import prechecks
 from joulebench.runner import meter_check
 from joulebench.runner.local import resume, run
 from joulebench.spec.catalog import find_task
 from joulebench.spec.task import Task
-from joulebench.studies.consistency.analysis import prechecks
 from tests.problems import Linear
 from tests.runner.test_local import run_toy
 

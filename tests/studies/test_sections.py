@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import types
 
 import pytest
+from markupsafe import Markup
 
 from joulebench.errors import InputError
 from joulebench.presentation.section import Section
+from joulebench.presentation.table import Table
 from joulebench.reporting import write_report
 from joulebench.results.run import Run
 from joulebench.spec.registry import STUDIES
@@ -20,7 +23,7 @@ from tests.run_factory import RunBuilder, full_run, make_task
 
 def section(name: str, **fields) -> Section:
     given = {"title": "Mine", "answer": "It is so.", "verdict": None, "csv": "a\n1\n"}
-    return Section(name=name, sentences=(), plots=(), tables=(), **(given | fields))
+    return Section(name=name, **({"sentences": (), "plots": (), "tables": ()} | given | fields))
 
 
 def broken(_):
@@ -31,6 +34,10 @@ def leaves(_):
     sys.exit(0)
 
 
+def cancelled(_):
+    raise asyncio.CancelledError
+
+
 FAILING = {
     "raises": {"analyse": broken},
     "exits": {"analyse": leaves},
@@ -38,6 +45,10 @@ FAILING = {
     "returns_text": {"section": lambda: "a text"},
     "other_name": {"section": lambda: section("frontier")},
     "wrong_parts": {"section": lambda: section("wrong_parts", title=3)},
+    "verdict_in_words": {"section": lambda: section("verdict_in_words", verdict="no")},
+    "safe_html": {"section": lambda: section("safe_html", answer=Markup("<script>"))},
+    "bare_columns": {"section": lambda: section("bare_columns", tables=(Table("t", ("a",), ()),))},
+    "cancelled": {"analyse": cancelled},
 }
 
 
@@ -106,7 +117,7 @@ def test_another_question_changes_no_record(tmp_path):
 
 
 def test_a_gate_that_could_not_be_judged_is_not_passed(tmp_path, monkeypatch):
-    monkeypatch.setattr("joulebench.studies.consistency.analysis.consistency", lambda *_: broken(None))
+    monkeypatch.setattr("joulebench.studies.consistency.section.consistency", lambda *_: broken(None))
     task = make_task(analyses=["consistency"], gate={"max_rsd": 0.02})
     folder = full_run(task, trials=3).write(tmp_path / "run")
     assert write_report(folder).passed is False
@@ -125,3 +136,35 @@ def test_a_name_that_could_not_be_a_files_is_refused(mine, name):
     mine.Bad = type("Bad", (Study,), {"name": name, "analyse": len, "section": len})
     with pytest.raises(InputError, match="study: 'mine:Bad'"):
         load_study("mine:Bad")
+
+
+def test_another_studys_verdict_passes_no_gate(mine, tmp_path, monkeypatch):
+    monkeypatch.setattr("joulebench.studies.consistency.section.consistency", lambda *_: broken(None))
+
+    def shown(self, result, run):
+        return section("sure", verdict=True)
+
+    mine.Sure = type("Sure", (Study,), {"name": "sure", "analyse": lambda self, run: 1, "section": shown})
+    task = make_task(analyses=["mine:Sure", "consistency"], gate={"max_rsd": 0.02})
+    folder = full_run(task, trials=3).write(tmp_path / "run")
+    assert write_report(folder, trusted=["mine:Sure"]).passed is False
+
+
+def test_two_studies_of_one_name_do_not_overwrite_one_another(mine, tmp_path):
+    mine.Other = type("Other", (mine.Length,), {})
+    folder = full_run(trials=3).write(tmp_path / "run")
+    found = sections(Run.of(folder), ["mine:Length", "mine:Other"])
+    assert [part.name for part in found] == ["length", "study_1"]
+
+
+def test_a_study_cannot_name_a_file_elsewhere(mine, tmp_path):
+    def analyse(self, run):
+        self.name = "../escaped"
+        return 1
+
+    mine.Moving = type("Moving", (Study,), {"name": "moving", "analyse": analyse,
+                                            "section": lambda self, result, run: section(self.name)})  # fmt: skip
+    folder = full_run(trials=3).write(tmp_path / "run")
+    write_report(folder, studies=["mine:Moving"])
+    assert not (tmp_path / "escaped.csv").exists()
+    assert "failed" in (folder.path / "report.md").read_text()

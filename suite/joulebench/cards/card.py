@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from joulebench.cards.subject import Subject, choose
+from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
 from joulebench.reporting.site import at_site
 from joulebench.reporting.summary import summarise_of, with_wall
@@ -47,4 +48,7 @@ def make_card(
     site = at_site(records.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
     records = replace(records, manifest=site)
     subject = choose(records, with_wall(folder, summarise_of(records), records), trial)
-    return Card(write(subject, given or {}), f"{subject.member.label}: {subject.why}")
+    text = write(subject, given or {})
+    if not isinstance(text, str):
+        raise InputError(f"--format: '{format}' has to give text (got {type(text).__name__})")
+    return Card(text, f"{subject.member.label}: {subject.why}")

@@ -13,10 +13,10 @@ from joulebench.cluster.lanes import Hand, Lane, difference
 from joulebench.cluster.worker import Checked, Done, Here, Ready, Refused, Scored, Worker
 from joulebench.errors import IncompleteError, InputError
 from joulebench.records.model import LedgerEntry, TrialRecord
+from joulebench.results.consistency import PRECHECK
 from joulebench.runner import meter_check
 from joulebench.runner.scheduling import Place
 from joulebench.runner.trials import Order, Trials
-from joulebench.studies.consistency.analysis import PRECHECK
 
 TICK_S = 1.0  # between looks for nodes that have come, or come back
 START_S = 180.0  # for a worker's process to stand

@@ -112,11 +112,11 @@ def _exit_code() -> int:
     except SystemExit as stop:  # how typer ends: also for a Ctrl-C
         code = int(stop.code or 0)
         return _interrupted() if code == INTERRUPTED else code
-    except Exception as error:
+    except BaseException as error:
         import traceback
 
         traceback.print_exc()
-        return _fail(f"failed unexpectedly: {type(error).__name__}: {error}; recorded trials are kept", FAILED)
+        return _fail(f"failed unexpectedly: {type(error).__name__}: {error}", FAILED)
     return 0
 
 

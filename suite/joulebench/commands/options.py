@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from joulebench.errors import InputError
+from joulebench.host.files import write_whole
 
 if TYPE_CHECKING:
     from joulebench.spec.parameters import Value
@@ -86,8 +87,11 @@ def write_out(path: Path, text: str, force: bool) -> None:
         InputError: the file exists, or cannot be written.
     """
     try:
-        with path.open("w" if force else "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        if force:
+            write_whole(path, text.encode())
+        else:
+            with path.open("x", encoding="utf-8", newline="\n") as file:
+                file.write(text)
     except FileExistsError:
         raise InputError(f"--out: {path} exists; choose another file, or --force to replace it") from None
     except OSError as error:

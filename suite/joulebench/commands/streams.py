@@ -59,6 +59,8 @@ def failure() -> OSError | None:
     stream = sys.stdout
     if not isinstance(stream, io.TextIOWrapper):
         return None
+    if stream.closed:  # by code that was measured
+        return None
     stream.flush()
     found: OSError | None = getattr(_raw(stream), "failure", None)
     return None if found is None or found.errno in _READER_LEFT else found

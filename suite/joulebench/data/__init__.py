@@ -5,19 +5,19 @@
 
 from joulebench.data.arrays import ImageArrays
 from joulebench.data.augment import augment
-from joulebench.data.sources import Wanted, load_arrays
+from joulebench.data.sources import DataRequest, load_arrays
 from joulebench.data.staged import Split, StagedData, StagedImages, StagedText
 from joulebench.data.staging import stage
 from joulebench.data.text import TextBytes
 
 __all__ = [
+    "DataRequest",
     "ImageArrays",
     "Split",
     "StagedData",
     "StagedImages",
     "StagedText",
     "TextBytes",
-    "Wanted",
     "augment",
     "load_arrays",
     "stage",

@@ -45,7 +45,7 @@ class _Published:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DataRequest:
     """What the function of a data set is asked for; it returns `ImageArrays` or `TextBytes`."""
 
     dataset: Dataset
@@ -68,7 +68,7 @@ def load_arrays(
 ) -> ImageArrays | TextBytes:
     """The whole data set as uint8 arrays, from the disk cache where it was decoded before.
 
-    `dataset.name` is one below, or `package.module:function` of the user's own, called with a `Wanted`.
+    `dataset.name` is one below, or `package.module:function` of the user's own, called with a `DataRequest`.
 
     `digits` and `synthetic` have no test split of their own: a fifth of the images, stratified and seeded
     with `dataset.seed`, is set aside. `cifar10` and `mnist` are read from `data_path`, else from
@@ -81,7 +81,7 @@ def load_arrays(
         InputError: there are no such data, or they cannot be read or are not of the expected form.
     """
     source = DATASETS.load(dataset.name, "dataset.name")
-    found = source(Wanted(dataset, data_path, cache_root(cache_dir), progress or silent))
+    found = source(DataRequest(dataset, data_path, cache_root(cache_dir), progress or silent))
     if not isinstance(found, ImageArrays | TextBytes):
         raise InputError(
             f"dataset.name: '{dataset.name}' has to give ImageArrays or TextBytes of joulebench.data "
@@ -90,48 +90,48 @@ def load_arrays(
     return found
 
 
-def _made_in_memory(wanted: Wanted) -> None:
+def _made_in_memory(request: DataRequest) -> None:
     """Refuse a path that would be ignored.
 
     Raises:
         InputError: there is one.
     """
-    if wanted.path is not None:
-        name = wanted.dataset.name
-        raise InputError(f"data set '{name}' is made in memory and reads no --data (got {wanted.path})")
+    if request.path is not None:
+        name = request.dataset.name
+        raise InputError(f"data set '{name}' is made in memory and reads no --data (got {request.path})")
 
 
-def text(wanted: Wanted) -> TextBytes:
+def text(request: DataRequest) -> TextBytes:
     """The user's own text: a file, or a folder of .txt files."""
-    return read_text(wanted.path, wanted.dataset.n)
+    return read_text(request.path, request.dataset.n)
 
 
-def cifar10(wanted: Wanted) -> ImageArrays:
+def cifar10(request: DataRequest) -> ImageArrays:
     """CIFAR-10 from torchvision's files, an image tree or an archive; downloaded where no path is given."""
-    return _published("cifar10", wanted)
+    return _published("cifar10", request)
 
 
-def mnist(wanted: Wanted) -> ImageArrays:
+def mnist(request: DataRequest) -> ImageArrays:
     """MNIST, as CIFAR-10."""
-    return _published("mnist", wanted)
+    return _published("mnist", request)
 
 
-def grammar(wanted: Wanted) -> TextBytes:
+def grammar(request: DataRequest) -> TextBytes:
     """Text of a small grammar, generated from the seed."""
-    _made_in_memory(wanted)
-    dataset = wanted.dataset
+    _made_in_memory(request)
+    dataset = request.dataset
     if dataset.n is None:
         raise InputError("grammar data need n, the bytes in all")
     text, floor = generate(dataset.n, dataset.seed)
     return TextBytes(np.frombuffer(text, dtype=np.uint8), f"grammar, seed {dataset.seed}", floor)
 
 
-def digits(wanted: Wanted) -> ImageArrays:
+def digits(request: DataRequest) -> ImageArrays:
     """scikit-learn's 1,797 handwritten digits of 8 × 8 pixels."""
     from sklearn.datasets import load_digits
 
-    _made_in_memory(wanted)
-    seed = wanted.dataset.seed
+    _made_in_memory(request)
+    seed = request.dataset.seed
 
     bunch = load_digits()
     levels = bunch.images.astype(np.int64)  # 0 … 16
@@ -140,10 +140,10 @@ def digits(wanted: Wanted) -> ImageArrays:
     return _with_test_cut(x, bunch.target.astype(np.int64), classes, "scikit-learn digits", seed)
 
 
-def synthetic(wanted: Wanted) -> ImageArrays:
+def synthetic(request: DataRequest) -> ImageArrays:
     """Random pixels in the asked shape, with labels in turn."""
-    _made_in_memory(wanted)
-    dataset = wanted.dataset
+    _made_in_memory(request)
+    dataset = request.dataset
     if dataset.shape is None or dataset.n is None or dataset.classes is None:
         raise InputError("synthetic data need shape, n and classes")
     channels, height, width = dataset.shape
@@ -169,9 +169,9 @@ def _with_test_cut(x: Pixels, y: Integers, classes: tuple[str, ...], source: str
     return ImageArrays(x[train], y[train], x[test], y[test], classes, source)
 
 
-def _published(name: str, wanted: Wanted) -> ImageArrays:
-    known, cache, progress = PUBLISHED[name], wanted.cache, wanted.progress
-    path = wanted.path or (Path(given) if (given := os.environ.get("JOULEBENCH_DATA")) else None)
+def _published(name: str, request: DataRequest) -> ImageArrays:
+    known, cache, progress = PUBLISHED[name], request.cache, request.progress
+    path = request.path or (Path(given) if (given := os.environ.get("JOULEBENCH_DATA")) else None)
     if path is None:
         return _downloaded(name, cache, progress)
     path = path.expanduser()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from joulebench.gate.model import Replicate
 from joulebench.host.process import ChildProcess, environment
 
 NO_TESTS = 5  # pytest's exit code
+POLL_S = 0.2  # how long until it is seen that a process has ended before it was ready
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def run_in_turn(
 
 class _Process:
     """One process of pytest. Its tree comes first on the import path, so that its code is measured and not what is
-    installed. It closes one pipe when it is ready, and hears through the other that it is its turn."""
+    installed. It says through one pipe that it is ready, and hears through the other that it is its turn."""
 
     def __init__(
         self, tree: Path, benchmarks: Benchmarks, place: Place, only: Sequence[str], ended: ExitStack
@@ -100,9 +102,15 @@ class _Process:
             os.close(turn)
 
     def wait_until_ready(self) -> None:
-        """Until it is about to measure, or has ended."""
+        """Until it is about to measure, or has ended.
+
+        Raises:
+            TimeLimitError: neither within its limit.
+        """
         with self._process.limited(self._benchmarks.limit_s):
-            os.read(self._ready, 1)
+            # what it has started may hold the pipe too, so that its end alone is no sign
+            while not select.select([self._ready], [], [], POLL_S)[0] and self._process.running:
+                pass
 
     def measure(self) -> Replicate:
         """Give it its turn, and wait until it has ended."""

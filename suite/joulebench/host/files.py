@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,6 +63,33 @@ def append_whole(path: Path, content: bytes) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def read_own(path: Path) -> bytes:
+    """Read a file that has to lie where it is: no link, pipe or device.
+
+    Raises:
+        OSError: there is none, it cannot be read, or it is no regular file.
+    """
+    with own_file(path) as file:
+        return file.read()
+
+
+def own_file(path: Path) -> BinaryIO:
+    """Open, to read, a file that has to lie where it is: no link, pipe or device.
+
+    Raises:
+        OSError: as `read_own`.
+    """
+    # without O_NONBLOCK, opening a pipe would wait for its writer
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def cut_off(path: Path, size: int) -> None:

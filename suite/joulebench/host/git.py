@@ -17,8 +17,10 @@ def git(folder: Path, *arguments: str, timeout_s: float = 10.0) -> str:
         OSError: there is no git, or no such folder.
         subprocess.SubprocessError: git failed; `stderr` says why.
     """
+    # GIT_DIR and its like, which a hook's environment has, would make it answer for another repository
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     done = subprocess.run(
         ["git", *_INERT, "-C", str(folder), *arguments],
-        capture_output=True, text=True, check=True, timeout=timeout_s,
+        capture_output=True, text=True, check=True, timeout=timeout_s, env=environment,
     )  # fmt: skip
     return done.stdout.strip()

@@ -142,9 +142,9 @@ class ChildProcess:
         expired = threading.Event()
 
         def expire() -> None:
-            if self.running:
+            if self._popen.returncode is None:  # the command may have ended, and what it started go on
                 expired.set()
-                self._kill_group()
+                self.kill()
 
         timer = threading.Timer(limit_s, expire)
         timer.daemon = True

@@ -109,7 +109,9 @@ def run_trial(bench: Bench, request: Request, watch: Watch = _unwatched) -> Fini
             status, error = "failed", str(failure)
         except InfeasibleError as failure:
             status, error = "infeasible", str(failure)
-        except (Exception, SystemExit) as failure:  # a model that calls exit() fails, and the run goes on
+        except KeyboardInterrupt:
+            raise
+        except BaseException as failure:  # a model that calls exit() fails, and the run goes on
             status = "oom" if memory.is_out_of_memory(failure) else "failed"
             error = _reason(failure)
             if status == "oom":

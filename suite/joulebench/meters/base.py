@@ -6,15 +6,20 @@ set up inside one, and every joule of a run falls in exactly one window.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
+from joulebench.errors import InputError, MeterError
 from joulebench.host.clock import Clock
 from joulebench.records.model import Kind, Reading
 from joulebench.spec.hardware import HardwareProfile
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,8 @@ class Meter(Protocol):
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a meter is made for: the function of a registered meter is called with it and returns an `Offer`.
+class MeterRequest:
+    """What a meter is made for: the function of a registered meter is called with it and returns an `MeterOffer`.
 
     `taken` are the domains that a meter before it reads already; `powercap` is the kernel's tree of that name.
     """
@@ -73,7 +78,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Offer:
+class MeterOffer:
     """A meter, and the domains whose primary counter it is; no other meter is asked for those."""
 
     meter: Meter
@@ -83,6 +88,96 @@ class Offer:
 def description(domain: str, source: str, kind: Kind, method: str, role: str = "primary") -> dict[str, str]:
     """One line of `Meter.describe`."""
     return {"domain": domain, "source": source, "kind": kind, "role": role, "method": method}
+
+
+#: What a meter may read.
+DOMAIN = re.compile(r"cpu|ram|gpu:\d+")
+
+
+class CheckedMeter:
+    """A meter of the user's own, held to what it offers: what it does not keep would change sums without a word.
+
+    Args:
+        offer: the meter, and the domains that no other meter reads because of it.
+        name: how the user named it, for messages.
+
+    Raises:
+        InputError: it offers what is no domain.
+    """
+
+    def __init__(self, offer: MeterOffer, name: str) -> None:
+        wrong = [d for d in offer.domains if not (isinstance(d, str) and DOMAIN.fullmatch(d))]
+        if not isinstance(offer.domains, tuple) or not offer.domains or wrong:
+            raise InputError(
+                f"--meter: '{name}' has to offer a tuple of domains, of cpu, ram and gpu:<number> "
+                f"(got {offer.domains!r})"
+            )
+        self._meter, self._domains, self._name = offer.meter, set(offer.domains), name
+        self._known: dict[tuple[str, str, str], str] = {}
+
+    def start(self) -> None:
+        """Start it, and see whether it reads what it offered and says of it.
+
+        Raises:
+            MeterError: it does not.
+        """
+        self._call(self._meter.start)
+        self._known = {(d["domain"], d["source"], d["role"]): d["kind"] for d in self.describe()}
+        try:
+            self.read()
+        except MeterError:
+            self._meter.stop()
+            raise
+
+    def read(self) -> tuple[Counter, ...]:
+        counters = tuple(self._call(self._meter.read))
+        for counter in counters:
+            self._check(counter)
+        primary = [c.domain for c in counters if c.role == "primary"]
+        if sorted(primary) != sorted(self._domains):
+            raise MeterError(
+                f"meter '{self._name}' reads {', '.join(primary) or 'nothing'}, and offered "
+                f"{', '.join(sorted(self._domains))}"
+            )
+        return counters
+
+    def _check(self, counter: Counter) -> None:
+        wrong = None
+        if not isinstance(counter, Counter):
+            wrong = f"gives a {type(counter).__name__} instead of a Counter"
+        elif not (isinstance(counter.energy_j, float | int) and math.isfinite(counter.energy_j)):
+            wrong = f"gives {counter.energy_j!r} joules of {counter.domain}"
+        elif self._known.get((counter.domain, counter.source, counter.role)) != counter.kind:
+            wrong = f"gives {counter.domain} by {counter.source} as {counter.kind}, which it does not describe"
+        elif counter.updates is not None and not isinstance(counter.updates, int):
+            wrong = f"gives {counter.updates!r} updates of {counter.domain}"
+        if wrong:
+            raise MeterError(f"meter '{self._name}' {wrong}")
+
+    def integrals(self) -> dict[str, float]:
+        return {str(n): float(v) for n, v in self._call(self._meter.integrals).items() if math.isfinite(v)}
+
+    def stop(self) -> None:
+        self._meter.stop()
+
+    def describe(self) -> list[dict[str, str]]:
+        lines = list(self._call(self._meter.describe))
+        keys = {"domain", "source", "kind", "role", "method"}
+        if not all(isinstance(line, dict) and keys <= line.keys() for line in lines):
+            raise MeterError(f"meter '{self._name}' has to describe each domain by {', '.join(sorted(keys))}")
+        if wrong := [line["kind"] for line in lines if line["kind"] not in ("measured", "estimated")]:
+            raise MeterError(
+                f"meter '{self._name}' describes joules as {wrong[0]!r} (allowed: measured, estimated)"
+            )
+        return lines
+
+    def _call(self, method: Callable[[], T]) -> T:
+        try:
+            return method()
+        except (MeterError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise MeterError(f"meter '{self._name}' failed: {type(error).__name__}: {error}") from error
 
 
 class MeterSet:
@@ -156,6 +251,8 @@ def _problem(start: Counter | None, end: Counter) -> str | None:
         return f"{end.domain} ({end.source}) appeared during the window"
     if end.fault is not None:
         return f"{end.domain} ({end.source}) {end.fault}"
+    if not math.isfinite(end.energy_j - start.energy_j):
+        return f"{end.domain} ({end.source}) reads no number"
     if end.energy_j < start.energy_j:
         return f"{end.domain} counter went back by {start.energy_j - end.energy_j:.3g} J"
     return None

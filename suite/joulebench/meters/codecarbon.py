@@ -1,25 +1,29 @@
 """What CodeCarbon gives: CPU and RAM energy, each component labelled with the method it truly uses.
 
-One tracker serves a run. It is asked for its running totals; its file output, emissions (which assume a country)
-and PUE factor are not used. What it says of itself is checked: its constructor and `start` swallow exceptions, so a
-tracker that did not start, took settings from elsewhere, or whose totals stand still, raises here instead of
-reading 0. Its table of countries gives grid carbon intensity, only for a country that the user named.
+Its hardware classes are asked for power once a second, as its own tracker asks them, and at every read. The
+tracker, with its configuration files, output, emissions (which assume a country) and PUE factor, is not used. A
+component that fails, or whose total stands still, raises here instead of reading 0. Its table of countries gives
+grid carbon intensity, only for a country that the user named.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
-import os
+import threading
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
-from importlib import metadata, resources
+from importlib import metadata
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from joulebench.errors import InputError, MeterError, did_you_mean
 from joulebench.host.clock import Clock, RealClock
-from joulebench.meters.base import Counter, Offer, Wanted, description
+from joulebench.meters.base import Counter, MeterOffer, MeterRequest, description
+from joulebench.meters.sampling import Sampler, ThreadSampler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,20 +31,56 @@ if TYPE_CHECKING:
     from joulebench.records.model import Kind
 
 JOULES_PER_KWH = 3.6e6
-NEVER_S = 30 * 24 * 3600.0  # the tracker's own periodic read; ours come at the windows' edges
+PERIOD_S = 1.0  # the tracker's own; the load model is not linear, so its joules depend on how often it is asked
 STILL_S = 0.5  # totals that have not moved for longer are not being counted
 
-# CodeCarbon's CPU._mode -> (source, kind, method in words)
+# mode of CodeCarbon's class CPU -> (source, kind, method in words)
 _CPU_MODES: dict[str, tuple[str, Kind, str]] = {
-    "intel_rapl": ("rapl_package", "measured", "RAPL package energy counters, read by CodeCarbon"),
     "intel_power_gadget": ("power_gadget", "measured", "Intel Power Gadget"),
     "windows_emi": ("windows_emi", "measured", "Windows Energy Meter Interface"),
     "cpu_load": ("cpu_load_model", "estimated", "TDP {tdp:g} W × (0.1 + 0.9 × load³) of the whole machine"),
     "constant": ("tdp_constant", "estimated", "half of a TDP of {tdp:g} W, constant"),
 }
-_COUNTRIES = ("data", "private_infra", "global_energy_mix.json")  # its table, inside the package
-# CodeCarbon's component class -> (domain, the tracker's running total)
-_PARTS = {"CPU": ("cpu", "_total_cpu_energy"), "RAM": ("ram", "_total_ram_energy")}
+
+
+@dataclass
+class _Part:
+    """A component of CodeCarbon's with its label, and its joules since it was started."""
+
+    hardware: Any
+    domain: str
+    source: str
+    kind: Kind
+    method: str
+    folder: TemporaryDirectory[str] | None = None  # for the files that a component needs, gone when it stops
+    energy_j: float = 0.0
+    counted_s: float = 0.0  # up to here joules are counted
+    moved_s: float = 0.0  # when they last grew
+
+    def start(self, now_s: float) -> None:
+        self.counted_s = self.moved_s = now_s
+        self.hardware.start()
+
+    def count(self, now_s: float) -> None:
+        """Add the joules since the last call: power × time.
+
+        Raises:
+            MeterError: the component failed, or has drawn nothing for longer than `STILL_S`.
+        """
+        with _meter_errors("failed"):
+            _, energy = self.hardware.measure_power_and_energy(now_s - self.counted_s)
+        self.counted_s = now_s
+        self.energy_j += energy.kWh * JOULES_PER_KWH
+        if energy.kWh > 0:
+            self.moved_s = now_s
+        elif (still_s := now_s - self.moved_s) > STILL_S:
+            raise MeterError(
+                f"CodeCarbon's total for {self.domain} stands still at {self.energy_j:g} J for {still_s:.2f} s"
+            )
+
+    def stop(self) -> None:
+        if self.folder is not None:
+            self.folder.cleanup()
 
 
 class CodeCarbonMeter:
@@ -51,6 +91,7 @@ class CodeCarbonMeter:
         ram_power_w: the RAM's power from the hardware profile; None leaves CodeCarbon's model.
         domains: which of `cpu`, `ram` it reports; the rest is another meter's.
         clock: the clock that windows are cut by.
+        sampler: what asks for power between reads, every `PERIOD_S`; None makes a thread.
     """
 
     def __init__(
@@ -59,171 +100,166 @@ class CodeCarbonMeter:
         ram_power_w: float | None = None,
         domains: Sequence[str] = ("cpu", "ram"),
         clock: Clock | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         self._cpu_power_w = cpu_power_w
         self._ram_power_w = ram_power_w
         self._domains = tuple(domains)
         self._clock: Clock = clock or RealClock()
-        self._tracker: Any = None
-        self._labels: dict[str, tuple[str, Kind, str]] = {}
-        self._moved: dict[str, tuple[float, float]] = {}  # domain -> (joules, when they last grew)
+        self._sampler: Sampler = sampler or ThreadSampler("joulebench-codecarbon", PERIOD_S)
+        self._lock = threading.Lock()  # reads and the sampler's thread ask the same components
+        self._parts: tuple[_Part, ...] = ()
+        self._running = False
 
     def start(self) -> None:
-        """Make the tracker and start it.
+        """Make the components, start them, and measure once.
 
         Raises:
-            MeterError: CodeCarbon did not start, or not with these settings.
+            MeterError: CodeCarbon did not start, reads none of the domains, or its first measurement failed.
         """
-        with _own_configuration():
-            try:
-                tracker = self._make()
-                tracker.start()
-            except Exception as error:  # whatever breaks in there, no joules follow
-                raise MeterError(f"CodeCarbon's tracker did not start: {type(error).__name__}: {error}") from None
-        self._tracker = tracker
         try:
-            if (
-                tracker._start_time is None or tracker._measure_occurrence == 0
-            ):  # its first measurement ends `start`
-                raise MeterError("CodeCarbon's tracker did not start: it swallowed an exception of its own")
-            self._labels = {d: label for part in tracker._hardware for d, label in [self._label(part)]}
-            if not self._labels:
+            with _silence(), _meter_errors("did not start"):
+                self._parts = tuple(self._find_parts())
+                for part in self._parts:
+                    part.start(self._clock.now_s())
+            if not self._parts:
                 raise MeterError(f"CodeCarbon reads none of {', '.join(self._domains)} on this machine")
+            self._running = True
+            self._sampler.start(self._sample)
+            self.read()
         except BaseException:
             self.stop()
             raise
-        self._moved = {domain: (-1.0, self._clock.now_s()) for domain in self._labels}
 
-    def _make(self) -> Any:
-        from codecarbon import OfflineEmissionsTracker
+    def _find_parts(self) -> Iterator[_Part]:
+        if "ram" in self._domains:
+            yield _ram(self._ram_power_w)
+        if "cpu" in self._domains:
+            yield _cpu(self._cpu_power_w)
 
-        logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
-        settings = {
-            "pue": 1.0,  # applied once, when reporting
-            "tracking_mode": "machine",
-            "force_cpu_power": self._cpu_power_w,
-            "force_ram_power": self._ram_power_w,
-            "force_mode_cpu_load": False,
-            "rapl_include_dram": False,  # DRAM is the domain `ram`
-            "rapl_prefer_psys": False,  # psys holds more than the CPU
-            "allow_multiple_runs": True,  # its lock file would silence a second process
-        }
-        tracker: Any = OfflineEmissionsTracker(
-            measure_power_secs=NEVER_S,
-            api_call_interval=-1,
-            save_to_file=False,
-            save_to_api=False,
-            save_to_logger=False,
-            log_level="critical",
-            wue=0.0,
-            gpu_ids=[],
-            **settings,
-        )
-        for name, wanted in settings.items():
-            if (got := getattr(tracker, f"_{name}", "not set")) != wanted:
-                raise MeterError(f"{name} is {got}, not {wanted}")
-        tracker._ensure_hardware_ready()
-        # GPUs are read at NVML by a meter of our own; twice would cost time and could be summed twice
-        tracker._hardware = [
-            p for p in tracker._hardware if _PARTS.get(type(p).__name__, ("",))[0] in self._domains
-        ]
-        return tracker
+    def _sample(self) -> None:
+        with self._lock:
+            self._count()
 
-    def _label(self, part: Any) -> tuple[str, tuple[str, Kind, str]]:
-        if type(part).__name__ == "RAM":
-            return "ram", ("ram_model", "estimated", self._ram_method(part))
-        source, kind, method = _CPU_MODES.get(
-            part._mode,
-            (str(part._mode), "estimated", f"CodeCarbon mode '{part._mode}', taken as an estimate"),
-        )
-        origin = "hardware profile" if self._cpu_power_w is not None else f"CodeCarbon's for '{part._model}'"
-        text = method.format(tdp=part._tdp or 0)
-        return "cpu", (source, kind, f"{text} (TDP: {origin})" if kind == "estimated" else text)
-
-    def _ram_method(self, part: Any) -> str:
-        watts = part.total_power().W
-        if not watts > 0:
-            raise MeterError("CodeCarbon's RAM model gives 0 W: it could not tell how much memory there is")
-        if self._ram_power_w is not None:
-            return f"constant {watts:g} W (hardware profile)"
-        # its model is a constant; asked again it would start a process for each read where SLURM is
-        part._force_ram_power = watts
-        return f"CodeCarbon's model by installed memory: {watts:g} W"
+    def _count(self) -> None:
+        for part in self._parts:
+            part.count(self._clock.now_s())
 
     def read(self) -> tuple[Counter, ...]:
-        """Totals since `start`; half a millisecond.
+        """Joules since `start`; a tenth of a millisecond.
 
         Raises:
-            MeterError: the tracker is not running any more, or its totals stand still.
+            MeterError: the meter or its sampler is not running, a component failed, or its total stands still.
         """
-        tracker = self._tracker
-        if tracker is None or tracker._start_time is None:
-            raise MeterError("CodeCarbon's tracker is not running")
-        try:
-            tracker._measure_power_and_energy()
-        except Exception as error:
-            raise MeterError(f"CodeCarbon failed: {type(error).__name__}: {error}") from None
-        totals = {domain: getattr(tracker, total).kWh * JOULES_PER_KWH for domain, total in _PARTS.values()}
-        for domain in self._labels:
-            self._must_move(domain, totals[domain])
-        return tuple(
-            Counter(domain, totals[domain], source, kind) for domain, (source, kind, _) in self._labels.items()
-        )
-
-    def _must_move(self, domain: str, energy_j: float) -> None:
-        """No component of CodeCarbon's draws nothing: a total that stays where it was is a failure."""
-        now_s = self._clock.now_s()
-        last_j, moved_s = self._moved[domain]
-        if energy_j > last_j and energy_j > 0:
-            self._moved[domain] = (energy_j, now_s)
-        elif now_s - moved_s > STILL_S:
-            raise MeterError(
-                f"CodeCarbon's total for {domain} stands still at {energy_j:g} J for {now_s - moved_s:.2f} s"
-            )
+        if not self._running:
+            raise MeterError("CodeCarbon is not running")
+        self._sampler.check()
+        with self._lock:
+            self._count()
+            return tuple(Counter(part.domain, part.energy_j, part.source, part.kind) for part in self._parts)
 
     def integrals(self) -> dict[str, float]:
         return {}
 
     def stop(self) -> None:
-        tracker, self._tracker = self._tracker, None
-        if tracker is None:
-            return
-        # `tracker.stop()` would look up a country for emissions; its two timers are all there is to end
-        tracker._scheduler.stop()
-        tracker._scheduler_monitor_power.stop()
-        tracker._start_time = None
+        self._running = False
+        self._sampler.stop()
+        for part in self._parts:
+            part.stop()
 
     def describe(self) -> list[dict[str, str]]:
-        return [
-            description(domain, source, kind, method) for domain, (source, kind, method) in self._labels.items()
-        ]
+        return [description(part.domain, part.source, part.kind, part.method) for part in self._parts]
 
 
 @contextmanager
-def _own_configuration() -> Iterator[None]:
-    """While the tracker is made, hide from it what would change joules, or what is written, unseen.
-
-    That is CODECARBON_* variables and the .codecarbon.config files of the home and working folders. RAPL is hidden
-    too: where it can be read in full, `joulebench.meters.rapl` does, and where not, CodeCarbon would read a part.
-    """
-    from codecarbon import emissions_tracker
-    from codecarbon.core import cpu
-
-    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.lower().startswith("codecarbon_")}
-    read_files, find_rapl = emissions_tracker.get_hierarchical_config, cpu.is_rapl_available
-    emissions_tracker.get_hierarchical_config = dict
-    cpu.is_rapl_available = lambda *_: False
+def _silence() -> Iterator[None]:
+    """Keep CodeCarbon from logging, also while its first import sets its logger up by CODECARBON_LOG_LEVEL."""
+    logger = logging.getLogger("codecarbon")
+    logger.disabled = True
     try:
         yield
     finally:
-        emissions_tracker.get_hierarchical_config, cpu.is_rapl_available = read_files, find_rapl
-        os.environ.update(hidden)
+        logger.disabled = False
+        logger.setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def _meter_errors(what: str) -> Iterator[None]:
+    """Turn whatever breaks within into a MeterError, "CodeCarbon `what`": no joules follow."""
+    try:
+        yield
+    except MeterError:
+        raise
+    except Exception as error:
+        raise MeterError(f"CodeCarbon {what}: {type(error).__name__}: {error}") from None
+
+
+def _ram(power_w: float | None) -> _Part:
+    """The component `ram`: a constant power, from the hardware profile or CodeCarbon's model.
+
+    Raises:
+        MeterError: the model gives 0 W.
+    """
+    from codecarbon.external.ram import RAM
+
+    # asked once: where SLURM is, the model starts a process each time
+    watts = RAM().total_power().W if power_w is None else power_w
+    if not watts > 0:
+        raise MeterError("CodeCarbon's RAM model gives 0 W: it could not tell how much memory there is")
+    if power_w is None:
+        method = f"CodeCarbon's model by installed memory: {watts:g} W"
+    else:
+        method = f"constant {watts:g} W (hardware profile)"
+    return _Part(RAM(force_ram_power=watts), "ram", "ram_model", "estimated", method)
+
+
+def _cpu(tdp_w: float | None) -> _Part:
+    """The component `cpu`: a counter where CodeCarbon knows one and no TDP is given, else a model of this TDP.
+
+    Its RAPL is left out: where that can be read in full, `joulebench.meters.rapl` does; where not, CodeCarbon would
+    read a part.
+    """
+    from codecarbon.core.cpu import is_powergadget_available, is_psutil_available
+    from codecarbon.core.windows_emi import is_emi_available
+    from codecarbon.external.hardware import CPU
+
+    if tdp_w is None and is_emi_available():
+        mode = "windows_emi"
+    elif tdp_w is None and is_powergadget_available():
+        mode = "intel_power_gadget"
+    else:
+        mode = "cpu_load" if is_psutil_available() else "constant"
+    source, kind, method = _CPU_MODES[mode]
+    if kind == "measured":
+        folder = TemporaryDirectory(prefix="joulebench-")
+        return _Part(CPU(folder.name, mode, model="", tdp=0), "cpu", source, kind, method, folder)
+    model, watts = _guess_tdp() if tdp_w is None else ("", tdp_w)
+    origin = f"CodeCarbon's for '{model}'" if tdp_w is None else "hardware profile"
+    text = f"{method.format(tdp=watts)} (TDP: {origin})"
+    return _Part(CPU("", mode, model, watts), "cpu", source, kind, text)
+
+
+@cache
+def _guess_tdp() -> tuple[str, float]:
+    """This CPU's name and the TDP, in watts, of all its sockets that CodeCarbon's tracker would take."""
+    from codecarbon.core.cpu import TDP
+    from codecarbon.core.util import count_physical_cpus, detect_cpu_model, is_mac_arm, is_mac_os
+    from codecarbon.external.hardware import POWER_CONSTANT
+
+    if is_mac_os() and is_mac_arm(model := detect_cpu_model() or ""):
+        return model, float(POWER_CONSTANT)
+    found = TDP()
+    return found.model, float(POWER_CONSTANT if found.tdp is None else found.tdp * count_physical_cpus())
 
 
 @cache
 def _countries() -> dict[str, dict[str, Any]]:
-    text = resources.files("codecarbon").joinpath(*_COUNTRIES).read_text(encoding="utf-8")
-    countries: dict[str, dict[str, Any]] = json.loads(text)
+    """CodeCarbon's table: three-letter code -> a country's name, carbon intensity and its year."""
+    with _silence():
+        from codecarbon.input import DataSource
+    countries: dict[str, dict[str, Any]] = json.loads(
+        DataSource().global_energy_mix_data_path.read_text(encoding="utf-8")
+    )
     return countries
 
 
@@ -246,21 +282,20 @@ def grid_intensity_g_per_kwh(country_iso3: str) -> tuple[float, str]:
 
 
 def _nearest(given: str) -> str:
+    """Hint, `; did you mean 'x'?`, at the country of the nearest name or else code; may be the empty string."""
     countries = _countries()
     by_name = {entry["country_name"].lower(): code for code, entry in countries.items()}
-    if code := by_name.get(given.strip().lower()):
-        return f"; did you mean '{code}'?"
-    if hint := did_you_mean(given.strip().lower(), by_name):
-        name = hint.split("'")[1]
-        return f"; did you mean '{by_name[name]}' ({countries[by_name[name]]['country_name']})?"
+    if near := difflib.get_close_matches(given.strip().lower(), by_name, n=1, cutoff=0.5):
+        code = by_name[near[0]]
+        return f"; did you mean '{code}' ({countries[code]['country_name']})?"
     return did_you_mean(given.strip().upper(), countries)
 
 
-def offer(wanted: Wanted) -> Offer | None:
+def offer(request: MeterRequest) -> MeterOffer | None:
     """CodeCarbon's models for what no counter reads."""
-    domains = tuple(domain for domain in ("cpu", "ram") if domain not in wanted.taken)
-    cpu, ram = wanted.profile.cpu_tdp_w, wanted.profile.ram_power_w
+    domains = tuple(domain for domain in ("cpu", "ram") if domain not in request.taken)
+    cpu, ram = request.profile.cpu_tdp_w, request.profile.ram_power_w
     if not domains:
         return None
-    meter = CodeCarbonMeter(cpu.value if cpu else None, ram.value if ram else None, domains, wanted.clock)
-    return Offer(meter, domains)
+    meter = CodeCarbonMeter(cpu.value if cpu else None, ram.value if ram else None, domains, request.clock)
+    return MeterOffer(meter, domains)

@@ -16,7 +16,7 @@ from typing import Any
 from joulebench.errors import MeterError
 from joulebench.host import device as torch_device
 from joulebench.host.clock import Clock, RealClock
-from joulebench.meters.base import Counter, Offer, Wanted, description
+from joulebench.meters.base import Counter, MeterOffer, MeterRequest, description
 from joulebench.meters.nvml_conditions import GpuConditions
 from joulebench.meters.sampling import CounterTrack, PowerIntegral, Sampler, ThreadSampler
 from joulebench.records.model import Kind
@@ -237,7 +237,7 @@ class NvmlMeter:
         return [line for gpu in self._gpus for line in gpu.sensor.describe()]
 
 
-def offer(wanted: Wanted) -> Offer | None:
+def offer(request: MeterRequest) -> MeterOffer | None:
     """NVML for the GPU that the run is on; None on a CPU."""
-    gpus = [i for i in torch_device.nvml_indices(wanted.device) if not {"gpu", f"gpu:{i}"} & wanted.taken]
-    return Offer(NvmlMeter(gpus, clock=wanted.clock), tuple(f"gpu:{i}" for i in gpus)) if gpus else None
+    gpus = [i for i in torch_device.nvml_indices(request.device) if f"gpu:{i}" not in request.taken]
+    return MeterOffer(NvmlMeter(gpus, clock=request.clock), tuple(f"gpu:{i}" for i in gpus)) if gpus else None

@@ -19,7 +19,7 @@ from typing import Literal
 
 from joulebench.errors import MeterError
 from joulebench.host.clock import Clock, RealClock
-from joulebench.meters.base import Counter, Offer, Wanted, description
+from joulebench.meters.base import Counter, MeterOffer, MeterRequest, description
 from joulebench.meters.sampling import CounterTrack, Sampler, ThreadSampler
 
 POWERCAP = Path("/sys/class/powercap")
@@ -241,10 +241,10 @@ def method(part: Part, zones: Sequence[Zone]) -> str:
     return f"RAPL {part} energy counter of {where}" + (", summed" if len(zones) > 1 else "")
 
 
-def offer(wanted: Wanted) -> Offer | None:
+def offer(request: MeterRequest) -> MeterOffer | None:
     """RAPL for the domains that it can read here and no other meter does."""
-    rapl, tdp = find_rapl(wanted.powercap), wanted.profile.cpu_tdp_w
-    domains = tuple(domain for domain in rapl.domains() if domain not in wanted.taken)
+    rapl, tdp = find_rapl(request.powercap), request.profile.cpu_tdp_w
+    domains = tuple(domain for domain in rapl.domains() if domain not in request.taken)
     if not domains:
         return None
-    return Offer(RaplMeter(rapl, domains, tdp.value if tdp else None, wanted.clock), domains)
+    return MeterOffer(RaplMeter(rapl, domains, tdp.value if tdp else None, request.clock), domains)

@@ -10,7 +10,7 @@ from typing import Any
 
 from joulebench.errors import InputError, MeterError
 from joulebench.host.clock import Clock
-from joulebench.meters.base import Meter, MeterSet, Offer, Wanted
+from joulebench.meters.base import CheckedMeter, Meter, MeterOffer, MeterRequest, MeterSet
 from joulebench.meters.codecarbon import CodeCarbonMeter
 from joulebench.meters.host import HostMeter
 from joulebench.meters.nvml import GpuSensor
@@ -43,15 +43,18 @@ def meters_for(
     meters: list[Meter] = []
     taken: frozenset[str] = frozenset()
     for name in dict.fromkeys([*own, *METERS.shipped]):
-        offer = METERS.load(name, "--meter")(Wanted(profile, device, clock, taken, powercap))
+        offer = METERS.load(name, "--meter")(MeterRequest(profile, device, clock, taken, powercap))
         if offer is None:
             if name in own:
                 raise InputError(f"--meter: '{name}' cannot read anything on this machine")
             continue
-        if not isinstance(offer, Offer) or (twice := taken & set(offer.domains)):
-            why = f"offers {', '.join(sorted(twice))} again" if isinstance(offer, Offer) else "returns no Offer"
-            raise InputError(f"--meter: '{name}' {why}")
-        meters.append(offer.meter)
+        if name in own:
+            if not isinstance(offer, MeterOffer):
+                raise InputError(f"--meter: '{name}' has to return a MeterOffer (got {type(offer).__name__})")
+            checked = CheckedMeter(offer, name)
+            if twice := taken & set(offer.domains):
+                raise InputError(f"--meter: '{name}' offers {', '.join(sorted(twice))}, which another meter reads")
+        meters.append(checked if name in own else offer.meter)
         taken |= set(offer.domains)
     return MeterSet([*meters, HostMeter(clock)])
 

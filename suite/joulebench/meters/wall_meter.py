@@ -99,7 +99,7 @@ def comparison(folder: RunFolder, windows: Iterable[Window] | None = None) -> Wa
     `windows` are the run's, where they have been read already.
     """
     path = folder.path / FILE
-    if not path.exists():
+    if not path.is_file():
         return None
     return compare(_windows(folder) if windows is None else windows, read_log(path))
 

@@ -10,16 +10,6 @@ if TYPE_CHECKING:
     from joulebench.stats.estimate import Estimate
 
 
-#: Sources of fall-back meters: what they are, and how to replace them by a measurement.
-REMEDIES = {
-    "cpu_load_model": "The CPU has no readable energy counter, so CodeCarbon's load model stood in. On Intel and "
-    "AMD hosts, run with read access to /sys/class/powercap (RAPL): as root, or after "
-    "“sudo chmod -R a+r /sys/class/powercap/*”; virtual machines and most containers do not expose it.",
-    "tdp_constant": "The CPU has no readable energy counter and its load could not be used either: its joules are "
-    "a constant power × seconds. Run with read access to /sys/class/powercap (RAPL).",
-}
-
-
 #: What stands beside a value whose interval is wider than the protocol asks for.
 WIDE = "wide interval"
 

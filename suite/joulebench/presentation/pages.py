@@ -10,7 +10,6 @@ from typing import Any
 
 from jinja2 import Environment
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from joulebench.errors import InputError
 from joulebench.host.files import write_whole
@@ -19,6 +18,9 @@ from joulebench.presentation.markdown import markdown_environment, template_envi
 from joulebench.presentation.plots import interactive, still
 from joulebench.presentation.section import Section
 from joulebench.presentation.text import visible
+
+#: plotly.js as it stands in every page: the basic build, whose README says where it is from.
+PLOTLY_JS = Path(__file__).parent / "vendor" / "plotly-basic.min.js"
 
 
 def files_of(parts: Sequence[Section]) -> dict[str, bytes]:
@@ -49,10 +51,11 @@ def html_page(
     drawn = [
         (part, [with_json(interactive(p)) for p in part.plots], pictures.get(f"{part.name}.png")) for part in parts
     ]
+    plotly_js = Markup(PLOTLY_JS.read_text(encoding="utf-8"))
     text: str = (
         html_environment(template.parent)
         .get_template(template.name)
-        .render(**content, sections=drawn, pictures=pictures, plotly_js=Markup(get_plotlyjs()))
+        .render(**content, sections=drawn, pictures=pictures, plotly_js=plotly_js)
     )
     return without_surrogates(text)
 

@@ -7,18 +7,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any, Literal
-
-from matplotlib import style
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from plotly import graph_objects as go
+from typing import TYPE_CHECKING, Any, Literal
 
 from joulebench.presentation.axis import Axis
 from joulebench.presentation.chart import STAGE_COLOURS, STAGE_SYMBOLS, Chart, as_json, layout
 from joulebench.presentation.style import INK, METADATA, SETTINGS, scale_axes
 from joulebench.presentation.text import visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "pentagon": "p"}
 #: Lighter colours of the page do not show on white paper: the stills' own, in the same order.
@@ -77,6 +74,8 @@ def _places(plot: Plot, series: Series) -> list[tuple[str, str]]:
 
 def interactive(plot: Plot) -> Chart:
     """The plot for the page."""
+    from plotly import graph_objects as go  # like matplotlib, only when something is drawn: it takes a second
+
     figure = go.Figure(layout=layout(plot.x, plot.y))
     for index, series in enumerate(plot.series):
         colour = "#8a8f98" if series.dashed else STAGE_COLOURS[index % len(STAGE_COLOURS)]
@@ -114,6 +113,10 @@ def _mode(series: Series, beside: bool) -> str:
 
 def still(plots: Sequence[Plot], title: str, file_format: Literal["png", "svg"]) -> bytes:
     """The plots below one another in one picture; the same bytes from the same records."""
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     with style.context(["default", SETTINGS]):
         figure = Figure(figsize=(7.2, 3.6 * len(plots)), dpi=150, layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from typing import TYPE_CHECKING, Any
 
 from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 INK, QUIET, ACCENT = "#1f2937", "#94a3b8", "#b45309"
 
@@ -34,6 +34,8 @@ METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
 def scale_axes(axes: Axes, x: Axis, y: Axis) -> None:
     """Logarithmic scales where they are asked for, with the axis's own ticks and ends."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
     for shown, axis, set_scale in ((x, axes.xaxis, axes.set_xscale), (y, axes.yaxis, axes.set_yscale)):
         if shown.log:
             set_scale("log", nonpositive="clip")

@@ -134,10 +134,9 @@ def task_file_problem(manifest: Manifest) -> str | None:
             "commit it, and publish from its repository"
         )
     try:
-        tracked = git(tree, "ls-files", "--", f":(literal){inside}")
-        changed = git(tree, "status", "--porcelain", "--ignore-submodules=all", "--", f":(literal){inside}")
+        committed = git(tree, "rev-parse", "--verify", "--quiet", f"HEAD:{inside.as_posix()}")
+        # `git status` would run the filters that the repository's settings name
+        here = git(tree, "hash-object", "--no-filters", "--", str(tree / inside))
     except (OSError, subprocess.SubprocessError):
-        return f"{path.name}: git cannot say whether it is committed"
-    if not tracked:
         return f"{path.name}: is not committed"
-    return f"{path.name}: has changes that are not committed" if changed else None
+    return f"{path.name}: has changes that are not committed" if here != committed else None

@@ -13,6 +13,7 @@ from joulebench.comparison.join import join
 from joulebench.comparison.page import NAME as COMPARISON
 from joulebench.comparison.page import read_runs, write_comparison
 from joulebench.errors import GateError, InputError
+from joulebench.host.files import read_own
 from joulebench.meters.wall_meter import FILE as WALL
 from joulebench.publishing.checks import problems, task_file_problem
 from joulebench.records.folder import RunFolder
@@ -54,13 +55,23 @@ def publish(run: Path, reports: Path) -> Path:
 
 
 def copy_records(run: Path, to: Path) -> None:
-    """The files that records are in, and nothing made from them."""
-    to.mkdir(parents=True)
-    for name in RECORDS:
-        if (run / name).is_file():
-            shutil.copyfile(run / name, to / name)
-    if (run / OVERLAY).is_dir():
-        copy_records(run / OVERLAY, to / OVERLAY)
+    """The files that records are in, and nothing made from them.
+
+    Raises:
+        InputError: one of them is a link or no regular file.
+    """
+    for folder in (Path(), Path(OVERLAY)):
+        if folder != Path() and not (run / folder).is_dir():
+            continue
+        RunFolder.open(run / folder)  # refuses links
+        (to / folder).mkdir(parents=True)
+        for name in RECORDS:
+            try:
+                (to / folder / name).write_bytes(read_own(run / folder / name))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise InputError(f"{run / folder / name}: cannot be read: {error.strerror}") from None
 
 
 def without_paths(manifest: Manifest) -> Manifest:

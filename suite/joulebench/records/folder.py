@@ -13,7 +13,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from joulebench.errors import IncompleteError, InputError
-from joulebench.host.files import append_whole, cut_off, write_whole
+from joulebench.host.files import append_whole, cut_off, own_file, read_own, write_whole
 from joulebench.records.model import SCHEMA, LedgerEntry, Manifest, Record, ScoreRecord, TrialRecord
 from joulebench.spec.task import Task
 from joulebench.spec.toml import validate
@@ -52,10 +52,14 @@ def read_lines(path: Path, model: type[R]) -> tuple[list[R], TornLine | None]:
         InputError: a line other than the last is damaged, or was written by another schema version.
     """
     records: list[R] = []
-    if not path.exists():
+    try:
+        opened = own_file(path)
+    except FileNotFoundError:
         return records, None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     offset = 0
-    with path.open("rb") as file, uncollected():
+    with opened as file, uncollected():
         for number, raw in enumerate(file, start=1):
             if not raw.endswith(b"\n"):
                 return records, TornLine(path, number, offset)
@@ -151,11 +155,13 @@ class RunFolder:
 
     def manifest(self) -> Manifest:
         try:
-            return Manifest.model_validate_json(self.manifest_path.read_bytes())
+            content = read_own(self.manifest_path)
         except OSError as error:
             raise InputError(f"{self.manifest_path}: cannot be read: {error.strerror}") from None
+        try:
+            return Manifest.model_validate_json(content)
         except ValidationError as error:
-            raise InputError(_damage(self.manifest_path, self.manifest_path.read_bytes(), error)) from None
+            raise InputError(_damage(self.manifest_path, content, error)) from None
 
     def task(self) -> Task:
         return validate(Task, self.manifest().task, self.manifest_path)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from joulebench.meters.wall_meter import WallComparison
-from joulebench.presentation.findings import REMEDIES, Diagnosis, is_wide
+from joulebench.presentation.findings import Diagnosis, is_wide
 from joulebench.presentation.numbers import joules, number, percent
 from joulebench.records.model import TrialRecord, Window
 from joulebench.results.concurrent_windows import FAULT as OVERLAPS
@@ -16,6 +17,9 @@ from joulebench.results.outcome import Outcome, idle_windows
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate
 
+if TYPE_CHECKING:
+    from joulebench.stats.estimate import Estimate
+
 #: Primary and check meter of one domain further apart than this deserve a word.
 CHECK_TOLERANCE = 0.05
 #: Idle power that changed by more than this during a run deserves a word.
@@ -24,6 +28,14 @@ MAX_IDLE_DRIFT = 0.05
 FLAT_SHARE = 1 / 3
 #: … if there were at least this many trials.
 FLAT_MIN_TRIALS = 12
+#: Sources of fall-back meters: what they are, and how to replace them by a measurement.
+REMEDIES = {
+    "cpu_load_model": "The CPU has no readable energy counter, so CodeCarbon's load model stood in. On Intel and "
+    "AMD hosts, run with read access to /sys/class/powercap (RAPL): as root, or after "
+    "“sudo chmod -R a+r /sys/class/powercap/*”; virtual machines and most containers do not expose it.",
+    "tdp_constant": "The CPU has no readable energy counter and its load could not be used either: its joules are "
+    "a constant power × seconds. Run with read access to /sys/class/powercap (RAPL).",
+}
 
 
 def diagnose(

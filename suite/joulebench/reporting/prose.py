@@ -214,6 +214,8 @@ def repeat_command(summary: Summary) -> str:
         words += ["--data", manifest.data_path]
     for name, value in manifest.overrides.items():
         words += ["--set", f"{name}={json.dumps(value)}"]
+    for name in manifest.own_meters:
+        words += ["--meter", name]
     if manifest.replay:
         words += ["--replay", manifest.replay]
     if manifest.trials_from:

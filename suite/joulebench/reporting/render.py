@@ -24,6 +24,7 @@ from joulebench.reporting.site import at_site
 from joulebench.reporting.summary import Summary, summarise_of, with_wall
 from joulebench.reporting.tables import frontier_table
 from joulebench.results.run import Run
+from joulebench.spec.task import GATE_STUDY
 from joulebench.studies.base import load_study
 from joulebench.studies.break_even import break_even_text
 from joulebench.studies.sections import drawn, sections
@@ -105,7 +106,7 @@ def _write(
     pictures = {name: content for name, content in files.items() if name.endswith(".png")}
     files["report.html"] = render_html(summary, parts, pictures).encode()
     write_files(folder.path, files)
-    passed = next((section.verdict for section in parts if section.verdict is not None), None)
+    passed = next((part.verdict for part in parts if part.name == GATE_STUDY), None)
     return Written(folder.path / "report.html", headline(summary, parts), passed)
 
 

@@ -15,6 +15,7 @@ from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRe
 from joulebench.reporting.constraints import broken, broken_by, constraint_findings
 from joulebench.reporting.diagnosis import diagnose, wall_note
 from joulebench.reporting.failures import FailureGroup, failure_findings, failures
+from joulebench.reporting.meter_check import precheck_findings
 from joulebench.results.audit import Doubt
 from joulebench.results.cost import BreakEven, Candidate, SearchCost, break_even, search_cost, stated_volume
 from joulebench.results.energy import invalidity
@@ -34,7 +35,6 @@ from joulebench.results.run import Run
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Protocol, Task
 from joulebench.stats.estimate import Estimate
-from joulebench.studies.consistency.findings import precheck_findings
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def _problems(task: Task, trial: TrialRecord) -> Iterator[str]:
 
 def _impossible(window: Window) -> Iterator[str]:
     for reading in window.readings:
-        if not window.fault and (reading.energy_j < 0 or reading.energy_j > MAX_J):
+        if not window.fault and not 0 <= reading.energy_j <= MAX_J:  # nor is a NaN
             yield f"{reading.domain} reads {reading.energy_j:g} J in a window of {window.phase}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord
@@ -33,10 +33,15 @@ class Run:
         Raises:
             InputError: a record file is damaged, of another schema version, or not of this task.
         """
+        beside = folder.path / FOLDER
+        overlay = cls._alone(RunFolder.open(beside)) if (beside / "manifest.json").exists() else None
+        return replace(cls._alone(folder), overlay=overlay)
+
+    @classmethod
+    def _alone(cls, folder: RunFolder) -> Run:
+        """The run without what lies beside it: a run laid over another has none of its own."""
         manifest, task = folder.manifest(), folder.task()
         trials, entries, scores, torn = folder.records()
         found = audit(folder.trials_path, manifest, task, marked(trials, entries), entries, scores, torn)
-        beside = RunFolder(folder.path / FOLDER)
-        overlay = cls.of(beside) if beside.manifest_path.is_file() else None
         trials = sorted(found.trials, key=lambda t: t.trial)  # a cluster's are written as they come back
-        return cls(manifest, task, trials, entries, scores, found.doubts, overlay)
+        return cls(manifest, task, trials, entries, scores, found.doubts)

@@ -12,9 +12,9 @@ from joulebench.measurement.harness import Bench
 from joulebench.measurement.protocol import measure_phase
 from joulebench.records.folder import RunFolder, append
 from joulebench.records.model import LedgerEntry
+from joulebench.results.consistency import MAX_RSD, PRECHECK, Consistency, precheck_of, precheck_protocol
 from joulebench.runner.plan import Plan
 from joulebench.spec.task import Task
-from joulebench.studies.consistency.analysis import MAX_RSD, PRECHECK, Consistency, precheck_of, precheck_protocol
 
 SEARCHES = ("random", "sobol", "qnehvi", "nsga2")
 #: Other load below this is the machine's own housekeeping.

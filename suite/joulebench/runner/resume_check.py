@@ -26,7 +26,8 @@ def differences(before: Manifest, now: Manifest, path: Path) -> str:
         if old != new:
             raise InputError(f"{path}: began on a machine with {name} {old}, this one has {new}; start a new run")
     old_meters, new_meters = (
-        sorted(f"{meter['domain']} by {meter['source']}" for meter in m.meters) for m in (before, now)
+        sorted(f"{meter['domain']} by {meter['source']} ({meter.get('kind')})" for meter in m.meters)
+        for m in (before, now)
     )
     if old_meters != new_meters:
         raise InputError(

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from joulebench.errors import InputError, did_you_mean
 
@@ -23,11 +23,12 @@ PATTERN = r"^[a-z][a-z0-9_]*$|^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 
 @dataclass(frozen=True)
 class Registry:
-    """What a field may name: `shipped` maps short names to `package.module:name`, `group` is of entry points."""
+    """What a field may name, by a short name or as `package.module:name`."""
 
     kind: str  # in messages: "workload"
-    group: str  # "joulebench.workloads"
-    shipped: Mapping[str, str]
+    group: str  # of entry points: "joulebench.workloads"
+    form: Literal["Class", "function"]  # what stands behind a name
+    shipped: Mapping[str, str]  # short name -> package.module:name
 
     def target(self, name: str, field: str | None = None) -> str:
         """The `package.module:name` behind a name; nothing is imported.
@@ -48,26 +49,21 @@ class Registry:
         known = [*self.shipped, *installed]
         raise InputError(
             f"{field or self.kind}: no {self.kind} '{name}'{did_you_mean(name, known)} "
-            f"(allowed: {', '.join(known)}, or package.module:Class)"
+            f"(allowed: {', '.join(known)}, or package.module:{self.form})"
         )
 
-    def load(self, name: str, field: str | None = None) -> Any:
-        """What stands behind a name, imported now.
+    def load(self, name: str, field: str | None = None, base: type | None = None) -> Any:
+        """What stands behind a name, imported now: a subclass of `base`, or a function.
 
         Raises:
-            InputError: no such name, module or object.
+            InputError: no such name, module or object, or it is nothing of that form.
         """
-        return import_object(self.target(name, field), field or self.kind)
-
-    def subclass(self, name: str, base: type, field: str | None = None) -> Any:
-        """As `load`, for a class that has to be a subclass of `base`.
-
-        Raises:
-            InputError: as `load`, or it is no such class.
-        """
-        found = self.load(name, field)
-        if not (isinstance(found, type) and issubclass(found, base)):
+        target = self.target(name, field)
+        found = import_object(target, field or self.kind, own=is_own(name))
+        if base is not None and not (isinstance(found, type) and issubclass(found, base)):
             raise InputError(f"{field or self.kind}: '{name}' is not a subclass of joulebench's {base.__name__}")
+        if not callable(found):
+            raise InputError(f"{field or self.kind}: '{name}' is no {self.form} (but a {type(found).__name__})")
         return found
 
 
@@ -84,8 +80,12 @@ def importable(task_file: str | None) -> None:
             sys.path.append(str(folder))
 
 
-def import_object(path: str, field_name: str) -> Any:
+def import_object(path: str, field_name: str, own: bool = True) -> Any:
     """The object named `package.module:name`.
+
+    Args:
+        own: the user named it, so it may lie in the current folder. For code that ships or is installed the folder
+            stays off the import path: a library's optional import would find whatever lies there.
 
     Raises:
         InputError: the path has another form, or there is no such module or name.
@@ -93,14 +93,17 @@ def import_object(path: str, field_name: str) -> Any:
     module_name, separator, attribute = path.partition(":")
     if not separator:
         raise InputError(f"{field_name}: '{path}' must read package.module:name")
-    importable(None)
+    if own:
+        importable(None)
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise InputError(
             f"{field_name}: no module '{error.name}' (for '{path}') here, beside the task file or on PYTHONPATH"
         ) from None
-    except (Exception, SystemExit) as error:  # whatever a user's module raises while it is read
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a user's module raises while it is read
         line = getattr(error, "lineno", None)
         where = f", line {line}" if line else ""
         raise InputError(
@@ -117,12 +120,13 @@ def _studies() -> dict[str, str]:
     """A study that ships is a folder of `joulebench/studies`; its class is named like it, in CamelCase."""
     folders = (Path(__file__).parents[1] / "studies").iterdir()
     names = sorted(folder.name for folder in folders if (folder / "section.py").is_file())
-    return {n: f"joulebench.studies.{n}:{''.join(part.capitalize() for part in n.split('_'))}" for n in names}
+    return {n: f"joulebench.studies.{n}.section:{n.title().replace('_', '')}Study" for n in names}
 
 
 WORKLOADS = Registry(
     "workload",
     "joulebench.workloads",
+    "Class",
     {
         "cnn": "joulebench.workloads.cnn:CNN",
         "families": "joulebench.workloads.families:Families",
@@ -136,10 +140,11 @@ WORKLOADS = Registry(
         "zoo": "joulebench.workloads.zoo:Zoo",
     },
 )
-STUDIES = Registry("study", "joulebench.studies", _studies())
+STUDIES = Registry("study", "joulebench.studies", "Class", _studies())
 DATASETS = Registry(
     "data set",
     "joulebench.datasets",
+    "function",
     {
         name: f"joulebench.data.sources:{name}"
         for name in ("digits", "mnist", "cifar10", "synthetic", "grammar", "text")
@@ -148,6 +153,7 @@ DATASETS = Registry(
 METERS = Registry(
     "meter",
     "joulebench.meters",
+    "function",
     {
         "rapl": "joulebench.meters.rapl:offer",
         "codecarbon": "joulebench.meters.codecarbon:offer",
@@ -157,6 +163,7 @@ METERS = Registry(
 CARDS = Registry(
     "card",
     "joulebench.cards",
+    "function",
     {
         "hf": "joulebench.cards.hub:hub_card",
         "boamps": "joulebench.cards.boamps:boamps_card",

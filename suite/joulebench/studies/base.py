@@ -1,7 +1,7 @@
 """The contract of a study: one question, asked of a run's records, and the section of the report that answers it.
 
-A study that ships is a folder `joulebench/studies/<name>/`: its class here in `__init__.py`, what is computed in
-`analysis.py`, what the report shows in `section.py`. A user's own is any subclass of `Study` that a task names as
+A study that ships is a folder `joulebench/studies/<name>/`: what is computed in `analysis.py`, its class and what the
+report shows in `section.py`. A user's own is any subclass of `Study` that a task names as
 `package.module:Class`, or an entry point in the group `joulebench.studies`. Loads neither tables nor figures.
 """
 
@@ -47,7 +47,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 #: Stems of files that a run's folder has already.
-_TAKEN = frozenset({"frontier", "wall", "report", "manifest", "overlay"})
+_TAKEN = frozenset({"frontier", "wall", "report", "manifest", "overlay", "comparison"})
 
 
 def load_study(name: str) -> Study[Any]:
@@ -56,11 +56,11 @@ def load_study(name: str) -> Study[Any]:
     Raises:
         InputError: no such study, module or class, it is not a `Study`, or its own name cannot be a file's.
     """
-    study: Study[Any] = STUDIES.subclass(name, Study)()
-    own = getattr(study, "name", None)
-    if not isinstance(own, str) or not _NAME.fullmatch(own) or own in _TAKEN:
+    study: Study[Any] = STUDIES.load(name, base=Study)()
+    own = getattr(type(study), "name", None)
+    if not isinstance(own, str) or not _NAME.fullmatch(own) or own in _TAKEN or own.startswith("study_"):
         raise InputError(f"study: '{name}': its name has to be lower-case letters, digits and _ (got {own!r})")
-    if own in STUDIES.shipped and type(study).__module__ != f"joulebench.studies.{own}":
+    if own in STUDIES.shipped and type(study).__module__ != f"joulebench.studies.{own}.section":
         raise InputError(f"study: '{name}': its name '{own}' is that of a study which ships with joulebench")
     return study
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from joulebench.presentation.pages import files_of
 from joulebench.presentation.plots import Plot
 from joulebench.presentation.section import Section
-from joulebench.presentation.table import Table
+from joulebench.presentation.table import Cell, Column, Table
 from joulebench.results.run import Run
 from joulebench.spec.registry import STUDIES, is_own
 from joulebench.spec.task import FRONTIER, GATE_STUDY
@@ -27,6 +27,7 @@ def sections(run: Run, asked: Sequence[str] = (), trusted: Collection[str] = ())
 
 
 def _sections(run: Run, names: Collection[str], trusted: Collection[str]) -> Iterator[Section]:
+    shown: set[str] = set()
     for number, name in enumerate(names):
         stem = name if name in STUDIES.shipped else f"study_{number}"
         if is_own(name) and name not in trusted:
@@ -38,10 +39,16 @@ def _sections(run: Run, names: Collection[str], trusted: Collection[str]) -> Ite
             continue
         try:
             study = load_study(name)
+            own = type(study).name  # an instance may change its own
+            if own in shown:
+                raise ValueError(f"another study of this report is named '{own}'")
             result = study.analyse(run)
             if result is not None:
-                yield _checked(study.section(result, run), study.name)
-        except (Exception, SystemExit) as error:  # one study's fault is no reason to lose the report
+                yield _checked(study.section(result, run), own)
+                shown.add(own)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # one study's fault is no reason to lose the report
             yield _in_its_place(run, stem, name, _failure(name, error))
 
 
@@ -66,15 +73,31 @@ def _checked(section: Section, name: str) -> Section:
     """
     if not isinstance(section, Section):
         raise TypeError(f"section() has to return a Section (got {type(section).__name__})")
-    for field, kind in (("sentences", str), ("plots", Plot), ("tables", Table)):
-        if not all(isinstance(part, kind) for part in getattr(section, field)):
-            raise TypeError(f"Section.{field} has to hold {kind.__name__}s")
-    for field in ("name", "title", "answer", "csv"):
-        if not isinstance(getattr(section, field), str):
-            raise TypeError(f"Section.{field} has to be a str")
+    parts = (("sentences", str), ("plots", Plot), ("tables", Table))
+    wrong = [
+        f"{field} has to hold {kind.__name__}s" for field, kind in parts if not _all(getattr(section, field), kind)
+    ]
+    wrong += [
+        f"{field} has to be a str"
+        for field in ("name", "title", "answer", "csv")
+        if not _all([getattr(section, field)], str)
+    ]
+    wrong += ["verdict has to be True, False or None"] if section.verdict not in (True, False, None) else []
+    for table in section.tables if not wrong else ():
+        cells = [cell for row in table.rows for cell in row]
+        said = [table.caption, *(t for c in cells if isinstance(c, Cell) for t in (c.text, c.flag, *c.details))]
+        if not (_all(table.columns, Column) and _all(cells, Cell) and _all(said, str)):
+            wrong.append("tables have to be of Columns, Cells and str")
+    if wrong:
+        raise TypeError(f"Section.{wrong[0]}")
     if section.name != name:
         raise TypeError(f"Section.name has to be the study's, {name!r} (got {section.name!r})")
     return section
+
+
+def _all(parts: Iterable[object], kind: type) -> bool:
+    """Whether all are of a type; text exactly, as a subclass of str may claim to be safe HTML."""
+    return all(type(part) is str if kind is str else isinstance(part, kind) for part in parts)
 
 
 def _in_its_place(run: Run, stem: str, name: str, text: str) -> Section:

@@ -126,5 +126,5 @@ def workload_class(name: str) -> type[Workload]:
     Raises:
         InputError: no such workload, module or class, or it is not a `Workload`.
     """
-    found: type[Workload] = WORKLOADS.subclass(name, Workload)
+    found: type[Workload] = WORKLOADS.load(name, base=Workload)
     return found

@@ -34,6 +34,7 @@
         displaylogo: false,
         displayModeBar: narrow ? false : "hover",
         modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+        showSendToCloud: false, // no button that uploads the figure
       });
     }
     recolour();

@@ -10,11 +10,13 @@ from joulebench.presentation.numbers import interval, joules, number, octets, pe
 from joulebench.presentation.section import Section, csv_of
 from joulebench.presentation.units import plain
 from joulebench.results.cost import BreakEven, Candidate, break_even, stated_volume
-from joulebench.results.ledger import Ledger
+from joulebench.results.ledger import Ledger, balance
 from joulebench.results.members import Target, unit_energy_of
+from joulebench.results.run import Run
 from joulebench.spec.task import Protocol, Task
 from joulebench.stats.estimate import Estimate
-from joulebench.studies.batch.analysis import KNEE, Batch, Size
+from joulebench.studies.base import Study
+from joulebench.studies.batch.analysis import KNEE, Batch, Size, batch
 from joulebench.studies.batch.figures import figures
 from joulebench.studies.batch.tables import batch_table, csv_row
 from joulebench.studies.break_even import break_even_units, net_text
@@ -26,6 +28,18 @@ class Worth:
 
     against_default: BreakEven | None
     against_smallest: BreakEven | None
+
+
+class BatchStudy(Study[Batch]):
+    """Energy efficiency against batch size: the optimum, its price in latency and memory, and where memory ends."""
+
+    name = "batch"
+
+    def analyse(self, run: Run) -> Batch | None:
+        return batch(run.task, run.trials)
+
+    def section(self, result: Batch, run: Run) -> Section:
+        return batch_section(result, run.task, balance(run.trials, run.entries))
 
 
 def batch_section(found: Batch, task: Task, ledger: Ledger) -> Section:

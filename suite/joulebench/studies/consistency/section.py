@@ -18,12 +18,30 @@ from joulebench.presentation.numbers import (
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section, csv_text
 from joulebench.presentation.table import Cell, Column, Table
+from joulebench.results.consistency import Consistency, SourceSpread, consistency
+from joulebench.results.run import Run
+from joulebench.spec.task import Task
 from joulebench.stats.dispersion import Rsd
 from joulebench.stats.estimate import Estimate
-from joulebench.studies.consistency.analysis import Consistency, SourceSpread
+from joulebench.studies.base import NEEDS_ENERGY, Study
 
 #: Net energy whose interval lies within this share of gross on both sides of 0 is called near 0.
 NEAR_ZERO = 0.10
+
+
+class ConsistencyStudy(Study[Consistency]):
+    """Consistency of the meter: spread and drift over windows of the same work, their causes, and the gate."""
+
+    name = "consistency"
+
+    def needs(self, task: Task) -> str | None:
+        return NEEDS_ENERGY if task.measured is None else None
+
+    def analyse(self, run: Run) -> Consistency | None:
+        return consistency(run.task, run.trials)
+
+    def section(self, result: Consistency, run: Run) -> Section:
+        return consistency_section(result)
 
 
 def consistency_section(found: Consistency) -> Section:

@@ -10,9 +10,23 @@ from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section, csv_of, estimate_cells
 from joulebench.presentation.table import Cell, Column, Table, condensed
 from joulebench.results.forecast import MIN_FINISHED, RULES, Amount, Rule
-from joulebench.studies.extrapolation.analysis import AMOUNTS, Accuracy, Extrapolation
+from joulebench.results.run import Run
+from joulebench.studies.base import Study
+from joulebench.studies.extrapolation.analysis import AMOUNTS, Accuracy, Extrapolation, extrapolation
 
 WORDS: Mapping[Amount, str] = {"energy_j": "energy", "seconds": "time"}
+
+
+class ExtrapolationStudy(Study[Extrapolation]):
+    """Extrapolation of a training's energy and time from its first epochs, every rule against what came."""
+
+    name = "extrapolation"
+
+    def analyse(self, run: Run) -> Extrapolation | None:
+        return extrapolation(run.task, run.trials)
+
+    def section(self, result: Extrapolation, run: Run) -> Section:
+        return extrapolation_section(result)
 
 
 def extrapolation_section(found: Extrapolation) -> Section:

@@ -9,9 +9,11 @@ from joulebench.presentation.numbers import number, octets, percent, ratio_perce
 from joulebench.presentation.section import Section, csv_of, estimate_cells, exact
 from joulebench.presentation.table import label, show
 from joulebench.presentation.units import in_words, plain
+from joulebench.results.run import Run
 from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import Estimate
 from joulebench.stats.intervals import ratio
+from joulebench.studies.base import Study
 from joulebench.studies.generation.analysis import (
     CLOSURE_TOLERANCE,
     DECODE,
@@ -22,12 +24,25 @@ from joulebench.studies.generation.analysis import (
     Generation,
     Generator,
     Part,
+    generation,
 )
 from joulebench.studies.generation.figures import figures
 from joulebench.studies.generation.tables import tables
 
 #: Configurations that a sentence names.
 MAX_NAMED = 8
+
+
+class GenerationStudy(Study[Generation]):
+    """Text generation: energy per token, latency and memory of whole requests, of prefill and of decode."""
+
+    name = "generation"
+
+    def analyse(self, run: Run) -> Generation | None:
+        return generation(run.task, run.trials)
+
+    def section(self, result: Generation, run: Run) -> Section:
+        return generation_section(result, run.task.protocol)
 
 
 def generation_section(found: Generation, protocol: Protocol) -> Section:

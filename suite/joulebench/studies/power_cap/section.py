@@ -12,8 +12,10 @@ from joulebench.presentation.numbers import ABSENT, number, percent
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section, csv_of, estimate_cells
 from joulebench.presentation.table import Cell, Column, Table, show
+from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
-from joulebench.studies.power_cap.analysis import TOLERANCES, UNTOUCHED, Cap, Choice, Curve, PowerCap
+from joulebench.studies.base import Study
+from joulebench.studies.power_cap.analysis import TOLERANCES, UNTOUCHED, Cap, Choice, Curve, PowerCap, power_cap
 
 #: A table of more settings than this is told by group; all are in the CSV file.
 MOST_ROWS = 24
@@ -21,6 +23,18 @@ MOST_ROWS = 24
 MOST_CURVES = 6
 #: What the groups of a long table leave open.
 INNER = "batch_size"
+
+
+class PowerCapStudy(Study[PowerCap]):
+    """Power caps of a GPU: energy saved and time lost at each cap."""
+
+    name = "power_cap"
+
+    def analyse(self, run: Run) -> PowerCap | None:
+        return power_cap(run.task, run.trials)
+
+    def section(self, result: PowerCap, run: Run) -> Section:
+        return power_cap_section(result)
 
 
 def power_cap_section(found: PowerCap) -> Section:

@@ -9,8 +9,10 @@ from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section, csv_of, estimate_cells
 from joulebench.presentation.series import value_axis
 from joulebench.presentation.table import Cell, Column, Table, condensed
+from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
-from joulebench.studies.prediction.analysis import EnergyPrediction, Rule, Score
+from joulebench.studies.base import Study
+from joulebench.studies.prediction.analysis import EnergyPrediction, Rule, Score, prediction
 
 WORDS = {"macs": "MACs", "bytes_moved": "bytes moved", "macs per parameter": "MACs per parameter"}
 HOW = {
@@ -18,6 +20,18 @@ HOW = {
     "all": "all figures, power law",
     "all, quadratic": "all figures, quadratic in their logarithms (ridge)",
 }
+
+
+class PredictionStudy(Study[EnergyPrediction]):
+    """Prediction of energy from a model's figures, judged on models held out."""
+
+    name = "prediction"
+
+    def analyse(self, run: Run) -> EnergyPrediction | None:
+        return prediction(run.task, run.trials)
+
+    def section(self, result: EnergyPrediction, run: Run) -> Section:
+        return prediction_section(result)
 
 
 def prediction_section(found: EnergyPrediction) -> Section:

@@ -9,8 +9,10 @@ from joulebench.presentation.section import Section, csv_of, estimate_cells, exa
 from joulebench.presentation.series import estimates, value_axis
 from joulebench.presentation.table import Cell, Column, Table, label, prefixed_cell
 from joulebench.presentation.units import plain
-from joulebench.spec.task import Protocol
+from joulebench.results.run import Run
+from joulebench.spec.task import Protocol, Task
 from joulebench.stats.correlation import METHODS, Correlation, Method
+from joulebench.studies.base import NEEDS_ENERGY, Study
 from joulebench.studies.proxies.analysis import (
     FIGURES,
     STATIC,
@@ -21,6 +23,7 @@ from joulebench.studies.proxies.analysis import (
     Reach,
     Subject,
     Target,
+    proxies,
 )
 
 #: Power that moves less than this over the configurations makes joules a multiple of seconds.
@@ -31,6 +34,21 @@ WORDS: dict[Figure, str] = {
 }  # fmt: skip
 UNITS: dict[Figure, str] = {"parameters": "", "macs": "", "activations": "", "bytes_moved": "B", "runtime": "s"}
 TARGET_WORDS: dict[Target, str] = {"gross": "energy, gross", "net": "energy, net of idle", "runtime": "runtime"}
+
+
+class ProxiesStudy(Study[Proxies]):
+    """Proxies for energy: correlation of parameters, MACs, activations, bytes moved and runtime with joules."""
+
+    name = "proxies"
+
+    def needs(self, task: Task) -> str | None:
+        return NEEDS_ENERGY if task.measured is None else None
+
+    def analyse(self, run: Run) -> Proxies | None:
+        return proxies(run.task, run.trials)
+
+    def section(self, result: Proxies, run: Run) -> Section:
+        return proxies_section(result, run.task.protocol)
 
 
 def proxies_section(found: Proxies, protocol: Protocol) -> Section:

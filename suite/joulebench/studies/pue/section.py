@@ -9,8 +9,10 @@ from joulebench.presentation.units import plain
 from joulebench.records.model import Manifest
 from joulebench.results.cost import search_cost
 from joulebench.results.ledger import balance
+from joulebench.results.run import Run
 from joulebench.stats.constants import JOULES_PER_KWH
-from joulebench.studies.pue.analysis import Pue, Range, Slack, Subject, Verdict
+from joulebench.studies.base import Study
+from joulebench.studies.pue.analysis import Pue, Range, Slack, Subject, Verdict, pue
 
 PROOF = (
     "One factor on every joule, be it the PUE or the grid's intensity, cannot change who takes less (a < b exactly "
@@ -19,6 +21,18 @@ PROOF = (
 SHOWN_CHANGES = 4
 #: Factors so close together are one to a reader.
 LEVEL = 2e-3
+
+
+class PueStudy(Study[Pue]):
+    """Effect of PUE (data-centre overhead) and grid on rankings and frontier."""
+
+    name = "pue"
+
+    def analyse(self, run: Run) -> Pue | None:
+        return pue(run.task, run.trials, *site_of(run.manifest))
+
+    def section(self, result: Pue, run: Run) -> Section:
+        return pue_section(result)
 
 
 def site_of(manifest: Manifest) -> tuple[float | None, float | None]:

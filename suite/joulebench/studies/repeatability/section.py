@@ -7,9 +7,23 @@ from joulebench.presentation.numbers import ABSENT, interval, number, percent, p
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section, csv_text
 from joulebench.presentation.table import Cell, Column, Table
+from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
 from joulebench.stats.regression import Line
-from joulebench.studies.repeatability.analysis import BatchPoint, Repeatability, RunCost, Spread
+from joulebench.studies.base import Study
+from joulebench.studies.repeatability.analysis import BatchPoint, Repeatability, RunCost, Spread, repeatability
+
+
+class RepeatabilityStudy(Study[Repeatability]):
+    """Repeatability: distribution of joules over repeats, by batch size and by number of epochs."""
+
+    name = "repeatability"
+
+    def analyse(self, run: Run) -> Repeatability | None:
+        return repeatability(run.task, run.trials)
+
+    def section(self, result: Repeatability, run: Run) -> Section:
+        return repeatability_section(result)
 
 
 def repeatability_section(found: Repeatability) -> Section:

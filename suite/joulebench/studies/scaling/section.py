@@ -19,10 +19,12 @@ from joulebench.presentation.table import (
     prefixed_cell,
 )
 from joulebench.presentation.units import plain
+from joulebench.results.run import Run
 from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import Estimate
+from joulebench.studies.base import Study
 from joulebench.studies.generation.analysis import REQUEST
-from joulebench.studies.scaling.analysis import MEASURES, MIN_SIZES, Fit, Measure, Model, Scaling
+from joulebench.studies.scaling.analysis import MEASURES, MIN_SIZES, Fit, Measure, Model, Scaling, scaling
 
 #: Points of a fitted curve: enough to be smooth on axes that are not logarithmic.
 CURVE_POINTS = 33
@@ -30,6 +32,18 @@ CURVE_POINTS = 33
 LOG_FROM = 4.0
 WORDS: dict[Measure, str] = {"parameters": "parameters", "flops": "FLOPs per unit of work"}
 SHORT: dict[Measure, str] = {"parameters": "parameters", "flops": "FLOPs"}
+
+
+class ScalingStudy(Study[Scaling]):
+    """Scaling of joules per unit of work with the size of the model: exponents with intervals."""
+
+    name = "scaling"
+
+    def analyse(self, run: Run) -> Scaling | None:
+        return scaling(run.task, run.trials)
+
+    def section(self, result: Scaling, run: Run) -> Section:
+        return scaling_section(result, run.task.protocol)
 
 
 def scaling_section(found: Scaling, protocol: Protocol) -> Section:

@@ -9,13 +9,27 @@ from collections.abc import Callable, Sequence
 from joulebench.presentation.numbers import ABSENT, number, percent, seconds, si
 from joulebench.presentation.section import Section, csv_text
 from joulebench.presentation.table import Cell, Column, Table
+from joulebench.results.run import Run
 from joulebench.stats.quantiles import Median
-from joulebench.studies.search_quality.analysis import BROKEN_BELOW, Paired, SearchQuality
+from joulebench.studies.base import Study
+from joulebench.studies.search_quality.analysis import BROKEN_BELOW, Paired, SearchQuality, search_quality
 from joulebench.studies.search_quality.curves import LEVELS, OWN, Condition
 from joulebench.studies.search_quality.curves import Cell as Group
 from joulebench.studies.search_quality.figures import plots
 
 MAX_NAMED = 6  # conditions in a sentence; the table has all
+
+
+class SearchQualityStudy(Study[SearchQuality]):
+    """Quality of search methods: hypervolume reached, trials and joules needed, on problems with known answers."""
+
+    name = "search_quality"
+
+    def analyse(self, run: Run) -> SearchQuality | None:
+        return search_quality(run.task, run.trials)
+
+    def section(self, result: SearchQuality, run: Run) -> Section:
+        return search_quality_section(result)
 
 
 def search_quality_section(found: SearchQuality) -> Section:

@@ -13,10 +13,17 @@ from joulebench.presentation.section import Section, csv_of, estimate_cells, exa
 from joulebench.presentation.series import estimates, value_axis
 from joulebench.presentation.units import plain
 from joulebench.records.model import combined
-from joulebench.results.reference_frontier import OPTION, Overlay
-from joulebench.spec.task import Protocol
+from joulebench.results.reference_frontier import OPTION, Overlay, read_overlay
+from joulebench.results.run import Run
+from joulebench.spec.task import Protocol, Task
 from joulebench.stats.estimate import Estimate
-from joulebench.studies.training_inference.analysis import Architecture, Choice, TrainingInference
+from joulebench.studies.base import NEEDS_ENERGY, Study
+from joulebench.studies.training_inference.analysis import (
+    Architecture,
+    Choice,
+    TrainingInference,
+    training_inference,
+)
 from joulebench.studies.training_inference.reference_frontier import against_known
 from joulebench.studies.training_inference.tables import (
     architectures_table,
@@ -33,6 +40,21 @@ CURVE_POINTS = 13
 TOLD_SHORTFALL = 0.05
 #: Volumes are drawn from this share of the first crossover to this multiple of the last.
 MARGIN = 30.0
+
+
+class TrainingInferenceStudy(Study[TrainingInference]):
+    """Training against inference: which model costs least in all at which volume of use."""
+
+    name = "training_inference"
+
+    def needs(self, task: Task) -> str | None:
+        return NEEDS_ENERGY if task.measured is None else None
+
+    def analyse(self, run: Run) -> TrainingInference | None:
+        return training_inference(run.task, run.trials)
+
+    def section(self, result: TrainingInference, run: Run) -> Section:
+        return training_inference_section(result, run.task.protocol, read_overlay(run, result.quality))
 
 
 def training_inference_section(

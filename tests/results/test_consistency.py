@@ -10,9 +10,9 @@ import pytest
 from joulebench.errors import InputError
 from joulebench.records.model import LedgerEntry, Reading
 from joulebench.reporting import write_report
+from joulebench.results.consistency import PRECHECK, consistency, precheck_of, precheck_protocol
 from joulebench.spec.task import Protocol, Task
 from joulebench.studies.base import check_studies
-from joulebench.studies.consistency.analysis import PRECHECK, consistency, precheck_of, precheck_protocol
 from joulebench.studies.consistency.section import consistency_answer, consistency_section, meaning
 from tests.run_factory import ENERGY, RunBuilder, make_task
 

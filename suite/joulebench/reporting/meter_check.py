@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from joulebench.presentation.findings import Diagnosis
 from joulebench.presentation.numbers import number, percent, rsd_words
 from joulebench.records.model import LedgerEntry
+from joulebench.results.consistency import MAX_RSD, Consistency, prechecks
 from joulebench.spec.task import Task
-from joulebench.studies.consistency.analysis import MAX_RSD, Consistency, prechecks
 
 
 def precheck_findings(task: Task, entries: Sequence[LedgerEntry]) -> tuple[Diagnosis, ...]:
