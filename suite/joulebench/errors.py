@@ -32,6 +32,15 @@ class MeterError(IncompleteError):
     """A meter that was available has failed: its joules cannot be trusted from here on, and the run stops."""
 
 
+def described(error: BaseException) -> str:
+    """`Type: message` of whatever was raised, on one line; the message of an error may raise one itself."""
+    try:
+        message = one_line(str(error))[:500]
+    except Exception:
+        message = "(its message cannot be printed)"
+    return f"{type(error).__name__}: {message}".removesuffix(": ")
+
+
 def one_line(text: str) -> str:
     """`text` on one line, without a character that a terminal would obey."""
     return " ".join("".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in text).split())

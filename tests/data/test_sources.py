@@ -5,12 +5,14 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from joulebench.data import load_arrays
+from joulebench.data import ImageArrays, load_arrays
+from joulebench.errors import InputError
 from joulebench.spec.task import Dataset
 from tests.data_sources import CIFAR10, CLASSES, DIGITS, MNIST, isolate, no_decoding, refused, write_cifar_batches
 
@@ -18,6 +20,34 @@ from tests.data_sources import CIFAR10, CLASSES, DIGITS, MNIST, isolate, no_deco
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     isolate(monkeypatch, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "raises", "text", "floats", "flat", "short_labels", "negative", "beyond", "other_shape", "empty", "exits",
+    ],
+)  # fmt: skip
+def test_data_of_ones_own_are_held_to_what_staging_expects(monkeypatch, made):
+    x, y = np.zeros((6, 2, 2, 1), np.uint8), np.array([0, 1, 0, 1, 0, 1])
+    given = {
+        "text": "a text", "floats": (x.astype(float), y), "flat": (x[..., 0], y), "short_labels": (x, y[:5]),
+        "negative": (x, y - 1), "beyond": (x, y + 1), "other_shape": (x[:, :1], y), "empty": (x[:0], y[:0]),
+    }  # fmt: skip
+
+    def load(request):
+        if made == "raises":
+            raise IndexError("tuple index out of range")
+        if made == "exits":
+            raise SystemExit(0)
+        found = given[made]
+        return ImageArrays(*found, x, y, ("a", "b"), "made here", "0") if isinstance(found, tuple) else found
+
+    module = types.ModuleType("mine")
+    module.load = load
+    monkeypatch.setitem(sys.modules, "mine", module)
+    with pytest.raises(InputError, match=r"dataset\.name: 'mine:load'"):
+        load_arrays(Dataset(name="mine:load", validation=1))
 
 
 def test_digits_are_scaled_to_bytes_and_a_fifth_is_set_aside() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 
 import psutil
@@ -13,6 +14,7 @@ from joulebench.host.memory import release
 from joulebench.measurement.harness import Bench, Request, run_trial
 from joulebench.measurement.protocol import Timeline
 from joulebench.meters.replay import PowerTrace, ReplayMeter
+from joulebench.records.folder import append, read_lines
 from joulebench.results.energy import total_j
 from joulebench.results.outcome import configurations, idle_windows, trial_outcomes
 from joulebench.spec.task import Task
@@ -74,6 +76,48 @@ def test_an_exception_is_a_result_with_its_reason():
     assert record.status == "failed"
     assert record.error.startswith("ValueError: width 7 is unlucky (problems.py:")
     assert record.windows  # the joules of a failure are in the ledger
+
+
+class UnprintableError(Exception):
+    def __str__(self):
+        raise ValueError("no text")
+
+
+class OwnBaseError(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (SystemExit(0), "SystemExit: 0"),
+        (GeneratorExit(), "GeneratorExit"),
+        (asyncio.CancelledError(), "CancelledError"),
+        (OwnBaseError("mine"), "OwnBaseError: mine"),
+        (UnprintableError(), "UnprintableError: (its message cannot be printed)"),
+        (ValueError("half \ud800 a character"), "ValueError: half \ufffd a character"),
+    ],
+)
+def test_whatever_ends_a_trial_is_recorded_and_read_back(tmp_path, monkeypatch, failure, said):
+    def fails(*_):
+        raise failure
+
+    monkeypatch.setattr("tests.problems.tradeoff", fails)
+    record = run_one(function_task("tradeoff"), width=5).record
+    assert record.status == "failed"
+    append(tmp_path / "trials.jsonl", record)
+    ((read,), torn) = read_lines(tmp_path / "trials.jsonl", type(record))
+    assert (read.error, torn) == (record.error, None)
+    assert read.error.startswith(said)
+
+
+def test_ctrl_c_is_the_users(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tests.problems.tradeoff", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_one(function_task("tradeoff"), width=5)
 
 
 def test_out_of_memory_is_a_status_of_its_own():

@@ -205,40 +205,11 @@ def _broken(*_, **__):
     raise OSError("no such sensor")
 
 
-@pytest.mark.parametrize(
-    ("target", "message"),
-    [
-        ("codecarbon.emissions_tracker.set_logger_level", "did not start"),  # swallowed by the constructor
-        ("codecarbon.core.resource_tracker.ResourceTracker.set_CPU_GPU_ram_tracking", "did not start: OSError"),
-        ("codecarbon.emissions_tracker.PeriodicScheduler.start", "swallowed"),
-        ("codecarbon.external.hardware.CPU.measure_power_and_energy", "swallowed"),
-        ("codecarbon.external.ram.RAM._calculate_ram_power", "0 W"),  # swallowed by the model, which gives 0 W
-    ],
-)
-def test_codecarbons_swallowed_exceptions_come_out(monkeypatch, target, message):
-    monkeypatch.setattr(target, _broken)
-    with pytest.raises(MeterError, match=message):
-        CodeCarbonMeter().start()
-
-
 def test_codecarbon_that_fails_later_says_so(monkeypatch):
     meter = CodeCarbonMeter()
     meter.start()
     monkeypatch.setattr("codecarbon.external.hardware.CPU.total_power", _broken)
     with pytest.raises(MeterError, match="CodeCarbon failed: OSError: no such sensor"):
-        meter.read()
-    meter.stop()
-
-
-@pytest.mark.parametrize("domain", ["cpu", "ram"])
-def test_codecarbon_totals_that_stand_still_are_refused(monkeypatch, domain):
-    clock = VirtualClock()
-    meter = CodeCarbonMeter(clock=clock)
-    meter.start()
-    monkeypatch.setattr(meter._tracker, "_measure_power_and_energy", lambda: None)
-    meter.read()
-    clock.sleep(1.0)
-    with pytest.raises(MeterError, match="stands still"):
         meter.read()
     meter.stop()
 

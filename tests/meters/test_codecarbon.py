@@ -286,7 +286,7 @@ def joules_of(meter):
 
 
 def sampling_threads():
-    return [t for t in threading.enumerate() if t.name.startswith("joulebench")]
+    return {t for t in threading.enumerate() if t.name.startswith("joulebench")}
 
 
 @pytest.fixture
@@ -333,15 +333,14 @@ def test_codecarbon_gives_the_joules_of_its_own_tracker(monkeypatch, tmp_path):
     meter = CodeCarbonMeter(cpu_power_w=100.0)
     meter.start()
     tracker.start()
-    begin, before = time.perf_counter(), joules_of(meter)
+    before = joules_of(meter)
     time.sleep(2.3)
-    after, seconds = joules_of(meter), time.perf_counter() - begin
+    after = joules_of(meter)
     tracker.stop()
     meter.stop()
     theirs = tracker.final_emissions_data
-    for domain, total_kwh in (("cpu", theirs.cpu_energy), ("ram", theirs.ram_energy)):
-        power_w = (after[domain] - before[domain]) / seconds
-        assert power_w == pytest.approx(total_kwh * 3.6e6 / theirs.duration, rel=0.02)
+    assert after["cpu"] - before["cpu"] == pytest.approx(theirs.cpu_energy * 3.6e6, rel=0.1)
+    assert after["ram"] - before["ram"] == pytest.approx(theirs.ram_energy * 3.6e6, rel=0.1)
 
 
 def label(**settings):
@@ -500,10 +499,10 @@ def _fail(*_, **__):
 @pytest.mark.usefixtures("_forget_cpu")
 def test_codecarbon_that_cannot_measure_does_not_start(monkeypatch, target, message):
     monkeypatch.setattr(target, _fail)
-    meter = CodeCarbonMeter()
+    meter, others = CodeCarbonMeter(), sampling_threads()
     with pytest.raises(MeterError, match=message):
         meter.start()
-    assert not sampling_threads()
+    assert sampling_threads() <= others
     with pytest.raises(MeterError, match="not running"):
         meter.read()
 

@@ -214,9 +214,6 @@ def test_packages_without_dram_leave_the_ram_to_the_model(tmp_path):
 
 
 def test_codecarbon_never_reads_rapl_itself(tree, monkeypatch):
-    from codecarbon.core import hardware_cache
-
-    hardware_cache.clear_cache()  # what an earlier test's tracker found
     monkeypatch.setattr("codecarbon.core.cpu.is_rapl_available", lambda *_: True)
     forbid(monkeypatch, "energy_uj")
     assert sources(tree)["cpu"] == ("cpu_load_model", "estimated")

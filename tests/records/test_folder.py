@@ -43,6 +43,15 @@ def test_what_is_written_is_what_is_read(tmp_path_factory, records):
     assert read_lines(path, TrialRecord) == (records, None)
 
 
+@given(st.text(st.characters(exclude_categories=()), max_size=60))
+def test_any_text_is_read_back_and_only_halves_of_characters_are_replaced(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("run") / "ledger.jsonl"
+    append(path, entry(text))
+    ((found,), torn) = read_lines(path, LedgerEntry)
+    assert torn is None
+    assert found.note == text.encode(errors="replace").decode()
+
+
 def test_parameter_types_survive(tmp_path):
     params = {"a": True, "b": 1, "c": 1.0, "d": "1"}
     record = TrialRecord(trial=0, session=0, stage="s", origin="o", params=params, seed=0, status="ok", windows=())

@@ -23,7 +23,7 @@ from joulebench.commands.run import run
 from joulebench.commands.tasks import tasks
 from joulebench.commands.verify import verify
 from joulebench.commands.wall import wall
-from joulebench.errors import IncompleteError, InputError, one_line
+from joulebench.errors import IncompleteError, InputError, described, one_line
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 3, 130
 
@@ -36,8 +36,7 @@ class _Commands(typer.core.TyperGroup):
             return super().invoke(ctx)
         except SystemExit as stop:  # no command raises it
             raise IncompleteError(
-                f"the code that is measured called exit({stop.code!r}); finished trials are kept, and "
-                "`joulebench resume` with the run's folder continues"
+                f"code that is not joulebench's own called exit({stop.code!r}); what was recorded of a run is kept"
             ) from None
         except (EOFError, BrokenPipeError) as error:  # typer would take them for its own, and end with exit code 1
             raise RuntimeError(f"{type(error).__name__}: {error}") from error
@@ -116,7 +115,7 @@ def _exit_code() -> int:
         import traceback
 
         traceback.print_exc()
-        return _fail(f"failed unexpectedly: {type(error).__name__}: {error}", FAILED)
+        return _fail(f"failed unexpectedly: {described(error)}", FAILED)
     return 0
 
 

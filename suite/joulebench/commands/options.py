@@ -86,12 +86,13 @@ def write_out(path: Path, text: str, force: bool) -> None:
     Raises:
         InputError: the file exists, or cannot be written.
     """
+    content = text.encode(errors="replace")
     try:
         if force:
-            write_whole(path, text.encode())
+            write_whole(path, content)
         else:
-            with path.open("x", encoding="utf-8", newline="\n") as file:
-                file.write(text)
+            with path.open("xb") as file:
+                file.write(content)
     except FileExistsError:
         raise InputError(f"--out: {path} exists; choose another file, or --force to replace it") from None
     except OSError as error:

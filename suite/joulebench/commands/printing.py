@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from joulebench.errors import one_line
+from joulebench.errors import IncompleteError, one_line
 
 if TYPE_CHECKING:
     from joulebench.records.folder import RunFolder
@@ -33,10 +33,14 @@ def print_report(
 
 
 def print_finished(folders: Sequence[RunFolder]) -> None:
-    """Report runs that have just been carried out; exit code 1 if one of them missed its gate.
+    """Report runs that have just been carried out; exit code 1 if one of them missed its gate, 3 if all has failed.
 
     The user started them, so the studies of the task's author may run here, as its workload did.
     """
     passed = [print_report(folder, trusted=folder.task().analyses) for folder in folders]
     if not all(passed):
         raise typer.Exit(1)
+    for folder in folders:
+        trials = folder.trials()
+        if trials and all(trial.status in ("failed", "invalid") for trial in trials):
+            raise IncompleteError(f"{folder.path}: no trial has a value; the last: {trials[-1].error}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,8 @@ from joulebench.data.download import DownloadError, fetch
 from joulebench.data.grammar import generate
 from joulebench.data.images import EXPECTED, load_tree, tree_files, tree_root
 from joulebench.data.text import TextBytes, read_text
-from joulebench.errors import InputError
-from joulebench.spec.registry import DATASETS
+from joulebench.errors import InputError, described
+from joulebench.spec.registry import DATASETS, is_own
 from joulebench.spec.task import Dataset
 
 
@@ -53,6 +53,8 @@ class DataRequest:
     cache: Path  # a folder for what is decoded or downloaded once
     progress: Progress  # called with a label, the amount done and the total (0: unknown)
 
+
+Source = Callable[[DataRequest], ImageArrays | TextBytes]
 
 PUBLISHED = {
     "cifar10": _Published("CIFAR10", "cifar-10-batches-py", (32, 32, 3), 10),
@@ -80,14 +82,44 @@ def load_arrays(
     Raises:
         InputError: there are no such data, or they cannot be read or are not of the expected form.
     """
-    source = DATASETS.load(dataset.name, "dataset.name")
-    found = source(DataRequest(dataset, data_path, cache_root(cache_dir), progress or silent))
+    source: Source = DATASETS.load(dataset.name, "dataset.name")
+    request = DataRequest(dataset, data_path, cache_root(cache_dir), progress or silent)
+    return _own(dataset.name, source, request) if is_own(dataset.name) else source(request)
+
+
+def _own(name: str, source: Source, request: DataRequest) -> ImageArrays | TextBytes:
+    """Data of the user's own function, held to what staging expects.
+
+    Raises:
+        InputError: the function fails, or gives something else.
+    """
+    try:
+        found = source(request)
+    except (InputError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise InputError(f"dataset.name: '{name}' failed: {described(error)}") from error
+    wrong = None
     if not isinstance(found, ImageArrays | TextBytes):
-        raise InputError(
-            f"dataset.name: '{dataset.name}' has to give ImageArrays or TextBytes of joulebench.data "
-            f"(got {type(found).__name__})"
-        )
+        wrong = f"has to give ImageArrays or TextBytes of joulebench.data (got {type(found).__name__})"
+    elif isinstance(found, ImageArrays):
+        wrong = _wrong_images(found)
+    if wrong:
+        raise InputError(f"dataset.name: '{name}' {wrong}")
     return found
+
+
+def _wrong_images(found: ImageArrays) -> str | None:
+    for part, x, y in (("train", found.train_x, found.train_y), ("test", found.test_x, found.test_y)):
+        if not (isinstance(x, np.ndarray) and x.dtype == np.uint8 and x.ndim == 4 and len(x)):
+            return f"has to give {part}_x as uint8 of shape (n, height, width, channels), n at least 1"
+        if not (isinstance(y, np.ndarray) and y.dtype == np.int64 and y.shape == (len(x),)):
+            return f"has to give {part}_y as int64 of shape ({len(x)},), one label an image"
+        if y.min() < 0 or y.max() >= len(found.classes):
+            return f"has to give labels of {part}_y that index its {len(found.classes)} classes"
+    if found.train_x.shape[1:] != found.test_x.shape[1:]:
+        return "has to give train_x and test_x of images of one shape"
+    return None
 
 
 def _made_in_memory(request: DataRequest) -> None:

@@ -56,17 +56,22 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> dict[str, Any]:
-    """Commit of the checkout this code runs from, and whether it differs from it; empty when installed."""
-    checkout = Path(__file__).parents[3]
+    """Commit of the checkout this code runs from, and whether it differs from it; empty when installed.
+
+    Where there is a checkout and git says nothing of it, `unknown` says why: a reader has to know the difference.
+    """
+    checkout = Path(__file__).resolve().parents[3]
+    if not (checkout / ".git").exists():
+        return {}
     try:
-        if Path(git(checkout, "rev-parse", "--show-toplevel")) != checkout:
-            return {}
         return {
             "commit": git(checkout, "rev-parse", "HEAD"),
             "modified": bool(git(checkout, "status", "--porcelain", "--", *DECIDING)),
         }
-    except (OSError, subprocess.SubprocessError):
-        return {}
+    except subprocess.CalledProcessError as error:
+        return {"unknown": " ".join(str(error.stderr).split())[:200] or "git failed"}
+    except (OSError, subprocess.SubprocessError) as error:
+        return {"unknown": type(error).__name__}
 
 
 def _torch(device: str) -> dict[str, Any]:

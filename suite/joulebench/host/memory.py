@@ -14,6 +14,8 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
+from joulebench.errors import described
+
 RESERVE_BYTES = 512 << 20  # left to the system and to this process's bookkeeping on a CPU
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -112,7 +114,7 @@ def peak_bytes(device: str) -> int | None:
 
 def asked_bytes(error: BaseException) -> int:
     """What an allocation that failed asked for, as the error tells; 0 where it does not."""
-    found = _ASKED.search(str(error))
+    found = _ASKED.search(described(error))
     return round(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
 
 
@@ -120,7 +122,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that memory ran out, on the accelerator or the host."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    text = str(error).lower()
+    text = described(error).lower()
     return isinstance(error, RuntimeError) and (
         "out of memory" in text
         or "can't allocate memory" in text

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from joulebench.errors import InputError, did_you_mean
+from joulebench.errors import InputError, described, did_you_mean
 from joulebench.host import device as torch_device
 from joulebench.host import memory, power_limit
 from joulebench.host.clock import Clock
@@ -314,5 +314,4 @@ def _reason(failure: BaseException) -> str:
     """`Type: message (file:line)` of where it was raised."""
     frames = traceback.extract_tb(failure.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    message = " ".join(str(failure).split())
-    return f"{type(failure).__name__}: {message[:500]}{where}"
+    return f"{described(failure)}{where}"

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
-from joulebench.errors import InputError, MeterError
+from joulebench.errors import InputError, MeterError, described
 from joulebench.host.clock import Clock
 from joulebench.records.model import Kind, Reading
 from joulebench.spec.hardware import HardwareProfile
@@ -126,7 +127,7 @@ class CheckedMeter:
         try:
             self.read()
         except MeterError:
-            self._meter.stop()
+            self.stop()
             raise
 
     def read(self) -> tuple[Counter, ...]:
@@ -158,7 +159,11 @@ class CheckedMeter:
         return {str(n): float(v) for n, v in self._call(self._meter.integrals).items() if math.isfinite(v)}
 
     def stop(self) -> None:
-        self._meter.stop()
+        """Stop it; what was read before is no less true where it cannot be stopped."""
+        try:
+            self._call(self._meter.stop)
+        except MeterError as error:
+            warnings.warn(str(error), stacklevel=2)
 
     def describe(self) -> list[dict[str, str]]:
         lines = list(self._call(self._meter.describe))
@@ -177,7 +182,7 @@ class CheckedMeter:
         except (MeterError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            raise MeterError(f"meter '{self._name}' failed: {type(error).__name__}: {error}") from error
+            raise MeterError(f"meter '{self._name}' failed: {described(error)}") from error
 
 
 class MeterSet:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from joulebench.errors import InputError, MeterError
+from joulebench.errors import InputError, MeterError, described
 from joulebench.host.clock import Clock
 from joulebench.meters.base import CheckedMeter, Meter, MeterOffer, MeterRequest, MeterSet
 from joulebench.meters.codecarbon import CodeCarbonMeter
@@ -43,7 +43,7 @@ def meters_for(
     meters: list[Meter] = []
     taken: frozenset[str] = frozenset()
     for name in dict.fromkeys([*own, *METERS.shipped]):
-        offer = METERS.load(name, "--meter")(MeterRequest(profile, device, clock, taken, powercap))
+        offer = _offer(name, MeterRequest(profile, device, clock, taken, powercap), name in own)
         if offer is None:
             if name in own:
                 raise InputError(f"--meter: '{name}' cannot read anything on this machine")
@@ -57,6 +57,18 @@ def meters_for(
         meters.append(checked if name in own else offer.meter)
         taken |= set(offer.domains)
     return MeterSet([*meters, HostMeter(clock)])
+
+
+def _offer(name: str, request: MeterRequest, own: bool) -> Any:
+    make = METERS.load(name, "--meter")
+    if not own:
+        return make(request)
+    try:
+        return make(request)
+    except (InputError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise InputError(f"--meter: '{name}' failed: {described(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,7 @@ def _rapl_statuses(powercap: Path) -> list[MeterStatus]:
 
 
 def _model_statuses(profile: HardwareProfile) -> list[MeterStatus]:
-    """What CodeCarbon would do; only a started tracker knows."""
+    """What CodeCarbon would do; only a started meter knows."""
     cpu, ram = profile.cpu_tdp_w, profile.ram_power_w
     statuses = []
     for domain, source in (("cpu", "cpu_load_model"), ("ram", "ram_model")):

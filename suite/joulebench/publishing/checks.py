@@ -57,6 +57,8 @@ def _of_the_environment(environment: Mapping[str, Any]) -> Iterator[str]:
     missing = [name for name in needed if _at(environment, name) in (None, "")]
     if missing:
         yield f"manifest.json: environment: without {', '.join(missing)}"
+    if why := _at(environment, "code.unknown"):
+        yield f"manifest.json: code: git could not say from which commit it ran ({why})"
     if _at(environment, "code.modified"):
         commit = str(_at(environment, "code.commit"))[:12]
         yield f"manifest.json: code: ran with changes that are not in commit {commit}; commit them and run again"

@@ -28,9 +28,9 @@ def append(path: Path, record: Record) -> None:
         IncompleteError: the disk is full or the file cannot be written; earlier lines are untouched.
     """
     fields = record.model_dump(mode="json", exclude_defaults=True)
-    line = json.dumps({"schema_version": SCHEMA, **fields}, separators=(",", ":")) + "\n"
+    line = json.dumps({"schema_version": SCHEMA, **fields}, separators=(",", ":"), ensure_ascii=False) + "\n"
     try:
-        append_whole(path, line.encode())
+        append_whole(path, line.encode(errors="replace"))  # half a character could not be read back
     except OSError as error:
         text = f"{path}: cannot be written: {error.strerror}; what was recorded before is safe"
         raise IncompleteError(text) from None

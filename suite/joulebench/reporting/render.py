@@ -25,7 +25,7 @@ from joulebench.reporting.summary import Summary, summarise_of, with_wall
 from joulebench.reporting.tables import frontier_table
 from joulebench.results.run import Run
 from joulebench.spec.task import GATE_STUDY
-from joulebench.studies.base import load_study
+from joulebench.studies.base import needs
 from joulebench.studies.break_even import break_even_text
 from joulebench.studies.sections import drawn, sections
 
@@ -86,15 +86,14 @@ def _write(
     trusted: Collection[str],
 ) -> Written:
     for name in studies:  # what the user asked for is refused, not excused
-        if (why := load_study(name).needs(folder.task())) is not None:
+        if (why := needs(name, folder.task())) is not None:
             raise InputError(f"--study: '{name}' {why}")
     records = Run.of(folder)
     site = at_site(records.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
     records = replace(records, manifest=site)
-    if pue is not None or grid_intensity_g_per_kwh is not None:
-        studies = [*studies, "pue"]
     summary = with_wall(folder, summarise_of(records), records)
-    parts, files = drawn(records, sections(records, studies, trusted))
+    elsewhere = ("pue",) if pue is not None or grid_intensity_g_per_kwh is not None else ()
+    parts, files = drawn(records, sections(records, studies, trusted, elsewhere))
     if summary.task.has_frontier:
         files |= {
             "frontier.csv": frontier_csv(summary).encode(),

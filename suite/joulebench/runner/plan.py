@@ -85,6 +85,8 @@ def plan(
     Raises:
         InputError: an unknown task, budget, profile or parameter, or a profile that is not this host's.
     """
+    if not isinstance(task, str | Task):
+        raise InputError(f"task: must be a name, a path as text, or a Task (got {type(task).__name__})")
     host = host or detect_host()
     profile, override = _profile(hardware, host, force_hardware)
     profile = _with_carbon(profile, grid_intensity, country, pue)

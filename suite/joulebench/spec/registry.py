@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from joulebench.errors import InputError, did_you_mean
+from joulebench.errors import InputError, described, did_you_mean
 
 #: `package.module:Class`, or a short name.
 PATTERN = r"^[a-z][a-z0-9_]*$|^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
@@ -107,7 +107,7 @@ def import_object(path: str, field_name: str, own: bool = True) -> Any:
         line = getattr(error, "lineno", None)
         where = f", line {line}" if line else ""
         raise InputError(
-            f"{field_name}: module '{module_name}' cannot be imported{where}: {type(error).__name__}: {error}"
+            f"{field_name}: module '{module_name}' cannot be imported{where}: {described(error)}"
         ) from None
     for part in attribute.split("."):
         if not hasattr(found, part):

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean
 
-from scipy import special
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -34,6 +32,8 @@ class Estimate:
 @lru_cache(maxsize=4096)
 def t_quantile(n: int) -> float:
     """97.5 % quantile of Student's t with n - 1 degrees of freedom."""
+    from scipy import special  # takes a fifth of a second to import, which most commands do not need
+
     return float(special.stdtrit(n - 1, 0.975))
 
 

@@ -1,8 +1,8 @@
 """The contract of a study: one question, asked of a run's records, and the section of the report that answers it.
 
-A study that ships is a folder `joulebench/studies/<name>/`: what is computed in `analysis.py`, its class and what the
-report shows in `section.py`. A user's own is any subclass of `Study` that a task names as
-`package.module:Class`, or an entry point in the group `joulebench.studies`. Loads neither tables nor figures.
+A study that ships is a folder `joulebench/studies/<name>/`: what is computed in `analysis.py`, its class and what
+is shown in `section.py`. A user's own is any subclass of `Study` that a task names as `package.module:Class`, or an
+entry point in the group `joulebench.studies`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from joulebench.errors import InputError
+from joulebench.errors import InputError, described
 from joulebench.spec.registry import STUDIES, is_own
 from joulebench.spec.task import FRONTIER, Task
 
@@ -56,13 +56,46 @@ def load_study(name: str) -> Study[Any]:
     Raises:
         InputError: no such study, module or class, it is not a `Study`, or its own name cannot be a file's.
     """
-    study: Study[Any] = STUDIES.load(name, base=Study)()
+    study = _made(name)
     own = getattr(type(study), "name", None)
-    if not isinstance(own, str) or not _NAME.fullmatch(own) or own in _TAKEN or own.startswith("study_"):
+    if not isinstance(own, str) or not _NAME.fullmatch(own):
         raise InputError(f"study: '{name}': its name has to be lower-case letters, digits and _ (got {own!r})")
+    if own in _TAKEN or own.startswith("study_"):
+        raise InputError(f"study: '{name}': its name '{own}' is taken by the report itself; choose another")
     if own in STUDIES.shipped and type(study).__module__ != f"joulebench.studies.{own}.section":
         raise InputError(f"study: '{name}': its name '{own}' is that of a study which ships with joulebench")
     return study
+
+
+def _made(name: str) -> Study[Any]:
+    if name == FRONTIER:
+        raise InputError(f"study: '{name}' is the report's own part; it is named in a task's analyses alone")
+    kind = STUDIES.load(name, base=Study)
+    try:
+        study: Study[Any] = kind()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a method is missing, or it asks for arguments
+        raise InputError(f"study: '{name}' cannot be made: {described(error)}") from None
+    return study
+
+
+def needs(name: str, task: Task) -> str | None:
+    """Why a study can say nothing of a task, or None.
+
+    Raises:
+        InputError: as `load_study`, or the study cannot say.
+    """
+    study = load_study(name)
+    try:
+        why = study.needs(task)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise InputError(f"study: '{name}' cannot say what it needs: {described(error)}") from None
+    if not (why is None or isinstance(why, str)):
+        raise InputError(f"study: '{name}': needs() has to return text or None (got {type(why).__name__})")
+    return why
 
 
 def check_studies(task: Task, origin: str, own: bool = True) -> None:
@@ -76,6 +109,6 @@ def check_studies(task: Task, origin: str, own: bool = True) -> None:
     """
     for name in task.analyses:
         if name != FRONTIER and (own or not is_own(name)):
-            why = load_study(name).needs(task)
+            why = needs(name, task)
             if why is not None:
                 raise InputError(f"{origin}: analyses: '{name}' {why}")

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from joulebench.errors import described
 from joulebench.presentation.pages import files_of
 from joulebench.presentation.plots import Plot
 from joulebench.presentation.section import Section
@@ -16,17 +17,23 @@ from joulebench.spec.task import FRONTIER, GATE_STUDY
 from joulebench.studies.base import load_study
 
 
-def sections(run: Run, asked: Sequence[str] = (), trusted: Collection[str] = ()) -> tuple[Section, ...]:
-    """A section for each study that the task names or that is `asked` for, in this order, where the records allow.
+def sections(
+    run: Run, asked: Sequence[str] = (), trusted: Collection[str] = (), fitting: Sequence[str] = ()
+) -> tuple[Section, ...]:
+    """A section for each study that the task names, that is `asked` for or `fitting`, in this order.
+
+    A study that finds nothing in the records has none, and says so only if it was asked for.
 
     A study that fails shows a section which says so, and the others stand. Code of the task author's own
     (`package.module:Class`) runs only if it is asked for or `trusted`: a record may come from anybody.
     """
     named = [name for name in run.task.analyses if name != FRONTIER]
-    return tuple(_sections(run, dict.fromkeys([*named, *asked]), {*asked, *trusted}))
+    return tuple(_sections(run, dict.fromkeys([*named, *asked, *fitting]), asked, {*asked, *trusted}))
 
 
-def _sections(run: Run, names: Collection[str], trusted: Collection[str]) -> Iterator[Section]:
+def _sections(
+    run: Run, names: Collection[str], asked: Collection[str], trusted: Collection[str]
+) -> Iterator[Section]:
     shown: set[str] = set()
     for number, name in enumerate(names):
         stem = name if name in STUDIES.shipped else f"study_{number}"
@@ -46,6 +53,8 @@ def _sections(run: Run, names: Collection[str], trusted: Collection[str]) -> Ite
             if result is not None:
                 yield _checked(study.section(result, run), own)
                 shown.add(own)
+            elif name in asked:
+                yield _in_its_place(run, stem, name, f"The study {name} finds nothing to say of these records.")
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # one study's fault is no reason to lose the report
@@ -109,5 +118,4 @@ def _in_its_place(run: Run, stem: str, name: str, text: str) -> Section:
 def _failure(name: str, error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{place}"
-    return f"The study {name} failed, so its section is missing: {what}"
+    return f"The study {name} failed, so its section is missing: {described(error)}{place}"
