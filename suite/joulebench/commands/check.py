@@ -18,7 +18,7 @@ def check(
 ) -> None:
     """Check task and hardware profile files.
 
-    Exit code 2 if one of them is broken.
+    Exit code 2 if one of them is broken. Code that a task names as package.module:Class is not looked at.
     """
     from joulebench.spec.catalog import profile_files, task_files
 

@@ -26,6 +26,8 @@ from joulebench.commands.wall import wall
 from joulebench.errors import IncompleteError, InputError, described, one_line
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 3, 130
+#: What typer raises of a command line that it cannot understand.
+_USAGE = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")  # not exported
 
 
 class _Commands(typer.core.TyperGroup):
@@ -101,22 +103,31 @@ def main() -> None:
 
 def _exit_code() -> int:
     try:
-        app(prog_name="joulebench")
+        code = app(prog_name="joulebench", standalone_mode=False)
     except InputError as error:
         return _fail(str(error), error.exit_code)
     except OSError as error:
         return _fail(f"{error.filename or 'file system'}: {error.strerror or error}", BAD_INPUT)
     except KeyboardInterrupt:
         return _interrupted()
-    except SystemExit as stop:  # how typer ends: also for a Ctrl-C
-        code = int(stop.code or 0)
-        return _interrupted() if code == INTERRUPTED else code
     except BaseException as error:
+        if isinstance(error, _USAGE):
+            return _usage(error)
         import traceback
 
         traceback.print_exc()
         return _fail(f"failed unexpectedly: {described(error)}", FAILED)
-    return 0
+    # an exit that a command asked for; a Ctrl-C is one to typer, too
+    return _interrupted() if code == INTERRUPTED else code if type(code) is int else 0
+
+
+def _usage(error: Any) -> int:
+    """A command line that cannot be understood, in one line; without a command at all, the help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return BAD_INPUT
+    at = getattr(error.ctx, "command_path", "joulebench") if getattr(error, "ctx", None) else "joulebench"
+    return _fail(f"{error.format_message()} (see `{at} --help`)", BAD_INPUT)
 
 
 def _interrupted() -> int:
