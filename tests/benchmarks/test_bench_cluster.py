@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from joulebench.cluster import driver as cluster_study
-from joulebench.cluster.pool import Crew
+from joulebench.cluster.pool import Pool
 from joulebench.runner import local
 from tests.cluster_tasks import cluster_task
 from tests.ray_clusters import local_cluster
@@ -15,28 +15,28 @@ WORKERS, TRIALS = 4, 80
 
 def _timed(monkeypatch, module) -> list[float]:
     """Seconds that the trials of each run took, without the start and the end of a session."""
-    seconds, conduct = [], module.conduct
+    seconds, schedule = [], module.schedule
 
     def timed(*arguments):
         began_s = time.perf_counter()
-        conduct(*arguments)
+        schedule(*arguments)
         seconds.append(time.perf_counter() - began_s)
 
-    monkeypatch.setattr(module, "conduct", timed)
+    monkeypatch.setattr(module, "schedule", timed)
     return seconds
 
 
 def _waits(monkeypatch) -> list[float]:
     """Seconds of each time that the driver waited."""
-    seconds, arrived = [], Crew._arrived
+    seconds, arrived = [], Pool._arrived
 
-    def timed(crew):
+    def timed(pool):
         began_s = time.perf_counter()
-        found = arrived(crew)
+        found = arrived(pool)
         seconds.append(time.perf_counter() - began_s)
         return found
 
-    monkeypatch.setattr(Crew, "_arrived", timed)
+    monkeypatch.setattr(Pool, "_arrived", timed)
     return seconds
 
 
@@ -46,7 +46,7 @@ def test_four_workers_are_worth_four_machines(benchmark, monkeypatch, tmp_path):
     alone_s, together_s = _timed(monkeypatch, local), _timed(monkeypatch, cluster_study)
     local.run(task, out=tmp_path / "alone", replay="100")
     waits, started = _waits(monkeypatch), []
-    monkeypatch.setattr(Crew, "open", lambda crew, opened=Crew.open: (opened(crew), started.append(len(waits))))
+    monkeypatch.setattr(Pool, "open", lambda pool, opened=Pool.open: (opened(pool), started.append(len(waits))))
     nodes = {f"n{i}": "generic_cpu" for i in range(WORKERS)}
     with local_cluster(tmp_path, nodes) as cluster:
         (folder,) = benchmark.pedantic(

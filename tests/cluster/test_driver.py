@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from joulebench.cluster import driver as cluster_study
-from joulebench.cluster.pool import Crew
+from joulebench.cluster.pool import Pool
 from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
 from joulebench.results.frontier import frontier
@@ -167,14 +167,14 @@ method = "grid"
 @pytest.fixture
 def everything_twice(monkeypatch):
     """Each result is delivered twice, and once more as another run's."""
-    deliver = Crew.deliver
+    deliver = Pool.deliver
 
-    def thrice(crew, hand, done):
-        deliver(crew, hand, done)
-        deliver(crew, hand, done)
-        deliver(crew, hand, replace(done, run="another"))
+    def thrice(pool, worker, done):
+        deliver(pool, worker, done)
+        deliver(pool, worker, done)
+        deliver(pool, worker, replace(done, run="another"))
 
-    monkeypatch.setattr(Crew, "deliver", thrice)
+    monkeypatch.setattr(Pool, "deliver", thrice)
 
 
 def test_the_command_takes_ones_own_code_to_the_nodes_and_counts_no_result_twice(

@@ -9,8 +9,8 @@ import pytest
 
 from joulebench.cluster import code
 from joulebench.cluster.connection import Node
-from joulebench.cluster.lanes import Hand, Lane, difference
-from joulebench.cluster.pool import Crew
+from joulebench.cluster.pool import Pool
+from joulebench.cluster.runs import HardwareRun, WorkerState, difference
 from joulebench.cluster.worker import Done, Ready, Refused, Scored, Worker
 from joulebench.data import load_arrays
 from joulebench.errors import IncompleteError, InputError
@@ -32,7 +32,7 @@ def order(task):
 
 def test_from_standing_up_to_the_last_window(chosen):
     worker = Worker("run", "one")
-    here = worker.here("/no/such/path")
+    here = worker.node_facts("/no/such/path")
     assert (here.node.split("@")[0], here.has_data) == ("one", False)
     arrays = load_arrays(chosen.task.dataset, None)
     ready = worker.prepare(chosen, 0.0, arrays)  # as they come where a node does not have the path
@@ -84,16 +84,16 @@ def test_nodes_of_one_kind_are_alike(chosen):
 def test_a_refusal_ends_a_run_as_on_one_machine(at, began, meter, code):
     """Before a run has begun it is bad input; a meter that fails later leaves the run incomplete."""
     node = Node("id", "one", "host", {})
-    lane = Lane("generic_cpu", "run", [node], trials=object() if began else None)
+    hw_run = HardwareRun("generic_cpu", "run", [node], trials=object() if began else None)
     with pytest.raises(InputError, match="node one: the meter died") as refused:
-        Crew([], None, None, print)._refused(Hand(node, lane, None, at), Refused("the meter died", meter))
+        Pool([], None, None, print)._refused(WorkerState(node, hw_run, None, at), Refused("the meter died", meter))
     assert refused.value.exit_code == code
 
 
 def test_a_run_that_has_lost_its_nodes_is_incomplete():
-    crew, lane = Crew([], None, None, print), Lane("generic_cpu", "run", [], trials=object())
+    pool, hw_run = Pool([], None, None, print), HardwareRun("generic_cpu", "run", [], trials=object())
     with pytest.raises(IncompleteError, match="no node of hardware generic_cpu is left to score on"):
-        crew.score(lane, None, None)
+        pool.score(hw_run, None, None)
 
 
 def test_ones_own_modules_and_tables_are_gathered(tmp_path, monkeypatch):

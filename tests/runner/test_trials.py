@@ -13,7 +13,7 @@ from joulebench.records.model import LedgerEntry
 from joulebench.runner import local
 from joulebench.runner.plan import plan
 from joulebench.runner.proposals import Following, Stages
-from joulebench.runner.scheduling import Here, Place, conduct
+from joulebench.runner.scheduling import LocalExecutor, Place, schedule
 from joulebench.runner.session import Facts, manifest, open_bench
 from joulebench.runner.stopping import stop_reason
 from joulebench.runner.trials import Trials
@@ -36,37 +36,37 @@ class Several:
     def may_propose(self):
         return not (self.busy_head and "node 0" in self.under_way)
 
-    def ahead(self, lane):
+    def ahead(self, trials):
         return self.places if self.busy_head else 0
 
-    def place(self, lane):
+    def place(self, trials):
         free = [n for n in (f"node {i}" for i in range(self.places)) if n not in self.under_way]
         return Place(free[0]) if free else None
 
-    def begin(self, place, lane, order):
-        self.under_way[place.node] = lane, order
+    def begin(self, place, trials, order):
+        self.under_way[place.node] = trials, order
         self.most = max(self.most, len(self.under_way))
 
     @property
     def working(self):
         return bool(self.under_way)
 
-    def stranded(self, lane):
+    def without_room(self, trials):
         return False
 
     def wait(self):
         node = self.random.choice(sorted(self.under_way))
-        lane, order = self.under_way.pop(node)
+        trials, order = self.under_way.pop(node)
         if order.request.trial in self.lose:
             self.lose.remove(order.request.trial)
-            lane.lost(order.request, node, "killed")
+            trials.lost(order.request, node, "killed")
             return
         record = run_trial(self.bench, order.request).record
         windows = tuple(w.model_copy(update={"node": node}) for w in record.windows)
         record = record.model_copy(update={"windows": windows})
-        lane.keep(record)
+        trials.keep(record)
         if record.trial in self.twice:
-            assert lane.keep(record) is False
+            assert trials.keep(record) is False
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def started(tmp_path):
                 chosen, folder, session, bench.timeline, source or Stages(task, 0), observer, logged=True
             )
             several = Several(bench, places, **executor)
-            conduct([trials], several)
+            schedule([trials], several)
             return trials, several
 
         return folder, work
@@ -232,5 +232,5 @@ def test_one_place_is_the_machine_itself(started):
     folder, work = started(TASK)
     trials, _ = work(1)
     assert trials.finished
-    assert Here.may_propose
+    assert LocalExecutor.may_propose
     assert [e.pending for e in folder.ledger() if e.event == "propose"] == [()] * len(folder.trials())

@@ -20,9 +20,9 @@ from joulebench.cluster.connection import (
     ray_module,
     start_option,
 )
-from joulebench.cluster.lanes import Lane
-from joulebench.cluster.pool import Crew
-from joulebench.cluster.worker import Here, node_mark
+from joulebench.cluster.pool import Pool
+from joulebench.cluster.runs import HardwareRun
+from joulebench.cluster.worker import NodeFacts, node_mark
 from joulebench.errors import IncompleteError, InputError
 from joulebench.host.clock import RealClock, VirtualClock
 from joulebench.measurement.protocol import Timeline
@@ -36,8 +36,8 @@ from joulebench.runner.local import free, repair, resumed_plan
 from joulebench.runner.plan import Plan, plan
 from joulebench.runner.proposals import Following, Source, Stages
 from joulebench.runner.resume_check import differences
-from joulebench.runner.scheduling import conduct
-from joulebench.runner.session import folder_name, is_virtual, manifest, sitting
+from joulebench.runner.scheduling import schedule
+from joulebench.runner.session import folder_name, is_virtual, manifest, open_session
 from joulebench.runner.trials import Trials
 from joulebench.spec import catalog
 from joulebench.spec.hardware import choose_profile, detect_host
@@ -73,18 +73,18 @@ def run(
     with code.gathered(found, task_file) as shipped, connected(address, shipped):
         nodes = alive_nodes()
         serving = _serving(nodes, hardware)
-        lanes = [Lane(name, secrets.token_hex(8), members) for name, members in serving.items()]
+        hw_runs = [HardwareRun(name, secrets.token_hex(8), members) for name, members in serving.items()]
         asked = _names(hardware or list(serving))
-        with _crew(lanes, nodes, path, observer) as crew:
-            met = crew.meet()
-            for lane in lanes:
-                host = met[lane.hardware][0].host
-                lane.chosen = plan(task, hardware=asked[lane.hardware], data=path, host=host, **choices)
-            _same_budget(lanes)
-            crew.gather(_arrays(lanes[0].plan, met, observer))
+        with _pool(hw_runs, nodes, path, observer) as pool:
+            met = pool.meet()
+            for hw_run in hw_runs:
+                host = met[hw_run.hardware][0].host
+                hw_run.chosen = plan(task, hardware=asked[hw_run.hardware], data=path, host=host, **choices)
+            _same_budget(hw_runs)
+            pool.gather(_arrays(hw_runs[0].plan, met, observer))
             created = RealClock().utc()
-            folders = _folders(lanes, Path(out), created, observer)
-            _work(crew, lanes, folders, {}, nodes, observer)
+            folders = _folders(hw_runs, Path(out), created, observer)
+            _work(pool, hw_runs, folders, {}, nodes, observer)
         return folders
 
 
@@ -106,14 +106,14 @@ def _serving(nodes: Sequence[Node], hardware: Sequence[str]) -> dict[str, list[N
     return by_hardware(nodes, names)
 
 
-def _same_budget(lanes: Sequence[Lane]) -> None:
-    chosen = {lane.hardware: lane.plan.budget for lane in lanes}
+def _same_budget(hw_runs: Sequence[HardwareRun]) -> None:
+    chosen = {hw_run.hardware: hw_run.plan.budget for hw_run in hw_runs}
     if len(set(chosen.values())) > 1:
         each = ", ".join(f"{name} {budget}" for name, budget in chosen.items())
         raise InputError(f"--budget: the hardware differs in its default ({each}); name one for all")
 
 
-def _arrays(chosen: Plan, met: Mapping[str, Sequence[Here]], observer: Observer) -> Any:
+def _arrays(chosen: Plan, met: Mapping[str, Sequence[NodeFacts]], observer: Observer) -> Any:
     """The data in Ray's object store, which takes them to a node once; None where every node reads its own."""
     everywhere = all(here.has_data for members in met.values() for here in members)
     if chosen.task.dataset is None or chosen.data_path is None or everywhere:
@@ -128,31 +128,35 @@ def _arrays(chosen: Plan, met: Mapping[str, Sequence[Here]], observer: Observer)
 
 
 @contextlib.contextmanager
-def _crew(lanes: Sequence[Lane], nodes: Sequence[Node], data: Path | None, observer: Observer) -> Iterator[Crew]:
-    crew = Crew(lanes, own_node(nodes), data, lambda text: observer(Event("note", text)))
+def _pool(
+    hw_runs: Sequence[HardwareRun], nodes: Sequence[Node], data: Path | None, observer: Observer
+) -> Iterator[Pool]:
+    pool = Pool(hw_runs, own_node(nodes), data, lambda text: observer(Event("note", text)))
     try:
-        yield crew
+        yield pool
     finally:
-        crew.close()
+        pool.close()
 
 
-def _folders(lanes: Sequence[Lane], out: Path, created: str, observer: Observer) -> list[RunFolder]:
-    """A folder for each lane, all of one name."""
-    facts = search.prepare(lanes[0].plan.task)
-    parents = [out / lane.plan.task.name / lane.hardware for lane in lanes]
+def _folders(hw_runs: Sequence[HardwareRun], out: Path, created: str, observer: Observer) -> list[RunFolder]:
+    """A folder for each hw_run, all of one name."""
+    facts = search.prepare(hw_runs[0].plan.task)
+    parents = [out / hw_run.plan.task.name / hw_run.hardware for hw_run in hw_runs]
     name = max((free(parent / folder_name(created)).name for parent in parents), key=len)
     folders = []
-    for lane, parent in zip(lanes, parents, strict=True):
-        assert lane.facts is not None, "the crew is ready"
+    for hw_run, parent in zip(hw_runs, parents, strict=True):
+        assert hw_run.facts is not None, "the pool is ready"
         cluster = {
-            "run": lane.run,
-            "hardware": [other.hardware for other in lanes],
+            "run": hw_run.run,
+            "hardware": [other.hardware for other in hw_runs],
             "nodes": {
                 mark: environment["host"]
-                for mark, environment in ((r.node, r.facts.environment) for _, r in lane.readied)
+                for mark, environment in ((r.node, r.facts.environment) for _, r in hw_run.readied)
             },
         }
-        folders.append(RunFolder.create(parent / name, manifest(lane.plan, lane.facts, facts, created, cluster)))
+        folders.append(
+            RunFolder.create(parent / name, manifest(hw_run.plan, hw_run.facts, facts, created, cluster))
+        )
         observer(Event("note", f"records: {folders[-1].path}"))
     return folders
 
@@ -186,18 +190,20 @@ def resume(
     with code.gathered(given.task(), task) as shipped, connected(address, shipped):
         nodes = alive_nodes()
         serving = by_hardware(nodes, list(left))
-        lanes = [Lane(name, folder.manifest().cluster["run"], serving[name]) for name, folder in left.items()]
-        with _crew(lanes, nodes, where, observer) as crew:
-            met = crew.meet()
-            for lane in lanes:
-                folder = left[lane.hardware]
+        hw_runs = [
+            HardwareRun(name, folder.manifest().cluster["run"], serving[name]) for name, folder in left.items()
+        ]
+        with _pool(hw_runs, nodes, where, observer) as pool:
+            met = pool.meet()
+            for hw_run in hw_runs:
+                folder = left[hw_run.hardware]
                 repair(folder, observer)
-                host = met[lane.hardware][0].host
-                lane.chosen = resumed_plan(folder, host, where, strict, set_power_limit)
-                lane.began_s = _ends(folder)
-            crew.gather(_arrays(lanes[0].plan, met, observer))
-            search.prepare(lanes[0].plan.task)
-            _work(crew, lanes, list(left.values()), done, nodes, observer, resumed=True)
+                host = met[hw_run.hardware][0].host
+                hw_run.chosen = resumed_plan(folder, host, where, strict, set_power_limit)
+                hw_run.began_s = _ends(folder)
+            pool.gather(_arrays(hw_runs[0].plan, met, observer))
+            search.prepare(hw_runs[0].plan.task)
+            _work(pool, hw_runs, list(left.values()), done, nodes, observer, resumed=True)
     return list(folders.values())
 
 
@@ -221,14 +227,14 @@ def _ends(folder: RunFolder) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _driver(lanes: Sequence[Lane], nodes: Sequence[Node]) -> Iterator[Timeline]:
+def _driver(hw_runs: Sequence[HardwareRun], nodes: Sequence[Node]) -> Iterator[Timeline]:
     """Accounts for what this process does, on the clock of its own node.
 
     Where a worker measures on this node, its meters count the node already; then only times are kept.
     """
     node = own_node(nodes)
-    measured_here = node is not None and any(node.id == n.id for lane in lanes for n in lane.nodes)
-    chosen = lanes[0].plan
+    measured_here = node is not None and any(node.id == n.id for hw_run in hw_runs for n in hw_run.nodes)
+    chosen = hw_runs[0].plan
     clock = VirtualClock() if is_virtual(chosen) else RealClock()
     meter: Meter = MeterSet([])
     if not measured_here and chosen.replay is None:
@@ -242,34 +248,40 @@ def _driver(lanes: Sequence[Lane], nodes: Sequence[Node]) -> Iterator[Timeline]:
 
 
 def _work(
-    crew: Crew,
-    lanes: Sequence[Lane],
+    pool: Pool,
+    hw_runs: Sequence[HardwareRun],
     folders: Sequence[RunFolder],
     done: Mapping[str, Mapping[int, Proposed]],
     nodes: Sequence[Node],
     observer: Observer,
     resumed: bool = False,
 ) -> None:
-    """Run what is left of every lane, and close the ledgers however it ends."""
+    """Run what is left of every hw_run, and close the ledgers however it ends."""
     with contextlib.ExitStack() as stack:
-        timeline = stack.enter_context(_driver(lanes, nodes))
-        for lane, folder in zip(lanes, folders, strict=True):
-            changed = _changed(lane, folder, observer) if resumed else ""
-            session = stack.enter_context(sitting(folder, timeline, changed))
-            source = _source(lane, lanes, folder, done, crew, timeline)
-            lane.trials = Trials(
-                lane.plan, folder, session, timeline, source, _labelled(lane, lanes, observer), True
+        timeline = stack.enter_context(_driver(hw_runs, nodes))
+        for hw_run, folder in zip(hw_runs, folders, strict=True):
+            changed = _changed(hw_run, folder, observer) if resumed else ""
+            session = stack.enter_context(open_session(folder, timeline, changed))
+            source = _source(hw_run, hw_runs, folder, done, pool, timeline)
+            hw_run.trials = Trials(
+                hw_run.plan,
+                folder,
+                session,
+                timeline,
+                source,
+                _labelled(hw_run, hw_runs, observer),
+                True,
             )
-            lane.check = meter_check.is_left(lane.plan, folder, lane.trials.say)
-        stack.callback(crew.close)  # before the ledgers are closed
-        crew.open()
-        trials = [lane.trials for lane in lanes if lane.trials is not None]
-        conduct(trials, crew)
-        for lane, folder in zip(lanes, folders, strict=True):
-            if lane.trials is not None and lane.trials.finished:
-                score = partial(_score, crew, lane, folder)
-                scoring.score_frontier(lane.plan.task, folder, score, lane.trials.say)
-        unfinished = [lane.hardware for lane in lanes if lane.trials and not lane.trials.finished]
+            hw_run.check = meter_check.is_left(hw_run.plan, folder, hw_run.trials.say)
+        stack.callback(pool.close)  # before the ledgers are closed
+        pool.open()
+        trials = [hw_run.trials for hw_run in hw_runs if hw_run.trials is not None]
+        schedule(trials, pool)
+        for hw_run, folder in zip(hw_runs, folders, strict=True):
+            if hw_run.trials is not None and hw_run.trials.finished:
+                score = partial(_score, pool, hw_run, folder)
+                scoring.score_frontier(hw_run.plan.task, folder, score, hw_run.trials.say)
+        unfinished = [hw_run.hardware for hw_run in hw_runs if hw_run.trials and not hw_run.trials.finished]
         if unfinished:
             raise IncompleteError(
                 f"no node of hardware {', '.join(unfinished)} is left; finished trials are kept, and "
@@ -277,10 +289,10 @@ def _work(
             )
 
 
-def _changed(lane: Lane, folder: RunFolder, observer: Observer) -> str:
+def _changed(hw_run: HardwareRun, folder: RunFolder, observer: Observer) -> str:
     began = folder.manifest()
-    assert lane.facts is not None, "the crew is ready"
-    now = manifest(lane.plan, lane.facts, began.search, began.created_utc, began.cluster)
+    assert hw_run.facts is not None, "the pool is ready"
+    now = manifest(hw_run.plan, hw_run.facts, began.search, began.created_utc, began.cluster)
     changed = differences(began, now, folder.path)
     if changed:
         observer(Event("note", f"changed since the run began: {changed}"))
@@ -288,22 +300,22 @@ def _changed(lane: Lane, folder: RunFolder, observer: Observer) -> str:
 
 
 def _source(
-    lane: Lane,
-    lanes: Sequence[Lane],
+    hw_run: HardwareRun,
+    hw_runs: Sequence[HardwareRun],
     folder: RunFolder,
     done: Mapping[str, Mapping[int, Proposed]],
-    crew: Crew,
+    pool: Pool,
     timeline: Timeline,
 ) -> Source:
     """The task's own stages, or the proposals of the first hardware where the search is shared."""
     leader = folder.manifest().cluster["hardware"][0]
-    if lane.plan.task.cluster.search == "each" or lane.hardware == leader:
-        return Stages(lane.plan.task, lane.plan.seed, partial(_propose, timeline))
+    if hw_run.plan.task.cluster.search == "each" or hw_run.hardware == leader:
+        return Stages(hw_run.plan.task, hw_run.plan.seed, partial(_propose, timeline))
     if leader in done:
         return Following(done[leader], lambda: True)
-    leading = lanes[0].trials
+    leading = hw_runs[0].trials
     assert leading is not None, "the leader comes first"
-    return Following(leading.proposed, lambda: leading.drawn or crew.stranded(leading))
+    return Following(leading.proposed, lambda: leading.drawn or pool.without_room(leading))
 
 
 def _propose(timeline: Timeline, *given: Any) -> search.Proposal | None:
@@ -314,16 +326,16 @@ def _propose(timeline: Timeline, *given: Any) -> search.Proposal | None:
     return found
 
 
-def _score(crew: Crew, lane: Lane, folder: RunFolder, trial: Any) -> dict[str, float]:
-    return crew.score(lane, trial, scoring.read_weights(folder, trial, "cpu"))
+def _score(pool: Pool, hw_run: HardwareRun, folder: RunFolder, trial: Any) -> dict[str, float]:
+    return pool.score(hw_run, trial, scoring.read_weights(folder, trial, "cpu"))
 
 
-def _labelled(lane: Lane, lanes: Sequence[Lane], observer: Observer) -> Observer:
+def _labelled(hw_run: HardwareRun, hw_runs: Sequence[HardwareRun], observer: Observer) -> Observer:
     """What is said of one of several runs says of which."""
-    if len(lanes) == 1:
+    if len(hw_runs) == 1:
         return observer
 
     def observe(event: Event) -> None:
-        observer(Event(event.kind, f"{lane.hardware}: {event.text}", event.done, event.total))
+        observer(Event(event.kind, f"{hw_run.hardware}: {event.text}", event.done, event.total))
 
     return observe

@@ -35,7 +35,7 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Here:
+class NodeFacts:
     """The process stands: where, on what, with which joulebench."""
 
     node: str  # as it is written into every window
@@ -92,10 +92,10 @@ class Worker:
         self._state: Any = None
         self._bench: Bench
 
-    def here(self, data: str | None) -> Here:
+    def node_facts(self, data: str | None) -> NodeFacts:
         """Answers as soon as the process stands; imports nothing that measures."""
         there = data is None or Path(data).exists()
-        return Here(self._node, detect_host(), metadata.version("joulebench"), there)
+        return NodeFacts(self._node, detect_host(), metadata.version("joulebench"), there)
 
     def prepare(self, chosen: Plan, began_s: float, arrays: ImageArrays | TextBytes | None) -> Ready | Refused:
         """Start the meters, stage the data."""

@@ -1,4 +1,4 @@
-"""What speaks against a run's records: what cannot be, what is missing, what does not belong together. Pure.
+"""Audit of a run's records: what cannot be, what is missing, what does not belong together. Pure.
 
 The harness writes windows that do not overlap, joules that are not negative, trials numbered without a gap and
 values that lie in the task's space. Records that say otherwise were damaged or changed. Where it is not even clear

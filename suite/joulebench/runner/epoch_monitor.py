@@ -1,4 +1,4 @@
-"""What is said of a training while it runs, and when that ends it: its epochs, and what all of them will take."""
+"""Epoch callback: print progress, forecast the cost, end a training that would break the energy budget."""
 
 from __future__ import annotations
 

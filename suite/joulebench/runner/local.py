@@ -18,8 +18,8 @@ from joulebench.runner.events import Event, Observer, silent
 from joulebench.runner.plan import Plan, plan
 from joulebench.runner.proposals import Stages
 from joulebench.runner.resume_check import differences
-from joulebench.runner.scheduling import Here, conduct
-from joulebench.runner.session import Facts, folder_name, manifest, open_bench, sitting
+from joulebench.runner.scheduling import LocalExecutor, schedule
+from joulebench.runner.session import Facts, folder_name, manifest, open_bench, open_session
 from joulebench.runner.trials import Trials
 from joulebench.spec.hardware import HardwareProfile, Host, detect_host, mismatch
 from joulebench.spec.registry import importable
@@ -123,7 +123,7 @@ def repair(folder: RunFolder, observer: Observer) -> None:
 
 @dataclass(frozen=True)
 class _Session:
-    """One sitting of a run, from staging the data to the last record."""
+    """Session of a run, from staging the data to the last record."""
 
     plan: Plan
     bench: Bench
@@ -146,11 +146,11 @@ class _Session:
         """Run what is left of the run, and close its ledger however it ends."""
         timeline = self.bench.timeline
         try:
-            with sitting(folder, timeline, changed) as number:
+            with open_session(folder, timeline, changed) as number:
                 meter_check.before_search(self.plan, self.bench, folder, number, self._say)
                 stages = Stages(self.plan.task, self.plan.seed, self._propose)
                 trials = Trials(self.plan, folder, number, timeline, stages, self.observe)
-                conduct([trials], Here(self.bench))
+                schedule([trials], LocalExecutor(self.bench))
                 scoring.score_frontier(
                     self.plan.task,
                     folder,

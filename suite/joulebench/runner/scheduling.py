@@ -1,4 +1,4 @@
-"""Where trials run: here, one after the other, or wherever an executor finds room for several at once."""
+"""Scheduling of trials: one after the other on this machine, or several at once where an executor has room."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Executor(Protocol):
         """Whether choosing a configuration now would disturb no measurement."""
         ...
 
-    def ahead(self, lane: Trials) -> int:
+    def ahead(self, trials: Trials) -> int:
         """How many trials to have waiting, where proposing will not be possible at any time."""
         ...
 
-    def place(self, lane: Trials) -> Place | None:
+    def place(self, trials: Trials) -> Place | None:
         """Room for a trial of this run; None while there is none."""
         ...
 
-    def begin(self, place: Place, lane: Trials, order: Order) -> None:
+    def begin(self, place: Place, trials: Trials, order: Order) -> None:
         """Run a trial there."""
         ...
 
@@ -47,38 +47,38 @@ class Executor(Protocol):
         """Let time pass until something has happened, and tell the runs whose trials are done or lost."""
         ...
 
-    def stranded(self, lane: Trials) -> bool:
+    def without_room(self, trials: Trials) -> bool:
         """There is no room for this run, and none to be expected."""
         ...
 
 
-def conduct(lanes: Sequence[Trials], executor: Executor) -> None:
+def schedule(runs: Sequence[Trials], executor: Executor) -> None:
     """Run all trials of all runs, each to its end; a run whose last machine is gone is left as it stands.
 
     Raises:
         InputError: as `Trials.keep`, or of what runs the trials.
     """
     while True:
-        for lane in lanes:  # all of them first: a trial that begins may forbid to propose for the next run
-            if executor.may_propose and (ahead := executor.ahead(lane)):
-                lane.stock(ahead)
-        for lane in lanes:
-            _hand_out(lane, executor)
-        if all(lane.finished or executor.stranded(lane) for lane in lanes) and not executor.working:
+        for trials in runs:  # all of them first: a trial that begins may forbid to propose for the next run
+            if executor.may_propose and (ahead := executor.ahead(trials)):
+                trials.fill_queue(ahead)
+        for trials in runs:
+            _hand_out(trials, executor)
+        if all(trials.finished or executor.without_room(trials) for trials in runs) and not executor.working:
             return
         executor.wait()
 
 
-def _hand_out(lane: Trials, executor: Executor) -> None:
-    while (place := executor.place(lane)) is not None:
-        request = lane.next(executor.may_propose)
+def _hand_out(trials: Trials, executor: Executor) -> None:
+    while (place := executor.place(trials)) is not None:
+        request = trials.next(executor.may_propose)
         if request is None:
             return
-        if not lane.given_up(request):
-            executor.begin(place, lane, lane.begin(request, place.node))
+        if not trials.given_up(request):
+            executor.begin(place, trials, trials.begin(request, place.node))
 
 
-class Here:
+class LocalExecutor:
     """This process, one trial at a time."""
 
     may_propose = True
@@ -87,14 +87,14 @@ class Here:
         self._bench = bench
         self._next: tuple[Trials, Order] | None = None
 
-    def ahead(self, lane: Trials) -> int:
+    def ahead(self, trials: Trials) -> int:
         return 0
 
-    def place(self, lane: Trials) -> Place | None:
+    def place(self, trials: Trials) -> Place | None:
         return Place() if self._next is None else None
 
-    def begin(self, place: Place, lane: Trials, order: Order) -> None:
-        self._next = lane, order
+    def begin(self, place: Place, trials: Trials, order: Order) -> None:
+        self._next = trials, order
 
     @property
     def working(self) -> bool:
@@ -103,16 +103,16 @@ class Here:
     def wait(self) -> None:
         if self._next is None:
             return
-        (lane, order), self._next = self._next, None
-        finished = run_order(self._bench, order, lane)
-        lane.keep(finished.record, lambda: finished.state)
+        (trials, order), self._next = self._next, None
+        finished = run_order(self._bench, order, trials)
+        trials.keep(finished.record, lambda: finished.state)
 
-    def stranded(self, lane: Trials) -> bool:
+    def without_room(self, trials: Trials) -> bool:
         return False
 
 
-def run_order(bench: Bench, order: Order, lane: Trials) -> Finished:
+def run_order(bench: Bench, order: Order, trials: Trials) -> Finished:
     """Run a trial, saying what it reaches as it goes."""
-    rules = lane.task.stopping
-    watch = epoch_watch(order.request, order.records, rules.extrapolate, order.left_j, lane.say)
+    rules = trials.task.stopping
+    watch = epoch_watch(order.request, order.records, rules.extrapolate, order.left_j, trials.say)
     return run_trial(bench, order.request, watch)

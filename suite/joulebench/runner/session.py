@@ -1,4 +1,4 @@
-"""One sitting of a run: the bench before its first trial, the manifest, the ledger's beginning and end."""
+"""Session of a run: the bench before its first trial, the manifest, the ledger's beginning and end."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def folder_name(created_utc: str) -> str:
 
 
 @contextlib.contextmanager
-def sitting(folder: RunFolder, timeline: Timeline, changed: str = "") -> Iterator[int]:
+def open_session(folder: RunFolder, timeline: Timeline, changed: str = "") -> Iterator[int]:
     """Hold the run's folder and keep its ledger: the session's number, from its start to its end however it ends.
 
     Raises:

@@ -86,10 +86,10 @@ class Trials:
     def next(self, may_propose: bool = True) -> Request | None:
         """The next trial to begin; None if there is none, or none before something else has happened."""
         if not self._waiting and may_propose:
-            self.stock(1)
+            self.fill_queue(1)
         return self._waiting.popleft() if self._waiting else None
 
-    def stock(self, count: int) -> None:
+    def fill_queue(self, count: int) -> None:
         """Propose until `count` trials wait to begin, as far as the search goes without knowing more."""
         while len(self._waiting) < count and not self._stopped:
             handed_out = sorted([*self.pending, *(request.trial for request in self._waiting)])

@@ -8,28 +8,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from joulebench.cluster.connection import Node
-from joulebench.cluster.worker import Here, Ready
+from joulebench.cluster.worker import NodeFacts, Ready
 from joulebench.runner.plan import Plan
 from joulebench.runner.session import Facts
 from joulebench.runner.trials import Order, Trials
 
 
 @dataclass
-class Hand:
+class WorkerState:
     """A worker, and what it is at: start, met, prepare, precheck, idle, trial, score."""
 
     node: Node
-    lane: Lane
+    hw_run: HardwareRun
     actor: Any
     at: str = "start"
     mark: str = ""  # its node, as its windows have it
-    here: Here | None = None
+    node_facts: NodeFacts | None = None
     order: Order | None = None
     since_s: float = field(default_factory=time.monotonic)
 
 
 @dataclass
-class Lane:
+class HardwareRun:
     """One run: its hardware, its workers; its plan when they are known, and its trials when there is a folder."""
 
     hardware: str
@@ -39,10 +39,10 @@ class Lane:
     began_s: Mapping[str, float] = field(default_factory=dict)  # where a node's virtual clock goes on, by its mark
     trials: Trials | None = None
     facts: Facts | None = None
-    hands: list[Hand] = field(default_factory=list)
+    workers: list[WorkerState] = field(default_factory=list)
     readied: list[tuple[str, Ready]] = field(default_factory=list)  # before there was a folder to write it to
     check: bool = False  # whether a worker begins with a precheck
-    falls: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
     alone_s: float | None = None  # since when it has no worker
 
     @property
