@@ -208,7 +208,7 @@ def test_replay_of_a_ramp_resumes_where_the_trace_stood(tmp_path):
     ("changes", "message"),
     [
         ({"host": {"cpu": "Another CPU"}}, "began on a machine with cpu Another CPU"),
-        ({"meters": [{"domain": "cpu", "source": "rapl_package"}]}, "began with meters cpu by rapl_package, now"),
+        ({"meters": [{"domain": "cpu", "source": "rapl_package"}]}, "began with meters cpu by rapl_package"),
         ({"fingerprint": "0"}, "began on data 0"),
     ],
 )

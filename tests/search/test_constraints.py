@@ -136,6 +136,7 @@ def test_the_search_keeps_within_memory():
     assert {r.origin for r in records[-12:]} == {"qnehvi"}  # until two configurations fit there is no model
 
 
+@pytest.mark.slow
 @pytest.mark.xfail(
     reason="9 of the last 10 are refused: beyond what was tried the model returns to its mean", strict=False
 )
@@ -176,6 +177,7 @@ def test_one_objective_and_a_bound():
     assert best >= 60.5  # x + y/10 + 1 is 61 at most
 
 
+@pytest.mark.slow
 def test_the_front_of_the_cnn_space_within_a_memory_limit():
     task = problem()
 
