@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from scipy import special
+
 from joulebench.stats.estimate import Estimate
 
 
@@ -28,33 +30,37 @@ class Line:
 
 
 def fit_line(x: Sequence[float], y: Sequence[float]) -> Line | None:
-    """The least-squares line, by scipy's `linregress`; None for fewer than two points, or if all x are the same.
+    """The least-squares line; None for fewer than two points, or if all x are the same.
 
-    Standard errors are those of independent errors of one size (Draper and Smith, Applied Regression Analysis); the
-    intervals are Student's t with n − 2 degrees of freedom.
+    Standard errors are those of independent errors of one size (Draper and Smith, Applied Regression Analysis):
+    s² = Σ residual² / (n − 2), se(slope) = s / √Sxx, se(intercept) = s √(1/n + x̄²/Sxx); the intervals are
+    Student's t with n − 2 degrees of freedom.
 
     Raises:
         ValueError: `x` and `y` differ in length.
     """
-    from scipy import special
-    from scipy.stats import linregress  # takes a second to import, and few reports hold a line
-
     n = len(x)
     if n != len(y):
         raise ValueError(f"{n} x but {len(y)} y")
-    if n < 2 or min(x) == max(x):
+    if n < 2:
         return None
-    found = linregress(x, y)
-    intercept, slope = float(found.intercept), float(found.slope)
-    r2 = float(found.rvalue) ** 2 if min(y) < max(y) else None
+    mean_x, mean_y = fmean(x), fmean(y)
+    sxx = math.fsum((a - mean_x) ** 2 for a in x)
+    if sxx == 0:
+        return None
+    slope = math.fsum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sxx
+    intercept = mean_y - slope * mean_x
+    total = math.fsum((b - mean_y) ** 2 for b in y)
+    squares = math.fsum((b - intercept - slope * a) ** 2 for a, b in zip(x, y, strict=True))
+    r2 = 1 - squares / total if total > 0 else None
     if n == 2:
         return Line(_bare(intercept, n), _bare(slope, n), r2, None, n)
-    mean_x = fmean(x)
-    sd = float(found.stderr) * math.sqrt(math.fsum((a - mean_x) ** 2 for a in x))
+    sd = math.sqrt(squares / (n - 2))
+    errors = sd * math.sqrt(1 / n + mean_x**2 / sxx), sd / math.sqrt(sxx)
     t = float(special.stdtrit(n - 2, 0.975))
     a, b = (
-        Estimate(mean, n, float(sem), mean - t * float(sem), mean + t * float(sem), "runs")
-        for mean, sem in ((intercept, found.intercept_stderr), (slope, found.stderr))
+        Estimate(mean, n, sem, mean - t * sem, mean + t * sem, "runs")
+        for mean, sem in zip((intercept, slope), errors, strict=True)
     )
     return Line(a, b, r2, sd, n)
 
