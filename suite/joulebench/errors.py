@@ -36,7 +36,9 @@ def described(error: BaseException) -> str:
     """`Type: message` of whatever was raised, on one line; the message of an error may raise one itself."""
     try:
         message = one_line(str(error))[:500]
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         message = "(its message cannot be printed)"
     return f"{type(error).__name__}: {message}".removesuffix(": ")
 

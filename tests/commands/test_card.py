@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -65,6 +66,19 @@ def test_a_file_that_exists_is_left_as_it_is(folder, monkeypatch, capsys, tmp_pa
     assert out.read_text() == "written by hand"
     assert call(monkeypatch, capsys, command, folder.path, "--out", out, "--force")[0] == 0
     assert out.read_text() != "written by hand"
+
+
+def test_a_pipe_is_written_to_and_permissions_stay(folder, monkeypatch, capsys, tmp_path):
+    private, pipe = tmp_path / "private", tmp_path / "pipe"
+    private.write_text("before")
+    private.chmod(0o600)
+    assert call(monkeypatch, capsys, "card", folder.path, "--out", private, "--force")[0] == 0
+    assert private.stat().st_mode & 0o777 == 0o600
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE)
+    assert call(monkeypatch, capsys, "card", folder.path, "--out", pipe, "--force")[0] == 0
+    assert reader.communicate(timeout=20)[0].startswith(b"---")
+    assert pipe.is_fifo()
 
 
 def test_another_site_can_be_given(folder, monkeypatch, capsys):

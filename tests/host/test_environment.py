@@ -63,3 +63,19 @@ def test_a_hooks_environment_does_not_lead_to_another_repository(checkout, tmp_p
     own = checkout("real")["commit"]
     monkeypatch.setenv("GIT_DIR", str(REPOSITORY / ".git"))
     assert checkout("real")["commit"] == own
+
+
+def test_a_git_folder_that_is_no_repository_does_not_let_the_one_around_it_answer(checkout, tmp_path):
+    (tmp_path / "real" / ".git").rename(tmp_path / "git")
+    (tmp_path / "real" / ".git").mkdir()
+    git(tmp_path, "init")
+    git(tmp_path, "commit", "--allow-empty", "-m", "around")
+    assert set(checkout("real")) == {"unknown"}
+
+
+def test_what_git_says_in_any_encoding_is_a_reason(checkout, tmp_path):
+    (tmp_path / "real" / ".git").rename(tmp_path / "git")
+    (tmp_path / "real" / ".git").write_bytes(b"gitdir: /nonexistent/j\xe9\n")
+    found = checkout("real")
+    assert set(found) == {"unknown"}
+    found["unknown"].encode()

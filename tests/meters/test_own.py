@@ -61,7 +61,7 @@ def test_what_keeps_its_word_is_read():
     assert meter.integrals() == {"seen": 1.0}
 
 
-@pytest.mark.parametrize("domains", ["cpu", (), ("system",), ("cpu:0",), ("gpu",), ("gpu:x",), [1], (3,)])
+@pytest.mark.parametrize("domains", ["cpu", None, (), ("system",), ("cpu:0",), ("gpu",), ("gpu:x",), [1], (3,)])
 def test_only_domains_are_offered(domains):
     with pytest.raises(InputError, match="--meter: 'mine:offer' has to offer"):
         checked((counter(),), domains=domains)
@@ -82,11 +82,19 @@ def test_only_domains_are_offered(domains):
         (counter(source="other"),),
         (counter(updates=1.5),),
         ("a counter",),
+        None,
+        5,
+        (counter(domain=["cpu"]),),
+        (counter(source=3),),
     ],
 )
 def test_what_breaks_its_word_fails_as_it_starts_and_later(read):
+    first = checked(read)
     with pytest.raises(MeterError, match="meter 'mine:offer'"):
-        checked(read).start()
+        first.start()
+    assert first._meter.stopped
+    if read == ():
+        return  # for once absent, it makes a window faulty
     later = checked((counter(),), read)
     later.start()
     with pytest.raises(MeterError, match="meter 'mine:offer'"):
@@ -101,10 +109,20 @@ def test_its_failures_are_the_meters(method):
         act()
 
 
-@pytest.mark.parametrize("lines", [["text"], [{}], [description("cpu", "own", "guess", "m")]])
+def test_a_domain_that_is_absent_for_once_makes_the_window_faulty():
+    meter = checked((counter(1.0),), (counter(1.0),), ())
+    meter.start()
+    assert difference(meter.read(), meter.read()) == ((), "cpu (own) dropped out")
+
+
+@pytest.mark.parametrize("lines", [["text"], [{}], None, 5, [description("cpu", "own", "guess", "m")]])
 def test_a_description_that_says_too_little_is_refused(lines):
+    own = Own((counter(),))
+    own.lines = lines
+    meter = CheckedMeter(MeterOffer(own, ("cpu",)), "mine:offer")
     with pytest.raises(MeterError):
-        checked((counter(),), lines=lines).start()
+        meter.start()
+    assert own.stopped
 
 
 @pytest.mark.parametrize("end", [math.nan, math.inf, 0.5])

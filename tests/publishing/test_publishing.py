@@ -198,6 +198,19 @@ def test_a_users_task_file_has_to_be_committed(tmp_path, monkeypatch):
     assert RunFolder.open(publish(run, tmp_path / "reports")).manifest().task_file == "digits_nas.toml"
 
 
+def test_ends_of_lines_that_git_converts_are_no_change(tmp_path, monkeypatch):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / ".gitattributes").write_text("*.toml text\n")
+    (own / "digits_nas.toml").write_bytes(b"# a task\r\n")
+    for arguments in (("init",), ("add", "."), ("commit", "-m", "task")):
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", "-C", str(own), *who, *arguments], check=True, capture_output=True)
+    monkeypatch.chdir(own)
+    run = write(tmp_path / "run", task_file=str(own / "digits_nas.toml"))
+    assert publish(run, tmp_path / "reports").is_dir()
+
+
 def test_git_is_not_asked_about_a_folder_that_a_record_names(tmp_path, monkeypatch):
     """Its configuration may name a command, which git executes when it looks for changes."""
     foreign = tmp_path / "mine" / "foreign"

@@ -110,6 +110,8 @@ def _exit_code() -> int:
         return _fail(f"{error.filename or 'file system'}: {error.strerror or error}", BAD_INPUT)
     except KeyboardInterrupt:
         return _interrupted()
+    except SystemExit as stop:  # of typer's own: completion for a shell
+        return stop.code if type(stop.code) is int else FAILED
     except BaseException as error:
         if isinstance(error, _USAGE):
             return _usage(error)

@@ -88,10 +88,10 @@ def write_out(path: Path, text: str, force: bool) -> None:
     """
     content = text.encode(errors="replace")
     try:
-        if force:
-            write_whole(path, content)
+        if force and path.is_file() and not path.is_symlink():
+            write_whole(path, content)  # what was there stays until all is written
         else:
-            with path.open("xb") as file:
+            with path.open("wb" if force else "xb") as file:  # a pipe or device is written to, not replaced
                 file.write(content)
     except FileExistsError:
         raise InputError(f"--out: {path} exists; choose another file, or --force to replace it") from None

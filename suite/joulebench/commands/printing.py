@@ -42,5 +42,6 @@ def print_finished(folders: Sequence[RunFolder]) -> None:
         raise typer.Exit(1)
     for folder in folders:
         trials = folder.trials()
-        if trials and all(trial.status in ("failed", "invalid") for trial in trials):
-            raise IncompleteError(f"{folder.path}: no trial has a value; the last: {trials[-1].error}")
+        if trials and not any(trial.status == "ok" for trial in trials):
+            last = trials[-1].error or trials[-1].status
+            raise IncompleteError(f"{folder.path}: no trial has a value; the last: {last}")

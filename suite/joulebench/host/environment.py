@@ -64,12 +64,15 @@ def _commit() -> dict[str, Any]:
     if not (checkout / ".git").exists():
         return {}
     try:
+        if (top := Path(git(checkout, "rev-parse", "--show-toplevel")).resolve()) != checkout:
+            return {"unknown": f"its .git is no repository, that of {top.name} answers"}
         return {
             "commit": git(checkout, "rev-parse", "HEAD"),
             "modified": bool(git(checkout, "status", "--porcelain", "--", *DECIDING)),
         }
     except subprocess.CalledProcessError as error:
-        return {"unknown": " ".join(str(error.stderr).split())[:200] or "git failed"}
+        said = " ".join(str(error.stderr).encode(errors="replace").decode().split())
+        return {"unknown": said[:200] or "git failed"}
     except (OSError, subprocess.SubprocessError) as error:
         return {"unknown": type(error).__name__}
 

@@ -9,6 +9,15 @@ from pathlib import Path
 #: A repository's own settings may name commands that git then executes: hooks, and a monitor of the file system.
 _INERT = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
 
+#: What a hook's environment has: with it git would answer for another repository than that of the folder.
+_ELSEWHERE = frozenset(
+    f"GIT_{name}"
+    for name in (
+        "DIR", "WORK_TREE", "INDEX_FILE", "OBJECT_DIRECTORY", "ALTERNATE_OBJECT_DIRECTORIES", "COMMON_DIR",
+        "NAMESPACE", "PREFIX", "GRAFT_FILE", "SHALLOW_FILE",
+    )
+)  # fmt: skip
+
 
 def git(folder: Path, *arguments: str, timeout_s: float = 10.0) -> str:
     """What git prints of `folder`, without running hooks.
@@ -17,10 +26,10 @@ def git(folder: Path, *arguments: str, timeout_s: float = 10.0) -> str:
         OSError: there is no git, or no such folder.
         subprocess.SubprocessError: git failed; `stderr` says why.
     """
-    # GIT_DIR and its like, which a hook's environment has, would make it answer for another repository
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
     done = subprocess.run(
         ["git", *_INERT, "-C", str(folder), *arguments],
-        capture_output=True, text=True, check=True, timeout=timeout_s, env=environment,
+        capture_output=True, encoding="utf-8", errors="surrogateescape", check=True, timeout=timeout_s,
+        env=environment,
     )  # fmt: skip
     return done.stdout.strip()

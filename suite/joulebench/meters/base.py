@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, get_args
 
 from joulebench.errors import InputError, MeterError, described
 from joulebench.host.clock import Clock
@@ -95,6 +95,10 @@ def description(domain: str, source: str, kind: Kind, method: str, role: str = "
 DOMAIN = re.compile(r"cpu|ram|gpu:\d+")
 
 
+def _is_domain(text: object) -> bool:
+    return isinstance(text, str) and DOMAIN.fullmatch(text) is not None
+
+
 class CheckedMeter:
     """A meter of the user's own, held to what it offers: what it does not keep would change sums without a word.
 
@@ -107,56 +111,63 @@ class CheckedMeter:
     """
 
     def __init__(self, offer: MeterOffer, name: str) -> None:
-        wrong = [d for d in offer.domains if not (isinstance(d, str) and DOMAIN.fullmatch(d))]
-        if not isinstance(offer.domains, tuple) or not offer.domains or wrong:
+        domains = offer.domains
+        if not (isinstance(domains, tuple) and domains and all(map(_is_domain, domains))):
             raise InputError(
-                f"--meter: '{name}' has to offer a tuple of domains, of cpu, ram and gpu:<number> "
-                f"(got {offer.domains!r})"
+                f"--meter: '{name}' has to offer a tuple of domains, of cpu, ram and gpu:<number> (got {domains!r})"
             )
-        self._meter, self._domains, self._name = offer.meter, set(offer.domains), name
+        self._meter, self._domains, self._name = offer.meter, set(domains), name
         self._known: dict[tuple[str, str, str], str] = {}
 
     def start(self) -> None:
-        """Start it, and see whether it reads what it offered and says of it.
+        """Start it, and see whether it reads all that it offered, and as it says of it.
 
         Raises:
             MeterError: it does not.
         """
         self._call(self._meter.start)
-        self._known = {(d["domain"], d["source"], d["role"]): d["kind"] for d in self.describe()}
         try:
-            self.read()
-        except MeterError:
+            self._known = {(d["domain"], d["source"], d["role"]): d["kind"] for d in self.describe()}
+            counters = self.read()
+            if missing := self._domains - {c.domain for c in counters if c.role == "primary"}:
+                raise self._fault(f"does not read {', '.join(sorted(missing))}, which it offered")
+        except BaseException:
             self.stop()
             raise
 
     def read(self) -> tuple[Counter, ...]:
-        counters = tuple(self._call(self._meter.read))
+        """The counters now. One that is absent for once makes the window faulty, as with any meter.
+
+        Raises:
+            MeterError: it fails, or gives what it has not offered or not described.
+        """
+        counters = self._call(lambda: tuple(self._meter.read()))
         for counter in counters:
             self._check(counter)
         primary = [c.domain for c in counters if c.role == "primary"]
-        if sorted(primary) != sorted(self._domains):
-            raise MeterError(
-                f"meter '{self._name}' reads {', '.join(primary) or 'nothing'}, and offered "
-                f"{', '.join(sorted(self._domains))}"
-            )
+        if len(primary) > len(set(primary)) or not self._domains.issuperset(primary):
+            raise self._fault(f"reads {', '.join(primary)}, and offered {', '.join(sorted(self._domains))}")
         return counters
 
-    def _check(self, counter: Counter) -> None:
-        wrong = None
+    def _check(self, counter: object) -> None:
         if not isinstance(counter, Counter):
-            wrong = f"gives a {type(counter).__name__} instead of a Counter"
-        elif not (isinstance(counter.energy_j, float | int) and math.isfinite(counter.energy_j)):
-            wrong = f"gives {counter.energy_j!r} joules of {counter.domain}"
-        elif self._known.get((counter.domain, counter.source, counter.role)) != counter.kind:
-            wrong = f"gives {counter.domain} by {counter.source} as {counter.kind}, which it does not describe"
-        elif counter.updates is not None and not isinstance(counter.updates, int):
-            wrong = f"gives {counter.updates!r} updates of {counter.domain}"
-        if wrong:
-            raise MeterError(f"meter '{self._name}' {wrong}")
+            raise self._fault(f"gives a {type(counter).__name__} instead of a Counter")
+        words = (counter.domain, counter.source, counter.role, counter.kind)
+        if not all(isinstance(word, str) for word in words):
+            raise self._fault(f"gives a counter whose domain, source, role and kind are no text: {words!r}")
+        if not (isinstance(counter.energy_j, float | int) and math.isfinite(counter.energy_j)):
+            raise self._fault(f"gives {counter.energy_j!r} joules of {counter.domain}")
+        if self._known.get(words[:3]) != counter.kind:
+            raise self._fault(f"gives {counter.domain} by {counter.source}, {counter.kind}, and describes no such")
+        if counter.updates is not None and not isinstance(counter.updates, int):
+            raise self._fault(f"gives {counter.updates!r} updates of {counter.domain}")
 
     def integrals(self) -> dict[str, float]:
-        return {str(n): float(v) for n, v in self._call(self._meter.integrals).items() if math.isfinite(v)}
+        def numbers() -> dict[str, float]:
+            found = {str(name): float(value) for name, value in self._meter.integrals().items()}
+            return {name: value for name, value in found.items() if math.isfinite(value)}
+
+        return self._call(numbers)
 
     def stop(self) -> None:
         """Stop it; what was read before is no less true where it cannot be stopped."""
@@ -166,15 +177,22 @@ class CheckedMeter:
             warnings.warn(str(error), stacklevel=2)
 
     def describe(self) -> list[dict[str, str]]:
-        lines = list(self._call(self._meter.describe))
+        """What it says of its domains.
+
+        Raises:
+            MeterError: it fails, or says less than a record needs.
+        """
+        lines = self._call(lambda: list(self._meter.describe()))
         keys = {"domain", "source", "kind", "role", "method"}
-        if not all(isinstance(line, dict) and keys <= line.keys() for line in lines):
-            raise MeterError(f"meter '{self._name}' has to describe each domain by {', '.join(sorted(keys))}")
-        if wrong := [line["kind"] for line in lines if line["kind"] not in ("measured", "estimated")]:
-            raise MeterError(
-                f"meter '{self._name}' describes joules as {wrong[0]!r} (allowed: measured, estimated)"
-            )
+        for line in lines:
+            if not (isinstance(line, dict) and keys <= line.keys() and all(isinstance(line[k], str) for k in keys)):
+                raise self._fault(f"has to describe each domain by {', '.join(sorted(keys))}, as text")
+            if line["kind"] not in get_args(Kind):
+                raise self._fault(f"describes joules as {line['kind']!r} (allowed: {', '.join(get_args(Kind))})")
         return lines
+
+    def _fault(self, what: str) -> MeterError:
+        return MeterError(f"meter '{self._name}' {what}")
 
     def _call(self, method: Callable[[], T]) -> T:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -137,8 +138,17 @@ def task_file_problem(manifest: Manifest) -> str | None:
         )
     try:
         committed = git(tree, "rev-parse", "--verify", "--quiet", f"HEAD:{inside.as_posix()}")
-        # `git status` would run the filters that the repository's settings name
-        here = git(tree, "hash-object", "--no-filters", "--", str(tree / inside))
-    except (OSError, subprocess.SubprocessError):
+        algorithm = git(tree, "rev-parse", "--show-object-format")
+        content = (tree / inside).read_bytes()
+    except subprocess.CalledProcessError:
         return f"{path.name}: is not committed"
-    return f"{path.name}: has changes that are not committed" if here != committed else None
+    except (OSError, subprocess.SubprocessError):
+        return f"{path.name}: git cannot say whether it is committed"
+    # `git status` would run the filters that the repository's settings name; git may keep other ends of lines
+    kept = {_blob(algorithm, text) for text in (content, content.replace(b"\r\n", b"\n"))}
+    return None if committed in kept else f"{path.name}: has changes that are not committed"
+
+
+def _blob(algorithm: str, content: bytes) -> str:
+    """Name that git gives to the content of a file."""
+    return hashlib.new(algorithm, b"blob %d\0" % len(content) + content).hexdigest()

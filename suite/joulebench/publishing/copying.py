@@ -61,7 +61,7 @@ def copy_records(run: Path, to: Path) -> None:
         InputError: one of them is a link or no regular file.
     """
     for folder in (Path(), Path(OVERLAY)):
-        if folder != Path() and not (run / folder).is_dir():
+        if folder != Path() and not (run / folder / "manifest.json").exists():
             continue
         RunFolder.open(run / folder)  # refuses links
         (to / folder).mkdir(parents=True)

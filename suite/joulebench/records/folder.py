@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -28,12 +28,24 @@ def append(path: Path, record: Record) -> None:
         IncompleteError: the disk is full or the file cannot be written; earlier lines are untouched.
     """
     fields = record.model_dump(mode="json", exclude_defaults=True)
-    line = json.dumps({"schema_version": SCHEMA, **fields}, separators=(",", ":"), ensure_ascii=False) + "\n"
+    written = {"schema_version": SCHEMA, **fields}
+    line = json.dumps(written, separators=(",", ":")) + "\n"
+    if "\\ud" in line:  # there may be half a character, which could not be read back
+        line = json.dumps(_whole(written), separators=(",", ":")) + "\n"
     try:
-        append_whole(path, line.encode(errors="replace"))  # half a character could not be read back
+        append_whole(path, line.encode())
     except OSError as error:
         text = f"{path}: cannot be written: {error.strerror}; what was recorded before is safe"
         raise IncompleteError(text) from None
+
+
+def _whole(value: Any) -> Any:
+    """The same with text of whole characters: half of one (a lone surrogate) becomes a question mark."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, dict):
+        return {_whole(name): _whole(part) for name, part in value.items()}
+    return [_whole(part) for part in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)

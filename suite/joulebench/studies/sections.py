@@ -45,20 +45,25 @@ def _sections(
             )  # fmt: skip
             continue
         try:
-            study = load_study(name)
-            own = type(study).name  # an instance may change its own
-            if own in shown:
-                raise ValueError(f"another study of this report is named '{own}'")
-            result = study.analyse(run)
-            if result is not None:
-                yield _checked(study.section(result, run), own)
-                shown.add(own)
-            elif name in asked:
-                yield _in_its_place(run, stem, name, f"The study {name} finds nothing to say of these records.")
+            part = _section(run, name, shown)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # one study's fault is no reason to lose the report
-            yield _in_its_place(run, stem, name, _failure(name, error))
+            part = _in_its_place(run, stem, name, _failure(name, error))
+        if part is None and name in asked:
+            part = _in_its_place(run, stem, name, f"The study {name} finds nothing to say of these records.")
+        if part is not None:
+            shown.add(part.name)
+            yield part
+
+
+def _section(run: Run, name: str, shown: Collection[str]) -> Section | None:
+    study = load_study(name)
+    own = type(study).name  # an instance may change its own
+    if own in shown:
+        raise ValueError(f"another study of this report is named '{own}'")
+    result = study.analyse(run)
+    return None if result is None else _checked(study.section(result, run), own)
 
 
 def drawn(run: Run, parts: Sequence[Section]) -> tuple[tuple[Section, ...], dict[str, bytes]]:
