@@ -31,6 +31,35 @@ print([len(names), {n: "function" if inspect.isfunction(v) else "class" if inspe
                     for n, v in public.items()}])
 """
 
+#: Each public name is called once every module is imported: what it gives, or what it refuses.
+CALL_EVERYTHING = (
+    IMPORT_EVERYTHING
+    + """
+from joulebench.host.clock import VirtualClock
+class Mine(joulebench.Workload):
+    def build(self, params): pass
+    def phases(self): return {}
+context = joulebench.Context("cpu", 0, VirtualClock())
+task = joulebench.Task(
+    name="t", title="T", workload="function", options={"function": "math:hypot"},
+    parameters={"width": {"type": "fixed", "value": 1}}, objectives={"loss": {"goal": "minimize"}},
+    stages={"default": {"method": "default", "repeats": 1}},
+)
+def refused(*arguments):
+    try:
+        joulebench.run(*arguments)
+    except joulebench.InputError as error:
+        return str(error)
+called = {
+    "Context": context.device, "Epoch": joulebench.Epoch(0, 64).units,
+    "InputError": str(joulebench.InputError("a\\nb")), "Phase": joulebench.Phase(lambda: None, 3).units,
+    "Task": task.name, "Workload": Mine(context).phases(),
+    "run": refused("no_such_task") is not None and refused(3) is not None,
+}
+print(called)
+"""
+)
+
 
 def environment(**changes: str) -> dict[str, str]:
     """That of a process which is no part of these tests."""
@@ -47,13 +76,27 @@ def python(folder, *arguments, **changes) -> str:
     return done.stdout
 
 
-def test_no_module_takes_a_public_name(tmp_path):
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory) -> list[str]:
+    """What a process prints that imports every module and then calls every public name."""
+    return python(tmp_path_factory.mktemp("elsewhere"), "-c", CALL_EVERYTHING).splitlines()[-2:]
+
+
+def test_no_module_takes_a_public_name(everything):
     """A module's import sets its name in the package: a module `run` would hide the function."""
-    count, kinds = ast.literal_eval(python(tmp_path, "-c", IMPORT_EVERYTHING).splitlines()[-1])
+    count, kinds = ast.literal_eval(everything[0])
     assert count == sum(1 for path in PACKAGE.rglob("*.py")) - 1  # the package itself is not within itself
     assert kinds == {n: "class" if n[0].isupper() else "function" for n in joulebench.__all__}
     assert kinds["run"] == "function"
     assert not {path.stem for path in PACKAGE.iterdir()} & set(joulebench.__all__)
+
+
+def test_every_public_name_works_once_every_module_is_imported(everything):
+    called = ast.literal_eval(everything[1])
+    assert called == {
+        "Context": "cpu", "Epoch": 64, "InputError": "a b", "Phase": 3, "Task": "t", "Workload": {}, "run": True,
+    }  # fmt: skip
+    assert set(called) == set(joulebench.__all__)
 
 
 def test_to_import_it_loads_no_torch(tmp_path):

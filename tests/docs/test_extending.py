@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from joulebench.records.folder import RunFolder
+from tests.commands.calling import call
 from tests.conftest import REPOSITORY
 from tests.run_factory import full_run
 
@@ -150,7 +151,10 @@ def test_entry_points_are_short_names(lab, tmp_path):
         (("report", "{run}", "--study", "batc"), "did you mean 'batch'"),
     ],
 )
-def test_what_cannot_be_used_is_one_line(lab, run, arguments, said):
-    out = joulebench(lab, *(a.replace("{run}", str(run)) for a in arguments), code=2)
-    assert said in out
-    assert out.strip().count("\n") == 0
+def test_what_cannot_be_used_is_one_line(lab, run, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(lab)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # which the current folder is added to
+    code, _, err = call(monkeypatch, capsys, *(a.replace("{run}", str(run)) for a in arguments))
+    assert code == 2
+    assert said in err
+    assert err.count("\n") == 1

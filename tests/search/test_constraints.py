@@ -49,6 +49,7 @@ def test_a_bound_on_a_metric_is_learnt_and_used():
     assert max(r.params["x"] + r.params["y"] for r in records[-10:] if r.params["x"] + r.params["y"] <= 60) >= 58
 
 
+@pytest.mark.slow
 def test_a_bound_may_be_a_least_and_on_a_cost():
     task = plane(constraints={"rest": {"at_least": 40.0}, "peak_memory_bytes": {"at_most": 60.0 * GIB}})
 
