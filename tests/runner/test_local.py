@@ -407,7 +407,7 @@ def test_a_task_built_in_python_with_a_class_of_ones_own(tmp_path):
             },
         },
         stages={"default": {"method": "default", "repeats": 2}, "init": {"method": "random", "trials": 2}},
-        protocol={"warmup_s": 0.05, "window_s": 0.05, "repeats": 3, "max_repeats": 3, "idle_s": 0.2},
+        protocol={"warmup_s": 0.05, "window_s": 0.05, "repeats": 3, "max_repeats": 30, "idle_s": 0.2},
     )  # fmt: skip
     folder = run(task, out=tmp_path, replay="50")
     assert [r.status for r in folder.trials()] == ["ok"] * 4
