@@ -41,6 +41,7 @@ def beyond(records, limit):
     return [r.params["x"] + r.params["y"] > limit for r in records]
 
 
+@pytest.mark.slow
 def test_a_bound_on_a_metric_is_learnt_and_used():
     task = plane(constraints={"size": {"at_most": 60.0}})
     records = go_on(task, [("init", 10), ("search", 20)], 0, lambda x, y, rng: ("ok", {"size": float(x + y)}, {}))
