@@ -114,7 +114,7 @@ def values(run: Path, name: str) -> list[dict]:
 def test_a_report_runs_no_code_that_only_the_record_names(lab, run):
     joulebench(lab, "report", run)
     text = (run / "report.md").read_text()
-    assert "--study my\\_study:Shares" in text.replace("my_study", "my\\_study")
+    assert "joulebench report RUN --study my_study:Shares" in text
     assert "Where the joules went" not in text
     joulebench(lab, "report", run, "--study", "my_study:Shares")
     assert "Where the joules went" in (run / "report.md").read_text()

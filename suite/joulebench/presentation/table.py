@@ -134,8 +134,3 @@ def show(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(show(v) for v in value) or "none"
     return str(value)
-
-
-def _some(trials: Sequence[int], most: int = 12) -> str:
-    more = f", … ({len(trials) - most} more)" if len(trials) > most else ""
-    return ", ".join(map(str, trials[:most])) + more

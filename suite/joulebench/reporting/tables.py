@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from joulebench.presentation.numbers import (
     ABSENT,
@@ -19,7 +19,7 @@ from joulebench.presentation.numbers import (
     si,
     watts,
 )
-from joulebench.presentation.table import Cell, Column, Table, _some, flatten, show, value_cell
+from joulebench.presentation.table import Cell, Column, Table, flatten, show, value_cell
 from joulebench.presentation.units import bound, plain, scaled
 from joulebench.reporting.constraints import constraint_facts
 from joulebench.reporting.failures import FailureGroup
@@ -277,3 +277,8 @@ def _scores(summary: Summary) -> Iterator[tuple[str, Read]]:
 
 def _score(name: str, protocol: Protocol) -> Read:
     return lambda m: value_cell(m.scores.get(name), protocol)
+
+
+def _some(trials: Sequence[int], most: int = 12) -> str:
+    more = f", … ({len(trials) - most} more)" if len(trials) > most else ""
+    return ", ".join(map(str, trials[:most])) + more
