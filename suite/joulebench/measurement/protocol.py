@@ -222,5 +222,5 @@ def _long_enough(steps: int, window: Window, protocol: Protocol) -> int:
 
 def _narrow(windows: list[Window], name: str, protocol: Protocol, domains: Sequence[str]) -> bool:
     energy = phase_energy(windows, name, domains, protocol)
-    half_width = energy.j_per_unit.rel_half_width if energy else None
+    half_width = energy.rel_half_width if energy else None
     return half_width is not None and half_width <= protocol.target_rel_ci
