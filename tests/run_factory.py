@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.records.folder import RunFolder
-from joulebench.records.model import Costs, LedgerEntry, Manifest, Reading, Record, ScoreRecord, TrialRecord, Window
+from joulebench.records.model import (
+    Costs,
+    Ending,
+    LedgerEntry,
+    Manifest,
+    Reading,
+    Record,
+    ScoreRecord,
+    TrialRecord,
+    Window,
+)
+from joulebench.results.run import Run
 from joulebench.spec.task import Task
 
 WATTS = {"cpu": 60.0, "ram": 20.0}
@@ -125,9 +136,15 @@ class RunBuilder:
             params, 0, {}, status=status, error=error, windows=windows, unit={}, costs=Costs()
         )  # fmt: skip
 
-    def span(self, event: str, *windows: Window, session: int = 0, note: str | None = None) -> None:
-        note = ("done" if event == "end" else "") if note is None else note
-        self.entries.append(LedgerEntry(session=session, event=event, windows=windows, note=note))
+    def span(self, event: str, *windows: Window, session: int = 0, note: str = "", ending: Ending = "done") -> None:
+        ended = ending if event == "end" else None
+        self.entries.append(
+            LedgerEntry(session=session, event=event, windows=windows, note=note, ending=ended)  # type: ignore[arg-type]
+        )
+
+    def read(self, **manifest: Any) -> Run:
+        """The run as it would be read from its folder."""
+        return Run(self.manifest(**manifest), self.task, self.trials, self.entries, self.scores)
 
     def manifest(self, **fields: Any) -> Manifest:
         defaults: dict[str, Any] = {

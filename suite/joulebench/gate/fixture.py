@@ -14,7 +14,7 @@ from joulebench.host.clock import RealClock
 from joulebench.host.environment import describe
 from joulebench.measurement.protocol import ALL_DOMAINS, Timeline, measure_phase
 from joulebench.meters.select import meters_for
-from joulebench.records.model import Window
+from joulebench.records.model import SCHEMA, Window
 from joulebench.results.energy import phase_energy, power_w
 from joulebench.spec.catalog import all_profiles, find_profile
 from joulebench.spec.hardware import HardwareProfile, Host, check_profile, choose_profile, detect_host
@@ -59,7 +59,7 @@ class Instrument:
     def head(self, session: str | None, pair: int | None, rerun: bool) -> dict[str, Any]:
         """The fields of a `Replicate` but its measurements."""
         return {
-            "schema_version": 1,
+            "schema_version": SCHEMA,
             "session": session or self.started_utc,
             "started_utc": self.started_utc,
             "pair": pair,

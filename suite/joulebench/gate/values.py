@@ -117,5 +117,5 @@ def first_fault(measurements: Sequence[Measurement]) -> str:
         for window in measurement.windows:
             why = invalidity(window, measurement.protocol) if window.phase == measurement.phase else None
             if why is not None:
-                return why
+                return why.text
     return "no window was measured"

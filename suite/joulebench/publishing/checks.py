@@ -11,7 +11,7 @@ from typing import Any
 
 from joulebench.host.git import git
 from joulebench.records.folder import RunFolder
-from joulebench.records.model import DONE, LedgerEntry, Manifest, TrialRecord, Window
+from joulebench.records.model import LedgerEntry, Manifest, TrialRecord, Window
 from joulebench.results.audit import OVERLAP_S
 from joulebench.results.energy import invalidity
 from joulebench.results.run import Run
@@ -32,7 +32,7 @@ def problems(folder: RunFolder) -> list[str]:
     """
     records = Run.of(folder)
     found = [
-        *(doubt.text for doubt in records.doubts),
+        *(finding.text for finding in records.findings),
         *_of_the_manifest(records.manifest),
         *_of_the_environment(records.manifest.environment),
         *_ending(records.entries),
@@ -73,8 +73,8 @@ def _at(tree: Mapping[str, Any], dotted: str) -> Any:
 
 
 def _ending(ledger: Sequence[LedgerEntry]) -> Iterator[str]:
-    if not ledger or ledger[-1].event != "end" or ledger[-1].note != DONE:
-        note = f" (it ended with “{ledger[-1].note}”)" if ledger and ledger[-1].event == "end" else ""
+    if not ledger or ledger[-1].ending != "done":
+        note = f" (it ended with “{ledger[-1].note or ledger[-1].ending}”)" if ledger and ledger[-1].ending else ""
         yield f"ledger.jsonl: the run is not finished{note}; `joulebench resume` goes on"
 
 

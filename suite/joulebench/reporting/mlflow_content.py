@@ -104,7 +104,7 @@ def _trial(
         **_kind_tags(trial.windows),
         "joulebench.trial": trial.trial,
         "joulebench.status": trial.status,
-        "joulebench.origin": trial.origin,
+        "joulebench.origin": trial.proposed_by,
         "joulebench.stage": trial.stage,
         "joulebench.seed": trial.seed,
         "joulebench.error": trial.error,

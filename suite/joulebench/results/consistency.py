@@ -169,7 +169,7 @@ def precheck_of(task: Task, entry: LedgerEntry) -> Consistency | None:
 
 def prechecks(task: Task, entries: Sequence[LedgerEntry]) -> list[tuple[int, Consistency]]:
     """Session and result of every precheck of a run."""
-    found = ((e.session, precheck_of(task, e)) for e in entries if e.note == PRECHECK)
+    found = ((e.session, precheck_of(task, e)) for e in entries if e.event == PRECHECK)
     return [(session, result) for session, result in found if result is not None]
 
 
@@ -213,7 +213,8 @@ def _judge(
 def _window(window: Window, domains: Sequence[str], protocol: Protocol) -> WindowEnergy:
     primary = {r.domain: r.energy_j for r in window.readings if r.role == "primary" and r.domain in domains}
     checks = {(r.domain, r.source): r.energy_j for r in window.readings if r.role == "check"}
-    reason = invalidity(window, protocol) or (None if domains else "no reading of the domains asked for")
+    fault = invalidity(window, protocol)
+    reason = fault.text if fault is not None else None if domains else "no reading of the domains asked for"
     other = window.conditions.get("other_load_cpus")
     return WindowEnergy(window.start_s, window.duration_s, window.units, primary, checks, reason, other)
 

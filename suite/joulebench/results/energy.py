@@ -14,7 +14,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any, Literal, overload
 
-from joulebench.records.model import Kind, Reading, Window, combined
+from joulebench.records.model import Fault, FaultKind, Kind, Reading, Window, combined
 from joulebench.spec.task import Protocol
 from joulebench.stats import intervals
 from joulebench.stats.estimate import Estimate, deviation, estimate, mean_of_runs, point, t_quantile
@@ -137,23 +137,26 @@ def joules(window: Window, domains: Iterable[str]) -> float | None:
     return sum(found) if found else None
 
 
-def invalidity(window: Window, protocol: Protocol) -> str | None:
+def invalidity(window: Window, protocol: Protocol) -> Fault | None:
     """Why a measured window does not count; None if it does."""
-    if window.fault:
+    if window.fault is not None:
         return window.fault
     if not math.isfinite(window.duration_s) or window.duration_s <= 0:
-        return "no duration"
+        return Fault(kind=FaultKind.NO_DURATION, text="no duration")
     if window.duration_s < protocol.window_s * (1 - ROUNDING):
-        return f"too short: {window.duration_s:.3g} s of {protocol.window_s:g} s"
+        text = f"too short: {window.duration_s:.3g} s of {protocol.window_s:g} s"
+        return Fault(kind=FaultKind.TOO_SHORT, text=text)
     if window.units <= 0:
-        return "no work done"
+        return Fault(kind=FaultKind.NO_WORK, text="no work done")
     for reading in window.readings:
         if reading.role != "primary":
             continue
         if not MIN_J <= reading.energy_j <= MAX_J:
-            return f"{reading.domain} reads {reading.energy_j:g} J"
+            text = f"{reading.domain} reads {reading.energy_j:g} J"
+            return Fault(kind=FaultKind.IMPOSSIBLE_READING, text=text)
         if reading.counter_updates is not None and reading.counter_updates < MIN_COUNTER_UPDATES:
-            return f"{reading.domain} counter moved {reading.counter_updates} times (< {MIN_COUNTER_UPDATES})"
+            text = f"{reading.domain} counter moved {reading.counter_updates} times (< {MIN_COUNTER_UPDATES})"
+            return Fault(kind=FaultKind.FEW_UPDATES, text=text)
     return None
 
 
@@ -304,8 +307,8 @@ def training_energy(
 ) -> Energy | None:
     """Joules of one training, all epochs together; net of idle power if idle windows are given.
 
-    It ran once, so gross joules have no interval; net ones have that of idle power. None where an epoch's window is
-    faulty (its joules are then unknown, and the sum with them) or reads nothing, or (net) without quiet idle nearby.
+    It ran once, so gross joules have no interval; net ones have that of idle power. None where an epoch's window
+    is faulty (its joules are then unknown, and the sum with them) or reads nothing, or (net) no quiet idle is near.
     """
     train = [w for w in windows if w.phase == "train"]
     names = common_domains(train, domains)

@@ -133,4 +133,4 @@ def _differences(records: Run, other: Run) -> tuple[str, ...]:
         ("version of joulebench", ours.joulebench, theirs.joulebench),
     )
     found = [f"{what} ({there} there, {here} here)" for what, here, there in pairs if here != there]
-    return (*found, *(["that its own records do not hold together"] if other.doubts else []))
+    return (*found, *(["that its own records do not hold together"] if other.findings else []))

@@ -1,4 +1,4 @@
-"""A run as it is read: its records, what the audit holds against them, and what follows from them, computed once."""
+"""A run as it is read: its records, what the audit found, and what follows from them, computed once."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from functools import cached_property
 
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord
-from joulebench.results.audit import Doubt, audit
+from joulebench.results.audit import audit
 from joulebench.results.concurrent_windows import marked
 from joulebench.results.energy import IdleWindows
+from joulebench.results.findings import Finding
 from joulebench.results.frontier import frontier
 from joulebench.results.ledger import Ledger, balance
 from joulebench.results.outcome import Configuration, configurations, idle_windows, run_to_run_rsd
@@ -36,7 +37,7 @@ class Run:
     trials: Sequence[TrialRecord]
     entries: Sequence[LedgerEntry] = ()
     scores: Sequence[ScoreRecord] = ()
-    doubts: Sequence[Doubt] = ()  # what speaks against them
+    findings: Sequence[Finding] = ()  # of the audit
     overlay: Run | None = None  # another run, kept beside this one to be laid over it
 
     @classmethod
@@ -55,9 +56,9 @@ class Run:
         """The run without what lies beside it: a run laid over another has none of its own."""
         manifest, task = folder.manifest(), folder.task()
         trials, entries, scores, torn = folder.records()
-        found = audit(folder.trials_path, manifest, task, marked(trials, entries), entries, scores, torn)
-        trials = sorted(found.trials, key=lambda t: t.trial)  # a cluster's are written as they come back
-        return cls(manifest, task, trials, entries, scores, found.doubts)
+        audited = audit(folder.trials_path, manifest, task, marked(trials, entries), entries, scores, torn)
+        trials = sorted(audited.trials, key=lambda t: t.trial)  # a cluster's are written as they come back
+        return cls(manifest, task, trials, entries, scores, audited.findings)
 
     @cached_property
     def configurations(self) -> list[Configuration]:
@@ -81,7 +82,7 @@ class Run:
 
     @cached_property
     def rsd(self) -> dict[str, float]:
-        """Relative standard deviation between runs of one configuration, by energy objective that has replicates."""
+        """Relative standard deviation between runs of one configuration, by energy objective with replicates."""
         return run_to_run_rsd(self.task, self.trials, self.configurations)
 
     @cached_property
@@ -122,9 +123,7 @@ class Run:
     def _phases(self) -> dict[tuple[tuple[int, ...], str, tuple[str, ...]], PhaseRuns | None]:
         return {}
 
-    def training(
-        self, trials: Sequence[TrialRecord], counted: Sequence[str] | None = None
-    ) -> TrainingRuns | None:
+    def training(self, trials: Sequence[TrialRecord], counted: Sequence[str] | None = None) -> TrainingRuns | None:
         """Training over the usable among trials of one configuration; None where none has known joules."""
         own, asked = _usable(trials), tuple(self.families if counted is None else counted)
         key = (tuple(t.trial for t in own), asked)

@@ -175,6 +175,7 @@ class Simulation:
             session=0,
             stage=stage,
             origin=proposal.origin,
+            fallback=proposal.fallback,
             params=proposal.params,
             seed=seed,
             status=status,
@@ -200,7 +201,7 @@ class Simulation:
     @property
     def fallbacks(self) -> int:
         """Proposals that a method which learns left to the Sobol sequence."""
-        return sum(1 for r in self.records if r.stage != "init" and r.origin.startswith("sobol ("))
+        return sum(1 for r in self.records if r.stage != "init" and r.fallback is not None)
 
     def count(self, status: Status) -> int:
         return sum(1 for r in self.records if r.status == status)
