@@ -90,7 +90,8 @@ def test_a_check_that_fails_leaves_the_window_standing_and_a_primary_that_fails_
     assert difference([primary, check], [primary])[1] is None
     assert difference([primary], [primary, check])[1] is None
     readings, why = difference([primary, check], [replace(primary, fault=fault("stood still")), check])
-    assert ([r.role for r in readings], why) == (["check"], "gpu:0 (nvml_counter) stood still")
+    assert why is not None
+    assert ([r.role for r in readings], why.text) == (["check"], "gpu:0 (nvml_counter) stood still")
 
 
 def test_a_dead_sampler_raises_instead_of_standing_still():

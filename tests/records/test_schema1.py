@@ -10,7 +10,8 @@ from joulebench.records.model import LedgerEntry, TrialRecord
 
 WINDOW = {"phase": "inference", "start_utc": "2026-01-02T03:04:05Z", "start_s": 0.0, "end_s": 1.0, "readings": []}
 TRIAL = {
-    "schema_version": 1, "trial": 0, "session": 0, "stage": "search", "origin": "sobol (no model yet)", "params": {},
+    "schema_version": 1, "trial": 0, "session": 0, "stage": "search",
+    "origin": "sobol (no model yet)", "params": {},
     "seed": 7, "status": "ok", "windows": [WINDOW, {**WINDOW, "fault": "cpu counter went back by 3 J"}],
 }  # fmt: skip
 
