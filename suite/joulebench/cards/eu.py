@@ -10,10 +10,11 @@ their own, which says how they were obtained.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from joulebench.cards.subject import Subject, Training, hardware_used, refuse_replay, training
-from joulebench.cards.values import NOT_KNOWN, checked, number_of, text_of, to_json
+from joulebench.cards.subject import Subject, Training, hardware_used, obtained, refuse_replay, source, training
+from joulebench.cards.values import NOT_KNOWN, checked, estimated, number_of, text_of, to_json
 from joulebench.presentation.numbers import NOT_MEASURED, percent
 from joulebench.presentation.units import plain
 from joulebench.records.model import combined
@@ -22,6 +23,7 @@ from joulebench.results.phase_cost import flops_per_unit
 from joulebench.spec.parameters import Value
 from joulebench.stats.constants import JOULES_PER_KWH
 from joulebench.stats.estimate import Estimate
+from joulebench.stats.intervals import scaled
 
 FORM = "Model Documentation Form, General-Purpose AI Code of Practice, Transparency chapter"
 FIELDS = ("model_name", "training_flop", "training_flop_methodology")
@@ -39,7 +41,7 @@ def eu_card(subject: Subject, given: Mapping[str, Value]) -> str:
     """
     refuse_replay(subject, "eu")
     checked(given, FIELDS, "eu")
-    trained, manifest, task = training(subject), subject.records.manifest, subject.records.task
+    trained, task = training(subject), subject.records.task
     return to_json(
         {
             "form": FORM,
@@ -56,21 +58,14 @@ def eu_card(subject: Subject, given: Mapping[str, Value]) -> str:
                 "Measurement methodology (inference)": _inference_method(subject),
             },
             **_joules(subject),
-            "source": {
-                "joulebench": manifest.joulebench,
-                "task": f"{task.name} v{task.version}",
-                "digest": manifest.digest,
-                "trials": list(subject.member.trials),
-                "measured_utc": manifest.created_utc,
-            },
+            "source": source(subject),
         }
     )
 
 
-def _estimated(value: Estimate, factor: float, unit: str) -> dict[str, Any]:
-    low, high = (None if end is None else end / factor for end in (value.low, value.high))
+def _of_training(value: Estimate, factor: float, unit: str) -> dict[str, Any]:
     varied = "one training run: no interval" if value.n == 1 else value.varied
-    return {"value": value.mean / factor, "low": low, "high": high, "n": value.n, "varied": varied, "unit": unit}
+    return estimated(replace(scaled(value, 1 / factor), varied=varied), unit)
 
 
 def _time(subject: Subject, trained: Training | None) -> dict[str, Any] | str:
@@ -79,7 +74,7 @@ def _time(subject: Subject, trained: Training | None) -> dict[str, Any] | str:
     days = trained.duration_s.mean / SECONDS_PER_DAY
     spread = next((words for most, words in _RANGES if days < most), "more than 6 months")
     return {
-        "wall_clock": _estimated(trained.duration_s, SECONDS_PER_DAY, "days"),
+        "wall_clock": _of_training(trained.duration_s, SECONDS_PER_DAY, "days"),
         "hardware": f"one device ({hardware_used(subject) or NOT_KNOWN}), so as many hardware days",
         "range": spread,
         "what": "training steps of the final model, without validation, without the search that found it",
@@ -94,12 +89,7 @@ def _computation(given: Mapping[str, Value]) -> dict[str, Any] | str:
 def _energy(trained: Training | None) -> dict[str, Any] | str:
     if trained is None:
         return NOT_MEASURED
-    return {
-        **_estimated(trained.energy_j, JOULES_PER_MWH, "MWh"),
-        "kind": trained.kind,
-        "measured_share": trained.measured_share,
-        "domains": list(trained.domains),
-    }
+    return {**_of_training(trained.energy_j, JOULES_PER_MWH, "MWh"), **obtained(trained)}
 
 
 def _method(subject: Subject, trained: Training | None) -> str:
@@ -143,12 +133,7 @@ def _joules(subject: Subject) -> dict[str, Any]:
     for phase, unit in subject.phases.items():
         cost = subject.cost(phase)
         if cost is not None:
-            gross = cost.gross
             kinds.add(cost.kind)
-            found[phase] = {
-                "value": gross.mean, "low": gross.low, "high": gross.high, "n": gross.n, "varied": gross.varied,
-                "unit": f"J/{plain(unit)}", "basis": "gross", "domains": list(cost.domains), "kind": cost.kind,
-                "measured_share": cost.measured_share,
-            }  # fmt: skip
+            found[phase] = {**estimated(cost.gross, f"J/{plain(unit)}"), "basis": "gross", **obtained(cost)}
     kind = f", {combined(kinds)}" if kinds else ""
     return {f"Energy of inference{kind} (not asked by the form)": found or NOT_MEASURED}

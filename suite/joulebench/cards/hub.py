@@ -56,7 +56,6 @@ def metadata(subject: Subject, fields: Mapping[str, str | None]) -> ModelCardDat
     """What the hub reads; a field that is not known is absent."""
     results = _results(subject)
     name = fields["model_name"] or flat(f"{subject.records.task.name} {subject.member.label}")
-    extra: dict[str, Any] = {"co2_eq_emissions": emissions(subject, fields)}
     return ModelCardData(
         model_name=name if results else fields["model_name"],
         eval_results=results or None,
@@ -67,7 +66,7 @@ def metadata(subject: Subject, fields: Mapping[str, str | None]) -> ModelCardDat
         language=fields["language"],
         tags=["joulebench", "energy"],
         metrics=sorted({r.metric_type for r in results if r.dataset_split}) or None,
-        **{key: value for key, value in extra.items() if value is not None},
+        co2_eq_emissions=emissions(subject, fields),
     )
 
 
@@ -140,7 +139,6 @@ def _metric_name(quality: Quality) -> str:
 
 def _content(subject: Subject) -> dict[str, Any]:
     summary, task, trained = subject.summary, subject.records.task, training(subject)
-    warnings = [d for d in summary.diagnoses if d.level == "warning"]
     return {
         "title": task.title,
         "description": task.description,
@@ -165,7 +163,7 @@ def _content(subject: Subject) -> dict[str, Any]:
         "measured_share": percent(summary.ledger.measured_share),
         "checks": prose.check_sentences(summary),
         "beyond_software": f"{prose.BEYOND_SOFTWARE} {WALL_GAP}",
-        "warnings": warnings,
+        "warnings": [d for d in summary.diagnoses if d.level == "warning"],
         "command": prose.repeat_command(summary),
     }
 
@@ -315,14 +313,11 @@ def hardware_facts(subject: Subject) -> Facts:
         ("Profile", str(profile.get("title") or profile.get("name") or NOT_KNOWN)),
         ("Device", hardware_used(subject) or NOT_KNOWN),
     ]
-    rows += [(f"Host: {key}", value) for key, value in flatten(_table(manifest.environment.get("host")))]
-    versions = [(key, value) for key, value in flatten(_table(manifest.environment.get("packages")))]
+    rows += [(f"Host: {key}", value) for key, value in flatten(subject.host)]
+    packages = manifest.environment.get("packages")
+    versions = list(flatten(packages if isinstance(packages, dict) else {}))
     rows += [("Software", ", ".join(f"{name} {version}" for name, version in versions))] if versions else []
     return tuple(rows)
-
-
-def _table(given: object) -> dict[str, object]:
-    return given if isinstance(given, dict) else {}
 
 
 def method_facts(task: Task) -> Facts:

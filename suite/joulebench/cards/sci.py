@@ -12,16 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from joulebench.cards.subject import Subject, hardware_used, refuse_replay
-from joulebench.cards.values import NOT_KNOWN, checked, number_of, text_of, to_json
+from joulebench.cards.subject import Subject, hardware_used, obtained, refuse_replay, source
+from joulebench.cards.values import NOT_KNOWN, checked, estimated, number_of, text_of, to_json
 from joulebench.errors import InputError, did_you_mean
 from joulebench.presentation.numbers import NOT_MEASURED
 from joulebench.presentation.units import plain
-from joulebench.results.cost import Fact
 from joulebench.results.phase_cost import PhaseCost
 from joulebench.spec.parameters import Value
 from joulebench.stats.constants import JOULES_PER_KWH
 from joulebench.stats.estimate import Estimate
+from joulebench.stats.intervals import scaled
 
 STANDARD = "ISO/IEC 21031"
 FIELDS = ("phase", "embodied_kg", "lifetime_years", "resource_share")
@@ -64,7 +64,7 @@ def sci_card(subject: Subject, given: Mapping[str, Value]) -> str:
             "M": _embodied_terms(embodied),
             "operational": _operational(subject, cost),
             "boundary": _boundary(subject, cost),
-            "source": _source(subject),
+            "source": source(subject),
         }
     )
 
@@ -98,39 +98,18 @@ def _embodied(given: Mapping[str, Value], cost: PhaseCost) -> Embodied | None:
     )
 
 
-def _pue(subject: Subject) -> Fact | None:
-    return subject.summary.cost.pue
-
-
 def _kwh(subject: Subject, cost: PhaseCost) -> Estimate:
     """E: gross, because reserved hardware counts idle or not; PUE applied here, once."""
-    fact = _pue(subject)
-    return _times(cost.gross, (fact.value if fact else 1.0) / JOULES_PER_KWH)
-
-
-def _times(value: Estimate, factor: float, plus: float = 0.0) -> Estimate:
-    """A positive multiple of a value, and a constant."""
-    low, high = (None if end is None else end * factor + plus for end in (value.low, value.high))
-    sem = None if value.sem is None else value.sem * factor
-    return replace(value, mean=value.mean * factor + plus, sem=sem, low=low, high=high)
-
-
-def _estimated(value: Estimate, unit: str) -> dict[str, Any]:
-    """A value with its interval, its n and what varied; a single value has no interval."""
-    return {
-        "value": value.mean, "low": value.low, "high": value.high, "n": value.n, "varied": value.varied,
-        "unit": unit,
-    }  # fmt: skip
+    fact = subject.summary.cost.pue
+    return scaled(cost.gross, (fact.value if fact else 1.0) / JOULES_PER_KWH)
 
 
 def _energy(subject: Subject, cost: PhaseCost) -> dict[str, Any]:
-    fact = _pue(subject)
+    fact = subject.summary.cost.pue
     return {
-        **_estimated(_kwh(subject, cost), "kWh per functional unit"),
+        **estimated(_kwh(subject, cost), "kWh per functional unit"),
         "basis": "gross",
-        "domains": list(cost.domains),
-        "kind": cost.kind,
-        "measured_share": cost.measured_share,
+        **obtained(cost),
         "pue": {"value": fact.value, "source": fact.source} if fact else "not given, so none applied",
     }
 
@@ -159,7 +138,7 @@ def _operational(subject: Subject, cost: PhaseCost) -> dict[str, Any] | str:
     grid = subject.summary.cost.intensity_g_per_kwh
     if grid is None:
         return "not computed: I is not known"
-    return _estimated(_times(_kwh(subject, cost), grid.value), "g CO2e per functional unit (E × I)")
+    return estimated(scaled(_kwh(subject, cost), grid.value), "g CO2e per functional unit (E × I)")
 
 
 def _score(subject: Subject, cost: PhaseCost, embodied: Embodied | None) -> dict[str, Any] | str:
@@ -167,8 +146,10 @@ def _score(subject: Subject, cost: PhaseCost, embodied: Embodied | None) -> dict
     missing = [name for name, term in (("I", grid), ("M", embodied)) if term is None]
     if grid is None or embodied is None:
         return f"not computed: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not known"
-    score = _times(_kwh(subject, cost), grid.value, embodied.g_per_unit)
-    return {**_estimated(score, "g CO2e per functional unit"), "interval": "of E alone; I and M are taken as exact"}
+    e_times_i, m = scaled(_kwh(subject, cost), grid.value), embodied.g_per_unit
+    low, high = (None if end is None else end + m for end in (e_times_i.low, e_times_i.high))
+    score = replace(e_times_i, mean=e_times_i.mean + m, low=low, high=high)
+    return {**estimated(score, "g CO2e per functional unit"), "interval": "of E alone; I and M are taken as exact"}
 
 
 def _boundary(subject: Subject, cost: PhaseCost) -> dict[str, Any]:
@@ -176,15 +157,4 @@ def _boundary(subject: Subject, cost: PhaseCost) -> dict[str, Any]:
         "included": f"the running phase on {' + '.join(cost.domains)}",
         "excluded": "training, data staging, storage, network, power supply, mainboard and fans",
         "hardware": hardware_used(subject) or NOT_KNOWN,
-    }
-
-
-def _source(subject: Subject) -> dict[str, Any]:
-    manifest, task = subject.records.manifest, subject.records.task
-    return {
-        "joulebench": manifest.joulebench,
-        "task": f"{task.name} v{task.version}",
-        "digest": manifest.digest,
-        "trials": list(subject.member.trials),
-        "measured_utc": manifest.created_utc,
     }

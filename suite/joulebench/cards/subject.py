@@ -62,6 +62,12 @@ class Subject:
             source.source == "replay" for source in self.summary.ledger.sources
         )
 
+    @property
+    def host(self) -> dict[str, Any]:
+        """What the manifest tells of the machine; empty where it tells nothing."""
+        host = self.records.manifest.environment.get("host")
+        return host if isinstance(host, dict) else {}
+
     def cost(self, phase: str, families: Sequence[str] = EVERY_FAMILY) -> PhaseCost | None:
         """What a phase costs over every domain that was read."""
         return phase_cost(self.records.task.protocol, self.trials, phase, families, self.idle)
@@ -171,9 +177,26 @@ def _train_s(trial: TrialRecord) -> float:
     return sum(w.duration_s for w in trial.windows if w.phase == "train")
 
 
+def obtained(energy: Training | PhaseCost) -> dict[str, Any]:
+    """How joules came about: where they were read, and whether they were measured."""
+    return {"domains": list(energy.domains), "kind": energy.kind, "measured_share": energy.measured_share}
+
+
+def source(subject: Subject) -> dict[str, Any]:
+    """The run and the trials that a card is made from."""
+    manifest, task = subject.records.manifest, subject.records.task
+    return {
+        "joulebench": manifest.joulebench,
+        "task": f"{task.name} v{task.version}",
+        "digest": manifest.digest,
+        "trials": list(subject.member.trials),
+        "measured_utc": manifest.created_utc,
+    }
+
+
 def hardware_used(subject: Subject) -> str | None:
     """The device that worked, as the host named it; None where the manifest does not tell."""
-    host, device = _host(subject), str(subject.records.manifest.environment.get("device") or "")
+    host, device = subject.host, str(subject.records.manifest.environment.get("device") or "")
     torch = subject.records.manifest.environment.get("torch")
     named = torch.get("gpu") if isinstance(torch, dict) else None
     if device.startswith("cuda") and (gpu := named or next(iter(host.get("accelerators") or ()), None)):
@@ -182,11 +205,6 @@ def hardware_used(subject: Subject) -> str | None:
         return None
     threads = host.get("logical_cpus")
     return f"{cpu}, {threads} logical CPUs" if threads else str(cpu)
-
-
-def _host(subject: Subject) -> dict[str, Any]:
-    host = subject.records.manifest.environment.get("host")
-    return host if isinstance(host, dict) else {}
 
 
 def refuse_replay(subject: Subject, card: str) -> None:
