@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from joulebench.records.model import SCHEMA
+
 _ENDINGS = {"done": "done", "interrupted": "interrupted", "crashed": "crashed"}
 _STOPPED, _PRECHECK = "stopped: ", "precheck"
 
 
 def upgraded(line: Mapping[str, Any]) -> dict[str, Any]:
     """A record of schema 1 (trial, ledger entry, scores, manifest or replicate) in the present schema."""
-    found = {**_origin(line), "schema_version": 2}
+    found = {**_origin(line), "schema_version": SCHEMA}
     if isinstance(windows := line.get("windows"), list):
         found["windows"] = [_window(w) for w in windows]
     if isinstance(measurements := line.get("measurements"), list):
