@@ -12,14 +12,14 @@ from typing import Any
 
 from joulebench.cards.boamps_fields import FORMAT_URI, FORMAT_VERSION, check_field, check_report
 from joulebench.cards.quality import Quality, hub_task, qualities
-from joulebench.cards.subject import Subject, refuse_replay, training
+from joulebench.cards.subject import Subject, refuse_replay
 from joulebench.cards.values import to_json
 from joulebench.errors import InputError
 from joulebench.presentation.numbers import percent
 from joulebench.records.model import Reading, Window, combined
 from joulebench.results.energy import common_domains, idle_power_w, invalidity, nearest_idle
 from joulebench.results.ledger import family
-from joulebench.results.phase_cost import EVERY_FAMILY
+from joulebench.results.phase_runs import EVERY_FAMILY
 from joulebench.spec.parameters import Value
 from joulebench.stats.constants import JOULES_PER_KWH
 
@@ -88,14 +88,14 @@ def _spent(subject: Subject, stage: str) -> Spent:
         raise InputError(
             f"measures.0.powerConsumption: the energy of {stage} was not measured, and the boamps card requires it"
         )
-    nearest = nearest_idle(subject.idle, windows[0])
+    nearest = nearest_idle(subject.run.idle, windows[0])
     idle = [w for w in nearest if not w.fault] if idle_power_w(nearest, domains) is not None else []
     return Spent(stage, what, unit, windows, domains, idle)
 
 
 def _inferred(subject: Subject) -> tuple[list[Window], str, str]:
     """Every valid window of the main phase, over all trials of the configuration; its unit; what that is."""
-    phase, protocol = subject.main_phase, subject.records.task.protocol
+    phase, protocol = subject.main_phase, subject.run.task.protocol
     if phase is None:
         return [], "", ""
     windows = [w for t in subject.trials for w in t.windows if w.phase == phase and invalidity(w, protocol) is None]
@@ -107,7 +107,7 @@ def _trained(subject: Subject) -> tuple[list[Window], str, str]:
     """The training steps of the first trial, which are one training; none where their joules are not known."""
     trial = subject.trials[0]
     windows = [w for w in trial.windows if w.phase == "train"]
-    if training(subject) is None or any(w.fault for w in windows):
+    if subject.training is None or any(w.fault for w in windows):
         windows = []
     unit = next(iter(trial.unit.values()), "sample")
     return windows, unit, f"training steps of trial {trial.trial}, without validation"
@@ -122,7 +122,7 @@ def _joules(readings: Sequence[Reading]) -> float:
 
 
 def _report(subject: Subject, spent: Spent) -> dict[str, Any]:
-    manifest, grid = subject.records.manifest, subject.summary.cost.intensity_g_per_kwh
+    manifest, grid = subject.run.manifest, subject.summary.cost.intensity_g_per_kwh
     found: dict[str, Any] = {
         "task": _task(subject, spent),
         "measures": [_measure(subject, spent)],
@@ -157,20 +157,20 @@ def _task(subject: Subject, spent: Spent) -> dict[str, Any]:
 
 
 def _description(subject: Subject, spent: Spent, accuracy: Quality | None) -> str:
-    task, read = subject.records.task, spent.readings
+    task, read = subject.run.task, spent.readings
     share = _joules([r for r in read if r.kind == "measured"]) / _joules(read)
     judged = ""
     if accuracy is not None and accuracy.split:
         judged = f" Accuracy on the {accuracy.split} split: {accuracy.seen}."
     return (
-        f"{task.title}. joulebench task {task.name} v{task.version}, digest {subject.records.manifest.digest}, "
+        f"{task.title}. joulebench task {task.name} v{task.version}, digest {subject.run.manifest.digest}, "
         f"{subject.member.label}. {spent.what}; gross joules of {' + '.join(spent.domains)}, "
         f"{combined(r.kind for r in read)}, measured share {percent(share)}; no PUE applied.{judged}"
     )
 
 
 def _algorithm(subject: Subject, spent: Spent) -> dict[str, Any]:
-    task, packages = subject.records.task, subject.records.manifest.environment.get("packages")
+    task, packages = subject.run.task, subject.run.manifest.environment.get("packages")
     model, parameters = subject.member.params.get("model"), subject.member.costs.parameters
     found: dict[str, Any] = {
         "algorithmName": model if isinstance(model, str) else task.workload.split(":")[-1],
@@ -187,7 +187,7 @@ def _algorithm(subject: Subject, spent: Spent) -> dict[str, Any]:
 
 
 def _dataset(subject: Subject, spent: Spent) -> dict[str, Any]:
-    dataset, data = subject.records.task.dataset, subject.records.manifest.data
+    dataset, data = subject.run.task.dataset, subject.run.manifest.data
     counts = data.get("counts")
     trained = counts.get("train") if isinstance(counts, dict) else None
     found: dict[str, Any] = {
@@ -209,7 +209,7 @@ def _dataset(subject: Subject, spent: Spent) -> dict[str, Any]:
 def _measure(subject: Subject, spent: Spent) -> dict[str, Any]:
     found: dict[str, Any] = {
         "measurementMethod": "joulebench",
-        "version": subject.records.manifest.joulebench,
+        "version": subject.run.manifest.joulebench,
         "cpuTrackingMode": _sources(spent, "cpu"),
         "gpuTrackingMode": _sources(spent, "gpu"),
         "averageUtilizationCpu": _utilisation(spent.windows, "cpu_utilisation"),

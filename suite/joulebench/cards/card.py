@@ -44,10 +44,10 @@ def make_card(
         InputError: no such format, trial or field; a field that the format requires is not known; damaged records.
     """
     write: Callable[[Subject, Mapping[str, Value]], str] = CARDS.load(format, "--format")
-    records = Run.of(folder)
-    site = at_site(records.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
-    records = replace(records, manifest=site)
-    subject = choose(records, with_wall(folder, summarise_of(records), records), trial)
+    run = Run.of(folder)
+    site = at_site(run.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
+    run = replace(run, manifest=site)
+    subject = choose(run, with_wall(folder, summarise_of(run), run), trial)
     text = write(subject, given or {})
     if not isinstance(text, str):
         raise InputError(f"--format: '{format}' has to give text (got {type(text).__name__})")
