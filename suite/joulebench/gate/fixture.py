@@ -204,7 +204,7 @@ def energy_facts(measurement: Measurement) -> dict[str, Any]:
     if energy is None:
         return {"invalid_windows": len(windows), "reason": "no valid window with joules"}
     valid = valid_windows(measurement)
-    found = {
+    facts = {
         "j_per_unit": energy.mean,
         "low": energy.low,
         "high": energy.high,
@@ -217,7 +217,7 @@ def energy_facts(measurement: Measurement) -> dict[str, Any]:
         "power_w": power_w(valid, energy.domains),
         "invalid_windows": len(windows) - len(valid),
     }
-    return {name: fact for name, fact in found.items() if fact is not None}
+    return {name: fact for name, fact in facts.items() if fact is not None}
 
 
 def sources(windows: Sequence[Window]) -> dict[str, str]:
