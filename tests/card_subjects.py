@@ -7,7 +7,7 @@ from typing import Any
 
 from joulebench.cards.subject import Subject, choose
 from joulebench.records.model import Manifest
-from joulebench.reporting.summary import summarise_of
+from joulebench.reporting.summary import Summary
 from joulebench.results.run import Run
 from tests.run_factory import RunBuilder
 
@@ -25,7 +25,7 @@ def subject_of(built: RunBuilder, trial: int | None = None, **manifest: Any) -> 
     """The subject of a run that was never written, so that its manifest may hold what no file can."""
     made = Manifest.model_construct(**{**dict(built.manifest()), **manifest})
     run = Run(made, built.task, built.trials, built.entries, built.scores)
-    return choose(run, summarise_of(run), trial)
+    return choose(Summary(run), trial)
 
 
 def leaves(tree: object) -> list[object]:

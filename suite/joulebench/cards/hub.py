@@ -16,6 +16,7 @@ from joulebench.presentation.numbers import NOT_MEASURED, count, grams, joules, 
 from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed_cell, show, value_cell
 from joulebench.presentation.units import plain
 from joulebench.reporting import prose, tables
+from joulebench.reporting.diagnosis import findings
 from joulebench.reporting.summary import Summary
 from joulebench.results.energy import Energy
 from joulebench.results.phase_runs import EVERY_FAMILY, TrainingRuns
@@ -162,7 +163,7 @@ def _content(subject: Subject) -> dict[str, Any]:
         "measured_share": percent(summary.ledger.measured_share),
         "checks": prose.check_sentences(summary),
         "beyond_software": f"{prose.BEYOND_SOFTWARE} {WALL_GAP}",
-        "warnings": [d for d in summary.diagnoses if d.level == "warning"],
+        "warnings": [f for f in findings(summary) if f.level == "warning"],
         "command": prose.repeat_command(summary),
     }
 

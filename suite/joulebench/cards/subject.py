@@ -23,10 +23,13 @@ from joulebench.spec.task import Task
 class Subject:
     """A configuration of a run with all its usable trials; `why` says who chose it."""
 
-    run: Run
     summary: Summary
     configuration: Configuration
     why: str
+
+    @property
+    def run(self) -> Run:
+        return self.summary.run
 
     @property
     def trials(self) -> tuple[TrialRecord, ...]:
@@ -96,14 +99,15 @@ class Subject:
         return replace(self.summary.cost, energy_j=energy_j).carbon_g
 
 
-def choose(run: Run, summary: Summary, trial: int | None) -> Subject:
+def choose(summary: Summary, trial: int | None) -> Subject:
     """The configuration of the trial that was asked for, else of the frontier's best, else the default's.
 
     Raises:
         InputError: no such trial, or one without a result; without a choice: no configuration that has one.
     """
-    chosen, why = _best(run) if trial is None else (_asked(run, trial), f"trial {trial} was asked for")
-    return Subject(run, summary, chosen, why)
+    if trial is None:
+        return Subject(summary, *_best(summary.run))
+    return Subject(summary, _asked(summary.run, trial), f"trial {trial} was asked for")
 
 
 def _asked(run: Run, number: int) -> Configuration:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from joulebench.presentation.pages import files_of, html_page, markdown_page, wr
 from joulebench.presentation.section import Section
 from joulebench.records.folder import RunFolder
 from joulebench.reporting.export_json import Exact, as_text
-from joulebench.reporting.prose import Banner
 from joulebench.reporting.render import Written
+from joulebench.results.findings import Code, Finding
 from joulebench.results.run import Run
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -88,7 +88,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
         "headline": headline(comparison),
         "description": " ".join(joined.task.description.split()),
         "machines": machines,
-        "banners": _banners(joined),
+        "banners": list(_banners(joined)),
         "facts": _facts(joined),
     }
 
@@ -106,31 +106,28 @@ def _facts(joined: Joined) -> list[tuple[str, str]]:
     return rows
 
 
-def _banners(joined: Joined) -> list[Banner]:
-    banners = []
-    replayed = [m.label for m in joined.machines if m.run.manifest.replay]
-    if replayed:
+def _banners(joined: Joined) -> Iterator[Finding]:
+    """What a reader must know before reading a number."""
+    if replayed := [m.label for m in joined.machines if m.run.manifest.replay]:
         text = f"Those of {', '.join(replayed)} come from a recorded trace and say nothing about a machine."
-        banners.append(Banner("alert", "Replayed joules", text))
-    estimated = [n for n, o in joined.task.objectives.items() if o.is_energy and kind_of(joined, n) == "estimated"]
-    if estimated:
+        yield Finding("alert", Code.REPLAYED, "Replayed joules", text)
+    energies = [n for n, o in joined.task.objectives.items() if o.is_energy]
+    if estimated := [n for n in energies if kind_of(joined, n) == "estimated"]:
         text = (
             f"{', '.join(estimated)}: at least one machine's joules are a model's, not a meter's; a ratio with "
             "them is an estimate. Where they come from stands below."
         )
-        banners.append(Banner("warning", "Estimated energy", text))
+        yield Finding("warning", Code.ESTIMATED, "Estimated energy", text)
     if unlike := telling(joined):
         text = f"These differ and change joules by themselves: {', '.join(unlike)}. Each is in the last table."
-        banners.append(Banner("warning", "Not measured alike", text))
+        yield Finding("warning", Code.NOT_ALIKE, "Not measured alike", text)
     if not joined.shared:
         text = "Frontiers can be laid beside one another; ratios and ranks need configurations that both ran."
-        banners.append(Banner("warning", "No configuration is shared by all machines", text))
-    forced = [
-        (m.label, m.run.manifest.hardware_override) for m in joined.machines if m.run.manifest.hardware_override
-    ]
-    for machine, differs in forced:
-        banners.append(Banner("warning", f"{machine}: the profile is not that machine's", f"{differs}."))
-    return banners
+        yield Finding("warning", Code.NOTHING_SHARED, "No configuration is shared by all machines", text)
+    for machine in joined.machines:
+        if differs := machine.run.manifest.hardware_override:
+            title = f"{machine.label}: the profile is not that machine's"
+            yield Finding("warning", Code.FORCED_HARDWARE, title, f"{differs}.")
 
 
 def as_json(comparison: Comparison) -> str:

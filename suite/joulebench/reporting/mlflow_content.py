@@ -53,9 +53,9 @@ def run_key(folder: RunFolder) -> str:
     return hashlib.sha256(folder.manifest_path.read_bytes()).hexdigest()[:16]
 
 
-def study_logged(folder: RunFolder, run: Run, summary: Summary) -> Logged:
+def study_logged(folder: RunFolder, summary: Summary) -> Logged:
     """The run as a whole, with the report's files as they lie in its folder."""
-    manifest, ledger = run.manifest, summary.ledger
+    run, manifest, ledger = summary.run, summary.manifest, summary.ledger
     windows = [w for t in run.trials for w in t.windows] + [w for e in run.entries for w in e.windows]
     metrics: dict[str, float | None] = {
         "energy_j": ledger.total_j,
@@ -70,11 +70,15 @@ def study_logged(folder: RunFolder, run: Run, summary: Summary) -> Logged:
     params = {"task": run.task.name, "task_version": run.task.version, "budget": manifest.budget}
     params |= {"seed": manifest.seed, "hardware": manifest.hardware.get("name")}
     protocol = flatten(run.task.protocol.model_dump(mode="json"), "protocol.")
-    tags = {**_common_tags(manifest), **_kind_tags(windows), "joulebench.status": ledger.last_note or "unfinished"}
+    tags = {
+        **_common_tags(manifest),
+        **_kind_tags(windows),
+        "joulebench.status": ledger.ending_note or ledger.ending or "unfinished",
+    }
     tags["joulebench.headline"] = summary.headline
     return Logged(
         name=folder.path.resolve().name,
-        finished=ledger.last_note == "done",
+        finished=ledger.ending == "done",
         start_ms=start_ms,
         end_ms=end_ms,
         params=_texts({k: v for k, v in params.items() if v is not None} | dict(protocol)),

@@ -14,7 +14,7 @@ from urllib.parse import urlparse
 from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
 from joulebench.reporting.mlflow_content import Logged, run_key, study_logged, trials_logged
-from joulebench.reporting.summary import summarise_of
+from joulebench.reporting.summary import Summary
 from joulebench.results.run import Run
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ def export_mlflow(
 
     try:
         experiment = _experiment(client, uri, name)
-        parent = _study(client, experiment, key, study_logged(folder, run, summarise_of(run)))
+        parent = _study(client, experiment, key, study_logged(folder, Summary(run)))
         there = _children(client, experiment, parent)
         counts = {"written": 0, "unchanged": 0, "replaced": 0}
         for logged in track(list(trials_logged(folder, run))):  # type: ignore[arg-type]

@@ -58,6 +58,9 @@ class Code(StrEnum):
     TRAINING_CUT_OFF = "training_cut_off"
     HYPERVOLUME_ZERO = "hypervolume_zero"
     HYPERVOLUME_FLAT = "hypervolume_flat"
+    # how machines compare
+    NOT_ALIKE = "not_alike"
+    NOTHING_SHARED = "nothing_shared"
 
 
 @dataclass(frozen=True)
