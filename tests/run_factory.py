@@ -9,6 +9,7 @@ from typing import Any
 
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import Costs, LedgerEntry, Manifest, Reading, Record, ScoreRecord, TrialRecord, Window
+from joulebench.results.run import Run
 from joulebench.spec.task import Task
 
 WATTS = {"cpu": 60.0, "ram": 20.0}
@@ -147,6 +148,10 @@ class RunBuilder:
             "search": {"ax-platform": "1.3.0"},
         }
         return Manifest(**{**defaults, **fields})
+
+    def read(self, **manifest: Any) -> Run:
+        """The run as it stands, without a folder."""
+        return Run(self.manifest(**manifest), self.task, self.trials[:], self.entries[:], self.scores[:])
 
     def write(self, path: Path, **manifest: Any) -> RunFolder:
         folder = RunFolder.create(path, self.manifest(**manifest))
