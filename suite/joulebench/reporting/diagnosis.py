@@ -63,7 +63,7 @@ def diagnose(
         _unlike_runs(task, rsd),
         _overlapping(trials),
         _nodes(trials),
-        _discarded(task, trials, {m.target.phase for member in members for m in member.energies}),
+        _discarded(task, trials, {target.phase for member in members for target in member.gross}),
         _mixed_domains(outcomes),
         *_fall_backs(ledger),
         *_check_meters(ledger),

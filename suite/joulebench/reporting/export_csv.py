@@ -8,7 +8,7 @@ from joulebench.presentation.findings import is_wide
 from joulebench.presentation.section import csv_text, exact
 from joulebench.reporting.summary import Summary
 from joulebench.results.energy import total_j
-from joulebench.results.members import Member
+from joulebench.results.members import Member, Target
 from joulebench.results.outcome import idle_windows, trial_outcomes
 from joulebench.results.run import Run
 from joulebench.spec.objectives import COSTS
@@ -72,9 +72,8 @@ def _columns(summary: Summary) -> dict[str, Callable[[Member], Value]]:
             if stem in columns:  # the same phase over other domains
                 stem = f"{stem}_{'_'.join(target.families)}"
 
-            def energy(m: Member, target: object = target, basis: str = basis) -> Estimate | None:
-                found = next((e for e in m.energies if e.target == target), None)
-                return (found.gross if basis == "gross" else found.net) if found else None
+            def energy(m: Member, target: Target = target, basis: str = basis) -> Estimate | None:
+                return (m.gross if basis == "gross" else m.net).get(target)
 
             columns |= _estimate(stem, energy, task.protocol)
     for phase, unit in {t.phase: t.unit for t in summary.targets}.items():

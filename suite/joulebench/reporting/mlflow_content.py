@@ -19,9 +19,8 @@ from joulebench.records.model import Manifest, Reading, TrialRecord, Window
 from joulebench.reporting.summary import Summary
 from joulebench.results.energy import training_energy
 from joulebench.results.ledger import balance
-from joulebench.results.members import scores_by_trial
 from joulebench.results.outcome import trial_outcomes
-from joulebench.results.phase_cost import EVERY_FAMILY, phase_cost
+from joulebench.results.phase_runs import EVERY_FAMILY
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
 
@@ -89,7 +88,7 @@ def trials_logged(folder: RunFolder, records: Run) -> Iterable[Logged]:
     """Every trial, in the order of the records, with its line of `trials.jsonl` as it stands there."""
     lines = folder.trials_path.read_bytes().splitlines(keepends=True) if records.trials else []
     idle = [w for t in records.trials for w in t.windows if w.phase == "idle"]
-    scores = scores_by_trial(records.scores)
+    scores = records.scores_by_trial
     for trial, line in zip(records.trials, lines, strict=False):  # a torn last line is no trial
         yield _trial(records, trial, line, idle, scores.get(trial.trial, {}))
 
@@ -127,7 +126,7 @@ def _energy_metrics(records: Run, trial: TrialRecord, idle: Sequence[Window]) ->
     task = records.task
     found: dict[str, float | None] = {}
     for phase, unit in trial.unit.items() if trial.status == "ok" else ():
-        cost = phase_cost(task.protocol, [trial], phase, EVERY_FAMILY, idle)
+        cost = records.phase([trial], phase, EVERY_FAMILY)
         if cost is not None:
             found |= _interval(f"{phase}_j_per_{unit}_gross", cost.gross)
             found |= _interval(f"{phase}_j_per_{unit}_net", cost.net)
@@ -135,7 +134,7 @@ def _energy_metrics(records: Run, trial: TrialRecord, idle: Sequence[Window]) ->
     for name, outcome in trial_outcomes(task, trial, idle).items():
         found |= _interval(name, outcome.value)
     trained = training_energy(trial.windows, EVERY_FAMILY)
-    found["train_energy_j"] = None if trained is None else trained.energy_j
+    found["train_energy_j"] = None if trained is None else trained.mean
     for cost_name in ("parameters", "macs", "flops", "peak_memory_bytes"):
         found[cost_name] = getattr(trial.costs, cost_name)
     ledger = balance([trial], [])

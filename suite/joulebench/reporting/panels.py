@@ -12,7 +12,7 @@ from joulebench.presentation.units import axis_title, scaled
 from joulebench.reporting.summary import Summary
 from joulebench.results.ledger import family
 from joulebench.results.outcome import Outcome
-from joulebench.results.phase_cost import EVERY_FAMILY
+from joulebench.results.phase_runs import EVERY_FAMILY
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate
 

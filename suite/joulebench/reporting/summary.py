@@ -21,7 +21,7 @@ from joulebench.results.cost import BreakEven, Candidate, SearchCost, break_even
 from joulebench.results.energy import invalidity
 from joulebench.results.frontier import frontier, hypervolume_by_trial
 from joulebench.results.ledger import Ledger, balance, idle_by_domain
-from joulebench.results.members import Member, Target, member, scores_by_trial, targets
+from joulebench.results.members import Member, Target, member, targets
 from joulebench.results.outcome import (
     Configuration,
     Outcome,
@@ -112,10 +112,10 @@ def summarise_records(
     idle = idle_windows(trials)
     found = configurations(task, trials)
     wanted = targets(task, trials)
-    named_scores = scores_by_trial(scores)
+    run = Run(manifest, task, trials, entries, scores)
 
     def describe(configuration: Configuration) -> Member:
-        return member(task, configuration, wanted, idle, named_scores)
+        return member(run, configuration)
 
     members = tuple(describe(c) for c in frontier(task, found))
     default_key = configuration_key(task, task.defaults)
@@ -206,7 +206,7 @@ def _break_evens(
 
 
 def _candidate(found: Member, target: Target, goals: Mapping[str, str]) -> Candidate | None:
-    energy = found.energy_of(target)
+    energy = found.gross.get(target)
     if energy is None:
         return None
     return Candidate(found.label, {n: found.outcomes[n].value.mean for n in goals}, energy)
