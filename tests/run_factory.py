@@ -142,10 +142,6 @@ class RunBuilder:
             LedgerEntry(session=session, event=event, windows=windows, note=note, ending=ended)  # type: ignore[arg-type]
         )
 
-    def read(self, **manifest: Any) -> Run:
-        """The run as it would be read from its folder."""
-        return Run(self.manifest(**manifest), self.task, self.trials, self.entries, self.scores)
-
     def manifest(self, **fields: Any) -> Manifest:
         defaults: dict[str, Any] = {
             "joulebench": "0.1.0",
@@ -164,6 +160,10 @@ class RunBuilder:
             "search": {"ax-platform": "1.3.0"},
         }
         return Manifest(**{**defaults, **fields})
+
+    def read(self, **manifest: Any) -> Run:
+        """The run as it stands, without a folder."""
+        return Run(self.manifest(**manifest), self.task, self.trials[:], self.entries[:], self.scores[:])
 
     def write(self, path: Path, **manifest: Any) -> RunFolder:
         folder = RunFolder.create(path, self.manifest(**manifest))

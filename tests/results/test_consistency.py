@@ -40,7 +40,7 @@ def run_of(times=TIMES, scales=None, idle=True, task=None, **builder) -> RunBuil
 
 
 def result(run: RunBuilder):
-    return consistency(run.task, run.trials)
+    return consistency(run.read())
 
 
 def words(run: RunBuilder) -> str:

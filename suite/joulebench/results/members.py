@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from joulebench.records.model import Costs, TrialRecord
 from joulebench.results.energy import Energy
@@ -83,30 +82,9 @@ def member(run: Run, configuration: Configuration) -> Member:
         gross=gross,
         net=net,
         unit_s=unit_s,
-        costs=_costs(usable),
+        costs=configuration.costs,
         scores=_scores(usable, run.scores_by_trial),
         constraints=configuration.constraints,
-    )
-
-
-def _costs(trials: Sequence[TrialRecord]) -> Costs:
-    """What was counted, from the first trial that has it; memory at its highest."""
-
-    def first(name: str) -> int | None:
-        return next((v for t in trials if (v := getattr(t.costs, name)) is not None), None)
-
-    def table(name: str) -> dict[str, Any]:
-        return next((v for t in trials if (v := getattr(t.costs, name))), {})
-
-    peaks = [t.costs.peak_memory_bytes for t in trials if t.costs.peak_memory_bytes is not None]
-    return Costs(
-        parameters=first("parameters"),
-        macs=first("macs"),
-        flops=first("flops"),
-        phase_flops=table("phase_flops"),
-        peak_memory_bytes=max(peaks, default=None),
-        memory_limit_bytes=first("memory_limit_bytes"),
-        unsupported_ops=table("unsupported_ops"),
     )
 
 

@@ -6,9 +6,11 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean
+from typing import Any
 
-from joulebench.records.model import Kind, TrialRecord, Window, combined
+from joulebench.records.model import Costs, Kind, TrialRecord, Window, combined
 from joulebench.results.energy import MAX_VALUE, Energy, IdleWindows, phase_energy
 from joulebench.results.latency import latency
 from joulebench.results.phase_runs import training_runs
@@ -43,9 +45,35 @@ class Configuration:
         """Its finished trials that are valid."""
         return tuple(t for t in self.trials if t.status == "ok")
 
+    @cached_property
+    def costs(self) -> Costs:
+        """Static costs and memory, over its usable trials."""
+        return merged_costs(self.usable)
+
     @property
     def complete(self) -> bool:
         return bool(self.outcomes)
+
+
+def merged_costs(trials: Sequence[TrialRecord]) -> Costs:
+    """What was counted of one configuration, from the first trial that has it; memory at its highest."""
+
+    def first(name: str) -> int | None:
+        return next((v for t in trials if (v := getattr(t.costs, name)) is not None), None)
+
+    def table(name: str) -> dict[str, Any]:
+        return next((v for t in trials if (v := getattr(t.costs, name))), {})
+
+    peaks = [t.costs.peak_memory_bytes for t in trials if t.costs.peak_memory_bytes is not None]
+    return Costs(
+        parameters=first("parameters"),
+        macs=first("macs"),
+        flops=first("flops"),
+        phase_flops=table("phase_flops"),
+        peak_memory_bytes=max(peaks, default=None),
+        memory_limit_bytes=first("memory_limit_bytes"),
+        unsupported_ops=table("unsupported_ops"),
+    )
 
 
 def configuration_key(task: Task, params: Params) -> str:

@@ -23,6 +23,7 @@ from joulebench.results.latency import STEPS, quantile_of
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Protocol, Task
 from joulebench.stats.estimate import Estimate, estimate, mean_of_runs, point, reciprocal
+from joulebench.stats.intervals import scaled
 
 EVERY_FAMILY = ("gpu", "cpu", "ram")
 
@@ -115,6 +116,12 @@ class PhaseRuns:
     def flops_per_unit(self) -> float | None:
         return counted(self.trials, lambda costs: flops_per_unit(costs, self.phase, self.unit))
 
+    @property
+    def flops_per_j(self) -> Estimate | None:
+        """None where FLOPs are not counted, or a run's joules are not positive."""
+        per_j, flops = self.units_per_j, self.flops_per_unit
+        return scaled(per_j, flops) if per_j is not None and flops else None
+
     def _over_steps(self, summarise: Callable[[list[float]], Estimate]) -> Estimate | None:
         valid = (valid_windows(t.windows, self.phase, self.protocol) for t in self.trials)
         runs = [seconds for windows in valid if (seconds := [s for w in windows for s in w.step_s])]
@@ -170,18 +177,33 @@ class TrainingRuns:
     @cached_property
     def seconds(self) -> Estimate:
         """Seconds of a training's epochs."""
-        return mean_of_runs([point(sum(w.duration_s for w in _epochs(t))) for t in self.trials])
+        return mean_of_runs(self._seconds)
+
+    @cached_property
+    def _seconds(self) -> list[Estimate]:
+        return [point(sum(w.duration_s for w in _epochs(t))) for t in self.trials]
 
     @cached_property
     def units(self) -> tuple[int, ...]:
         """Units of work of each training."""
         return tuple(sum(w.units for w in _epochs(t)) for t in self.trials)
 
+    @cached_property
+    def epochs(self) -> tuple[int, ...]:
+        """Epochs of each training."""
+        return tuple(len(_epochs(t)) for t in self.trials)
+
     def per(self, units: Sequence[float], unit: str) -> Energy | None:
         """Gross joules per unit of work, given how many units each training did; None where one did none."""
         if not all(units):
             return None
         return over_runs([e.each(n, unit) for e, n in zip(self.runs, units, strict=True)])
+
+    def seconds_per(self, units: Sequence[float]) -> Estimate | None:
+        """Seconds per unit of work, as `per`."""
+        if not all(units):
+            return None
+        return mean_of_runs([scaled(s, 1 / n) for s, n in zip(self._seconds, units, strict=True)])
 
     @property
     def cut_short(self) -> bool:

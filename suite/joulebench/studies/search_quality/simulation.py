@@ -80,8 +80,8 @@ def _proposer(function: Any, name: str) -> Proposer:
     def propose(task: Task, stage: str, records: list[TrialRecord], seed: int) -> Proposal | None:
         if stage == "init" or sum(r.stage == stage for r in records) >= (task.stages[stage].trials or 0):
             return search.propose(task, stage, records, seed)
-        found = function(task, stage, records, seed)
-        return Proposal(task.resolve(found), name) if isinstance(found, Mapping) else found
+        proposed = function(task, stage, records, seed)
+        return Proposal(task.resolve(proposed), name) if isinstance(proposed, Mapping) else proposed
 
     return propose
 
