@@ -10,7 +10,7 @@ the mean is geometric, and its interval is Student's t over the configurations.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
@@ -104,8 +104,8 @@ def _against(joined: Joined, name: str, objective: Objective, base: Machine, mac
     ours, theirs = ([m.configurations[k].outcomes[name].value for k in keys] for m in (base, machine))
     as_ratio = is_ratio(objective, [v.mean for v in (*ours, *theirs)])
     if as_ratio:
-        sides = _Side(base, name), _Side(machine, name)
-        each = {key: _ratio(*(side.of(key) for side in sides)) for key in keys}
+        sides = (_known(m, name, keys) for m in (base, machine))
+        each = {key: _ratio(a, b) for key, a, b in zip(keys, *sides, strict=True)}
     else:
         each = {key: difference(b, a, "two machines") for key, a, b in zip(keys, ours, theirs, strict=True)}
     ranks = correlation([v.mean for v in ours], [v.mean for v in theirs], "spearman")
@@ -123,24 +123,19 @@ class Known:
     over_runs: bool  # the variance is that between whole runs
 
 
-class _Side:
-    """The values of one objective on one machine."""
-
-    def __init__(self, machine: Machine, name: str) -> None:
-        self._machine, self._name = machine, name
-        self._spread = run_spread(machine, name)
-
-    def of(self, key: str) -> Known:
-        value = self._machine.configurations[key].outcomes[self._name].value
+def _known(machine: Machine, name: str, keys: Sequence[str]) -> Iterator[Known]:
+    """One objective of each of these configurations."""
+    spread = run_spread(machine, name)
+    for key in keys:
+        value, runs = machine.configurations[key].outcomes[name].value, len(machine.replicates[key])
         own = 0.0 if value.sem is None else (value.sem / value.mean) ** 2
         freedom = max(1.0, (value.n_effective or value.n) - 1)
-        if self._spread is None:
-            return Known(value, own or None, freedom, False)
-        runs = len(self._machine.replicates[key])
-        pooled = self._spread.variance / runs
-        if runs == 1 and own > pooled:  # its windows lie further apart than whole runs do elsewhere
-            return Known(value, own, freedom, True)
-        return Known(value, pooled, float(self._spread.freedom), True)
+        if spread is None:
+            yield Known(value, own or None, freedom, False)
+        elif runs == 1 and own > spread.variance:  # its windows lie further apart than whole runs do elsewhere
+            yield Known(value, own, freedom, True)
+        else:
+            yield Known(value, spread.variance / runs, float(spread.freedom), True)
 
 
 def run_spread(machine: Machine, name: str) -> Spread | None:
