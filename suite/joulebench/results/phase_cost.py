@@ -11,10 +11,11 @@ from statistics import fmean
 
 from joulebench.records.model import Costs, Kind, TrialRecord, Window, combined
 from joulebench.results.energy import Energy, invalidity, phase_energy
-from joulebench.results.latency import STEPS, quantile_of
+from joulebench.results.latency import STEPS
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Protocol, Task
 from joulebench.stats.estimate import Estimate, estimate, reciprocal
+from joulebench.stats.quantiles import quantile_of
 
 BETWEEN_RUNS = "runs of the configuration"
 EVERY_FAMILY = ("gpu", "cpu", "ram")
@@ -97,7 +98,7 @@ def step_quantile(
     protocol: Protocol, trials: Sequence[TrialRecord], phase: str, quantile: float
 ) -> Estimate | None:
     """A quantile of the seconds that a step of a timed phase took; None as `step_mean`."""
-    return _over_steps(protocol, trials, phase, lambda seconds: quantile_of(seconds, quantile))
+    return _over_steps(protocol, trials, phase, lambda seconds: quantile_of(seconds, quantile, STEPS))
 
 
 def _over_steps(
