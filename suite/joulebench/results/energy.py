@@ -15,7 +15,7 @@ from statistics import fmean
 
 from joulebench.records.model import Kind, Reading, Window, combined
 from joulebench.spec.task import Protocol
-from joulebench.stats.estimate import Estimate, deviation, estimate, t_quantile
+from joulebench.stats.estimate import Estimate, deviation, estimate, t_quantile_of
 
 MIN_COUNTER_UPDATES = 20
 ROUNDING = 1e-9  # of times that are differences of long sums
@@ -245,7 +245,7 @@ def _widen(value: Estimate, extra_sem: float) -> Estimate:
     if value.sem is None:
         return value
     sem = math.hypot(value.sem, extra_sem)
-    half = t_quantile(max(2, math.floor(value.n_effective or value.n))) * sem
+    half = t_quantile_of(value) * sem
     return replace(value, sem=sem, low=value.mean - half, high=value.mean + half, varied=f"{value.varied} and idle")
 
 

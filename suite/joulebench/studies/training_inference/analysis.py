@@ -22,7 +22,7 @@ from joulebench.spec.objectives import Objective
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
 from joulebench.stats.correlation import Correlation, Method, correlation
-from joulebench.stats.estimate import Estimate, point, t_quantile
+from joulebench.stats.estimate import Estimate, point, t_quantile_of
 from joulebench.studies.training_inference.crossover import Bill, Stretch, cheapest
 
 MODEL = "model"  # the parameter that names the architecture
@@ -217,7 +217,7 @@ def _less_idle(energy_j: float, power: Estimate, seconds: float) -> Estimate:
     mean = energy_j - power.mean * seconds
     if power.sem is None:
         return point(mean)
-    half = t_quantile(max(2, int(power.n_effective or power.n))) * power.sem * seconds
+    half = t_quantile_of(power) * power.sem * seconds
     return Estimate(mean, power.n, power.sem * seconds, mean - half, mean + half, "idle windows, one training")
 
 
