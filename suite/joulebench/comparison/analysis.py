@@ -12,17 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
+from statistics import variance
 
 import numpy as np
-from scipy import special
 
 from joulebench.comparison.join import Joined, Machine
 from joulebench.results.frontier import beats_reference, frontier, hypervolume
 from joulebench.results.outcome import Configuration
 from joulebench.spec.objectives import Objective
 from joulebench.stats.correlation import Correlation, correlation
-from joulebench.stats.estimate import Estimate
+from joulebench.stats.estimate import Estimate, estimate, t_quantile
 from joulebench.stats.intervals import difference
 
 RUNS, WINDOWS, CONFIGURATIONS = "whole runs", "windows within a run", "configurations"
@@ -157,7 +156,7 @@ def _ratio(base: Known, machine: Known) -> Estimate:
     if base.variance is None or machine.variance is None or (total := base.variance + machine.variance) <= 0:
         return Estimate(mean, n, None, None, None, varied)
     freedom = total**2 / sum(k.variance**2 / k.freedom for k in (base, machine) if k.variance)
-    half = float(special.stdtrit(freedom, 0.975)) * math.sqrt(total)
+    half = t_quantile(freedom) * math.sqrt(total)
     return Estimate(mean, n, mean * math.sqrt(total), mean * math.exp(-half), mean * math.exp(half), varied)
 
 
@@ -166,20 +165,10 @@ def mean_of(values: Sequence[float], geometric: bool) -> Estimate | None:
     if not values:
         return None
     if not geometric:
-        return _plain(values)
-    logs = _plain([math.log(v) for v in values])
+        return estimate(values, CONFIGURATIONS, independent=True)
+    logs = estimate([math.log(v) for v in values], CONFIGURATIONS, independent=True)
     low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
     return Estimate(math.exp(logs.mean), logs.n, None, low, high, CONFIGURATIONS)
-
-
-def _plain(values: Sequence[float]) -> Estimate:
-    """Mean and Student's t of values whose order means nothing."""
-    n, mean = len(values), fmean(values)
-    if n == 1:
-        return Estimate(mean, 1, None, None, None, CONFIGURATIONS)
-    sem = math.sqrt(variance(values) / n)
-    half = float(special.stdtrit(n - 1, 0.975)) * sem
-    return Estimate(mean, n, sem, mean - half, mean + half, CONFIGURATIONS)
 
 
 def _carried(joined: Joined, base: Machine, machine: Machine) -> Carried | None:

@@ -19,11 +19,12 @@ from joulebench.results.energy import (
     training_energy,
     valid_windows,
 )
-from joulebench.results.latency import STEPS, quantile_of
+from joulebench.results.latency import STEPS
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Protocol, Task
 from joulebench.stats.estimate import Estimate, estimate, mean_of_runs, point, reciprocal
 from joulebench.stats.intervals import scaled
+from joulebench.stats.quantiles import quantile_of
 
 EVERY_FAMILY = ("gpu", "cpu", "ram")
 
@@ -110,7 +111,7 @@ class PhaseRuns:
 
     def step_quantile(self, quantile: float) -> Estimate | None:
         """A quantile of the seconds that a step took; None as `step_mean`."""
-        return self._over_steps(lambda seconds: quantile_of(seconds, quantile))
+        return self._over_steps(lambda seconds: quantile_of(seconds, quantile, STEPS))
 
     @cached_property
     def flops_per_unit(self) -> float | None:
