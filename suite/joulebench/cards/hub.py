@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from joulebench.cards.subject import Subject, Training, hardware_used, training
 from joulebench.cards.values import NOT_KNOWN, checked, rounded, text_of
 from joulebench.presentation.markdown import flat, markdown_environment, tidy
 from joulebench.presentation.numbers import NOT_MEASURED, count, grams, joules, number, octets, percent, seconds, si
-from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed_cell, show, value_cell
+from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed_cell, show, value_cell, worded_cell
 from joulebench.presentation.units import plain
 from joulebench.reporting import prose, tables
 from joulebench.reporting.summary import Summary
@@ -246,7 +247,7 @@ def energy_table(subject: Subject) -> Table:
 
 def _labelled(value: Estimate | None, unit: str, protocol: Protocol, kind: str) -> Cell:
     cell = prefixed_cell(value, unit, protocol)
-    return cell if value is None else Cell(cell.text, (*cell.details, kind), cell.flag)
+    return cell if value is None else replace(cell, details=(*cell.details, kind))
 
 
 def domain_table(subject: Subject) -> Table:
@@ -278,7 +279,7 @@ def training_table(subject: Subject, trained: Training | None) -> Table:
     row = (
         Cell(" + ".join(trained.domains), (f"measured share {percent(trained.measured_share)}",)),
         _labelled(trained.energy_j, "J", protocol, trained.kind),
-        _time(trained.duration_s),
+        worded_cell(seconds, trained.duration_s.mean, trained.duration_s.low, trained.duration_s.high),
         Cell(f"{count(trained.units)} {_trained_unit(subject)}"),
     )
     return Table("Energy of training", columns, (row,))
@@ -287,11 +288,6 @@ def training_table(subject: Subject, trained: Training | None) -> Table:
 def _trained_unit(subject: Subject) -> str:
     dataset = subject.records.task.dataset
     return "units of work" if dataset is None else "tokens" if dataset.is_text else "samples"
-
-
-def _time(value: Estimate) -> Cell:
-    ends = () if value.low is None or value.high is None else (f"[{seconds(value.low)}, {seconds(value.high)}]",)
-    return Cell(seconds(value.mean), ends)
 
 
 def cost_facts(subject: Subject) -> Facts:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from joulebench.presentation.findings import wide_flag
 from joulebench.presentation.numbers import interval, joules, number, octets, percent, seconds
-from joulebench.presentation.section import Section, csv_of
+from joulebench.presentation.section import Section
 from joulebench.presentation.units import plain
 from joulebench.results.cost import BreakEven, Candidate, break_even, stated_volume
 from joulebench.results.ledger import Ledger, balance
@@ -18,7 +18,7 @@ from joulebench.stats.estimate import Estimate
 from joulebench.studies.base import Study
 from joulebench.studies.batch.analysis import KNEE, Batch, Size, batch
 from joulebench.studies.batch.figures import figures
-from joulebench.studies.batch.tables import batch_table, csv_row
+from joulebench.studies.batch.tables import batch_table, row_of
 from joulebench.studies.break_even import break_even_units, net_text
 
 
@@ -53,7 +53,7 @@ def batch_section(found: Batch, task: Task, ledger: Ledger) -> Section:
         sentences=sentences(found, paid),
         plots=figures(found),
         tables=(batch_table(found, task.protocol),),
-        csv=csv_of([csv_row(found, s) for s in found.sizes]),
+        rows=tuple(row_of(found, s) for s in found.sizes),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from joulebench.presentation.numbers import ABSENT, number, percent, si
-from joulebench.presentation.section import Section, csv_of
+from joulebench.presentation.section import Section
 from joulebench.presentation.table import Cell, Column, Table
 from joulebench.presentation.units import plain
 from joulebench.records.model import Manifest
@@ -54,7 +54,7 @@ def pue_section(found: Pue) -> Section:
         sentences=sentences(found),
         plots=(),
         tables=tuple(t for t in (_members(found), _verdicts(found), _slacks(found)) if t.rows),
-        csv=csv_of([_row(found, s) for s in found.subjects]),
+        rows=tuple(_row(found, s) for s in found.subjects),
     )
 
 

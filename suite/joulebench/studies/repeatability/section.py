@@ -5,8 +5,9 @@ from __future__ import annotations
 from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import ABSENT, interval, number, percent, prefix, sample_size, si
 from joulebench.presentation.plots import Plot, Series
-from joulebench.presentation.section import Section, csv_text
-from joulebench.presentation.table import Cell, Column, Table
+from joulebench.presentation.rows import Exact, estimate_cells
+from joulebench.presentation.section import Section
+from joulebench.presentation.table import Cell, Column, Table, worded_cell
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
 from joulebench.stats.regression import Line
@@ -36,7 +37,8 @@ def repeatability_section(found: Repeatability) -> Section:
         sentences=sentences(found),
         plots=tuple(p for p in (_repeats_plot(found), _batch_plot(found), *_epoch_plots(found)) if p.drawn),
         tables=(_spread_table(found), _batch_table(found), _fit_table(found)),
-        csv=_csv(found),
+        rows=tuple(_row(found, run) for run in found.runs),
+        columns=tuple(_row(found, RunCost(0, "", 0.0, None, None, None, None))),  # of a study without runs too
     )
 
 
@@ -149,11 +151,11 @@ def _spread_row(spread: Spread) -> tuple[Cell, ...]:
     values = [runs.minimum, *quantiles, runs.maximum]
     rsd = Cell(ABSENT)
     if runs.rsd is not None:
-        rsd = Cell(percent(runs.rsd.value), (f"[{percent(runs.rsd.low)}, {percent(runs.rsd.high)}]",))
+        rsd = worded_cell(percent, runs.rsd.value, runs.rsd.low, runs.rsd.high)
     drift = Cell(ABSENT)
-    if spread.drift is not None:
-        ends = f"[{percent(spread.drift.low)}, {percent(spread.drift.high)}]"
-        drift = Cell(percent(spread.drift.relative), (ends,), "drifts" if spread.drift.shows else "")
+    if (change := spread.drift) is not None:
+        flag = "drifts" if change.shows else ""
+        drift = worded_cell(percent, change.relative, change.low, change.high, flag=flag)
     return (
         Cell(spread.name, (spread.kind,) if spread.kind else ()),
         Cell(str(len(runs.values))),
@@ -189,8 +191,8 @@ def _value(value: Estimate | None, unit: str) -> Cell:
     if value is None:
         return Cell(ABSENT)
     factor, letter = prefix(value.mean)
-    details = tuple(d for d in (interval(value, factor), sample_size(value)) if d)
-    return Cell(f"{number(value.mean / factor)} {letter}{unit}", details)
+    text = f"{number(value.mean / factor)} {letter}{unit}"
+    return Cell(text, (sample_size(value),), interval=interval(value, factor) or "")
 
 
 def _fit_table(found: Repeatability) -> Table:
@@ -288,23 +290,16 @@ def _line_plot(name: str, title: str, epochs: list[float], values: list[float], 
     return Plot(f"repeatability-{name}", caption, alt, Axis(None, "epochs"), Axis(None, title), tuple(series))
 
 
-def _csv(found: Repeatability) -> str:
-    columns = ["trial", "stage", "batch_size", "epochs", "kind", "measured_batch", f"j_per_{found.unit}",
-               f"j_per_{found.unit}_low", f"j_per_{found.unit}_high", f"j_per_{found.unit}_n",
-               f"s_per_{found.unit}", "train_epochs", "train_samples", "train_j", "train_s", "train_first_epoch_j",
-               "train_kind"]  # fmt: skip
-    return csv_text(columns, [_csv_row(run) for run in found.runs])
-
-
-def _csv_row(run: RunCost) -> list[object]:
-    p, t = run.phase, run.train
-    phase = (
-        [p.kind, p.batch, p.j_per_unit.mean, p.j_per_unit.low, p.j_per_unit.high, p.j_per_unit.n, p.s_per_unit.mean]
-        if p
-        else [None] * 7
-    )
-    train = [t.epochs, t.samples, t.energy_j, t.seconds, t.first_j, t.kind] if t else [None] * 6
-    return [run.trial, run.stage, run.batch_size, run.epochs, *phase, *train]
+def _row(found: Repeatability, run: RunCost) -> dict[str, object]:
+    phase, t = run.phase, run.train
+    return {
+        "trial": run.trial, "stage": run.stage, "batch_size": Exact(run.batch_size), "epochs": Exact(run.epochs),
+        "kind": phase and phase.kind, "measured_batch": phase and phase.batch,
+        **estimate_cells(f"j_per_{found.unit}", phase.j_per_unit if phase else None),
+        f"s_per_{found.unit}": phase and phase.s_per_unit.mean,
+        "train_epochs": t and t.epochs, "train_samples": t and t.samples, "train_j": t and t.energy_j,
+        "train_s": t and t.seconds, "train_first_epoch_j": t and t.first_j, "train_kind": t and t.kind,
+    }  # fmt: skip
 
 
 def repeatability_answer(found: Repeatability) -> str:

@@ -9,7 +9,8 @@ from joulebench.presentation.axis import Axis
 from joulebench.presentation.correlations import HOW
 from joulebench.presentation.numbers import number, si
 from joulebench.presentation.plots import Plot, Series
-from joulebench.presentation.section import Section, csv_of, estimate_cells, exact
+from joulebench.presentation.rows import Exact, estimate_cells
+from joulebench.presentation.section import Section
 from joulebench.presentation.series import estimates, value_axis
 from joulebench.presentation.units import plain
 from joulebench.records.model import combined
@@ -74,7 +75,7 @@ def training_inference_section(
             correlations_table(found),
             intervals_table(found),
         ),
-        csv=csv_of([_row(found, a) for a in found.architectures]),
+        rows=tuple(_row(found, a) for a in found.architectures),
     )
 
 
@@ -291,8 +292,8 @@ def _row(found: TrainingInference, a: Architecture) -> dict[str, object]:
     train, unit = a.train, found.unit
     return {
         "architecture": a.name,
-        "trials": " ".join(map(str, a.trials)),
-        **{f"param_{name}": exact(value) for name, value in a.params.items()},
+        "trials": a.trials,
+        **{f"param_{name}": Exact(value) for name, value in a.params.items()},
         "parameters": a.parameters,
         "macs": a.macs,
         "macs_per_parameter": a.macs_per_parameter,
