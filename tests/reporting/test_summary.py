@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from joulebench.records.model import Ending, Reading, ScoreRecord
 from joulebench.reporting.diagnosis import findings
 from joulebench.reporting.prose import banners, repeat_command, search_price
 from joulebench.reporting.summary import Summary, summarise
+from joulebench.reporting.tables import provenance_table
 from joulebench.results.cost import Candidate, break_even, search_cost
 from joulebench.results.energy import Energy, total_j
 from joulebench.results.findings import Code
@@ -95,6 +97,17 @@ def test_joules_per_sample_gross_and_net() -> None:
     assert (gross.kind, gross.measured_share, gross.domains) == ("estimated", 0.0, ("cpu", "ram"))
     assert summary.idle_w["cpu"] is not None
     assert summary.idle_w["cpu"].mean == pytest.approx(10.0)
+
+
+def test_idle_power_has_an_interval_only_of_several_windows() -> None:
+    run = RunBuilder(make_task())
+    run.add({}, 8000, {"val_accuracy": 0.9}, idle=True)
+    several = summary_of(run)
+    single = replace(several, idle_w={d: point(10.0) for d in several.idle_w})
+    (known, _), (bare, _) = ([row[5] for row in provenance_table(s).rows] for s in (several, single))
+    assert known.interval.startswith("[")
+    assert known.interval.endswith(" W")
+    assert (bare.text, bare.interval) == ("10 W", "")
 
 
 def test_without_idle_there_is_no_net() -> None:

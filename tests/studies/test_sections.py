@@ -7,6 +7,7 @@ import json
 import sys
 import types
 
+import numpy as np
 import pytest
 from markupsafe import Markup
 
@@ -22,7 +23,7 @@ from tests.run_factory import RunBuilder, full_run, make_task
 
 
 def section(name: str, **fields) -> Section:
-    given = {"title": "Mine", "answer": "It is so.", "verdict": None, "csv": "a\n1\n"}
+    given = {"title": "Mine", "answer": "It is so.", "verdict": None, "rows": ({"a": 1},)}
     return Section(name=name, **({"sentences": (), "plots": (), "tables": ()} | given | fields))
 
 
@@ -48,6 +49,8 @@ FAILING = {
     "verdict_in_words": {"section": lambda: section("verdict_in_words", verdict="no")},
     "safe_html": {"section": lambda: section("safe_html", answer=Markup("<script>"))},
     "bare_columns": {"section": lambda: section("bare_columns", tables=(Table("t", ("a",), ()),))},
+    "bare_row": {"section": lambda: section("bare_row", rows=("a",))},
+    "array_in_a_row": {"section": lambda: section("array_in_a_row", rows=({"a": np.arange(3)},))},
     "cancelled": {"analyse": cancelled},
 }
 
@@ -75,7 +78,7 @@ def mine(monkeypatch):
 def test_any_study_of_a_run_without_trials_says_so_or_nothing(name):
     run = RunBuilder(make_task(analyses=[name]))
     found = sections(Run(run.manifest(), run.task, ()))
-    assert all(part.name == name and part.answer and part.csv for part in found)
+    assert all(part.name == name and part.answer and part.rows is not None for part in found)
 
 
 def test_every_folder_is_a_study():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from joulebench.cards.subject import Subject, hardware_used
 from joulebench.cards.values import NOT_KNOWN, checked, rounded, text_of
 from joulebench.presentation.markdown import flat, markdown_environment, tidy
 from joulebench.presentation.numbers import NOT_MEASURED, count, grams, joules, number, octets, percent, seconds, si
-from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed_cell, show, value_cell
+from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed_cell, show, value_cell, worded_cell
 from joulebench.presentation.units import plain
 from joulebench.reporting import prose, tables
 from joulebench.reporting.diagnosis import findings
@@ -23,7 +24,6 @@ from joulebench.results.phase_runs import EVERY_FAMILY, TrainingRuns
 from joulebench.spec.objectives import COSTS
 from joulebench.spec.parameters import Value
 from joulebench.spec.task import Protocol, Task
-from joulebench.stats.estimate import Estimate
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -247,7 +247,7 @@ def energy_table(subject: Subject) -> Table:
 
 def _labelled(energy: Energy | None, unit: str, protocol: Protocol) -> Cell:
     cell = prefixed_cell(energy, unit, protocol)
-    return cell if energy is None else Cell(cell.text, (*cell.details, energy.kind), cell.flag)
+    return cell if energy is None else replace(cell, details=(*cell.details, energy.kind))
 
 
 def domain_table(subject: Subject) -> Table:
@@ -274,7 +274,7 @@ def training_table(subject: Subject, trained: TrainingRuns | None) -> Table:
     row = (
         Cell(" + ".join(energy.domains), (f"measured share {percent(energy.measured_share)}",)),
         _labelled(energy, "J", subject.run.task.protocol),
-        _time(trained.seconds),
+        worded_cell(seconds, trained.seconds.mean, trained.seconds.low, trained.seconds.high),
         Cell(f"{count(trained.units[0])} {_trained_unit(subject)}"),
     )
     return Table("Energy of training", columns, (row,))
@@ -283,11 +283,6 @@ def training_table(subject: Subject, trained: TrainingRuns | None) -> Table:
 def _trained_unit(subject: Subject) -> str:
     dataset = subject.run.task.dataset
     return "units of work" if dataset is None else "tokens" if dataset.is_text else "samples"
-
-
-def _time(value: Estimate) -> Cell:
-    ends = () if value.low is None or value.high is None else (f"[{seconds(value.low)}, {seconds(value.high)}]",)
-    return Cell(seconds(value.mean), ends)
 
 
 def cost_facts(subject: Subject) -> Facts:

@@ -11,9 +11,10 @@ from joulebench.comparison.limits import MIN_SIZES, PhaseOn, phases_on
 from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, number, percent, si
 from joulebench.presentation.plots import Plot, Series
-from joulebench.presentation.section import Section, csv_of, estimate_cells
+from joulebench.presentation.rows import estimate_cells
+from joulebench.presentation.section import Section
 from joulebench.presentation.series import estimates, value_axis
-from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed_cell, show, value_cell
+from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed_cell, show, value_cell, worded_cell
 from joulebench.presentation.units import plain
 from joulebench.records.model import Kind, combined
 from joulebench.results.ledger import family
@@ -60,7 +61,7 @@ def _scaling(found: Sequence[PhaseOn]) -> Section | None:
         ),
         plots=tuple(_scaling_plot(n, [p for p in found if p.phase == n]) for n in names),
         tables=(_scaling_table(found),),
-        csv=csv_of([row for p in found for row in _sized_rows(p)]),
+        rows=tuple(row for p in found for row in _sized_rows(p)),
     )
 
 
@@ -109,11 +110,9 @@ def _scaling_table(phases: Sequence[PhaseOn]) -> Table:
             rows.append((Cell(p.label), Cell(p.phase), Cell("too few sizes"), Cell(ABSENT), Cell(ABSENT)))
             continue
         slope = p.line.slope
-        ends = () if slope.low is None else (f"[{number(slope.low, 3)}, {number(slope.high, 3)}]",)
+        exponent = worded_cell(lambda v: number(v, 3), slope.mean, slope.low, slope.high)
         r2 = ABSENT if p.line.r2 is None else number(p.line.r2, 3)
-        rows.append(
-            (Cell(p.label), Cell(p.phase), Cell(number(slope.mean, 3), ends), Cell(r2), Cell(str(p.line.n)))
-        )
+        rows.append((Cell(p.label), Cell(p.phase), exponent, Cell(r2), Cell(str(p.line.n))))
     titles = ("Machine", "Phase", "b", "R²", "Configurations")
     columns = tuple(Column(t, numeric=i > 1) for i, t in enumerate(titles))
     return Table("J per unit ∝ FLOPs^b", columns, tuple(rows))
@@ -160,7 +159,7 @@ def _limits(joined: Joined, found: Sequence[PhaseOn]) -> Section:
         sentences=("The configuration with the highest fraction stands for each machine; FLOPs are counted.",),
         plots=(),
         tables=(Table("Best fraction of peak", columns, tuple(rows)),),
-        csv=csv_of([row for p in found for row in _limit_rows(p)]),
+        rows=tuple(row for p in found for row in _limit_rows(p)),
     )
 
 
@@ -194,7 +193,7 @@ def _provenance(joined: Joined) -> Section:
         ),
         plots=(),
         tables=(Table("Source and kind of each domain's joules", columns, tuple(rows)),),
-        csv=csv_of([row for m in joined.machines for phase in phases for row in _source_rows(m, phase)]),
+        rows=tuple(row for m in joined.machines for phase in phases for row in _source_rows(m, phase)),
     )
 
 
@@ -285,5 +284,5 @@ def _differences(joined: Joined) -> Section:
         sentences=("A ratio is of everything that differs here, taken together.",) if rows else (),
         plots=(),
         tables=(table,) if rows else (),
-        csv=csv_of([{"what": n, **dict(zip(labels, values, strict=True))} for n, values in rows]),
+        rows=tuple({"what": n, **dict(zip(labels, values, strict=True))} for n, values in rows),
     )

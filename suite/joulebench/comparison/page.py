@@ -13,9 +13,9 @@ from joulebench.comparison.join import Joined, Machine, join, labelled
 from joulebench.comparison.sections import frontier_section, kind_of, objective_sections, overall_sentence
 from joulebench.presentation.numbers import count
 from joulebench.presentation.pages import files_of, html_page, markdown_page, write_files
+from joulebench.presentation.rows import Exact, json_text
 from joulebench.presentation.section import Section
 from joulebench.records.folder import RunFolder
-from joulebench.reporting.export_json import Exact, as_text
 from joulebench.reporting.render import Written
 from joulebench.results.findings import Code, Finding
 from joulebench.results.run import Run
@@ -161,4 +161,4 @@ def as_json(comparison: Comparison) -> str:
             {"what": n, "values": dict(zip(labels, v, strict=True))} for n, v in differing(joined)
         ],
     }  # fmt: skip
-    return as_text(tree)
+    return json_text(tree)

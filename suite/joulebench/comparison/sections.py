@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from joulebench.comparison.analysis import CONFIGURATIONS, RUNS, Against, Carried, Comparison
 from joulebench.comparison.join import Joined, Machine
 from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import ABSENT, count, interval, number, percent
 from joulebench.presentation.plots import Plot, Series
-from joulebench.presentation.section import Section, csv_of, estimate_cells, exact
+from joulebench.presentation.rows import Exact, estimate_cells
+from joulebench.presentation.section import Section
 from joulebench.presentation.series import estimates, value_axis
 from joulebench.presentation.table import MAX_ROWS, Cell, Column, Table, condensed, first_column, of_all, value_cell
 from joulebench.presentation.units import objective_unit, scaled
@@ -38,7 +39,7 @@ def _objective(found: Comparison, name: str) -> Section:
         sentences=_objective_sentences(joined, name, pairs),
         plots=tuple(p for a in pairs if (p := _scatter(joined, a)).drawn),
         tables=(_values_table(found, name),),
-        csv=csv_of(_value_rows(found, name)),
+        rows=tuple(_value_rows(found, name)),
     )
 
 
@@ -183,14 +184,13 @@ def _ratio_cell(against: Against, key: str) -> Cell:
     if value is None:
         return Cell(ABSENT)
     ends = interval(value) if value.low is not None else None
-    return Cell(number(value.mean), (ends,) if ends else ())
+    return Cell(number(value.mean), interval=ends or "")
 
 
-def _value_rows(comparison: Comparison, name: str) -> list[dict[str, object]]:
+def _value_rows(comparison: Comparison, name: str) -> Iterator[dict[str, object]]:
     joined = comparison.joined
-    rows = []
     for key in _keys(joined):
-        row: dict[str, object] = {f"param_{n}": exact(v) for n, v in _params(joined, key).items()}
+        row: dict[str, object] = {f"param_{n}": Exact(v) for n, v in _params(joined, key).items()}
         for machine in joined.machines:
             outcome = _outcome(machine, key, name)
             row |= estimate_cells(f"{machine.label} {name}", outcome.value if outcome else None)
@@ -199,8 +199,7 @@ def _value_rows(comparison: Comparison, name: str) -> list[dict[str, object]]:
         for a in comparison.of(name):
             what = "ratio" if a.is_ratio else "difference"
             row |= estimate_cells(f"{a.machine} to {a.base} {what}", a.each.get(key))
-        rows.append(row)
-    return rows
+        yield row
 
 
 def _scatter(joined: Joined, against: Against) -> Plot:
@@ -255,7 +254,7 @@ def frontier_section(found: Comparison) -> Section | None:
         ),
         plots=(_frontiers_plot(joined),),
         tables=(_frontiers_table(joined),),
-        csv=csv_of(_frontier_rows(found)),
+        rows=tuple(_frontier_rows(found)),
     )
 
 
@@ -305,15 +304,13 @@ def _membership(machine: Machine, key: str) -> str:
     return "dominated" if key in machine.configurations else "not run"
 
 
-def _frontier_rows(comparison: Comparison) -> list[dict[str, object]]:
-    rows = []
+def _frontier_rows(comparison: Comparison) -> Iterator[dict[str, object]]:
     for machine in comparison.joined.machines:
         for configuration in machine.run.frontier:
             row: dict[str, object] = {"machine": machine.label}
-            row |= {f"param_{n}": exact(v) for n, v in configuration.params.items()}
+            row |= {f"param_{n}": Exact(v) for n, v in configuration.params.items()}
             for name, outcome in configuration.outcomes.items():
                 row |= estimate_cells(name, outcome.value)
                 if outcome.kind:
                     row[f"{name}_kind"] = outcome.kind
-            rows.append(row)
-    return rows
+            yield row

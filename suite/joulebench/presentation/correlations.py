@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from joulebench.presentation.numbers import ABSENT, number
-from joulebench.presentation.table import Cell, Column, Table
+from joulebench.presentation.table import Cell, Column, Table, worded_cell
 from joulebench.stats.correlation import MIN_FOR_INTERVAL, RESAMPLES, Correlation, Method
 
 Row = TypeVar("Row")
@@ -50,8 +50,7 @@ def cell(found: Correlation | None, mask: float = 0.0) -> Cell:
         return Cell(ABSENT)
     if abs(found.value) < mask:
         return Cell(MASKED)
-    ends = () if found.low is None or found.high is None else (f"[{rounded(found.low)}, {rounded(found.high)}]",)
-    return Cell(rounded(found.value), (*ends, f"n = {found.n}"))
+    return worded_cell(rounded, found.value, found.low, found.high, (f"n = {found.n}",))
 
 
 def matrix(

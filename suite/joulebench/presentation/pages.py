@@ -16,6 +16,7 @@ from joulebench.host.files import write_whole
 from joulebench.presentation.chart import Chart
 from joulebench.presentation.markdown import markdown_environment, template_environment, tidy, without_surrogates
 from joulebench.presentation.plots import interactive, still
+from joulebench.presentation.rows import csv_text
 from joulebench.presentation.section import Section
 from joulebench.presentation.text import visible
 
@@ -29,7 +30,9 @@ def files_of(parts: Sequence[Section]) -> dict[str, bytes]:
 
 
 def _section_files(section: Section) -> dict[str, bytes]:
-    files = {f"{section.name}.csv": section.csv.encode()} if section.csv else {}
+    files = {}
+    if section.rows is not None:
+        files[f"{section.name}.csv"] = csv_text(section.rows, section.columns).encode()
     if section.plots:
         files[f"{section.name}.png"] = still(section.plots, section.title, "png")
         files[f"{section.name}.svg"] = still(section.plots, section.title, "svg")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,18 @@ MAX_ROWS = 100
 
 @dataclass(frozen=True)
 class Cell:
-    """A value in words; `details` are its interval, n and kind, `flag` a warning that belongs to it."""
+    """A value in words; `interval` are the ends of its interval, `details` its n and kind, `flag` a warning that
+    belongs to it."""
 
     text: str
     details: tuple[str, ...] = ()
     flag: str = ""
+    interval: str = ""
+
+    @property
+    def below(self) -> tuple[str, ...]:
+        """What stands below the value: its interval, then the details."""
+        return (self.interval, *self.details) if self.interval else self.details
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,7 @@ class Table:
 
 
 def condensed(table: Table) -> Table:
-    """The table with what all cells of a column say below their values (n, kind; no intervals) said once, below
-    its title."""
+    """The table with the details that all cells of a column share (n, kind) said once, below its title."""
     if len(table.rows) < 2:
         return table
     shared = [_shared([row[i] for row in table.rows]) for i in range(len(table.columns))]
@@ -65,10 +71,10 @@ def condensed(table: Table) -> Table:
 
 
 def _shared(cells: Sequence[Cell]) -> tuple[str, ...]:
-    told = [cell.details for cell in cells if cell.details]
+    told = [cell.details for cell in cells if cell.below]
     if len(told) < 2:
         return ()
-    return tuple(d for d in told[0] if not d.startswith("[") and all(d in details for details in told))
+    return tuple(d for d in told[0] if all(d in details for details in told))
 
 
 def value_cell(
@@ -78,9 +84,22 @@ def value_cell(
     if value is None:
         return Cell(NOT_MEASURED)
     sample = ", ".join(p for p in (sample_size(value), kind) if p)
-    parts = tuple(p for p in (interval(value, factor), sample) if p)
     text = f"{number(value.mean / factor)} {unit}".rstrip()
-    return Cell(text, parts, WIDE if is_wide(value, protocol) else "")
+    flag = WIDE if is_wide(value, protocol) else ""
+    return Cell(text, (sample,) if sample else (), flag, interval(value, factor) or "")
+
+
+def worded_cell(
+    words: Callable[[float], str],
+    value: float,
+    low: float | None,
+    high: float | None,
+    details: tuple[str, ...] = (),
+    flag: str = "",
+) -> Cell:
+    """A value above the ends of its interval, where both are known; `words` says each number."""
+    ends = "" if low is None or high is None else f"[{words(low)}, {words(high)}]"
+    return Cell(words(value), details, flag, ends)
 
 
 def prefixed_cell(value: Estimate | None, unit: str, protocol: Protocol) -> Cell:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from joulebench.presentation.findings import is_wide
-from joulebench.presentation.section import csv_text, exact
+from joulebench.presentation.rows import Exact, csv_text, estimate_cells
+from joulebench.records.model import Costs
 from joulebench.reporting.summary import Summary
 from joulebench.results.energy import total_j
-from joulebench.results.members import Member, Target
+from joulebench.results.members import Member
 from joulebench.results.outcome import trial_outcomes
 from joulebench.results.run import Run
 from joulebench.spec.objectives import COSTS
 from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import Estimate
-
-Value = object
 
 
 def frontier_csv(summary: Summary) -> str:
@@ -25,8 +22,8 @@ def frontier_csv(summary: Summary) -> str:
     `_n` is how many values a mean has, `_wide` whether its interval misses the protocol's target, `_kind`
     whether its joules were measured or estimated.
     """
-    columns = _columns(summary)
-    return csv_text(list(columns), [[read(member) for read in columns.values()] for member in summary.members])
+    columns = _row(summary, Member((), {}, {}, {}, {}, {}, Costs(), {}))  # of a frontier without members too
+    return csv_text([_row(summary, member) for member in summary.members], columns)
 
 
 def trials_csv(run: Run) -> str:
@@ -38,68 +35,52 @@ def trials_csv(run: Run) -> str:
     the last. A trial without values has empty cells, which is no configuration to a table.
     """
     task = run.task
+    params = {name: _param(name) for name in task.parameters}
     rows = []
     for trial in run.trials:
+        row: dict[str, object] = {"trial": trial.trial, "status": trial.status}
+        row |= {column: trial.params.get(name) for name, column in params.items()}
         outcomes = trial_outcomes(task, trial, run.idle)
-        values = [outcomes[name].value if outcomes else None for name in task.objectives]
-        pairs = [cell for value in values for cell in ((value.mean, value.sem) if value else (None, None))]
-        params = [trial.params.get(name) for name in task.parameters]
-        rows.append([trial.trial, trial.status, *params, *pairs, total_j(trial.windows)])
+        row |= {name: outcome.value.mean for name, outcome in outcomes.items()}
+        row |= {f"{name}_se": outcome.value.sem for name, outcome in outcomes.items()}
+        rows.append(row | {"trial_cost_j": total_j(trial.windows)})
     named = [column for name in task.objectives for column in (name, f"{name}_se")]
-    return csv_text(["trial", "status", *map(_param, task.parameters), *named, "trial_cost_j"], rows, faithful=True)
+    return csv_text(rows, ["trial", "status", *params.values(), *named, "trial_cost_j"], faithful=True)
 
 
 def _param(name: str) -> str:
-    """A parameter may share its name with a cost (`parameters`, `flops`): the later would hide the earlier."""
-    return f"param_{name}" if name in COSTS else name
+    """A parameter may share its name with a cost (`parameters`, `flops`) or a trial's own column: the later would
+    hide the earlier."""
+    return f"param_{name}" if name in (*COSTS, "trial", "status", "trial_cost_j") else name
 
 
-def _columns(summary: Summary) -> dict[str, Callable[[Member], Value]]:
+def _row(summary: Summary, member: Member) -> dict[str, object]:
     task = summary.task
-    columns: dict[str, Callable[[Member], Value]] = {"trials": lambda m: " ".join(map(str, m.trials))}
-    for name in task.parameters:
-        columns[_param(name)] = lambda m, name=name: exact(m.params.get(name))  # type: ignore[misc]
+    row: dict[str, object] = {"trials": member.trials}
+    row |= {_param(name): Exact(member.params.get(name)) for name in task.parameters}
     for name, objective in task.objectives.items():
-        columns |= _estimate(name, lambda m, name=name: m.outcomes[name].value, task.protocol)  # type: ignore[misc]
+        found = member.outcomes.get(name)
+        row |= _estimate(name, found.value if found else None, task.protocol)
         if objective.is_energy:
-            columns[f"{name}_kind"] = lambda m, name=name: m.outcomes[name].kind  # type: ignore[misc]
+            row[f"{name}_kind"] = found.kind if found else None
     for name in task.outcome_constraints:
-        if name not in columns and name not in COSTS:  # these have columns of their own
-            columns |= _estimate(name, lambda m, name=name: _constrained(m, name), task.protocol)  # type: ignore[misc]
+        if name not in row and name not in COSTS:  # these have columns of their own
+            found = member.constraints.get(name)
+            row |= _estimate(name, found.value if found else None, task.protocol)
     for target in summary.targets:
         for basis in ("gross", "net"):
             stem = f"{target.phase}_j_per_{target.unit}_{basis}"
-            if stem in columns:  # the same phase over other domains
+            if stem in row:  # the same phase over other domains
                 stem = f"{stem}_{'_'.join(target.families)}"
-
-            def energy(m: Member, target: Target = target, basis: str = basis) -> Estimate | None:
-                return (m.gross if basis == "gross" else m.net).get(target)
-
-            columns |= _estimate(stem, energy, task.protocol)
+            row |= _estimate(stem, (member.gross if basis == "gross" else member.net).get(target), task.protocol)
     for phase, unit in {t.phase: t.unit for t in summary.targets}.items():
         if any(phase in m.costs.phase_flops for m in summary.members):
-            columns[f"{phase}_flops_per_{unit}"] = lambda m, phase=phase: m.costs.phase_flops.get(phase)  # type: ignore[misc]
-    for cost in COSTS:
-        columns[cost] = lambda m, cost=cost: getattr(m.costs, cost)  # type: ignore[misc]
+            row[f"{phase}_flops_per_{unit}"] = member.costs.phase_flops.get(phase)
+    row |= {cost: getattr(member.costs, cost) for cost in COSTS}
     for name in sorted({n for m in summary.members for n in m.scores}):
-        columns |= _estimate(name, lambda m, name=name: m.scores.get(name), task.protocol)  # type: ignore[misc]
-    return columns
+        row |= _estimate(name, member.scores.get(name), task.protocol)
+    return row
 
 
-def _constrained(member: Member, name: str) -> Estimate | None:
-    outcome = member.constraints.get(name)
-    return None if outcome is None else outcome.value
-
-
-def _estimate(
-    name: str, read: Callable[[Member], Estimate | None], protocol: Protocol
-) -> dict[str, Callable[[Member], Value]]:
-    def part(attribute: str) -> Callable[[Member], Value]:
-        return lambda m: getattr(value, attribute) if (value := read(m)) is not None else None
-
-    def wide(m: Member) -> Value:
-        value = read(m)
-        return None if value is None else is_wide(value, protocol)
-
-    return {name: part("mean"), f"{name}_low": part("low"), f"{name}_high": part("high"), f"{name}_n": part("n"),
-            f"{name}_wide": wide}  # fmt: skip
+def _estimate(name: str, value: Estimate | None, protocol: Protocol) -> dict[str, object]:
+    return {**estimate_cells(name, value), f"{name}_wide": None if value is None else is_wide(value, protocol)}

@@ -5,18 +5,13 @@ A key that is missing is not known. Energies are joules, times seconds; decimals
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from joulebench.presentation.axis import Axis
 from joulebench.presentation.findings import is_wide
-from joulebench.presentation.numbers import significant
 from joulebench.presentation.plots import Plot, Series
+from joulebench.presentation.rows import Exact, json_text
 from joulebench.presentation.section import Section
 from joulebench.presentation.table import Cell, Table
 from joulebench.presentation.units import objective_unit
@@ -24,7 +19,7 @@ from joulebench.reporting import prose
 from joulebench.reporting.diagnosis import findings
 from joulebench.reporting.summary import Summary
 from joulebench.results.cost import BreakEven, Candidate
-from joulebench.results.ledger import GROUPS, Account, Ledger, SourceShare
+from joulebench.results.ledger import GROUPS, Account, Ledger
 from joulebench.results.members import Member, Target
 from joulebench.results.outcome import Outcome
 from joulebench.spec.task import Protocol
@@ -32,37 +27,12 @@ from joulebench.stats.estimate import Estimate
 
 FILE = "report.json"
 #: Of the file's layout; a reader may rely on it.
-SCHEMA = 1
+SCHEMA = 2
 
 
 def report_json(summary: Summary, sections: Sequence[Section], headline: str) -> str:
     """The report's facts as JSON, ASCII only, so that a terminal or a page that shows it runs nothing of it."""
-    return as_text(facts(summary, sections, headline))
-
-
-def as_text(tree: Any) -> str:
-    """Facts as JSON, one a line."""
-    return json.dumps(stated(tree), indent=1, allow_nan=False) + "\n"
-
-
-def stated(value: Any, exact: bool = False) -> Any:
-    """Decimals to six digits, unless they are exact; keys without a value left out; what is no number is null."""
-    if isinstance(value, Exact):
-        return stated(value.value, exact=True)
-    if isinstance(value, float):
-        return None if not math.isfinite(value) else value if exact else significant(value)
-    if isinstance(value, Mapping):
-        return {str(k): stated(v, exact) for k, v in value.items() if v is not None}
-    if isinstance(value, list | tuple):
-        return [stated(v, exact) for v in value]
-    return value
-
-
-@dataclass(frozen=True)
-class Exact:
-    """What was given or recorded and not computed: parameters, settings, environment."""
-
-    value: Any
+    return json_text(facts(summary, sections, headline))
 
 
 def facts(summary: Summary, sections: Sequence[Section], headline: str) -> dict[str, Any]:
@@ -163,18 +133,14 @@ def _ledger(ledger: Ledger) -> dict[str, Any]:
         "duration_s": ledger.duration_s,
         "by_family": ledger.by_family,
         "accounts": [_account(a) for a in ledger.accounts],
-        "sources": [_source(s) for s in ledger.sources],
+        "sources": [vars(s) for s in ledger.sources],
         "checks": [{**vars(c), "rel_difference": c.rel_difference} for c in ledger.checks],
         "open_sessions": ledger.open_sessions or None,
     }
 
 
 def _account(account: Account) -> dict[str, Any]:
-    return {**vars(account), "by_source": [_source(s) for s in account.by_source]}
-
-
-def _source(source: SourceShare) -> dict[str, Any]:
-    return vars(source)
+    return {**vars(account), "by_source": [vars(s) for s in account.by_source]}
 
 
 def _break_even(found: BreakEven) -> dict[str, Any]:
@@ -210,7 +176,7 @@ def _section(section: Section) -> dict[str, Any]:
         "sentences": section.sentences,
         "figures": [_figure(p) for p in section.plots],
         "tables": [_table(t) for t in section.tables],
-        "values": values(section.csv),
+        "values": section.rows,
     }
 
 
@@ -239,24 +205,6 @@ def _table(table: Table) -> dict[str, Any]:
 
 
 def _cell(cell: Cell) -> str | dict[str, Any]:
-    if not cell.details and not cell.flag:
+    if cell == Cell(cell.text):
         return cell.text
-    return {"text": cell.text, "details": cell.details or None, "flag": cell.flag or None}
-
-
-def values(text: str) -> list[dict[str, Any]]:
-    """A section's CSV by column name: numbers as numbers, empty cells left out."""
-    return [{n: _value(v) for n, v in row.items() if v} for row in csv.DictReader(io.StringIO(text))]
-
-
-def _value(cell: str) -> Any:
-    if cell in ("true", "false"):
-        return cell == "true"
-    for read in (int, float):
-        try:
-            found = read(cell)
-        except ValueError:
-            continue
-        if math.isfinite(found):
-            return Exact(found)
-    return cell
+    return {n: v or None for n, v in vars(cell).items()}

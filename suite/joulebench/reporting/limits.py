@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -55,7 +56,7 @@ def efficiency_table(summary: Summary) -> Table:
             per_joule = value_cell(found.flops_per_j, protocol, factor, f"{symbol}FLOP/J", energy.kind)
         fraction = value_cell(found.fraction, protocol, 0.01, "%")
         if found.fraction.mean > 1:
-            fraction = Cell(fraction.text, fraction.details, "above the peak: another data type ran")
+            fraction = replace(fraction, flag="above the peak: another data type ran")
         domains = " + ".join(energy.domains)
         rows.append(
             (

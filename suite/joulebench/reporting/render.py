@@ -112,7 +112,7 @@ def _write(
 
 def headline(summary: Summary, parts: Sequence[Section]) -> str:
     """The run in one sentence; where it looks for no frontier, what its first analysis found."""
-    answers = [part.answer for part in parts if part.csv] or [part.answer for part in parts]
+    answers = [part.answer for part in parts if part.rows is not None] or [part.answer for part in parts]
     return answers[0] if answers and not summary.task.has_frontier else summary.headline
 
 

@@ -104,7 +104,8 @@ def _idle_cell(summary: Summary, source: SourceShare) -> Cell:
         tried = any(account.name == "idle" for account in summary.ledger.accounts)
         return Cell("no quiet baseline" if tried else NOT_MEASURED)
     factor, letter = prefix(idle.mean)
-    return Cell(watts(idle.mean), (f"{interval(idle, factor)} {letter}W", sample_size(idle)))
+    ends = interval(idle, factor)
+    return Cell(watts(idle.mean), (sample_size(idle),), interval=f"{ends} {letter}W" if ends else "")
 
 
 def ledger_table(summary: Summary) -> Table:

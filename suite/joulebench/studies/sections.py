@@ -9,6 +9,7 @@ from pathlib import Path
 from joulebench.errors import described
 from joulebench.presentation.pages import files_of
 from joulebench.presentation.plots import Plot
+from joulebench.presentation.rows import is_row
 from joulebench.presentation.section import Section
 from joulebench.presentation.table import Cell, Column, Table
 from joulebench.results.run import Run
@@ -87,19 +88,21 @@ def _checked(section: Section, name: str) -> Section:
     """
     if not isinstance(section, Section):
         raise TypeError(f"section() has to return a Section (got {type(section).__name__})")
-    parts = (("sentences", str), ("plots", Plot), ("tables", Table))
+    parts = (("sentences", str), ("plots", Plot), ("tables", Table), ("columns", str))
     wrong = [
         f"{field} has to hold {kind.__name__}s" for field, kind in parts if not _all(getattr(section, field), kind)
     ]
     wrong += [
         f"{field} has to be a str"
-        for field in ("name", "title", "answer", "csv")
+        for field in ("name", "title", "answer")
         if not _all([getattr(section, field)], str)
     ]
+    if section.rows is not None and not (isinstance(section.rows, tuple) and all(map(is_row, section.rows))):
+        wrong.append("rows has to be None or a tuple of values by column name")
     wrong += ["verdict has to be True, False or None"] if section.verdict not in (True, False, None) else []
     for table in section.tables if not wrong else ():
         cells = [cell for row in table.rows for cell in row]
-        said = [table.caption, *(t for c in cells if isinstance(c, Cell) for t in (c.text, c.flag, *c.details))]
+        said = [table.caption, *(t for c in cells if isinstance(c, Cell) for t in (c.text, c.flag, *c.below))]
         if not (_all(table.columns, Column) and _all(cells, Cell) and _all(said, str)):
             wrong.append("tables have to be of Columns, Cells and str")
     if wrong:
@@ -117,7 +120,7 @@ def _all(parts: Iterable[object], kind: type) -> bool:
 def _in_its_place(run: Run, stem: str, name: str, text: str) -> Section:
     """A section for one that is missing. A gate that could not be judged is not passed."""
     verdict = False if run.task.gate is not None and name == GATE_STUDY else None
-    return Section(stem, f"Study {name}", text, verdict, (), (), (), csv="")
+    return Section(stem, f"Study {name}", text, verdict, (), (), (), rows=None)
 
 
 def _failure(name: str, error: BaseException) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from joulebench.presentation.rows import Exact
 from joulebench.reporting import write_report
 from joulebench.stats.estimate import Estimate, point
 from joulebench.studies.power_cap.analysis import TOLERANCES, Cap, compare, power_cap
@@ -122,9 +120,9 @@ def test_a_table_is_read_by_its_metrics(scope, tmp_path):
     assert "20 % (20 % to 20 %) within 10 % more time" in answer(found)
     assert any("val_accuracy differed by at most 0.0015" in s for s in sentences(found))
     section = power_cap_section(found)
-    rows = list(csv.DictReader(io.StringIO(section.csv)))
+    rows = section.rows
     assert len(rows) == 6
-    assert [r["power_limit_w"] for r in rows if r["best_within_0.1"] == "true"] == ["150.0", "150.0"]
+    assert [r["power_limit_w"] for r in rows if r["best_within_0.1"]] == [Exact(150.0)] * 2
     assert len(section.plots) == 2
     page = write_report(run.write(tmp_path / "run")).page
     assert "## Power caps" in page.with_name("report.md").read_text()

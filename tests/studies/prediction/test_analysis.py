@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import random
 
 import pytest
 
-from joulebench.presentation.numbers import significant
 from joulebench.reporting import write_report
 from joulebench.studies.prediction.analysis import MIN_MODELS, RATIO, Sample, evaluate, prediction, rules_for
 from joulebench.studies.prediction.section import answer, prediction_section, sentences
@@ -119,9 +116,10 @@ def test_records_are_told_from_their_costs(tmp_path):
     # the factory's costs are multiples of the units per window, and energy goes as one over them
     assert by_name(found)["parameters"].median_error.mean < 0.02
     section = prediction_section(found)
-    rows = list(csv.DictReader(io.StringIO(section.csv)))
+    rows = section.rows
     assert rows[0]["rule"] == "mean"
-    assert float(rows[1]["median_error"]) == significant(by_name(found)["parameters"].median_error.mean)
+    assert rows[1]["median_error"] == by_name(found)["parameters"].median_error.mean
+    assert [r["figures"] for r in rows[:2]] == [(), ("parameters",)]
     page = write_report(run.write(tmp_path / "run")).page
     assert "Energy told from static figures" in page.with_name("report.md").read_text()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from dataclasses import replace
 
@@ -115,10 +113,10 @@ def test_records_are_ranked_by_domain(tmp_path):
     assert "nor does any factor" in answer(found)
     assert PROOF in sentences(found)
     section = pue_section(found)
-    rows = list(csv.DictReader(io.StringIO(section.csv)))
-    assert [r["on_frontier"] for r in rows] == ["true", "true", "true", "false"]
-    assert float(rows[0]["building_j_per_sample"]) == pytest.approx(0.08 * 1.56)
-    assert rows[0]["g_co2e_per_sample"] == ""
+    rows = section.rows
+    assert [r["on_frontier"] for r in rows] == [True, True, True, False]
+    assert rows[0]["building_j_per_sample"] == pytest.approx(0.08 * 1.56)
+    assert rows[0]["g_co2e_per_sample"] is None
 
 
 def test_training_energy_and_tasks_without_energy():
@@ -140,8 +138,8 @@ def test_a_reader_may_put_the_run_in_another_building(tmp_path):
     assert site_of(Run.of(folder)) == (None, None)  # nothing is written back
     assert at_site(manifest) is manifest
     found = pue(moved)
-    row = next(csv.DictReader(io.StringIO(pue_section(found).csv)))
-    assert float(row["g_co2e_per_sample"]) == pytest.approx(0.08 * 1.2 / 3.6e6 * 56, rel=1e-5)
+    row = pue_section(found).rows[0]
+    assert row["g_co2e_per_sample"] == pytest.approx(0.08 * 1.2 / 3.6e6 * 56)
     assert any("56 g CO2e/kWh" in s for s in sentences(found))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from joulebench.presentation.findings import wide_flag
 from joulebench.presentation.numbers import interval, joules, number, octets, percent, seconds
-from joulebench.presentation.section import Section, csv_of
+from joulebench.presentation.section import Section
 from joulebench.presentation.units import plain
 from joulebench.results.cost import BreakEven, Candidate, break_even, stated_volume
 from joulebench.results.run import Run
@@ -15,7 +15,7 @@ from joulebench.stats.estimate import Estimate
 from joulebench.studies.base import Study
 from joulebench.studies.batch.analysis import KNEE, Batch, Size, batch
 from joulebench.studies.batch.figures import figures
-from joulebench.studies.batch.tables import batch_table, csv_row
+from joulebench.studies.batch.tables import batch_table, row_of
 from joulebench.studies.break_even import break_even_units, net_text
 
 
@@ -50,7 +50,7 @@ def batch_section(batch: Batch) -> Section:
         sentences=sentences(batch, paid),
         plots=figures(batch),
         tables=(batch_table(batch),),
-        csv=csv_of([csv_row(batch, s) for s in batch.sizes]),
+        rows=tuple(row_of(batch, s) for s in batch.sizes),
     )
 
 

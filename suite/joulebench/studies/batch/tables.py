@@ -1,9 +1,9 @@
-"""Every size of the sweep as a table, and as lines of a CSV file. Pure."""
+"""Every size of the sweep as a table, and as rows of data. Pure."""
 
 from __future__ import annotations
 
 from joulebench.presentation.numbers import ABSENT, number, octets, percent
-from joulebench.presentation.section import estimate_cells
+from joulebench.presentation.rows import Exact, estimate_cells
 from joulebench.presentation.table import Cell, Column, Table, condensed, least, of_all, prefixed_cell, value_cell
 from joulebench.presentation.units import plain
 from joulebench.studies.batch.analysis import Batch, Size
@@ -50,12 +50,12 @@ def _size_row(batch: Batch, size: Size) -> tuple[Cell, ...]:
     )
 
 
-def csv_row(batch: Batch, size: Size) -> dict[str, object]:
-    """A size with full precision."""
+def row_of(batch: Batch, size: Size) -> dict[str, object]:
+    """A size as data."""
     unit, cost = batch.unit, size.cost
     return {
-        "trials": " ".join(map(str, size.trials)),
-        batch.parameter: size.size,
+        "trials": size.trials,
+        batch.parameter: Exact(size.size),
         **estimate_cells(f"{unit}s_per_j_{batch.basis}", size.efficiency),
         "kind": size.kind,
         **estimate_cells(f"j_per_{unit}_gross", cost.gross),

@@ -16,9 +16,9 @@ from joulebench.presentation.numbers import (
     watts,
 )
 from joulebench.presentation.plots import Plot, Series
-from joulebench.presentation.section import Section, csv_text
-from joulebench.presentation.table import Cell, Column, Table
-from joulebench.results.consistency import Consistency, SourceSpread, consistency
+from joulebench.presentation.section import Section
+from joulebench.presentation.table import Cell, Column, Table, worded_cell
+from joulebench.results.consistency import Consistency, SourceSpread, WindowEnergy, consistency
 from joulebench.results.run import Run
 from joulebench.spec.task import Task
 from joulebench.stats.dispersion import Rsd
@@ -54,7 +54,8 @@ def consistency_section(check: Consistency) -> Section:
         sentences=meaning(check),
         plots=_plots(check),
         tables=(_summary_table(check), _sources_table(check)),
-        csv=_csv(check),
+        rows=tuple(_row(check, index, w) for index, w in enumerate(check.windows, 1)),
+        columns=tuple(_row(check, 0, WindowEnergy(0.0, 0.0, 0, {}, {}, None))),  # of a run without windows too
     )
 
 
@@ -179,11 +180,12 @@ def _summary_table(check: Consistency) -> Table:
     rows = []
     if check.j_per_unit is not None:
         factor, letter = prefix(check.j_per_unit.mean)
-        details = (interval(check.j_per_unit, factor) or "", sample_size(check.j_per_unit), check.kind or "")
+        details = tuple(d for d in (sample_size(check.j_per_unit), check.kind) if d)
+        ends = interval(check.j_per_unit, factor) or ""
         rows.append(
             (
                 Cell(f"Energy per {check.unit}, gross"),
-                Cell(f"{number(check.j_per_unit.mean / factor)} {letter}J", tuple(d for d in details if d)),
+                Cell(f"{number(check.j_per_unit.mean / factor)} {letter}J", details, interval=ends),
                 _rsd_cell(check.rsd),
             )
         )
@@ -199,7 +201,7 @@ def _summary_table(check: Consistency) -> Table:
 def _rsd_cell(rsd: Rsd | None) -> Cell:
     if rsd is None:
         return Cell(ABSENT)
-    return Cell(percent(rsd.value), (f"[{percent(rsd.low)}, {percent(rsd.high)}]", f"n = {rsd.n} windows"))
+    return worded_cell(percent, rsd.value, rsd.low, rsd.high, (f"n = {rsd.n} windows",))
 
 
 def _sources_table(check: Consistency) -> Table:
@@ -270,22 +272,19 @@ def _parts(check: Consistency, numbers: tuple[float, ...]) -> Plot:
     )
 
 
-def _csv(check: Consistency) -> str:
-    domains = [f"{d}_j" for d in check.domains]
-    checks = sorted({key for w in check.windows for key in w.checks})
-    columns = ["window", "start_s", "seconds", f"{check.unit}s", "joules", f"j_per_{check.unit}",
-               f"s_per_{check.unit}", "power_w", "kind", "counts", "reason", "other_load_cpus", *domains,
-               *(f"check_{d}_{s}_j" for d, s in checks)]  # fmt: skip
-    rows = []
-    for index, w in enumerate(check.windows, 1):
-        known = bool(w.by_domain) and w.units > 0 and w.seconds > 0
-        rows.append(
-            [index, w.start_s, w.seconds, w.units, w.energy_j if known else None,
-             w.energy_j / w.units if known else None, w.seconds / w.units if known else None,
-             w.energy_j / w.seconds if known else None, check.kind, w.reason is None, w.reason, w.other_load_cpus,
-             *(w.by_domain.get(d) for d in check.domains), *(w.checks.get(key) for key in checks)]
-        )  # fmt: skip
-    return csv_text(columns, rows)
+def _row(check: Consistency, index: int, w: WindowEnergy) -> dict[str, object]:
+    known, unit = bool(w.by_domain) and w.units > 0 and w.seconds > 0, check.unit
+    checks = sorted({key for window in check.windows for key in window.checks})
+    return {
+        "window": index, "start_s": w.start_s, "seconds": w.seconds, f"{unit}s": w.units,
+        "joules": w.energy_j if known else None,
+        f"j_per_{unit}": w.energy_j / w.units if known else None,
+        f"s_per_{unit}": w.seconds / w.units if known else None,
+        "power_w": w.energy_j / w.seconds if known else None,
+        "kind": check.kind, "counts": w.reason is None, "reason": w.reason, "other_load_cpus": w.other_load_cpus,
+        **{f"{d}_j": w.by_domain.get(d) for d in check.domains},
+        **{f"check_{d}_{s}_j": w.checks.get((d, s)) for d, s in checks},
+    }  # fmt: skip
 
 
 def consistency_answer(check: Consistency) -> str:

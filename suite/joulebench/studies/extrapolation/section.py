@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import ABSENT, percent
 from joulebench.presentation.plots import Plot, Series
-from joulebench.presentation.section import Section, csv_of, estimate_cells
-from joulebench.presentation.table import Cell, Column, Table, condensed
+from joulebench.presentation.rows import estimate_cells
+from joulebench.presentation.section import Section
+from joulebench.presentation.table import Cell, Column, Table, condensed, worded_cell
 from joulebench.results.forecast import MIN_FINISHED, RULES, Amount, Rule
 from joulebench.results.run import Run
 from joulebench.studies.base import Study
@@ -39,7 +40,7 @@ def extrapolation_section(forecasts: Extrapolation) -> Section:
         sentences=sentences(forecasts),
         plots=tuple(p for p in (_plot(forecasts, amount) for amount in AMOUNTS) if p.drawn),
         tables=tuple(t for t in (_table(forecasts, amount) for amount in AMOUNTS) if t.rows),
-        csv=csv_of([_row(a) for a in forecasts.accuracies]),
+        rows=tuple(_row(a) for a in forecasts.accuracies),
     )
 
 
@@ -137,11 +138,9 @@ def _cell(accuracy: Accuracy | None) -> Cell:
         return Cell(ABSENT)
     median, p95 = accuracy.median_error, accuracy.p95_error
     details = [f"95 % within {percent(p95.mean)}"]
-    if median.low is not None and median.high is not None:
-        details.insert(0, f"[{percent(median.low)}, {percent(median.high)}]")
     if accuracy.half_width is not None and accuracy.covered is not None:
         details.append(f"interval ± {percent(accuracy.half_width)}, held {percent(accuracy.covered)}")
-    return Cell(percent(median.mean), tuple(details))
+    return worded_cell(percent, median.mean, median.low, median.high, tuple(details))
 
 
 def _plot(forecasts: Extrapolation, amount: Amount) -> Plot:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from joulebench.presentation.findings import wide_flag
 from joulebench.presentation.numbers import number, octets, percent, ratio_percent, seconds
-from joulebench.presentation.section import Section, csv_of, estimate_cells, exact
+from joulebench.presentation.rows import Exact, estimate_cells
+from joulebench.presentation.section import Section
 from joulebench.presentation.table import label, show
 from joulebench.presentation.units import in_words, plain
 from joulebench.results.phase_runs import PhaseRuns
@@ -54,7 +55,7 @@ def generation_section(generation: Generation) -> Section:
         sentences=sentences(generation),
         plots=figures(generation),
         tables=tables(generation),
-        csv=csv_of([_row(p) for p in generation.points]),
+        rows=tuple(_row(p) for p in generation.points),
     )
 
 
@@ -246,10 +247,7 @@ def _lost(generation: Generation) -> str | None:
 
 
 def _row(point: Generator) -> dict[str, object]:
-    row: dict[str, object] = {
-        "trials": " ".join(map(str, point.trials)),
-        **{n: exact(v) for n, v in point.params.items()},
-    }
+    row: dict[str, object] = {"trials": point.trials, **{n: Exact(v) for n, v in point.params.items()}}
     for name in PHASES:
         part = point.parts.get(name)
         if part is not None:

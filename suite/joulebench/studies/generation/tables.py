@@ -15,6 +15,7 @@ from joulebench.presentation.table import (
     of_all,
     prefixed_cell,
     value_cell,
+    worded_cell,
 )
 from joulebench.presentation.units import plain
 from joulebench.results.phase_runs import PhaseRuns
@@ -105,16 +106,14 @@ def _closure(point: Generator) -> Cell:
     value = point.closure
     if value is None:
         return Cell(ABSENT)
-    known = value.low is not None and value.high is not None
-    ends = (f"[{ratio_percent(value.low)}, {ratio_percent(value.high)}]",) if known else ()
-    return Cell(ratio_percent(value.mean), ends, "does not add up" if point.closes is False else "")
+    flag = "does not add up" if point.closes is False else ""
+    return worded_cell(ratio_percent, value.mean, value.low, value.high, flag=flag)
 
 
 def _share(value: Estimate | None) -> Cell:
     if value is None:
         return Cell(ABSENT)
-    known = value.low is not None and value.high is not None
-    return Cell(percent(value.mean), (f"[{percent(value.low)}, {percent(value.high)}]",) if known else ())
+    return worded_cell(percent, value.mean, value.low, value.high)
 
 
 def _restored(point: Generator) -> Cell:

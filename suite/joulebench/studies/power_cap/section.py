@@ -10,7 +10,8 @@ import numpy as np
 from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import ABSENT, number, percent
 from joulebench.presentation.plots import Plot, Series
-from joulebench.presentation.section import Section, csv_of, estimate_cells
+from joulebench.presentation.rows import Exact, estimate_cells
+from joulebench.presentation.section import Section
 from joulebench.presentation.table import Cell, Column, Table, show
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
@@ -48,7 +49,7 @@ def power_cap_section(caps: PowerCap) -> Section:
         sentences=sentences(caps),
         plots=tuple(p for p in (_plot(caps, shown, "energy"), _plot(caps, shown, "time")) if p.drawn),
         tables=(_groups_table(caps) if len(caps.curves) > MOST_ROWS else _curves_table(caps),),
-        csv=csv_of([_row(c, cap) for c in caps.curves for cap in c.caps]),
+        rows=tuple(_row(c, cap) for c in caps.curves for cap in c.caps),
     )
 
 
@@ -227,8 +228,8 @@ def _read(cap: Cap, what: str) -> Estimate:
 
 def _row(curve: Curve, cap: Cap) -> dict[str, object]:
     return {
-        **dict(curve.setting),
-        "power_limit_w": cap.watts,
+        **{n: Exact(v) for n, v in curve.setting},
+        "power_limit_w": Exact(cap.watts),
         **estimate_cells("energy_j", cap.energy_j),
         **estimate_cells("time_s", cap.time_s),
         "mean_power_w": cap.power_w,
@@ -236,5 +237,5 @@ def _row(curve: Curve, cap: Cap) -> dict[str, object]:
         "no_cap_matters": curve.untouched,
         **{f"best_within_{t:g}": curve.choice(t).cap is cap for t in TOLERANCES},
         **cap.quality,
-        "trials": " ".join(map(str, cap.trials)),
+        "trials": cap.trials,
     }

@@ -6,9 +6,10 @@ import math
 
 from joulebench.presentation.numbers import ABSENT, number, percent
 from joulebench.presentation.plots import Plot, Series
-from joulebench.presentation.section import Section, csv_of, estimate_cells
+from joulebench.presentation.rows import estimate_cells
+from joulebench.presentation.section import Section
 from joulebench.presentation.series import value_axis
-from joulebench.presentation.table import Cell, Column, Table, condensed
+from joulebench.presentation.table import Cell, Column, Table, condensed, worded_cell
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
 from joulebench.studies.base import Study
@@ -44,12 +45,10 @@ def prediction_section(fits: EnergyPrediction) -> Section:
         sentences=sentences(fits),
         plots=tuple(p for p in (_plot(fits),) if p.drawn),
         tables=tuple(t for t in (_table(fits.scores, "models"), _table(fits.across, "families")) if t.rows),
-        csv=csv_of(
-            [
-                {"held_out": what, **_row(s)}
-                for what, scores in (("model", fits.scores), ("family", fits.across))
-                for s in scores
-            ]
+        rows=tuple(
+            {"held_out": what, **_row(s)}
+            for what, scores in (("model", fits.scores), ("family", fits.across))
+            for s in scores
         ),
     )
 
@@ -154,10 +153,7 @@ def _table(scores: tuple[Score, ...], held_out: str) -> Table:
 
 
 def _cell(value: Estimate) -> Cell:
-    details = [f"n = {value.n} {value.varied}"]
-    if value.low is not None and value.high is not None:
-        details.insert(0, f"[{percent(value.low)}, {percent(value.high)}]")
-    return Cell(percent(value.mean), tuple(details))
+    return worded_cell(percent, value.mean, value.low, value.high, (f"n = {value.n} {value.varied}",))
 
 
 def _plot(fits: EnergyPrediction) -> Plot:
@@ -183,7 +179,7 @@ def _plot(fits: EnergyPrediction) -> Plot:
 def _row(score: Score) -> dict[str, object]:
     return {
         "rule": score.rule.name,
-        "figures": " ".join(score.rule.figures),
+        "figures": score.rule.figures,
         **estimate_cells("median_error", score.median_error),
         **estimate_cells("p95_error", score.p95_error),
         "r2_log": score.r2,

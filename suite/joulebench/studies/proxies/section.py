@@ -5,7 +5,8 @@ from __future__ import annotations
 from joulebench.presentation.correlations import HOW, SYMBOLS, cell, coefficient, matrix
 from joulebench.presentation.numbers import ABSENT, number, percent, si, watts
 from joulebench.presentation.plots import Plot
-from joulebench.presentation.section import Section, csv_of, estimate_cells, exact
+from joulebench.presentation.rows import Exact, estimate_cells
+from joulebench.presentation.section import Section
 from joulebench.presentation.series import estimates, value_axis
 from joulebench.presentation.table import Cell, Column, Table, label, prefixed_cell
 from joulebench.presentation.units import plain
@@ -69,7 +70,7 @@ def proxies_section(proxies: Proxies) -> Section:
             *_per_figure(proxies),
             _subjects_table(proxies),
         ),
-        csv=csv_of([_row(proxies, s) for s in proxies.subjects]),
+        rows=tuple(_row(proxies, s) for s in proxies.subjects),
     )
 
 
@@ -312,8 +313,8 @@ def _plot(proxies: Proxies, figure: Figure) -> Plot:
 def _row(proxies: Proxies, subject: Subject) -> dict[str, object]:
     cost = subject.cost
     return {
-        "trials": " ".join(map(str, subject.trials)),
-        **{f"param_{name}": exact(value) for name, value in subject.params.items()},
+        "trials": subject.trials,
+        **{f"param_{name}": Exact(value) for name, value in subject.params.items()},
         **{name: subject.figures.get(name) for name in STATIC},
         **estimate_cells(f"s_per_{proxies.unit}", cost.unit_s),
         **estimate_cells(f"j_per_{proxies.unit}_gross", cost.gross),

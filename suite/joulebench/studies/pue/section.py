@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from joulebench.presentation.numbers import ABSENT, number, percent, si
-from joulebench.presentation.section import Section, csv_of
+from joulebench.presentation.section import Section
 from joulebench.presentation.table import Cell, Column, Table
 from joulebench.presentation.units import plain
 from joulebench.results.run import Run
@@ -42,7 +42,7 @@ def pue_section(pue: Pue) -> Section:
         sentences=sentences(pue),
         plots=(),
         tables=tuple(t for t in (_members(pue), _verdicts(pue), _slacks(pue)) if t.rows),
-        csv=csv_of([_row(pue, s) for s in pue.subjects]),
+        rows=tuple(_row(pue, s) for s in pue.subjects),
     )
 
 

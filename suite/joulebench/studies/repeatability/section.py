@@ -5,8 +5,9 @@ from __future__ import annotations
 from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import ABSENT, interval, number, percent, prefix, sample_size, si
 from joulebench.presentation.plots import Plot, Series
-from joulebench.presentation.section import Section, csv_text
-from joulebench.presentation.table import Cell, Column, Table
+from joulebench.presentation.rows import Exact, estimate_cells
+from joulebench.presentation.section import Section
+from joulebench.presentation.table import Cell, Column, Table, worded_cell
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
 from joulebench.stats.regression import Line
@@ -38,7 +39,8 @@ def repeatability_section(repeated: Repeatability) -> Section:
             p for p in (_repeats_plot(repeated), _batch_plot(repeated), *_epoch_plots(repeated)) if p.drawn
         ),
         tables=(_spread_table(repeated), _batch_table(repeated), _fit_table(repeated)),
-        csv=_csv(repeated),
+        rows=tuple(_row(repeated, point) for point in repeated.runs),
+        columns=tuple(_row(repeated, None)),  # of a study without runs too
     )
 
 
@@ -155,11 +157,11 @@ def _spread_row(spread: Spread) -> tuple[Cell, ...]:
     values = [runs.minimum, *quantiles, runs.maximum]
     rsd = Cell(ABSENT)
     if runs.rsd is not None:
-        rsd = Cell(percent(runs.rsd.value), (f"[{percent(runs.rsd.low)}, {percent(runs.rsd.high)}]",))
+        rsd = worded_cell(percent, runs.rsd.value, runs.rsd.low, runs.rsd.high)
     drift = Cell(ABSENT)
-    if spread.drift is not None:
-        ends = f"[{percent(spread.drift.low)}, {percent(spread.drift.high)}]"
-        drift = Cell(percent(spread.drift.relative), (ends,), "drifts" if spread.drift.shows else "")
+    if (change := spread.drift) is not None:
+        flag = "drifts" if change.shows else ""
+        drift = worded_cell(percent, change.relative, change.low, change.high, flag=flag)
     return (
         Cell(spread.name, (spread.kind,) if spread.kind else ()),
         Cell(str(len(runs.values))),
@@ -195,8 +197,8 @@ def _value(value: Estimate | None, unit: str) -> Cell:
     if value is None:
         return Cell(ABSENT)
     factor, letter = prefix(value.mean)
-    details = tuple(d for d in (interval(value, factor), sample_size(value)) if d)
-    return Cell(f"{number(value.mean / factor)} {letter}{unit}", details)
+    text = f"{number(value.mean / factor)} {letter}{unit}"
+    return Cell(text, (sample_size(value),), interval=interval(value, factor) or "")
 
 
 def _fit_table(repeated: Repeatability) -> Table:
@@ -296,25 +298,19 @@ def _line_plot(name: str, title: str, epochs: list[float], values: list[float], 
     return Plot(f"repeatability-{name}", caption, alt, Axis(None, "epochs"), Axis(None, title), tuple(series))
 
 
-def _csv(repeated: Repeatability) -> str:
-    per_unit = f"j_per_{repeated.unit}"
-    columns = ["trial", "stage", "batch_size", "epochs", "kind", "measured_batch", per_unit, f"{per_unit}_low",
-               f"{per_unit}_high", f"{per_unit}_n", f"s_per_{repeated.unit}", "train_epochs", "train_samples",
-               "train_j", "train_s", "train_first_epoch_j", "train_kind"]  # fmt: skip
-    return csv_text(columns, [_csv_row(point) for point in repeated.runs])
-
-
-def _csv_row(point: Point) -> list[object]:
-    (trial,), p, t = point.trials, point.phase, point.train
-    phase = (
-        [p.kind, p.step_units, p.gross.mean, p.gross.low, p.gross.high, p.gross.n, p.unit_s.mean]
-        if p
-        else [None] * 7
-    )
-    train = (
-        [t.epochs[0], t.units[0], t.gross.mean, t.seconds.mean, point.first_j, t.gross.kind] if t else [None] * 6
-    )
-    return [trial.trial, trial.stage, trial.params.get(BATCH), trial.params.get(EPOCHS), *phase, *train]
+def _row(repeated: Repeatability, point: Point | None) -> dict[str, object]:
+    """One run as data; its columns without one."""
+    trial, p, t = (point.trials[0], point.phase, point.train) if point else (None, None, None)
+    return {
+        "trial": trial and trial.trial, "stage": trial and trial.stage,
+        "batch_size": Exact(trial and trial.params.get(BATCH)), "epochs": Exact(trial and trial.params.get(EPOCHS)),
+        "kind": p and p.kind, "measured_batch": p and p.step_units,
+        **estimate_cells(f"j_per_{repeated.unit}", p.gross if p else None),
+        f"s_per_{repeated.unit}": p and p.unit_s.mean,
+        "train_epochs": t and t.epochs[0], "train_samples": t and t.units[0], "train_j": t and t.gross.mean,
+        "train_s": t and t.seconds.mean, "train_first_epoch_j": point and point.first_j,
+        "train_kind": t and t.gross.kind,
+    }  # fmt: skip
 
 
 def repeatability_answer(repeated: Repeatability) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from joulebench.presentation.numbers import ABSENT, count, number, percent, si
 from joulebench.presentation.plots import Plot, Series
-from joulebench.presentation.section import Section, csv_of, estimate_cells, exact
+from joulebench.presentation.rows import Exact, estimate_cells
+from joulebench.presentation.section import Section
 from joulebench.presentation.series import estimates, value_axis
 from joulebench.presentation.table import (
     MAX_ROWS,
@@ -17,6 +18,7 @@ from joulebench.presentation.table import (
     first_column,
     of_all,
     prefixed_cell,
+    worded_cell,
 )
 from joulebench.presentation.units import plain
 from joulebench.results.run import Run
@@ -55,7 +57,7 @@ def scaling_section(scaling: Scaling) -> Section:
         sentences=sentences(scaling),
         plots=tuple(p for p in (_plot(scaling, m) for m in MEASURES) if p.drawn),
         tables=(_fits_table(scaling), _models_table(scaling)),
-        csv=csv_of([_row(scaling, m) for m in scaling.models]),
+        rows=tuple(_row(scaling, m) for m in scaling.models),
     )
 
 
@@ -227,10 +229,10 @@ def _line_cells(fit: Fit | None) -> tuple[Cell, Cell, Cell]:
         why = ABSENT if fit is None else f"no line: {fit.sizes} of {MIN_SIZES} sizes"
         return Cell(why), Cell(ABSENT), Cell(ABSENT)
     slope = fit.line.slope
-    interval = () if slope.low is None else (f"[{number(slope.low, 3)}, {number(slope.high, 3)}]",)
+    exponent = worded_cell(lambda v: number(v, 3), slope.mean, slope.low, slope.high)
     r2 = ABSENT if fit.line.r2 is None else number(fit.line.r2, 4)
     scatter = ABSENT if fit.scatter is None else number(fit.scatter, 3)
-    return Cell(number(slope.mean, 3), interval), Cell(r2), Cell(scatter)
+    return exponent, Cell(r2), Cell(scatter)
 
 
 def _models_table(scaling: Scaling) -> Table:
@@ -289,11 +291,8 @@ def _curve(fit: Fit, x_factor: float, y_factor: float) -> Series:
 
 
 def _row(scaling: Scaling, model: Model) -> dict[str, object]:
-    row: dict[str, object] = {
-        "trials": " ".join(map(str, model.trials)),
-        **{f"param_{n}": exact(v) for n, v in model.params.items()},
-    }
-    row["parameters"] = model.parameters
+    row: dict[str, object] = {"trials": model.trials}
+    row |= {f"param_{n}": Exact(v) for n, v in model.params.items()} | {"parameters": model.parameters}
     for phase, unit in scaling.phases.items():
         cost = model.costs.get(phase)
         row |= estimate_cells(f"{phase}_j_per_{unit}_gross", cost.gross if cost else None)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from joulebench.presentation.numbers import ABSENT, number, percent, seconds, si
-from joulebench.presentation.section import Section, csv_text
-from joulebench.presentation.table import Cell, Column, Table
+from joulebench.presentation.rows import Exact
+from joulebench.presentation.section import Section
+from joulebench.presentation.table import Cell, Column, Table, worded_cell
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
 from joulebench.studies.base import Study
 from joulebench.studies.search_quality.analysis import BROKEN_BELOW, Paired, SearchQuality, search_quality
-from joulebench.studies.search_quality.curves import LEVELS, OWN, Condition
+from joulebench.studies.search_quality.curves import LEVELS, Condition, Search
 from joulebench.studies.search_quality.curves import Cell as Group
 from joulebench.studies.search_quality.figures import plots
 
@@ -43,7 +45,7 @@ def search_quality_section(quality: SearchQuality) -> Section:
         sentences=sentences(quality),
         plots=plots(quality),
         tables=tuple(table for table in tables if table.rows),
-        csv=_csv(quality),
+        rows=tuple(_row(search) for cell in quality.cells for search in cell.searches),
     )
 
 
@@ -222,9 +224,8 @@ def _levels_table(quality: SearchQuality) -> Table:
 def _level(cell: Group, level: float) -> Cell:
     reached = f"{cell.reached(level)} of {len(cell.searches)}"
     value = cell.trials_to(level)
-    if math.isinf(value.mean):
-        return Cell(f"> {cell.length}", (*_ends(value, number), reached))
-    return Cell(number(value.mean), (*_ends(value, number), reached))
+    shown = worded_cell(number, value.mean, value.low, value.high, (reached,))
+    return replace(shown, text=f"> {cell.length}") if math.isinf(value.mean) else shown
 
 
 def _paired_table(quality: SearchQuality) -> Table:
@@ -265,32 +266,26 @@ def _cost_table(quality: SearchQuality) -> Table:
 
 
 def _median(value: Estimate, words: Callable[[float], str], flag: str = "") -> Cell:
-    return Cell(words(value.mean), _ends(value, words), flag)
-
-
-def _ends(value: Estimate, words: Callable[[float], str]) -> tuple[str, ...]:
-    return () if value.low is None or value.high is None else (f"[{words(value.low)}, {words(value.high)}]",)
+    return worded_cell(words, value.mean, value.low, value.high, flag=flag)
 
 
 def _count(cell: Group, metric: str) -> str:
     return number(cell.total(metric))
 
 
-def _csv(quality: SearchQuality) -> str:
-    """One line a search."""
-    settings = [name for name, _ in quality.cells[0].condition.settings]
-    levels = [f"trials_to_{round(100 * level)}" for level in LEVELS]
-    counted = ["duplicates", "fallbacks", "infeasible", "proposing_s"]
-    columns = ["problem", *settings, *OWN[1:3], "trial", "status", "trials", "share", *levels, *counted]
-    rows = []
-    for cell in quality.cells:
-        for s in cell.searches:
-            reached = [int(n) if math.isfinite(n := s.trials_to(level)) else None for level in LEVELS]
-            rows.append(
-                [
-                    *(s.condition.problem, *(v for _, v in s.condition.settings), s.method, s.repeat, s.trial),
-                    *(s.status, len(s.shares), s.final, *reached, *(s.metrics.get(name) for name in counted)),
-                    *(None if j is None else j[-1] for j in (s.proposing_j, s.cost_j)),
-                ]
-            )
-    return csv_text([*columns, "proposing_j", "trial_cost_j"], rows)
+def _row(search: Search) -> dict[str, object]:
+    reached = {level: search.trials_to(level) for level in LEVELS}
+    return {
+        "problem": search.condition.problem,
+        **{n: Exact(v) for n, v in search.condition.settings},
+        "method": search.method,
+        "repeat": search.repeat,
+        "trial": search.trial,
+        "status": search.status,
+        "trials": len(search.shares),
+        "share": search.final,
+        **{f"trials_to_{round(100 * v)}": int(n) if math.isfinite(n) else None for v, n in reached.items()},
+        **{name: search.metrics.get(name) for name in ("duplicates", "fallbacks", "infeasible", "proposing_s")},
+        "proposing_j": search.proposing_j[-1] if search.proposing_j else None,
+        "trial_cost_j": search.cost_j[-1] if search.cost_j else None,
+    }

@@ -9,7 +9,8 @@ from joulebench.presentation.axis import Axis
 from joulebench.presentation.correlations import HOW
 from joulebench.presentation.numbers import number, si
 from joulebench.presentation.plots import Plot, Series
-from joulebench.presentation.section import Section, csv_of, estimate_cells, exact
+from joulebench.presentation.rows import Exact, estimate_cells
+from joulebench.presentation.section import Section
 from joulebench.presentation.series import estimates, value_axis
 from joulebench.presentation.units import plain
 from joulebench.records.model import combined
@@ -72,7 +73,7 @@ def training_inference_section(costs: TrainingInference, overlay: Overlay | None
             correlations_table(costs),
             intervals_table(costs),
         ),
-        csv=csv_of([_row(costs, a) for a in costs.architectures]),
+        rows=tuple(_row(costs, a) for a in costs.architectures),
     )
 
 
@@ -289,8 +290,8 @@ def _row(costs: TrainingInference, a: Architecture) -> dict[str, object]:
     train, unit = a.train, costs.unit
     return {
         "architecture": a.name,
-        "trials": " ".join(map(str, a.trials)),
-        **{f"param_{name}": exact(value) for name, value in a.params.items()},
+        "trials": a.trials,
+        **{f"param_{name}": Exact(value) for name, value in a.params.items()},
         "parameters": a.parameters,
         "macs": a.macs,
         "macs_per_parameter": a.macs_per_parameter,

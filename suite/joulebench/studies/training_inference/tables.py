@@ -85,7 +85,7 @@ def volumes_table(costs: TrainingInference, basis: Basis) -> Table:
                 (
                     Cell(demand(costs, choice)),
                     Cell(str(len(choice.candidates))),
-                    Cell("0") if crossed is None else Cell(number(crossed.units), _ends(crossed)),
+                    Cell("0") if crossed is None else _crossover_cell(crossed),
                     Cell(stretch.name),
                     Cell(ABSENT if crossed is None else crossed.before),
                 )
@@ -102,10 +102,11 @@ def demand(costs: TrainingInference, choice: Choice) -> str:
     return f"{costs.quality} ≥ {number(choice.at_least)} ({near})"
 
 
-def _ends(crossed: Crossover) -> tuple[str, ...]:
+def _crossover_cell(crossed: Crossover) -> Cell:
     if crossed.low is None:
-        return ("no interval",)
-    return (f"[{number(crossed.low)}, {'no end' if crossed.high is None else number(crossed.high)}]",)
+        return Cell(number(crossed.units), ("no interval",))
+    high = "no end" if crossed.high is None else number(crossed.high)
+    return Cell(number(crossed.units), interval=f"[{number(crossed.low)}, {high}]")
 
 
 def correlations_table(costs: TrainingInference) -> Table:
