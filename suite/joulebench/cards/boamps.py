@@ -23,8 +23,8 @@ from joulebench.cards.quality import hub_task, qualities
 from joulebench.cards.subject import Subject, refuse_replay, training
 from joulebench.cards.values import rounded, to_json
 from joulebench.errors import InputError
-from joulebench.presentation.markdown import flat
 from joulebench.presentation.numbers import percent
+from joulebench.presentation.text import flat
 from joulebench.records.model import Kind, Window, combined
 from joulebench.results.energy import common_domains, idle_power_w, invalidity, nearest_idle
 from joulebench.results.ledger import family
