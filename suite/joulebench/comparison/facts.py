@@ -9,9 +9,9 @@ from typing import Any
 from joulebench.comparison.join import Joined, Machine, metered
 from joulebench.comparison.limits import MIN_SIZES, PhaseOn, phases_on
 from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, number, percent, si
-from joulebench.presentation.plots import Plot, Series
+from joulebench.presentation.plots import Plot
 from joulebench.presentation.section import Section, csv_of, estimate_cells
-from joulebench.presentation.series import estimates, value_axis
+from joulebench.presentation.series import estimates, power_law, value_axis
 from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed_cell, show, value_cell
 from joulebench.presentation.units import plain
 from joulebench.records.model import Kind, combined
@@ -83,27 +83,15 @@ def _scaling_plot(found: Sequence[PhaseOn], phase: str) -> Plot:
     unit = next((c.cost.unit for part in known for c in part), "unit")
     x = value_axis(xs, "FLOP", lambda u: f"{u} per {plain(unit)}", log_from=4.0)
     kinds = combined(_kind(p) for p in mine)
-    y = value_axis(ys, "J", lambda u: f"{u} per {plain(unit)} of {phase}, gross ({kinds})", log_from=4.0)
+    y = value_axis(ys, "J", lambda u: f"{u} per {plain(unit)} of {phase}, gross", log_from=4.0, detail=kinds)
     series = [
         estimates(p.label, [float(c.flops or 0) / x.factor for c in part], [c.cost.gross for c in part], y)
         for p, part in zip(mine, known, strict=True)
     ]
-    lines = [_line(p, min(xs), max(xs), x.factor, y.factor) for p in mine if p.line and xs]
+    ends = (min(xs, default=1.0), max(xs, default=1.0))
+    lines = [power_law(f"line of {p.label}", p.line, *ends, x, y) for p in mine if p.line and xs]
     alt = f"Joules per {plain(unit)} against FLOPs: " + " ".join(_law(p) for p in mine if p.line)
     return Plot(f"scaling-{phase}", f"Energy of {phase} against FLOPs", alt, x, y, (*series, *lines))
-
-
-def _line(found: PhaseOn, low: float, high: float, x_factor: float, y_factor: float) -> Series:
-    assert found.line is not None
-    xs = [low * (high / low) ** (i / 16) for i in range(17)]
-    ys = [10 ** found.line.at(math.log10(x)) for x in xs]
-    return Series(
-        f"line of {found.label}",
-        tuple(x / x_factor for x in xs),
-        tuple(y / y_factor for y in ys),
-        dashed=True,
-        named=False,
-    )
 
 
 def _scaling_table(found: Sequence[PhaseOn]) -> Table:

@@ -24,9 +24,9 @@ def figures(found: Batch) -> tuple[Plot, ...]:
 
 def _efficiency(found: Batch, x: Axis, places: tuple[float, ...]) -> Plot:
     unit = f"{plain(found.unit)}s/J"
-    label = f"{found.basis}, {found.kind}, {' + '.join(found.domains)}"
+    detail = f"{found.basis}, {found.kind}, {' + '.join(found.domains)}"
     values = [s.efficiency for s in found.sizes]
-    y = value_axis([v.mean for v in values], unit, lambda u: f"efficiency, {u} ({label})", prefixed=False)
+    y = value_axis([v.mean for v in values], unit, lambda u: f"efficiency, {u}", prefixed=False, detail=detail)
     series = [estimates(f"{found.phase}, {unit}", places, values, y, joined=True)]
     best = found.best
     alt = f"Efficiency against {len(values)} sizes of {found.parameter}."
@@ -48,7 +48,8 @@ def _wall(found: Batch, values: list[float]) -> list[Series]:
 def _latency(found: Batch, x: Axis, places: tuple[float, ...]) -> Plot:
     values = [s.p95_s for s in found.sizes]
     known = [v.mean for v in values if v is not None]
-    y = value_axis(known, "s", lambda u: f"{found.phase} latency, {u} (p95 of steps; lower is better)")
+    detail = "p95 of steps; lower is better"
+    y = value_axis(known, "s", lambda u: f"{found.phase} latency, {u}", detail=detail)
     ends = f" from {seconds(min(known))} to {seconds(max(known))}" if known else ""
     alt = f"95 % quantile of the seconds a step takes{ends}."
     line = estimates("p95", places, values, y, joined=True)

@@ -229,7 +229,7 @@ def _plots(found: Consistency) -> tuple[Plot, ...]:
     mean = found.j_per_unit.mean
     factor, letter = prefix(mean)
     numbers = tuple(float(i) for i, w in enumerate(found.windows, 1) if w.reason is None)
-    ends = (numbers[0], numbers[-1])
+    ends, detail = (numbers[0], numbers[-1]), f"gross, {' + '.join(found.domains)}"
     per_unit = [w.energy_j / w.units for w in valid]
     series = [
         Series(f"window ({found.kind})", numbers, tuple(v / factor for v in per_unit), line=True),
@@ -245,7 +245,7 @@ def _plots(found: Consistency) -> tuple[Plot, ...]:
         f"{len(valid)} windows: energy per {found.unit} {number(mean / factor)} {letter}J on average, relative "
         f"standard deviation {rsd_words(found.rsd)}.",
         Axis(None, "window"),
-        Axis(None, f"{found.phase} energy, {letter}J/{found.unit} (gross, {' + '.join(found.domains)})", factor),
+        Axis(None, f"{found.phase} energy, {letter}J/{found.unit}", factor, detail=detail),
         tuple(series),
     )
     return first, _parts(found, numbers)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import ABSENT, percent
-from joulebench.presentation.plots import Plot, Series
+from joulebench.presentation.plots import Plot
 from joulebench.presentation.section import Section, csv_of, estimate_cells
+from joulebench.presentation.series import estimates
 from joulebench.presentation.table import Cell, Column, Table, condensed
-from joulebench.results.forecast import MIN_FINISHED, RULES, Amount, Rule
+from joulebench.results.forecast import MIN_FINISHED, RULES, Amount
 from joulebench.results.run import Run
 from joulebench.studies.base import Study
 from joulebench.studies.extrapolation.analysis import AMOUNTS, Accuracy, Extrapolation, extrapolation
@@ -141,28 +142,19 @@ def _cell(found: Accuracy | None) -> Cell:
 
 
 def _plot(found: Extrapolation, amount: Amount) -> Plot:
-    series = tuple(_series(found, amount, rule) for rule in RULES)
     alt = f"Median error of the whole training's {WORDS[amount]} against the epochs seen, one line a rule."
-    label = f" ({found.kind})" if amount == "energy_j" and found.kind else ""
-    y = Axis(None, f"median error of {WORDS[amount]}{label}, %")
+    detail = found.kind or "" if amount == "energy_j" else ""
+    y = Axis(None, f"median error of {WORDS[amount]}, %", 0.01, detail=detail)
+    known = {rule: [a for p in found.points if (a := found.of(amount, rule, p)) is not None] for rule in RULES}
+    series = (
+        estimates(rule, [float(a.seen) for a in seen], [a.median_error for a in seen], y, joined=True)
+        for rule, seen in known.items()
+    )
     x = Axis(None, "epochs seen", ticks=tuple(float(p) for p in found.points))
     return Plot(
         f"extrapolation-{WORDS[amount]}", f"Error of {WORDS[amount]} by epochs seen", alt, x, y,
         tuple(s for s in series if s.x),
     )  # fmt: skip
-
-
-def _series(found: Extrapolation, amount: Amount, rule: Rule) -> Series:
-    known = [a for p in found.points if (a := found.of(amount, rule, p)) is not None]
-    medians = [a.median_error for a in known]
-    return Series(
-        rule,
-        tuple(float(a.seen) for a in known),
-        tuple(100 * m.mean for m in medians),
-        tuple(None if m.low is None else 100 * m.low for m in medians),
-        tuple(None if m.high is None else 100 * m.high for m in medians),
-        line=True,
-    )
 
 
 def _row(found: Accuracy) -> dict[str, object]:

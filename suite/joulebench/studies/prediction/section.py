@@ -163,7 +163,7 @@ def _cell(value: Estimate) -> Cell:
 def _plot(found: EnergyPrediction) -> Plot:
     true = [s.energy_j for s in found.samples]
     label = f"gross, {found.kind}" if found.kind else "gross"
-    x = value_axis(true, found.unit, lambda unit: f"energy as it was, {unit} ({label})")
+    x = value_axis(true, found.unit, lambda unit: f"energy as it was, {unit}", detail=label)
     y = value_axis(true, found.unit, lambda unit: f"energy as told, {unit}")
     shown = [
         s for s in found.scores if s in (found.best, *(s for s in found.scores if s.rule.name == "parameters"))

@@ -276,11 +276,11 @@ def _plot(found: Proxies, figure: Figure) -> Plot:
     x_axis = value_axis(
         [s.figures[figure] for s in shown], UNITS[figure], lambda u: f"{WORDS[figure]}{per}{f', {u}' if u else ''}"
     )
-    basis = f"gross, {found.kind}, {' + '.join(found.domains)}"
     y_axis = value_axis(
         [s.cost.gross.mean for s in shown],
         "J",
-        lambda u: f"{found.phase} energy, {u}/{plain(found.unit)} ({basis})",
+        lambda u: f"{found.phase} energy, {u}/{plain(found.unit)}",
+        detail=f"gross, {found.kind}, {' + '.join(found.domains)}",
     )
     series = tuple(
         estimates(
