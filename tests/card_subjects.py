@@ -7,7 +7,7 @@ from typing import Any
 
 from joulebench.cards.subject import Subject, choose
 from joulebench.records.model import Manifest
-from joulebench.reporting.summary import summarise_records
+from joulebench.reporting.summary import Summary
 from joulebench.results.run import Run
 from tests.run_factory import RunBuilder
 
@@ -21,12 +21,11 @@ GRID = {
 }
 
 
-def subject_of(run: RunBuilder, trial: int | None = None, **manifest: Any) -> Subject:
+def subject_of(built: RunBuilder, trial: int | None = None, **manifest: Any) -> Subject:
     """The subject of a run that was never written, so that its manifest may hold what no file can."""
-    made = run.manifest()
-    made = Manifest.model_construct(**{**dict(made), **manifest})
-    records = Run(made, run.task, run.trials, run.entries, run.scores)
-    return choose(records, summarise_records(made, run.task, run.trials, run.entries, run.scores), trial)
+    made = Manifest.model_construct(**{**dict(built.manifest()), **manifest})
+    run = Run(made, built.task, built.trials, built.entries, built.scores)
+    return choose(Summary(run), trial)
 
 
 def leaves(tree: object) -> list[object]:

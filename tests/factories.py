@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from joulebench.records.model import Reading, TrialRecord, Window
+from joulebench.records.model import Fault, FaultKind, Reading, TrialRecord, Window
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
 
@@ -35,6 +35,11 @@ def make_task(
             "objectives": dict(objectives or default),
         }
     )
+
+
+def fault(text: str) -> Fault:
+    """What a meter found wrong with a window."""
+    return Fault(kind=FaultKind.UNCLASSIFIED, text=text)
 
 
 def make_windows(

@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.records.folder import RunFolder
-from joulebench.records.model import Costs, LedgerEntry, Manifest, Reading, Record, ScoreRecord, TrialRecord, Window
+from joulebench.records.model import (
+    Costs,
+    Ending,
+    LedgerEntry,
+    Manifest,
+    Reading,
+    Record,
+    ScoreRecord,
+    TrialRecord,
+    Window,
+)
+from joulebench.results.run import Run
 from joulebench.spec.task import Task
 
 WATTS = {"cpu": 60.0, "ram": 20.0}
@@ -125,9 +136,11 @@ class RunBuilder:
             params, 0, {}, status=status, error=error, windows=windows, unit={}, costs=Costs()
         )  # fmt: skip
 
-    def span(self, event: str, *windows: Window, session: int = 0, note: str | None = None) -> None:
-        note = ("done" if event == "end" else "") if note is None else note
-        self.entries.append(LedgerEntry(session=session, event=event, windows=windows, note=note))
+    def span(self, event: str, *windows: Window, session: int = 0, note: str = "", ending: Ending = "done") -> None:
+        ended = ending if event == "end" else None
+        self.entries.append(
+            LedgerEntry(session=session, event=event, windows=windows, note=note, ending=ended)  # type: ignore[arg-type]
+        )
 
     def manifest(self, **fields: Any) -> Manifest:
         defaults: dict[str, Any] = {
@@ -147,6 +160,10 @@ class RunBuilder:
             "search": {"ax-platform": "1.3.0"},
         }
         return Manifest(**{**defaults, **fields})
+
+    def read(self, **manifest: Any) -> Run:
+        """The run as it stands, without a folder."""
+        return Run(self.manifest(**manifest), self.task, self.trials[:], self.entries[:], self.scores[:])
 
     def write(self, path: Path, **manifest: Any) -> RunFolder:
         folder = RunFolder.create(path, self.manifest(**manifest))

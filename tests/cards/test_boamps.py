@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator, ValidationError
 
+from joulebench.cards import make_card
 from joulebench.cards.boamps import boamps_card
-from joulebench.cards.boamps_schema import Report
+from joulebench.cards.boamps_fields import ALLOWED, FIELDS, check_field, check_report
 from joulebench.errors import InputError
+from joulebench.records.folder import RunFolder
 from tests.card_subjects import GRID, leaves, subject_of
+from tests.conftest import REPOSITORY
 from tests.generation_runs import add, generation_task
 from tests.run_factory import RunBuilder, full_run, make_task
 
@@ -27,6 +33,7 @@ ENVIRONMENT = {
     },
 }
 INFRA = {"infrastructure.infraType": "onPremise"}
+SCHEMA = Draft202012Validator(json.loads(Path(__file__).with_name("boamps.schema.json").read_text()))
 
 
 def one_trial() -> RunBuilder:
@@ -38,8 +45,85 @@ def one_trial() -> RunBuilder:
 def report_of(run: RunBuilder, fields=INFRA, **manifest) -> dict:
     manifest = {"environment": ENVIRONMENT, **manifest}
     found = json.loads(boamps_card(subject_of(run, **manifest), fields))
-    Report.model_validate(found)
+    SCHEMA.validate(found)
     return found
+
+
+def published() -> list[Path]:
+    return sorted(path.parent for path in (REPOSITORY / "reports").rglob("manifest.json"))
+
+
+@pytest.mark.parametrize("folder", published(), ids=lambda f: "-".join(f.relative_to(REPOSITORY).parts[1:3]))
+def test_a_published_run_makes_a_valid_report(folder):
+    fields = {**INFRA, "task.taskFamily": "any", "task.dataset.0.dataType": "image"}
+    SCHEMA.validate(json.loads(make_card(RunFolder.open(folder), "boamps", given=fields).text))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("infrastructure.infraType", "cloud"),
+        ("infrastructure.infraType", None),
+        ("infrastructure.infratype", "onPremise"),
+        ("infrastructure.components.0.nbComponent", 0),
+        ("infrastructure.components.1.memorySize", 1.5),
+        ("measures.0.powerConsumption", None),
+        ("measures.0.powerConsumption", "5"),
+        ("measures.0.averageUtilizationCpu", 1.1),
+        ("measures.0.measurementDateTime", "2026-01-02T03:04:05Z"),
+        ("task.taskFamily", None),
+        ("task.measuredAccuracy", -0.1),
+        ("task.nbRequest", True),
+        ("task.dataset.0.dataType", "pixels"),
+        ("system.os", ""),
+        ("software.version", 3.11),
+    ],
+)
+def test_what_the_schema_does_not_have_the_card_refuses_too(path, value):
+    broken = deepcopy(report_of(one_trial()))
+    check_report(broken)
+    *steps, name = (int(step) if step.isdecimal() else step for step in path.split("."))
+    place = broken
+    for step in steps:
+        place = place[step]
+    place[name] = value
+    if value is None:
+        del place[name]
+    with pytest.raises(ValidationError):
+        SCHEMA.validate(broken)
+    with pytest.raises(InputError) as caught:
+        check_report(broken)
+    assert path in str(caught.value)
+
+
+def fields_of(schema, path=()):
+    """Every field of the schema by its path, with what it may be."""
+    if "$ref" in schema:
+        schema = SCHEMA.schema["$defs"][schema["$ref"].rpartition("/")[2]]
+    if "items" in schema:
+        return fields_of(schema["items"], (*path, "0"))
+    if "properties" not in schema:
+        return {".".join(path): schema}
+    return {
+        k: v for name, inner in schema["properties"].items() for k, v in fields_of(inner, (*path, name)).items()
+    }
+
+
+def test_the_fields_and_values_that_can_be_given_are_the_schemas():
+    found = fields_of(SCHEMA.schema)
+    assert set(FIELDS) == set(found)
+    kinds = {"string": str, "number": float, "integer": int, None: str}  # what has a list of values is text
+    assert {p: kinds[schema.get("type")] for p, schema in found.items()} == FIELDS
+    listed = {p.rpartition(".")[2]: tuple(schema["enum"]) for p, schema in found.items() if "enum" in schema}
+    assert {name: values for name, values in ALLOWED.items() if name != "taskStage"} == listed
+    del found["task.taskStage"]  # free in the data model; two stages are measured
+    for path, schema in found.items():
+        for value in ("x", "high", -0.5, 0, 0.5, 1, 1.5, 91, 181, True, "2026-01-03 00:00:00"):
+            if Draft202012Validator(schema).is_valid(value):
+                check_field(path, value)
+            else:
+                with pytest.raises(InputError, match=path):
+                    check_field(path, value)
 
 
 def test_inference_is_the_sum_of_its_valid_windows_in_kwh():
@@ -102,6 +186,14 @@ def test_a_required_field_that_is_not_known_is_asked_for_by_name():
         report_of(one_trial(), {})
 
 
+def test_a_host_that_is_not_known_is_asked_for():
+    with pytest.raises(InputError, match=r"infrastructure\.components\.0\.componentType: .*requires it"):
+        report_of(one_trial(), environment={})
+    given = {f"infrastructure.components.0.{k}": v for k, v in (("componentType", "cpu"), ("nbComponent", 4))}
+    found = report_of(one_trial(), {**INFRA, **given}, environment={})
+    assert found["infrastructure"]["components"] == [{"componentType": "cpu", "nbComponent": 4}]
+
+
 def test_tokens_without_a_data_set_need_their_family():
     run = RunBuilder(generation_task())
     add(run, {"batch_size": 1}, stage="default", idle=True)
@@ -130,16 +222,21 @@ def test_a_header_needs_its_date_and_has_an_id_that_stays():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"infrastructure.infraType": "cloud"}, r"infrastructure\.infraType: Input should be 'publicCloud'"),
-        (
-            {**INFRA, "infrastructure.infratype": "x"},
-            r"--set infrastructure\.infratype: the BoAmps data model has no",
-        ),
+        ({"infrastructure.infraType": "onPremises"}, r"infraType: .*onPremise, other; did you mean 'onPremise'"),
+        ({**INFRA, "quality": "best"}, r"quality: .*high, medium, low .*got 'best'"),
+        ({**INFRA, "infrastructure.infratype": "x"}, r"no field .*did you mean 'infrastructure\.infraType'"),
+        ({**INFRA, "header.publisher.nam": "x"}, r"did you mean 'header\.publisher\.name'.*projectName"),
+        ({**INFRA, "task.dataset.dataType": "image"}, r"did you mean 'task\.dataset\.0'"),
         ({**INFRA, "task.dataset.5.dataType": "image"}, "'5' is no place in a list of 1"),
-        ({**INFRA, "task.taskStage.x": 1}, "'x' is below a value"),
-        ({**INFRA, "task.taskStage": "dreaming"}, r"no stage 'dreaming' \(allowed: inference, training\)"),
-        ({**INFRA, "measures.0.powerConsumption": float("nan")}, "powerConsumption"),
-        ({**INFRA, "": 1}, "no such field"),
+        ({**INFRA, "task.dataset.99999.dataType": "image"}, "no field"),
+        ({**INFRA, "task.taskStage.x": 1}, r"no field .*task\.taskFamily"),
+        ({**INFRA, "task": 1}, r"no field .*allowed: task\.taskStage"),
+        ({**INFRA, "task.taskStage": "dreaming"}, r"task\.taskStage: .*inference, training.*got 'dreaming'"),
+        ({**INFRA, "measures.0.powerConsumption": float("nan")}, "powerConsumption: .*from 0"),
+        ({**INFRA, "measures.0.powerConsumption": float("inf")}, "powerConsumption: .*from 0"),
+        ({**INFRA, "measures.1.version": "2"}, r"measures\.1\.measurementMethod: .*--set measures\.1\."),
+        ({**INFRA, "header.reportDatetime": "today"}, r"header\.reportDatetime: .*YYYY-MM-DD HH:MM:SS"),
+        ({**INFRA, "": 1}, "no field .*allowed: header, task, measures"),
     ],
 )
 def test_fields_that_do_not_fit_are_refused_in_one_line(fields, message):

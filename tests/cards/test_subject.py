@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from joulebench.cards.subject import hardware_used, training
+from joulebench.cards.subject import hardware_used
 from joulebench.errors import InputError
 from tests.card_subjects import GRID, subject_of
 from tests.run_factory import RunBuilder, full_run, make_task
@@ -33,9 +33,10 @@ def test_a_trial_brings_every_run_of_its_configuration():
     found = subject_of(full_run(), trial=1)
     assert found.member.trials == (0, 1)
     assert [t.trial for t in found.trials] == [0, 1]
-    (energy,) = found.member.energies
-    assert energy.gross.n == 2
-    assert energy.gross.varied == "runs of the configuration"
+    (target,) = found.targets
+    gross = found.phase(target.phase, target.families).gross
+    assert gross.n == 2
+    assert gross.varied == "runs of the configuration"
 
 
 def test_a_trial_without_a_result_is_refused_by_name():
@@ -53,13 +54,13 @@ def test_a_run_without_any_result_asks_for_a_choice():
 
 
 def test_training_is_one_value_a_training():
-    one = training(subject_of(full_run(), trial=3))
+    one = subject_of(full_run(), trial=3).training
     assert one is not None
-    assert (one.energy_j.mean, one.energy_j.n, one.energy_j.low) == (240.0, 1, None)
-    assert (one.duration_s.mean, one.units, one.kind) == (pytest.approx(3.0), 1200, "estimated")
-    both = training(subject_of(full_run(), trial=0))
+    assert (one.gross.mean, one.gross.n, one.gross.low) == (240.0, 1, None)
+    assert (one.seconds.mean, one.units, one.gross.kind) == (pytest.approx(3.0), (1200,), "estimated")
+    both = subject_of(full_run(), trial=0).training
     assert both is not None
-    assert (both.energy_j.n, both.energy_j.varied) == (2, "runs of the configuration")
+    assert (both.gross.n, both.gross.varied) == (2, "runs of the configuration")
 
 
 def test_a_faulty_training_window_is_no_training_energy():
@@ -69,7 +70,7 @@ def test_a_faulty_training_window_is_no_training_energy():
         w.model_copy(update={"fault": "counter reset"}) if w.phase == "train" else w for w in run.trials[0].windows
     ]
     run.trials[0] = run.trials[0].model_copy(update={"windows": tuple(windows)})
-    assert training(subject_of(run)) is None
+    assert subject_of(run).training is None
 
 
 def test_trainings_are_added_up_over_the_domains_that_all_of_them_read():
@@ -77,10 +78,10 @@ def test_trainings_are_added_up_over_the_domains_that_all_of_them_read():
     run.add({}, 8000, {"val_accuracy": 0.9})
     run.watts = {"cpu": 60.0}
     run.add({}, 8000, {"val_accuracy": 0.9})
-    found = training(subject_of(run, trial=0))
+    found = subject_of(run, trial=0).training
     assert found is not None
-    assert found.domains == ("cpu",)
-    assert found.energy_j.mean == pytest.approx(180.0)
+    assert found.gross.domains == ("cpu",)
+    assert found.gross.mean == pytest.approx(180.0)
 
 
 def test_carbon_is_joules_times_pue_times_intensity_once():

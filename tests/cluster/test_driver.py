@@ -102,7 +102,7 @@ def test_a_table_gives_what_it_gives_on_one_machine(cluster, tmp_path, monkeypat
     assert gist(records) == gist(alone.trials())
     assert outcomes(together) == outcomes(alone)
     assert nodes_of(records) == {"one", "two"}
-    assert together.ledger()[-1].note == "done"
+    assert together.ledger()[-1].ending == "done"
     # every proposal is what it was said to rest on: the records of its time, and what was pending
     for entry in (e for e in together.ledger() if e.event == "propose"):
         known = [r for r in records if r.trial < entry.trial and r.trial not in entry.pending]
@@ -294,7 +294,7 @@ def test_one_search_for_two_kinds_of_hardware_and_a_resume(cluster, tmp_path):
     assert [leader.trials()[r.trial] for r in before[0]] == before[0]
     alone = local.run(task, out=tmp_path / "alone", replay="100")
     assert gist(leader.trials()) == gist(alone.trials())
-    assert [e.note for e in leader.ledger() if e.event == "end"] == ["interrupted", "done"]
+    assert [e.ending for e in leader.ledger() if e.event == "end"] == ["interrupted", "done"]
     assert nodes_of(follower.trials()) == {"three"}
     assert leader.manifest().hardware["name"] == "generic_cpu"
     assert follower.manifest().hardware["name"] == "other_cpu"

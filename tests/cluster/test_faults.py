@@ -98,7 +98,7 @@ def test_a_head_or_a_driver_that_is_lost_loses_no_finished_trial(tmp_path, marks
     assert len(folder.trials_path.read_text().splitlines()) == 10
     assert [r for r in records if r.trial in {b.trial for b in before}] == before
     assert {r.status for r in records} == {"ok"}
-    assert folder.ledger()[-1].note == "done"
+    assert folder.ledger()[-1].ending == "done"
     monkeypatch.setenv(MARKS, str(marks))
     assert gist(local.run(folder.task(), out=tmp_path / "alone", replay="100").trials()) == gist(records)
 

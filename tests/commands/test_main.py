@@ -15,7 +15,6 @@ from joulebench.commands.main import app
 from joulebench.commands.progress import _Unending
 from joulebench.errors import GateError, IncompleteError, InputError, MeterError
 from joulebench.records.folder import RunFolder
-from joulebench.records.model import DONE
 from joulebench.runner.events import Event
 from joulebench.spec.catalog import task_files
 from tests.commands.calling import call, call_anyhow
@@ -68,7 +67,7 @@ def test_a_run_that_its_budget_ends_is_complete(monkeypatch, capsys, tmp_path):
     assert (code, err) == (0, "")
     assert "stopped: " in out
     folder = only_run(tmp_path)
-    assert folder.ledger()[-1].note == DONE
+    assert folder.ledger()[-1].ending == "done"
     assert 0 < len(folder.trials()) < 14
 
 

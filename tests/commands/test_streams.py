@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from joulebench.records.folder import RunFolder
-from joulebench.records.model import DONE
 from tests.conftest import REPOSITORY
 from tests.run_factory import full_run
 from tests.runner.test_local import write_toy
@@ -44,7 +43,7 @@ def test_a_run_that_nobody_reads_is_complete(tmp_path):
     path = write_toy(tmp_path, method="random")
     assert unread("run", path, "--replay", "9", "--out", tmp_path / "runs") == (0, "")
     (run,) = tmp_path.glob("runs/toy/*/*")
-    assert RunFolder.open(run).ledger()[-1].note == DONE
+    assert RunFolder.open(run).ledger()[-1].ending == "done"
     assert (run / "report.html").exists()
 
 
@@ -76,7 +75,7 @@ def test_a_run_goes_on_when_what_it_prints_has_no_room(tmp_path):
         process = start("run", path, "--replay", "9", "--out", tmp_path / "runs", stdout=full)
         process.communicate(timeout=120)
     (run,) = tmp_path.glob("runs/toy/*/*")
-    assert RunFolder.open(run).ledger()[-1].note == DONE
+    assert RunFolder.open(run).ledger()[-1].ending == "done"
 
 
 def test_a_closed_standard_output_is_none(tmp_path):

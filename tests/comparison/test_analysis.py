@@ -8,9 +8,10 @@ import random
 import pytest
 
 from joulebench.comparison.analysis import compare
-from joulebench.comparison.join import LabelledRun, join, labelled
+from joulebench.comparison.join import Machine, join, labelled
 from joulebench.comparison.limits import phases_on
 from joulebench.errors import InputError
+from joulebench.results.run import Run
 from tests.run_factory import RunBuilder, full_run, make_task
 
 GPU = {"cpu": 60.0, "ram": 20.0, "gpu:0": 300.0}
@@ -18,8 +19,8 @@ H100 = {"name": "nvidia_h100", "title": "H100", "match": {"accelerator": ["NVIDI
 ON_GPU = {"hardware": H100, "environment": {"device": "cuda:0"}}
 
 
-def run_of(built: RunBuilder, path: str = "a", **manifest) -> LabelledRun:
-    (made,) = labelled([(path, built.manifest(**manifest), built.task, built.trials)])
+def run_of(built: RunBuilder, path: str = "a", **manifest) -> Machine:
+    (made,) = labelled([(path, Run(built.manifest(**manifest), built.task, built.trials))])
     return made
 
 
@@ -64,16 +65,16 @@ def test_ratios_are_those_of_the_joules():
 def test_configurations_that_one_machine_lacks_are_not_compared():
     a, b = full_run(trials=12), full_run(trials=6)
     joined = join([run_of(a), run_of(b, **named("other"))])
-    keys = {c.params["width"] for m in joined.machines[1:] for c in m.found.values()}
-    assert {joined.machines[0].found[k].params["width"] for k in joined.shared} == keys
-    assert len(joined.shared) < len(joined.machines[0].found)
+    keys = {c.params["width"] for m in joined.machines[1:] for c in m.configurations.values()}
+    assert {joined.machines[0].configurations[k].params["width"] for k in joined.shared} == keys
+    assert len(joined.shared) < len(joined.machines[0].configurations)
 
 
 def test_a_machine_without_accelerator_has_no_gpu_to_miss():
     joined = join([run_of(full_run()), run_of(full_run(watts=GPU), **ON_GPU)])
     assert joined.domains["samples_per_j"] == ("gpu", "cpu", "ram")
     assert joined.left_out["samples_per_j"] == {}
-    outcome = next(iter(joined.machines[1].found.values())).outcomes["samples_per_j"]
+    outcome = next(iter(joined.machines[1].configurations.values())).outcomes["samples_per_j"]
     assert outcome.domains == ("cpu", "gpu:0", "ram")
 
 
@@ -164,7 +165,7 @@ def test_scaling_and_fraction_of_peak():
     assert gpu.best is not None
     assert cpu.best is None
     member = max((c for c in gpu.configurations), key=lambda c: c.limit.fraction.mean)
-    assert gpu.best.fraction.mean == pytest.approx(member.flops / member.cost.unit_s.mean / 1e9)
+    assert gpu.best.fraction.mean == pytest.approx(member.work.flops_per_unit / member.work.unit_s.mean / 1e9)
     assert gpu.line.n == len(gpu.configurations)
 
 
@@ -179,7 +180,7 @@ def test_names_of_runs_on_one_machine():
     made = [("p", full_run(trials=1)) for _ in range(3)]
     times = ["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z", "2026-02-01T00:00:00Z"]
     runs = labelled(
-        [(p, b.manifest(created_utc=t), b.task, b.trials) for (p, b), t in zip(made, times, strict=True)]
+        [(p, Run(b.manifest(created_utc=t), b.task, b.trials)) for (p, b), t in zip(made, times, strict=True)]
     )
     labels = [r.label for r in runs]
     assert labels[:2] == ["generic_cpu (2026-01-01T00:00:00Z)", "generic_cpu (2026-02-01T00:00:00Z)"]

@@ -108,7 +108,7 @@ def test_an_objective_that_no_number_fits(tmp_path):
 def test_other_schemas_are_refused_by_file(two):
     other = two[1]
     lines = other.trials_path.read_text().splitlines()
-    lines[0] = lines[0].replace('"schema_version":1', '"schema_version":2')
+    lines[0] = lines[0].replace('"schema_version":2', '"schema_version":3')
     other.trials_path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(InputError, match=r"trials\.jsonl, line 1: schema version 2"):
+    with pytest.raises(InputError, match=r"trials\.jsonl, line 1: schema version 3"):
         write_comparison([two[0], RunFolder.open(other.path)])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from joulebench.errors import InputError
-from joulebench.studies.extrapolation.analysis import Extrapolation, evaluate
+from joulebench.studies.extrapolation.analysis import Extrapolation
 from joulebench.studies.prediction.analysis import evaluate as predict_energy
 from joulebench.studies.pue.analysis import Subject, judge
 from tests.ecnas.published_tables import EcNasRun, cases, read_ec_nas, samples
@@ -84,12 +84,12 @@ def half_runs(shared_data: Path) -> list[EcNasRun]:
 
 @pytest.fixture(scope="module")
 def quarter(quarter_runs) -> Extrapolation:
-    return evaluate(cases(quarter_runs))
+    return Extrapolation(cases(quarter_runs))
 
 
 @pytest.fixture(scope="module")
 def half(half_runs) -> Extrapolation:
-    return evaluate(cases(half_runs))
+    return Extrapolation(cases(half_runs))
 
 
 def test_half_a_run_tells_the_whole(half):
@@ -122,7 +122,7 @@ def test_a_quarter_of_a_run_needs_to_know_others(quarter):
 
 def test_the_mean_excess_of_others_alone_leaves_the_noise_of_one_epoch(quarter_runs):
     """Fewer finished trainings than a regression needs: bias is mended, the first epoch's sensor noise is not."""
-    few = evaluate(cases(quarter_runs), known_models=2).of("energy_j", "calibrated", 1)
+    few = Extrapolation(cases(quarter_runs), known_models=2).of("energy_j", "calibrated", 1)
     assert 0.015 < few.median_error.mean < 0.05
 
 

@@ -9,6 +9,7 @@ import pytest
 from joulebench.errors import InputError
 from joulebench.gate.decision import Outcome, failures, judge, suspects
 from joulebench.gate.model import Settings
+from tests.factories import fault
 from tests.gate_records import CPU, ENVIRONMENT, GPU, measurement, pairs, replicate, spread
 
 SETTINGS = Settings()
@@ -116,7 +117,7 @@ def test_estimated_where_the_baseline_was_measured_fails_closed(domains):
 
 def test_invalid_windows_fail_closed_and_name_the_fault():
     before = [replicate(measurement(), pair=n) for n in range(20)]
-    now = [replicate(measurement(fault="gpu:0 counter went back by 5 J"), pair=n) for n in range(20)]
+    now = [replicate(measurement(fault=fault("gpu:0 counter went back by 5 J")), pair=n) for n in range(20)]
     verdict = one(before, now, require_energy=True)
     assert verdict.outcome is Outcome.UNMEASURED
     assert "counter went back" in verdict.reason
@@ -126,7 +127,8 @@ def test_invalid_windows_fail_closed_and_name_the_fault():
 def test_mostly_invalid_windows_fail_closed():
     before, now = pairs(spread(1.0))
     now = [
-        r if n < 3 else replicate(measurement(fault="overlap"), session="first", pair=n) for n, r in enumerate(now)
+        r if n < 3 else replicate(measurement(fault=fault("overlap")), session="first", pair=n)
+        for n, r in enumerate(now)
     ]
     assert one(before, now).outcome is Outcome.INCONCLUSIVE
     verdict = one(before, now, require_energy=True)

@@ -385,7 +385,7 @@ def blocked(timeline: Timeline, name: str, work: Work) -> dict[str, Any]:
     window = timeline.cut(name)
     return failed | {
         "seconds": round(timeline.clock.now_s() - start_s, 3),
-        "fault": window.fault,
+        "fault": window.fault and window.fault.text,
         "conditions": {k: v for k, v in window.conditions.items() if "unseen" in k},
         "readings": [(r.source, r.role, round(r.energy_j, 2), r.counter_updates) for r in window.readings],
     }
@@ -406,7 +406,7 @@ def windows(timeline: Timeline, work: Work, count: int = 10, seconds: float = 2.
             {
                 "s": round(window.duration_s, 4),
                 "k": steps,
-                "fault": window.fault,
+                "fault": window.fault and window.fault.text,
                 "j": counter and round(counter.energy_j, 2),
                 "updates": counter and counter.counter_updates,
                 "check_j": power and round(power.energy_j, 2),

@@ -24,6 +24,7 @@ from joulebench.meters.nvml import NvmlMeter
 from joulebench.meters.rapl import RaplMeter, find_rapl
 from joulebench.meters.replay import PowerTrace, ReplayMeter, load_traces
 from joulebench.meters.sampling import ThreadSampler
+from tests.factories import fault
 from tests.meter_sources import FakeNvml, Gpu, powercap_zone
 
 WATTS = PowerTrace("gpu:0", (0.0,), (100.0,))
@@ -84,12 +85,13 @@ def test_if_one_meter_does_not_start_the_others_are_stopped():
 def test_a_check_that_fails_leaves_the_window_standing_and_a_primary_that_fails_does_not():
     primary = Counter("gpu:0", 1.0, "nvml_counter", "measured")
     check = Counter("gpu:0", 1.0, "nvml_power", "measured", "check")
-    readings, fault = difference([primary, check], [primary, replace(check, fault="was not sampled")])
-    assert ([r.role for r in readings], fault) == (["primary"], None)
+    readings, why = difference([primary, check], [primary, replace(check, fault=fault("was not sampled"))])
+    assert ([r.role for r in readings], why) == (["primary"], None)
     assert difference([primary, check], [primary])[1] is None
     assert difference([primary], [primary, check])[1] is None
-    readings, fault = difference([primary, check], [replace(primary, fault="stood still"), check])
-    assert ([r.role for r in readings], fault) == (["check"], "gpu:0 (nvml_counter) stood still")
+    readings, why = difference([primary, check], [replace(primary, fault=fault("stood still")), check])
+    assert why is not None
+    assert ([r.role for r in readings], why.text) == (["check"], "gpu:0 (nvml_counter) stood still")
 
 
 def test_a_dead_sampler_raises_instead_of_standing_still():

@@ -114,7 +114,7 @@ def test_a_quantised_counter_is_right_to_an_update_a_window_and_to_1_percent_a_p
     energy = phase_energy(windows, "inference", ["gpu"], WINDOW)
     assert energy.kind == "measured"
     truth = sum(true_j(trace, w) for w in windows) / len(windows)
-    assert energy.j_per_unit.mean == pytest.approx(truth, rel=0.01)
+    assert energy.mean == pytest.approx(truth, rel=0.01)
 
 
 @settings(max_examples=40, deadline=None)
@@ -139,7 +139,7 @@ def test_integrated_power_of_noise_is_right_to_what_sampling_allows(level, seed,
     energy = phase_energy(windows, "inference", ["gpu"], WINDOW)
     spread = (level[1] - level[0]) / level[0] / np.sqrt(12 * sum(lengths) / PERIOD_S)
     truth = sum(true_j(trace, w) for w in windows) / len(windows)
-    assert energy.j_per_unit.mean == pytest.approx(truth, rel=max(0.01, 4 * spread))
+    assert energy.mean == pytest.approx(truth, rel=max(0.01, 4 * spread))
 
 
 TIMES = st.floats(0.5, 24.0)

@@ -153,8 +153,8 @@ def test_a_wrap_loses_nothing(monkeypatch, tmp_path):
 def test_a_reset_or_stuck_counter_is_flagged(monkeypatch, tmp_path, counter, message):
     good, bad, after = Simulated(monkeypatch, tmp_path, counter).windows(3.0, 3.0, 3.0)
     assert invalidity(good, PROTOCOL) is None
-    assert message in invalidity(bad, PROTOCOL)
-    assert "package-0" in bad.fault
+    assert message in invalidity(bad, PROTOCOL).text
+    assert "package-0" in bad.fault.text
     assert invalidity(after, PROTOCOL) is None
 
 
@@ -162,7 +162,7 @@ def test_a_counter_not_read_for_so_long_that_it_may_have_wrapped_twice_is_flagge
     bench = Simulated(monkeypatch, tmp_path, lambda t: (1 + int(200e6 * t)) % RANGE_UJ, tdp_w=250.0)
     bench.sampler.held = True
     (window,) = bench.windows(300.0)  # 262 kJ at 4 × 250 W: 262 s
-    assert "may have wrapped more than once" in invalidity(window, PROTOCOL)
+    assert "may have wrapped more than once" in invalidity(window, PROTOCOL).text
 
 
 def statuses(powercap, nvml=None, host=HOST):

@@ -10,6 +10,7 @@ from joulebench.errors import InputError
 from joulebench.meters.wall_meter import compare, comparison, import_log, read_log
 from joulebench.records.model import Reading, Window
 from joulebench.reporting import summarise
+from joulebench.reporting.diagnosis import findings
 from tests.runner.test_local import run_toy
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -85,7 +86,7 @@ def test_imported_beside_a_run_it_stands_in_the_report(tmp_path):
     assert comparison(folder) is None
     assert import_log(folder, log).ratio == pytest.approx(1.4)
     assert comparison(folder).ratio == pytest.approx(1.4)
-    (note,) = [d for d in summarise(folder).diagnoses if d.title == "Wall meter"]
+    (note,) = [f for f in findings(summarise(folder)) if f.code == "wall_meter"]
     assert "a ratio of 1.4" in note.text
 
 

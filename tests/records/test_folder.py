@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder, append, read_lines
-from joulebench.records.model import LedgerEntry, Reading, TrialRecord, Window
+from joulebench.records.model import Fault, FaultKind, LedgerEntry, Reading, TrialRecord, Window
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 names = st.text(min_size=1, max_size=12)
@@ -18,13 +18,15 @@ readings = st.builds(
     Reading, domain=names, energy_j=finite, source=names, kind=st.sampled_from(["measured", "estimated"]),
     counter_updates=st.none() | st.integers(0, 10**9),
 )  # fmt: skip
+faults = st.builds(Fault, kind=st.sampled_from(FaultKind), text=names)
 windows = st.builds(
     Window, phase=names, of=st.none() | names, start_utc=names, start_s=finite, end_s=finite,
-    units=st.integers(0, 10**9), readings=st.lists(readings, max_size=3).map(tuple), fault=st.none() | names,
+    units=st.integers(0, 10**9), readings=st.lists(readings, max_size=3).map(tuple), fault=st.none() | faults,
 )  # fmt: skip
 values = st.one_of(st.booleans(), st.integers(-(2**53), 2**53), finite, names)
 trials = st.builds(
     TrialRecord, trial=st.integers(0, 10**6), session=st.integers(0, 100), stage=names, origin=names,
+    fallback=st.none() | names,
     params=st.dictionaries(names, values, max_size=4), seed=st.integers(0, 2**31),
     status=st.sampled_from(["ok", "oom", "failed", "invalid"]), error=st.none() | st.text(max_size=40),
     metrics=st.dictionaries(names, finite, max_size=3), windows=st.lists(windows, max_size=3).map(tuple),

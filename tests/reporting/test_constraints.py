@@ -11,13 +11,14 @@ import pytest
 from joulebench.presentation.numbers import interval, sample_size, significant
 from joulebench.presentation.units import bound, objective_unit, scaled
 from joulebench.records.model import Costs
+from joulebench.reporting.diagnosis import findings
 from joulebench.reporting.export_csv import frontier_csv
 from joulebench.reporting.failures import failures
 from joulebench.reporting.frontier_plot import frontier_plots
 from joulebench.reporting.limits import efficiencies
 from joulebench.reporting.prose import banners
 from joulebench.reporting.render import render_markdown
-from joulebench.reporting.summary import Summary, headline, summarise_records
+from joulebench.reporting.summary import Summary, headline
 from joulebench.reporting.tables import facts, failures_table, frontier_table
 from joulebench.results.outcome import Outcome
 from joulebench.stats.estimate import Estimate
@@ -33,11 +34,11 @@ LIMITS = {
 
 
 def summary_of(run: RunBuilder, **manifest: Any) -> Summary:
-    return summarise_records(run.manifest(**manifest), run.task, run.trials, run.entries, run.scores)
+    return Summary(run.read(**manifest))
 
 
-def finding(summary: Summary, title: str) -> str:
-    return next(d.text for d in summary.diagnoses if d.title == title)
+def finding(summary: Summary, code: str) -> str:
+    return next(f.text for f in findings(summary) if f.code == code)
 
 
 def constrained() -> Summary:
@@ -63,7 +64,7 @@ def test_the_facts_hold_every_constraint() -> None:
 def test_a_configuration_that_breaks_a_constraint_is_counted_and_named() -> None:
     summary = constrained()
     assert summary.broken == {"request_p95_s": 1, "peak_memory_bytes": 1}
-    text = finding(summary, "Constraints")
+    text = finding(summary, "constraints")
     assert text.startswith("Of 4, 1 configuration completes but breaks request_p95_s ≤ 3 s, 1 ")
     assert [m.params["batch_size"] for m in summary.members] == [128]
     assert [p.breaks for p in summary.points if p.outcomes] == [(), (), (), ("request_p95_s", "peak_memory_bytes")]
@@ -75,10 +76,9 @@ def test_where_none_keeps_the_constraints_that_is_the_headline() -> None:
     task = generation_task(analyses=["frontier"], constraints={"request_p95_s": {**P95, "at_most": 0.1}})
     summary = summary_of(batch_run(task, sizes=(1, 4)))
     assert summary.headline.startswith("No configuration of 4 trials keeps every constraint")
-    titles = [d.title for d in summary.diagnoses]
-    assert "No configuration keeps the constraints" in titles
-    assert "Nothing beats the reference" not in titles
-    assert "Hypervolume is zero" not in titles
+    codes = {finding.code for finding in findings(summary)}
+    assert "none_feasible" in codes
+    assert not codes & {"below_reference", "hypervolume_zero"}
 
 
 def test_constrained_quantities_have_columns() -> None:
@@ -155,10 +155,10 @@ def test_trials_out_of_memory_are_one_group_with_what_they_need() -> None:
     cells = [[c.text for c in row] for row in failures_table(summary).rows]
     assert cells[0][:4] == ["oom", "2", "14 GiB … 26 GiB", "8 GiB"]
     assert cells[1][:4] == ["infeasible", "1", "—", "—"]
-    text = finding(summary, "Failing trials")
+    text = finding(summary, "failing_trials")
     assert text.startswith("3 of 8 trials gave no value (2 oom, 1 infeasible).")
     assert "a configuration that does not exist" in text
-    assert finding(summary, "Where memory ends") == (
+    assert finding(summary, "out_of_memory") == (
         "2 of 8 trials ran out of memory. The least of them needs at least 14 GiB where a trial had 8 GiB. The "
         "most that a completed trial held is 8 GiB (100 % of it). The largest batch_size that completed is 256; "
         "the smallest that ran out is 512."
@@ -168,13 +168,13 @@ def test_trials_out_of_memory_are_one_group_with_what_they_need() -> None:
 def test_without_bytes_the_table_has_no_columns_for_them() -> None:
     summary = summary_of(full_run())
     assert [c.title for c in failures_table(summary).columns] == ["Status", "Trials", "Reason", "Which"]
-    assert finding(summary, "Where memory ends").startswith("2 of 14 trials ran out of memory. The most that")
+    assert finding(summary, "out_of_memory").startswith("2 of 14 trials ran out of memory. The most that")
 
 
 def test_a_parameter_that_does_not_decide_about_memory_is_not_named() -> None:
     run = batch_run()
     out_of_memory(run, {"batch_size": 2}, 9 * GIB, 8 * GIB)
-    assert "The largest batch_size" not in finding(summary_of(run), "Where memory ends")
+    assert "The largest batch_size" not in finding(summary_of(run), "out_of_memory")
 
 
 # -- against the limit -------------------------------------------------------------------------------------------
@@ -204,21 +204,20 @@ def test_a_run_stopped_by_its_own_rule_is_finished_and_says_why() -> None:
     run = RunBuilder(generation_task(stopping={"max_energy_j": 1e6, "inferences": 1000}))
     run.span("start")
     add(run)
-    run.span("span", note="stopped: the energy budget of 1e+06 J: 999 J are spent")
+    run.span("stopped", note="the energy budget of 1e+06 J: 999 J are spent")
     run.span("end")
     summary = summary_of(run)
-    titles = {b.title: b.text for b in banners(summary)}
-    assert titles["Stopped early, by the task's own rule"] == (
-        "The run ended before its stages did: the energy budget of 1e+06 J: 999 J are spent."
-    )
-    assert "Unfinished run" not in titles
+    codes = {banner.code for banner in banners(summary)}
+    assert "stopped_early" in codes
+    assert "unfinished" not in codes
+    assert summary.ledger.stopped == "the energy budget of 1e+06 J: 999 J are spent"
     found = dict(facts(summary))
     assert (found["Energy budget"], found["Stated volume"]) == ("1 MJ", "1 000 tokens after the search")
 
 
 def test_a_stop_in_an_earlier_session_is_no_longer_true() -> None:
     run = RunBuilder(generation_task())
-    run.span("span", note="stopped: a budget")
+    run.span("stopped", note="a budget")
     run.span("end")
     run.span("start", session=1)
     run.span("end", session=1)

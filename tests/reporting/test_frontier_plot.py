@@ -9,7 +9,7 @@ import pytest
 from joulebench.presentation import plots
 from joulebench.presentation.plots import Plot
 from joulebench.reporting.frontier_plot import MAX_HOVER_PARAMS, frontier_plots, hypervolume_plot
-from joulebench.reporting.summary import Summary, summarise_records
+from joulebench.reporting.summary import Summary
 from joulebench.spec.task import Task
 from tests.run_factory import ENERGY, OBJECTIVES, RunBuilder, make_task
 
@@ -33,7 +33,7 @@ def run_of(task: Task) -> RunBuilder:
 
 def summary_of(objectives: dict[str, Any] = OBJECTIVES, **fields: Any) -> Summary:
     run = run_of(make_task(objectives, **fields))
-    return summarise_records(run.manifest(), run.task, run.trials)
+    return Summary(run.read())
 
 
 def only(found: tuple[Plot, ...]) -> Plot:
@@ -84,7 +84,7 @@ def test_more_objectives_are_each_against_the_first() -> None:
     run = RunBuilder(make_task({name: {"goal": "maximize", "reference": 0.0} for name in names}))
     for i in range(4):
         run.add({"width": i + 1}, 8000, {name: float(i * k % 3 + 1) for k, name in enumerate(names)})
-    summary = summarise_records(run.manifest(), run.task, run.trials)
+    summary = Summary(run.read())
     assert [p.caption for p in frontier_plots(summary)] == [f"{name} against val_accuracy" for name in names[1:]]
 
 
@@ -99,7 +99,7 @@ def test_energy_is_logarithmic_from_a_decade_on() -> None:
     assert not only(frontier_plots(summary_of())).x.log
     run = run_of(make_task())
     run.add({"width": 7}, 400000, {"val_accuracy": 0.5})
-    plot = only(frontier_plots(summarise_records(run.manifest(), run.task, run.trials)))
+    plot = only(frontier_plots(Summary(run.read())))
     assert plot.x.log
     assert {50.0, 5000.0} <= set(plot.x.ticks)
 
@@ -141,7 +141,7 @@ def test_hypervolume_never_falls_and_trials_without_a_value_are_at_its_foot() ->
 def test_without_a_value_nothing_is_drawn() -> None:
     run = RunBuilder(make_task())
     run.fail({}, "oom", "out of memory")
-    summary = summarise_records(run.manifest(), run.task, run.trials)
+    summary = Summary(run.read())
     assert [p.drawn for p in frontier_plots(summary)] == [False]
     assert hypervolume_plot(summary) is None
     unbounded = {"val_accuracy": {"goal": "maximize"}, "samples_per_j": {"goal": "maximize", **ENERGY}}

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from joulebench.records.model import Reading, ScoreRecord
+from joulebench.records.model import Ending, Reading, ScoreRecord
+from joulebench.reporting.diagnosis import findings
 from joulebench.reporting.prose import banners, repeat_command, search_price
-from joulebench.reporting.summary import Summary, summarise, summarise_records
+from joulebench.reporting.summary import Summary, summarise
 from joulebench.results.cost import Candidate, break_even, search_cost
-from joulebench.results.energy import total_j
-from joulebench.results.members import Target, UnitEnergy
+from joulebench.results.energy import Energy, total_j
+from joulebench.results.findings import Code
+from joulebench.results.members import Member
+from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate, point
 from joulebench.stats.intervals import difference
 from joulebench.studies.break_even import break_even_text
@@ -21,11 +24,17 @@ from tests.run_factory import ENERGY, OBJECTIVES, WATTS, RunBuilder, full_run, m
 
 
 def summary_of(run: RunBuilder, **manifest: Any) -> Summary:
-    return summarise_records(run.manifest(**manifest), run.task, run.trials, run.entries, run.scores)
+    return Summary(run.read(**manifest))
 
 
-def titles(summary: Summary) -> list[str]:
-    return [d.title for d in summary.diagnoses]
+def codes(summary: Summary) -> list[Code]:
+    return [finding.code for finding in findings(summary)]
+
+
+def _gross(member: Member | None) -> Energy:
+    assert member is not None
+    (energy,) = member.gross.values()
+    return energy
 
 
 def test_the_ledger_holds_every_joule_and_second(tmp_path: Path) -> None:
@@ -61,7 +70,7 @@ def test_a_check_is_never_summed_and_a_broken_reading_is_not_read() -> None:
     assert summary.ledger.measured_share == 1.0
     assert {a.name: a.energy_j for a in summary.ledger.accounts}["propose"] is None
     assert summary.ledger.checks[0].rel_difference == pytest.approx(0.2)
-    assert "Two meters disagree on cpu" in titles(summary)
+    assert "meters_disagree" in codes(summary)
 
 
 def test_a_killed_session_is_mentioned() -> None:
@@ -69,20 +78,21 @@ def test_a_killed_session_is_mentioned() -> None:
     run.span("start", session=1)
     summary = summary_of(run)
     assert summary.ledger.open_sessions == (1,)
-    assert "A session has no end" in titles(summary)
-    assert "A session has no end" not in titles(summary_of(full_run()))
+    assert "open_session" in codes(summary)
+    assert "open_session" not in codes(summary_of(full_run()))
 
 
 def test_joules_per_sample_gross_and_net() -> None:
     run = RunBuilder(make_task())
     run.add({}, 8000, {"val_accuracy": 0.9}, wobble=0.0, idle=True)
     summary = summary_of(run)
-    energy = summary.members[0].energies[0]
-    assert energy.gross.mean == pytest.approx(80 / 8000)
-    assert energy.net is not None
-    assert energy.net.mean == pytest.approx((80 - 30) / 8000)
-    assert energy.net.varied.endswith("and idle")
-    assert (energy.kind, energy.measured_share, energy.domains) == ("estimated", 0.0, ("cpu", "ram"))
+    (target,) = summary.targets
+    gross, net = summary.members[0].gross[target], summary.members[0].net[target]
+    assert gross.mean == pytest.approx(80 / 8000)
+    assert net.mean == pytest.approx((80 - 30) / 8000)
+    assert (gross.basis, net.basis, net.per) == ("gross", "net", "sample")
+    assert set(net.variances) == {"windows", "idle"}
+    assert (gross.kind, gross.measured_share, gross.domains) == ("estimated", 0.0, ("cpu", "ram"))
     assert summary.idle_w["cpu"] is not None
     assert summary.idle_w["cpu"].mean == pytest.approx(10.0)
 
@@ -91,8 +101,8 @@ def test_without_idle_there_is_no_net() -> None:
     run = RunBuilder(make_task())
     run.add({}, 8000, {"val_accuracy": 0.9})
     summary = summary_of(run)
-    assert summary.members[0].energies[0].net is None
-    assert "No idle baseline" in titles(summary)
+    assert summary.members[0].net == {}
+    assert "no_idle" in codes(summary)
 
 
 def test_scores_belong_to_their_trials_and_the_last_one_counts() -> None:
@@ -122,7 +132,7 @@ def test_break_even_is_the_search_over_the_saving() -> None:
     assert found.best.label == "trial 1"  # not trial 3, which is cheaper and worse
     assert found.search_j == pytest.approx(summary.ledger.total_j)
     assert found.units == pytest.approx(summary.ledger.total_j / (0.010 - 0.005))
-    default, best = summary.default.energies[0].gross, found.best.energy.gross  # type: ignore[union-attr]
+    default, best = _gross(summary.default), found.best.energy  # type: ignore[union-attr]
     half = math.hypot(default.mean - default.low, best.high - best.mean)  # type: ignore[operator]
     assert found.high == pytest.approx(found.search_j / (0.005 - half))
     assert found.low < found.units < found.high  # type: ignore[operator]
@@ -162,8 +172,8 @@ def test_break_even_says_why_there_is_none() -> None:
 def _candidate(label: str, quality: float, mean: float, half: float | None) -> Candidate:
     ends = (None, None) if half is None else (mean - half, mean + half)
     gross = Estimate(mean, 5, 0.1, *ends, "windows within a run") if half is not None else point(mean)
-    target = Target("samples_per_j", "inference", "sample", ("cpu",))
-    return Candidate(label, {"q": quality}, UnitEnergy(target, gross, None, ("cpu",), "measured", 1.0))
+    energy = Energy(**vars(gross), domains=("cpu",), kind="measured", measured_share=1.0, per="sample")
+    return Candidate(label, {"q": quality}, energy)
 
 
 def test_break_even_without_an_upper_end_and_without_interval() -> None:
@@ -220,26 +230,26 @@ def test_an_intensity_that_is_no_number_is_not_given(given: Any) -> None:
 
 
 def test_failure_signatures() -> None:
-    found = titles(summary_of(full_run(trials=30)))
-    assert {"High variance", "Fall-back meter: cpu_load_model", "Failing trials"} <= set(found)
-    assert "The frontier is one point" not in found
+    found = codes(summary_of(full_run(trials=30)))
+    assert {"wide_intervals", "fall_back_meter", "failing_trials"} <= set(found)
+    assert "one_point" not in found
 
 
 def test_a_one_point_frontier() -> None:
     run = RunBuilder(make_task())
     run.add({}, 8000, {"val_accuracy": 0.9})
     run.add({"width": 9}, 4000, {"val_accuracy": 0.8})
-    assert "The frontier is one point" in titles(summary_of(run))
+    assert "one_point" in codes(summary_of(run))
 
 
 def test_flat_and_zero_hypervolume() -> None:
     run = RunBuilder(make_task())
     for width in range(8, 22):
         run.add({"width": width}, 8000, {"val_accuracy": 0.9})
-    assert "Hypervolume is flat" in titles(summary_of(run))
+    assert "hypervolume_flat" in codes(summary_of(run))
     low = RunBuilder(make_task())
     low.add({}, 8000, {"val_accuracy": 0.05})
-    assert "Hypervolume is zero" in titles(summary_of(low))
+    assert "hypervolume_zero" in codes(summary_of(low))
 
 
 def test_trials_that_lost_a_meter_do_not_compare() -> None:
@@ -247,15 +257,15 @@ def test_trials_that_lost_a_meter_do_not_compare() -> None:
     run.add({}, 8000, {"val_accuracy": 0.9})
     run.watts = {"cpu": 60.0}
     run.add({"width": 9}, 8000, {"val_accuracy": 0.8})
-    assert "Trials count different domains" in titles(summary_of(run))
+    assert "mixed_domains" in codes(summary_of(run))
 
 
 def test_runs_that_differ_are_said() -> None:
     run = RunBuilder(make_task())
     run.add({}, 8000, {"val_accuracy": 0.9})
     run.add({}, 9000, {"val_accuracy": 0.9})
-    assert "Runs differ more than their windows" in titles(summary_of(run))
-    assert "Runs differ more than their windows" not in titles(summary_of(full_run()))
+    assert "runs_differ" in codes(summary_of(run))
+    assert "runs_differ" not in codes(summary_of(full_run()))
 
 
 def test_short_windows_are_left_out_and_said() -> None:
@@ -264,24 +274,25 @@ def test_short_windows_are_left_out_and_said() -> None:
     short = run.window("inference", 0.5, 4000)
     run.trials[0] = trial.model_copy(update={"windows": (*trial.windows, short)})
     summary = summary_of(run)
-    assert summary.members[0].energies[0].gross.n == 5
-    assert next(d for d in summary.diagnoses if d.title == "Windows that do not count").text.startswith("1 of 6")
+    assert _gross(summary.members[0]).n == 5
+    assert summary.windows["inference"].valid == 5
+    assert "invalid_windows" in codes(summary)
 
 
 def test_banners_say_what_the_joules_are() -> None:
     (estimated,) = banners(summary_of(full_run()))
-    assert estimated.title == "All joules here are estimates"
+    assert estimated.code == "estimated"
     assert "Measured share of the run's joules: 0 %" in estimated.text
     assert [p.split(":")[0] for p in estimated.points] == ["cpu", "ram"]
     mixed = banners(summary_of(full_run(watts={"gpu:0": 240.0, **WATTS})))[0]
-    assert mixed.title == "Some joules here are estimates"
+    assert (mixed.code, len(mixed.points)) == ("estimated", 3)
     measured = banners(summary_of(full_run(measured=True)))[0]
-    assert (measured.level, measured.title) == ("note", "All joules were measured")
+    assert (measured.level, measured.code) == ("note", "all_measured")
     assert "power supply" in measured.text
     replayed = banners(summary_of(full_run(), replay="trace.jsonl"))[0]
-    assert (replayed.level, "REPLAYED" in replayed.title) == ("alert", True)
+    assert (replayed.level, replayed.code) == ("alert", "replayed")
     quick = summary_of(full_run(make_task(deviations=("It looks at the test split.",))), budget="quick")
-    assert [b.title for b in banners(quick)][1:] == ["Budget: quick", "Deviations of the task"]
+    assert [b.code for b in banners(quick)][1:] == ["narrowed", "deviations"]
 
 
 def test_headlines() -> None:
@@ -307,18 +318,19 @@ def test_training_energy_has_no_interval_within_a_run() -> None:
     run = RunBuilder(make_task(objectives))
     run.add({}, 8000, {})
     summary = summary_of(run)
-    assert summary.members[0].energies[0].gross == point(240 / 1200)
+    energy = _gross(summary.members[0])
+    assert (energy.mean, energy.n, energy.low) == (pytest.approx(240 / 1200), 1, None)
     assert summary.break_even == ()
 
 
 def test_a_run_is_finished_when_its_last_session_is() -> None:
-    def unfinished(*ends: tuple[int, str]) -> bool:
+    def unfinished(*ends: tuple[int, Ending]) -> bool:
         run = RunBuilder(make_task())
         run.span("start")
         run.add({}, 8000, {"val_accuracy": 0.9})
-        for session, note in ends:
-            run.span("end", session=session, note=note)
-        return "Unfinished run" in [b.title for b in banners(summary_of(run))]
+        for session, ending in ends:
+            run.span("end", session=session, ending=ending)
+        return "unfinished" in [b.code for b in banners(summary_of(run))]
 
     assert unfinished()
     assert unfinished((0, "interrupted"))
@@ -330,9 +342,9 @@ def test_training_that_was_cut_off_is_said() -> None:
     run = RunBuilder(make_task())
     run.add({}, 8000, {"val_accuracy": 0.9}, stopped_by="time")
     run.add({"width": 9}, 8000, {"val_accuracy": 0.9}, stopped_by="patience")
-    assert "Training was cut off" in titles(summary_of(run))
+    assert "training_cut_off" in codes(summary_of(run))
     run.trials.pop(0)
-    assert "Training was cut off" not in titles(summary_of(run))
+    assert "training_cut_off" not in codes(summary_of(run))
 
 
 def test_nothing_better_than_the_reference_is_said() -> None:
@@ -340,7 +352,7 @@ def test_nothing_better_than_the_reference_is_said() -> None:
     run.add({}, 8000, {"val_accuracy": 0.05})
     summary = summary_of(run)
     assert summary.headline.startswith("No trial of 1 beats the reference")
-    assert "Nothing beats the reference" in titles(summary)
+    assert "below_reference" in codes(summary)
 
 
 def test_the_command_that_repeats_a_run_names_all_that_was_chosen() -> None:
@@ -348,7 +360,7 @@ def test_the_command_that_repeats_a_run_names_all_that_was_chosen() -> None:
     manifest = run.manifest(
         task_file="my/digits_nas.toml", data_path="data.zip", overrides={"width": 9, "pool": True}, replay="65"
     )
-    command = repeat_command(summarise_records(manifest, run.task, []))
+    command = repeat_command(Summary(Run(manifest, run.task, [])))
     assert command == (
         "joulebench run my/digits_nas.toml --budget standard --hardware generic_cpu --seed 3 --data data.zip "
         "--set width=9 --set pool=true --replay 65"

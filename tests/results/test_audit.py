@@ -21,7 +21,7 @@ from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
 from joulebench.reporting.export_json import report_json
 from joulebench.reporting.render import headline, render_markdown
-from joulebench.reporting.summary import Summary, summarise_of
+from joulebench.reporting.summary import Summary
 from joulebench.results.run import Run
 from joulebench.studies.sections import sections
 from tests.run_factory import RunBuilder, full_run, make_task
@@ -61,10 +61,10 @@ class Edited:
         return RunFolder.open(self.path)
 
     def summary(self) -> Summary:
-        return summarise_of(Run.of(self.folder()))
+        return Summary(Run.of(self.folder()))
 
     def alerts(self) -> str:
-        return " ".join(d.text for d in self.summary().doubts if d.level == "alert")
+        return " ".join(f.text for f in self.summary().run.findings if f.level == "alert")
 
     def window(self, trial: int = 0, phase: str = "inference") -> dict[str, Any]:
         return next(w for w in self.trials[trial]["windows"] if w["phase"] == phase)
@@ -76,7 +76,7 @@ def edited(source: RunFolder, tmp_path: Path) -> Edited:
 
 
 def test_records_as_they_were_written_raise_no_doubt(edited: Edited) -> None:
-    assert edited.summary().doubts == ()
+    assert edited.summary().run.findings == ()
 
 
 def test_another_digest_is_a_banner(edited: Edited) -> None:
@@ -118,7 +118,7 @@ def test_a_trial_that_cannot_have_happened_gives_no_value(edited: Edited, change
     before = edited.summary()
     change(edited)
     summary = edited.summary()
-    assert f"trial 0: {told}" in " ".join(d.text for d in summary.doubts)
+    assert f"trial 0: {told}" in " ".join(f.text for f in summary.run.findings)
     assert summary.statuses["invalid"] == 1
     assert summary.points[0].outcomes == {}
     assert any("not as recorded" in f.reason for f in summary.failures)
@@ -277,7 +277,7 @@ def test_any_value_anywhere_is_reported_or_refused(
     except InputError as refused:
         _is_one_line(refused)
         return
-    summary, parts = summarise_of(records), sections(records)
+    summary, parts = Summary(records), sections(records)
     assert not [part.answer for part in parts if "failed" in part.answer and not part.csv]
     text = render_markdown(summary, parts)
     assert visible(text) == text

@@ -40,7 +40,7 @@ def run_of(times=TIMES, scales=None, idle=True, task=None, **builder) -> RunBuil
 
 
 def result(run: RunBuilder):
-    return consistency(run.task, run.trials)
+    return consistency(run.read())
 
 
 def words(run: RunBuilder) -> str:
@@ -142,7 +142,7 @@ def test_a_precheck_is_judged_from_its_ledger_entry():
     task = make_task()
     run = RunBuilder(task)
     windows = tuple(run.window(PRECHECK, seconds, 64) for seconds in TIMES)
-    found = precheck_of(task, LedgerEntry(session=0, event="span", note=PRECHECK, windows=windows))
+    found = precheck_of(task, LedgerEntry(session=0, event="precheck", windows=windows))
     assert found.rsd.n == 10
     assert found.passed
     protocol = precheck_protocol(Protocol(window_s=5.0, warmup_s=2.0))

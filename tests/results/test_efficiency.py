@@ -7,7 +7,7 @@ import pytest
 from joulebench.records.model import Costs
 from joulebench.reporting.limits import efficiencies, efficiency_table, limit_sentences
 from joulebench.reporting.render import render_markdown, write_report
-from joulebench.reporting.summary import summarise_records
+from joulebench.reporting.summary import Summary
 from joulebench.results.efficiency import efficiency, peak_of, run_dtype
 from joulebench.spec.catalog import find_profile
 from joulebench.spec.hardware import Fact, HardwareProfile, Match
@@ -103,7 +103,7 @@ def run(phase: str = "inference", unit: str = "sample") -> RunBuilder:
 
 def summary_of(built: RunBuilder, profile: HardwareProfile = CPU, **manifest):
     dumped = profile.model_dump(mode="json")
-    return summarise_records(built.manifest(hardware=dumped, **manifest), built.task, built.trials)
+    return Summary(built.read(hardware=dumped, **manifest))
 
 
 def test_the_page_has_the_section(tmp_path):
@@ -158,7 +158,7 @@ def test_operators_that_were_not_counted_are_said():
 @pytest.mark.parametrize("hardware", [{}, {"name": "lab", "title": "x", "peak_flops": {"fp32": 3}}])
 def test_without_a_peak_the_report_has_no_such_section(hardware):
     built = run()
-    summary = summarise_records(built.manifest(hardware=hardware), built.task, built.trials)
+    summary = Summary(built.read(hardware=hardware))
     assert efficiency_table(summary).rows == ()
     assert limit_sentences(summary) == ()
     assert "Against the limit" not in render_markdown(summary)

@@ -18,6 +18,7 @@ from joulebench.results.forecast import (
     forecast,
     predict,
 )
+from tests.factories import fault
 from tests.run_factory import RunBuilder, make_task
 from tests.trainings import EPOCH_J, EPOCH_S, STARTUP_J, UNITS, training
 
@@ -137,7 +138,7 @@ def test_windows_become_a_training():
 
 def test_a_faulty_window_leaves_time_only():
     run = RunBuilder(make_task())
-    windows = [run.window("build", 1.0), run.window("train", 2.0, 10, fault="counter reset")]
+    windows = [run.window("build", 1.0), run.window("train", 2.0, 10, fault=fault("counter reset"))]
     found = Training.of(windows, ("cpu",))
     assert found.total("energy_j") is None
     assert found.total("seconds") == 3.0

@@ -241,7 +241,7 @@ def test_a_crash_is_not_called_done(tmp_path, monkeypatch):
         run_toy(tmp_path, method="random")
     folder = RunFolder.open(_run_folder(tmp_path / "runs"))
     assert len(folder.trials()) == 1
-    assert folder.ledger()[-1].note == "crashed"
+    assert folder.ledger()[-1].ending == "crashed"
 
 
 def test_a_metric_that_the_workload_does_not_give_stops_at_once(tmp_path):
@@ -375,7 +375,7 @@ def test_ctrl_c_exits_with_130_and_keeps_the_trials(tmp_path):
     assert "resume" in errors
     kept = RunFolder.open(_run_folder(tmp_path / "runs"))
     assert kept.trials()
-    assert kept.ledger()[-1].note == "interrupted"
+    assert kept.ledger()[-1].ending == "interrupted"
 
 
 def test_a_torn_line_is_reported_and_dropped(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from joulebench.commands.main import main
 from joulebench.errors import GateError
 from joulebench.records.folder import RunFolder
+from joulebench.reporting.diagnosis import findings
 from joulebench.reporting.summary import summarise
 from joulebench.results.consistency import prechecks
 from joulebench.runner import meter_check
@@ -62,7 +63,7 @@ def unsteady(monkeypatch):
 
 
 def entries(folder: RunFolder):
-    return [e for e in folder.ledger() if e.note == "precheck"]
+    return [e for e in folder.ledger() if e.event == "precheck"]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,6 @@ def test_its_windows_are_in_the_ledger_and_touch(tmp_path, steady):
     notes = []
     folder = run(search_task(), out=tmp_path, observer=lambda event: notes.append(event.text))
     (entry,) = entries(folder)
-    assert entry.event == "span"
     assert sum(w.phase == "precheck" for w in entry.windows) >= 10
     assert {w.of for w in entry.windows if w.phase == "warmup"} == {"precheck"}
     windows = [w for e in folder.ledger() for w in e.windows] + [w for t in folder.trials() for w in t.windows]
@@ -91,8 +91,8 @@ def test_its_windows_are_in_the_ledger_and_touch(tmp_path, steady):
     assert all(a.end_s == pytest.approx(b.start_s) for a, b in itertools.pairwise(windows))
     assert any(note.startswith("precheck: joules per sample over 10 windows") for note in notes)
     assert len(folder.trials()) == 2
-    titles = [d.title for d in summarise(folder).diagnoses]
-    assert any(title.startswith("Meter") for title in titles)
+    codes = [f.code for f in findings(summarise(folder))]
+    assert {"meter_consistent", "meter_inconsistent"} & set(codes)
     account = next(a for a in summarise(folder).ledger.accounts if a.name == "precheck")
     assert account.group == "protocol"
 
@@ -124,7 +124,7 @@ def test_a_default_that_cannot_be_built_is_unknown_not_steady(tmp_path, steady):
     folder = run(search_task(Broken), out=tmp_path, observer=lambda event: notes.append(event.text))
     assert len(folder.trials()) == 2
     assert any("consistency is not known (RuntimeError: no such layer)" in note for note in notes)
-    assert "Meter consistency unknown" in [d.title for d in summarise(folder).diagnoses]
+    assert "meter_unknown" in [f.code for f in findings(summarise(folder))]
     with pytest.raises(GateError, match="no such layer"):
         run(search_task(Broken), out=tmp_path / "strict", strict=True)
 

@@ -233,10 +233,10 @@ def test_what_the_user_says_is_the_runs():
 
 
 def summarise_with(profile):
-    from joulebench.reporting.summary import summarise_records
+    from joulebench.reporting.summary import Summary
 
     built = full_run()
-    return summarise_records(built.manifest(hardware=profile.model_dump(mode="json")), built.task, built.trials)
+    return Summary(built.read(hardware=profile.model_dump(mode="json")))
 
 
 def test_a_country_becomes_an_intensity_with_its_source(table):

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import ValidationError
-
-from joulebench.cards.boamps_schema import (
-    FORMAT_URI,
-    FORMAT_VERSION,
-    DataType,
-    DataUsage,
-    InfraType,
-    Report,
-    Secrecy,
-)
-from joulebench.cards.quality import hub_task, qualities
-from joulebench.cards.subject import Subject, refuse_replay, training
-from joulebench.cards.values import rounded, to_json
+from joulebench.cards.boamps_fields import FORMAT_URI, FORMAT_VERSION, check_field, check_report
+from joulebench.cards.quality import Quality, hub_task, qualities
+from joulebench.cards.subject import Subject, refuse_replay
+from joulebench.cards.values import to_json
 from joulebench.errors import InputError
 from joulebench.presentation.numbers import percent
-from joulebench.presentation.text import flat
-from joulebench.records.model import Kind, Window, combined
+from joulebench.records.model import Reading, Window, combined
 from joulebench.results.energy import common_domains, idle_power_w, invalidity, nearest_idle
 from joulebench.results.ledger import family
-from joulebench.results.phase_cost import EVERY_FAMILY
+from joulebench.results.phase_runs import EVERY_FAMILY
 from joulebench.spec.parameters import Value
 from joulebench.stats.constants import JOULES_PER_KWH
 
@@ -36,7 +27,6 @@ GIGABYTE = 1e9
 #: Data sets that anyone can have.
 _PUBLIC = ("digits", "mnist", "cifar10")
 _FAMILIES = {"image-classification": "imageClassification", "text-generation": "textGeneration"}
-STAGES = ("inference", "training")
 
 
 def boamps_card(subject: Subject, given: Mapping[str, Value]) -> str:
@@ -51,110 +41,159 @@ def boamps_card(subject: Subject, given: Mapping[str, Value]) -> str:
             measured, or joules that were replayed.
     """
     refuse_replay(subject, "boamps")
-    spent = _spent(subject, given)
+    for path, value in given.items():
+        check_field(path, value)
+    spent = _spent(subject, str(given.get("task.taskStage", "inference" if subject.main_phase else "training")))
     tree = _report(subject, spent)
     for path, value in given.items():
-        _put(tree, path, flat(value) if isinstance(value, str) else value)
+        _put(tree, path, value)
     if "header" in tree:
-        _complete_header(tree)
-    try:
-        report = Report.model_validate(tree)
-    except ValidationError as error:
-        raise InputError(_refusal(error)) from None
-    return to_json(report.model_dump(exclude_none=True))
+        header = tree["header"]
+        header.setdefault("formatVersion", FORMAT_VERSION)
+        header.setdefault("formatVersionSpecificationUri", FORMAT_URI)
+        # follows from the report, so that the same report keeps its id
+        header.setdefault("reportId", str(uuid.uuid5(uuid.NAMESPACE_URL, to_json(tree))))
+    text = to_json(tree)
+    check_report(json.loads(text))
+    return text
 
 
-def _spent(subject: Subject, given: Mapping[str, Value]) -> Spent:
-    stage = given.get("task.taskStage", "inference" if subject.main_phase else "training")
-    if stage not in STAGES:
-        raise InputError(f"--set task.taskStage: no stage '{flat(str(stage))}' (allowed: {', '.join(STAGES)})")
-    found = training_spent(subject) if stage == "training" else inference_spent(subject)
-    if found is None:
+@dataclass(frozen=True)
+class Spent:
+    """A stage's windows and the domains that all of them read.
+
+    `idle` is the baseline nearest to them; empty where that was not quiet.
+    """
+
+    stage: str
+    what: str
+    unit: str
+    windows: Sequence[Window]
+    domains: Sequence[str]
+    idle: Sequence[Window]
+
+    @property
+    def units(self) -> int:
+        return sum(w.units for w in self.windows)
+
+    @property
+    def readings(self) -> list[Reading]:
+        return _readings(self.windows, self.domains)
+
+
+def _spent(subject: Subject, stage: str) -> Spent:
+    windows, unit, what = _trained(subject) if stage == "training" else _inferred(subject)
+    domains = common_domains(windows, EVERY_FAMILY)
+    if _joules(_readings(windows, domains)) <= 0:
         raise InputError(
             f"measures.0.powerConsumption: the energy of {stage} was not measured, and the boamps card requires it"
         )
-    return found
+    nearest = nearest_idle(subject.run.idle, windows[0])
+    idle = [w for w in nearest if not w.fault] if idle_power_w(nearest, domains) is not None else []
+    return Spent(stage, what, unit, windows, domains, idle)
+
+
+def _inferred(subject: Subject) -> tuple[list[Window], str, str]:
+    """Every valid window of the main phase, over all trials of the configuration; its unit; what that is."""
+    phase, protocol = subject.main_phase, subject.run.task.protocol
+    if phase is None:
+        return [], "", ""
+    windows = [w for t in subject.trials for w in t.windows if w.phase == phase and invalidity(w, protocol) is None]
+    unit = subject.phases[phase]
+    return windows, unit, f"{len(windows)} windows of phase {phase}, {sum(w.units for w in windows)} {unit}s"
+
+
+def _trained(subject: Subject) -> tuple[list[Window], str, str]:
+    """The training steps of the first trial, which are one training; none where their joules are not known."""
+    trial = subject.trials[0]
+    windows = [w for w in trial.windows if w.phase == "train"]
+    if subject.training is None or any(w.fault for w in windows):
+        windows = []
+    unit = next(iter(trial.unit.values()), "sample")
+    return windows, unit, f"training steps of trial {trial.trial}, without validation"
+
+
+def _readings(windows: Sequence[Window], domains: Sequence[str]) -> list[Reading]:
+    return [r for w in windows for r in w.readings if r.role == "primary" and r.domain in domains]
+
+
+def _joules(readings: Sequence[Reading]) -> float:
+    return sum(r.energy_j for r in readings)
 
 
 def _report(subject: Subject, spent: Spent) -> dict[str, Any]:
-    manifest = subject.records.manifest
-    environment = manifest.environment
+    manifest, grid = subject.run.manifest, subject.summary.cost.intensity_g_per_kwh
     found: dict[str, Any] = {
         "task": _task(subject, spent),
         "measures": [_measure(subject, spent)],
         "infrastructure": {"components": _components(subject)},
     }
-    host = environment.get("host")
-    if isinstance(host, dict) and (system := str(host.get("os") or "").partition("-")[0].strip()):
-        found["system"] = {"os": flat(system).lower()}
-    if environment.get("python"):
-        found["software"] = {"language": "python", "version": flat(str(environment["python"]))}
+    if system := str(subject.host.get("os") or "").partition("-")[0].strip():
+        found["system"] = {"os": system.lower()}
+    if python := manifest.environment.get("python"):
+        found["software"] = {"language": "python", "version": str(python)}
     if country := manifest.hardware.get("country"):
-        grid = subject.summary.cost.intensity_g_per_kwh
-        found["environment"] = {"country": flat(str(country))}
-        if grid is not None:
-            found["environment"]["powerSourceCarbonIntensity"] = rounded(grid.value)
+        found["environment"] = {
+            "country": str(country),
+            "powerSourceCarbonIntensity": None if grid is None else grid.value,
+        }
     return found
 
 
 def _task(subject: Subject, spent: Spent) -> dict[str, Any]:
-    family = _FAMILIES.get(hub_task(subject) or "")
+    accuracy = next((q for q in qualities(subject) if q.metric == "accuracy"), None)
     found: dict[str, Any] = {
         "taskStage": spent.stage,
+        "taskFamily": _FAMILIES.get(hub_task(subject) or ""),
         "algorithms": [_algorithm(subject, spent)],
         "dataset": [_dataset(subject, spent)],
-        "taskDescription": _description(subject, spent),
+        "taskDescription": _description(subject, spent, accuracy),
     }
-    if family:
-        found["taskFamily"] = family
     if spent.stage == "inference" and spent.unit == "sample":
         found["nbRequest"] = spent.units
-    accuracy = next((q for q in qualities(subject) if q.metric == "accuracy" and 0 <= q.value.mean <= 1), None)
-    if accuracy is not None:
-        found["measuredAccuracy"] = rounded(accuracy.value.mean)
+    if accuracy is not None and 0 <= accuracy.value.mean <= 1:
+        found["measuredAccuracy"] = accuracy.value.mean
     return found
 
 
-def _description(subject: Subject, spent: Spent) -> str:
-    task = subject.records.task
-    accuracy = next((q for q in qualities(subject) if q.metric == "accuracy"), None)
+def _description(subject: Subject, spent: Spent, accuracy: Quality | None) -> str:
+    task, read = subject.run.task, spent.readings
+    share = _joules([r for r in read if r.kind == "measured"]) / _joules(read)
     judged = ""
     if accuracy is not None and accuracy.split:
         judged = f" Accuracy on the {accuracy.split} split: {accuracy.seen}."
-    return flat(
-        f"{task.title}. joulebench task {task.name} v{task.version}, digest {subject.records.manifest.digest}, "
-        f"{subject.member.label}. {spent.what}; gross joules of {' + '.join(spent.domains)}, {spent.kind}, "
-        f"measured share {percent(spent.measured_share)}; no PUE applied.{judged}"
+    return (
+        f"{task.title}. joulebench task {task.name} v{task.version}, digest {subject.run.manifest.digest}, "
+        f"{subject.member.label}. {spent.what}; gross joules of {' + '.join(spent.domains)}, "
+        f"{combined(r.kind for r in read)}, measured share {percent(share)}; no PUE applied.{judged}"
     )
 
 
 def _algorithm(subject: Subject, spent: Spent) -> dict[str, Any]:
-    task, packages = subject.records.task, subject.records.manifest.environment.get("packages")
-    model = subject.member.params.get("model")
-    own = ":" in task.workload
+    task, packages = subject.run.task, subject.run.manifest.environment.get("packages")
+    model, parameters = subject.member.params.get("model"), subject.member.costs.parameters
     found: dict[str, Any] = {
-        "algorithmName": flat(model) if isinstance(model, str) else task.workload.split(":")[-1]
+        "algorithmName": model if isinstance(model, str) else task.workload.split(":")[-1],
+        "classPath": task.workload.replace(":", ".") if ":" in task.workload else None,
+        "parametersNumber": None if parameters is None else parameters / 1e9,
     }
-    if own:
-        found["classPath"] = task.workload.replace(":", ".")
     if isinstance(packages, dict) and packages.get("torch"):
-        found |= {"framework": "pytorch", "frameworkVersion": flat(str(packages["torch"]))}
-    if subject.member.costs.parameters is not None:
-        found["parametersNumber"] = rounded(subject.member.costs.parameters / 1e9)
-    if spent.stage == "training" and spent.epochs is not None:
-        found["epochsNumber"] = spent.epochs
-    if spent.stage == "training" and hub_task(subject) == "image-classification":
-        found["trainingType"] = "supervisedLearning"
+        found |= {"framework": "pytorch", "frameworkVersion": str(packages["torch"])}
+    if spent.stage == "training":
+        found["epochsNumber"] = len(subject.trials[0].epochs) or None
+        if hub_task(subject) == "image-classification":
+            found["trainingType"] = "supervisedLearning"
     return found
 
 
 def _dataset(subject: Subject, spent: Spent) -> dict[str, Any]:
-    dataset, data = subject.records.task.dataset, subject.records.manifest.data
+    dataset, data = subject.run.task.dataset, subject.run.manifest.data
     counts = data.get("counts")
     trained = counts.get("train") if isinstance(counts, dict) else None
-    found: dict[str, Any] = {"dataUsage": "input"}
-    if (quantity := trained if spent.stage == "training" else spent.units) is not None:
-        found["dataQuantity"] = quantity
+    found: dict[str, Any] = {
+        "dataUsage": "input",
+        "dataQuantity": trained if spent.stage == "training" else spent.units,
+    }
     if spent.unit.endswith("token"):
         found["dataType"] = "token"
     elif dataset is not None:
@@ -170,182 +209,61 @@ def _dataset(subject: Subject, spent: Spent) -> dict[str, Any]:
 def _measure(subject: Subject, spent: Spent) -> dict[str, Any]:
     found: dict[str, Any] = {
         "measurementMethod": "joulebench",
-        "version": flat(subject.records.manifest.joulebench),
-        "cpuTrackingMode": spent.sources.get("cpu"),
-        "gpuTrackingMode": spent.sources.get("gpu"),
-        "averageUtilizationCpu": rounded(spent.utilisation.get("cpu")),
-        "averageUtilizationGpu": rounded(spent.utilisation.get("gpu")),
-        "powerConsumption": rounded(spent.energy_j / JOULES_PER_KWH),
-        "measurementDuration": rounded(spent.duration_s),
-        "measurementDateTime": spent.start_utc[:19].replace("T", " "),
+        "version": subject.run.manifest.joulebench,
+        "cpuTrackingMode": _sources(spent, "cpu"),
+        "gpuTrackingMode": _sources(spent, "gpu"),
+        "averageUtilizationCpu": _utilisation(spent.windows, "cpu_utilisation"),
+        "averageUtilizationGpu": _utilisation(spent.windows, ":0_utilisation"),
+        "powerConsumption": _joules(spent.readings) / JOULES_PER_KWH,
+        "measurementDuration": sum(w.duration_s for w in spent.windows),
+        "measurementDateTime": min(w.start_utc for w in spent.windows)[:19].replace("T", " "),
     }
-    if spent.idle_j is not None and spent.idle_s is not None:
-        found["powerCalibrationMeasurement"] = rounded(spent.idle_j / JOULES_PER_KWH)
-        found["durationCalibrationMeasurement"] = rounded(spent.idle_s)
+    if spent.idle:
+        found["powerCalibrationMeasurement"] = _joules(_readings(spent.idle, spent.domains)) / JOULES_PER_KWH
+        found["durationCalibrationMeasurement"] = sum(w.duration_s for w in spent.idle)
     return found
+
+
+def _sources(spent: Spent, name: str) -> str | None:
+    """What read a family of domains; None where nothing did."""
+    return ", ".join(sorted({r.source for r in spent.readings if family(r.domain) == name})) or None
+
+
+def _utilisation(windows: Sequence[Window], ending: str) -> float | None:
+    """The mean over time, 0 … 1; None where it was not read, or lies outside: that is the kernel's rounding over
+    short windows, and says nothing."""
+    values = [(w.duration_s, v) for w in windows for k, v in w.conditions.items() if k.endswith(ending)]
+    seconds = sum(s for s, _ in values)
+    mean = sum(s * v for s, v in values) / seconds if seconds > 0 else None
+    return mean if mean is not None and 0 <= mean <= 1 else None
 
 
 def _components(subject: Subject) -> list[dict[str, Any]]:
-    """The CPU numbered by its logical CPUs (as BoAmps maps CodeCarbon's count), memory in one piece, GPUs."""
-    host = subject.records.manifest.environment.get("host")
-    host = host if isinstance(host, dict) else {}
-    found: list[dict[str, Any]] = []
-    if host.get("cpu") and isinstance(host.get("logical_cpus"), int):
-        found.append(
-            {"componentType": "cpu", "componentName": flat(str(host["cpu"])), "nbComponent": host["logical_cpus"]}
-        )
-    if isinstance(memory := host.get("memory_bytes"), int | float):
+    """The CPU numbered by its logical CPUs (as BoAmps maps CodeCarbon's count), memory in one piece, GPUs.
+
+    Where the host is not known, one component of which nothing is.
+    """
+    host, found = subject.host, list[dict[str, Any]]()
+    if host.get("cpu") and isinstance(count := host.get("logical_cpus"), int):
+        found.append({"componentType": "cpu", "componentName": str(host["cpu"]), "nbComponent": count})
+    if isinstance(memory := host.get("memory_bytes"), int):
         found.append({"componentType": "ram", "nbComponent": 1, "memorySize": round(memory / GIGABYTE)})
-    names = [flat(str(name)) for name in host.get("accelerators") or ()]
-    found += [
-        {"componentType": "gpu", "componentName": n, "nbComponent": names.count(n)} for n in dict.fromkeys(names)
-    ]
-    return found
+    gpus = Counter(map(str, host.get("accelerators") or ()))
+    found += [{"componentType": "gpu", "componentName": name, "nbComponent": n} for name, n in gpus.items()]
+    return found or [{}]
 
 
 def _put(tree: dict[str, Any], path: str, value: Value) -> None:
-    """Set a value by its dotted path; a list is as long as the report has it, or grows by one."""
+    """Set a field of the data model by its dotted path; a list is as long as the report has it, or grows by one."""
     steps = path.split(".")
     place: Any = tree
     for step, following in itertools.pairwise(steps):
-        place = _step(place, step, [] if following.isdecimal() else {}, path)
-    _step(place, steps[-1], None, path)
-    place[int(steps[-1]) if isinstance(place, list) else steps[-1]] = value
-
-
-def _step(place: Any, step: str, empty: Any, path: str) -> Any:
-    """What is at a step of the path, made where there is nothing yet."""
-    if isinstance(place, list):
-        if not step.isdecimal() or int(step) > len(place):
-            raise InputError(f"--set {flat(path)}: '{flat(step)}' is no place in a list of {len(place)}")
+        if not isinstance(place, list):
+            place = place.setdefault(step, [] if following.isdecimal() else {})
+            continue
+        if int(step) > len(place):
+            raise InputError(f"--set {path}: '{step}' is no place in a list of {len(place)}")
         if int(step) == len(place):
-            place.append(empty)
-        return place[int(step)]
-    if not isinstance(place, dict):
-        raise InputError(f"--set {flat(path)}: '{flat(step)}' is below a value")
-    return place.setdefault(step, empty)
-
-
-def _complete_header(tree: dict[str, Any]) -> None:
-    """What the header can know by itself; its id follows from the report, so that the same report keeps it."""
-    if not isinstance(header := tree["header"], dict):
-        return
-    header.setdefault("formatVersion", FORMAT_VERSION)
-    header.setdefault("formatVersionSpecificationUri", FORMAT_URI)
-    header.setdefault("reportId", str(uuid.uuid5(uuid.NAMESPACE_URL, to_json(tree))))
-
-
-def _refusal(error: ValidationError) -> str:
-    """The first field that does not fit, by its path, and how to give it."""
-    first = error.errors(include_url=False)[0]
-    path = flat(".".join(map(str, first["loc"])))
-    allowed = first.get("ctx", {}).get("expected")
-    hint = f" (allowed: {allowed})" if allowed else ""
-    if first["type"] == "missing":
-        allowed = _allowed(str(first["loc"][-1]))
-        return (
-            f"{path}: the boamps card requires it and the records do not hold it; give --set {path}=…"
-            f"{f' (allowed: {allowed})' if allowed else ''}"
-        )
-    if first["type"] == "extra_forbidden":
-        return f"--set {path}: the BoAmps data model has no such field"
-    return f"{path}: {first['msg']}{'' if allowed and str(allowed) in first['msg'] else hint}"
-
-
-def _allowed(name: str) -> str:
-    """The values of a required field that has a list of them, from the model itself."""
-    listed = {"infraType": InfraType, "dataType": DataType, "dataUsage": DataUsage, "confidentialityLevel": Secrecy}
-    return ", ".join(get_args(listed[name])) if name in listed else ""
-
-
-@dataclass(frozen=True)
-class Spent:
-    """A stage's windows in sum; `idle_j` over `idle_s` is the baseline nearest to it, where that was quiet."""
-
-    stage: str
-    what: str
-    unit: str
-    units: int
-    energy_j: float
-    duration_s: float
-    start_utc: str
-    domains: tuple[str, ...]
-    kind: Kind
-    measured_share: float
-    sources: dict[str, str]  # by family of domains
-    utilisation: dict[str, float]  # by family, 0 … 1; absent where it was not read
-    idle_j: float | None = None
-    idle_s: float | None = None
-    epochs: int | None = None
-
-
-def inference_spent(subject: Subject) -> Spent | None:
-    """Every valid window of the main phase, over all trials of the configuration; None where there is none."""
-    phase = subject.main_phase
-    if phase is None:
-        return None
-    protocol = subject.records.task.protocol
-    windows = [w for t in subject.trials for w in t.windows if w.phase == phase and invalidity(w, protocol) is None]
-    what = f"{len(windows)} windows of phase {phase}, {sum(w.units for w in windows)} {subject.phases[phase]}s"
-    return _spent_in(subject, "inference", what, subject.phases[phase], windows)
-
-
-def training_spent(subject: Subject) -> Spent | None:
-    """The training steps of the first trial, which are one training; None where their joules are not known."""
-    if training(subject) is None or not subject.trials:
-        return None
-    trial = subject.trials[0]
-    windows = [w for w in trial.windows if w.phase == "train"]
-    if any(w.fault for w in windows):
-        return None
-    epochs = len(trial.epochs) or None
-    unit = next(iter(trial.unit.values()), "sample")
-    what = f"training steps of trial {trial.trial}, without validation"
-    return _spent_in(subject, "training", what, unit, windows, epochs)
-
-
-def _spent_in(
-    subject: Subject, stage: str, what: str, unit: str, windows: Sequence[Window], epochs: int | None = None
-) -> Spent | None:
-    names = common_domains(windows, EVERY_FAMILY)
-    if not windows or not names:
-        return None
-    readings = [r for w in windows for r in w.readings if r.role == "primary" and r.domain in names]
-    energy_j = sum(r.energy_j for r in readings)
-    if energy_j <= 0:
-        return None
-    sources: dict[str, str] = {}
-    for name in dict.fromkeys(family(n) for n in names):
-        sources[name] = ", ".join(sorted({r.source for r in readings if family(r.domain) == name}))
-    block = nearest_idle(subject.idle, windows[0])
-    quiet = [w for w in block if not w.fault] if idle_power_w(block, names) is not None else []
-    idle_j = sum(r.energy_j for w in quiet for r in w.readings if r.role == "primary" and r.domain in names)
-    return Spent(
-        stage=stage,
-        what=what,
-        unit=unit,
-        units=sum(w.units for w in windows),
-        energy_j=energy_j,
-        duration_s=sum(w.duration_s for w in windows),
-        start_utc=min(w.start_utc for w in windows),
-        domains=names,
-        kind=combined(r.kind for r in readings),
-        measured_share=sum(r.energy_j for r in readings if r.kind == "measured") / energy_j,
-        sources=sources,
-        utilisation=_utilisation(windows),
-        idle_j=idle_j if quiet else None,
-        idle_s=sum(w.duration_s for w in quiet) if quiet else None,
-        epochs=epochs,
-    )
-
-
-def _utilisation(windows: Iterable[Window]) -> dict[str, float]:
-    """Means over time; a mean outside 0 … 1 is the kernel's rounding over short windows, and says nothing."""
-    found = {}
-    listed = list(windows)
-    for name, ending in (("cpu", "cpu_utilisation"), ("gpu", ":0_utilisation")):
-        values = [(w.duration_s, v) for w in listed for k, v in w.conditions.items() if k.endswith(ending)]
-        seconds = sum(s for s, _ in values)
-        if values and seconds > 0 and 0 <= (mean := sum(s * v for s, v in values) / seconds) <= 1:
-            found[name] = mean
-    return found
+            place.append({})
+        place = place[int(step)]
+    place[steps[-1]] = value

@@ -9,7 +9,7 @@ from joulebench.cards.subject import Subject, choose
 from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
 from joulebench.reporting.site import at_site
-from joulebench.reporting.summary import summarise_of, with_wall
+from joulebench.reporting.summary import summarise
 from joulebench.results.run import Run
 from joulebench.spec.parameters import Value
 from joulebench.spec.registry import CARDS
@@ -44,10 +44,9 @@ def make_card(
         InputError: no such format, trial or field; a field that the format requires is not known; damaged records.
     """
     write: Callable[[Subject, Mapping[str, Value]], str] = CARDS.load(format, "--format")
-    records = Run.of(folder)
-    site = at_site(records.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
-    records = replace(records, manifest=site)
-    subject = choose(records, with_wall(folder, summarise_of(records), records), trial)
+    run = Run.of(folder)
+    site = at_site(run.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
+    subject = choose(summarise(folder, replace(run, manifest=site)), trial)
     text = write(subject, given or {})
     if not isinstance(text, str):
         raise InputError(f"--format: '{format}' has to give text (got {type(text).__name__})")

@@ -10,18 +10,20 @@ their own, which says how they were obtained.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from joulebench.cards.subject import Subject, Training, hardware_used, refuse_replay, training
-from joulebench.cards.values import NOT_KNOWN, checked, number_of, text_of, to_json
+from joulebench.cards.subject import Subject, hardware_used, obtained, refuse_replay, source
+from joulebench.cards.values import NOT_KNOWN, checked, estimated, number_of, text_of, to_json
 from joulebench.presentation.numbers import NOT_MEASURED, percent
 from joulebench.presentation.units import plain
 from joulebench.records.model import combined
 from joulebench.reporting import prose
-from joulebench.results.phase_cost import flops_per_unit
+from joulebench.results.phase_runs import TrainingRuns, flops_per_unit
 from joulebench.spec.parameters import Value
 from joulebench.stats.constants import JOULES_PER_KWH
 from joulebench.stats.estimate import Estimate
+from joulebench.stats.intervals import scaled
 
 FORM = "Model Documentation Form, General-Purpose AI Code of Practice, Transparency chapter"
 FIELDS = ("model_name", "training_flop", "training_flop_methodology")
@@ -39,7 +41,7 @@ def eu_card(subject: Subject, given: Mapping[str, Value]) -> str:
     """
     refuse_replay(subject, "eu")
     checked(given, FIELDS, "eu")
-    trained, manifest, task = training(subject), subject.records.manifest, subject.records.task
+    trained, task = subject.training, subject.run.task
     return to_json(
         {
             "form": FORM,
@@ -56,30 +58,23 @@ def eu_card(subject: Subject, given: Mapping[str, Value]) -> str:
                 "Measurement methodology (inference)": _inference_method(subject),
             },
             **_joules(subject),
-            "source": {
-                "joulebench": manifest.joulebench,
-                "task": f"{task.name} v{task.version}",
-                "digest": manifest.digest,
-                "trials": list(subject.member.trials),
-                "measured_utc": manifest.created_utc,
-            },
+            "source": source(subject),
         }
     )
 
 
-def _estimated(value: Estimate, factor: float, unit: str) -> dict[str, Any]:
-    low, high = (None if end is None else end / factor for end in (value.low, value.high))
+def _of_training(value: Estimate, factor: float, unit: str) -> dict[str, Any]:
     varied = "one training run: no interval" if value.n == 1 else value.varied
-    return {"value": value.mean / factor, "low": low, "high": high, "n": value.n, "varied": varied, "unit": unit}
+    return estimated(replace(scaled(value, 1 / factor), varied=varied), unit)
 
 
-def _time(subject: Subject, trained: Training | None) -> dict[str, Any] | str:
+def _time(subject: Subject, trained: TrainingRuns | None) -> dict[str, Any] | str:
     if trained is None:
         return NOT_MEASURED
-    days = trained.duration_s.mean / SECONDS_PER_DAY
+    days = trained.seconds.mean / SECONDS_PER_DAY
     spread = next((words for most, words in _RANGES if days < most), "more than 6 months")
     return {
-        "wall_clock": _estimated(trained.duration_s, SECONDS_PER_DAY, "days"),
+        "wall_clock": _of_training(trained.seconds, SECONDS_PER_DAY, "days"),
         "hardware": f"one device ({hardware_used(subject) or NOT_KNOWN}), so as many hardware days",
         "range": spread,
         "what": "training steps of the final model, without validation, without the search that found it",
@@ -91,39 +86,35 @@ def _computation(given: Mapping[str, Value]) -> dict[str, Any] | str:
     return NOT_MEASURED if flop is None else {"value": flop, "unit": "FLOP", "source": "given with --set"}
 
 
-def _energy(trained: Training | None) -> dict[str, Any] | str:
+def _energy(trained: TrainingRuns | None) -> dict[str, Any] | str:
     if trained is None:
         return NOT_MEASURED
-    return {
-        **_estimated(trained.energy_j, JOULES_PER_MWH, "MWh"),
-        "kind": trained.kind,
-        "measured_share": trained.measured_share,
-        "domains": list(trained.domains),
-    }
+    return {**_of_training(trained.gross, JOULES_PER_MWH, "MWh"), **obtained(trained.gross)}
 
 
-def _method(subject: Subject, trained: Training | None) -> str:
+def _method(subject: Subject, trained: TrainingRuns | None) -> str:
     if trained is None:
         return NOT_MEASURED
-    named = {(m.get("domain"), m.get("source")): m.get("method", "") for m in subject.records.manifest.meters}
-    sources = [s for s in subject.summary.ledger.sources if s.role == "primary" and s.domain in trained.domains]
+    named = {(m.get("domain"), m.get("source")): m.get("method", "") for m in subject.run.manifest.meters}
+    energy, ledger = trained.gross, subject.summary.ledger
+    sources = [s for s in ledger.sources if s.role == "primary" and s.domain in energy.domains]
     how = [
         f"{s.domain} by {s.source} ({s.kind}){f': {m}' if (m := named.get((s.domain, s.source))) else ''}"
         for s in sources
     ]
     return (
-        f"{'; '.join(how)}. Gross joules of the training steps, measured share {percent(trained.measured_share)}; "
+        f"{'; '.join(how)}. Gross joules of the training steps, measured share {percent(energy.measured_share)}; "
         f"no PUE applied. {prose.BEYOND_SOFTWARE} The search that found the model is not included."
     )
 
 
 def _inference(subject: Subject) -> dict[str, Any] | str:
-    found = {}
+    counts = {}
     for phase, unit in subject.phases.items():
         flops = flops_per_unit(subject.member.costs, phase, unit)
         if flops is not None and phase != "train":
-            found[phase] = {"value": float(flops), "unit": "FLOP", "task": f"one {plain(unit)} of {phase}"}
-    return found or NOT_MEASURED
+            counts[phase] = {"value": float(flops), "unit": "FLOP", "task": f"one {plain(unit)} of {phase}"}
+    return counts or NOT_MEASURED
 
 
 def _inference_method(subject: Subject) -> str:
@@ -139,16 +130,10 @@ def _inference_method(subject: Subject) -> str:
 
 def _joules(subject: Subject) -> dict[str, Any]:
     """Joules of inference under a heading that says what they are: measured only if all of them were."""
-    found, kinds = {}, set()
-    for phase, unit in subject.phases.items():
-        cost = subject.cost(phase)
-        if cost is not None:
-            gross = cost.gross
-            kinds.add(cost.kind)
-            found[phase] = {
-                "value": gross.mean, "low": gross.low, "high": gross.high, "n": gross.n, "varied": gross.varied,
-                "unit": f"J/{plain(unit)}", "basis": "gross", "domains": list(cost.domains), "kind": cost.kind,
-                "measured_share": cost.measured_share,
-            }  # fmt: skip
-    kind = f", {combined(kinds)}" if kinds else ""
-    return {f"Energy of inference{kind} (not asked by the form)": found or NOT_MEASURED}
+    joules = {phase: work.gross for phase in subject.phases if (work := subject.phase(phase)) is not None}
+    kind = f", {combined(e.kind for e in joules.values())}" if joules else ""
+    items = {
+        phase: {**estimated(e, f"J/{plain(subject.phases[phase])}"), "basis": e.basis, **obtained(e)}
+        for phase, e in joules.items()
+    }
+    return {f"Energy of inference{kind} (not asked by the form)": items or NOT_MEASURED}

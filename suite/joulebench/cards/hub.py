@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from joulebench.cards.quality import Quality, hub_task, qualities
-from joulebench.cards.subject import Subject, Training, hardware_used, training
+from joulebench.cards.subject import Subject, hardware_used
 from joulebench.cards.values import NOT_KNOWN, checked, rounded, text_of
 from joulebench.presentation.markdown import markdown_environment, tidy
 from joulebench.presentation.numbers import NOT_MEASURED, count, grams, joules, number, octets, percent, seconds, si
@@ -17,8 +17,10 @@ from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed
 from joulebench.presentation.text import flat
 from joulebench.presentation.units import plain
 from joulebench.reporting import prose, tables
+from joulebench.reporting.diagnosis import findings
 from joulebench.reporting.summary import Summary
-from joulebench.results.phase_cost import EVERY_FAMILY
+from joulebench.results.energy import Energy
+from joulebench.results.phase_runs import EVERY_FAMILY, TrainingRuns
 from joulebench.spec.objectives import COSTS
 from joulebench.spec.parameters import Value
 from joulebench.spec.task import Protocol, Task
@@ -56,8 +58,7 @@ def hub_card(subject: Subject, given: Mapping[str, Value]) -> str:
 def metadata(subject: Subject, fields: Mapping[str, str | None]) -> ModelCardData:
     """What the hub reads; a field that is not known is absent."""
     results = _results(subject)
-    name = fields["model_name"] or flat(f"{subject.records.task.name} {subject.member.label}")
-    extra: dict[str, Any] = {"co2_eq_emissions": emissions(subject, fields)}
+    name = fields["model_name"] or flat(f"{subject.run.task.name} {subject.member.label}")
     return ModelCardData(
         model_name=name if results else fields["model_name"],
         eval_results=results or None,
@@ -68,20 +69,20 @@ def metadata(subject: Subject, fields: Mapping[str, str | None]) -> ModelCardDat
         language=fields["language"],
         tags=["joulebench", "energy"],
         metrics=sorted({r.metric_type for r in results if r.dataset_split}) or None,
-        **{key: value for key, value in extra.items() if value is not None},
+        co2_eq_emissions=emissions(subject, fields),
     )
 
 
 def emissions(subject: Subject, fields: Mapping[str, str | None]) -> dict[str, Any] | None:
     """Grams of CO2 of one training; None where its joules or the grid's intensity are not known, or replayed."""
-    trained = training(subject)
-    carbon_g = None if trained is None else subject.carbon_g(trained.energy_j.mean)
+    trained = subject.training
+    carbon_g = None if trained is None else subject.carbon_g(trained.gross.mean)
     if trained is None or carbon_g is None or subject.is_replayed:
         return None
-    country = subject.records.manifest.hardware.get("country")
+    country = subject.run.manifest.hardware.get("country")
     known = {
         "emissions": rounded(carbon_g),
-        "source": flat(_emissions_source(subject, trained)),
+        "source": flat(_emissions_source(subject, trained.gross)),
         "training_type": fields["training_type"] or _training_type(subject),
         "geographical_location": fields["geographical_location"] or (flat(str(country)) if country else None),
         "hardware_used": flat(used) if (used := hardware_used(subject)) else None,
@@ -89,29 +90,27 @@ def emissions(subject: Subject, fields: Mapping[str, str | None]) -> dict[str, A
     return {key: value for key, value in known.items() if value is not None}
 
 
-def _emissions_source(subject: Subject, trained: Training) -> str:
+def _emissions_source(subject: Subject, energy: Energy) -> str:
     cost = subject.summary.cost
     pue = f"PUE {number(cost.pue.value)}" if cost.pue else "no PUE"
     grid = cost.intensity_g_per_kwh
     intensity = "" if grid is None else f", {number(grid.value)} g CO2e/kWh ({grid.source})"
-    domains = " + ".join(trained.domains)
-    return (
-        f"joulebench {subject.records.manifest.joulebench}: training, {domains}, {trained.kind}; {pue}{intensity}"
-    )
+    domains = " + ".join(energy.domains)
+    return f"joulebench {subject.run.manifest.joulebench}: training, {domains}, {energy.kind}; {pue}{intensity}"
 
 
 def _training_type(subject: Subject) -> str | None:
     """The workloads that ship train from random weights; what a user's own starts from is not known."""
-    return None if ":" in subject.records.task.workload else "pre-training"
+    return None if ":" in subject.run.task.workload else "pre-training"
 
 
 def _results(subject: Subject) -> list[EvalResult]:
-    kind, dataset = hub_task(subject), subject.records.task.dataset
+    kind, dataset = hub_task(subject), subject.run.task.dataset
     if kind is None or dataset is None:
         return []
-    common: dict[str, Any] = {"task_type": kind, "task_name": flat(subject.records.task.title)}
+    common: dict[str, Any] = {"task_type": kind, "task_name": flat(subject.run.task.title)}
     common |= {"dataset_type": dataset.name, "dataset_name": dataset.name}
-    found = [
+    results = [
         EvalResult(
             **common,
             dataset_split=q.split,
@@ -122,16 +121,16 @@ def _results(subject: Subject) -> list[EvalResult]:
         for q in qualities(subject)
     ]
     for name, outcome in subject.member.outcomes.items():
-        objective = subject.records.task.objectives[name]
+        objective = subject.run.task.objectives[name]
         if (objective.is_energy or name in COSTS) and rounded(outcome.value.mean) is not None:
             how = f"{objective.phase}, {objective.basis}, {' + '.join(outcome.domains)}, {outcome.kind}"
             label = f"{name} ({how})" if objective.is_energy else name
-            found.append(
+            results.append(
                 EvalResult(
                     **common, metric_type=name, metric_name=flat(label), metric_value=rounded(outcome.value.mean)
                 )
             )
-    return found
+    return results
 
 
 def _metric_name(quality: Quality) -> str:
@@ -140,8 +139,7 @@ def _metric_name(quality: Quality) -> str:
 
 
 def _content(subject: Subject) -> dict[str, Any]:
-    summary, task, trained = subject.summary, subject.records.task, training(subject)
-    warnings = [d for d in summary.diagnoses if d.level == "warning"]
+    summary, task, trained = subject.summary, subject.run.task, subject.training
     return {
         "title": task.title,
         "description": task.description,
@@ -166,15 +164,15 @@ def _content(subject: Subject) -> dict[str, Any]:
         "measured_share": percent(summary.ledger.measured_share),
         "checks": prose.check_sentences(summary),
         "beyond_software": f"{prose.BEYOND_SOFTWARE} {WALL_GAP}",
-        "warnings": warnings,
+        "warnings": [f for f in findings(summary) if f.level == "warning"],
         "command": prose.repeat_command(summary),
     }
 
 
-def _training_note(trained: Training | None) -> str:
+def _training_note(trained: TrainingRuns | None) -> str:
     if trained is None:
         return "Not measured: nothing was trained, or a window of the training has no valid reading."
-    if trained.energy_j.n == 1:
+    if trained.gross.n == 1:
         return "One training run: it has no interval. Validation after each epoch is not in it."
     return "The interval is between trainings of the same configuration. Validation after each epoch is not in it."
 
@@ -187,10 +185,10 @@ def _price(subject: Subject) -> str:
     return f"The whole run that found this model took {spent}, every trial and all overhead included."
 
 
-def _carbon(subject: Subject, trained: Training | None) -> str:
+def _carbon(subject: Subject, trained: TrainingRuns | None) -> str:
     """Grams of the training and of the run, or why they are not stated."""
     _, run = prose.search_price(subject.summary)
-    if trained is None or (carbon_g := subject.carbon_g(trained.energy_j.mean)) is None:
+    if trained is None or (carbon_g := subject.carbon_g(trained.gross.mean)) is None:
         return run
     return f"Carbon of the training: {grams(carbon_g)} CO2e. {run}"
 
@@ -200,7 +198,7 @@ Facts = tuple[tuple[str, str], ...]
 
 def facts(subject: Subject) -> Facts:
     """What was measured: task, data, configuration."""
-    manifest, task = subject.records.manifest, subject.records.task
+    manifest, task = subject.run.manifest, subject.run.task
     params = ", ".join(f"{name} = {show(value)}" for name, value in subject.member.params.items())
     seeds = ", ".join(str(t.seed) for t in subject.trials)
     return (
@@ -215,10 +213,10 @@ def facts(subject: Subject) -> Facts:
     )
 
 
-def quality_table(found: Sequence[Quality], protocol: Protocol) -> Table:
+def quality_table(values: Sequence[Quality], protocol: Protocol) -> Table:
     rows = tuple(
         (Cell(q.metric), Cell(q.split or "as the workload defines it"), value_cell(q.value, protocol), Cell(q.seen))
-        for q in found
+        for q in values
     )
     columns = (Column("Metric"), Column("Split"), Column("Value", numeric=True), Column("Who saw it"))
     return Table("Metrics by split", columns, rows)
@@ -226,18 +224,21 @@ def quality_table(found: Sequence[Quality], protocol: Protocol) -> Table:
 
 def energy_table(subject: Subject) -> Table:
     """Joules per unit of work by phase, gross and net, over the domains that the task counts."""
-    protocol = subject.records.task.protocol
+    protocol = subject.run.task.protocol
     rows = []
-    for energy in subject.member.energies:
-        unit = f"J/{plain(energy.target.unit)}"
-        label = f"{energy.kind}, measured share {percent(energy.measured_share)}"
+    for target in subject.targets:
+        work = subject.phase(target.phase, target.families)
+        if work is None:
+            continue
+        unit = plain(target.unit)
+        label = f"{work.kind}, measured share {percent(work.gross.measured_share)}"
         rows.append(
             (
-                Cell(energy.target.phase),
-                Cell(" + ".join(energy.domains), (label,)),
-                _labelled(energy.gross, unit, protocol, energy.kind),
-                _labelled(energy.net, unit, protocol, energy.kind),
-                prefixed_cell(energy.unit_s, f"s/{plain(energy.target.unit)}", protocol),
+                Cell(target.phase),
+                Cell(" + ".join(work.domains), (label,)),
+                _labelled(work.gross, f"J/{unit}", protocol),
+                _labelled(work.net, f"J/{unit}", protocol),
+                prefixed_cell(work.unit_s, f"s/{unit}", protocol),
             )
         )
     titles = ("Phase", "Domains", "Gross", "Net of idle", "Time")
@@ -245,28 +246,27 @@ def energy_table(subject: Subject) -> Table:
     return Table("Energy of the work, with 95 % intervals", columns, tuple(rows))
 
 
-def _labelled(value: Estimate | None, unit: str, protocol: Protocol, kind: str) -> Cell:
-    cell = prefixed_cell(value, unit, protocol)
-    return cell if value is None else Cell(cell.text, (*cell.details, kind), cell.flag)
+def _labelled(energy: Energy | None, unit: str, protocol: Protocol) -> Cell:
+    cell = prefixed_cell(energy, unit, protocol)
+    return cell if energy is None else Cell(cell.text, (*cell.details, energy.kind), cell.flag)
 
 
 def domain_table(subject: Subject) -> Table:
     """The same work, domain by domain: gross joules, how they were obtained."""
-    protocol = subject.records.task.protocol
+    protocol = subject.run.task.protocol
     rows = []
     for phase, unit in subject.phases.items():
         for name in EVERY_FAMILY:
-            cost = subject.cost(phase, (name,))
-            if cost is not None:
-                value = prefixed_cell(cost.gross, f"J/{plain(unit)}", protocol)
-                rows.append(
-                    (Cell(phase), Cell(name), value, Cell(cost.kind), Cell(", ".join(subject.sources(phase, name))))
-                )
+            work = subject.phase(phase, (name,))
+            if work is not None:
+                value = prefixed_cell(work.gross, f"J/{plain(unit)}", protocol)
+                sources = ", ".join(subject.sources(phase, name))
+                rows.append((Cell(phase), Cell(name), value, Cell(work.kind), Cell(sources)))
     columns = (Column("Phase"), Column("Domain"), Column("Gross", True), Column("Kind"), Column("Source"))
     return Table("The same by domain", columns, tuple(rows))
 
 
-def training_table(subject: Subject, trained: Training | None) -> Table:
+def training_table(subject: Subject, trained: TrainingRuns | None) -> Table:
     columns = (
         Column("Domains"),
         Column("Energy of a training", True),
@@ -275,18 +275,18 @@ def training_table(subject: Subject, trained: Training | None) -> Table:
     )
     if trained is None:
         return Table("Energy of training", columns, ())
-    protocol = subject.records.task.protocol
+    energy = trained.gross
     row = (
-        Cell(" + ".join(trained.domains), (f"measured share {percent(trained.measured_share)}",)),
-        _labelled(trained.energy_j, "J", protocol, trained.kind),
-        _time(trained.duration_s),
-        Cell(f"{count(trained.units)} {_trained_unit(subject)}"),
+        Cell(" + ".join(energy.domains), (f"measured share {percent(energy.measured_share)}",)),
+        _labelled(energy, "J", subject.run.task.protocol),
+        _time(trained.seconds),
+        Cell(f"{count(trained.units[0])} {_trained_unit(subject)}"),
     )
     return Table("Energy of training", columns, (row,))
 
 
 def _trained_unit(subject: Subject) -> str:
-    dataset = subject.records.task.dataset
+    dataset = subject.run.task.dataset
     return "units of work" if dataset is None else "tokens" if dataset.is_text else "samples"
 
 
@@ -310,20 +310,17 @@ def cost_facts(subject: Subject) -> Facts:
 
 def hardware_facts(subject: Subject) -> Facts:
     """The machine, as its profile and the host itself name it."""
-    manifest = subject.records.manifest
+    manifest = subject.run.manifest
     profile = manifest.hardware
     rows = [
         ("Profile", str(profile.get("title") or profile.get("name") or NOT_KNOWN)),
         ("Device", hardware_used(subject) or NOT_KNOWN),
     ]
-    rows += [(f"Host: {key}", value) for key, value in flatten(_table(manifest.environment.get("host")))]
-    versions = [(key, value) for key, value in flatten(_table(manifest.environment.get("packages")))]
+    rows += [(f"Host: {key}", value) for key, value in flatten(subject.host)]
+    packages = manifest.environment.get("packages")
+    versions = list(flatten(packages if isinstance(packages, dict) else {}))
     rows += [("Software", ", ".join(f"{name} {version}" for name, version in versions))] if versions else []
     return tuple(rows)
-
-
-def _table(given: object) -> dict[str, object]:
-    return given if isinstance(given, dict) else {}
 
 
 def method_facts(task: Task) -> Facts:
@@ -342,5 +339,5 @@ def method_facts(task: Task) -> Facts:
 
 def provenance(summary: Summary) -> Table:
     """Domain, source and kind of every joule of the run."""
-    found = tables.provenance_table(summary)
-    return Table(found.caption, found.columns, found.rows) if found.rows else Table(NOT_MEASURED, found.columns, ())
+    table = tables.provenance_table(summary)
+    return table if table.rows else Table(NOT_MEASURED, table.columns, ())

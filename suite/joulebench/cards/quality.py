@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from joulebench.cards.subject import Subject
-from joulebench.results.phase_cost import over_runs
 from joulebench.spec.objectives import COSTS
-from joulebench.stats.estimate import Estimate, point
+from joulebench.stats.estimate import Estimate, mean_of_runs, point
 
 SCORED_ONCE = "scored once, after the search"
 SEEN = "the search saw it"
@@ -38,15 +37,14 @@ class Quality:
 
 def qualities(subject: Subject) -> tuple[Quality, ...]:
     """Test scores first, then the objectives, then the other validation metrics; what is no number is left out."""
-    found = [*_scores(subject), *_objectives(subject)]
-    named = {q.name for q in found}
-    found += [q for q in _metrics(subject) if q.name not in named]
-    return tuple(q for q in found if math.isfinite(q.value.mean))
+    first = [*_scores(subject), *_objectives(subject)]
+    rest = [q for q in _metrics(subject) if q.name not in {known.name for known in first}]
+    return tuple(q for q in (*first, *rest) if math.isfinite(q.value.mean))
 
 
 def hub_task(subject: Subject) -> str | None:
     """The hub's name of what is done with the task's data; None where the task names none."""
-    dataset = subject.records.task.dataset
+    dataset = subject.run.task.dataset
     return None if dataset is None else HUB_TASKS.get(dataset.name)
 
 
@@ -57,7 +55,7 @@ def _scores(subject: Subject) -> Iterator[Quality]:
 
 
 def _objectives(subject: Subject) -> Iterator[Quality]:
-    task = subject.records.task
+    task = subject.run.task
     for name, outcome in subject.member.outcomes.items():
         objective = task.objectives[name]
         if not objective.is_energy and not objective.is_latency and name not in COSTS:
@@ -66,13 +64,12 @@ def _objectives(subject: Subject) -> Iterator[Quality]:
 
 def _metrics(subject: Subject) -> Iterator[Quality]:
     for name in sorted({n for t in subject.trials for n in t.metrics if n.startswith("val_")}):
-        yield _searched(
-            subject, name, over_runs([point(t.metrics[name]) for t in subject.trials if name in t.metrics])
-        )
+        values = [point(t.metrics[name]) for t in subject.trials if name in t.metrics]
+        yield _searched(subject, name, mean_of_runs(values))
 
 
 def _searched(subject: Subject, name: str, value: Estimate) -> Quality:
     """`val_accuracy` is of the split that the search judges by, which a task may have set to the test data."""
-    dataset = subject.records.task.dataset
+    dataset = subject.run.task.dataset
     split = dataset.search_split if dataset is not None and name.startswith("val_") else None
     return Quality(name, name.removeprefix("val_"), split, SEEN, value)

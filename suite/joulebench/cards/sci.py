@@ -9,19 +9,20 @@ the specification, https://github.com/Green-Software-Foundation/sci/blob/dev/SPE
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from joulebench.cards.subject import Subject, hardware_used, refuse_replay
-from joulebench.cards.values import NOT_KNOWN, checked, number_of, text_of, to_json
+from joulebench.cards.subject import Subject, hardware_used, obtained, refuse_replay, source
+from joulebench.cards.values import NOT_KNOWN, checked, estimated, number_of, text_of, to_json
 from joulebench.errors import InputError, did_you_mean
 from joulebench.presentation.numbers import NOT_MEASURED
 from joulebench.presentation.units import plain
-from joulebench.results.cost import Fact
-from joulebench.results.phase_cost import PhaseCost
+from joulebench.results.energy import Energy
+from joulebench.results.phase_runs import PhaseRuns
 from joulebench.spec.parameters import Value
 from joulebench.stats.constants import JOULES_PER_KWH
 from joulebench.stats.estimate import Estimate
+from joulebench.stats.intervals import scaled, shifted
 
 STANDARD = "ISO/IEC 21031"
 FIELDS = ("phase", "embodied_kg", "lifetime_years", "resource_share")
@@ -50,21 +51,21 @@ def sci_card(subject: Subject, given: Mapping[str, Value]) -> str:
     refuse_replay(subject, "sci")
     checked(given, FIELDS, "sci")
     phase = _phase(subject, given)
-    cost = subject.cost(phase)
-    if cost is None:
+    work = subject.phase(phase)
+    if work is None:
         raise InputError(f"E: the energy of phase '{phase}' was not measured, and the sci card requires it")
-    embodied = _embodied(given, cost)
+    embodied = _embodied(given, work)
     return to_json(
         {
             "standard": f"{STANDARD}: SCI = (E × I + M) per R",
-            "sci": _score(subject, cost, embodied),
-            "R": {"functional_unit": f"one {plain(cost.unit)} of {phase}"},
-            "E": _energy(subject, cost),
+            "sci": _score(subject, work.gross, embodied),
+            "R": {"functional_unit": f"one {plain(work.unit)} of {phase}"},
+            "E": _energy(subject, work.gross),
             "I": _intensity(subject),
             "M": _embodied_terms(embodied),
-            "operational": _operational(subject, cost),
-            "boundary": _boundary(subject, cost),
-            "source": _source(subject),
+            "operational": _operational(subject, work.gross),
+            "boundary": _boundary(subject, work.gross),
+            "source": source(subject),
         }
     )
 
@@ -82,7 +83,7 @@ def _phase(subject: Subject, given: Mapping[str, Value]) -> str:
     return subject.main_phase
 
 
-def _embodied(given: Mapping[str, Value], cost: PhaseCost) -> Embodied | None:
+def _embodied(given: Mapping[str, Value], work: PhaseRuns) -> Embodied | None:
     embodied_kg = number_of(given, "embodied_kg", 0)
     lifetime_years = number_of(given, "lifetime_years", 0)
     resource_share = number_of(given, "resource_share", 0, 1)
@@ -92,45 +93,24 @@ def _embodied(given: Mapping[str, Value], cost: PhaseCost) -> Embodied | None:
         return None
     if embodied_kg is None or lifetime_years is None or resource_share is None:
         raise InputError(f"M needs all of {', '.join(parts)}; missing: {', '.join(missing)}")
-    share_of_life = cost.unit_s.mean / (lifetime_years * SECONDS_PER_YEAR)
+    share_of_life = work.unit_s.mean / (lifetime_years * SECONDS_PER_YEAR)
     return Embodied(
         1000 * embodied_kg * share_of_life * resource_share, embodied_kg, lifetime_years, resource_share
     )
 
 
-def _pue(subject: Subject) -> Fact | None:
-    return subject.summary.cost.pue
-
-
-def _kwh(subject: Subject, cost: PhaseCost) -> Estimate:
+def _kwh(subject: Subject, joules: Energy) -> Estimate:
     """E: gross, because reserved hardware counts idle or not; PUE applied here, once."""
-    fact = _pue(subject)
-    return _times(cost.gross, (fact.value if fact else 1.0) / JOULES_PER_KWH)
+    fact = subject.summary.cost.pue
+    return scaled(joules, (fact.value if fact else 1.0) / JOULES_PER_KWH)
 
 
-def _times(value: Estimate, factor: float, plus: float = 0.0) -> Estimate:
-    """A positive multiple of a value, and a constant."""
-    low, high = (None if end is None else end * factor + plus for end in (value.low, value.high))
-    sem = None if value.sem is None else value.sem * factor
-    return replace(value, mean=value.mean * factor + plus, sem=sem, low=low, high=high)
-
-
-def _estimated(value: Estimate, unit: str) -> dict[str, Any]:
-    """A value with its interval, its n and what varied; a single value has no interval."""
+def _energy(subject: Subject, joules: Energy) -> dict[str, Any]:
+    fact = subject.summary.cost.pue
     return {
-        "value": value.mean, "low": value.low, "high": value.high, "n": value.n, "varied": value.varied,
-        "unit": unit,
-    }  # fmt: skip
-
-
-def _energy(subject: Subject, cost: PhaseCost) -> dict[str, Any]:
-    fact = _pue(subject)
-    return {
-        **_estimated(_kwh(subject, cost), "kWh per functional unit"),
-        "basis": "gross",
-        "domains": list(cost.domains),
-        "kind": cost.kind,
-        "measured_share": cost.measured_share,
+        **estimated(_kwh(subject, joules), "kWh per functional unit"),
+        "basis": joules.basis,
+        **obtained(joules),
         "pue": {"value": fact.value, "source": fact.source} if fact else "not given, so none applied",
     }
 
@@ -155,36 +135,25 @@ def _embodied_terms(embodied: Embodied | None) -> dict[str, Any] | str:
     }
 
 
-def _operational(subject: Subject, cost: PhaseCost) -> dict[str, Any] | str:
+def _operational(subject: Subject, joules: Energy) -> dict[str, Any] | str:
     grid = subject.summary.cost.intensity_g_per_kwh
     if grid is None:
         return "not computed: I is not known"
-    return _estimated(_times(_kwh(subject, cost), grid.value), "g CO2e per functional unit (E × I)")
+    return estimated(scaled(_kwh(subject, joules), grid.value), "g CO2e per functional unit (E × I)")
 
 
-def _score(subject: Subject, cost: PhaseCost, embodied: Embodied | None) -> dict[str, Any] | str:
+def _score(subject: Subject, joules: Energy, embodied: Embodied | None) -> dict[str, Any] | str:
     grid = subject.summary.cost.intensity_g_per_kwh
     missing = [name for name, term in (("I", grid), ("M", embodied)) if term is None]
     if grid is None or embodied is None:
         return f"not computed: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not known"
-    score = _times(_kwh(subject, cost), grid.value, embodied.g_per_unit)
-    return {**_estimated(score, "g CO2e per functional unit"), "interval": "of E alone; I and M are taken as exact"}
+    score = shifted(scaled(_kwh(subject, joules), grid.value), embodied.g_per_unit)
+    return {**estimated(score, "g CO2e per functional unit"), "interval": "of E alone; I and M are taken as exact"}
 
 
-def _boundary(subject: Subject, cost: PhaseCost) -> dict[str, Any]:
+def _boundary(subject: Subject, joules: Energy) -> dict[str, Any]:
     return {
-        "included": f"the running phase on {' + '.join(cost.domains)}",
+        "included": f"the running phase on {' + '.join(joules.domains)}",
         "excluded": "training, data staging, storage, network, power supply, mainboard and fans",
         "hardware": hardware_used(subject) or NOT_KNOWN,
-    }
-
-
-def _source(subject: Subject) -> dict[str, Any]:
-    manifest, task = subject.records.manifest, subject.records.task
-    return {
-        "joulebench": manifest.joulebench,
-        "task": f"{task.name} v{task.version}",
-        "digest": manifest.digest,
-        "trials": list(subject.member.trials),
-        "measured_utc": manifest.created_utc,
     }

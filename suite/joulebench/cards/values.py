@@ -10,6 +10,7 @@ from typing import Any
 from joulebench.errors import InputError, did_you_mean
 from joulebench.presentation.text import flat
 from joulebench.spec.parameters import Value
+from joulebench.stats.estimate import Estimate
 
 DIGITS = 6  # significant, of a number that is stored
 NOT_KNOWN = "not known"
@@ -62,6 +63,14 @@ def number_of(given: Mapping[str, Value], name: str, low: float, high: float = m
         most = "" if math.isinf(high) else f" and at most {high:g}"
         raise InputError(f"--set {name}: must be a number above {low:g}{most} (got {value!r})")
     return float(value)
+
+
+def estimated(value: Estimate, unit: str) -> dict[str, Any]:
+    """A value with its interval, its n and what varied; a single value has no interval."""
+    return {
+        "value": value.mean, "low": value.low, "high": value.high, "n": value.n, "varied": value.varied,
+        "unit": unit,
+    }  # fmt: skip
 
 
 def rounded(value: float | None) -> float | None:

@@ -29,7 +29,7 @@ from joulebench.measurement.protocol import Timeline
 from joulebench.meters.base import Meter, MeterSet
 from joulebench.meters.select import meters_for
 from joulebench.records.folder import RunFolder
-from joulebench.records.model import DONE, Proposed
+from joulebench.records.model import Proposed
 from joulebench.runner import meter_check, scoring
 from joulebench.runner.events import Event, Observer, silent
 from joulebench.runner.local import free, repair, resumed_plan
@@ -209,7 +209,7 @@ def resume(
 
 def _is_done(folder: RunFolder) -> bool:
     entries = folder.ledger()
-    return bool(entries) and entries[-1].event == "end" and entries[-1].note == DONE
+    return bool(entries) and entries[-1].ending == "done"
 
 
 def _proposed(folder: RunFolder) -> dict[int, Proposed]:

@@ -13,7 +13,6 @@ from joulebench.cluster.runs import HardwareRun, WorkerState, difference
 from joulebench.cluster.worker import Checked, Done, NodeFacts, Ready, Refused, Scored, Worker
 from joulebench.errors import IncompleteError, InputError
 from joulebench.records.model import LedgerEntry, TrialRecord
-from joulebench.results.consistency import PRECHECK
 from joulebench.runner import meter_check
 from joulebench.runner.scheduling import Place
 from joulebench.runner.trials import Order, Trials
@@ -234,8 +233,8 @@ class Pool:
     def _checked(self, worker: WorkerState, checked: Checked) -> None:
         trials = worker.hw_run.trials
         assert trials is not None, "a precheck follows the folder"
-        trials.enter("span", PRECHECK, windows=checked.windows, node=worker.mark)
-        entry = LedgerEntry(session=trials.session, event="span", windows=checked.windows, note=PRECHECK)
+        trials.enter("precheck", windows=checked.windows, node=worker.mark)
+        entry = LedgerEntry(session=trials.session, event="precheck", windows=checked.windows)
         meter_check.judge(worker.hw_run.plan, entry, checked.error, trials.say, f"node {worker.node.name}: ")
 
     def deliver(self, worker: WorkerState, done: Done) -> None:

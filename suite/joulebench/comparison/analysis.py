@@ -19,6 +19,7 @@ from scipy import special
 
 from joulebench.comparison.join import Joined, Machine
 from joulebench.results.frontier import beats_reference, frontier, hypervolume
+from joulebench.results.outcome import Configuration
 from joulebench.spec.objectives import Objective
 from joulebench.stats.correlation import Correlation, correlation
 from joulebench.stats.estimate import Estimate
@@ -77,7 +78,10 @@ class Comparison:
     joined: Joined
     against: tuple[Against, ...]  # objective by objective, each pair of machines
     carried: tuple[Carried, ...]
-    frontiers: Mapping[str, tuple[str, ...]]  # label -> keys of its frontier
+
+    def of(self, objective: str) -> list[Against]:
+        """Each pair of machines in one objective."""
+        return [a for a in self.against if a.objective == objective]
 
 
 def compare(joined: Joined) -> Comparison:
@@ -87,8 +91,7 @@ def compare(joined: Joined) -> Comparison:
     pairs = [(a, b) for i, a in enumerate(bases) for b in machines[i + 1 :]]
     against = [_against(joined, n, o, a, b) for n, o in joined.task.objectives.items() for a, b in pairs]
     carried = [c for a, b in pairs for c in (_carried(joined, a, b), _carried(joined, b, a)) if c is not None]
-    frontiers = {m.label: tuple(c.key for c in frontier(m.task, list(m.found.values()))) for m in machines}
-    return Comparison(joined, tuple(against), tuple(carried), frontiers)
+    return Comparison(joined, tuple(against), tuple(carried))
 
 
 def is_ratio(objective: Objective, values: Sequence[float]) -> bool:
@@ -98,16 +101,14 @@ def is_ratio(objective: Objective, values: Sequence[float]) -> bool:
 
 def _against(joined: Joined, name: str, objective: Objective, base: Machine, machine: Machine) -> Against:
     keys = joined.common(base, machine)
-    ours = [base.found[k].outcomes[name] for k in keys]
-    theirs = [machine.found[k].outcomes[name] for k in keys]
-    as_ratio = is_ratio(objective, [o.value.mean for o in (*ours, *theirs)])
+    ours, theirs = ([m.configurations[k].outcomes[name].value for k in keys] for m in (base, machine))
+    as_ratio = is_ratio(objective, [v.mean for v in (*ours, *theirs)])
     if as_ratio:
         sides = _Side(base, name), _Side(machine, name)
         each = {key: _ratio(*(side.of(key) for side in sides)) for key in keys}
     else:
-        pairs = zip(keys, ours, theirs, strict=True)
-        each = {key: difference(b.value, a.value, "two machines") for key, a, b in pairs}
-    ranks = correlation([o.value.mean for o in ours], [o.value.mean for o in theirs], "spearman")
+        each = {key: difference(b, a, "two machines") for key, a, b in zip(keys, ours, theirs, strict=True)}
+    ranks = correlation([v.mean for v in ours], [v.mean for v in theirs], "spearman")
     overall = mean_of([e.mean for e in each.values()], as_ratio)
     return Against(name, base.label, machine.label, as_ratio, each, overall, ranks)
 
@@ -130,12 +131,12 @@ class _Side:
         self._spread = run_spread(machine, name)
 
     def of(self, key: str) -> Known:
-        value = self._machine.found[key].outcomes[self._name].value
+        value = self._machine.configurations[key].outcomes[self._name].value
         own = 0.0 if value.sem is None else (value.sem / value.mean) ** 2
         freedom = max(1.0, (value.n_effective or value.n) - 1)
         if self._spread is None:
             return Known(value, own or None, freedom, False)
-        runs = len(self._machine.runs[key])
+        runs = len(self._machine.replicates[key])
         pooled = self._spread.variance / runs
         if runs == 1 and own > pooled:  # its windows lie further apart than whole runs do elsewhere
             return Known(value, own, freedom, True)
@@ -145,7 +146,7 @@ class _Side:
 def run_spread(machine: Machine, name: str) -> Spread | None:
     """Spread of log(objective) between runs of one configuration; None where none was run more than once."""
     squares, freedom = 0.0, 0
-    for runs in machine.runs.values():
+    for runs in machine.replicates.values():
         if len(runs) >= 2:
             logs = [math.log(o[name].value.mean) for o in runs]
             squares += variance(logs) * (len(logs) - 1)
@@ -191,24 +192,22 @@ def _carried(joined: Joined, base: Machine, machine: Machine) -> Carried | None:
     keys = joined.common(base, machine)
     if len(joined.task.objectives) < 2 or not keys:
         return None
-    ours = frontier(base.task, [base.found[k] for k in keys])
-    theirs = frontier(machine.task, [machine.found[k] for k in keys])
+    ours, theirs = (frontier(m.task, [m.configurations[k] for k in keys]) for m in (base, machine))
     if not ours or not theirs:
         return None
-    members = [c.key for c in ours]
-    own = {c.key for c in theirs}
-    volumes = _volume(machine, members), _volume(machine, [c.key for c in theirs])
-    share = volumes[0] / volumes[1] if volumes[0] is not None and volumes[1] else None
-    return Carried(base.label, machine.label, len(members), sum(k in own for k in members), share)
+    there = [machine.configurations[c.key] for c in ours]
+    carried, own = _volume(machine, there), _volume(machine, theirs)
+    share = carried / own if carried is not None and own else None
+    return Carried(base.label, machine.label, len(there), sum(c in theirs for c in there), share)
 
 
-def _volume(machine: Machine, keys: Sequence[str]) -> float | None:
+def _volume(machine: Machine, configurations: Sequence[Configuration]) -> float | None:
     """Hypervolume of some configurations as the machine measures them; None where an objective has no reference."""
     objectives = machine.task.objectives
     reference = [o.reference for o in objectives.values()]
     if any(r is None for r in reference):
         return None
-    found = [machine.found[k] for k in keys if beats_reference(machine.task, machine.found[k])]
-    points = np.asarray([[c.outcomes[n].value.mean for n in objectives] for c in found], dtype=float)
+    better = [c for c in configurations if beats_reference(machine.task, c)]
+    points = np.asarray([[c.outcomes[n].value.mean for n in objectives] for c in better], dtype=float)
     goals = [o.goal for o in objectives.values()]
     return hypervolume(points.reshape(-1, len(objectives)), np.asarray(reference, dtype=float), goals)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from joulebench.comparison.join import Joined, Machine, metered
+from joulebench.comparison.join import Joined, Machine
 from joulebench.comparison.limits import MIN_SIZES, PhaseOn, phases_on
 from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, number, percent, si
 from joulebench.presentation.plots import Plot
@@ -16,7 +16,8 @@ from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed
 from joulebench.presentation.units import plain
 from joulebench.records.model import Kind, combined
 from joulebench.results.ledger import family
-from joulebench.results.phase_cost import EVERY_FAMILY
+from joulebench.results.phase_runs import EVERY_FAMILY
+from joulebench.stats.regression import Line
 
 #: Fields of a manifest that differ between any two runs and say nothing of how they compare.
 _OWN = (
@@ -37,66 +38,62 @@ _WATCHED = ("protocol.", "budget", "joulebench", "environment.packages.torch", "
 
 def machine_sections(joined: Joined) -> tuple[Section, ...]:
     """Scaling and limits where anything can be said of them; provenance and differences always."""
-    found = phases_on(joined)
-    parts = (_scaling(found), _limits(joined, found), _provenance(joined), _differences(joined))
+    phases = phases_on(joined)
+    parts = (_scaling(phases), _limits(joined, phases), _provenance(joined), _differences(joined))
     return tuple(part for part in parts if part is not None)
 
 
 def _scaling(found: Sequence[PhaseOn]) -> Section | None:
     if not any(p.line for p in found):
         return None
+    names = dict.fromkeys(p.phase for p in found)
     return Section(
         name="scaling",
         title="Energy against FLOPs",
-        answer=" ".join(_law(p) for p in found if p.line),
+        answer=_laws(found),
         verdict=None,
         sentences=(
             "Lines are least squares through log10(J/unit) = a + b · log10(FLOPs/unit), every configuration of a "
             f"machine counting once, gross, over the domains compared; at least {MIN_SIZES} different sizes. b = 1 "
             "is in proportion. Machines whose lines cross are not better or worse than one another at every size.",
         ),
-        plots=tuple(_scaling_plot(found, phase) for phase in dict.fromkeys(p.phase for p in found)),
+        plots=tuple(_scaling_plot(n, [p for p in found if p.phase == n]) for n in names),
         tables=(_scaling_table(found),),
         csv=csv_of([row for p in found for row in _sized_rows(p)]),
     )
 
 
-def _kind(found: PhaseOn) -> Kind:
-    return combined(c.cost.kind for c in found.configurations)
-
-
-def _law(found: PhaseOn) -> str:
-    assert found.line is not None
-    slope = found.line.slope
+def _law(phase: PhaseOn, line: Line) -> str:
+    slope = line.slope
     ends = "" if slope.low is None else f" [{number(slope.low, 3)}, {number(slope.high, 3)}]"
-    r2 = "" if found.line.r2 is None else f", R² {number(found.line.r2, 3)}"
-    return (
-        f"{found.label}, {found.phase}: b = {number(slope.mean, 3)}{ends}{r2} ({_kind(found)}, n = {found.line.n})."
-    )
+    r2 = "" if line.r2 is None else f", R² {number(line.r2, 3)}"
+    return f"{phase.label}, {phase.phase}: b = {number(slope.mean, 3)}{ends}{r2} ({phase.kind}, n = {line.n})."
 
 
-def _scaling_plot(found: Sequence[PhaseOn], phase: str) -> Plot:
-    mine = [p for p in found if p.phase == phase]
-    known = [[c for c in p.configurations if c.flops] for p in mine]
-    xs = [float(c.flops or 0) for part in known for c in part]
-    ys = [c.cost.gross.mean for part in known for c in part]
-    unit = next((c.cost.unit for part in known for c in part), "unit")
-    x = value_axis(xs, "FLOP", lambda u: f"{u} per {plain(unit)}", log_from=4.0)
-    kinds = combined(_kind(p) for p in mine)
-    y = value_axis(ys, "J", lambda u: f"{u} per {plain(unit)} of {phase}, gross", log_from=4.0, detail=kinds)
+def _laws(phases: Sequence[PhaseOn]) -> str:
+    return " ".join(_law(p, p.line) for p in phases if p.line)
+
+
+def _scaling_plot(phase: str, machines: Sequence[PhaseOn]) -> Plot:
+    """Joules of one phase against FLOPs, each machine with its line."""
+    points = [point for p in machines for point in p.points]
+    unit = plain(next((energy.per for _, energy in points if energy.per), "unit"))
+    kind = combined(p.kind for p in machines)
+    sizes, joules = [flops for flops, _ in points], [energy.mean for _, energy in points]
+    x = value_axis(sizes, "FLOP", lambda u: f"{u} per {unit}", log_from=4.0)
+    y = value_axis(joules, "J", lambda u: f"{u} per {unit} of {phase}, gross", log_from=4.0, detail=kind)
     series = [
-        estimates(p.label, [float(c.flops or 0) / x.factor for c in part], [c.cost.gross for c in part], y)
-        for p, part in zip(mine, known, strict=True)
+        estimates(p.label, [f / x.factor for f, _ in p.points], [e for _, e in p.points], y) for p in machines
     ]
-    ends = (min(xs, default=1.0), max(xs, default=1.0))
-    lines = [power_law(f"line of {p.label}", p.line, *ends, x, y) for p in mine if p.line and xs]
-    alt = f"Joules per {plain(unit)} against FLOPs: " + " ".join(_law(p) for p in mine if p.line)
+    ends = (min(sizes, default=1.0), max(sizes, default=1.0))
+    lines = [power_law(f"line of {p.label}", p.line, *ends, x, y) for p in machines if p.line and sizes]
+    alt = f"Joules per {unit} against FLOPs: {_laws(machines)}"
     return Plot(f"scaling-{phase}", f"Energy of {phase} against FLOPs", alt, x, y, (*series, *lines))
 
 
-def _scaling_table(found: Sequence[PhaseOn]) -> Table:
+def _scaling_table(phases: Sequence[PhaseOn]) -> Table:
     rows = []
-    for p in found:
+    for p in phases:
         if p.line is None:
             rows.append((Cell(p.label), Cell(p.phase), Cell("too few sizes"), Cell(ABSENT), Cell(ABSENT)))
             continue
@@ -111,15 +108,15 @@ def _scaling_table(found: Sequence[PhaseOn]) -> Table:
     return Table("J per unit ∝ FLOPs^b", columns, tuple(rows))
 
 
-def _sized_rows(found: PhaseOn) -> Iterator[dict[str, object]]:
-    for c in found.configurations:
+def _sized_rows(phase: PhaseOn) -> Iterator[dict[str, object]]:
+    for c in phase.configurations:
         yield {
-            "machine": found.label,
-            "phase": found.phase,
+            "machine": phase.label,
+            "phase": phase.phase,
             "configuration": c.key,
-            f"flops_per_{c.cost.unit}": c.flops,
-            **estimate_cells(f"j_per_{c.cost.unit}_gross", c.cost.gross),
-            "kind": c.cost.kind,
+            f"flops_per_{c.work.unit}": c.work.flops_per_unit,
+            **estimate_cells(f"j_per_{c.work.unit}_gross", c.work.gross),
+            "kind": c.work.kind,
         }
 
 
@@ -156,10 +153,10 @@ def _limits(joined: Joined, found: Sequence[PhaseOn]) -> Section:
     )
 
 
-def _limit_rows(found: PhaseOn) -> Iterator[dict[str, object]]:
-    for c in found.configurations:
+def _limit_rows(phase: PhaseOn) -> Iterator[dict[str, object]]:
+    for c in phase.configurations:
         fraction = c.limit.fraction if c.limit else None
-        row: dict[str, object] = {"machine": found.label, "phase": found.phase, "configuration": c.key}
+        row: dict[str, object] = {"machine": phase.label, "phase": phase.phase, "configuration": c.key}
         row |= estimate_cells("fraction_of_peak", fraction)
         row["peak_flops_per_s"] = c.limit.peak.flops_per_s if c.limit else None
         yield row
@@ -190,40 +187,35 @@ def _provenance(joined: Joined) -> Section:
     )
 
 
-def _sources(machine: Machine, phase: str) -> dict[tuple[str, str, str], float]:
+def _sources(machine: Machine, phase: str) -> dict[tuple[str, str, Kind], float]:
     """(domain family, source, kind) -> joules, over the phase's windows of finished trials."""
-    found: dict[tuple[str, str, str], float] = {}
-    for trial in machine.run.trials:
-        if trial.status != "ok":
-            continue
-        for window in trial.windows:
-            for r in window.readings if window.phase == phase else ():
-                if r.role == "primary" and math.isfinite(r.energy_j):
-                    key = family(r.domain), r.source, r.kind
-                    found[key] = found.get(key, 0.0) + r.energy_j
-    return found
+    sums: dict[tuple[str, str, Kind], float] = {}
+    windows = (w for t in machine.run.trials if t.status == "ok" for w in t.windows if w.phase == phase)
+    for r in (r for w in windows for r in w.readings if r.role == "primary" and math.isfinite(r.energy_j)):
+        key = family(r.domain), r.source, r.kind
+        sums[key] = sums.get(key, 0.0) + r.energy_j
+    return sums
 
 
 def _source_cell(machine: Machine, phase: str, domain: str) -> Cell:
-    found = {key: j for key, j in _sources(machine, phase).items() if key[0] == domain}
-    if not found:
-        if domain == "gpu" and not machine.run.has_accelerator:
-            return Cell("no accelerator")
-        return Cell("not metered")
-    total = sum(_sources(machine, phase).values())
-    details = tuple(f"{source}: {percent(j / total)} of the joules" for (_, source, _), j in found.items())
-    partial = "" if domain in metered(machine.run, phase) else "not in every window"
-    return Cell(" and ".join(sorted({kind for _, _, kind in found})), details, partial)
+    every = _sources(machine, phase)
+    own = {key: j for key, j in every.items() if key[0] == domain}
+    if not own:
+        return Cell("no accelerator" if domain == "gpu" and not machine.has_accelerator else "not metered")
+    total = sum(every.values())
+    details = tuple(f"{source}: {percent(j / total)} of the joules" for (_, source, _), j in own.items())
+    partial = "" if domain in machine.metered(phase) else "not in every window"
+    return Cell(" and ".join(sorted({kind for _, _, kind in own})), details, partial)
 
 
 def _shares(machine: Machine, phases: Sequence[str]) -> str:
-    found = [(kind, j) for phase in phases for (_, _, kind), j in _sources(machine, phase).items()]
-    total = sum(j for _, j in found)
+    parts = [(kind, j) for phase in phases for (_, _, kind), j in _sources(machine, phase).items()]
+    total = sum(j for _, j in parts)
     if not total:
         return f"energy {NOT_MEASURED}"
-    measured = sum(j for kind, j in found if kind == "measured") / total
+    measured = sum(j for kind, j in parts if kind == "measured") / total
     if measured in (0, 1):
-        return f"all joules {'measured' if measured else 'estimated'}"
+        return f"all joules {combined(kind for kind, j in parts if j)}"
     return f"{percent(measured)} of the joules measured, the rest estimated"
 
 

@@ -7,45 +7,57 @@ compared over the domains that every machine meters; a machine without an accele
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from joulebench.errors import InputError
-from joulebench.records.model import Manifest, TrialRecord, Window
 from joulebench.results.energy import invalidity
-from joulebench.results.outcome import Configuration, Outcome, configurations, idle_windows, trial_outcomes
-from joulebench.results.phase_cost import EVERY_FAMILY
+from joulebench.results.ledger import family
+from joulebench.results.outcome import Configuration, Outcome, trial_outcomes
+from joulebench.results.phase_runs import EVERY_FAMILY
+from joulebench.results.run import Run
 from joulebench.spec.objectives import Quantity
 from joulebench.spec.task import Task
 
 
 @dataclass(frozen=True)
-class LabelledRun:
-    """One run as it was read; `label` tells it from the others, `path` where it lies."""
+class Machine:
+    """A run, labelled by where it ran; once joined, its energy objectives are over the domains compared."""
 
     label: str
-    path: str
-    manifest: Manifest
-    task: Task
-    trials: tuple[TrialRecord, ...]
+    path: str  # where the run lies
+    run: Run
+
+    @property
+    def task(self) -> Task:
+        return self.run.task
 
     @property
     def has_accelerator(self) -> bool:
-        return str(self.manifest.environment.get("device", "")).startswith("cuda")
+        return str(self.run.manifest.environment.get("device", "")).startswith("cuda")
 
+    @cached_property
+    def configurations(self) -> Mapping[str, Configuration]:
+        """By key, those with a value for every objective."""
+        return {c.key: c for c in self.run.configurations if c.complete}
 
-@dataclass(frozen=True)
-class Machine:
-    """A run with its configurations by key; the energy objectives of `task` are over the domains compared."""
+    @cached_property
+    def replicates(self) -> Mapping[str, tuple[Mapping[str, Outcome], ...]]:
+        """By key, the outcomes of each finished trial of a configuration."""
+        return {key: self._outcomes(c) for key, c in self.configurations.items()}
 
-    run: LabelledRun
-    task: Task
-    found: Mapping[str, Configuration]  # complete ones
-    runs: Mapping[str, tuple[Mapping[str, Outcome], ...]]  # each finished run's own outcomes
-    idle: tuple[Window, ...]
+    def _outcomes(self, configuration: Configuration) -> tuple[Mapping[str, Outcome], ...]:
+        if len(configuration.trials) == 1:
+            return (configuration.outcomes,)
+        return tuple(o for t in configuration.trials if (o := trial_outcomes(self.task, t, self.run.idle)))
 
-    @property
-    def label(self) -> str:
-        return self.run.label
+    def metered(self, phase: str) -> tuple[str, ...]:
+        """The families of domains that every valid window of a phase has a primary reading of, over all trials."""
+        windows = [w for t in self.run.trials if t.status == "ok" for w in t.windows if w.phase == phase]
+        valid = [w for w in windows if phase == "train" or invalidity(w, self.task.protocol) is None]
+        read = [{family(r.domain) for r in w.readings if r.role == "primary"} for w in valid]
+        everywhere = set.intersection(*read) if read else set()
+        return tuple(f for f in EVERY_FAMILY if f in everywhere)
 
 
 @dataclass(frozen=True)
@@ -66,62 +78,55 @@ class Joined:
 
     def common(self, a: Machine, b: Machine) -> tuple[str, ...]:
         """Keys that both have, in the order of `a`."""
-        return tuple(key for key in a.found if key in b.found)
+        return tuple(key for key in a.configurations if key in b.configurations)
 
 
-def labelled(runs: Sequence[tuple[str, Manifest, Task, Sequence[TrialRecord]]]) -> tuple[LabelledRun, ...]:
+def labelled(runs: Sequence[tuple[str, Run]]) -> tuple[Machine, ...]:
     """Runs named by their hardware profiles; by when they began, too, where two have the same.
 
     Args:
-        runs: path, manifest, task and trials of each.
+        runs: each with its path.
     """
-    names = [str(manifest.hardware.get("name", "unnamed")) for _, manifest, _, _ in runs]
+    names = [str(run.manifest.hardware.get("name", "unnamed")) for _, run in runs]
     labels: list[str] = []
-    for name, (_, manifest, _, _) in zip(names, runs, strict=True):
-        label = name if names.count(name) == 1 else f"{name} ({manifest.created_utc[:19]}Z)"
+    for name, (_, run) in zip(names, runs, strict=True):
+        label = name if names.count(name) == 1 else f"{name} ({run.manifest.created_utc[:19]}Z)"
         same = sum(known == label or known.startswith(f"{label} #") for known in labels)
         labels.append(f"{label} #{same + 1}" if same else label)
-    return tuple(
-        LabelledRun(label, path, manifest, task, tuple(trials))
-        for label, (path, manifest, task, trials) in zip(labels, runs, strict=True)
-    )
+    return tuple(Machine(label, *run) for label, run in zip(labels, runs, strict=True))
 
 
-def join(runs: Sequence[LabelledRun]) -> Joined:
-    """The runs side by side.
+def join(machines: Sequence[Machine]) -> Joined:
+    """The machines side by side.
 
     Raises:
         InputError: fewer than two, one given twice, or two that differ in task, version, workload, data or in what
             an objective asks for; both are named.
     """
-    if len(runs) < 2:
+    if len(machines) < 2:
         raise InputError("a comparison needs at least two runs")
-    for other in runs[1:]:
-        _check(runs[0], other)
-    for i, run in enumerate(runs):
-        if any(_same(run, earlier) for earlier in runs[:i]):
-            raise InputError(f"{run.path}: this run is given twice")
-    task = runs[0].task
-    lacking = {n: _lacking(runs, o) for n, o in task.objectives.items() if o.is_energy}
-    there = {n: {d for run in runs for d in metered(run, task.objectives[n].phase or "")} for n in lacking}
-    domains = {
-        n: tuple(d for d in task.objectives[n].domains or () if d not in absent and d in there[n])
-        for n, absent in lacking.items()
-    }
-    machines = tuple(_machine(run, domains) for run in runs)
-    shared = tuple(k for k in machines[0].found if all(k in m.found for m in machines[1:]))
-    return Joined(machines, shared, domains, lacking)
+    for other in machines[1:]:
+        _check(machines[0], other)
+    for i, machine in enumerate(machines):
+        if any(_same(machine.run, earlier.run) for earlier in machines[:i]):
+            raise InputError(f"{machine.path}: this run is given twice")
+    energies = {n: o for n, o in machines[0].task.objectives.items() if o.is_energy}
+    lacking = {n: _lacking(machines, o) for n, o in energies.items()}
+    domains = {n: _compared(machines, o, lacking[n]) for n, o in energies.items()}
+    narrowed = tuple(_over(machine, domains) for machine in machines)
+    shared = tuple(k for k in narrowed[0].configurations if all(k in m.configurations for m in narrowed[1:]))
+    return Joined(narrowed, shared, domains, lacking)
 
 
-def _same(a: LabelledRun, b: LabelledRun) -> bool:
+def _same(a: Run, b: Run) -> bool:
     return a.manifest == b.manifest and a.trials == b.trials
 
 
-def _check(a: LabelledRun, b: LabelledRun) -> None:
+def _check(a: Machine, b: Machine) -> None:
     pairs = (
         ("task", f"{a.task.name} v{a.task.version}", f"{b.task.name} v{b.task.version}"),
         ("workload", a.task.workload, b.task.workload),
-        ("data", a.manifest.data.get("fingerprint"), b.manifest.data.get("fingerprint")),
+        ("data", a.run.manifest.data.get("fingerprint"), b.run.manifest.data.get("fingerprint")),
     )
     for what, ours, theirs in pairs:
         if ours != theirs:
@@ -132,47 +137,29 @@ def _check(a: LabelledRun, b: LabelledRun) -> None:
         raise InputError(f"objectives: {a.path} and {b.path} ask for other values of {', '.join(differ)}")
 
 
-def metered(run: LabelledRun, phase: str) -> tuple[str, ...]:
-    """The families of domains that every valid window of a phase has a primary reading of, over all trials."""
-    windows = [
-        w
-        for t in run.trials
-        if t.status == "ok"
-        for w in t.windows
-        if w.phase == phase and (phase == "train" or invalidity(w, run.task.protocol) is None)
-    ]
-    sets = [{r.domain.split(":", 1)[0] for r in w.readings if r.role == "primary"} for w in windows]
-    known = set.intersection(*sets) if sets else set()
-    return tuple(f for f in EVERY_FAMILY if f in known)
-
-
-def _lacking(runs: Sequence[LabelledRun], objective: Quantity) -> dict[str, tuple[str, ...]]:
+def _lacking(machines: Sequence[Machine], objective: Quantity) -> dict[str, tuple[str, ...]]:
     """Domains asked for that some machine should have and does not meter: domain -> labels of those machines."""
-    found: dict[str, tuple[str, ...]] = {}
-    for domain in objective.domains or ():
-        without = tuple(
-            run.label
-            for run in runs
-            if domain not in metered(run, objective.phase or "") and (domain != "gpu" or run.has_accelerator)
-        )
-        if without:
-            found[domain] = without
-    return found
-
-
-def _machine(run: LabelledRun, domains: Mapping[str, tuple[str, ...]]) -> Machine:
-    """The run's configurations with energy over `domains`; without any domain left, none is complete."""
-    objectives = {
-        n: o.model_copy(update={"domains": domains[n]}) if o.is_energy else o
-        for n, o in run.task.objectives.items()
+    metered = [(m, m.metered(objective.phase or "")) for m in machines]
+    labels = {
+        domain: tuple(m.label for m, own in metered if domain not in own and (domain != "gpu" or m.has_accelerator))
+        for domain in objective.domains or ()
     }
-    task = run.task.model_copy(update={"objectives": objectives})
-    idle = tuple(idle_windows(run.trials))
-    found = {c.key: c for c in configurations(task, run.trials) if c.complete}
-    return Machine(run, task, found, {k: _runs(task, c, idle) for k, c in found.items()}, idle)
+    return {domain: without for domain, without in labels.items() if without}
 
 
-def _runs(task: Task, configuration: Configuration, idle: Sequence[Window]) -> tuple[Mapping[str, Outcome], ...]:
-    if len(configuration.trials) == 1:
-        return (configuration.outcomes,)
-    return tuple(o for t in configuration.trials if (o := trial_outcomes(task, t, idle)))
+def _compared(
+    machines: Sequence[Machine], objective: Quantity, lacking: Mapping[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """Domains asked for that no machine lacks, and any machine has."""
+    metered = {domain for m in machines for domain in m.metered(objective.phase or "")}
+    return tuple(d for d in objective.domains or () if d not in lacking and d in metered)
+
+
+def _over(machine: Machine, domains: Mapping[str, tuple[str, ...]]) -> Machine:
+    """The machine with energy over `domains`; without any domain left, no configuration is complete."""
+    objectives = {
+        n: o.model_copy(update={"domains": domains[n]}) if n in domains else o
+        for n, o in machine.task.objectives.items()
+    }
+    task = machine.task.model_copy(update={"objectives": objectives})
+    return replace(machine, run=replace(machine.run, task=task))

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from joulebench.comparison.analysis import Comparison, compare
 from joulebench.comparison.facts import differing, machine_sections, telling
-from joulebench.comparison.join import Joined, LabelledRun, join, labelled
+from joulebench.comparison.join import Joined, Machine, join, labelled
 from joulebench.comparison.sections import frontier_section, kind_of, objective_sections, overall_sentence
 from joulebench.presentation.numbers import count
 from joulebench.presentation.pages import files_of, html_page, markdown_page, write_files
 from joulebench.presentation.section import Section
 from joulebench.records.folder import RunFolder
 from joulebench.reporting.export_json import Exact, as_text
-from joulebench.reporting.prose import Banner
 from joulebench.reporting.render import Written
+from joulebench.results.findings import Code, Finding
 from joulebench.results.run import Run
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -35,16 +35,14 @@ def write_comparison(folders: Sequence[RunFolder], out: Path | None = None) -> W
     joined = join(read_runs(folders))
     target = out or folders[0].path.resolve().parent.parent / NAME / name_of(joined)
     target.mkdir(parents=True, exist_ok=True)
-    found = compare(joined)
-    parts = sections_of(found)
-    write_files(target, comparison_files(found, parts))
-    return Written(target / f"{NAME}.html", headline(found))
+    comparison = compare(joined)
+    write_files(target, comparison_files(comparison, sections_of(comparison)))
+    return Written(target / f"{NAME}.html", headline(comparison))
 
 
-def read_runs(folders: Sequence[RunFolder]) -> tuple[LabelledRun, ...]:
-    """The records of each, named by hardware."""
-    every = [(str(folder.path), Run.of(folder)) for folder in folders]
-    return labelled([(path, r.manifest, r.task, r.trials) for path, r in every])
+def read_runs(folders: Sequence[RunFolder]) -> tuple[Machine, ...]:
+    """The run of each, named by hardware."""
+    return labelled([(str(folder.path), Run.of(folder)) for folder in folders])
 
 
 def name_of(joined: Joined) -> str:
@@ -56,41 +54,41 @@ def _slug(label: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in label).strip("-")
 
 
-def sections_of(found: Comparison) -> tuple[Section, ...]:
+def sections_of(comparison: Comparison) -> tuple[Section, ...]:
     """The page's parts, in order."""
-    frontiers = frontier_section(found)
+    frontiers = frontier_section(comparison)
     between = (frontiers,) if frontiers else ()
-    return (*objective_sections(found), *between, *machine_sections(found.joined))
+    return (*objective_sections(comparison), *between, *machine_sections(comparison.joined))
 
 
-def headline(found: Comparison) -> str:
+def headline(comparison: Comparison) -> str:
     """The comparison in a sentence for each pair: energy where the task asks for it, else its first objective."""
-    objectives = found.joined.task.objectives
+    objectives = comparison.joined.task.objectives
     name = next((n for n, o in objectives.items() if o.is_energy), next(iter(objectives)))
-    return " ".join(overall_sentence(found.joined, a) for a in found.against if a.objective == name)
+    return " ".join(overall_sentence(comparison.joined, a) for a in comparison.of(name))
 
 
-def comparison_files(found: Comparison, parts: Sequence[Section]) -> dict[str, bytes]:
+def comparison_files(comparison: Comparison, parts: Sequence[Section]) -> dict[str, bytes]:
     """Every file of the comparison by name."""
     files = files_of(parts)
-    content = _content(found)
+    content = _content(comparison)
     files[f"{NAME}.md"] = markdown_page(TEMPLATES / f"{NAME}.md.j2", content, parts).encode()
-    files[f"{NAME}.json"] = as_json(found).encode()
+    files[f"{NAME}.json"] = as_json(comparison).encode()
     files[f"{NAME}.html"] = html_page(TEMPLATES / f"{NAME}.html.j2", content, parts, files).encode()
     return files
 
 
-def _content(found: Comparison) -> dict[str, Any]:
-    joined = found.joined
+def _content(comparison: Comparison) -> dict[str, Any]:
+    joined = comparison.joined
     machines = [m.label for m in joined.machines]
     return {
         "title": f"{joined.task.title}: {len(machines)} machines",
         "brand": "joulebench comparison",
         "generator": joined.machines[0].run.manifest.joulebench,
-        "headline": headline(found),
+        "headline": headline(comparison),
         "description": " ".join(joined.task.description.split()),
         "machines": machines,
-        "banners": _banners(found),
+        "banners": list(_banners(joined)),
         "facts": _facts(joined),
     }
 
@@ -102,47 +100,43 @@ def _facts(joined: Joined) -> list[tuple[str, str]]:
     ]
     for machine in joined.machines:
         manifest = machine.run.manifest
-        trials = f"{len(machine.run.trials)} trials, {len(machine.found)} configurations with every value"
+        trials = f"{len(machine.run.trials)} trials, {len(machine.configurations)} configurations with every value"
         budget = f"budget {manifest.budget}" if manifest.budget else "no budget"
         rows.append((machine.label, f"{trials}; {budget}; began {manifest.created_utc[:19]}Z"))
     return rows
 
 
-def _banners(found: Comparison) -> list[Banner]:
-    joined = found.joined
-    banners = []
-    replayed = [m.label for m in joined.machines if m.run.manifest.replay]
-    if replayed:
+def _banners(joined: Joined) -> Iterator[Finding]:
+    """What a reader must know before reading a number."""
+    if replayed := [m.label for m in joined.machines if m.run.manifest.replay]:
         text = f"Those of {', '.join(replayed)} come from a recorded trace and say nothing about a machine."
-        banners.append(Banner("alert", "Replayed joules", text))
-    estimated = [n for n, o in joined.task.objectives.items() if o.is_energy and kind_of(joined, n) == "estimated"]
-    if estimated:
+        yield Finding("alert", Code.REPLAYED, "Replayed joules", text)
+    energies = [n for n, o in joined.task.objectives.items() if o.is_energy]
+    if estimated := [n for n in energies if kind_of(joined, n) == "estimated"]:
         text = (
             f"{', '.join(estimated)}: at least one machine's joules are a model's, not a meter's; a ratio with "
             "them is an estimate. Where they come from stands below."
         )
-        banners.append(Banner("warning", "Estimated energy", text))
+        yield Finding("warning", Code.ESTIMATED, "Estimated energy", text)
     if unlike := telling(joined):
         text = f"These differ and change joules by themselves: {', '.join(unlike)}. Each is in the last table."
-        banners.append(Banner("warning", "Not measured alike", text))
+        yield Finding("warning", Code.NOT_ALIKE, "Not measured alike", text)
     if not joined.shared:
         text = "Frontiers can be laid beside one another; ratios and ranks need configurations that both ran."
-        banners.append(Banner("warning", "No configuration is shared by all machines", text))
-    forced = [
-        (m.label, m.run.manifest.hardware_override) for m in joined.machines if m.run.manifest.hardware_override
-    ]
-    for machine, differs in forced:
-        banners.append(Banner("warning", f"{machine}: the profile is not that machine's", f"{differs}."))
-    return banners
+        yield Finding("warning", Code.NOTHING_SHARED, "No configuration is shared by all machines", text)
+    for machine in joined.machines:
+        if differs := machine.run.manifest.hardware_override:
+            title = f"{machine.label}: the profile is not that machine's"
+            yield Finding("warning", Code.FORCED_HARDWARE, title, f"{differs}.")
 
 
-def as_json(found: Comparison) -> str:
+def as_json(comparison: Comparison) -> str:
     """The comparison for programs; decimals to six significant digits, what is not known absent."""
-    joined = found.joined
+    joined = comparison.joined
     labels = [m.label for m in joined.machines]
     tree = {
         "title": joined.task.title,
-        "headline": headline(found),
+        "headline": headline(comparison),
         "task": {"name": joined.task.name, "version": joined.task.version},
         "machines": [
             {"label": m.label, "digest": m.run.manifest.digest, "created_utc": m.run.manifest.created_utc}
@@ -159,10 +153,10 @@ def as_json(found: Comparison) -> str:
                     {"configuration": Exact(json.loads(k)), **vars(e)} for k, e in a.each.items()
                 ],
             }
-            for a in found.against
+            for a in comparison.against
         ],
-        "carried": [vars(c) for c in found.carried],
-        "frontiers": {label: [Exact(json.loads(k)) for k in keys] for label, keys in found.frontiers.items()},
+        "carried": [vars(c) for c in comparison.carried],
+        "frontiers": {m.label: [Exact(json.loads(c.key)) for c in m.run.frontier] for m in joined.machines},
         "differences": [
             {"what": n, "values": dict(zip(labels, v, strict=True))} for n, v in differing(joined)
         ],

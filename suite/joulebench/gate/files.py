@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from joulebench.errors import InputError
 from joulebench.gate.comparability import differences
 from joulebench.gate.model import Replicate
-from joulebench.records.folder import append, read_lines
+from joulebench.records.folder import append, read_lines, read_record
 
 BASELINES = Path("reports/baselines")
 KEY = "joulebench"  # of what the gate reads, in pytest-benchmark's JSON
@@ -62,7 +62,7 @@ def from_benchmark_json(data: Any, origin: Path | str) -> Replicate:
         raise InputError(f"{origin}: no energy in it; its benchmarks do not use the fixture energy_benchmark")
     try:
         extras = [b["extra_info"][KEY] for b in benchmarks if KEY in b.get("extra_info", {})]
-        return Replicate.model_validate_json(json.dumps({**head, "measurements": extras}))
+        return read_record(json.dumps({**head, "measurements": extras}), Replicate)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))

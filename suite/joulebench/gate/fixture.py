@@ -14,8 +14,8 @@ from joulebench.host.clock import RealClock
 from joulebench.host.environment import describe
 from joulebench.measurement.protocol import ALL_DOMAINS, Timeline, measure_phase
 from joulebench.meters.select import meters_for
-from joulebench.records.model import Window
-from joulebench.results.energy import phase_energy
+from joulebench.records.model import SCHEMA, Window
+from joulebench.results.energy import phase_energy, power_w
 from joulebench.spec.catalog import all_profiles, find_profile
 from joulebench.spec.hardware import HardwareProfile, Host, check_profile, choose_profile, detect_host
 from joulebench.spec.task import Protocol
@@ -59,7 +59,7 @@ class Instrument:
     def head(self, session: str | None, pair: int | None, rerun: bool) -> dict[str, Any]:
         """The fields of a `Replicate` but its measurements."""
         return {
-            "schema_version": 1,
+            "schema_version": SCHEMA,
             "session": session or self.started_utc,
             "started_utc": self.started_utc,
             "pair": pair,
@@ -203,21 +203,21 @@ def energy_facts(measurement: Measurement) -> dict[str, Any]:
     energy = phase_energy(windows, PHASE, ALL_DOMAINS, measurement.protocol)
     if energy is None:
         return {"invalid_windows": len(windows), "reason": "no valid window with joules"}
-    value = energy.j_per_unit
-    found = {
-        "j_per_unit": value.mean,
-        "low": value.low,
-        "high": value.high,
-        "n": value.n,
-        "varied": value.varied,
+    valid = valid_windows(measurement)
+    facts = {
+        "j_per_unit": energy.mean,
+        "low": energy.low,
+        "high": energy.high,
+        "n": energy.n,
+        "varied": energy.varied,
         "unit": measurement.unit,
         "kind": energy.kind,
         "measured_share": energy.measured_share,
         "source": sources(windows),
-        "power_w": energy.power_w,
-        "invalid_windows": energy.invalid_windows,
+        "power_w": power_w(valid, energy.domains),
+        "invalid_windows": len(windows) - len(valid),
     }
-    return {name: fact for name, fact in found.items() if fact is not None}
+    return {name: fact for name, fact in facts.items() if fact is not None}
 
 
 def sources(windows: Sequence[Window]) -> dict[str, str]:

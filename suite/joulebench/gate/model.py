@@ -49,7 +49,7 @@ class Replicate(Record):
     `pair` numbers the processes of two commits that ran one after the other in the same `session`.
     """
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[2] = SCHEMA
     session: str
     started_utc: str
     pair: int | None = None

@@ -12,6 +12,7 @@ from joulebench.gate.model import Choice, Measurement, MetricName
 from joulebench.gate.statistics import log_median
 from joulebench.measurement.protocol import ALL_DOMAINS
 from joulebench.records.model import Kind, Window
+from joulebench.results import energy
 from joulebench.results.energy import common_domains, invalidity, joules
 
 
@@ -40,8 +41,7 @@ class Unmeasured:
 
 def valid_windows(measurement: Measurement) -> list[Window]:
     """The windows that count, judged anew from their raw times and readings."""
-    windows = [w for w in measurement.windows if w.phase == measurement.phase]
-    return [w for w in windows if invalidity(w, measurement.protocol) is None]
+    return energy.valid_windows(measurement.windows, measurement.phase, measurement.protocol)
 
 
 def value(measurement: Measurement, metric: Metric) -> float | None:
@@ -50,8 +50,8 @@ def value(measurement: Measurement, metric: Metric) -> float | None:
     if metric.name == "time":
         per_unit = [w.duration_s / w.units for w in windows]
     else:
-        found = [(joules(w, metric.domains), w.units) for w in windows if _has(w, metric.domains)]
-        per_unit = [energy_j / units for energy_j, units in found if energy_j is not None]
+        read = [(joules(w, metric.domains), w.units) for w in windows if _has(w, metric.domains)]
+        per_unit = [energy_j / units for energy_j, units in read if energy_j is not None]
     return log_median(per_unit) if per_unit else None
 
 
@@ -68,12 +68,11 @@ def repeats(measurement: Measurement, metric: Metric) -> int:
 def domains_of(measurements: Sequence[Measurement], kind: Kind | None = None) -> set[str]:
     """The kinds of domain (gpu, cpu, ram) that all valid windows have; with `kind`, that are all of that kind."""
     windows = [w for m in measurements for w in valid_windows(m)]
-    names = common_domains(windows, ALL_DOMAINS)
-    found = {name.split(":")[0] for name in names}
+    every = {name.split(":")[0] for name in common_domains(windows, ALL_DOMAINS)}
     if kind is None:
-        return found
+        return every
     other = {r.domain.split(":")[0] for w in windows for r in w.readings if r.role == "primary" and r.kind != kind}
-    return found - other
+    return every - other
 
 
 def choose_metric(
@@ -117,5 +116,5 @@ def first_fault(measurements: Sequence[Measurement]) -> str:
         for window in measurement.windows:
             why = invalidity(window, measurement.protocol) if window.phase == measurement.phase else None
             if why is not None:
-                return why
+                return why.text
     return "no window was measured"

@@ -60,6 +60,7 @@ class Request:
     session: int
     stage: str
     origin: str
+    fallback: str | None
     params: Params
     seed: int
     idle: bool = False  # measure the idle baseline in this trial
@@ -289,6 +290,7 @@ def _record(
         session=request.session,
         stage=request.stage,
         origin=request.origin,
+        fallback=request.fallback,
         params=request.params,
         seed=request.seed,
         attempt=request.attempt,

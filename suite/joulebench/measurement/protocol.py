@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from joulebench.host.clock import Clock
 from joulebench.meters.base import Meter, difference
-from joulebench.records.model import Window
+from joulebench.records.model import Fault, FaultKind, Window
 from joulebench.results.energy import MIN_COUNTER_UPDATES, invalidity, phase_energy
 from joulebench.spec.task import Protocol
 from joulebench.workloads.base import Phase
@@ -72,7 +72,8 @@ class Timeline:
         readings, fault = difference(counters, self._counters)
         if missing := self._domains - {r.domain for r in readings if r.role == "primary"}:
             # without it the sum would be smaller and the configuration look better than it is
-            fault = fault or f"no reading of {', '.join(sorted(missing))}"
+            text = f"no reading of {', '.join(sorted(missing))}"
+            fault = fault or Fault(kind=FaultKind.MISSING_READING, text=text)
         window = Window(
             phase=phase,
             of=of,
@@ -222,5 +223,5 @@ def _long_enough(steps: int, window: Window, protocol: Protocol) -> int:
 
 def _narrow(windows: list[Window], name: str, protocol: Protocol, domains: Sequence[str]) -> bool:
     energy = phase_energy(windows, name, domains, protocol)
-    half_width = energy.j_per_unit.rel_half_width if energy else None
+    half_width = energy.rel_half_width if energy else None
     return half_width is not None and half_width <= protocol.target_rel_ci

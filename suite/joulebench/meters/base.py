@@ -17,7 +17,7 @@ from typing import Literal, Protocol, TypeVar, get_args
 
 from joulebench.errors import InputError, MeterError, described
 from joulebench.host.clock import Clock
-from joulebench.records.model import Kind, Reading
+from joulebench.records.model import Fault, FaultKind, Kind, Reading
 from joulebench.spec.hardware import HardwareProfile
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class Counter:
     kind: Kind
     role: Literal["primary", "check"] = "primary"
     updates: int | None = None  # how often the counter has moved; None for a continuous source
-    fault: str | None = None  # what happened since the last read, that no window ending here may count
+    fault: Fault | None = None  # what happened since the last read, that no window ending here may count
 
 
 class Meter(Protocol):
@@ -238,7 +238,7 @@ class MeterSet:
         return [line for meter in self._meters for line in meter.describe()]
 
 
-def difference(before: Sequence[Counter], after: Sequence[Counter]) -> tuple[tuple[Reading, ...], str | None]:
+def difference(before: Sequence[Counter], after: Sequence[Counter]) -> tuple[tuple[Reading, ...], Fault | None]:
     """Readings of the window between two reads, and the fault if a primary counter failed, went back or vanished.
 
     A check that did so is left out; the window stands without it.
@@ -264,18 +264,23 @@ def difference(before: Sequence[Counter], after: Sequence[Counter]) -> tuple[tup
                 counter_updates=updates,
             )
         )
-    faults += [f"{domain} ({source}) dropped out" for domain, source, role in earlier if role == "primary"]
-    return tuple(readings), "; ".join(faults) or None
+    faults += [_missing(f"{d} ({source}) dropped out") for d, source, role in earlier if role == "primary"]
+    return tuple(readings), Fault.joined(faults)
 
 
-def _problem(start: Counter | None, end: Counter) -> str | None:
+def _missing(text: str) -> Fault:
+    return Fault(kind=FaultKind.MISSING_READING, text=text)
+
+
+def _problem(start: Counter | None, end: Counter) -> Fault | None:
     """Why two reads of a counter give no energy."""
     if start is None:
-        return f"{end.domain} ({end.source}) appeared during the window"
+        return _missing(f"{end.domain} ({end.source}) appeared during the window")
     if end.fault is not None:
-        return f"{end.domain} ({end.source}) {end.fault}"
+        return Fault(kind=end.fault.kind, text=f"{end.domain} ({end.source}) {end.fault.text}")
     if not math.isfinite(end.energy_j - start.energy_j):
-        return f"{end.domain} ({end.source}) reads no number"
+        return Fault(kind=FaultKind.NO_NUMBER, text=f"{end.domain} ({end.source}) reads no number")
     if end.energy_j < start.energy_j:
-        return f"{end.domain} counter went back by {start.energy_j - end.energy_j:.3g} J"
+        text = f"{end.domain} counter went back by {start.energy_j - end.energy_j:.3g} J"
+        return Fault(kind=FaultKind.COUNTER_RESET, text=text)
     return None

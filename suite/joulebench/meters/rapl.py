@@ -21,6 +21,7 @@ from joulebench.errors import MeterError
 from joulebench.host.clock import Clock, RealClock
 from joulebench.meters.base import Counter, MeterOffer, MeterRequest, description
 from joulebench.meters.sampling import CounterTrack, Sampler, ThreadSampler
+from joulebench.records.model import Fault
 
 POWERCAP = Path("/sys/class/powercap")
 # RAPL updates about every millisecond; what is counted is the updates seen, at most one per sample. A counter of
@@ -221,7 +222,7 @@ class RaplMeter:
             source,
             "measured",
             updates=min(track.updates for track in tracks.values()),
-            fault="; ".join(f"of {package} {fault}" for package, fault in faults.items()) or None,
+            fault=Fault.joined(Fault(kind=f.kind, text=f"of {package} {f.text}") for package, f in faults.items()),
         )
 
     def integrals(self) -> dict[str, float]:

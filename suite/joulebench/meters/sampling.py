@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from joulebench.errors import MeterError
+from joulebench.records.model import Fault, FaultKind
 
 # A counter of a part that draws power moves at least every 100 ms. Two missed updates may be the driver's delay;
 # with a third it is stuck, and may lose what it did not count: no more than this goes unnoticed.
@@ -92,7 +93,7 @@ class CounterTrack:
         self._max_power_w = max_power_w
         self._raw: int | None = None
         self._seen_s = self._moved_s = 0.0
-        self._fault: str | None = None
+        self._fault: Fault | None = None
         self.energy_j = 0.0
         self.updates = 0
 
@@ -106,7 +107,8 @@ class CounterTrack:
             if not draws_power:
                 self._moved_s = now_s
             elif now_s - self._moved_s > STUCK_S:
-                self._fault = self._fault or f"stood still for more than {STUCK_S:g} s while its part drew power"
+                text = f"stood still for more than {STUCK_S:g} s while its part drew power"
+                self._fault = self._fault or Fault(kind=FaultKind.COUNTER_STUCK, text=text)
             return
         self.energy_j += self._increase(raw, unseen_s) * self._unit_j
         self._raw, self._moved_s = raw, now_s
@@ -117,23 +119,28 @@ class CounterTrack:
         counts = raw - self._raw
         if self._range is None:
             if counts < 0:
-                self._fault = f"went back by {-counts * self._unit_j:.3g} J: it was reset"
+                self._fault = _reset(-counts * self._unit_j)
             return max(0, counts)
         if unseen_s * self._max_power_w > self._range * self._unit_j:
-            self._fault = f"was not read for {unseen_s:.0f} s and may have wrapped more than once"
+            text = f"was not read for {unseen_s:.0f} s and may have wrapped more than once"
+            self._fault = Fault(kind=FaultKind.SAMPLING_GAP, text=text)
         if counts >= 0:
             return counts
         counts += self._range
         # the slack keeps two samples close together from calling a true wrap a reset
         if not 0 <= counts * self._unit_j <= self._max_power_w * (unseen_s + 0.1):
-            self._fault = f"went back by {(self._raw - raw) * self._unit_j:.3g} J: it was reset"
+            self._fault = _reset((self._raw - raw) * self._unit_j)
             return 0
         return counts
 
-    def take_fault(self) -> str | None:
+    def take_fault(self) -> Fault | None:
         """What went wrong since the last call."""
         fault, self._fault = self._fault, None
         return fault
+
+
+def _reset(lost_j: float) -> Fault:
+    return Fault(kind=FaultKind.COUNTER_RESET, text=f"went back by {lost_j:.3g} J: it was reset")
 
 
 class PowerIntegral:
@@ -142,7 +149,7 @@ class PowerIntegral:
     def __init__(self) -> None:
         self._last: tuple[float, float] | None = None
         self._counted_s = 0.0
-        self._fault: str | None = None
+        self._fault: Fault | None = None
         self.energy_j = 0.0
         self.samples = 0
         self.unseen_s = 0.0  # time in gaps longer than LONG_GAP_S
@@ -155,13 +162,13 @@ class PowerIntegral:
             self.energy_j += gap_s * (last_w + watts) / 2
             if gap_s > LONG_GAP_S:
                 self.unseen_s += gap_s
-                self._fault = f"was not sampled for {gap_s:.1f} s"
+                self._fault = Fault(kind=FaultKind.SAMPLING_GAP, text=f"was not sampled for {gap_s:.1f} s")
         if self._last is None or now_s - self._counted_s >= min_gap_s:
             self.samples += 1
             self._counted_s = now_s
         self._last = (now_s, watts)
 
-    def take_fault(self) -> str | None:
+    def take_fault(self) -> Fault | None:
         """What went wrong since the last call."""
         fault, self._fault = self._fault, None
         return fault

@@ -1,9 +1,8 @@
-"""Findings: what a reader should know of the numbers, and the mark of an interval that is too wide. Pure."""
+"""The mark of an interval that is wider than the protocol asks for. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from joulebench.spec.task import Protocol
@@ -12,15 +11,6 @@ if TYPE_CHECKING:
 
 #: What stands beside a value whose interval is wider than the protocol asks for.
 WIDE = "wide interval"
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """One finding. `warning` touches what the numbers mean; `note` is for information."""
-
-    level: Literal["warning", "note"]
-    title: str
-    text: str
 
 
 def is_wide(value: Estimate, protocol: Protocol) -> bool:

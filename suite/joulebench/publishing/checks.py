@@ -11,9 +11,9 @@ from typing import Any
 
 from joulebench.host.git import git
 from joulebench.records.folder import RunFolder
-from joulebench.records.model import DONE, LedgerEntry, Manifest, TrialRecord, Window
+from joulebench.records.model import LedgerEntry, Manifest, TrialRecord, Window
 from joulebench.results.audit import OVERLAP_S
-from joulebench.results.energy import invalidity
+from joulebench.results.energy import valid_windows
 from joulebench.results.run import Run
 from joulebench.spec.task import Task
 
@@ -30,16 +30,16 @@ def problems(folder: RunFolder) -> list[str]:
     Raises:
         InputError: a record file is damaged, of another schema version, or not of its task.
     """
-    records = Run.of(folder)
-    found = [
-        *(doubt.text for doubt in records.doubts),
-        *_of_the_manifest(records.manifest),
-        *_of_the_environment(records.manifest.environment),
-        *_ending(records.entries),
-        *_of_windows(records.trials, records.entries),
-        *_validity(records.task, records.trials),
+    run = Run.of(folder)
+    every = [
+        *(finding.text for finding in run.findings),
+        *_of_the_manifest(run.manifest),
+        *_of_the_environment(run.manifest.environment),
+        *_ending(run.entries),
+        *_of_windows(run.trials, run.entries),
+        *_validity(run.task, run.trials),
     ]
-    return [problem for problem in found if problem]
+    return [problem for problem in every if problem]
 
 
 def _of_the_manifest(manifest: Manifest) -> Iterator[str]:
@@ -66,15 +66,15 @@ def _of_the_environment(environment: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _at(tree: Mapping[str, Any], dotted: str) -> Any:
-    found: Any = tree
+    value: Any = tree
     for name in dotted.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def _ending(ledger: Sequence[LedgerEntry]) -> Iterator[str]:
-    if not ledger or ledger[-1].event != "end" or ledger[-1].note != DONE:
-        note = f" (it ended with “{ledger[-1].note}”)" if ledger and ledger[-1].event == "end" else ""
+    if not ledger or ledger[-1].ending != "done":
+        note = f" (it ended with “{ledger[-1].note or ledger[-1].ending}”)" if ledger and ledger[-1].ending else ""
         yield f"ledger.jsonl: the run is not finished{note}; `joulebench resume` goes on"
 
 
@@ -88,9 +88,9 @@ def _of_windows(trials: Sequence[TrialRecord], ledger: Sequence[LedgerEntry]) ->
         for window in windows:
             clocks.setdefault((session, window.node), []).append((where, window))
     overlapping = []
-    for found in clocks.values():
+    for laid in clocks.values():
         end_s = -math.inf
-        for where, window in sorted(found, key=lambda item: (item[1].start_s, item[1].end_s)):
+        for where, window in sorted(laid, key=lambda item: (item[1].start_s, item[1].end_s)):
             if window.start_s < end_s - OVERLAP_S:
                 overlapping.append(f"{where}, {window.phase} at {window.start_s:.6g} s")
             end_s = max(end_s, window.end_s)
@@ -105,18 +105,17 @@ def _validity(task: Task, trials: Sequence[TrialRecord]) -> Iterator[str]:
         if trial.status != "ok":
             continue
         for phase in sorted(phases):
-            mine = [w for w in trial.windows if w.phase == phase]
-            valid = sum(invalidity(w, task.protocol) is None for w in mine)
+            valid = len(valid_windows(trial.windows, phase, task.protocol))
             if valid < task.protocol.repeats:
                 short.append(f"trial {trial.trial}: {valid} valid windows of {phase}")
     yield _several(short, f"recorded as ok, and the protocol asks for {task.protocol.repeats}")
 
 
-def _several(found: Sequence[str], what: str) -> str:
-    if not found:
+def _several(places: Sequence[str], what: str) -> str:
+    if not places:
         return ""
-    more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
-    return f"{'; '.join(found[:MOST])}{more}: {what}"
+    more = f" and {len(places) - MOST} more" if len(places) > MOST else ""
+    return f"{'; '.join(places[:MOST])}{more}: {what}"
 
 
 def task_file_problem(manifest: Manifest) -> str | None:

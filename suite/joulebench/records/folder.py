@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from joulebench.errors import IncompleteError, InputError
 from joulebench.host.files import append_whole, cut_off, own_file, read_own, write_whole
 from joulebench.records.model import SCHEMA, LedgerEntry, Manifest, Record, ScoreRecord, TrialRecord
+from joulebench.records.schema1 import upgraded
 from joulebench.spec.task import Task
 from joulebench.spec.toml import validate
 
@@ -76,11 +77,33 @@ def read_lines(path: Path, model: type[R]) -> tuple[list[R], TornLine | None]:
             if not raw.endswith(b"\n"):
                 return records, TornLine(path, number, offset)
             try:
-                records.append(_lean(model.model_validate_json(raw)))
+                records.append(_lean(read_record(raw, model)))
             except ValidationError as error:
                 raise InputError(_damage(f"{path}, line {number}", raw, error)) from None
             offset += len(raw)
     return records, None
+
+
+def read_record(raw: bytes | str, model: type[R]) -> R:
+    """A record from its JSON, of this schema or of an earlier one.
+
+    Raises:
+        ValidationError: it is damaged, or of another schema version.
+    """
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError:
+        line = _json(raw)
+        if not isinstance(line, dict) or line.get("schema_version") != 1:
+            raise
+    return model.model_validate(upgraded(line))
+
+
+def _json(raw: bytes | str) -> Any:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
 
 
 #: Which fields a line gave. Nothing asks for it, and a set of them for every object takes a third of the memory.
@@ -108,12 +131,12 @@ def uncollected() -> Iterator[None]:
 
 
 def _damage(where: object, raw: bytes, error: ValidationError) -> str:
-    try:
-        version = json.loads(raw).get("schema_version", SCHEMA)
-    except (ValueError, AttributeError, RecursionError):
+    line = _json(raw)
+    if not isinstance(line, dict):
         return f"{where}: not a JSON object; the file is damaged"
-    if version != SCHEMA:
-        return f"{where}: schema version {str(version)[:40]}; this joulebench reads {SCHEMA}"
+    version = line.get("schema_version", SCHEMA)
+    if version not in (1, SCHEMA):
+        return f"{where}: schema version {str(version)[:40]}; this joulebench reads 1 and {SCHEMA}"
     first = error.errors(include_url=False)[0]
     return f"{where}: {'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:200]}"
 
@@ -171,7 +194,7 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"{self.manifest_path}: cannot be read: {error.strerror}") from None
         try:
-            return Manifest.model_validate_json(content)
+            return read_record(content, Manifest)
         except ValidationError as error:
             raise InputError(_damage(self.manifest_path, content, error)) from None
 

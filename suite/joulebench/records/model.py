@@ -7,16 +7,19 @@ Nothing derived is stored: joules per sample, intervals and validity are compute
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from joulebench.spec.parameters import Params
 
-SCHEMA: Literal[1] = 1
-DONE = "done"  # the note of a session that came to its end
+#: Of record files. Those of schema 1 are read too (`joulebench.records.schema1`).
+SCHEMA: Literal[2] = 2
 Status = Literal["ok", "oom", "failed", "invalid", "infeasible"]
 Kind = Literal["measured", "estimated"]
+#: How a session ended; `failed`: by an error that its note states, `crashed`: by one that nobody expected.
+Ending = Literal["done", "interrupted", "failed", "crashed"]
 
 
 def combined(kinds: Iterable[Kind | None]) -> Kind:
@@ -49,6 +52,38 @@ class Reading(Record):
     counter_updates: Count | None = None  # how often the counter moved; None for a continuous source
 
 
+class FaultKind(StrEnum):
+    """Why a window does not count."""
+
+    # what its writer saw
+    COUNTER_RESET = "counter_reset"
+    COUNTER_STUCK = "counter_stuck"
+    SAMPLING_GAP = "sampling_gap"
+    MISSING_READING = "missing_reading"
+    NO_NUMBER = "no_number"
+    UNCLASSIFIED = "unclassified"  # of records before schema 2, and of meters that give no kind
+    # what its reader finds
+    OVERLAP = "overlap"
+    NO_DURATION = "no_duration"
+    TOO_SHORT = "too_short"
+    NO_WORK = "no_work"
+    IMPOSSIBLE_READING = "impossible_reading"
+    FEW_UPDATES = "few_counter_updates"
+
+
+class Fault(Record):
+    """Why a window does not count, for programs and for people."""
+
+    kind: FaultKind
+    text: str
+
+    @classmethod
+    def joined(cls, faults: Iterable[Fault]) -> Fault | None:
+        """Several as one: the first one's kind, every text; None of none."""
+        each = list(faults)
+        return cls(kind=each[0].kind, text="; ".join(f.text for f in each)) if each else None
+
+
 class Window(Record):
     """A span of time with the energy spent in it. A trial's windows touch: together they hold every joule."""
 
@@ -63,7 +98,7 @@ class Window(Record):
         Annotated[float, Field(ge=0, le=1e12)], ...
     ] = ()  # seconds of each step, where the phase is timed
     readings: tuple[Reading, ...]
-    fault: str | None = None  # why the writer rejects it: counter reset, overlap, unsynchronised
+    fault: Fault | None = None  # why its writer rejects it
     conditions: dict[str, float] = {}
     node: str | None = None  # of a cluster, and its boot: whose clock `start_s` is; None where there is one machine
 
@@ -103,11 +138,12 @@ class EpochRecord(Record):
 class TrialRecord(Record):
     """One configuration, built, trained, measured and scored once."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[2] = SCHEMA
     trial: Annotated[int, Field(ge=0, le=10**9)]
     session: int
     stage: str
-    origin: str  # default, sobol, qnehvi, …: what proposed it
+    origin: str  # the method that proposed it: default, sobol, qnehvi, …, or a user's own
+    fallback: str | None = None  # why it was not the stage's own method
     params: Params
     seed: int
     attempt: int = 0  # on a cluster: which one came back, where workers were lost before
@@ -123,6 +159,11 @@ class TrialRecord(Record):
     windows: tuple[Window, ...]
 
     @property
+    def proposed_by(self) -> str:
+        """What proposed it, in words: the method, and why where it was not the stage's own."""
+        return self.origin if self.fallback is None else f"{self.origin} ({self.fallback})"
+
+    @property
     def node(self) -> str | None:
         """Where it was measured; None where there is one machine, or nothing was measured."""
         return self.windows[-1].node if self.windows else None
@@ -133,6 +174,7 @@ class Proposed(Record):
 
     stage: str
     origin: str
+    fallback: str | None = None  # why it was not the stage's own method
     params: Params
     expected: dict[str, float] = {}
 
@@ -143,12 +185,13 @@ class LedgerEntry(Record):
 
     On a cluster also each proposal ("propose") with the trials that were `pending` when it was made: with the
     records of all others before it, it is what the proposal was a function of. "died": an attempt at a trial whose
-    worker was lost; `node` says where.
+    worker was lost; `node` says where. "stopped": a rule of the task ended the search, which the note states.
     """
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[2] = SCHEMA
     session: int
-    event: Literal["start", "propose", "begin", "died", "span", "end"]
+    event: Literal["start", "precheck", "propose", "begin", "died", "span", "stopped", "end"]
+    ending: Ending | None = None  # of "end"
     trial: int | None = None  # which one is proposed, begins or was lost
     attempt: int = 0
     node: str | None = None
@@ -161,7 +204,7 @@ class LedgerEntry(Record):
 class ScoreRecord(Record):
     """Scores on the test split, taken once, after the search."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[2] = SCHEMA
     trial: int
     split: str
     metrics: dict[str, float]
@@ -170,7 +213,7 @@ class ScoreRecord(Record):
 class Manifest(Record):
     """What a run is: everything a reader needs to repeat it."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[2] = SCHEMA
     joulebench: str
     task: dict[str, Any]  # merged with its budget
     budget: str | None

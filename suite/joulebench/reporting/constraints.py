@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from joulebench.presentation.findings import Diagnosis
 from joulebench.presentation.units import bound, quantile_name
+from joulebench.results.findings import Code, Finding
 from joulebench.results.outcome import Configuration
 from joulebench.spec.task import Task
 
@@ -47,9 +47,7 @@ def broken(task: Task, found: Sequence[Configuration]) -> dict[str, int]:
     return {name: names.count(name) for name in task.outcome_constraints if name in names}
 
 
-def constraint_findings(
-    task: Task, complete: int, feasible: int, counts: Mapping[str, int]
-) -> tuple[Diagnosis, ...]:
+def constraint_findings(task: Task, complete: int, feasible: int, counts: Mapping[str, int]) -> tuple[Finding, ...]:
     """That configurations were shut out, by which constraint; a warning where none is left."""
     if not counts:
         return ()
@@ -59,6 +57,13 @@ def constraint_findings(
         parts.append(f"{n} {configurations} {name} {bound(name, task.outcome_constraints[name])}")
     text = f"Of {complete}, {', '.join(parts)}."
     if feasible:
-        return (Diagnosis("note", "Constraints", f"{text} The figures show them; the frontier has none of them."),)
+        return (
+            Finding(
+                "note",
+                Code.CONSTRAINTS,
+                "Constraints",
+                f"{text} The figures show them; the frontier has none of them.",
+            ),
+        )
     advice = "None keeps every constraint, so nothing can be recommended: loosen a bound, or widen the space."
-    return (Diagnosis("warning", "No configuration keeps the constraints", f"{text} {advice}"),)
+    return (Finding("warning", Code.NONE_FEASIBLE, "No configuration keeps the constraints", f"{text} {advice}"),)

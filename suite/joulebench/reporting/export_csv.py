@@ -8,8 +8,8 @@ from joulebench.presentation.findings import is_wide
 from joulebench.presentation.section import csv_text, exact
 from joulebench.reporting.summary import Summary
 from joulebench.results.energy import total_j
-from joulebench.results.members import Member
-from joulebench.results.outcome import idle_windows, trial_outcomes
+from joulebench.results.members import Member, Target
+from joulebench.results.outcome import trial_outcomes
 from joulebench.results.run import Run
 from joulebench.spec.objectives import COSTS
 from joulebench.spec.task import Protocol
@@ -29,7 +29,7 @@ def frontier_csv(summary: Summary) -> str:
     return csv_text(list(columns), [[read(member) for read in columns.values()] for member in summary.members])
 
 
-def trials_csv(records: Run) -> str:
+def trials_csv(run: Run) -> str:
     """One line a trial: number, status, parameters, objectives with their standard errors (`_se`) and the trial's
     joules, all of them (`trial_cost_j`), at full precision.
 
@@ -37,10 +37,10 @@ def trials_csv(records: Run) -> str:
     another name there, `{ samples_per_joule = "samples_per_j" }`), `standard_errors` the `_se` columns, `cost_j`
     the last. A trial without values has empty cells, which is no configuration to a table.
     """
-    task, idle = records.task, idle_windows(records.trials)
+    task = run.task
     rows = []
-    for trial in records.trials:
-        outcomes = trial_outcomes(task, trial, idle)
+    for trial in run.trials:
+        outcomes = trial_outcomes(task, trial, run.idle)
         values = [outcomes[name].value if outcomes else None for name in task.objectives]
         pairs = [cell for value in values for cell in ((value.mean, value.sem) if value else (None, None))]
         params = [trial.params.get(name) for name in task.parameters]
@@ -72,9 +72,8 @@ def _columns(summary: Summary) -> dict[str, Callable[[Member], Value]]:
             if stem in columns:  # the same phase over other domains
                 stem = f"{stem}_{'_'.join(target.families)}"
 
-            def energy(m: Member, target: object = target, basis: str = basis) -> Estimate | None:
-                found = next((e for e in m.energies if e.target == target), None)
-                return (found.gross if basis == "gross" else found.net) if found else None
+            def energy(m: Member, target: Target = target, basis: str = basis) -> Estimate | None:
+                return (m.gross if basis == "gross" else m.net).get(target)
 
             columns |= _estimate(stem, energy, task.protocol)
     for phase, unit in {t.phase: t.unit for t in summary.targets}.items():

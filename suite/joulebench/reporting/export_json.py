@@ -21,10 +21,11 @@ from joulebench.presentation.section import Section
 from joulebench.presentation.table import Cell, Table
 from joulebench.presentation.units import objective_unit
 from joulebench.reporting import prose
+from joulebench.reporting.diagnosis import findings
 from joulebench.reporting.summary import Summary
 from joulebench.results.cost import BreakEven, Candidate
 from joulebench.results.ledger import GROUPS, Account, Ledger, SourceShare
-from joulebench.results.members import Member, UnitEnergy
+from joulebench.results.members import Member, Target
 from joulebench.results.outcome import Outcome
 from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import Estimate
@@ -93,7 +94,7 @@ def facts(summary: Summary, sections: Sequence[Section], headline: str) -> dict[
         "idle_w": {d: _estimate(e) for d, e in summary.idle_w.items() if e is not None},
         "break_even": [_break_even(b) for b in summary.break_even],
         "failures": [vars(f) for f in summary.failures],
-        "findings": [vars(d) for d in summary.diagnoses],
+        "findings": [vars(f) for f in findings(summary)],
         "analyses": [_section(s) for s in sections],
         "environment": Exact(manifest.environment),
         "search": Exact(manifest.search),
@@ -123,22 +124,23 @@ def _member(summary: Summary, found: Member) -> dict[str, Any]:
         "params": Exact(found.params),
         "objectives": {n: _outcome(summary, n, o) for n, o in found.outcomes.items()},
         "constraints": {n: _outcome(summary, n, o) for n, o in found.constraints.items()},
-        "energy": [_energy(e, summary.task.protocol) for e in found.energies],
+        "energy": [_energy(found, target, summary.task.protocol) for target in found.gross],
         "costs": {n: v for n, v in found.costs.model_dump(mode="json").items() if v not in (None, {})},
         "scores": {n: _estimate(e) for n, e in found.scores.items()},
     }
 
 
-def _energy(found: UnitEnergy, protocol: Protocol) -> dict[str, Any]:
+def _energy(member: Member, target: Target, protocol: Protocol) -> dict[str, Any]:
+    gross, net, unit_s = member.gross[target], member.net.get(target), member.unit_s.get(target)
     return {
-        "phase": found.target.phase,
-        "unit": f"J/{found.target.unit}",
-        "gross": _estimate(found.gross, protocol),
-        "net": _estimate(found.net, protocol) if found.net else None,
-        "seconds_per_unit": _estimate(found.unit_s) if found.unit_s else None,
-        "domains": found.domains,
-        "kind": found.kind,
-        "measured_share": found.measured_share,
+        "phase": target.phase,
+        "unit": f"J/{target.unit}",
+        "gross": _estimate(gross, protocol),
+        "net": _estimate(net, protocol) if net else None,
+        "seconds_per_unit": _estimate(unit_s) if unit_s else None,
+        "domains": gross.domains,
+        "kind": gross.kind,
+        "measured_share": gross.measured_share,
     }
 
 
@@ -196,7 +198,7 @@ def _break_even(found: BreakEven) -> dict[str, Any]:
 def _candidate(found: Candidate | None) -> dict[str, Any] | None:
     if found is None:
         return None
-    return {"label": found.label, "quality": dict(found.quality), "j_per_unit": _estimate(found.energy.gross)}
+    return {"label": found.label, "quality": dict(found.quality), "j_per_unit": _estimate(found.energy)}
 
 
 def _section(section: Section) -> dict[str, Any]:

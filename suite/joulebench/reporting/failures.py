@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from joulebench.presentation.findings import Diagnosis
 from joulebench.presentation.numbers import number, octets, percent
 from joulebench.records.model import TrialRecord
+from joulebench.results.findings import Code, Finding
 from joulebench.spec.parameters import is_number
 from joulebench.spec.task import Task
 
@@ -78,13 +78,13 @@ def _memory(trials: Sequence[TrialRecord]) -> tuple[list[int], int | None]:
     return held, min(limits, default=None)
 
 
-def failure_findings(task: Task, trials: Sequence[TrialRecord]) -> tuple[Diagnosis, ...]:
+def failure_findings(task: Task, trials: Sequence[TrialRecord]) -> tuple[Finding, ...]:
     """How many trials gave no value and what to do, and where memory ends."""
     found = (_failing(trials), _wall(task, trials))
     return tuple(d for d in found if d is not None)
 
 
-def _failing(trials: Sequence[TrialRecord]) -> Diagnosis | None:
+def _failing(trials: Sequence[TrialRecord]) -> Finding | None:
     bad = [t for t in trials if t.status != "ok"]
     if not bad:
         return None
@@ -93,10 +93,10 @@ def _failing(trials: Sequence[TrialRecord]) -> Diagnosis | None:
     text = " ".join(_ADVICE[s] for s, n in counts.items() if n)
     share = f"{len(bad)} of {len(trials)} trials gave no value ({parts})."
     level: Literal["warning", "note"] = "warning" if len(bad) * 5 >= len(trials) else "note"
-    return Diagnosis(level, "Failing trials", f"{share} {text}")
+    return Finding(level, Code.FAILING_TRIALS, "Failing trials", f"{share} {text}")
 
 
-def _wall(task: Task, trials: Sequence[TrialRecord]) -> Diagnosis | None:
+def _wall(task: Task, trials: Sequence[TrialRecord]) -> Finding | None:
     """Where memory ends, in bytes and in the parameters that alone decide it."""
     out = [t for t in trials if t.status == "oom"]
     if not out:
@@ -111,7 +111,7 @@ def _wall(task: Task, trials: Sequence[TrialRecord]) -> Diagnosis | None:
         share = f" ({percent(max(held) / limit)} of it)" if limit else ""
         text.append(f"The most that a completed trial held is {octets(max(held))}{share}.")
     text += _edges(task, ok, out)
-    return Diagnosis("note", "Where memory ends", " ".join(text))
+    return Finding("note", Code.OUT_OF_MEMORY, "Where memory ends", " ".join(text))
 
 
 def _edges(task: Task, ok: Sequence[TrialRecord], out: Sequence[TrialRecord]) -> list[str]:

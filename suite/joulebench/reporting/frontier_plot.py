@@ -17,7 +17,7 @@ from joulebench.reporting.summary import Summary, TrialPoint
 from joulebench.reporting.tables import outcome_cell
 from joulebench.results.ledger import family
 from joulebench.results.members import Member
-from joulebench.results.phase_cost import EVERY_FAMILY
+from joulebench.results.phase_runs import EVERY_FAMILY
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate, point
 

@@ -10,11 +10,11 @@ from joulebench.presentation.numbers import NOT_MEASURED, number, prefix, si
 from joulebench.presentation.table import Cell, Column, Table, value_cell
 from joulebench.reporting.summary import Summary
 from joulebench.results.efficiency import Efficiency, convolutions_may_use_tf32, efficiency, peak_of, run_dtype
-from joulebench.results.members import Member, UnitEnergy
-from joulebench.results.phase_cost import flops_per_unit
+from joulebench.results.members import Member, Target
+from joulebench.results.phase_runs import flops_per_unit
 from joulebench.spec.hardware import HardwareProfile
 
-Row = tuple[Member, UnitEnergy, Efficiency]
+Row = tuple[Member, Target, Efficiency]
 
 
 def profile_of(summary: Summary) -> HardwareProfile | None:
@@ -35,18 +35,19 @@ def efficiencies(summary: Summary) -> Iterator[Row]:
         return
     for member in summary.members:
         peak = peak_of(profile, run_dtype(member.params, summary.manifest.environment, profile))
-        for energy in member.energies:
-            flops = flops_per_unit(member.costs, energy.target.phase, energy.target.unit)
-            found = efficiency(flops, energy.unit_s, energy.gross, peak)
+        for target, gross in member.gross.items():
+            flops = flops_per_unit(member.costs, target.phase, target.unit)
+            found = efficiency(flops, member.unit_s.get(target), gross, peak)
             if found is not None:
-                yield member, energy, found
+                yield member, target, found
 
 
 def efficiency_table(summary: Summary) -> Table:
     """Achieved FLOP/s, FLOP/J and fraction of peak; without rows where nothing can be said."""
     protocol = summary.task.protocol
     rows = []
-    for member, energy, found in efficiencies(summary):
+    for member, target, found in efficiencies(summary):
+        energy = member.gross[target]
         rate, letter = prefix(found.flops_per_s.mean)
         per_joule = Cell(NOT_MEASURED)
         if found.flops_per_j is not None:
@@ -59,7 +60,7 @@ def efficiency_table(summary: Summary) -> Table:
         rows.append(
             (
                 Cell(", ".join(map(str, member.trials))),
-                Cell(energy.target.phase, (f"gross, {domains}",)),
+                Cell(target.phase, (f"gross, {domains}",)),
                 value_cell(found.flops_per_s, protocol, rate, f"{letter}FLOP/s"),
                 per_joule,
                 fraction,

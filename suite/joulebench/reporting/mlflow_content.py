@@ -19,9 +19,8 @@ from joulebench.records.model import Manifest, Reading, TrialRecord, Window
 from joulebench.reporting.summary import Summary
 from joulebench.results.energy import training_energy
 from joulebench.results.ledger import balance
-from joulebench.results.members import scores_by_trial
 from joulebench.results.outcome import trial_outcomes
-from joulebench.results.phase_cost import EVERY_FAMILY, phase_cost
+from joulebench.results.phase_runs import EVERY_FAMILY
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
 
@@ -54,10 +53,10 @@ def run_key(folder: RunFolder) -> str:
     return hashlib.sha256(folder.manifest_path.read_bytes()).hexdigest()[:16]
 
 
-def study_logged(folder: RunFolder, records: Run, summary: Summary) -> Logged:
+def study_logged(folder: RunFolder, summary: Summary) -> Logged:
     """The run as a whole, with the report's files as they lie in its folder."""
-    manifest, ledger = records.manifest, summary.ledger
-    windows = [w for t in records.trials for w in t.windows] + [w for e in records.entries for w in e.windows]
+    run, manifest, ledger = summary.run, summary.manifest, summary.ledger
+    windows = [w for t in run.trials for w in t.windows] + [w for e in run.entries for w in e.windows]
     metrics: dict[str, float | None] = {
         "energy_j": ledger.total_j,
         "measured_share": ledger.measured_share,
@@ -68,14 +67,18 @@ def study_logged(folder: RunFolder, records: Run, summary: Summary) -> Logged:
         **{f"trials_{status}": float(n) for status, n in summary.statuses.items()},
     }
     start_ms, end_ms = _span_ms(windows, manifest.created_utc)
-    params = {"task": records.task.name, "task_version": records.task.version, "budget": manifest.budget}
+    params = {"task": run.task.name, "task_version": run.task.version, "budget": manifest.budget}
     params |= {"seed": manifest.seed, "hardware": manifest.hardware.get("name")}
-    protocol = flatten(records.task.protocol.model_dump(mode="json"), "protocol.")
-    tags = {**_common_tags(manifest), **_kind_tags(windows), "joulebench.status": ledger.last_note or "unfinished"}
+    protocol = flatten(run.task.protocol.model_dump(mode="json"), "protocol.")
+    tags = {
+        **_common_tags(manifest),
+        **_kind_tags(windows),
+        "joulebench.status": ledger.ending_note or ledger.ending or "unfinished",
+    }
     tags["joulebench.headline"] = summary.headline
     return Logged(
         name=folder.path.resolve().name,
-        finished=ledger.last_note == "done",
+        finished=ledger.ending == "done",
         start_ms=start_ms,
         end_ms=end_ms,
         params=_texts({k: v for k, v in params.items() if v is not None} | dict(protocol)),
@@ -85,26 +88,23 @@ def study_logged(folder: RunFolder, records: Run, summary: Summary) -> Logged:
     )
 
 
-def trials_logged(folder: RunFolder, records: Run) -> Iterable[Logged]:
+def trials_logged(folder: RunFolder, run: Run) -> Iterable[Logged]:
     """Every trial, in the order of the records, with its line of `trials.jsonl` as it stands there."""
-    lines = folder.trials_path.read_bytes().splitlines(keepends=True) if records.trials else []
-    idle = [w for t in records.trials for w in t.windows if w.phase == "idle"]
-    scores = scores_by_trial(records.scores)
-    for trial, line in zip(records.trials, lines, strict=False):  # a torn last line is no trial
-        yield _trial(records, trial, line, idle, scores.get(trial.trial, {}))
+    lines = folder.trials_path.read_bytes().splitlines(keepends=True) if run.trials else []
+    for trial, line in zip(run.trials, lines, strict=False):  # a torn last line is no trial
+        yield _trial(run, trial, line)
 
 
-def _trial(
-    records: Run, trial: TrialRecord, line: bytes, idle: Sequence[Window], scores: Mapping[str, float]
-) -> Logged:
-    metrics, lost = _numbers({**trial.metrics, **scores, **_energy_metrics(records, trial, idle)})
-    start_ms, end_ms = _span_ms(trial.windows, records.manifest.created_utc)
+def _trial(run: Run, trial: TrialRecord, line: bytes) -> Logged:
+    scores = run.scores_by_trial.get(trial.trial, {})
+    metrics, lost = _numbers({**trial.metrics, **scores, **_energy_metrics(run, trial)})
+    start_ms, end_ms = _span_ms(trial.windows, run.manifest.created_utc)
     tags = {
-        **_common_tags(records.manifest),
+        **_common_tags(run.manifest),
         **_kind_tags(trial.windows),
         "joulebench.trial": trial.trial,
         "joulebench.status": trial.status,
-        "joulebench.origin": trial.origin,
+        "joulebench.origin": trial.proposed_by,
         "joulebench.stage": trial.stage,
         "joulebench.seed": trial.seed,
         "joulebench.error": trial.error,
@@ -122,25 +122,23 @@ def _trial(
     )
 
 
-def _energy_metrics(records: Run, trial: TrialRecord, idle: Sequence[Window]) -> dict[str, float | None]:
+def _energy_metrics(run: Run, trial: TrialRecord) -> dict[str, float | None]:
     """Objectives and phases with their intervals, training, joules by domain, static costs."""
-    task = records.task
-    found: dict[str, float | None] = {}
-    for phase, unit in trial.unit.items() if trial.status == "ok" else ():
-        cost = phase_cost(task.protocol, [trial], phase, EVERY_FAMILY, idle)
-        if cost is not None:
-            found |= _interval(f"{phase}_j_per_{unit}_gross", cost.gross)
-            found |= _interval(f"{phase}_j_per_{unit}_net", cost.net)
-            found |= _interval(f"{phase}_s_per_{unit}", cost.unit_s)
-    for name, outcome in trial_outcomes(task, trial, idle).items():
-        found |= _interval(name, outcome.value)
-    trained = training_energy(trial.windows, EVERY_FAMILY)
-    found["train_energy_j"] = None if trained is None else trained.energy_j
-    for cost_name in ("parameters", "macs", "flops", "peak_memory_bytes"):
-        found[cost_name] = getattr(trial.costs, cost_name)
-    ledger = balance([trial], [])
-    found |= {"energy_j": ledger.total_j, "measured_share": ledger.measured_share, "duration_s": ledger.duration_s}
-    return {**found, **_domain_metrics(trial.windows)}
+    metrics: dict[str, float | None] = {}
+    for phase, unit in trial.unit.items():
+        if (work := run.phase([trial], phase, EVERY_FAMILY)) is not None:
+            metrics |= _interval(f"{phase}_j_per_{unit}_gross", work.gross)
+            metrics |= _interval(f"{phase}_j_per_{unit}_net", work.net)
+            metrics |= _interval(f"{phase}_s_per_{unit}", work.unit_s)
+    for name, outcome in trial_outcomes(run.task, trial, run.idle).items():
+        metrics |= _interval(name, outcome.value)
+    trained = training_energy(trial.windows, EVERY_FAMILY)  # of a trial that failed after it, too
+    metrics["train_energy_j"] = None if trained is None else trained.mean
+    for cost in ("parameters", "macs", "flops", "peak_memory_bytes"):
+        metrics[cost] = getattr(trial.costs, cost)
+    spent = balance([trial], [])  # the trial's part of the run's ledger
+    metrics |= {"energy_j": spent.total_j, "measured_share": spent.measured_share, "duration_s": spent.duration_s}
+    return {**metrics, **_domain_metrics(trial.windows)}
 
 
 def _interval(name: str, value: Estimate | None) -> dict[str, float | None]:
@@ -151,22 +149,21 @@ def _interval(name: str, value: Estimate | None) -> dict[str, float | None]:
 
 def _domain_metrics(windows: Sequence[Window]) -> dict[str, float | None]:
     """`energy_j_cpu`, `energy_j_gpu_0`: primary joules of everything the windows hold."""
-    found: dict[str, list[float]] = {}
-    for window in windows:
-        for reading in _counted(window):
-            found.setdefault(reading.domain, []).append(reading.energy_j)
-    return {f"energy_j_{domain}": math.fsum(values) for domain, values in sorted(found.items())}
+    energies: dict[str, list[float]] = {}
+    for reading in (r for w in windows for r in _counted(w)):
+        energies.setdefault(reading.domain, []).append(reading.energy_j)
+    return {f"energy_j_{domain}": math.fsum(parts) for domain, parts in sorted(energies.items())}
 
 
 def _kind_tags(windows: Sequence[Window]) -> dict[str, str]:
     """By domain, whether its joules were measured or estimated, and by what."""
     readings = [r for w in windows for r in _counted(w)]
-    found = {}
+    tags = {}
     for domain in sorted({r.domain for r in readings}):
         own = [r for r in readings if r.domain == domain]
-        found[f"joulebench.kind.{domain}"] = ", ".join(sorted({r.kind for r in own}))
-        found[f"joulebench.source.{domain}"] = ", ".join(sorted({r.source for r in own}))
-    return found
+        tags[f"joulebench.kind.{domain}"] = ", ".join(sorted({r.kind for r in own}))
+        tags[f"joulebench.source.{domain}"] = ", ".join(sorted({r.source for r in own}))
+    return tags
 
 
 def _common_tags(manifest: Manifest) -> dict[str, Any]:
@@ -189,8 +186,8 @@ def _span_ms(windows: Sequence[Window], otherwise: str) -> tuple[int, int]:
 
 
 def _files(path: Path) -> dict[str, bytes]:
-    found = sorted({file for pattern in REPORT_FILES for file in path.glob(pattern) if file.is_file()})
-    return {file.name: file.read_bytes() for file in found}
+    files = sorted({file for pattern in REPORT_FILES for file in path.glob(pattern) if file.is_file()})
+    return {file.name: file.read_bytes() for file in files}
 
 
 def _numbers(given: Mapping[str, float | None]) -> tuple[dict[str, float], list[str]]:
@@ -210,14 +207,14 @@ def _cut(text: str) -> str:
 
 def _named(given: Mapping[str, Any]) -> dict[str, Any]:
     """Names of letters, digits, `_`, `-` and inner dots; of two that would be the same, the later has a number."""
-    found: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for name, value in given.items():
         plain = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:200]).strip(".") or "_"
         number, free = 2, plain
-        while free in found:
+        while free in named:
             free, number = f"{plain}_{number}", number + 1
-        found[free] = value
-    return found
+        named[free] = value
+    return named
 
 
 def _counted(window: Window) -> list[Reading]:

@@ -14,7 +14,7 @@ from urllib.parse import urlparse
 from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
 from joulebench.reporting.mlflow_content import Logged, run_key, study_logged, trials_logged
-from joulebench.reporting.summary import summarise_records
+from joulebench.reporting.summary import Summary
 from joulebench.results.run import Run
 
 T = TypeVar("T")
@@ -55,20 +55,17 @@ def export_mlflow(
         InputError: MLflow is not installed, or the store refuses; the records are damaged.
     """
     client = _client(uri)
-    records = Run.of(folder)
-    summary = summarise_records(
-        records.manifest, records.task, records.trials, records.entries, records.scores
-    )  # fmt: skip
-    key, name = run_key(folder), f"joulebench/{records.task.name}"
+    run = Run.of(folder)
+    key, name = run_key(folder), f"joulebench/{run.task.name}"
     from mlflow.exceptions import MlflowException
 
     try:
         experiment = _experiment(client, uri, name)
-        parent = _study(client, experiment, key, study_logged(folder, records, summary))
-        found = _children(client, experiment, parent)
+        parent = _study(client, experiment, key, study_logged(folder, Summary(run)))
+        there = _children(client, experiment, parent)
         counts = {"written": 0, "unchanged": 0, "replaced": 0}
-        for logged in track(list(trials_logged(folder, records))):  # type: ignore[arg-type]
-            counts[_trial(client, experiment, parent, key, logged, found)] += 1  # type: ignore[arg-type]
+        for logged in track(list(trials_logged(folder, run))):  # type: ignore[arg-type]
+            counts[_trial(client, experiment, parent, key, logged, there)] += 1  # type: ignore[arg-type]
     except MlflowException as error:
         raise InputError(f"--mlflow: {_first_line(error)}") from None
     return Exported(name, **counts)
@@ -101,13 +98,13 @@ def _first_line(error: Exception) -> str:
 
 def _experiment(client: Any, uri: str, name: str) -> str:
     """The task's experiment. Files of a local database lie beside it, and not in whatever folder is current."""
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        if found.lifecycle_stage != "active":
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        if experiment.lifecycle_stage != "active":
             raise InputError(
                 f"--mlflow: experiment '{name}' was deleted in MLflow; restore it, or remove it for good"
             )
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
     return str(client.create_experiment(name, artifact_location=_artifacts(uri, name)))
 
 
@@ -123,11 +120,10 @@ def _artifacts(uri: str, name: str) -> str | None:
 def _study(client: Any, experiment: str, key: str, logged: Logged) -> str:
     """The parent run, made or brought up to date; its trials stay under it."""
     query = f"tags.`{RUN_TAG}` = '{key}' and tags.`joulebench.role` = 'study'"
-    found = client.search_runs([experiment], query, max_results=1)
-    if not found:
+    run = next(iter(client.search_runs([experiment], query, max_results=1)), None)
+    if run is None:
         tags = {RUN_TAG: key, "joulebench.role": "study"}
-        found = [client.create_run(experiment, start_time=logged.start_ms, tags=tags, run_name=logged.name)]
-    run = found[0]
+        run = client.create_run(experiment, start_time=logged.start_ms, tags=tags, run_name=logged.name)
     if run.data.tags.get(CONTENT_TAG) != logged.digest:
         _write(client, run, logged, "FINISHED" if logged.finished else "KILLED")
     return str(run.info.run_id)
@@ -135,31 +131,31 @@ def _study(client: Any, experiment: str, key: str, logged: Logged) -> str:
 
 def _children(client: Any, experiment: str, parent: str) -> dict[str, Any]:
     """The trials that are there, by number."""
-    found: dict[str, Any] = {}
+    trials: dict[str, Any] = {}
     token = None
     while True:
         page = client.search_runs(
             [experiment], f"tags.`{PARENT_TAG}` = '{parent}'", max_results=PAGE, page_token=token
         )  # fmt: skip
-        found |= {run.data.tags.get(TRIAL_TAG, ""): run for run in page}
+        trials |= {run.data.tags.get(TRIAL_TAG, ""): run for run in page}
         token = page.token
         if not token:
-            return found
+            return trials
 
 
 def _trial(
-    client: Any, experiment: str, parent: str, key: str, logged: Logged, found: Mapping[str, Any]
+    client: Any, experiment: str, parent: str, key: str, logged: Logged, there: Mapping[str, Any]
 ) -> str:  # fmt: skip
     """Write one trial if it is not there as it is; says what was done."""
-    there = found.get(logged.tags[TRIAL_TAG])
-    if there is not None:
-        if there.data.tags.get(CONTENT_TAG) == logged.digest:
+    earlier = there.get(logged.tags[TRIAL_TAG])
+    if earlier is not None:
+        if earlier.data.tags.get(CONTENT_TAG) == logged.digest:
             return "unchanged"
-        client.delete_run(there.info.run_id)
+        client.delete_run(earlier.info.run_id)
     tags = {PARENT_TAG: parent, RUN_TAG: key, "joulebench.role": "trial", TRIAL_TAG: logged.tags[TRIAL_TAG]}
     run = client.create_run(experiment, start_time=logged.start_ms, tags=tags, run_name=logged.name)
     _write(client, run, logged, "FINISHED" if logged.finished else "FAILED")
-    return "written" if there is None else "replaced"
+    return "written" if earlier is None else "replaced"
 
 
 def _write(client: Any, run: Any, logged: Logged, status: str) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from joulebench.presentation.findings import WIDE
 from joulebench.presentation.numbers import grams, joules, kilowatt_hours, number, percent, seconds
-from joulebench.records.model import DONE
 from joulebench.reporting.summary import Summary
+from joulebench.results.findings import Code, Finding
 from joulebench.spec.task import NARROWED, Protocol
 
 BEYOND_SOFTWARE = (
@@ -34,71 +33,65 @@ _SOURCES = {
 }
 
 
-@dataclass(frozen=True)
-class Banner:
-    """A message above the results; `points` are listed below its text."""
-
-    level: Literal["alert", "warning", "note"]
-    title: str
-    text: str
-    points: tuple[str, ...] = ()
-
-
-def banners(summary: Summary) -> tuple[Banner, ...]:
+def banners(summary: Summary) -> tuple[Finding, ...]:
     """What a reader must know before reading a number."""
     every = (_altered, _torn, _replay, _forced, _estimates, _narrowed, _deviations, _stopped, _unfinished)
     found = [banner(summary) for banner in every]
     return tuple(b for b in found if b is not None)
 
 
-def _altered(summary: Summary) -> Banner | None:
-    points = tuple(d.text for d in summary.doubts if d.level == "alert")
+def _altered(summary: Summary) -> Finding | None:
+    points = tuple(f.text for f in summary.run.findings if f.level == "alert")
     if not points:
         return None
     text = (
         "The harness does not write such records, so they were damaged or changed. Do not rely on this report "
         "before each of these is explained:"
     )
-    return Banner("alert", "These records do not hold together", text, points)
+    return Finding("alert", Code.ALTERED, "These records do not hold together", text, points)
 
 
-def _torn(summary: Summary) -> Banner | None:
-    points = tuple(d.text for d in summary.doubts if d.level == "note")
-    return Banner("note", "A record is lost", " ".join(points)) if points else None
+def _torn(summary: Summary) -> Finding | None:
+    points = tuple(f.text for f in summary.run.findings if f.level == "note")
+    return Finding("note", Code.TORN_LINE, "A record is lost", " ".join(points)) if points else None
 
 
-def _replay(summary: Summary) -> Banner | None:
+def _replay(summary: Summary) -> Finding | None:
     origin = summary.manifest.replay
     replayed = any(s.source == "replay" for s in summary.ledger.sources)
     if not origin and not replayed:
         return None
-    return Banner(
+    return Finding(
         "alert",
+        Code.REPLAYED,
         "These joules are REPLAYED",
         f"They come from a recorded trace ({origin or 'not named'}) and say nothing about this machine.",
     )
 
 
-def _forced(summary: Summary) -> Banner | None:
+def _forced(summary: Summary) -> Finding | None:
     if not (differs := summary.manifest.hardware_override):
         return None
     text = f"Forced by the user: {differs}. Power figures, peaks and fractions of peak are the profile's."
-    return Banner("warning", "The hardware profile is not this machine's", text)
+    return Finding("warning", Code.FORCED_HARDWARE, "The hardware profile is not this machine's", text)
 
 
-def _estimates(summary: Summary) -> Banner | None:
+def _estimates(summary: Summary) -> Finding | None:
     primary = [s for s in summary.ledger.sources if s.role == "primary"]
     if not primary:
         if not summary.ledger.accounts:
             return None
-        return Banner(
-            "warning", "No energy was read", "No window of this run has a reading: joules are not measured."
+        return Finding(
+            "warning",
+            Code.NO_ENERGY,
+            "No energy was read",
+            "No window of this run has a reading: joules are not measured.",
         )
     estimated = [s for s in primary if s.kind == "estimated"]
     if not estimated and summary.manifest.replay:
         return None
     if not estimated:
-        return Banner("note", "All joules were measured", BEYOND_SOFTWARE)
+        return Finding("note", Code.ALL_MEASURED, "All joules were measured", BEYOND_SOFTWARE)
     methods = {(m.get("domain"), m.get("source")): m.get("method", "") for m in summary.manifest.meters}
     points = []
     for source in estimated:
@@ -107,44 +100,56 @@ def _estimates(summary: Summary) -> Banner | None:
         points.append(f"{source.domain}: {share} of the run's joules, estimated by {source.source}: {meaning}")
     share = percent(summary.ledger.measured_share)
     every = "All" if len(estimated) == len(primary) else "Some"
-    return Banner(
+    return Finding(
         "warning",
+        Code.ESTIMATED,
         f"{every} joules here are estimates",
         f"Measured share of the run's joules: {share}. A total that mixes kinds is an estimate. {BEYOND_SOFTWARE}",
         tuple(points),
     )
 
 
-def _narrowed(summary: Summary) -> Banner | None:
+def _narrowed(summary: Summary) -> Finding | None:
     budget = summary.manifest.budget
     if budget not in NARROWED:
         return None
     text = (
         f"The study was narrowed to be {budget}: its results compare with no other budget and no published study."
     )
-    return Banner("note", f"Budget: {budget}", text)
+    return Finding("note", Code.NARROWED, f"Budget: {budget}", text)
 
 
-def _deviations(summary: Summary) -> Banner | None:
+def _deviations(summary: Summary) -> Finding | None:
     if not summary.task.deviations:
         return None
     text = "This task departs, on purpose, from what otherwise always holds:"
-    return Banner("note", "Deviations of the task", text, summary.task.deviations)
+    return Finding("note", Code.DEVIATIONS, "Deviations of the task", text, summary.task.deviations)
 
 
-def _stopped(summary: Summary) -> Banner | None:
+def _stopped(summary: Summary) -> Finding | None:
     """A run that a rule of the task ended is complete, with fewer trials than its stages would have had."""
-    if not (why := summary.ledger.stopped) or summary.ledger.last_note != DONE:
+    if not (why := summary.ledger.stopped) or summary.ledger.ending != "done":
         return None
-    return Banner("note", "Stopped early, by the task's own rule", f"The run ended before its stages did: {why}.")
+    return Finding(
+        "note",
+        Code.STOPPED_EARLY,
+        "Stopped early, by the task's own rule",
+        f"The run ended before its stages did: {why}.",
+    )
 
 
-def _unfinished(summary: Summary) -> Banner | None:
-    last = summary.ledger.last_note
-    if last == DONE:
+def _unfinished(summary: Summary) -> Finding | None:
+    ending = summary.ledger.ending
+    if ending == "done":
         return None
-    why = f"it ended with “{last}”" if last else "its last word is missing: it was killed, or is still running"
-    return Banner("note", "Unfinished run", f"This run is not complete: {why}. What follows is what there is.")
+    word = summary.ledger.ending_note or ending
+    why = f"it ended with “{word}”" if word else "its last word is missing: it was killed, or is still running"
+    return Finding(
+        "note",
+        Code.UNFINISHED,
+        "Unfinished run",
+        f"This run is not complete: {why}. What follows is what there is.",
+    )
 
 
 def search_price(summary: Summary) -> tuple[str, ...]:

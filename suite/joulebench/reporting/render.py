@@ -15,12 +15,13 @@ from joulebench.presentation.table import condensed
 from joulebench.presentation.text import visible
 from joulebench.records.folder import RunFolder, uncollected
 from joulebench.reporting import prose, tables
+from joulebench.reporting.diagnosis import findings
 from joulebench.reporting.export_csv import frontier_csv
 from joulebench.reporting.export_json import FILE, report_json
 from joulebench.reporting.frontier_plot import frontier_plots, hypervolume_plot
 from joulebench.reporting.limits import efficiency_table, limit_sentences
 from joulebench.reporting.site import at_site
-from joulebench.reporting.summary import Summary, summarise_of, with_wall
+from joulebench.reporting.summary import Summary, summarise
 from joulebench.reporting.tables import frontier_table
 from joulebench.results.run import Run
 from joulebench.spec.task import GATE_STUDY
@@ -87,12 +88,12 @@ def _write(
     for name in studies:  # what the user asked for is refused, not excused
         if (why := needs(name, folder.task())) is not None:
             raise InputError(f"--study: '{name}' {why}")
-    records = Run.of(folder)
-    site = at_site(records.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
-    records = replace(records, manifest=site)
-    summary = with_wall(folder, summarise_of(records), records)
+    run = Run.of(folder)
+    site = at_site(run.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
+    run = replace(run, manifest=site)
+    summary = summarise(folder, run)
     elsewhere = ("pue",) if pue is not None or grid_intensity_g_per_kwh is not None else ()
-    parts, files = drawn(records, sections(records, studies, trusted, elsewhere))
+    parts, files = drawn(run, sections(run, studies, trusted, elsewhere))
     if summary.task.has_frontier:
         plots, title = frontier_plots(summary), f"{summary.task.name} v{summary.task.version}"
         title += f", budget {summary.manifest.budget}" if summary.manifest.budget else ""
@@ -140,6 +141,7 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
         "description": " ".join(task.description.split()),
         "facts": tables.facts(summary),
         "banners": prose.banners(summary),
+        "findings": findings(summary),
         "frontier": condensed(frontier_table(summary)),
         "limits": efficiency_table(summary),
         "limit_sentences": limit_sentences(summary),

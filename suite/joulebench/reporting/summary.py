@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
+from typing import get_args
 
-from joulebench.meters.wall_meter import comparison
-from joulebench.presentation.findings import Diagnosis
+from joulebench.meters.wall_meter import WallComparison, comparison
 from joulebench.presentation.numbers import joules, number, seconds
 from joulebench.presentation.units import scaled
 from joulebench.records.folder import RunFolder
-from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord, Window
-from joulebench.reporting.constraints import broken, broken_by, constraint_findings
-from joulebench.reporting.diagnosis import diagnose, wall_note
-from joulebench.reporting.failures import FailureGroup, failure_findings, failures
-from joulebench.reporting.meter_check import precheck_findings
-from joulebench.results.audit import Doubt
+from joulebench.records.model import Manifest, Status, TrialRecord
+from joulebench.reporting.constraints import broken, broken_by
+from joulebench.reporting.failures import FailureGroup, failures
 from joulebench.results.cost import BreakEven, Candidate, SearchCost, break_even, search_cost, stated_volume
 from joulebench.results.energy import invalidity
-from joulebench.results.frontier import frontier, hypervolume_by_trial
-from joulebench.results.ledger import Ledger, balance, idle_by_domain
-from joulebench.results.members import Member, Target, member, scores_by_trial, targets
-from joulebench.results.outcome import (
-    Configuration,
-    Outcome,
-    configuration_key,
-    configurations,
-    idle_windows,
-    run_to_run_rsd,
-    trial_outcomes,
-)
+from joulebench.results.frontier import hypervolume_by_trial
+from joulebench.results.ledger import Ledger, idle_by_domain
+from joulebench.results.members import Member, Target, member, targets
+from joulebench.results.outcome import Configuration, Outcome, configuration_key, trial_outcomes
 from joulebench.results.run import Run
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Protocol, Task
@@ -53,163 +43,155 @@ class TrialPoint:
 
 @dataclass(frozen=True)
 class Summary:
-    """Everything a report of one run states."""
+    """Everything a report of one run states, each part computed when first asked for."""
 
-    manifest: Manifest
-    task: Task
-    statuses: Mapping[str, int]
-    points: tuple[TrialPoint, ...]
-    members: tuple[Member, ...]  # the frontier, best in the first objective first
-    default: Member | None
-    complete: int  # configurations with a value for every objective
-    feasible: int  # of them, those that keep every constraint
-    broken: Mapping[str, int]  # constraint -> complete configurations that break it
-    targets: tuple[Target, ...]
-    hypervolume: tuple[float | None, ...]  # after each trial
-    rsd: Mapping[str, float]  # between runs of one configuration, by energy objective
-    ledger: Ledger
-    idle_w: Mapping[str, Estimate | None]  # by domain
-    cost: SearchCost
-    break_even: tuple[BreakEven, ...]
-    failures: tuple[FailureGroup, ...]
-    diagnoses: tuple[Diagnosis, ...]
-    headline: str
-    windows: Mapping[str, WindowCount] = field(default_factory=dict)  # by measured phase
-    doubts: tuple[Doubt, ...] = ()  # what speaks against the records
+    run: Run
+    wall: WallComparison | None = None  # of a wall meter's log beside the run
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.run.manifest
+
+    @property
+    def task(self) -> Task:
+        return self.run.task
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.run.ledger
+
+    @property
+    def rsd(self) -> Mapping[str, float]:
+        """Between runs of one configuration, by energy objective."""
+        return self.run.rsd
+
+    @cached_property
+    def statuses(self) -> Mapping[str, int]:
+        return {s: sum(t.status == s for t in self.run.trials) for s in get_args(Status)}
+
+    @cached_property
+    def targets(self) -> tuple[Target, ...]:
+        return tuple(targets(self.task, self.run.trials))
+
+    @cached_property
+    def members(self) -> tuple[Member, ...]:
+        """The frontier, best in the first objective first."""
+        return tuple(member(self.run, c) for c in self.run.frontier)
+
+    @cached_property
+    def default(self) -> Member | None:
+        key = configuration_key(self.task, self.task.defaults)
+        return next((member(self.run, c) for c in self.run.configurations if c.complete and c.key == key), None)
+
+    @cached_property
+    def points(self) -> tuple[TrialPoint, ...]:
+        """Every trial as a figure shows it."""
+        found = [(t, c, o) for c in self.run.configurations for t, o in self._outcomes(c)]
+        broken_of = {c.key: broken_by(self.task, c) for c in self.run.configurations if not c.feasible}
+        points = (
+            TrialPoint(t.trial, t.stage, t.proposed_by, t.status, t.params, o, t.error, broken_of.get(c.key, ()))
+            for t, c, o in found
+        )
+        return tuple(sorted(points, key=lambda point: point.trial))
+
+    def _outcomes(self, configuration: Configuration) -> Iterator[tuple[TrialRecord, Mapping[str, Outcome]]]:
+        """The outcomes of each trial; those of a configuration run once are its own."""
+        if len(configuration.trials) == 1:
+            yield configuration.trials[0], configuration.outcomes
+            return
+        for trial in configuration.trials:
+            yield trial, trial_outcomes(self.task, trial, self.run.idle)
+
+    @cached_property
+    def outcomes(self) -> list[Mapping[str, Outcome]]:
+        """Of the trials that have a value for every objective."""
+        return [p.outcomes for p in self.points if p.outcomes]
+
+    @cached_property
+    def complete(self) -> int:
+        """Configurations with a value for every objective."""
+        return sum(c.complete for c in self.run.configurations)
+
+    @cached_property
+    def feasible(self) -> int:
+        """Of them, those that keep every constraint."""
+        return sum(c.complete and c.feasible for c in self.run.configurations)
+
+    @cached_property
+    def broken(self) -> Mapping[str, int]:
+        """Constraint -> complete configurations that break it."""
+        return broken(self.task, self.run.configurations)
+
+    @cached_property
+    def hypervolume(self) -> tuple[float | None, ...]:
+        """After each trial."""
+        return tuple(hypervolume_by_trial(self.task, self.run.trials, self.run.configurations))
+
+    @cached_property
+    def idle_w(self) -> Mapping[str, Estimate | None]:
+        """Idle power by domain."""
+        return idle_by_domain(self.run.idle, [s.domain for s in self.ledger.sources if s.role == "primary"])
+
+    @cached_property
+    def cost(self) -> SearchCost:
+        return search_cost(self.ledger, self.manifest.hardware)
+
+    @cached_property
+    def break_even(self) -> tuple[BreakEven, ...]:
+        """One for each phase with an energy objective, training apart: what training costs is paid once."""
+        wanted = [t for t in self.targets if t.phase != "train"]
+        return tuple(self._break_even(t, t.objective) for t in wanted if t.objective is not None)
+
+    def _break_even(self, target: Target, objective: str) -> BreakEven:
+        goals = {n: o.goal for n, o in self.task.objectives.items() if not o.is_energy}
+        candidates = [c for m in self.members if (c := _candidate(m, target, goals)) is not None]
+        base = _candidate(self.default, target, goals) if self.default else None
+        spent = [e for name, e in self.ledger.by_family.items() if name in target.families]
+        return break_even(
+            objective,
+            target.unit,
+            base.energy.domains if base else target.families,
+            sum(spent) if spent else None,
+            base,
+            candidates,
+            goals,
+            stated_volume(self.task, objective),
+        )
+
+    @cached_property
+    def failures(self) -> tuple[FailureGroup, ...]:
+        return failures(self.run.trials)
+
+    @cached_property
+    def windows(self) -> Mapping[str, WindowCount]:
+        """By measured phase."""
+        return window_counts(self.task.protocol, self.run.trials)
+
+    @cached_property
+    def headline(self) -> str:
+        shut_out = self.complete > self.feasible == 0
+        return headline(self.task, self.statuses, self.members, self.cost, shut_out)
 
 
-def summarise(folder: RunFolder) -> Summary:
-    """The summary of a run on disk, finished or not.
+def summarise(folder: RunFolder, run: Run | None = None) -> Summary:
+    """The summary of a run on disk, finished or not, with what a wall meter's log beside it says.
+
+    Args:
+        run: the folder's records, where they have been read already.
 
     Raises:
         InputError: a record file is damaged, or of another schema version.
     """
-    records = Run.of(folder)
-    return with_wall(folder, summarise_of(records), records)
+    run = Run.of(folder) if run is None else run
+    every = chain((e.windows for e in run.entries), (t.windows for t in run.trials))
+    return Summary(run, comparison(folder, chain.from_iterable(every)))
 
 
-def summarise_of(records: Run) -> Summary:
-    """The summary of a run's records, with what speaks against them."""
-    found = summarise_records(records.manifest, records.task, records.trials, records.entries, records.scores)
-    return replace(found, doubts=tuple(records.doubts))
-
-
-def with_wall(folder: RunFolder, summary: Summary, records: Run) -> Summary:
-    """What a wall meter's log beside the run says is one more finding."""
-    every = chain((e.windows for e in records.entries), (t.windows for t in records.trials))
-    wall = comparison(folder, chain.from_iterable(every))
-    return replace(summary, diagnoses=(*summary.diagnoses, wall_note(wall))) if wall else summary
-
-
-def summarise_records(
-    manifest: Manifest,
-    task: Task,
-    trials: Sequence[TrialRecord],
-    entries: Sequence[LedgerEntry] = (),
-    scores: Sequence[ScoreRecord] = (),
-) -> Summary:
-    """The summary of records already read."""
-    idle = idle_windows(trials)
-    found = configurations(task, trials)
-    wanted = targets(task, trials)
-    named_scores = scores_by_trial(scores)
-
-    def describe(configuration: Configuration) -> Member:
-        return member(task, configuration, wanted, idle, named_scores)
-
-    members = tuple(describe(c) for c in frontier(task, found))
-    default_key = configuration_key(task, task.defaults)
-    default = next((describe(c) for c in found if c.complete and c.key == default_key), None)
-    values = {t.trial: outcomes for c in found for t, outcomes in _outcomes(task, c, idle)}
-    breaks = {t.trial: names for c in found if not c.feasible for names in [broken_by(task, c)] for t in c.trials}
-    points = tuple(
-        TrialPoint(
-            t.trial, t.stage, t.origin, t.status, t.params, values[t.trial], t.error, breaks.get(t.trial, ())
-        )
-        for t in trials
-    )
-    ledger = balance(trials, entries)
-    idle_w = idle_by_domain(idle, [s.domain for s in ledger.sources if s.role == "primary"])
-    rsd = run_to_run_rsd(task, trials, found)
-    volumes = tuple(hypervolume_by_trial(task, trials, found))
-    complete = sum(c.complete for c in found)
-    feasible = sum(c.complete and c.feasible for c in found)
-    shut_out = broken(task, found)
-    outcomes = [p.outcomes for p in points if p.outcomes]
-    statuses = {s: sum(t.status == s for t in trials) for s in ("ok", "oom", "failed", "invalid", "infeasible")}
-    cost = search_cost(ledger, manifest.hardware)
-    return Summary(
-        manifest=manifest,
-        task=task,
-        statuses=statuses,
-        points=points,
-        members=members,
-        default=default,
-        complete=complete,
-        feasible=feasible,
-        broken=shut_out,
-        targets=tuple(wanted),
-        hypervolume=volumes,
-        rsd=rsd,
-        ledger=ledger,
-        idle_w=idle_w,
-        cost=cost,
-        break_even=_break_evens(task, wanted, ledger, default, members),
-        failures=failures(trials),
-        diagnoses=(
-            *precheck_findings(task, entries),
-            *diagnose(task, trials, outcomes, complete, feasible, members, volumes, rsd, ledger, idle_w),
-            *constraint_findings(task, complete, feasible, shut_out),
-            *failure_findings(task, trials),
-        ),
-        headline=headline(task, statuses, members, cost, complete > feasible == 0),
-        windows=window_counts(task.protocol, trials),
-    )
-
-
-def _outcomes(
-    task: Task, configuration: Configuration, idle: Sequence[Window]
-) -> Iterator[tuple[TrialRecord, Mapping[str, Outcome]]]:
-    """The outcomes of each trial; those of a configuration run once are its own."""
-    if len(configuration.trials) == 1:
-        yield configuration.trials[0], configuration.outcomes
-        return
-    for trial in configuration.trials:
-        yield trial, trial_outcomes(task, trial, idle)
-
-
-def _break_evens(
-    task: Task, wanted: Sequence[Target], ledger: Ledger, default: Member | None, members: Sequence[Member]
-) -> tuple[BreakEven, ...]:
-    """One for each phase with an energy objective, training apart: what training costs is paid once."""
-    goals = {n: o.goal for n, o in task.objectives.items() if not o.is_energy}
-    found = []
-    for target in wanted:
-        if target.objective is None or target.phase == "train":
-            continue
-        candidates = [c for m in members if (c := _candidate(m, target, goals)) is not None]
-        base = _candidate(default, target, goals) if default else None
-        spent = [e for name, e in ledger.by_family.items() if name in target.families]
-        found.append(
-            break_even(
-                target.objective,
-                target.unit,
-                base.energy.domains if base else target.families,
-                sum(spent) if spent else None,
-                base,
-                candidates,
-                goals,
-                stated_volume(task, target.objective),
-            )
-        )
-    return tuple(found)
-
-
-def _candidate(found: Member, target: Target, goals: Mapping[str, str]) -> Candidate | None:
-    energy = found.energy_of(target)
+def _candidate(member: Member, target: Target, goals: Mapping[str, str]) -> Candidate | None:
+    energy = member.gross.get(target)
     if energy is None:
         return None
-    return Candidate(found.label, {n: found.outcomes[n].value.mean for n in goals}, energy)
+    return Candidate(member.label, {n: member.outcomes[n].value.mean for n in goals}, energy)
 
 
 def headline(
@@ -266,7 +248,8 @@ def window_counts(protocol: Protocol, trials: Iterable[TrialRecord]) -> dict[str
     for trial in trials:
         for window in trial.windows:
             if window.phase in trial.unit:
-                reasons.setdefault(window.phase, []).append(invalidity(window, protocol))
+                fault = invalidity(window, protocol)
+                reasons.setdefault(window.phase, []).append(None if fault is None else fault.text)
     return {
         phase: WindowCount(len(found), found.count(None), next((r for r in found if r is not None), None))
         for phase, found in reasons.items()

@@ -25,7 +25,7 @@ from joulebench.reporting.constraints import constraint_facts
 from joulebench.reporting.failures import FailureGroup
 from joulebench.reporting.summary import Summary
 from joulebench.results.ledger import GROUPS, SourceShare
-from joulebench.results.members import Member, Target, UnitEnergy
+from joulebench.results.members import Member, Target
 from joulebench.results.outcome import Outcome
 from joulebench.spec.objectives import COSTS, Quantity, energy_unit
 from joulebench.spec.task import Protocol, Task
@@ -231,12 +231,11 @@ def _joules(summary: Summary) -> Iterator[tuple[str, Read]]:
 
 def _energy(target: Target, protocol: Protocol, net: bool) -> Read:
     def read(m: Member) -> Cell:
-        energy: UnitEnergy | None = m.energy_of(target)
-        value = None if energy is None else energy.net if net else energy.gross
-        if energy is None or value is None:
+        value = (m.net if net else m.gross).get(target)
+        if value is None:
             return Cell(NOT_MEASURED)
         factor, letter = prefix(value.mean)
-        return value_cell(value, protocol, factor, f"{letter}J/{plain(target.unit)}", energy.kind)
+        return value_cell(value, protocol, factor, f"{letter}J/{plain(target.unit)}", value.kind)
 
     return read
 

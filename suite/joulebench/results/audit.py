@@ -11,27 +11,19 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from joulebench.errors import InputError, did_you_mean
 from joulebench.records.folder import TornLine
 from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord, Window
 from joulebench.results.energy import MAX_J, MAX_VALUE
+from joulebench.results.findings import Code, Finding, Level
 from joulebench.spec.task import RESERVED_PHASES, Task
 from joulebench.spec.toml import digest
 
 #: Times are differences of long sums.
 OVERLAP_S = 1e-6
 MAX_S = 1e12
-MAX_TOLD = 3
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """Something a reader must know before believing the records; a `note` is explained by a crash alone."""
-
-    level: Literal["alert", "note"]
-    text: str
+MAX_LISTED = 3
 
 
 @dataclass(frozen=True)
@@ -39,7 +31,7 @@ class Audit:
     """The trials as they may be used, and what speaks against them."""
 
     trials: tuple[TrialRecord, ...]
-    doubts: tuple[Doubt, ...]
+    findings: tuple[Finding, ...]
 
 
 def audit(
@@ -69,13 +61,23 @@ def audit(
         usable.append(trial)
     found = [
         _digest(manifest, task),
-        _told("Trials that cannot have happened as recorded; they give no value", broken),
+        _listed(Code.IMPOSSIBLE_TRIALS, "Trials that cannot have happened as recorded; they give no value", broken),
         _numbers(trials),
-        _told("Phases that neither the harness nor the workload names", _unknown_phases(trials)),
-        _told("Test scores of trials that are not there", _lost_scores(trials, scores)),
+        _listed(
+            Code.UNKNOWN_PHASES,
+            "Phases that neither the harness nor the workload names",
+            _unknown_phases(trials),
+        ),
+        _listed(
+            Code.SCORES_WITHOUT_TRIAL, "Test scores of trials that are not there", _lost_scores(trials, scores)
+        ),
     ]
     notes = [
-        Doubt("note", f"{t.path.name} ends in half a line ({t.line}), as a crash leaves it: that record is lost.")
+        _finding(
+            "note",
+            Code.TORN_LINE,
+            f"{t.path.name} ends in half a line ({t.line}), as a crash leaves it: that record is lost.",
+        )
         for t in torn
     ]
     return Audit(tuple(usable), (*(d for d in found if d is not None), *notes))
@@ -139,7 +141,7 @@ def _impossible(window: Window) -> Iterator[str]:
             yield f"{reading.domain} reads {reading.energy_j:g} J in a window of {window.phase}"
 
 
-def _digest(manifest: Manifest, task: Task) -> Doubt | None:
+def _digest(manifest: Manifest, task: Task) -> Finding | None:
     """Of the task as it stands in the manifest, and of the same with what later versions of joulebench add."""
     try:
         own = digest({name: part for name, part in manifest.task.items() if name != "budgets"})
@@ -147,25 +149,29 @@ def _digest(manifest: Manifest, task: Task) -> Doubt | None:
             return None
     except ValueError:  # a NaN, which no task holds
         own = "none"
-    return Doubt(
+    return _finding(
         "alert",
+        Code.DIGEST_DIFFERS,
         f"The manifest states the digest {manifest.digest[:40]}, but its task has {own}: the task or the digest "
         "was changed after the run, so what was measured may not be what is stated.",
     )
 
 
-def _numbers(trials: Sequence[TrialRecord]) -> Doubt | None:
+def _numbers(trials: Sequence[TrialRecord]) -> Finding | None:
     """Trials are numbered from 0 in the order in which they end."""
     numbers = [t.trial for t in trials]
     if numbers == list(range(len(numbers))):
         return None
     missing = sorted(set(range(max(numbers) + 1)) - set(numbers)) if max(numbers) < 10 * len(numbers) + 1000 else []
     if missing:
-        return _told("Trials are missing: a run records every trial, with those that failed", map(str, missing))
+        title = "Trials are missing: a run records every trial, with those that failed"
+        return _listed(Code.MISSING_TRIALS, title, map(str, missing))
     if sorted(numbers) == list(range(len(numbers))):
         return None  # several may have run at once
-    return Doubt(
-        "alert", f"The trials' numbers go to {max(numbers)} for {len(numbers)} trials: records are missing."
+    return _finding(
+        "alert",
+        Code.MISSING_TRIALS,
+        f"The trials' numbers go to {max(numbers)} for {len(numbers)} trials: records are missing.",
     )
 
 
@@ -182,9 +188,13 @@ def _lost_scores(trials: Iterable[TrialRecord], scores: Iterable[ScoreRecord]) -
     return [f"trial {s.trial}" for s in scores if s.trial not in known]
 
 
-def _told(title: str, found: Iterable[str]) -> Doubt | None:
+def _listed(code: Code, title: str, found: Iterable[str]) -> Finding | None:
     every = list(found)
     if not every:
         return None
-    more = f"; and {len(every) - MAX_TOLD} more" if len(every) > MAX_TOLD else ""
-    return Doubt("alert", f"{title}: {'; '.join(every[:MAX_TOLD])}{more}.")
+    more = f"; and {len(every) - MAX_LISTED} more" if len(every) > MAX_LISTED else ""
+    return _finding("alert", code, f"{title}: {'; '.join(every[:MAX_LISTED])}{more}.")
+
+
+def _finding(level: Level, code: Code, text: str) -> Finding:
+    return Finding(level, code, "The records", text)

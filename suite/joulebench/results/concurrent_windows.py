@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from joulebench.records.model import LedgerEntry, TrialRecord, Window
+from joulebench.records.model import Fault, FaultKind, LedgerEntry, TrialRecord, Window
 
-FAULT = "overlaps "
 #: What the run does outside its trials and no node may do while it measures.
 _APART = ("propose", "precheck")
 
@@ -33,11 +32,12 @@ def marked(trials: Iterable[TrialRecord], entries: Sequence[LedgerEntry]) -> lis
     found = list(trials)
     if all(trial.node is None for trial in found):
         return found
-    faults: dict[tuple[int, int], str] = {}
+    faults: dict[tuple[int, int], Fault] = {}
     for spans in _by_node(found, entries).values():
         for span, other in _overlapping(sorted(spans, key=lambda s: (s.start_s, s.end_s))):
             if span.trial is not None:
-                faults.setdefault((span.trial, span.window), f"{FAULT}{other.owner} on the same node")
+                text = f"overlaps {other.owner} on the same node"
+                faults.setdefault((span.trial, span.window), Fault(kind=FaultKind.OVERLAP, text=text))
     numbers = {number for number, _ in faults}
     return [_faulted(trial, faults) if trial.trial in numbers else trial for trial in found]
 
@@ -73,7 +73,7 @@ def _overlapping(spans: Sequence[_Span]) -> Iterable[tuple[_Span, _Span]]:
         open_.append(span)
 
 
-def _faulted(trial: TrialRecord, faults: dict[tuple[int, int], str]) -> TrialRecord:
+def _faulted(trial: TrialRecord, faults: dict[tuple[int, int], Fault]) -> TrialRecord:
     windows = tuple(
         window.model_copy(update={"fault": window.fault or faults.get((trial.trial, index))})
         for index, window in enumerate(trial.windows)

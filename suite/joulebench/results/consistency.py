@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 
-from joulebench.records.model import Kind, LedgerEntry, TrialRecord, Window, combined
+from joulebench.records.model import Kind, LedgerEntry, Window, combined
 from joulebench.results.energy import common_domains, idle_power_w, invalidity
-from joulebench.results.outcome import idle_windows
-from joulebench.spec.objectives import Objective, energy_unit
+from joulebench.results.run import Run
+from joulebench.spec.objectives import energy_unit
 from joulebench.spec.task import Protocol, Task
 from joulebench.stats.dispersion import Drift, Rsd, drift, relative_sd
 from joulebench.stats.estimate import Estimate, estimate
@@ -66,7 +67,7 @@ class CheckSpread:
     rel_difference: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Consistency:
     """The same work measured again and again; numbers are of the valid windows, gross.
 
@@ -76,24 +77,74 @@ class Consistency:
 
     phase: str
     unit: str
-    windows: tuple[WindowEnergy, ...]
-    domains: tuple[str, ...]
-    kind: Kind | None
-    j_per_unit: Estimate | None
-    rsd: Rsd | None  # of joules per unit
-    time_rsd: Rsd | None  # of seconds per unit
-    power_rsd: Rsd | None
-    power_w: float | None
-    idle_w: Estimate | None
-    drift: Drift | None
-    sources: tuple[SourceSpread, ...]
-    checks: tuple[CheckSpread, ...]
-    max_rsd: float | None
-    errors: tuple[str, ...]  # of trials that gave no windows
+    families: tuple[str, ...]  # of domains that are counted
+    recorded: Sequence[Window]
+    protocol: Protocol
+    idle: Sequence[Window] = ()
+    max_rsd: float | None = None
+    errors: tuple[str, ...] = ()  # of trials that gave no windows
 
-    @property
+    @cached_property
+    def _sound(self) -> list[Window]:
+        return [w for w in self.recorded if invalidity(w, self.protocol) is None]
+
+    @cached_property
+    def domains(self) -> tuple[str, ...]:
+        return common_domains(self._sound, self.families)
+
+    @cached_property
+    def windows(self) -> tuple[WindowEnergy, ...]:
+        return tuple(_window(w, self.domains, self.protocol) for w in self.recorded)
+
+    @cached_property
     def valid(self) -> tuple[WindowEnergy, ...]:
         return tuple(w for w in self.windows if w.reason is None)
+
+    @cached_property
+    def kind(self) -> Kind | None:
+        return combined(s.kind for s in self.sources) if self.valid else None
+
+    @property
+    def _per_unit(self) -> list[float]:
+        return [w.energy_j / w.units for w in self.valid]
+
+    @cached_property
+    def j_per_unit(self) -> Estimate | None:
+        return estimate(self._per_unit) if self.valid else None
+
+    @cached_property
+    def rsd(self) -> Rsd | None:
+        """Of joules per unit."""
+        return relative_sd(self._per_unit)
+
+    @cached_property
+    def time_rsd(self) -> Rsd | None:
+        """Of seconds per unit."""
+        return relative_sd([w.seconds / w.units for w in self.valid])
+
+    @cached_property
+    def power_rsd(self) -> Rsd | None:
+        return relative_sd([w.energy_j / w.seconds for w in self.valid])
+
+    @cached_property
+    def power_w(self) -> float | None:
+        return sum(w.energy_j for w in self.valid) / sum(w.seconds for w in self.valid) if self.valid else None
+
+    @cached_property
+    def idle_w(self) -> Estimate | None:
+        return idle_power_w(self.idle, self.domains) if self.domains else None
+
+    @cached_property
+    def drift(self) -> Drift | None:
+        return drift([w.start_s for w in self.valid], self._per_unit)
+
+    @cached_property
+    def sources(self) -> tuple[SourceSpread, ...]:
+        return _sources(self._sound, self.domains, self.idle) if self.valid else ()
+
+    @cached_property
+    def checks(self) -> tuple[CheckSpread, ...]:
+        return _checks(self.valid)
 
     @property
     def most_other_load(self) -> float | None:
@@ -132,16 +183,13 @@ class Consistency:
         return Estimate(1 - idle.mean / load, idle.n, None, low, high, idle.varied)
 
 
-def consistency(task: Task, trials: Sequence[TrialRecord]) -> Consistency | None:
-    """Of the default configuration's windows in a task's records; None if the task measures no phase."""
-    objective = task.measured
-    if objective is None:
-        return None
-    own = [t for t in trials if t.params == task.defaults]
-    windows = [w for t in own for w in t.windows if w.phase == objective.phase]
+def consistency(run: Run) -> Consistency | None:
+    """Of the windows of a run's default configuration; None if the task measures no phase."""
+    task = run.task
+    own = [t for t in run.trials if t.params == task.defaults]
     errors = tuple(t.error or t.status for t in own if t.status != "ok")
-    max_rsd = task.gate.max_rsd if task.gate else None
-    return _judge(task, objective, windows, task.protocol, idle_windows(trials), max_rsd, errors)
+    windows = [w for t in own for w in t.windows if task.measured and w.phase == task.measured.phase]
+    return _of(task, windows, task.protocol, run.idle, task.gate.max_rsd if task.gate else None, errors)
 
 
 def precheck_protocol(protocol: Protocol) -> Protocol:
@@ -160,60 +208,37 @@ def precheck_protocol(protocol: Protocol) -> Protocol:
 
 def precheck_of(task: Task, entry: LedgerEntry) -> Consistency | None:
     """What a precheck's ledger entry shows, against 2 %; None if the task measures no phase."""
-    objective = task.measured
-    if objective is None:
-        return None
     windows = [w for w in entry.windows if w.phase == PRECHECK]
-    return _judge(task, objective, windows, precheck_protocol(task.protocol), (), MAX_RSD, ())
+    return _of(task, windows, precheck_protocol(task.protocol), max_rsd=MAX_RSD)
 
 
 def prechecks(task: Task, entries: Sequence[LedgerEntry]) -> list[tuple[int, Consistency]]:
     """Session and result of every precheck of a run."""
-    found = ((e.session, precheck_of(task, e)) for e in entries if e.note == PRECHECK)
-    return [(session, result) for session, result in found if result is not None]
+    checks = ((e.session, precheck_of(task, e)) for e in entries if e.event == PRECHECK)
+    return [(session, result) for session, result in checks if result is not None]
 
 
-def _judge(
+def _of(
     task: Task,
-    objective: Objective,
     windows: Sequence[Window],
     protocol: Protocol,
-    idle: Sequence[Window],
-    max_rsd: float | None,
-    errors: tuple[str, ...],
-) -> Consistency:
-    name = next(n for n, o in task.objectives.items() if o is objective)
-    sound = [w for w in windows if invalidity(w, protocol) is None]
-    domains = common_domains(sound, objective.domains or ())
-    readings = tuple(_window(w, domains, protocol) for w in windows)
-    valid = [r for r in readings if r.reason is None]
-    per_unit = [r.energy_j / r.units for r in valid]
-    power = [r.energy_j / r.seconds for r in valid]
-    sources = _sources(sound, domains, idle) if valid else ()
-    return Consistency(
-        phase=objective.phase or "",
-        unit=energy_unit(name)[0],
-        windows=readings,
-        domains=domains,
-        kind=combined(s.kind for s in sources) if valid else None,
-        j_per_unit=estimate(per_unit) if valid else None,
-        rsd=relative_sd(per_unit),
-        time_rsd=relative_sd([r.seconds / r.units for r in valid]),
-        power_rsd=relative_sd(power),
-        power_w=sum(r.energy_j for r in valid) / sum(r.seconds for r in valid) if valid else None,
-        idle_w=idle_power_w(idle, domains) if domains else None,
-        drift=drift([r.start_s for r in valid], per_unit),
-        sources=sources,
-        checks=_checks(valid),
-        max_rsd=max_rsd,
-        errors=errors,
-    )
+    idle: Sequence[Window] = (),
+    max_rsd: float | None = None,
+    errors: tuple[str, ...] = (),
+) -> Consistency | None:
+    measured = task.measured
+    if measured is None:
+        return None
+    unit = energy_unit(next(n for n, o in task.objectives.items() if o is measured))[0]
+    families = tuple(measured.domains or ())
+    return Consistency(measured.phase or "", unit, families, windows, protocol, idle, max_rsd, errors)
 
 
 def _window(window: Window, domains: Sequence[str], protocol: Protocol) -> WindowEnergy:
     primary = {r.domain: r.energy_j for r in window.readings if r.role == "primary" and r.domain in domains}
     checks = {(r.domain, r.source): r.energy_j for r in window.readings if r.role == "check"}
-    reason = invalidity(window, protocol) or (None if domains else "no reading of the domains asked for")
+    fault = invalidity(window, protocol)
+    reason = fault.text if fault is not None else None if domains else "no reading of the domains asked for"
     other = window.conditions.get("other_load_cpus")
     return WindowEnergy(window.start_s, window.duration_s, window.units, primary, checks, reason, other)
 
@@ -241,12 +266,12 @@ def _sources(windows: Sequence[Window], domains: Sequence[str], idle: Sequence[W
 
 def _checks(valid: Sequence[WindowEnergy]) -> tuple[CheckSpread, ...]:
     keys = sorted({key for r in valid for key in r.checks})
-    found = []
+    spreads = []
     for domain, source in keys:
         both = [r for r in valid if (domain, source) in r.checks]
         values = [r.checks[domain, source] for r in both]
         primary = [r.by_domain[domain] for r in both if domain in r.by_domain]
         off = fmean(values) / fmean(primary) - 1 if len(primary) == len(values) and fmean(primary) > 0 else None
         per_unit = [v / r.units for v, r in zip(values, both, strict=True)]
-        found.append(CheckSpread(domain, source, relative_sd(per_unit), off))
-    return tuple(found)
+        spreads.append(CheckSpread(domain, source, relative_sd(per_unit), off))
+    return tuple(spreads)

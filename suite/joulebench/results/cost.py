@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from joulebench.results.energy import Energy
 from joulebench.results.ledger import Ledger
-from joulebench.results.members import UnitEnergy
 from joulebench.spec.task import Task
 from joulebench.stats.constants import JOULES_PER_KWH
 from joulebench.stats.estimate import Estimate, point
-from joulebench.stats.intervals import difference, scaled
+from joulebench.stats.intervals import shifted
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Candidate:
 
     label: str
     quality: Mapping[str, float]
-    energy: UnitEnergy
+    energy: Energy  # gross
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class BreakEven:
     search_j: float | None
     default: Candidate | None = None
     best: Candidate | None = None
-    saving: Estimate | None = None
+    saving: Energy | None = None
     units: float | None = None
     low: float | None = None
     high: float | None = None
@@ -80,12 +80,8 @@ class BreakEven:
         """
         if self.volume is None or self.search_j is None or self.default is None:
             return None
-        cost = point(self.search_j)
-        if self.units is None or self.saving is None:
-            return scaled(cost, -1.0)
-        saved = scaled(self.saving, self.volume)
-        low, high = (None if end is None else end - self.search_j for end in (saved.low, saved.high))
-        return replace(saved, mean=saved.mean - self.search_j, low=low, high=high)
+        saved = point(0.0) if self.units is None or self.saving is None else self.saving * self.volume
+        return shifted(saved, -self.search_j)
 
 
 def search_cost(ledger: Ledger, hardware: Mapping[str, Any]) -> SearchCost:
@@ -131,8 +127,8 @@ def break_even(
         return replace(
             base, reason=f"no frontier member with known energy is at least as good as the default in {names}"
         )
-    best = min(good, key=lambda m: m.energy.gross.mean)
-    saving = difference(default.energy.gross, best.energy.gross)
+    best = min(good, key=lambda m: m.energy.mean)
+    saving = default.energy - best.energy
     base = replace(base, best=best, saving=saving)
     if best.label == default.label:
         names = f" of those at least as good in {', '.join(goals)}" if goals else ""

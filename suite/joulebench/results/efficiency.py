@@ -9,12 +9,13 @@ counted make both too low. The ridge point, peak / bandwidth, is the roofline mo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from joulebench.spec.hardware import Dtype, HardwareProfile
 from joulebench.spec.parameters import Params
 from joulebench.stats.estimate import Estimate, reciprocal
+from joulebench.stats.intervals import scaled
 
 #: As parameters name a data type -> as profiles do.
 _NAMES: dict[str, Dtype] = {
@@ -90,7 +91,7 @@ def efficiency(
 
     Args:
         flops_per_unit: counted FLOPs of one unit of the phase.
-        unit_s: seconds a unit (`Energy.unit_s`).
+        unit_s: seconds a unit.
         j_per_unit: gross joules a unit, over the domains of the objective.
 
     None where FLOPs, time or peak are not known.
@@ -102,23 +103,8 @@ def efficiency(
         return None
     units_per_j = reciprocal(j_per_unit) if j_per_unit is not None else None
     return Efficiency(
-        flops_per_s=_times(units_per_s, flops_per_unit),
-        flops_per_j=_times(units_per_j, flops_per_unit) if units_per_j is not None else None,
-        fraction=_times(units_per_s, flops_per_unit / peak.flops_per_s),
+        flops_per_s=scaled(units_per_s, flops_per_unit),
+        flops_per_j=scaled(units_per_j, flops_per_unit) if units_per_j is not None else None,
+        fraction=scaled(units_per_s, flops_per_unit / peak.flops_per_s),
         peak=peak,
-    )
-
-
-def _times(value: Estimate, factor: float) -> Estimate:
-    """An estimate in other units; its relative interval is the same."""
-
-    def scaled(part: float | None) -> float | None:
-        return None if part is None else part * factor
-
-    return replace(
-        value,
-        mean=value.mean * factor,
-        sem=scaled(value.sem),
-        low=scaled(value.low),
-        high=scaled(value.high),
     )

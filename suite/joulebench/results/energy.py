@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from functools import cached_property
 from statistics import fmean
+from typing import Any, Literal, overload
 
-from joulebench.records.model import Kind, Reading, Window, combined
+from joulebench.records.model import Fault, FaultKind, Kind, Reading, Window, combined
 from joulebench.spec.task import Protocol
-from joulebench.stats.estimate import Estimate, deviation, estimate, t_quantile
+from joulebench.stats import intervals
+from joulebench.stats.estimate import Estimate, deviation, estimate, mean_of_runs, point, t_quantile
 
 MIN_COUNTER_UPDATES = 20
 ROUNDING = 1e-9  # of times that are differences of long sums
@@ -26,17 +28,94 @@ MAX_VALUE = 1e30
 QUIET_IDLE_RSD = 0.10  # idle windows that vary more than this are no baseline
 
 
-@dataclass(frozen=True)
-class Energy:
-    """Energy of a phase: joules per unit of work over the domains asked for."""
+Basis = Literal["gross", "net"]
+#: What makes an energy vary, by the names that `Energy.variances` has.
+WINDOWS, IDLE, RUNS = "windows", "idle", "runs"
 
-    j_per_unit: Estimate
+
+@dataclass(frozen=True, kw_only=True)
+class Energy(Estimate):
+    """Joules, or joules per unit of work, with their interval and where they come from.
+
+    Sums and differences are of energies on one basis and per the same unit of work; what they are made of (domains,
+    kind, measured share, variances) combines by itself. Intervals are those of `joulebench.stats.intervals`.
+
+    Attributes:
+        domains: that are counted in it (`gpu:0`, `cpu`, …).
+        kind: measured only if every part is.
+        measured_share: of the joules, 0 … 1.
+        basis: gross, or net of idle power.
+        per: the unit of work it is stated for; None for joules in all.
+        variances: of the mean, by what varied (windows, idle, runs), in squared joules (per squared unit); a source
+            that is not known to vary is absent.
+    """
+
     domains: tuple[str, ...]
-    kind: Kind  # measured only if every domain is
-    measured_share: float  # of the joules
-    power_w: float
-    unit_s: Estimate
-    invalid_windows: int
+    kind: Kind
+    measured_share: float
+    basis: Basis = "gross"
+    per: str | None = None
+    variances: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, value: Estimate, like: Energy, **changed: Any) -> Energy:
+        """An estimate as energy with the provenance of another."""
+        own = {f.name: getattr(value, f.name) for f in fields(Estimate)}
+        more = {f.name: getattr(like, f.name) for f in fields(cls) if f.name not in own}
+        return cls(**{**own, **more, **changed})
+
+    def __add__(self, other: Energy) -> Energy:
+        """Raises ValueError where the two differ in basis or unit of work."""
+        return self._with(other, intervals.plus(self, other))
+
+    def __sub__(self, other: Energy) -> Energy:
+        """Raises ValueError where the two differ in basis or unit of work."""
+        return self._with(other, intervals.difference(self, other))
+
+    def __mul__(self, factor: float) -> Energy:
+        variances = {source: v * factor**2 for source, v in self.variances.items()}
+        return Energy.of(intervals.scaled(self, factor), self, variances=variances)
+
+    @overload
+    def __truediv__(self, other: Energy) -> Estimate | None: ...
+    @overload
+    def __truediv__(self, other: float) -> Energy: ...
+    def __truediv__(self, other: Energy | float) -> Energy | Estimate | None:
+        """An energy divided by a number; of two energies their ratio, None where either is not positive."""
+        return intervals.ratio(self, other) if isinstance(other, Energy) else self * (1 / other)
+
+    def each(self, units: float, unit: str) -> Energy:
+        """The joules of one of `units` units of work."""
+        return replace(self / units, per=unit)
+
+    def _with(self, other: Energy, value: Estimate) -> Energy:
+        if (self.basis, self.per) != (other.basis, other.per):
+            raise ValueError(f"joules {self.basis} per {self.per} and {other.basis} per {other.per} do not add up")
+        weights = abs(self.mean), abs(other.mean)
+        shares = self.measured_share * weights[0] + other.measured_share * weights[1]
+        sources = dict.fromkeys((*self.variances, *other.variances))
+        return Energy.of(
+            value,
+            self,
+            domains=tuple(sorted({*self.domains, *other.domains})),
+            kind=combined((self.kind, other.kind)),
+            measured_share=shares / sum(weights) if sum(weights) else 0.0,
+            variances={s: self.variances.get(s, 0.0) + other.variances.get(s, 0.0) for s in sources},
+        )
+
+
+def over_runs(runs: Sequence[Energy]) -> Energy:
+    """The energy of one run as it is; over several runs their mean, with the interval between them.
+
+    Raises:
+        ValueError: no runs.
+    """
+    if len(runs) == 1:
+        return runs[0]
+    value = mean_of_runs(runs)
+    variances = {} if value.sem is None else {RUNS: value.sem**2}
+    kind, share = combined(e.kind for e in runs), fmean(e.measured_share for e in runs)
+    return Energy.of(value, runs[0], kind=kind, measured_share=share, variances=variances)
 
 
 def matches(domain: str, wanted: Iterable[str]) -> bool:
@@ -58,23 +137,26 @@ def joules(window: Window, domains: Iterable[str]) -> float | None:
     return sum(found) if found else None
 
 
-def invalidity(window: Window, protocol: Protocol) -> str | None:
+def invalidity(window: Window, protocol: Protocol) -> Fault | None:
     """Why a measured window does not count; None if it does."""
-    if window.fault:
+    if window.fault is not None:
         return window.fault
     if not math.isfinite(window.duration_s) or window.duration_s <= 0:
-        return "no duration"
+        return Fault(kind=FaultKind.NO_DURATION, text="no duration")
     if window.duration_s < protocol.window_s * (1 - ROUNDING):
-        return f"too short: {window.duration_s:.3g} s of {protocol.window_s:g} s"
+        text = f"too short: {window.duration_s:.3g} s of {protocol.window_s:g} s"
+        return Fault(kind=FaultKind.TOO_SHORT, text=text)
     if window.units <= 0:
-        return "no work done"
+        return Fault(kind=FaultKind.NO_WORK, text="no work done")
     for reading in window.readings:
         if reading.role != "primary":
             continue
         if not MIN_J <= reading.energy_j <= MAX_J:
-            return f"{reading.domain} reads {reading.energy_j:g} J"
+            text = f"{reading.domain} reads {reading.energy_j:g} J"
+            return Fault(kind=FaultKind.IMPOSSIBLE_READING, text=text)
         if reading.counter_updates is not None and reading.counter_updates < MIN_COUNTER_UPDATES:
-            return f"{reading.domain} counter moved {reading.counter_updates} times (< {MIN_COUNTER_UPDATES})"
+            text = f"{reading.domain} counter moved {reading.counter_updates} times (< {MIN_COUNTER_UPDATES})"
+            return Fault(kind=FaultKind.FEW_UPDATES, text=text)
     return None
 
 
@@ -167,64 +249,83 @@ def phase_energy(
     domains: Iterable[str],
     protocol: Protocol,
     idle: Sequence[Window] | None = None,
+    unit: str = "unit",
 ) -> Energy | None:
     """Energy per unit of `phase` from its valid windows; net of idle power if idle windows are given.
 
     None where there is no valid window, no domain asked for, or (net) no quiet idle nearby. The interval of a net
     value includes idle's: the two variances add.
     """
-    every = [w for w in windows if w.phase == phase]
-    valid = [w for w in every if invalidity(w, protocol) is None]
+    valid = valid_windows(windows, phase, protocol)
     names = common_domains(valid, domains)
     if not valid or not names:
         return None
     gross = [_sum(w, names) for w in valid]
-    unit_s = estimate([w.duration_s / w.units for w in valid])
-    per_unit = estimate([e / w.units for e, w in zip(gross, valid, strict=True)])
+    energies, extra_sem = gross, 0.0
     if idle is not None:
         baseline = idle_power_w(nearest_idle(idle, valid[0]), names)
         if baseline is None:
             return None
-        net = [(e - baseline.mean * w.duration_s) / w.units for e, w in zip(gross, valid, strict=True)]
-        per_unit = _widen(estimate(net), (baseline.sem or 0.0) * unit_s.mean)
-    measured = _measured_j(valid, names)
+        energies = [e - baseline.mean * w.duration_s for e, w in zip(gross, valid, strict=True)]
+        extra_sem = (baseline.sem or 0.0) * seconds_per_unit(valid).mean
+    value = estimate([e / w.units for e, w in zip(energies, valid, strict=True)])
+    variances = {} if value.sem is None else {WINDOWS: value.sem**2}
+    if idle is not None:
+        value, variances = _widen(value, extra_sem), {**variances, IDLE: extra_sem**2}
     return Energy(
-        j_per_unit=per_unit,
+        **vars(value),
         domains=names,
         kind=_kind(valid, names),
-        measured_share=measured / sum(gross),
-        power_w=sum(gross) / sum(w.duration_s for w in valid),
-        unit_s=unit_s,
-        invalid_windows=len(every) - len(valid),
+        measured_share=_measured_j(valid, names) / sum(gross),
+        basis="gross" if idle is None else "net",
+        per=unit,
+        variances=variances,
     )
 
 
-@dataclass(frozen=True)
-class TrainingEnergy:
-    """Energy of one training, all epochs together: measured once, so without an interval."""
-
-    energy_j: float
-    units: int
-    domains: tuple[str, ...]
-    kind: Kind
-    measured_share: float
-
-    @property
-    def j_per_unit(self) -> float:
-        return self.energy_j / self.units
+def valid_windows(windows: Iterable[Window], phase: str, protocol: Protocol) -> list[Window]:
+    """The windows of a phase that count."""
+    return [w for w in windows if w.phase == phase and invalidity(w, protocol) is None]
 
 
-def training_energy(windows: Iterable[Window], domains: Iterable[str]) -> TrainingEnergy | None:
-    """Energy of a training over the domains asked for.
+def seconds_per_unit(valid: Sequence[Window]) -> Estimate:
+    """Seconds per unit of work over windows that count.
 
-    None where an epoch's window is faulty (its joules are then unknown, and the sum with them) or reads nothing.
+    Raises:
+        ValueError: no windows.
+    """
+    return estimate([w.duration_s / w.units for w in valid])
+
+
+def power_w(windows: Sequence[Window], domains: Sequence[str]) -> float:
+    """Mean gross power over windows: all their joules over all their seconds."""
+    return sum(_sum(w, domains) for w in windows) / sum(w.duration_s for w in windows)
+
+
+def training_energy(
+    windows: Iterable[Window], domains: Iterable[str], idle: Sequence[Window] | None = None
+) -> Energy | None:
+    """Joules of one training, all epochs together; net of idle power if idle windows are given.
+
+    It ran once, so gross joules have no interval; net ones have that of idle power. None where an epoch's window
+    is faulty (its joules are then unknown, and the sum with them) or reads nothing, or (net) no quiet idle is near.
     """
     train = [w for w in windows if w.phase == "train"]
-    names, units = common_domains(train, domains), sum(w.units for w in train)
+    names = common_domains(train, domains)
     energy_j = sum(_sum(w, names) for w in train)
-    if not names or units <= 0 or any(w.fault for w in train) or not (math.isfinite(energy_j) and energy_j > 0):
+    if not names or any(w.fault for w in train) or not (math.isfinite(energy_j) and energy_j > 0):
         return None
-    return TrainingEnergy(energy_j, units, names, _kind(train, names), _measured_j(train, names) / energy_j)
+    share = _measured_j(train, names) / energy_j
+    gross = Energy(**vars(point(energy_j)), domains=names, kind=_kind(train, names), measured_share=share)
+    if idle is None:
+        return gross
+    power = idle_power_w(nearest_idle(idle, train[len(train) // 2]), names)
+    if power is None:
+        return None
+    idle_j = intervals.scaled(power, sum(w.duration_s for w in train))
+    net = intervals.shifted(intervals.scaled(idle_j, -1.0), energy_j)
+    net = replace(net, varied="idle windows, one training")
+    return Energy.of(net, gross, basis="net", variances={IDLE: (idle_j.sem or 0.0) ** 2})
 
 
 def _kind(windows: Sequence[Window], names: Sequence[str]) -> Kind:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Literal
 
-from joulebench.records.model import Kind, LedgerEntry, Reading, TrialRecord, Window
+from joulebench.records.model import Ending, Kind, LedgerEntry, Reading, TrialRecord, Window
 from joulebench.results.energy import idle_power_w, is_read
 from joulebench.stats.estimate import Estimate
 
@@ -22,9 +22,6 @@ GROUPS: dict[Group, str] = {
     "protocol": "Warm-up and idle",
     "overhead": "Overhead",
 }
-
-#: How the study notes in its ledger that a rule of the task ended the run.
-STOPPED = "stopped: "
 
 #: Windows that are not a phase the workload names: their group and what they hold, in the ledger's order.
 _ACCOUNTS: dict[str, tuple[Group, str]] = {
@@ -102,7 +99,8 @@ class Ledger:
     by_family: dict[str, float]
     sources: tuple[SourceShare, ...]
     checks: tuple[Check, ...]
-    last_note: str  # how the last session ended; empty if it has not
+    ending: Ending | None  # how the last session ended; None if it has not
+    ending_note: str  # what it was refused for
     stopped: str  # why the last session stopped before the task's stages did; empty if it did not
     open_sessions: tuple[int, ...]  # started, not ended: killed or still running
 
@@ -135,7 +133,8 @@ def balance(trials: Sequence[TrialRecord], entries: Sequence[LedgerEntry]) -> Le
         by_family=_by_family(primary),
         sources=_sources({**primary, **sums.check_sources}, total_j),
         checks=_checks(sums.checks),
-        last_note=entries[-1].note if entries and entries[-1].event == "end" else "",
+        ending=entries[-1].ending if entries else None,
+        ending_note=entries[-1].note if entries and entries[-1].event == "end" else "",
         stopped=_stopped(entries),
         open_sessions=_open_sessions(entries),
     )
@@ -253,8 +252,7 @@ def _checks(pairs: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> t
 
 def _stopped(entries: Sequence[LedgerEntry]) -> str:
     last = entries[-1].session if entries else None
-    notes = (e.note for e in entries if e.session == last and e.note.startswith(STOPPED))
-    return next((note.removeprefix(STOPPED) for note in notes), "")
+    return next((e.note for e in entries if e.session == last and e.event == "stopped"), "")
 
 
 def _open_sessions(entries: Iterable[LedgerEntry]) -> tuple[int, ...]:

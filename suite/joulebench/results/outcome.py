@@ -6,15 +6,18 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean
+from typing import Any
 
-from joulebench.records.model import Kind, TrialRecord, Window, combined
-from joulebench.results.energy import MAX_VALUE, Energy, IdleWindows, phase_energy, training_energy
+from joulebench.records.model import Costs, Kind, TrialRecord, Window, combined
+from joulebench.results.energy import MAX_VALUE, Energy, IdleWindows, phase_energy
 from joulebench.results.latency import latency
+from joulebench.results.phase_runs import training_runs
 from joulebench.spec.objectives import COSTS, Quantity, energy_unit
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
-from joulebench.stats.estimate import NORMAL_975, Estimate, deviation, estimate, point, reciprocal
+from joulebench.stats.estimate import NORMAL_975, Estimate, deviation, mean_of_runs, point, reciprocal
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,39 @@ class Configuration:
     feasible: bool = True  # no known value breaks its bound
 
     @property
+    def usable(self) -> tuple[TrialRecord, ...]:
+        """Its finished trials that are valid."""
+        return tuple(t for t in self.trials if t.status == "ok")
+
+    @cached_property
+    def costs(self) -> Costs:
+        """Static costs and memory, over its usable trials."""
+        return merged_costs(self.usable)
+
+    @property
     def complete(self) -> bool:
         return bool(self.outcomes)
+
+
+def merged_costs(trials: Sequence[TrialRecord]) -> Costs:
+    """What was counted of one configuration, from the first trial that has it; memory at its highest."""
+
+    def first(name: str) -> int | None:
+        return next((v for t in trials if (v := getattr(t.costs, name)) is not None), None)
+
+    def table(name: str) -> dict[str, Any]:
+        return next((v for t in trials if (v := getattr(t.costs, name))), {})
+
+    peaks = [t.costs.peak_memory_bytes for t in trials if t.costs.peak_memory_bytes is not None]
+    return Costs(
+        parameters=first("parameters"),
+        macs=first("macs"),
+        flops=first("flops"),
+        phase_flops=table("phase_flops"),
+        peak_memory_bytes=max(peaks, default=None),
+        memory_limit_bytes=first("memory_limit_bytes"),
+        unsupported_ops=table("unsupported_ops"),
+    )
 
 
 def configuration_key(task: Task, params: Params) -> str:
@@ -53,7 +87,8 @@ def trial_energy(task: Task, trial: TrialRecord, objective: Quantity, idle: Sequ
     if objective.phase is None or objective.domains is None:
         return None
     baseline = idle if objective.basis == "net" else None
-    return phase_energy(trial.windows, objective.phase, objective.domains, task.protocol, baseline)
+    unit = trial.unit.get(objective.phase, "unit")
+    return phase_energy(trial.windows, objective.phase, objective.domains, task.protocol, baseline, unit)
 
 
 def trial_outcomes(task: Task, trial: TrialRecord, idle: Sequence[Window] = ()) -> dict[str, Outcome]:
@@ -113,20 +148,21 @@ def _energy_outcome(
     if objective.phase == "train":
         return _training_outcome(trial, name, objective)
     energy = trial_energy(task, trial, objective, idle)
-    if energy is None or energy.j_per_unit.n < task.protocol.repeats:
+    if energy is None or energy.n < task.protocol.repeats:
         return None  # fewer valid windows than the protocol asks for are no measurement
     _, per_joule = energy_unit(name)
-    value = reciprocal(energy.j_per_unit) if per_joule else energy.j_per_unit
+    value = reciprocal(energy) if per_joule else energy
     return Outcome(value, energy.kind, energy.domains) if value is not None else None
 
 
 def _training_outcome(trial: TrialRecord, name: str, objective: Quantity) -> Outcome | None:
     """Training is measured once, over all its epochs: a value without interval."""
-    found = training_energy(trial.windows, objective.domains or ())
-    if found is None:
+    trained = training_runs([trial], objective.domains or ())
+    unit, per_joule = energy_unit(name)
+    each = None if trained is None else trained.per(trained.units, unit)
+    if each is None:
         return None
-    _, per_joule = energy_unit(name)
-    return Outcome(point(1 / found.j_per_unit if per_joule else found.j_per_unit), found.kind, found.domains)
+    return Outcome(point(1 / each.mean if per_joule else each.mean), each.kind, each.domains)
 
 
 def idle_windows(trials: Iterable[TrialRecord]) -> IdleWindows:
@@ -161,12 +197,9 @@ def _configuration(task: Task, key: str, trials: Sequence[TrialRecord], idle: Se
 
 
 def _between_runs(outcomes: Sequence[Outcome]) -> Outcome:
-    if len(outcomes) == 1:
-        return outcomes[0]
-    value = estimate([o.value.mean for o in outcomes], "runs of the configuration")
     kinds = {o.kind for o in outcomes}
     kind: Kind | None = None if kinds == {None} else combined(kinds)
-    return Outcome(value, kind, outcomes[0].domains)
+    return Outcome(mean_of_runs([o.value for o in outcomes]), kind, outcomes[0].domains)
 
 
 def run_to_run_rsd(

@@ -13,10 +13,7 @@ from pathlib import Path
 from joulebench.errors import InputError
 from joulebench.host.files import write_whole
 from joulebench.records.folder import RunFolder
-from joulebench.records.model import Kind
-from joulebench.results.frontier import frontier
-from joulebench.results.outcome import configurations, idle_windows
-from joulebench.results.phase_cost import families, phase_cost
+from joulebench.results.energy import Energy
 from joulebench.results.run import FOLDER, Run
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate
@@ -28,9 +25,8 @@ OPTION = FOLDER
 class OverlayPoint:
     """A member of the other run's frontier."""
 
-    j_per_unit: Estimate
+    j_per_unit: Energy
     quality: Estimate
-    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -119,12 +115,11 @@ def _basis(task: Task) -> str:
 
 def _points(records: Run, other: Run, quality: str) -> tuple[OverlayPoint, ...]:
     phase = records.task.measured.phase if records.task.measured else None
-    idle, found = idle_windows(other.trials), []
-    for member in frontier(other.task, configurations(other.task, other.trials)):
-        usable = [t for t in member.trials if t.status == "ok"]
-        cost = phase_cost(other.task.protocol, usable, phase or "", families(records.task), idle)
+    found = []
+    for member in other.frontier:
+        cost = other.phase(member.trials, phase or "", records.families)
         if cost is not None:
-            found.append(OverlayPoint(cost.gross, member.outcomes[quality].value, cost.kind))
+            found.append(OverlayPoint(cost.gross, member.outcomes[quality].value))
     return tuple(found)
 
 
@@ -138,4 +133,4 @@ def _differences(records: Run, other: Run) -> tuple[str, ...]:
         ("version of joulebench", ours.joulebench, theirs.joulebench),
     )
     found = [f"{what} ({there} there, {here} here)" for what, here, there in pairs if here != there]
-    return (*found, *(["that its own records do not hold together"] if other.doubts else []))
+    return (*found, *(["that its own records do not hold together"] if other.findings else []))

@@ -1,14 +1,28 @@
-"""A run's records as a report starts from them: read, checked, and with what speaks against them."""
+"""A run as it is read: its records, what the audit found, and what follows from them, computed once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord
-from joulebench.results.audit import Doubt, audit
+from joulebench.results.audit import audit
 from joulebench.results.concurrent_windows import marked
+from joulebench.results.energy import IdleWindows
+from joulebench.results.findings import Finding
+from joulebench.results.frontier import frontier
+from joulebench.results.ledger import Ledger, balance
+from joulebench.results.outcome import Configuration, configurations, idle_windows, run_to_run_rsd
+from joulebench.results.phase_runs import (
+    PhaseRuns,
+    TrainingRuns,
+    families,
+    phase_runs,
+    training_runs,
+    varied,
+)
 from joulebench.spec.task import Task
 
 FOLDER = "overlay"
@@ -16,14 +30,14 @@ FOLDER = "overlay"
 
 @dataclass(frozen=True)
 class Run:
-    """A run's records as they were read: what an analysis starts from."""
+    """A run's records and what follows from them. Derived values are computed when first asked for, and kept."""
 
     manifest: Manifest
     task: Task
     trials: Sequence[TrialRecord]
     entries: Sequence[LedgerEntry] = ()
     scores: Sequence[ScoreRecord] = ()
-    doubts: Sequence[Doubt] = ()  # what speaks against them
+    findings: Sequence[Finding] = ()  # of the audit
     overlay: Run | None = None  # another run, kept beside this one to be laid over it
 
     @classmethod
@@ -42,6 +56,85 @@ class Run:
         """The run without what lies beside it: a run laid over another has none of its own."""
         manifest, task = folder.manifest(), folder.task()
         trials, entries, scores, torn = folder.records()
-        found = audit(folder.trials_path, manifest, task, marked(trials, entries), entries, scores, torn)
-        trials = sorted(found.trials, key=lambda t: t.trial)  # a cluster's are written as they come back
-        return cls(manifest, task, trials, entries, scores, found.doubts)
+        audited = audit(folder.trials_path, manifest, task, marked(trials, entries), entries, scores, torn)
+        trials = sorted(audited.trials, key=lambda t: t.trial)  # a cluster's are written as they come back
+        return cls(manifest, task, trials, entries, scores, audited.findings)
+
+    @cached_property
+    def configurations(self) -> list[Configuration]:
+        """Trials by configuration, in order of first appearance."""
+        return configurations(self.task, self.trials)
+
+    @cached_property
+    def frontier(self) -> list[Configuration]:
+        """The non-dominated configurations, best in the first objective first."""
+        return frontier(self.task, self.configurations)
+
+    @cached_property
+    def idle(self) -> IdleWindows:
+        """The idle windows of all trials."""
+        return idle_windows(self.trials)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Every joule of the run."""
+        return balance(self.trials, self.entries)
+
+    @cached_property
+    def rsd(self) -> dict[str, float]:
+        """Relative standard deviation between runs of one configuration, by energy objective with replicates."""
+        return run_to_run_rsd(self.task, self.trials, self.configurations)
+
+    @cached_property
+    def families(self) -> tuple[str, ...]:
+        """The domains that the task's energy objectives name; every one where they name none."""
+        return families(self.task)
+
+    @cached_property
+    def varied(self) -> list[str]:
+        """The parameters that differ between the run's configurations."""
+        return varied(self.task, [c.params for c in self.configurations])
+
+    @cached_property
+    def scores_by_trial(self) -> Mapping[int, Mapping[str, float]]:
+        """`{trial: {"test_accuracy": …}}`; a trial scored again (after a resume) has its last scores."""
+        found: dict[int, dict[str, float]] = {}
+        for record in self.scores:
+            prefix = f"{record.split}_"
+            named = {prefix + name.removeprefix(prefix): value for name, value in record.metrics.items()}
+            found.setdefault(record.trial, {}).update(named)
+        return found
+
+    def phase(
+        self, trials: Sequence[TrialRecord], phase: str, counted: Sequence[str] | None = None
+    ) -> PhaseRuns | None:
+        """A phase over the usable among trials of one configuration; None where none of them has joules of it.
+
+        Args:
+            counted: families of domains (`gpu`, `cpu`, `ram`); those of the task's energy objectives if not given.
+        """
+        own, asked = _usable(trials), tuple(self.families if counted is None else counted)
+        key = (tuple(t.trial for t in own), phase, asked)
+        if key not in self._phases:
+            self._phases[key] = phase_runs(self.task.protocol, own, phase, asked, self.idle)
+        return self._phases[key]
+
+    @cached_property
+    def _phases(self) -> dict[tuple[tuple[int, ...], str, tuple[str, ...]], PhaseRuns | None]:
+        return {}
+
+    def training(self, trials: Sequence[TrialRecord], counted: Sequence[str] | None = None) -> TrainingRuns | None:
+        """Training over the usable among trials of one configuration; None where none has known joules."""
+        own, asked = _usable(trials), tuple(self.families if counted is None else counted)
+        key = (tuple(t.trial for t in own), asked)
+        if key not in self._trainings:
+            self._trainings[key] = training_runs(own, asked, self.idle)
+        return self._trainings[key]
+
+    @cached_property
+    def _trainings(self) -> dict[tuple[tuple[int, ...], tuple[str, ...]], TrainingRuns | None]:
+        return {}
+
+
+def _usable(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    return [t for t in trials if t.status == "ok"]

@@ -46,7 +46,7 @@ def before_search(
     if not is_left(chosen, folder, say):
         return
     error = measure(bench, chosen.seed)
-    entry = LedgerEntry(session=session, event="span", windows=bench.timeline.take(), note=PRECHECK)
+    entry = LedgerEntry(session=session, event="precheck", windows=bench.timeline.take())
     append(folder.ledger_path, entry)
     judge(chosen, entry, error, say)
 

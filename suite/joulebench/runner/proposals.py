@@ -61,7 +61,11 @@ class Stages:
             proposal = self._proposal(stage, *known)
             if proposal is not None:
                 return Proposed(
-                    stage=stage, origin=proposal.origin, params=proposal.params, expected=proposal.expected
+                    stage=stage,
+                    origin=proposal.origin,
+                    fallback=proposal.fallback,
+                    params=proposal.params,
+                    expected=proposal.expected,
                 )
             if pending:
                 self._waits_for = len(records)

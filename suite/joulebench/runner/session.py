@@ -19,7 +19,7 @@ from joulebench.measurement.harness import Bench
 from joulebench.measurement.protocol import Timeline
 from joulebench.meters.select import meters_for
 from joulebench.records.folder import RunFolder, append
-from joulebench.records.model import DONE, LedgerEntry, Manifest
+from joulebench.records.model import Ending, LedgerEntry, Manifest
 from joulebench.runner.events import Event, Observer, silent
 from joulebench.runner.plan import Plan
 from joulebench.spec.task import Task
@@ -182,25 +182,28 @@ def open_session(folder: RunFolder, timeline: Timeline, changed: str = "") -> It
     with only_one(folder):
         number = 1 + max((entry.session for entry in folder.ledger()), default=-1)
         enter(folder, number, "start", timeline, changed and f"changed since the run began: {changed}")
-        note = "crashed"
+        ending: Ending = "crashed"
+        note = ""
         try:
             yield number
-            note = DONE
+            ending = "done"
         except KeyboardInterrupt:
-            note = "interrupted"
+            ending = "interrupted"
             raise
         except InputError as error:
-            note = str(error)
+            ending, note = "failed", str(error)
             raise
         finally:
             with contextlib.suppress(MeterError):  # a dead meter must not keep what was read before it died
-                timeline.cut("end" if note == DONE else "unfinished")
-            enter(folder, number, "end", timeline, note)
+                timeline.cut("end" if ending == "done" else "unfinished")
+            enter(folder, number, "end", timeline, note, ending)
 
 
-def enter(folder: RunFolder, session: int, event: Any, timeline: Timeline, note: str = "") -> LedgerEntry:
+def enter(
+    folder: RunFolder, session: int, event: Any, timeline: Timeline, note: str = "", ending: Ending | None = None
+) -> LedgerEntry:
     """Write what the timeline has seen into the run's ledger."""
-    entry = LedgerEntry(session=session, event=event, windows=timeline.take(), note=note)
+    entry = LedgerEntry(session=session, event=event, windows=timeline.take(), note=note, ending=ending)
     append(folder.ledger_path, entry)
     return entry
 

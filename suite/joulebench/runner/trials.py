@@ -102,7 +102,7 @@ class Trials:
             )
             if reason is not None:
                 self._stopped = True
-                self.enter("span", f"stopped: {reason}")
+                self.enter("stopped", reason)
                 self.say("note", f"stopped: {reason}")
                 return
             self.proposed[number] = found
@@ -116,6 +116,7 @@ class Trials:
             session=self.session,
             stage=proposal.stage,
             origin=proposal.origin,
+            fallback=proposal.fallback,
             params=proposal.params,
             seed=random.Random(f"{self._seed}/{number}").getrandbits(31),
             expected=proposal.expected,
@@ -246,7 +247,7 @@ def words(task: Task, params: Params) -> str:
 
 def _result(task: Task, record: TrialRecord, records: Sequence[TrialRecord]) -> str:
     """A finished trial in one line: what proposed it, the configuration, and its objectives or its failure."""
-    what = f"{record.origin}: {words(task, record.params)}"
+    what = f"{record.proposed_by}: {words(task, record.params)}"
     outcomes = trial_outcomes(task, record, idle_windows(records))
     if not outcomes:
         return f"{what} → {record.status}: {record.error}"

@@ -97,7 +97,7 @@ def qnehvi(
 
 def _sampled(space: Space, stage: str, tried: Sequence[Params], seed: int, reason: str) -> Proposal | None:
     proposal = samplers.sobol(space, stage, tried, seed)
-    return proposal and Proposal(proposal.params, f"sobol ({reason})")
+    return proposal and Proposal(proposal.params, "sobol", fallback=reason)
 
 
 def _best(space: Space, known: Observations, taken: set[str], seed: int, judge: Judge) -> Params | None:

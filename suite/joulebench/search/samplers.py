@@ -26,8 +26,9 @@ class Proposal:
     """The next configuration, complete, and what proposed it."""
 
     params: Params
-    origin: str  # default, random, sobol, grid, points, doubling, nsga2 or qnehvi; a fallback says so and why
+    origin: str  # the method: default, random, sobol, grid, points, doubling, nsga2 or qnehvi
     expected: dict[str, float] = field(default_factory=dict)  # of a model: see `joulebench.search.model`
+    fallback: str | None = None  # why it was not the stage's own method
 
 
 def default(task: Task, stage: Stage, done: int) -> Proposal | None:

@@ -78,6 +78,18 @@ def effective_n(values: Sequence[float]) -> float:
     return float(n) if r <= 0 else max(2.0, n * (1 - r) / (1 + r))
 
 
+BETWEEN_RUNS = "runs of the configuration"
+
+
+def mean_of_runs(runs: Sequence[Estimate]) -> Estimate:
+    """One run's estimate as it is; over several runs their mean, with the interval between them.
+
+    Raises:
+        ValueError: no runs.
+    """
+    return runs[0] if len(runs) == 1 else estimate([v.mean for v in runs], BETWEEN_RUNS)
+
+
 NORMAL_975 = 1.959963985  # 97.5 % quantile of the standard normal distribution
 
 

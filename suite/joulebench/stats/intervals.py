@@ -57,6 +57,12 @@ def scaled(value: Estimate, factor: float) -> Estimate:
     return replace(value, mean=value.mean * factor, sem=sem, low=low, high=high)
 
 
+def shifted(value: Estimate, by: float) -> Estimate:
+    """An estimate with a known number added."""
+    low, high = (None if end is None else end + by for end in (value.low, value.high))
+    return replace(value, mean=value.mean + by, low=low, high=high)
+
+
 def _log(value: Estimate) -> Estimate:
     """The logarithm of a positive estimate with a positive interval; its standard error is the relative one."""
     assert value.low is not None

@@ -11,7 +11,6 @@ import pytest
 
 from joulebench.presentation.numbers import significant
 from joulebench.reporting import write_report
-from joulebench.results.ledger import balance
 from joulebench.stats.estimate import point
 from joulebench.stats.intervals import ratio
 from joulebench.studies.batch.analysis import batch, swept, told_apart
@@ -23,16 +22,16 @@ WATTS = 80.0
 
 
 def found_in(run: RunBuilder):
-    return batch(run.task, run.trials)
+    return batch(run.read())
 
 
 def section_of(run: RunBuilder):
-    return batch_section(found_in(run), run.task, balance(run.trials, run.entries))
+    return batch_section(found_in(run))
 
 
 def told(run: RunBuilder) -> str:
     found = found_in(run)
-    return " ".join(sentences(found, worth(found, run.task, balance(run.trials, run.entries))))
+    return " ".join(sentences(found, worth(found)))
 
 
 def steps(seconds: float) -> dict[str, float]:
@@ -158,7 +157,7 @@ def test_a_constraint_moves_the_best_from_the_peak():
     run = sweep({1: 1.0, 2: 1.5, 4: 2.5, 8: 4.0}, task)
     found = found_in(run)
     assert (found.best.size, found.peak.size) == (4, 8)
-    assert answer(found, worth(found, task, balance(run.trials, [])), run.task.protocol).startswith(
+    assert answer(found, worth(found)).startswith(
         "batch_size 4 is the most efficient of 4 within the constraints: "
     )
     assert "batch_size 8 is 25 % more efficient and breaks a constraint of the task." in told(run)
@@ -172,9 +171,9 @@ def test_break_even_against_the_default_and_against_the_smallest():
         stopping={"inferences": 1e6},
     )
     run = sweep({1: 1.0, 2: 1.5, 8: 4.0}, task, wobble=0.001)
-    ledger = balance(run.trials, run.entries)
     found = found_in(run)
-    paid = worth(found, task, ledger)
+    ledger = found.run.ledger
+    paid = worth(found)
     j = {1: 80 * 1.0 / NEW, 2: 80 * 1.5 / (2 * NEW), 8: 80 * 4.0 / (8 * NEW)}
     default, smallest = paid.against_default, paid.against_smallest
     assert default.search_j == pytest.approx(ledger.total_j)
@@ -229,9 +228,7 @@ def test_only_configurations_that_differ_in_nothing_else_are_on_the_sweep():
 
 def test_nothing_usable_is_said():
     run = RunBuilder(generation_task())
-    assert answer(found_in(run), worth(found_in(run), run.task, balance([], [])), run.task.protocol).startswith(
-        "No batch_size has a value"
-    )
+    assert section_of(run).answer.startswith("No batch_size has a value")
     out_of_memory(run, {"batch_size": 1}, 9 * GIB, 8 * GIB)
     assert "The smallest tried, batch_size 1, ran out of memory of 8 GiB" in told(run)
     assert section_of(run).plots == ()

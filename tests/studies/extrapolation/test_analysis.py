@@ -9,7 +9,13 @@ import pytest
 
 from joulebench.reporting import write_report
 from joulebench.results.forecast import Segment, Training
-from joulebench.studies.extrapolation.analysis import Case, evaluate, extrapolation, first_excess, startup_share
+from joulebench.studies.extrapolation.analysis import (
+    Case,
+    Extrapolation,
+    extrapolation,
+    first_excess,
+    startup_share,
+)
 from joulebench.studies.extrapolation.section import answer, extrapolation_section, sentences
 from tests.run_factory import ENERGY, RunBuilder, make_task
 from tests.trainings import training
@@ -34,7 +40,7 @@ def study(widths=(4, 8, 16, 32), epochs=5, measured=False) -> RunBuilder:
 def test_errors_by_hand():
     """Start-up 1 s, epochs of 5.5, 4, 4, 4, 4 s (width 8): 22.5 s × 80 W."""
     run = study(widths=(8,))
-    found = extrapolation(run.task, run.trials)
+    found = extrapolation(run.read())
     (case,) = found.cases
     assert case.training.total("energy_j") == pytest.approx(22.5 * 80)
     assert found.of("energy_j", "proportional", 1).median_error.mean == pytest.approx(32.5 / 22.5 - 1)
@@ -52,7 +58,7 @@ def test_calibrated_never_sees_its_own_configuration():
     """Two configurations that go on in opposite ways: each is told by the other, and so wrongly."""
     rising = Training(0.0, 0.0, (Segment(1, 1.0, 1.0), Segment(1, 2.0, 1.0)))
     falling = Training(0.0, 0.0, (Segment(1, 2.0, 1.0), Segment(1, 1.0, 1.0)))
-    found = evaluate([Case("up", rising)] * 3 + [Case("down", falling)] * 3)
+    found = Extrapolation([Case("up", rising)] * 3 + [Case("down", falling)] * 3)
     errors = found.of("energy_j", "calibrated", 1)
     assert errors.n == 6
     assert errors.median_error.mean == pytest.approx(0.75)  # 1.5 for 3, and 6 for 3: half of each size, 0.5 and 1
@@ -61,7 +67,7 @@ def test_calibrated_never_sees_its_own_configuration():
 
 def test_intervals_are_judged():
     cases = [Case(i, training(epochs=8, excess=0.2, noise=0.02, seed=i, scale=1 + i / 10)) for i in range(30)]
-    found = evaluate(cases).of("energy_j", "steady", 4)
+    found = Extrapolation(cases).of("energy_j", "steady", 4)
     assert found.with_interval == 30
     assert 0.8 <= found.covered <= 1
     assert found.half_width < 0.1
@@ -70,39 +76,39 @@ def test_intervals_are_judged():
 
 def test_known_models_are_as_few_as_asked():
     cases = [Case(i, training(excess=0.2, scale=1 + i)) for i in range(12)]
-    assert evaluate(cases, known_models=1).of("energy_j", "calibrated", 1) is None
-    assert evaluate(cases, known_models=2).of("energy_j", "calibrated", 1).n == 12
+    assert Extrapolation(cases, known_models=1).of("energy_j", "calibrated", 1) is None
+    assert Extrapolation(cases, known_models=2).of("energy_j", "calibrated", 1).n == 12
 
 
 def test_what_is_not_known_is_left_out():
     unread = Training(None, 0.0, (Segment(5, None, 1.0), Segment(5, None, 1.0)))
     assert first_excess(unread) is startup_share(unread) is None
-    found = evaluate([Case(0, unread)])
+    found = Extrapolation([Case(0, unread)])
     assert found.of("energy_j", "two-term", 1) is None
     assert found.of("seconds", "two-term", 1).median_error.mean == 0
 
 
 def test_no_training_of_two_epochs_is_no_section():
     run = study(epochs=1)
-    assert extrapolation(run.task, run.trials) is None
+    assert extrapolation(run.read()) is None
 
 
 def test_the_answer_names_every_rule():
     run = study()
-    found = extrapolation(run.task, run.trials)
+    found = extrapolation(run.read())
     text = answer(found)
     assert "two-term" in text
     assert "4 trainings of 4 configurations" in text
     assert "estimated" in text
     assert any("Start-up took" in s for s in sentences(found))
     measured = study(measured=True)
-    assert "(measured)" in answer(extrapolation(measured.task, measured.trials))
+    assert "(measured)" in answer(extrapolation(measured.read()))
 
 
 def test_the_section_holds_every_value(tmp_path):
     run = study()
     run.fail({"width": 5}, "oom", "out of memory")
-    section = extrapolation_section(extrapolation(run.task, run.trials))
+    section = extrapolation_section(extrapolation(run.read()))
     rows = list(csv.DictReader(io.StringIO(section.csv)))
     assert {r["rule"] for r in rows} == {"proportional", "two-term", "steady", "calibrated"}
     assert float(rows[0]["share_seen"]) == pytest.approx(0.2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import replace
 
 import pytest
 
@@ -12,17 +11,16 @@ from joulebench.presentation.numbers import significant
 from joulebench.records.model import Costs
 from joulebench.reporting import write_report
 from joulebench.results.latency import quantile_of
-from joulebench.studies.generation.analysis import DECODE, PREFILL, REQUEST, generation
+from joulebench.studies.generation.analysis import DECODE, PREFILL, REQUEST, Generation, generation
 from joulebench.studies.generation.section import answer, generation_section, sentences
 from tests.generation_runs import GIB, NEW, PROMPT, STEPS, add, batch_run, generation_task, out_of_memory
 from tests.run_factory import RunBuilder
 
 WATTS = 80.0
-PROTOCOL = generation_task().protocol
 
 
 def found_in(run: RunBuilder):
-    return generation(run.task, run.trials)
+    return generation(run.read())
 
 
 def one(**fields):
@@ -34,19 +32,19 @@ def one(**fields):
 
 def test_joules_per_token_of_each_phase():
     point = found_in(one()).points[0]
-    gross = {name: part.cost.gross.mean for name, part in point.parts.items()}
+    gross = {name: part.gross.mean for name, part in point.parts.items()}
     assert gross[PREFILL] == pytest.approx(WATTS * 0.1 / (2 * PROMPT))
     assert gross[DECODE] == pytest.approx(WATTS * 0.4 / (2 * (NEW - 1)))
     assert gross[REQUEST] == pytest.approx(WATTS * 0.5 / (2 * NEW))
-    assert point.parts[REQUEST].cost.units_per_j.mean == pytest.approx(2 * NEW / 40)
-    assert [part.cost.unit for part in point.parts.values()] == ["token", "prompt_token", "token"]
-    assert {part.cost.net for part in point.parts.values()} == {None}
-    assert {part.cost.kind for part in point.parts.values()} == {"estimated"}
+    assert point.parts[REQUEST].units_per_j.mean == pytest.approx(2 * NEW / 40)
+    assert [part.unit for part in point.parts.values()] == ["token", "prompt_token", "token"]
+    assert {part.net for part in point.parts.values()} == {None}
+    assert {part.kind for part in point.parts.values()} == {"estimated"}
 
 
 def test_net_is_gross_less_idle_where_idle_is_known():
     point = found_in(one(idle=True)).points[0]
-    assert point.parts[DECODE].cost.net.mean == pytest.approx((WATTS - 30) * 0.4 / (2 * (NEW - 1)))
+    assert point.parts[DECODE].net.mean == pytest.approx((WATTS - 30) * 0.4 / (2 * (NEW - 1)))
 
 
 def test_latencies_are_of_steps():
@@ -54,12 +52,12 @@ def test_latencies_are_of_steps():
     point = found_in(run).points[0]
     steps = [s for w in run.trials[0].windows if w.phase == "prefill" for s in w.step_s]
     assert len(steps) == 5 * STEPS
-    assert point.parts[PREFILL].p95_s == quantile_of(steps, 0.95)
-    assert point.parts[PREFILL].mean_s.mean == pytest.approx(sum(steps) / len(steps))
+    assert point.parts[PREFILL].step_quantile(0.95) == quantile_of(steps, 0.95)
+    assert point.parts[PREFILL].step_mean.mean == pytest.approx(sum(steps) / len(steps))
     decode = [s for w in run.trials[0].windows if w.phase == "decode" for s in w.step_s]
-    each = point.per_token_s(lambda p: p.p50_s)
+    each = point.per_token_s(lambda p: p.step_quantile(0.5))
     assert each.mean == pytest.approx(quantile_of(decode, 0.5).mean / (NEW - 1))
-    assert point.requests_per_s.mean == pytest.approx(2 / point.parts[REQUEST].mean_s.mean)
+    assert point.requests_per_s.mean == pytest.approx(2 / point.parts[REQUEST].step_mean.mean)
 
 
 def test_windows_that_do_not_count_give_no_latency():
@@ -69,7 +67,7 @@ def test_windows_that_do_not_count_give_no_latency():
     run.trials[0] = trial.model_copy(update={"windows": spoilt})
     point = found_in(run).points[0]
     assert DECODE not in point.parts
-    assert point.per_token_s(lambda p: p.p50_s) is None
+    assert point.per_token_s(lambda p: p.step_quantile(0.5)) is None
     assert (point.closure, point.closes, point.share(DECODE)) == (None, None, None)
     assert point.share(PREFILL).mean == pytest.approx(0.2)
 
@@ -120,13 +118,13 @@ def test_runs_of_one_configuration_are_merged_and_their_spread_is_between_runs()
     run = one()
     add(run, {"batch_size": 2}, {"prefill": 0.1, "decode": 0.4, "request": 0.6}, wobble=0.0)
     (point,) = found_in(run).points
-    gross = point.parts[REQUEST].cost.gross
+    gross = point.parts[REQUEST].gross
     assert point.trials == (0, 1)
     assert (gross.n, gross.varied) == (2, "runs of the configuration")
     assert gross.mean == pytest.approx(WATTS * 0.55 / (2 * NEW))
     rates = [2 * NEW / (WATTS * seconds) for seconds in (0.5, 0.6)]
-    assert point.parts[REQUEST].cost.units_per_j.mean == pytest.approx(sum(rates) / 2)  # as objectives are merged
-    assert point.parts[REQUEST].p95_s.n == 2
+    assert point.parts[REQUEST].units_per_j.mean == pytest.approx(sum(rates) / 2)  # as objectives are merged
+    assert point.parts[REQUEST].step_quantile(0.95).n == 2
 
 
 def test_without_a_phase_there_is_nothing_to_say():
@@ -147,17 +145,15 @@ def test_configurations_are_in_the_order_of_their_parameters():
 def test_sentences():
     found = found_in(batch_run(sizes=(1, 4, 16)))
     text = " ".join(sentences(found))
-    assert answer(found, PROTOCOL).startswith(
-        "At batch_size 16, the most efficient of 3 configurations, a request takes "
-    )
-    assert "mJ/token" in answer(found, PROTOCOL)
-    assert "of a request's energy prefill 20 % and decode 80 %" in answer(found, PROTOCOL)
+    assert answer(found).startswith("At batch_size 16, the most efficient of 3 configurations, a request takes ")
+    assert "mJ/token" in answer(found)
+    assert "of a request's energy prefill 20 % and decode 80 %" in answer(found)
     assert "A token made takes 8.53 times (95 % interval" in text  # 0.8 / 15 over 0.2 / 32
     assert "they account for the request" in text
     assert "Trials without a value are left out: 2 oom." in text
     assert "Net is gross less idle power" in text
-    assert answer(found_in(one()), PROTOCOL).startswith("A request takes 1.25 J/token")
-    assert "(estimated, wide interval, 0.8 tokens/J)" in answer(found_in(one(wobble=0.2)), PROTOCOL)
+    assert answer(found_in(one())).startswith("A request takes 1.25 J/token")
+    assert "(estimated, wide interval, 0.8 tokens/J)" in answer(found_in(one(wobble=0.2)))
 
 
 def test_a_share_that_goes_to_restoring_the_cache_is_flagged_from_one_percent_on():
@@ -165,7 +161,7 @@ def test_a_share_that_goes_to_restoring_the_cache_is_flagged_from_one_percent_on
     assert any("takes at most 0.4 % of its time" in s for s in sentences(low))
     high = found_in(one(metrics={"decode_restore_share": 0.03}))
     assert any("takes more than 1 % of its time (3 %)" in s for s in sentences(high))
-    (flag,) = (c.flag for t in generation_section(high, PROTOCOL).tables for r in t.rows for c in r if c.flag)
+    (flag,) = (c.flag for t in generation_section(high).tables for r in t.rows for c in r if c.flag)
     assert flag == "decode looks dearer"
 
 
@@ -175,7 +171,7 @@ def test_parts_that_do_not_add_up_are_said():
     several = one(step_s={"prefill": 0.1, "decode": 0.3, "request": 0.5})
     add(several, {"batch_size": 4}, {"prefill": 0.1, "decode": 0.2, "request": 0.5})
     assert any("for it at batch_size 2, 4: the machine" in s for s in sentences(found_in(several)))
-    cells = [c for t in generation_section(found, PROTOCOL).tables for r in t.rows for c in r]
+    cells = [c for t in generation_section(found).tables for r in t.rows for c in r]
     assert any(c.flag == "does not add up" and c.text == "80 %" for c in cells)
 
 
@@ -183,21 +179,20 @@ def test_the_report_has_the_section_and_its_files(tmp_path):
     run = batch_run(sizes=(1, 4, 16))
     folder = run.write(tmp_path / "run")
     written = write_report(folder)
-    assert written.headline == answer(found_in(run), PROTOCOL)
+    assert written.headline == answer(found_in(run))
     text = (tmp_path / "run" / "report.md").read_text()
     assert "## Generation: prefill and decode" in text
     rows = list(csv.DictReader(io.StringIO((tmp_path / "run" / "generation.csv").read_text())))
     point = found_in(run).points[0]
     assert [row["batch_size"] for row in rows] == ["1", "4", "16"]
-    assert float(rows[0]["decode_j_per_token_gross"]) == significant(point.parts[DECODE].cost.gross.mean)
+    assert float(rows[0]["decode_j_per_token_gross"]) == significant(point.parts[DECODE].gross.mean)
     assert rows[0]["request_kind"] == "estimated"
     assert (tmp_path / "run" / "generation.png").stat().st_size > 0
 
 
 def test_a_configuration_alone_has_tables_and_no_figure():
-    section = generation_section(found_in(one()), PROTOCOL)
+    section = generation_section(found_in(one()))
     assert section.plots == ()
     assert len(section.tables) == 3
-    found = found_in(one())
-    empty = replace(found, points=(replace(found.points[0], parts={}),))
-    assert answer(empty, PROTOCOL) == "No configuration has a valid window of a whole request or of decode."
+    empty = Generation(one().read(), ())
+    assert answer(empty) == "No configuration has a valid window of a whole request or of decode."

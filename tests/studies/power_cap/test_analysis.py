@@ -116,7 +116,7 @@ def table_run(**fields) -> RunBuilder:
 def test_a_table_is_read_by_its_metrics(scope, tmp_path):
     run = table_run(scope=scope)
     run.fail({"batch_size": 8}, "failed", "x")
-    found = power_cap(run.task, run.trials)
+    found = power_cap(run.read())
     assert (found.energy, found.time, found.kind, found.lost) == ("energy_per_epoch_j", "time_per_epoch_s", None, 1)
     assert [c.choice(0.10).saving for c in found.curves] == pytest.approx([0.2, 0.2])
     assert "20 % (20 % to 20 %) within 10 % more time" in answer(found)
@@ -147,7 +147,7 @@ def measured_run(phase) -> RunBuilder:
 @pytest.mark.parametrize("phase", ["inference", "train"])
 def test_measured_trials_are_read_by_their_windows(phase):
     run = measured_run(phase)
-    found = power_cap(run.task, run.trials)
+    found = power_cap(run.read())
     assert found.kind == "measured"
     best = found.curves[0].choice(0.10)
     assert (best.cap.watts, best.time.mean) == (150.0, pytest.approx(1.05))
@@ -157,8 +157,8 @@ def test_measured_trials_are_read_by_their_windows(phase):
 
 def test_tasks_without_a_cap_or_energy_have_no_section():
     run = RunBuilder(make_task())
-    assert power_cap(run.task, run.trials) is None
-    assert power_cap(table_task(), []) is None
+    assert power_cap(run.read()) is None
+    assert power_cap(RunBuilder(table_task()).read()) is None
 
 
 def test_long_tables_are_told_by_group():

@@ -112,7 +112,7 @@ def study(n=12) -> RunBuilder:
 
 def test_records_are_told_from_their_costs(tmp_path):
     run = study()
-    found = prediction(run.task, run.trials)
+    found = prediction(run.read())
     assert found.unit == "J/sample"
     assert found.kind == "estimated"
     assert len(found.samples) == 12

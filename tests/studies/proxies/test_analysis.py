@@ -11,6 +11,7 @@ from joulebench import run
 from joulebench.presentation.correlations import MASKED
 from joulebench.records.model import Costs
 from joulebench.reporting import write_report
+from joulebench.results.run import Run
 from joulebench.spec.catalog import find_task
 from joulebench.spec.task import Task
 from joulebench.studies.proxies.analysis import proxies
@@ -59,7 +60,7 @@ def full(families=True, parameters=None, **builder) -> RunBuilder:
 
 
 def result(made: RunBuilder):
-    return proxies(made.task, made.trials)
+    return proxies(made.read())
 
 
 def test_coefficients_within_families_and_across():
@@ -115,7 +116,7 @@ def test_a_figure_that_stays_says_nothing_and_that_is_said():
     assert found.of("parameters", "gross", "pearson") is None
     assert "parameters stay the same while it varies 33.3 times; n = 10 (estimated energy)" in answer(found)
     assert "Nothing can be told from parameters (5 315 850 in every one)" in " ".join(sentences(found))
-    assert "proxies-parameters" not in [p.id for p in proxies_section(found, study_task().protocol).plots]
+    assert "proxies-parameters" not in [p.id for p in proxies_section(found).plots]
 
 
 def test_the_answer_names_best_and_worst_with_n_and_interval():
@@ -208,7 +209,7 @@ def test_the_study_of_depth_runs(tmp_path):
     task = tiny("proxies_depth", {"width": {"type": "fixed", "value": 64}})
     folder = run(task, out=tmp_path, replay="100")
     assert [t.params["depth"] for t in folder.trials()] == [4, 7, 2, 8, 3, 6, 5, 1]
-    found = proxies(folder.task(), folder.trials())
+    found = proxies(Run.of(folder))
     assert found.reach(lambda s: s.figures["macs"]).high == 784 * 64 + 7 * 64 * 64 + 640
     assert found.of("parameters", "gross", "pearson").n == 8
 
@@ -219,7 +220,7 @@ def test_the_study_of_stride_runs(tmp_path):
     folder = run(task, out=tmp_path, replay="100")
     assert [t.status for t in folder.trials()] == ["ok"] * 3
     assert {t.costs.parameters for t in folder.trials()} == {5_315_850}
-    assert "parameters stay the same" in answer(proxies(folder.task(), folder.trials()))
+    assert "parameters stay the same" in answer(proxies(Run.of(folder)))
 
 
 def test_the_study_of_families_runs(tmp_path):

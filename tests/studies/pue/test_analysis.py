@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from joulebench.errors import InputError
 from joulebench.reporting.site import at_site
 from joulebench.results.run import Run
-from joulebench.studies.pue.analysis import EXAMPLE_PUE, Scenario, Subject, judge, pue, slack, verdict
-from joulebench.studies.pue.section import PROOF, answer, pue_section, sentences, site_of
+from joulebench.studies.pue.analysis import EXAMPLE_PUE, Scenario, Subject, judge, pue, site_of, slack, verdict
+from joulebench.studies.pue.section import PROOF, answer, pue_section, sentences
 from tests.run_factory import RunBuilder, make_task
 
 joules = st.integers(1, 10**6).map(float)
@@ -104,7 +105,7 @@ def study() -> RunBuilder:
 
 def test_records_are_ranked_by_domain(tmp_path):
     run = study()
-    found = pue(run.task, run.trials, None, None)
+    found = pue(run.read())
     assert found.families == ("cpu", "ram")
     assert found.unit == "sample"
     assert found.subjects[0].by_family == pytest.approx({"cpu": 0.06, "ram": 0.02})
@@ -126,20 +127,19 @@ def test_training_energy_and_tasks_without_energy():
     run = RunBuilder(task)
     for width in (4, 8):
         run.add({"width": width}, 0, {}, windows=(run.window("train", width, 1000),))
-    assert pue(task, run.trials, 1.2, None).subjects[1].energy_j == pytest.approx(8 * 80 / 1000)
-    plain = make_task({"val_accuracy": {"goal": "maximize"}})
-    assert pue(plain, run.trials, 1.2, None) is None
-    assert pue(task, run.trials[:1], 1.2, None) is None
+    assert pue(run.read()).subjects[1].energy_j == pytest.approx(8 * 80 / 1000)
+    assert pue(replace(run.read(), trials=run.trials[:1])) is None
+    assert pue(replace(run.read(), task=make_task({"val_accuracy": {"goal": "maximize"}}))) is None
 
 
 def test_a_reader_may_put_the_run_in_another_building(tmp_path):
     folder = study().write(tmp_path / "run")
     manifest = at_site(folder.manifest(), pue=1.2, grid_intensity_g_per_kwh=56.0)
-    assert site_of(manifest) == (1.2, 56.0)
-    assert site_of(folder.manifest()) == (None, None)  # nothing is written back
+    moved = replace(Run.of(folder), manifest=manifest)
+    assert site_of(moved) == (1.2, 56.0)
+    assert site_of(Run.of(folder)) == (None, None)  # nothing is written back
     assert at_site(manifest) is manifest
-    records = Run.of(folder)
-    found = pue(records.task, records.trials, *site_of(manifest))
+    found = pue(moved)
     row = next(csv.DictReader(io.StringIO(pue_section(found).csv)))
     assert float(row["g_co2e_per_sample"]) == pytest.approx(0.08 * 1.2 / 3.6e6 * 56, rel=1e-5)
     assert any("56 g CO2e/kWh" in s for s in sentences(found))

@@ -9,7 +9,7 @@ import pytest
 
 from joulebench.reporting import write_report
 from joulebench.spec.task import Task
-from joulebench.studies.repeatability.analysis import repeatability
+from joulebench.studies.repeatability.analysis import Repeatability
 from joulebench.studies.repeatability.section import repeatability_answer, repeatability_section, sentences
 from tests.run_factory import ENERGY, RunBuilder, make_task
 
@@ -59,7 +59,7 @@ def full(scale=(1.0, 1.01, 0.99, 1.02, 0.98, 1.0), **builder) -> RunBuilder:
 
 
 def result(run: RunBuilder):
-    return repeatability(run.task, run.trials)
+    return Repeatability(run.read())
 
 
 def test_identical_runs_are_those_of_the_default_stage():
@@ -91,7 +91,7 @@ def test_energy_by_batch_size():
     assert by_size[64].phase_j.mean == pytest.approx(80 / (10 * 64))
     assert by_size[16].train_j_per_sample.mean == pytest.approx(80 / 1200)
     assert found.best_batch.batch_size in (64, 256)
-    assert found.runs[6].phase.batch == 256  # the first point of the sweep: what a step really did
+    assert found.runs[6].phase.step_units == 256  # the first point of the sweep: what a step really did
 
 
 def test_training_is_a_line_in_epochs():

@@ -66,7 +66,7 @@ def sweeps(power: float = 0.8, **builder) -> RunBuilder:
 
 
 def found_in(run: RunBuilder):
-    return scaling(run.task, run.trials)
+    return scaling(run.read())
 
 
 def test_the_exponent_is_that_of_the_points():
@@ -125,7 +125,7 @@ def test_fewer_than_three_sizes_have_no_line():
 
 
 def section(run: RunBuilder):
-    return scaling_section(found_in(run), run.task.protocol)
+    return scaling_section(found_in(run))
 
 
 def test_without_sizes_there_is_no_section():

@@ -78,7 +78,7 @@ def two_methods(repeats=7, **fields) -> RunBuilder:
 
 
 def found_in(run):
-    return search_quality(run.task, run.trials)
+    return search_quality(run.read())
 
 
 def brute_coverage(n, low_rank):
@@ -329,7 +329,7 @@ def test_curves_are_medians_at_each_number_of_trials():
 
 
 def test_a_run_without_a_finished_trial_has_no_section():
-    assert search_quality(study_task(), []) is None
+    assert found_in(RunBuilder(study_task())) is None
     run = RunBuilder(study_task())
     run.fail({}, "failed", "broke before its first proposal")
     assert found_in(run) is None

@@ -69,19 +69,19 @@ def full(**fields) -> RunBuilder:
 
 
 def result(made: RunBuilder):
-    return training_inference(made.task, made.trials)
+    return training_inference(made.read())
 
 
 def test_what_a_model_costs():
     found = result(full())
     assert [a.name for a in found.architectures] == ["poor", "large", "middle", "small", "slow"]
     middle = next(a for a in found.architectures if a.name == "middle")
-    assert middle.train.gross == point(80 * 20)
+    assert (middle.train.gross.mean, middle.train.gross.low) == (80 * 20, None)
     assert middle.train.net.mean == pytest.approx(50 * 20)
     assert (middle.train.net.low, middle.train.net.n) == (pytest.approx(1000), 4)
     assert middle.inference.gross.mean == pytest.approx(80 / 400)
     assert middle.inference.net.mean == pytest.approx(50 / 400)
-    assert (middle.train.samples, middle.train.epochs, middle.train.seconds.mean) == (1000, 2, 20)
+    assert (middle.train.units, middle.train.epochs, middle.train.seconds.mean) == ((1000,), (2,), 20)
     assert middle.macs_per_parameter == pytest.approx(4e6 / 2000)
 
 
@@ -142,7 +142,7 @@ def test_models_trained_again_have_intervals_between_runs():
         add(made, "small", train_s=seconds)
     add(made, "middle")
     small = next(a for a in result(made).architectures if a.name == "small")
-    assert (small.train.runs, small.train.gross.mean) == (3, pytest.approx(800))
+    assert (len(small.train.runs), small.train.gross.mean) == (3, pytest.approx(800))
     assert small.train.gross.low < 700
 
 
@@ -258,8 +258,8 @@ def test_the_task_runs(tmp_path):
     folder = run(Task.model_validate(data), out=tmp_path, replay="100")
     records = folder.trials()
     assert [(t.status, t.error) for t in records] == [("ok", None)] * 2
-    found = training_inference(folder.task(), records)
-    assert {a.train.samples for a in found.architectures} == {48}
+    found = training_inference(Run.of(folder))
+    assert {a.train.units for a in found.architectures} == {(48,)}
     write_report(folder)
 
 

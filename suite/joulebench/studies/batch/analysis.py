@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
-from joulebench.records.model import Kind, TrialRecord, Window, combined
-from joulebench.results.outcome import Configuration, configurations, idle_windows, run_to_run_rsd
-from joulebench.results.phase_cost import PhaseCost, counted, phase_cost, step_quantile
+from joulebench.records.model import Kind, combined
+from joulebench.results.energy import Basis
+from joulebench.results.outcome import Configuration, merged_costs
+from joulebench.results.phase_runs import PhaseRuns
+from joulebench.results.run import Run
 from joulebench.spec.objectives import Objective, energy_unit
 from joulebench.spec.parameters import ChoiceParameter, Params, is_number
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import NORMAL_975, Estimate, reciprocal
 from joulebench.stats.intervals import ratio
+from joulebench.studies.configured import Configured
 
 BATCH = "batch_size"
 #: The smallest size within this share of the best is called the knee.
@@ -23,26 +27,23 @@ KNEE = 0.05
 Shape = Literal["one size", "interior", "rising", "falling", "flat"]
 
 
-@dataclass(frozen=True)
-class Size:
+@dataclass(frozen=True, eq=False)
+class Size(Configured):
     """One size with everything measured of it; `efficiency` is work per joule, in the objective's basis."""
 
     size: float
-    params: Params
-    trials: tuple[int, ...]
     efficiency: Estimate
     kind: Kind | None
-    cost: PhaseCost | None  # gross and net joules of the same phase
-    p95_s: Estimate | None
-    memory_bytes: int | None
-    memory_limit_bytes: int | None
-    feasible: bool
+    cost: PhaseRuns  # gross and net joules of the same phase
+
+    @cached_property
+    def p95_s(self) -> Estimate | None:
+        """95 % quantile of a step's seconds."""
+        return self.cost.step_quantile(0.95)
 
     @property
-    def memory_share(self) -> float | None:
-        if self.memory_bytes is None or not self.memory_limit_bytes:
-            return None
-        return self.memory_bytes / self.memory_limit_bytes
+    def feasible(self) -> bool:
+        return self.configuration.feasible
 
 
 @dataclass(frozen=True)
@@ -55,78 +56,135 @@ class Wall:
     limit_bytes: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
-    """A sweep of one parameter, all others at their default.
+    """A sweep of one parameter, all others at their default, judged by one energy objective."""
 
-    `best` keeps the task's constraints, and `ties` are those among the others that do and cannot be told apart from
-    it; `peak` is the most efficient of all. `shape` is the peak's place among the sizes measured: `interior` only
-    where both ends are told apart from it, `flat` where one is not.
-    """
-
+    run: Run
     parameter: str
-    highest: float  # that the task allows
     objective: str
-    unit: str
-    phase: str
-    basis: Literal["gross", "net"]
-    kind: Kind | None
-    domains: tuple[str, ...]
-    sizes: tuple[Size, ...]
-    best: Size | None
-    peak: Size | None
-    ties: tuple[Size, ...]
-    shape: Shape
-    gain: Estimate | None  # best over smallest
-    knee: Size | None
-    default: Size | None
-    wall: Wall | None
-    rsd: float | None  # between runs of one configuration
-    lost: int  # trials of the sweep without a value, other than out of memory
+
+    @property
+    def goal(self) -> Objective:
+        return self.run.task.objectives[self.objective]
+
+    @property
+    def unit(self) -> str:
+        return energy_unit(self.objective)[0]
+
+    @property
+    def phase(self) -> str:
+        return self.goal.phase or ""
+
+    @property
+    def basis(self) -> Basis:
+        return self.goal.basis or "gross"
+
+    @property
+    def highest(self) -> float:
+        """The largest size that the task allows."""
+        parameter = self.run.task.free[self.parameter]
+        values = parameter.values if isinstance(parameter, ChoiceParameter) else (parameter.high,)
+        return max(float(v) for v in values)
+
+    @cached_property
+    def configurations(self) -> list[Configuration]:
+        """Those on the sweep, with a value or without."""
+        return [c for c in self.run.configurations if _on_sweep(self.run.task, self.parameter, c.params)]
+
+    @cached_property
+    def sizes(self) -> tuple[Size, ...]:
+        """Those with a value, smallest first."""
+        measured = (_size(self, c) for c in self.configurations)
+        return tuple(sorted((s for s in measured if s is not None), key=lambda s: s.size))
+
+    @property
+    def kind(self) -> Kind | None:
+        return combined(s.kind for s in self.sizes) if self.sizes else None
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        return tuple(sorted({d for s in self.sizes for d in s.cost.domains}))
 
     @property
     def smallest(self) -> Size | None:
         return self.sizes[0] if self.sizes else None
 
+    @property
+    def default(self) -> Size | None:
+        return next((s for s in self.sizes if s.size == self.run.task.defaults[self.parameter]), None)
 
-def batch(task: Task, trials: Sequence[TrialRecord]) -> Batch | None:
-    """Of a run's records; None where the task varies no number or has no energy objective."""
-    name, objective = swept(task), task.measured
-    if name is None or objective is None:
+    @property
+    def _feasible(self) -> list[Size]:
+        return [s for s in self.sizes if s.feasible]
+
+    @property
+    def peak(self) -> Size | None:
+        """The most efficient of all."""
+        return max(self.sizes, key=lambda s: s.efficiency.mean, default=None)
+
+    @property
+    def best(self) -> Size | None:
+        """The most efficient of those that keep the task's constraints."""
+        return max(self._feasible, key=lambda s: s.efficiency.mean, default=None)
+
+    @property
+    def knee(self) -> Size | None:
+        """The smallest that keeps them and comes near the best."""
+        best = self.best
+        near = (s for s in self._feasible if best and s.efficiency.mean >= (1 - KNEE) * best.efficiency.mean)
+        return next(near, None)
+
+    @cached_property
+    def ties(self) -> tuple[Size, ...]:
+        """Those that keep the constraints and cannot be told apart from the best."""
+        return self._ties(self.best, self._feasible)
+
+    @cached_property
+    def gain(self) -> Estimate | None:
+        """Efficiency of the best over that of the smallest."""
+        best, smallest = self.best, self.smallest
+        return ratio(best.efficiency, smallest.efficiency) if best and smallest and best is not smallest else None
+
+    @cached_property
+    def shape(self) -> Shape:
+        """The peak's place among the sizes measured: `interior` only where both ends are told apart from it, `flat`
+        where one is not."""
+        sizes, peak = self.sizes, self.peak
+        if peak is None or len(sizes) < 2:
+            return "one size"
+        ties = self._ties(peak, sizes)
+        if peak is sizes[-1]:
+            return "flat" if sizes[-2] in ties else "rising"
+        if peak is sizes[0]:
+            return "flat" if sizes[1] in ties else "falling"
+        return "flat" if sizes[0] in ties or sizes[-1] in ties else "interior"
+
+    @cached_property
+    def wall(self) -> Wall | None:
+        out = [(c.params[self.parameter], t) for c in self.configurations for t in c.trials if t.status == "oom"]
+        if not out:
+            return None
+        smallest = min(float(size) for size, _ in out if is_number(size))
+        costs = merged_costs([t for size, t in out if size == smallest])
+        largest_ok = self.sizes[-1].size if self.sizes else None
+        return Wall(largest_ok, smallest, costs.peak_memory_bytes, costs.memory_limit_bytes)
+
+    @property
+    def rsd(self) -> float | None:
+        """Relative standard deviation between runs of one configuration."""
+        return self.run.rsd.get(self.objective)
+
+    def _ties(self, of: Size | None, among: Sequence[Size]) -> tuple[Size, ...]:
+        return () if of is None else tuple(s for s in among if s is not of and not told_apart(of, s, self.rsd))
+
+
+def batch(run: Run) -> Batch | None:
+    """The sweep of a run; None where the task varies no number or has no energy objective."""
+    name, measured = swept(run.task), run.task.measured
+    if name is None or measured is None:
         return None
-    label = next(n for n, o in task.objectives.items() if o is objective)
-    idle = idle_windows(trials)
-    own = [c for c in configurations(task, trials) if _on_sweep(task, name, c.params)]
-    measured = [s for c in own if (s := _size(task, name, label, objective, c, idle)) is not None]
-    sizes = tuple(sorted(measured, key=lambda s: s.size))
-    rsd = run_to_run_rsd(task, trials).get(label)
-    feasible = [s for s in sizes if s.feasible]
-    best = max(feasible, key=lambda s: s.efficiency.mean, default=None)
-    peak = max(sizes, key=lambda s: s.efficiency.mean, default=None)
-    smallest = sizes[0] if sizes else None
-    near = [s for s in feasible if best and s.efficiency.mean >= (1 - KNEE) * best.efficiency.mean]
-    kinds = {s.kind for s in sizes}
-    return Batch(
-        parameter=name,
-        highest=_highest(task, name),
-        objective=label,
-        unit=energy_unit(label)[0],
-        phase=objective.phase or "",
-        basis=objective.basis or "gross",
-        kind=combined(kinds) if kinds else None,
-        domains=tuple(sorted({d for s in sizes if s.cost for d in s.cost.domains})),
-        sizes=sizes,
-        best=best,
-        peak=peak,
-        ties=_ties(best, feasible, rsd),
-        shape=_shape(sizes, peak, _ties(peak, sizes, rsd)),
-        gain=ratio(best.efficiency, smallest.efficiency) if best and smallest and best is not smallest else None,
-        knee=near[0] if near else None,
-        default=next((s for s in sizes if s.size == task.defaults[name]), None),
-        wall=_wall(name, own, sizes),
-        rsd=rsd,
-        lost=sum(t.status not in ("ok", "oom") for c in own for t in c.trials),
-    )
+    return Batch(run, name, next(n for n, o in run.task.objectives.items() if o is measured))
 
 
 def swept(task: Task) -> str | None:
@@ -139,44 +197,23 @@ def swept(task: Task) -> str | None:
     return BATCH if BATCH in numbers else numbers[0] if len(numbers) == 1 else None
 
 
-def _highest(task: Task, name: str) -> float:
-    parameter = task.free[name]
-    values = parameter.values if isinstance(parameter, ChoiceParameter) else (parameter.high,)
-    return max(float(v) for v in values)
-
-
 def _on_sweep(task: Task, name: str, params: Params) -> bool:
     others = (n for n, p in task.free.items() if n != name and p.scope == "task")
     return is_number(params.get(name)) and all(params.get(n) == task.defaults[n] for n in others)
 
 
-def _size(
-    task: Task, name: str, label: str, objective: Objective, found: Configuration, idle: Sequence[Window]
-) -> Size | None:
+def _size(sweep: Batch, configuration: Configuration) -> Size | None:
     """None where the configuration has no value, or none that can be turned into work per joule."""
-    outcome = found.outcomes.get(label)
-    per_joule = energy_unit(label)[1]
-    value = None if outcome is None else outcome.value if per_joule else reciprocal(outcome.value)
-    if outcome is None or value is None or value.mean <= 0:
+    outcome = configuration.outcomes.get(sweep.objective)
+    if outcome is None:
         return None
-    usable = [t for t in found.trials if t.status == "ok"]
-    phase, families = objective.phase or "", objective.domains or ()
-    peaks = [t.costs.peak_memory_bytes for t in usable if t.costs.peak_memory_bytes is not None]
-    limit = counted(usable, lambda c: c.memory_limit_bytes)
-    size = found.params[name]
+    value = outcome.value if energy_unit(sweep.objective)[1] else reciprocal(outcome.value)
+    cost = sweep.run.phase(configuration.trials, sweep.phase, sweep.goal.domains)
+    if value is None or value.mean <= 0 or cost is None:
+        return None
+    size = configuration.params[sweep.parameter]
     assert is_number(size)
-    return Size(
-        size=size,
-        params=found.params,
-        trials=tuple(t.trial for t in usable),
-        efficiency=value,
-        kind=outcome.kind,
-        cost=phase_cost(task.protocol, usable, phase, families, idle),
-        p95_s=step_quantile(task.protocol, usable, phase, 0.95),
-        memory_bytes=max(peaks, default=None),
-        memory_limit_bytes=None if limit is None else int(limit),
-        feasible=found.feasible,
-    )
+    return Size(sweep.run, configuration, size, value, outcome.kind, cost)
 
 
 def told_apart(a: Size, b: Size, rsd: float | None) -> bool:
@@ -186,38 +223,8 @@ def told_apart(a: Size, b: Size, rsd: float | None) -> bool:
     one configuration is known, the ratio must lie outside what two results of equal configurations differ by with
     95 % probability (the repeatability limit of ISO 5725-6; of means, with each one's number of runs).
     """
-    found = ratio(a.efficiency, b.efficiency)
-    if found is None or found.low is None or found.high is None or found.low <= 1 <= found.high:
+    times = ratio(a.efficiency, b.efficiency)
+    if times is None or times.low is None or times.high is None or times.low <= 1 <= times.high:
         return False
     limit = NORMAL_975 * (rsd or 0.0) * math.sqrt(1 / len(a.trials) + 1 / len(b.trials))
-    return abs(math.log(found.mean)) > limit
-
-
-def _ties(of: Size | None, among: Sequence[Size], rsd: float | None) -> tuple[Size, ...]:
-    return () if of is None else tuple(s for s in among if s is not of and not told_apart(of, s, rsd))
-
-
-def _shape(sizes: Sequence[Size], peak: Size | None, ties: Sequence[Size]) -> Shape:
-    if peak is None or len(sizes) < 2:
-        return "one size"
-    if peak is sizes[-1]:
-        return "flat" if sizes[-2] in ties else "rising"
-    if peak is sizes[0]:
-        return "flat" if sizes[1] in ties else "falling"
-    return "flat" if sizes[0] in ties or sizes[-1] in ties else "interior"
-
-
-def _wall(name: str, own: Sequence[Configuration], sizes: Sequence[Size]) -> Wall | None:
-    out = [(c.params[name], t) for c in own for t in c.trials if t.status == "oom"]
-    if not out:
-        return None
-    smallest = min(float(size) for size, _ in out if is_number(size))
-    at_wall = [t for size, t in out if size == smallest]
-    needs = [t.costs.peak_memory_bytes for t in at_wall if t.costs.peak_memory_bytes is not None]
-    limit = counted(at_wall, lambda c: c.memory_limit_bytes)
-    return Wall(
-        largest_ok=sizes[-1].size if sizes else None,
-        smallest_oom=smallest,
-        need_bytes=max(needs, default=None),
-        limit_bytes=None if limit is None else int(limit),
-    )
+    return abs(math.log(times.mean)) > limit

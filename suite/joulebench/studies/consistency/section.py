@@ -38,63 +38,63 @@ class ConsistencyStudy(Study[Consistency]):
         return NEEDS_ENERGY if task.measured is None else None
 
     def analyse(self, run: Run) -> Consistency | None:
-        return consistency(run.task, run.trials)
+        return consistency(run)
 
     def section(self, result: Consistency, run: Run) -> Section:
         return consistency_section(result)
 
 
-def consistency_section(found: Consistency) -> Section:
+def consistency_section(check: Consistency) -> Section:
     """Everything the report says of the check."""
     return Section(
         name="consistency",
         title="Consistency of the meter",
-        answer=consistency_answer(found),
-        verdict=found.passed,
-        sentences=meaning(found),
-        plots=_plots(found),
-        tables=(_summary_table(found), _sources_table(found)),
-        csv=_csv(found),
+        answer=consistency_answer(check),
+        verdict=check.passed,
+        sentences=meaning(check),
+        plots=_plots(check),
+        tables=(_summary_table(check), _sources_table(check)),
+        csv=_csv(check),
     )
 
 
-def meaning(found: Consistency) -> tuple[str, ...]:
+def meaning(check: Consistency) -> tuple[str, ...]:
     """What the spread is a spread of, what net energy is worth here, drift, and what to do."""
     told = (_carrier, _net, _drift, _others, _close, _checks, _invalid, _do)
-    return tuple(part for say in told if (part := say(found)) is not None)
+    return tuple(part for say in told if (part := say(check)) is not None)
 
 
-def _carrier(found: Consistency) -> str | None:
-    if found.power_rsd is None or found.time_rsd is None:
+def _carrier(check: Consistency) -> str | None:
+    if check.power_rsd is None or check.time_rsd is None:
         return None
-    power, time = percent(found.power_rsd.value), percent(found.time_rsd.value)
-    if not found.steady_power:
+    power, time = percent(check.power_rsd.value), percent(check.time_rsd.value)
+    if not check.steady_power:
         return (
-            f"Over the windows power moved by {power} and time per {found.unit} by {time} (relative standard "
+            f"Over the windows power moved by {power} and time per {check.unit} by {time} (relative standard "
             "deviations); both are in the joules."
         )
-    names = ", ".join(f"{s.domain} by {s.source}" for s in found.sources)
-    if found.kind == "measured":
-        return f"Power was steady ({power}; {names}), so the spread is that of time per {found.unit}, {time}."
-    steady = f"at {watts(found.power_w)} throughout ({names}; it moved by {power})"
+    names = ", ".join(f"{s.domain} by {s.source}" for s in check.sources)
+    if check.kind == "measured":
+        return f"Power was steady ({power}; {names}), so the spread is that of time per {check.unit}, {time}."
+    steady = f"at {watts(check.power_w)} throughout ({names}; it moved by {power})"
     return (
         f"Estimated power stood {steady}: a model at a constant level, as one that is saturated or follows time "
         "only gives. The joules are seconds times that constant, so their spread is that of time per "
-        f"{found.unit}, {time}: it says how steadily this machine computes, nothing of how well a meter reads."
+        f"{check.unit}, {time}: it says how steadily this machine computes, nothing of how well a meter reads."
     )
 
 
-def _net(found: Consistency) -> str | None:
-    net = found.net_share
-    if found.rsd is None:
+def _net(check: Consistency) -> str | None:
+    net = check.net_share
+    if check.rsd is None:
         return None
-    if net is None or found.idle_w is None:
+    if net is None or check.idle_w is None:
         return "Idle power is not known (no quiet baseline), so how much of these joules is net cannot be said."
     base = (
-        f"The idle process draws {watts(found.idle_w.mean)} of the {watts(found.power_w)} under load by the same "
+        f"The idle process draws {watts(check.idle_w.mean)} of the {watts(check.power_w)} under load by the same "
         f"meters, so net energy is {percent(net.mean)} of gross{_ends(net)}."
     )
-    if found.kind == "measured":
+    if check.kind == "measured":
         return base
     if _near_zero(net):
         return (
@@ -119,54 +119,54 @@ def _ends(value: Estimate) -> str:
     return f" (95 % interval {percent(value.low)} to {percent(value.high)})"
 
 
-def _drift(found: Consistency) -> str | None:
-    if found.drift is None:
+def _drift(check: Consistency) -> str | None:
+    if check.drift is None:
         return None
     change = (
-        f"{percent(found.drift.relative)} (95 % interval {percent(found.drift.low)} to {percent(found.drift.high)})"
+        f"{percent(check.drift.relative)} (95 % interval {percent(check.drift.low)} to {percent(check.drift.high)})"
     )
-    if found.drift.shows:
+    if check.drift.shows:
         return (
-            f"Joules per {found.unit} drifted by {change} from the first window to the last: the machine had not "
+            f"Joules per {check.unit} drifted by {change} from the first window to the last: the machine had not "
             "settled, or its load changed. Warm up longer (protocol.warmup_s)."
         )
     return f"No drift shows from the first window to the last: {change}."
 
 
-def _others(found: Consistency) -> str | None:
-    known = [w.other_load_cpus for w in found.valid if w.other_load_cpus is not None]
+def _others(check: Consistency) -> str | None:
+    known = [w.other_load_cpus for w in check.valid if w.other_load_cpus is not None]
     if not known:
         return None
     most, mean = number(max(known), 2), number(sum(known) / len(known), 2)
     return f"Other processes kept {mean} CPUs busy on average, {most} in the window where they did so most."
 
 
-def _close(found: Consistency) -> str | None:
-    if not found.close:
+def _close(check: Consistency) -> str | None:
+    if not check.close:
         return None
     return "The interval of the relative standard deviation holds the gate: the next windows may end the other way."
 
 
-def _checks(found: Consistency) -> str | None:
-    if not found.checks:
+def _checks(check: Consistency) -> str | None:
+    if not check.checks:
         return None
     parts = []
-    for check in found.checks:
-        own = "no spread" if check.rsd is None else percent(check.rsd.value)
-        off = "" if check.rel_difference is None else f", {percent(check.rel_difference)} off the primary meter"
-        parts.append(f"{check.source} on {check.domain} varied by {own}{off}")
+    for second in check.checks:
+        own = "no spread" if second.rsd is None else percent(second.rsd.value)
+        off = "" if second.rel_difference is None else f", {percent(second.rel_difference)} off the primary meter"
+        parts.append(f"{second.source} on {second.domain} varied by {own}{off}")
     return f"Check meters over the same windows: {'; '.join(parts)}."
 
 
-def _invalid(found: Consistency) -> str | None:
-    bad = [w.reason for w in found.windows if w.reason]
+def _invalid(check: Consistency) -> str | None:
+    bad = [w.reason for w in check.windows if w.reason]
     if not bad:
         return None
-    return f"{len(bad)} of {len(found.windows)} windows do not count, the first because: {bad[0]}."
+    return f"{len(bad)} of {len(check.windows)} windows do not count, the first because: {bad[0]}."
 
 
-def _do(found: Consistency) -> str | None:
-    if found.rsd is None or found.max_rsd is None or found.rsd.value < found.max_rsd:
+def _do(check: Consistency) -> str | None:
+    if check.rsd is None or check.max_rsd is None or check.rsd.value < check.max_rsd:
         return None
     return (
         "To pass: keep other load off the machine, fix its clocks where that is allowed, warm up longer "
@@ -175,23 +175,23 @@ def _do(found: Consistency) -> str | None:
     )
 
 
-def _summary_table(found: Consistency) -> Table:
+def _summary_table(check: Consistency) -> Table:
     rows = []
-    if found.j_per_unit is not None:
-        factor, letter = prefix(found.j_per_unit.mean)
-        details = (interval(found.j_per_unit, factor) or "", sample_size(found.j_per_unit), found.kind or "")
+    if check.j_per_unit is not None:
+        factor, letter = prefix(check.j_per_unit.mean)
+        details = (interval(check.j_per_unit, factor) or "", sample_size(check.j_per_unit), check.kind or "")
         rows.append(
             (
-                Cell(f"Energy per {found.unit}, gross"),
-                Cell(f"{number(found.j_per_unit.mean / factor)} {letter}J", tuple(d for d in details if d)),
-                _rsd_cell(found.rsd),
+                Cell(f"Energy per {check.unit}, gross"),
+                Cell(f"{number(check.j_per_unit.mean / factor)} {letter}J", tuple(d for d in details if d)),
+                _rsd_cell(check.rsd),
             )
         )
-        valid = found.valid
+        valid = check.valid
         per_unit_s = sum(w.seconds for w in valid) / sum(w.units for w in valid)
-        rows.append((Cell(f"Time per {found.unit}"), Cell(seconds(per_unit_s)), _rsd_cell(found.time_rsd)))
-        domains = " + ".join(found.domains)
-        rows.append((Cell(f"Power, {domains}"), Cell(watts(found.power_w)), _rsd_cell(found.power_rsd)))
+        rows.append((Cell(f"Time per {check.unit}"), Cell(seconds(per_unit_s)), _rsd_cell(check.time_rsd)))
+        domains = " + ".join(check.domains)
+        rows.append((Cell(f"Power, {domains}"), Cell(watts(check.power_w)), _rsd_cell(check.power_rsd)))
     columns = (Column("Over the valid windows"), Column("Mean", True), Column("Relative standard deviation", True))
     return Table("Spread of the windows", columns, tuple(rows))
 
@@ -202,10 +202,10 @@ def _rsd_cell(rsd: Rsd | None) -> Cell:
     return Cell(percent(rsd.value), (f"[{percent(rsd.low)}, {percent(rsd.high)}]", f"n = {rsd.n} windows"))
 
 
-def _sources_table(found: Consistency) -> Table:
+def _sources_table(check: Consistency) -> Table:
     titles = ("Domain", "Source", "Kind", "Share", "Power under load", "It moved by", "Idle power", "Load − idle")
     columns = tuple(Column(t, numeric=i > 2) for i, t in enumerate(titles))
-    return Table("What each meter gave", columns, tuple(_source_row(s) for s in found.sources))
+    return Table("What each meter gave", columns, tuple(_source_row(s) for s in check.sources))
 
 
 def _source_row(source: SourceSpread) -> tuple[Cell, ...]:
@@ -222,42 +222,42 @@ def _source_row(source: SourceSpread) -> tuple[Cell, ...]:
     )
 
 
-def _plots(found: Consistency) -> tuple[Plot, ...]:
-    valid = found.valid
-    if not valid or found.j_per_unit is None or found.rsd is None:
+def _plots(check: Consistency) -> tuple[Plot, ...]:
+    valid = check.valid
+    if not valid or check.j_per_unit is None or check.rsd is None:
         return ()
-    mean = found.j_per_unit.mean
+    mean = check.j_per_unit.mean
     factor, letter = prefix(mean)
-    numbers = tuple(float(i) for i, w in enumerate(found.windows, 1) if w.reason is None)
-    ends, detail = (numbers[0], numbers[-1]), f"gross, {' + '.join(found.domains)}"
+    numbers = tuple(float(i) for i, w in enumerate(check.windows, 1) if w.reason is None)
+    ends, detail = (numbers[0], numbers[-1]), f"gross, {' + '.join(check.domains)}"
     per_unit = [w.energy_j / w.units for w in valid]
     series = [
-        Series(f"window ({found.kind})", numbers, tuple(v / factor for v in per_unit), line=True),
+        Series(f"window ({check.kind})", numbers, tuple(v / factor for v in per_unit), line=True),
         Series("mean", ends, (mean / factor,) * 2, dashed=True),
     ]
     for sign, word in ((1, "+"), (-1, "−")):
-        if found.max_rsd is not None:
-            level = mean * (1 + sign * found.max_rsd) / factor
-            series.append(Series(f"mean {word} {percent(found.max_rsd)}", ends, (level,) * 2, dashed=True))
+        if check.max_rsd is not None:
+            level = mean * (1 + sign * check.max_rsd) / factor
+            series.append(Series(f"mean {word} {percent(check.max_rsd)}", ends, (level,) * 2, dashed=True))
     first = Plot(
         "consistency-windows",
-        f"Joules per {found.unit} by window",
-        f"{len(valid)} windows: energy per {found.unit} {number(mean / factor)} {letter}J on average, relative "
-        f"standard deviation {rsd_words(found.rsd)}.",
+        f"Joules per {check.unit} by window",
+        f"{len(valid)} windows: energy per {check.unit} {number(mean / factor)} {letter}J on average, relative "
+        f"standard deviation {rsd_words(check.rsd)}.",
         Axis(None, "window"),
-        Axis(None, f"{found.phase} energy, {letter}J/{found.unit}", factor, detail=detail),
+        Axis(None, f"{check.phase} energy, {letter}J/{check.unit}", factor, detail=detail),
         tuple(series),
     )
-    return first, _parts(found, numbers)
+    return first, _parts(check, numbers)
 
 
-def _parts(found: Consistency, numbers: tuple[float, ...]) -> Plot:
+def _parts(check: Consistency, numbers: tuple[float, ...]) -> Plot:
     """Power and time apart: what the spread of their product is made of."""
-    time = [w.seconds / w.units for w in found.valid]
-    power = [w.energy_j / w.seconds for w in found.valid]
+    time = [w.seconds / w.units for w in check.valid]
+    power = [w.energy_j / w.seconds for w in check.valid]
     series = tuple(
         Series(name, numbers, tuple(100 * (v / (sum(values) / len(values)) - 1) for v in values), line=True)
-        for name, values in ((f"time per {found.unit}", time), (f"power ({found.kind})", power))
+        for name, values in ((f"time per {check.unit}", time), (f"power ({check.kind})", power))
     )
     alt = "Deviation of power and of time per unit from their means, by window."
     return Plot(
@@ -270,38 +270,38 @@ def _parts(found: Consistency, numbers: tuple[float, ...]) -> Plot:
     )
 
 
-def _csv(found: Consistency) -> str:
-    domains = [f"{d}_j" for d in found.domains]
-    checks = sorted({key for w in found.windows for key in w.checks})
-    columns = ["window", "start_s", "seconds", f"{found.unit}s", "joules", f"j_per_{found.unit}",
-               f"s_per_{found.unit}", "power_w", "kind", "counts", "reason", "other_load_cpus", *domains,
+def _csv(check: Consistency) -> str:
+    domains = [f"{d}_j" for d in check.domains]
+    checks = sorted({key for w in check.windows for key in w.checks})
+    columns = ["window", "start_s", "seconds", f"{check.unit}s", "joules", f"j_per_{check.unit}",
+               f"s_per_{check.unit}", "power_w", "kind", "counts", "reason", "other_load_cpus", *domains,
                *(f"check_{d}_{s}_j" for d, s in checks)]  # fmt: skip
     rows = []
-    for index, w in enumerate(found.windows, 1):
+    for index, w in enumerate(check.windows, 1):
         known = bool(w.by_domain) and w.units > 0 and w.seconds > 0
         rows.append(
             [index, w.start_s, w.seconds, w.units, w.energy_j if known else None,
              w.energy_j / w.units if known else None, w.seconds / w.units if known else None,
-             w.energy_j / w.seconds if known else None, found.kind, w.reason is None, w.reason, w.other_load_cpus,
-             *(w.by_domain.get(d) for d in found.domains), *(w.checks.get(key) for key in checks)]
+             w.energy_j / w.seconds if known else None, check.kind, w.reason is None, w.reason, w.other_load_cpus,
+             *(w.by_domain.get(d) for d in check.domains), *(w.checks.get(key) for key in checks)]
         )  # fmt: skip
     return csv_text(columns, rows)
 
 
-def consistency_answer(found: Consistency) -> str:
+def consistency_answer(check: Consistency) -> str:
     """`PASS: joules per sample over 10 windows of inference differ by …`; without a gate, no verdict."""
-    verdict = {True: "PASS: ", False: "FAIL: ", None: ""}[found.passed]
-    gate = "" if found.max_rsd is None else f"the gate of {percent(found.max_rsd)}"
-    if found.rsd is None:
-        reasons = [*found.errors, *(w.reason for w in found.windows if w.reason)]
+    verdict = {True: "PASS: ", False: "FAIL: ", None: ""}[check.passed]
+    gate = "" if check.max_rsd is None else f"the gate of {percent(check.max_rsd)}"
+    if check.rsd is None:
+        reasons = [*check.errors, *(w.reason for w in check.windows if w.reason)]
         why = reasons[0] if reasons else "no windows were measured"
         cannot = f", so {gate} cannot be judged" if gate else ""
-        return f"{verdict}{len(found.valid)} valid windows of {len(found.windows)}{cannot}: {why}."
-    against = {True: f", below {gate}", False: f", not below {gate}", None: ""}[found.passed]
+        return f"{verdict}{len(check.valid)} valid windows of {len(check.windows)}{cannot}: {why}."
+    against = {True: f", below {gate}", False: f", not below {gate}", None: ""}[check.passed]
     meaning = ""
-    if found.kind == "estimated" and found.steady_power:
+    if check.kind == "estimated" and check.steady_power:
         meaning = " The power is a model's and did not move, so this is the spread of time, not of a meter."
     return (
-        f"{verdict}joules per {found.unit} over {found.rsd.n} windows of {found.phase} have a relative standard "
-        f"deviation of {rsd_words(found.rsd)}{against}; {found.kind}.{meaning}"
+        f"{verdict}joules per {check.unit} over {check.rsd.n} windows of {check.phase} have a relative standard "
+        f"deviation of {rsd_words(check.rsd)}{against}; {check.kind}.{meaning}"
     )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean, median
 
 import numpy as np
 
-from joulebench.records.model import Kind, TrialRecord, combined
+from joulebench.records.model import Kind, combined
 from joulebench.results.energy import common_domains
 from joulebench.results.forecast import RULES, Amount, Prediction, Rule, Training, calibrate, calibrating, predict
 from joulebench.results.outcome import configuration_key
-from joulebench.results.phase_cost import families
-from joulebench.spec.task import Task
+from joulebench.results.run import Run
 from joulebench.stats.bootstrap import folds, quantile
 from joulebench.stats.estimate import Estimate
 
@@ -57,77 +57,68 @@ class Accuracy:
     half_width: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Extrapolation:
-    """All rules over all trainings; `startup` and `first_excess` are medians over them.
+    """Each training told from its first 1, 2, 3 … segments by each rule, and compared with its end.
 
-    `first_excess`: the first epoch's joules per unit over the later ones', less 1.
+    The calibrated rule knows the trainings of all models but those held out with this one; only of `known_models`
+    of them, drawn at random, where that is given: as it stands early in a search.
     """
 
-    cases: tuple[Case, ...]
-    accuracies: tuple[Accuracy, ...]
-    startup_share: float | None  # of the joules
-    first_excess: float | None
-    domains: tuple[str, ...]
-    kind: Kind | None
-    lost: int  # trials whose training cannot be judged: failed, or of fewer than two epochs
+    cases: Sequence[Case]
+    domains: tuple[str, ...] = ()
+    kind: Kind | None = None
+    lost: int = 0  # trials whose training cannot be judged: failed, or of fewer than two epochs
+    known_models: int | None = None
+
+    @cached_property
+    def accuracies(self) -> tuple[Accuracy, ...]:
+        parts = _parts(self.cases, self.known_models)
+        longest = max((len(c.training.segments) for c in self.cases), default=0)
+        made = (
+            _accuracy(self.cases, parts, amount, rule, seen)
+            for amount in AMOUNTS
+            for seen in range(1, longest)
+            for rule in RULES
+        )
+        return tuple(a for a in made if a is not None)
 
     def of(self, amount: Amount, rule: Rule, seen: int) -> Accuracy | None:
-        found = (a for a in self.accuracies if (a.amount, a.rule, a.seen) == (amount, rule, seen))
-        return next(found, None)
+        asked = (a for a in self.accuracies if (a.amount, a.rule, a.seen) == (amount, rule, seen))
+        return next(asked, None)
 
     @property
     def points(self) -> tuple[int, ...]:
         """After how many segments there is a prediction."""
         return tuple(sorted({a.seen for a in self.accuracies}))
 
+    @property
+    def startup_share(self) -> float | None:
+        """Of the joules; median over the trainings."""
+        shares = [s for c in self.cases if (s := startup_share(c.training)) is not None]
+        return median(shares) if shares else None
 
-def extrapolation(task: Task, trials: Sequence[TrialRecord]) -> Extrapolation | None:
-    """Of a run's records; None where no trial trained for two epochs or more."""
-    asked = families(task)
-    teachers = {t.trial for t in calibrating(trials)}
+    @property
+    def first_excess(self) -> float | None:
+        """The first epoch's joules per unit over the later ones', less 1; median over the trainings."""
+        excesses = [e for c in self.cases if (e := first_excess(c.training)) is not None]
+        return median(excesses) if excesses else None
+
+
+def extrapolation(run: Run) -> Extrapolation | None:
+    """The trainings of a run; None where no trial trained for two epochs or more."""
+    teachers = {t.trial for t in calibrating(run.trials)}
     cases, windows = [], []
-    for trial in trials:
-        training = Training.of(trial.windows, asked)
+    for trial in run.trials:
+        training = Training.of(trial.windows, run.families)
         if trial.status == "ok" and len(training.segments) >= 2:
-            cases.append(Case(configuration_key(task, trial.params), training, trial.trial in teachers))
+            cases.append(Case(configuration_key(run.task, trial.params), training, trial.trial in teachers))
             windows += [w for w in trial.windows if w.phase in ("build", "train", "validate")]
     if not cases:
         return None
-    names = common_domains(windows, asked)
+    names = common_domains(windows, run.families)
     kinds = {r.kind for w in windows for r in w.readings if r.role == "primary" and r.domain in names}
-    kind: Kind | None = combined(kinds) if kinds else None
-    return evaluate(cases, names, kind, len(trials) - len(cases))
-
-
-def evaluate(
-    cases: Sequence[Case],
-    domains: Sequence[str] = (),
-    kind: Kind | None = None,
-    lost: int = 0,
-    known_models: int | None = None,
-) -> Extrapolation:
-    """Each training told from its first 1, 2, 3 … segments by each rule, and compared with its end.
-
-    The calibrated rule knows the trainings of all models but those held out with this one; only of `known_models`
-    of them, drawn at random, where that is given: as it stands early in a search.
-    """
-    parts = _parts(cases, known_models)
-    found = []
-    for amount in AMOUNTS:
-        for seen in range(1, max((len(c.training.segments) for c in cases), default=0)):
-            found += [_accuracy(cases, parts, amount, rule, seen) for rule in RULES]
-    shares = [s for c in cases if (s := startup_share(c.training)) is not None]
-    excesses = [e for c in cases if (e := first_excess(c.training)) is not None]
-    return Extrapolation(
-        cases=tuple(cases),
-        accuracies=tuple(a for a in found if a is not None),
-        startup_share=median(shares) if shares else None,
-        first_excess=median(excesses) if excesses else None,
-        domains=tuple(domains),
-        kind=kind,
-        lost=lost,
-    )
+    return Extrapolation(cases, names, combined(kinds) if kinds else None, len(run.trials) - len(cases))
 
 
 @dataclass(frozen=True)

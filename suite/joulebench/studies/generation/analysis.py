@@ -7,26 +7,20 @@ the task's energy objectives name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 
-from joulebench.records.model import Costs, Kind, TrialRecord, Window, combined
-from joulebench.results.outcome import Configuration, configurations, idle_windows
-from joulebench.results.phase_cost import (
-    PhaseCost,
-    counted,
-    families,
-    flops_per_unit,
-    phase_cost,
-    step_mean,
-    step_quantile,
-    varied,
-)
-from joulebench.spec.parameters import Params, is_number
-from joulebench.spec.task import Task
+from joulebench.records.model import Kind, combined
+from joulebench.results.energy import Energy
+from joulebench.results.phase_runs import PhaseRuns, varied
+from joulebench.results.run import Run
+from joulebench.spec.parameters import is_number
 from joulebench.stats.estimate import Estimate, reciprocal
 from joulebench.stats.intervals import plus, ratio, scaled
+from joulebench.studies.configured import Configured
 
 PREFILL, DECODE, REQUEST = "prefill", "decode", "request"
 PHASES = (REQUEST, PREFILL, DECODE)
@@ -40,60 +34,42 @@ CLOSURE_TOLERANCE = 0.05
 _APART = "phases measured apart"
 
 
-@dataclass(frozen=True)
-class Part:
-    """One phase of one configuration; `mean_s`, `p50_s` and `p95_s` are of a step, None where it is not timed."""
-
-    cost: PhaseCost
-    flops_per_unit: float | None
-    mean_s: Estimate | None
-    p50_s: Estimate | None
-    p95_s: Estimate | None
-
-    @property
-    def step_j(self) -> Estimate | None:
-        return scaled(self.cost.gross, self.cost.step_units) if self.cost.step_units else None
-
-    @property
-    def flops_per_j(self) -> Estimate | None:
-        per_j = self.cost.units_per_j
-        return scaled(per_j, self.flops_per_unit) if per_j is not None and self.flops_per_unit else None
-
-
-@dataclass(frozen=True)
-class Generator:
+class Generator(Configured):
     """One configuration with what was measured of it; what was not is absent."""
 
-    params: Params
-    trials: tuple[int, ...]
-    batch: float | None
-    parts: Mapping[str, Part]
-    memory_bytes: int | None
-    memory_limit_bytes: int | None
-    restore_share: float | None
+    @cached_property
+    def parts(self) -> dict[str, PhaseRuns]:
+        """Its phases, by name."""
+        parts = {name: self.run.phase(self.configuration.trials, name) for name in PHASES}
+        return {name: part for name, part in parts.items() if part is not None}
 
     @property
-    def memory_share(self) -> float | None:
-        if self.memory_bytes is None or not self.memory_limit_bytes:
-            return None
-        return self.memory_bytes / self.memory_limit_bytes
+    def batch(self) -> float | None:
+        size = self.params.get(BATCH)
+        return float(size) if is_number(size) else None
+
+    @property
+    def restore_share(self) -> float | None:
+        """The share of decode's time that went to putting the cache back."""
+        shares = [t.metrics[RESTORE_SHARE] for t in self.configuration.usable if RESTORE_SHARE in t.metrics]
+        return fmean(shares) if shares else None
 
     @property
     def requests_per_s(self) -> Estimate | None:
         """Sequences completed a second: the batch over a request's mean seconds."""
         request = self.parts.get(REQUEST)
-        each = reciprocal(request.mean_s) if request is not None and request.mean_s is not None else None
+        each = reciprocal(request.step_mean) if request is not None and request.step_mean is not None else None
         return scaled(each, self.batch) if each is not None and self.batch else None
 
     @property
     def tokens_per_sequence(self) -> float | None:
         """Tokens of a sequence that a decode step makes: N − 1."""
         decode = self.parts.get(DECODE)
-        if decode is None or not decode.cost.step_units or not self.batch:
+        if decode is None or not decode.step_units or not self.batch:
             return None
-        return decode.cost.step_units / self.batch
+        return decode.step_units / self.batch
 
-    def per_token_s(self, read: Callable[[Part], Estimate | None]) -> Estimate | None:
+    def per_token_s(self, read: Callable[[PhaseRuns], Estimate | None]) -> Estimate | None:
         """Time per output token: a decode step's seconds over the tokens each sequence got in it."""
         decode, tokens = self.parts.get(DECODE), self.tokens_per_sequence
         step_s = read(decode) if decode is not None else None
@@ -101,23 +77,21 @@ class Generator:
 
     def share(self, phase: str) -> Estimate | None:
         """Joules of a phase's step over a whole request's; None where they count different domains."""
-        part, request = self.parts.get(phase), self.parts.get(REQUEST)
-        if part is None or request is None or part.cost.domains != request.cost.domains:
-            return None
-        own, whole = part.step_j, request.step_j
-        return ratio(own, whole, _APART) if own is not None and whole is not None else None
+        joules = self._step_j(phase, REQUEST)
+        return None if joules is None else ratio(joules[0], joules[1], _APART)
 
     @property
     def closure(self) -> Estimate | None:
         """(Prefill + decode) / request, each measured in windows of its own: 1 if nothing is lost between them."""
-        found = [self.parts.get(name) for name in PHASES]
-        joules = [p.step_j for p in found if p is not None]
-        if len(joules) < len(PHASES) or len({p.cost.domains for p in found if p is not None}) > 1:
+        joules = self._step_j(PREFILL, DECODE, REQUEST)
+        return None if joules is None else ratio(plus(joules[0], joules[1], _APART), joules[2], _APART)
+
+    def _step_j(self, *phases: str) -> list[Energy] | None:
+        """Gross joules of a step of each phase; None where they are not all known, or count different domains."""
+        parts = [part for name in phases if (part := self.parts.get(name)) is not None and part.step_units]
+        if len(parts) < len(phases) or len({part.domains for part in parts}) > 1:
             return None
-        request, prefill, decode = joules
-        if request is None or prefill is None or decode is None:
-            return None
-        return ratio(plus(prefill, decode, _APART), request, _APART)
+        return [part.gross * (part.step_units or 0.0) for part in parts]
 
     @property
     def closes(self) -> bool | None:
@@ -132,15 +106,40 @@ class Generator:
         return closure.low <= 1 <= closure.high
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Generation:
-    """All configurations of a run that have a measured phase, in the order of their parameters."""
+    """All configurations of a run that have a measured phase."""
 
-    names: tuple[str, ...]  # of the parameters that differ between them
-    points: tuple[Generator, ...]
-    domains: tuple[str, ...]
-    kind: Kind | None
-    lost: Mapping[str, int]  # trials without a value, by status
+    run: Run
+    measured: tuple[Generator, ...]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The parameters that differ between them."""
+        return tuple(varied(self.run.task, [p.params for p in self.measured]))
+
+    @cached_property
+    def points(self) -> tuple[Generator, ...]:
+        """They, in the order of their parameters."""
+        return tuple(sorted(self.measured, key=lambda p: [_order(p.params[n]) for n in self.names]))
+
+    @property
+    def _phases(self) -> list[PhaseRuns]:
+        return [part for point in self.measured for part in point.parts.values()]
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        return tuple(sorted({d for part in self._phases for d in part.domains}))
+
+    @property
+    def kind(self) -> Kind:
+        return combined(part.kind for part in self._phases)
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Trials without a value, by status."""
+        counts = Counter(t.status for t in self.run.trials)
+        return {s: counts[s] for s in ("oom", "failed", "invalid", "infeasible") if counts[s]}
 
     @property
     def best(self) -> Generator | None:
@@ -148,66 +147,16 @@ class Generation:
         for phase in (REQUEST, DECODE):
             known = [p for p in self.points if phase in p.parts]
             if known:
-                return min(known, key=lambda p: p.parts[phase].cost.gross.mean)
+                return min(known, key=lambda p: p.parts[phase].gross.mean)
         return None
 
 
-def generation(task: Task, trials: Sequence[TrialRecord]) -> Generation | None:
-    """Of a run's records; None where no trial has a prefill, decode or request phase."""
-    idle, counted_domains = idle_windows(trials), families(task)
-    measured = [_generator(task, c, counted_domains, idle) for c in configurations(task, trials)]
-    points = [p for p in measured if p.parts]
-    if not points:
-        return None
-    names = varied(task, [p.params for p in points])
-    costs = [part.cost for p in points for part in p.parts.values()]
-    lost = {s: n for s in ("oom", "failed", "invalid", "infeasible") if (n := sum(t.status == s for t in trials))}
-    return Generation(
-        names=tuple(names),
-        points=tuple(sorted(points, key=lambda p: [_order(p.params[n]) for n in names])),
-        domains=tuple(sorted({d for c in costs for d in c.domains})),
-        kind=combined(c.kind for c in costs),
-        lost=lost,
-    )
+def generation(run: Run) -> Generation | None:
+    """The text generation of a run; None where no trial has a prefill, decode or request phase."""
+    measured = tuple(p for c in run.configurations if (p := Generator(run, c)).parts)
+    return Generation(run, measured) if measured else None
 
 
 def _order(value: object) -> tuple[bool, float, str]:
     """Numbers by size, then text."""
     return (False, float(value), "") if isinstance(value, int | float) else (True, 0.0, str(value))
-
-
-def _generator(task: Task, found: Configuration, domains: Sequence[str], idle: Sequence[Window]) -> Generator:
-    usable = [t for t in found.trials if t.status == "ok"]
-    batch = found.params.get(BATCH)
-    shares = [t.metrics[RESTORE_SHARE] for t in usable if RESTORE_SHARE in t.metrics]
-    parts = {name: part for name in PHASES if (part := _part(task, usable, name, domains, idle)) is not None}
-    peaks = [t.costs.peak_memory_bytes for t in usable if t.costs.peak_memory_bytes is not None]
-    limit = counted(usable, lambda c: c.memory_limit_bytes)
-    return Generator(
-        params=found.params,
-        trials=tuple(t.trial for t in usable),
-        batch=float(batch) if is_number(batch) else None,
-        parts=parts,
-        memory_bytes=max(peaks, default=None),
-        memory_limit_bytes=None if limit is None else int(limit),
-        restore_share=fmean(shares) if shares else None,
-    )
-
-
-def _part(
-    task: Task, trials: Sequence[TrialRecord], phase: str, domains: Sequence[str], idle: Sequence[Window]
-) -> Part | None:
-    cost = phase_cost(task.protocol, trials, phase, domains, idle)
-    if cost is None:
-        return None
-
-    def flops(costs: Costs) -> float | None:
-        return flops_per_unit(costs, phase, cost.unit)
-
-    return Part(
-        cost=cost,
-        flops_per_unit=counted(trials, flops),
-        mean_s=step_mean(task.protocol, trials, phase),
-        p50_s=step_quantile(task.protocol, trials, phase, 0.5),
-        p95_s=step_quantile(task.protocol, trials, phase, 0.95),
-    )

@@ -14,45 +14,48 @@ from joulebench.studies.generation.analysis import PHASES, PREFILL, REQUEST, Gen
 Read = Callable[[Generator], Estimate | None]
 
 
-def figures(found: Generation) -> tuple[Plot, ...]:
+def figures(generation: Generation) -> tuple[Plot, ...]:
     """Two figures over the configurations; none of a single one, which the tables say all of."""
-    if len(found.points) < 2:
+    if len(generation.points) < 2:
         return ()
-    x, places = along([p.params for p in found.points], found.names)
-    made = (_energy(found, x, places), _latency(found, x, places))
+    x, places = along([p.params for p in generation.points], generation.names)
+    made = (_energy(generation, x, places), _latency(generation, x, places))
     return tuple(plot for plot in made if plot.drawn)
 
 
-def _energy(found: Generation, x: Axis, places: Sequence[float]) -> Plot:
+def _energy(generation: Generation, x: Axis, places: Sequence[float]) -> Plot:
     lines: list[tuple[str, Read]] = []
     for phase in PHASES:
-        unit = next((plain(p.parts[phase].cost.unit) for p in found.points if phase in p.parts), None)
+        unit = next((plain(p.parts[phase].unit) for p in generation.points if phase in p.parts), None)
         if unit is not None:
             lines.append((f"{phase}, per {unit}", _gross(phase)))
-    detail = f"{found.kind}, {' + '.join(found.domains)}"
-    y, series = _drawn(found, x, places, lines, "J", lambda unit: f"{unit} per unit, gross", detail)
+    detail = f"{generation.kind}, {' + '.join(generation.domains)}"
+    y, series = _drawn(generation, x, places, lines, "J", lambda unit: f"{unit} per unit, gross", detail)
     alt = f"Gross energy per token against {x.title}: {', '.join(name for name, _ in lines)}."
     return Plot("generation-energy", f"Energy per token by {x.title}", alt, x, y, series)
 
 
 def _gross(phase: str) -> Read:
-    return lambda p: p.parts[phase].cost.gross if phase in p.parts else None
+    return lambda p: p.parts[phase].gross if phase in p.parts else None
 
 
-def _latency(found: Generation, x: Axis, places: Sequence[float]) -> Plot:
+def _latency(generation: Generation, x: Axis, places: Sequence[float]) -> Plot:
     lines: list[tuple[str, Read]] = [
-        ("request, p95", lambda p: p.parts[REQUEST].p95_s if REQUEST in p.parts else None),
-        ("time to first token, p95", lambda p: p.parts[PREFILL].p95_s if PREFILL in p.parts else None),
-        ("time per output token, p95", lambda p: p.per_token_s(lambda part: part.p95_s)),
+        ("request, p95", lambda p: p.parts[REQUEST].step_quantile(0.95) if REQUEST in p.parts else None),
+        (
+            "time to first token, p95",
+            lambda p: p.parts[PREFILL].step_quantile(0.95) if PREFILL in p.parts else None,
+        ),
+        ("time per output token, p95", lambda p: p.per_token_s(lambda part: part.step_quantile(0.95))),
     ]
-    y, series = _drawn(found, x, places, lines, "s", lambda unit: f"latency, {unit}", "of steps")
+    y, series = _drawn(generation, x, places, lines, "s", lambda unit: f"latency, {unit}", "of steps")
     shown = [s for s in series if s.x]
     alt = f"95 % quantiles of latency against {x.title}: {', '.join(s.name for s in shown)}."
     return Plot("generation-latency", f"Latency by {x.title}", alt, x, y, series)
 
 
 def _drawn(
-    found: Generation,
+    generation: Generation,
     x: Axis,
     places: Sequence[float],
     lines: Sequence[tuple[str, Read]],
@@ -61,6 +64,6 @@ def _drawn(
     detail: str,
 ) -> tuple[Axis, tuple[Series, ...]]:
     """All lines on one axis, in the unit that suits them."""
-    values = [(name, [read(p) for p in found.points]) for name, read in lines]
+    values = [(name, [read(p) for p in generation.points]) for name, read in lines]
     y = value_axis([v.mean for _, column in values for v in column if v is not None], unit, title, detail=detail)
     return y, tuple(estimates(name, places, column, y, x.name is not None) for name, column in values)

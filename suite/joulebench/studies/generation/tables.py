@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from joulebench.presentation.numbers import ABSENT, octets, percent, ratio_percent
 from joulebench.presentation.table import (
     Cell,
@@ -15,6 +17,7 @@ from joulebench.presentation.table import (
     value_cell,
 )
 from joulebench.presentation.units import plain
+from joulebench.results.phase_runs import PhaseRuns
 from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import Estimate
 from joulebench.studies.generation.analysis import (
@@ -24,60 +27,63 @@ from joulebench.studies.generation.analysis import (
     REQUEST,
     Generation,
     Generator,
-    Part,
 )
 
+#: Mean, median and 95 % quantile of a step's seconds.
+STEPS: tuple[Callable[[PhaseRuns], Estimate | None], ...] = (
+    lambda part: part.step_mean, lambda part: part.step_quantile(0.5), lambda part: part.step_quantile(0.95),
+)  # fmt: skip
 TITLES = {REQUEST: "Whole requests", PREFILL: "Prefill", DECODE: "Decode"}
 
 
-def tables(found: Generation, protocol: Protocol) -> tuple[Table, ...]:
+def tables(generation: Generation) -> tuple[Table, ...]:
     """One for each phase that any configuration has."""
-    made = (_table(found, phase, protocol) for phase in (REQUEST, PREFILL, DECODE))
+    made = (_table(generation, phase) for phase in (REQUEST, PREFILL, DECODE))
     return tuple(table for table in made if table is not None)
 
 
-def _table(found: Generation, phase: str, protocol: Protocol) -> Table | None:
-    every = [(p, p.parts[phase]) for p in found.points if phase in p.parts]
+def _table(generation: Generation, phase: str) -> Table | None:
+    every = [(p, p.parts[phase]) for p in generation.points if phase in p.parts]
     if not every:
         return None
-    measured = [every[i] for i in least([part.cost.gross.mean for _, part in every])]
+    protocol = generation.run.task.protocol
+    measured = [every[i] for i in least([part.gross.mean for _, part in every])]
     rows = [{**_energy(part, protocol), **_own(point, part, phase, protocol)} for point, part in measured]
-    first, names = first_column([point.params for point, _ in measured], found.names)
+    first, names = first_column([point.params for point, _ in measured], generation.names)
     columns = (Column(first), *(Column(title, numeric=True) for title in rows[0]))
     body = tuple((Cell(name), *cells.values()) for name, cells in zip(names, rows, strict=True))
     some = of_all(len(measured), len(every), "most efficient")
-    caption = f"{TITLES[phase]} ({found.kind}, {' + '.join(found.domains)}){some}"
+    caption = f"{TITLES[phase]} ({generation.kind}, {' + '.join(generation.domains)}){some}"
     return condensed(Table(caption, columns, body))
 
 
-def _energy(part: Part, protocol: Protocol) -> dict[str, Cell]:
-    cost, unit = part.cost, plain(part.cost.unit)
+def _energy(part: PhaseRuns, protocol: Protocol) -> dict[str, Cell]:
+    unit = plain(part.unit)
     return {
-        f"{unit}s/J, gross": value_cell(cost.units_per_j, protocol, kind=cost.kind),
-        f"J per {unit}, gross": prefixed_cell(cost.gross, "J", protocol),
-        f"J per {unit}, net": prefixed_cell(cost.net, "J", protocol),
+        f"{unit}s/J, gross": value_cell(part.units_per_j, protocol, kind=part.kind),
+        f"J per {unit}, gross": prefixed_cell(part.gross, "J", protocol),
+        f"J per {unit}, net": prefixed_cell(part.net, "J", protocol),
     }
 
 
-def _own(point: Generator, part: Part, phase: str, protocol: Protocol) -> dict[str, Cell]:
+def _own(point: Generator, part: PhaseRuns, phase: str, protocol: Protocol) -> dict[str, Cell]:
     """What only this phase has, and FLOP/J."""
     flops = {"FLOP/J": prefixed_cell(part.flops_per_j, "FLOP/J", protocol)}
     if phase == REQUEST:
         return {
-            f"{plain(part.cost.unit)}s/s": value_cell(part.cost.units_per_s, protocol),
+            f"{plain(part.unit)}s/s": value_cell(part.units_per_s, protocol),
             "Requests/s": value_cell(point.requests_per_s, protocol),
-            "Latency p50": prefixed_cell(part.p50_s, "s", protocol),
-            "p95": prefixed_cell(part.p95_s, "s", protocol),
+            "Latency p50": prefixed_cell(part.step_quantile(0.5), "s", protocol),
+            "p95": prefixed_cell(part.step_quantile(0.95), "s", protocol),
             "Peak memory": _memory(point),
             "Prefill + decode": _closure(point),
             **flops,
         }
     share = {"Share of request": _share(point.share(phase))}
     if phase == PREFILL:
-        first = (part.mean_s, part.p50_s, part.p95_s)
+        first = tuple(read(part) for read in STEPS)
         return {**_times("Time to first token, mean", first, protocol), **share, **flops}
-    reads = (lambda p: p.mean_s, lambda p: p.p50_s, lambda p: p.p95_s)
-    each = tuple(point.per_token_s(read) for read in reads)
+    each = tuple(point.per_token_s(read) for read in STEPS)
     return {
         **_times("Time per output token, mean", each, protocol),
         **share,

@@ -13,13 +13,12 @@ from statistics import fmean, stdev
 
 from joulebench.host.power_limit import PARAMETER
 from joulebench.records.model import Kind, TrialRecord, combined
-from joulebench.results.energy import training_energy
+from joulebench.results.energy import Energy, over_runs
 from joulebench.results.frontier import non_dominated
-from joulebench.results.phase_cost import over_runs, phase_cost
-from joulebench.spec.objectives import Objective
+from joulebench.results.run import Run
 from joulebench.spec.parameters import Value
 from joulebench.spec.task import Task
-from joulebench.stats.estimate import Estimate, point
+from joulebench.stats.estimate import Estimate, mean_of_runs, point
 from joulebench.stats.intervals import ratio
 
 #: Slowdowns that a user may accept; the best cap is told for each.
@@ -90,74 +89,66 @@ class Curve:
 
 @dataclass(frozen=True)
 class PowerCap:
-    """Every setting with two caps or more. `noise` is the relative standard deviation of energy between caps where
-    none matters, pooled; None without such settings."""
+    """Every setting with two caps or more."""
 
     curves: tuple[Curve, ...]
-    names: tuple[str, ...]  # parameters that differ between settings
     energy: str
     time: str
-    kind: Kind | None  # None: a table's joules, as they were published
-    noise: float | None
     single: int  # settings with one cap only
     lost: int  # trials without a value
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters that differ between settings."""
+        values = [dict(c.setting) for c in self.curves]
+        return tuple(n for n in values[0] if len({v.get(n) for v in values}) > 1)
+
+    @property
+    def kind(self) -> Kind | None:
+        """None for a table's joules, as they were published."""
+        metered = [e.kind for c in self.curves for cap in c.caps if isinstance(e := cap.energy_j, Energy)]
+        return combined(metered) if metered else None
 
     @property
     def touched(self) -> tuple[Curve, ...]:
         return tuple(c for c in self.curves if not c.untouched)
 
+    @property
+    def noise(self) -> float | None:
+        """Relative standard deviation of energy between caps where none matters, pooled; None without such
+        settings."""
+        idle = [[cap.energy_j.mean for cap in c.caps] for c in self.curves if c.untouched]
+        squares = [(stdev(energies) / fmean(energies)) ** 2 for energies in idle]
+        return fmean(squares) ** 0.5 if squares else None
 
-def power_cap(task: Task, trials: Sequence[TrialRecord]) -> PowerCap | None:
-    """Of a run's records; None where the task has no parameter `power_limit_w`, or no objective of energy.
+
+def power_cap(run: Run) -> PowerCap | None:
+    """The power caps of a run; None where the task has no parameter `power_limit_w`, or no objective of energy.
 
     Energy is the first energy objective, else the first whose name ends in `_j`. Time is that of the same phase,
     else the first objective whose name ends in `_s`. What is left is quality.
     """
-    energy = _energy_objective(task)
-    if PARAMETER not in task.parameters or energy is None:
+    energy = _energy_objective(run.task)
+    if PARAMETER not in run.task.parameters or energy is None:
         return None
     groups: dict[Setting, dict[float, list[TrialRecord]]] = {}
-    for trial in trials:
+    for trial in run.trials:
         watts = trial.params[PARAMETER]
         if trial.status == "ok" and isinstance(watts, int | float):
             setting = tuple((n, v) for n, v in trial.params.items() if n != PARAMETER)
             groups.setdefault(setting, {}).setdefault(float(watts), []).append(trial)
-    made = {s: [c for w, own in caps.items() if (c := _cap(task, energy, w, own))] for s, caps in groups.items()}
-    kinds = [k for t in trials if (k := _kind(task, energy, t)) is not None]
-    return compare(
-        made,
-        energy,
-        _time_objective(task) or "time",
-        combined(kinds) if kinds else None,
-        len(trials) - sum(len(c.trials) for caps in made.values() for c in caps),
-    )
+    made = {s: [c for w, own in caps.items() if (c := _cap(run, energy, w, own))] for s, caps in groups.items()}
+    lost = len(run.trials) - sum(len(c.trials) for caps in made.values() for c in caps)
+    return compare(made, energy, _time_objective(run.task) or "time", lost)
 
 
 def compare(
-    settings: Mapping[Setting, Sequence[Cap]],
-    energy: str = "energy_j",
-    time: str = "time_s",
-    kind: Kind | None = None,
-    lost: int = 0,
+    settings: Mapping[Setting, Sequence[Cap]], energy: str = "energy_j", time: str = "time_s", lost: int = 0
 ) -> PowerCap | None:
     """Curves of all settings that have two caps or more; None where there is none."""
     curves = tuple(_curve(s, caps) for s, caps in settings.items() if len(caps) >= 2)
-    if not curves:
-        return None
-    names = [n for n, _ in curves[0].setting]
-    values = {n: {dict(c.setting).get(n) for c in curves} for n in names}
-    idle = [[cap.energy_j.mean for cap in c.caps] for c in curves if c.untouched]
-    squares = [(stdev(energies) / fmean(energies)) ** 2 for energies in idle]
-    return PowerCap(
-        curves=curves,
-        names=tuple(n for n in names if len(values[n]) > 1),
-        energy=energy,
-        time=time,
-        kind=kind,
-        noise=fmean(squares) ** 0.5 if squares else None,
-        single=sum(len(caps) == 1 for caps in settings.values()),
-        lost=lost,
-    )
+    single = sum(len(caps) == 1 for caps in settings.values())
+    return PowerCap(curves, energy, time, single, lost) if curves else None
 
 
 def _curve(setting: Setting, caps: Sequence[Cap]) -> Curve:
@@ -188,41 +179,37 @@ def _time_objective(task: Task) -> str | None:
     return next((n for n in task.objectives if n.endswith("_s")), None)
 
 
-def _cap(task: Task, energy: str, watts: float, trials: Sequence[TrialRecord]) -> Cap | None:
+def _cap(run: Run, energy: str, watts: float, trials: Sequence[TrialRecord]) -> Cap | None:
     """None where energy or time are missing, or not positive."""
-    objective = task.objectives[energy]
-    found = [(t, pair) for t in trials if (pair := _values(task, energy, objective, t)) is not None]
-    if not found:
+    known = [(t, pair) for t in trials if (pair := _values(run, energy, t)) is not None]
+    if not known:
         return None
-    energy_j, time_s = (over_runs([pair[i] for _, pair in found]) for i in (0, 1))
+    energy_j, time_s = _over_runs([e for _, (e, _) in known]), mean_of_runs([s for _, (_, s) in known])
     if energy_j.mean <= 0 or time_s.mean <= 0:
         return None
-    plain = [n for n, o in task.objectives.items() if not o.is_energy and not n.endswith(("_j", "_s"))]
-    quality = {n: fmean(known) for n in plain if (known := [t.metrics[n] for t, _ in found if n in t.metrics])}
-    return Cap(watts, energy_j, time_s, quality, tuple(t.trial for t, _ in found))
+    plain = [n for n, o in run.task.objectives.items() if not o.is_energy and not n.endswith(("_j", "_s"))]
+    reached = {n: [t.metrics[n] for t, _ in known if n in t.metrics] for n in plain}
+    quality = {n: fmean(values) for n, values in reached.items() if values}
+    return Cap(watts, energy_j, time_s, quality, tuple(t.trial for t, _ in known))
 
 
-def _values(task: Task, energy: str, objective: Objective, trial: TrialRecord) -> tuple[Estimate, Estimate] | None:
+def _over_runs(joules: Sequence[Estimate]) -> Estimate:
+    metered = [e for e in joules if isinstance(e, Energy)]
+    return over_runs(metered) if len(metered) == len(joules) else mean_of_runs(joules)
+
+
+def _values(run: Run, energy: str, trial: TrialRecord) -> tuple[Estimate, Estimate] | None:
     """Joules and seconds of one trial."""
+    objective, time = run.task.objectives[energy], _time_objective(run.task)
     if objective.phase is None:
-        time = _time_objective(task)
         if energy not in trial.metrics or time is None or time not in trial.metrics:
             return None
         return point(trial.metrics[energy]), point(trial.metrics[time])
     if objective.phase == "train":
-        found = training_energy(trial.windows, objective.domains or ())
-        seconds = sum(w.duration_s for w in trial.windows if w.phase == "train")
-        return None if found is None else (point(found.j_per_unit), point(seconds / found.units))
-    cost = phase_cost(task.protocol, [trial], objective.phase, objective.domains or (), ())
-    return None if cost is None else (cost.gross, cost.unit_s)
-
-
-def _kind(task: Task, energy: str, trial: TrialRecord) -> Kind | None:
-    objective = task.objectives[energy]
-    if objective.phase == "train":
-        found = training_energy(trial.windows, objective.domains or ())
-        return found.kind if found else None
-    if objective.phase is None or trial.status != "ok":
-        return None
-    cost = phase_cost(task.protocol, [trial], objective.phase, objective.domains or (), ())
-    return cost.kind if cost else None
+        trained = run.training([trial], objective.domains)
+        if trained is None:
+            return None
+        each, each_s = trained.per(trained.units, "unit"), trained.seconds_per(trained.units)
+        return None if each is None or each_s is None else (each, each_s)
+    phase = run.phase([trial], objective.phase, objective.domains)
+    return None if phase is None else (phase.gross, phase.unit_s)

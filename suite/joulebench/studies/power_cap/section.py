@@ -31,37 +31,37 @@ class PowerCapStudy(Study[PowerCap]):
     name = "power_cap"
 
     def analyse(self, run: Run) -> PowerCap | None:
-        return power_cap(run.task, run.trials)
+        return power_cap(run)
 
     def section(self, result: PowerCap, run: Run) -> Section:
         return power_cap_section(result)
 
 
-def power_cap_section(found: PowerCap) -> Section:
+def power_cap_section(caps: PowerCap) -> Section:
     """Everything the report says of it."""
-    shown = _shown(found)
+    shown = _shown(caps)
     return Section(
         name="power_cap",
         title="Power caps",
-        answer=answer(found),
+        answer=answer(caps),
         verdict=None,
-        sentences=sentences(found),
-        plots=tuple(p for p in (_plot(found, shown, "energy"), _plot(found, shown, "time")) if p.drawn),
-        tables=(_groups_table(found) if len(found.curves) > MOST_ROWS else _curves_table(found),),
-        csv=csv_of([_row(c, cap) for c in found.curves for cap in c.caps]),
+        sentences=sentences(caps),
+        plots=tuple(p for p in (_plot(caps, shown, "energy"), _plot(caps, shown, "time")) if p.drawn),
+        tables=(_groups_table(caps) if len(caps.curves) > MOST_ROWS else _curves_table(caps),),
+        csv=csv_of([_row(c, cap) for c in caps.curves for cap in c.caps]),
     )
 
 
-def answer(found: PowerCap) -> str:
+def answer(caps: PowerCap) -> str:
     """What the best cap saves at each tolerated slowdown: the median of the settings that a cap touches."""
-    curves = found.touched
+    curves = caps.touched
     if not curves:
-        return f"No cap matters in any of {len(found.curves)} settings: power stays below the lowest one."
+        return f"No cap matters in any of {len(caps.curves)} settings: power stays below the lowest one."
     parts = [f"{_saving(curves, t)} {_at(t)}" for t in TOLERANCES]
     text = f"Against the highest cap the best one saves {', '.join(parts)}"
     if len(curves) == 1:
-        return f"{text}{_label(found.kind)}."
-    return f"{text}: medians of {len(curves)} settings, and the middle 90 % of them{_label(found.kind)}."
+        return f"{text}{_label(caps.kind)}."
+    return f"{text}: medians of {len(curves)} settings, and the middle 90 % of them{_label(caps.kind)}."
 
 
 def _saving(curves: Sequence[Curve], tolerance: float) -> str:
@@ -85,50 +85,50 @@ def _savings(curves: Sequence[Curve], tolerance: float) -> list[float]:
     return [c.choice(tolerance).saving for c in curves]
 
 
-def sentences(found: PowerCap) -> tuple[str, ...]:
+def sentences(caps: PowerCap) -> tuple[str, ...]:
     """What is compared, what is noise, where no cap matters, and quality."""
-    parts = (_what(found), _untouched(found), _noise(found), _quality(found), _single(found))
+    parts = (_what(caps), _untouched(caps), _noise(caps), _quality(caps), _single(caps))
     return tuple(part for part in parts if part)
 
 
-def _what(found: PowerCap) -> str:
+def _what(caps: PowerCap) -> str:
     return (
-        f"Per setting, {found.energy} and {found.time} at each cap stand against those at the highest cap; the "
+        f"Per setting, {caps.energy} and {caps.time} at each cap stand against those at the highest cap; the "
         "best cap is the one with the least energy among those within the tolerated slowdown. A cap changes clocks,"
         " not what is computed."
     )
 
 
-def _untouched(found: PowerCap) -> str | None:
-    n = len(found.curves) - len(found.touched)
-    if not n or not found.touched:
+def _untouched(caps: PowerCap) -> str | None:
+    n = len(caps.curves) - len(caps.touched)
+    if not n or not caps.touched:
         return None
     return (
-        f"{n} of {len(found.curves)} settings draw less than {percent(UNTOUCHED)} of the lowest cap, and as much "
+        f"{n} of {len(caps.curves)} settings draw less than {percent(UNTOUCHED)} of the lowest cap, and as much "
         "under it as under the highest: no cap matters there, and they take no part in the medians."
     )
 
 
-def _noise(found: PowerCap) -> str | None:
-    single = all(c.n < 2 for curve in found.curves for c in (cap.energy_j for cap in curve.caps))
+def _noise(caps: PowerCap) -> str | None:
+    single = all(c.n < 2 for curve in caps.curves for c in (cap.energy_j for cap in curve.caps))
     once = "Every point was measured once and has no interval" if single else None
-    if found.noise is None:
+    if caps.noise is None:
         return f"{once}." if once else None
     told = (
-        f"where no cap matters, energy still differs between caps by {percent(found.noise)} (relative standard "
+        f"where no cap matters, energy still differs between caps by {percent(caps.noise)} (relative standard "
         "deviation, pooled): that is the noise of one measurement, and as the best of several is chosen, savings "
         "of about this size mean nothing"
     )
     return f"{once}; {told}." if once else f"{told[0].upper()}{told[1:]}."
 
 
-def _quality(found: PowerCap) -> str | None:
-    names = sorted({n for c in found.curves for cap in c.caps for n in cap.quality})
+def _quality(caps: PowerCap) -> str | None:
+    names = sorted({n for c in caps.curves for cap in c.caps for n in cap.quality})
     if not names:
         return "Accuracy was not recorded with these runs."
     parts = []
     for name in names:
-        moves = [m for c in found.curves if (m := _spread(c, name)) is not None]
+        moves = [m for c in caps.curves if (m := _spread(c, name)) is not None]
         if moves:
             parts.append(f"{name} differed by at most {number(max(moves), 3)} between the caps of a setting")
     return f"{'; '.join(parts)}." if parts else None
@@ -139,19 +139,19 @@ def _spread(curve: Curve, name: str) -> float | None:
     return max(known) - min(known) if len(known) > 1 else None
 
 
-def _single(found: PowerCap) -> str | None:
-    parts = [f"{found.single} settings have one cap only"] if found.single else []
-    parts += [f"{found.lost} trials have no value"] if found.lost else []
+def _single(caps: PowerCap) -> str | None:
+    parts = [f"{caps.single} settings have one cap only"] if caps.single else []
+    parts += [f"{caps.lost} trials have no value"] if caps.lost else []
     return f"Left out: {' and '.join(parts)}." if parts else None
 
 
-def _curves_table(found: PowerCap) -> Table:
-    columns = [*(Column(n) for n in found.names), Column("Highest cap", True), Column("Mean power", True)]
+def _curves_table(caps: PowerCap) -> Table:
+    columns = [*(Column(n) for n in caps.names), Column("Highest cap", True), Column("Mean power", True)]
     columns += [Column(f"Best cap {_at(t)}", True) for t in TOLERANCES]
     rows = []
-    for curve in found.curves:
+    for curve in caps.curves:
         values = dict(curve.setting)
-        cells = [Cell(show(values[n])) for n in found.names]
+        cells = [Cell(show(values[n])) for n in caps.names]
         cells += [Cell(f"{number(curve.highest.watts)} W"), Cell(f"{number(curve.highest.power_w, 3)} W")]
         rows.append((*cells, *(_choice_cell(c) for c in curve.choices)))
     return Table("The best cap by tolerated slowdown, against the highest", tuple(columns), tuple(rows))
@@ -165,11 +165,11 @@ def _choice_cell(choice: Choice) -> Cell:
     return Cell(f"{number(choice.cap.watts)} W", tuple(details))
 
 
-def _groups_table(found: PowerCap) -> Table:
+def _groups_table(caps: PowerCap) -> Table:
     """Medians over batch sizes, with the ends, one row for each of the other parameters' values."""
-    names = [n for n in found.names if n != INNER]
+    names = [n for n in caps.names if n != INNER]
     groups: dict[tuple[object, ...], list[Curve]] = {}
-    for curve in found.curves:
+    for curve in caps.curves:
         groups.setdefault(tuple(dict(curve.setting)[n] for n in names), []).append(curve)
     columns = [*(Column(n) for n in names), Column("Settings", True), Column("No cap matters", True)]
     columns += [Column(f"Saved {_at(t)}", True) for t in TOLERANCES]
@@ -193,18 +193,18 @@ def _group_cell(curves: Sequence[Curve], tolerance: float) -> Cell:
     )
 
 
-def _shown(found: PowerCap) -> list[Curve]:
+def _shown(caps: PowerCap) -> list[Curve]:
     """Settings from the one in which a cap saves the least to that in which it saves the most, evenly chosen."""
-    ordered = sorted(found.touched, key=lambda c: c.choice(TOLERANCES[-1]).saving)
+    ordered = sorted(caps.touched, key=lambda c: c.choice(TOLERANCES[-1]).saving)
     if len(ordered) <= MOST_CURVES:
         return ordered
     return [ordered[round(i * (len(ordered) - 1) / (MOST_CURVES - 1))] for i in range(MOST_CURVES)]
 
 
-def _plot(found: PowerCap, curves: Sequence[Curve], what: str) -> Plot:
+def _plot(caps: PowerCap, curves: Sequence[Curve], what: str) -> Plot:
     series = tuple(
         Series(
-            " ".join(show(dict(c.setting)[n]) for n in found.names) or "the one setting",
+            " ".join(show(dict(c.setting)[n]) for n in caps.names) or "the one setting",
             tuple(cap.watts for cap in c.caps),
             tuple(100 * (_read(cap, what).mean / _read(c.highest, what).mean) for cap in c.caps),
             line=True,
@@ -212,10 +212,10 @@ def _plot(found: PowerCap, curves: Sequence[Curve], what: str) -> Plot:
         for c in curves
     )
     some = (
-        f": {len(curves)} of {len(found.curves)} settings, from the least saving to the most" if found.names else ""
+        f": {len(curves)} of {len(caps.curves)} settings, from the least saving to the most" if caps.names else ""
     )
     alt = f"{what.capitalize()} against the power cap, in per cent of that at the highest cap{some}."
-    detail = found.kind or "" if what == "energy" else ""
+    detail = caps.kind or "" if what == "energy" else ""
     y = Axis(None, f"{what}, % of the highest cap's", detail=detail)
     return Plot(
         f"power-cap-{what}", f"{what.capitalize()} by power cap{some}", alt, Axis(None, "power cap, W"), y, series

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from joulebench.records.model import Kind, TrialRecord
-from joulebench.spec.task import Task
+from joulebench.records.model import Kind
+from joulebench.results.run import Run
 from joulebench.stats.bootstrap import folds, quantile
 from joulebench.stats.estimate import Estimate
 from joulebench.studies.proxies.analysis import STATIC, Proxies, proxies
@@ -66,36 +67,66 @@ class Score:
     predicted: tuple[float, ...]  # in the samples' order
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EnergyPrediction:
-    """All rules on the same samples; `models` are those with figures of their own, held out in `parts`."""
+    """Every rule on the same samples, fitted on some models and judged on those held out."""
 
     samples: tuple[Sample, ...]
-    models: int
-    parts: int
-    scores: tuple[Score, ...]
-    across: tuple[Score, ...]  # held out by family, where there are three or more
+    figures: tuple[str, ...]  # that every sample has
     unit: str
     kind: Kind | None
     lost: int  # samples without a figure that the others have
+
+    @cached_property
+    def _models(self) -> list[tuple[float, ...]]:
+        return [tuple(s.figures[f] for f in self.figures) for s in self.samples]
+
+    @property
+    def models(self) -> int:
+        """How many have figures of their own."""
+        return len(set(self._models))
+
+    @cached_property
+    def _parts(self) -> list[set[Hashable]]:
+        return folds(self._models, self.models if self.models <= ALONE else FOLDS)
+
+    @property
+    def parts(self) -> int:
+        """In how many parts they are held out."""
+        return len(self._parts)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        return rules_for([f for f in self.figures if len({s.figures[f] for s in self.samples}) > 1])
+
+    @cached_property
+    def scores(self) -> tuple[Score, ...]:
+        return tuple(_score(self.samples, self._models, self._parts, rule) for rule in self.rules)
+
+    @cached_property
+    def across(self) -> tuple[Score, ...]:
+        """Held out by family, where there are three or more."""
+        families = [s.family for s in self.samples]
+        if None in families or len(set(families)) < 3:
+            return ()
+        parts = folds(families, self.models)
+        return tuple(_score(self.samples, families, parts, rule) for rule in self.rules)
 
     @property
     def best(self) -> Score:
         return min(self.scores, key=lambda s: s.median_error.mean)
 
 
-def prediction(task: Task, trials: Sequence[TrialRecord]) -> EnergyPrediction | None:
-    """Of a run's records: gross energy per unit of the measured phase. None with too few models with figures."""
-    found = proxies(task, trials) if task.measured is not None else None
-    if found is None:
-        return None
-    return evaluate(samples_of(found), f"J/{found.unit}", found.kind)
+def prediction(run: Run) -> EnergyPrediction | None:
+    """Gross energy per unit of a run's measured phase; None with too few models with figures."""
+    known = proxies(run)
+    return None if known is None else evaluate(samples_of(known), f"J/{known.unit}", known.kind)
 
 
-def samples_of(found: Proxies) -> list[Sample]:
+def samples_of(proxies: Proxies) -> list[Sample]:
     """Every configuration with its figures; runs of several tasks are put together by adding their lists."""
     samples = []
-    for s in found.subjects:
+    for s in proxies.subjects:
         figures: dict[str, float] = {name: s.figures[name] for name in STATIC if s.figures.get(name, 0.0) > 0}
         label = ", ".join(f"{n} {s.params[n]}" for n in s.names)
         if figures and s.cost.gross.mean > 0:
@@ -117,27 +148,9 @@ def evaluate(samples: Sequence[Sample], unit: str = "J", kind: Kind | None = Non
     Figures are those that most samples share; a sample that lacks one of them is left out.
     """
     figures = _shared_figures(samples)
-    kept = [s for s in samples if all(f in s.figures for f in figures)]
-    models = [tuple(s.figures[f] for f in figures) for s in kept]
-    distinct = len(set(models))
-    if not figures or distinct < MIN_MODELS:
-        return None
-    varying = [f for f in figures if len({s.figures[f] for s in kept}) > 1]
-    parts = folds(models, distinct if distinct <= ALONE else FOLDS)
-    scores = [_score(kept, models, parts, rule) for rule in rules_for(varying)]
-    families = [s.family for s in kept]
-    by_family = None not in families and len(set(families)) >= 3
-    across = [_score(kept, families, folds(families, distinct), r) for r in rules_for(varying)] if by_family else []
-    return EnergyPrediction(
-        samples=tuple(kept),
-        models=distinct,
-        parts=len(parts),
-        scores=tuple(scores),
-        across=tuple(across),
-        unit=unit,
-        kind=kind,
-        lost=len(samples) - len(kept),
-    )
+    kept = tuple(s for s in samples if all(f in s.figures for f in figures))
+    judged = EnergyPrediction(kept, figures, unit, kind, len(samples) - len(kept))
+    return judged if figures and judged.models >= MIN_MODELS else None
 
 
 def _shared_figures(samples: Sequence[Sample]) -> tuple[str, ...]:

@@ -28,36 +28,36 @@ class PredictionStudy(Study[EnergyPrediction]):
     name = "prediction"
 
     def analyse(self, run: Run) -> EnergyPrediction | None:
-        return prediction(run.task, run.trials)
+        return prediction(run)
 
     def section(self, result: EnergyPrediction, run: Run) -> Section:
         return prediction_section(result)
 
 
-def prediction_section(found: EnergyPrediction) -> Section:
+def prediction_section(fits: EnergyPrediction) -> Section:
     """Everything the report says of it."""
     return Section(
         name="prediction",
         title="Energy told from static figures",
-        answer=answer(found),
+        answer=answer(fits),
         verdict=None,
-        sentences=sentences(found),
-        plots=tuple(p for p in (_plot(found),) if p.drawn),
-        tables=tuple(t for t in (_table(found.scores, "models"), _table(found.across, "families")) if t.rows),
+        sentences=sentences(fits),
+        plots=tuple(p for p in (_plot(fits),) if p.drawn),
+        tables=tuple(t for t in (_table(fits.scores, "models"), _table(fits.across, "families")) if t.rows),
         csv=csv_of(
             [
                 {"held_out": what, **_row(s)}
-                for what, scores in (("model", found.scores), ("family", found.across))
+                for what, scores in (("model", fits.scores), ("family", fits.across))
                 for s in scores
             ]
         ),
     )
 
 
-def answer(found: EnergyPrediction) -> str:
+def answer(fits: EnergyPrediction) -> str:
     """The best rule's error on models it has not seen, beside the mean's."""
-    best, mean = found.best, found.scores[0]
-    label = f" ({found.kind})" if found.kind else ""
+    best, mean = fits.best, fits.scores[0]
+    label = f" ({fits.kind})" if fits.kind else ""
     if best is mean:
         return (
             f"No figure tells the energy of a model that was not fitted{label}: the mean of the others is off by "
@@ -88,24 +88,24 @@ def _in_words(value: Estimate) -> str:
     return f"{percent(value.mean)} (95 % interval {percent(value.low)} to {percent(value.high)})"
 
 
-def sentences(found: EnergyPrediction) -> tuple[str, ...]:
+def sentences(fits: EnergyPrediction) -> tuple[str, ...]:
     """How it was judged, what single figures are worth, other families, and what is missing."""
-    parts = (_how(found), _single(found), _across(found), _kind(found), _lost(found))
+    parts = (_how(fits), _single(fits), _across(fits), _kind(fits), _lost(fits))
     return tuple(part for part in parts if part)
 
 
-def _how(found: EnergyPrediction) -> str:
-    held = "one at a time" if found.parts == found.models else f"in {found.parts} parts"
-    twins = "" if found.models == len(found.samples) else f" ({found.models} of them different in their figures)"
+def _how(fits: EnergyPrediction) -> str:
+    held = "one at a time" if fits.parts == fits.models else f"in {fits.parts} parts"
+    twins = "" if fits.models == len(fits.samples) else f" ({fits.models} of them different in their figures)"
     return (
-        f"{len(found.samples)} models{twins} were held out {held}, those with equal figures together; each rule is "
+        f"{len(fits.samples)} models{twins} were held out {held}, those with equal figures together; each rule is "
         "fitted on logarithms of the others' figures and energy. Errors are predicted over true less 1, in size; "
         "intervals are bootstraps over models."
     )
 
 
-def _single(found: EnergyPrediction) -> str | None:
-    alone = {s.rule.name: s for s in found.scores if len(s.rule.figures) == 1}
+def _single(fits: EnergyPrediction) -> str | None:
+    alone = {s.rule.name: s for s in fits.scores if len(s.rule.figures) == 1}
     parameters, macs = alone.get("parameters"), alone.get("macs")
     if parameters is None or macs is None:
         return None
@@ -115,18 +115,18 @@ def _single(found: EnergyPrediction) -> str | None:
     return f"{text}." if below(better, worse) else f"{text}: the intervals overlap."
 
 
-def _across(found: EnergyPrediction) -> str | None:
-    if not found.across:
+def _across(fits: EnergyPrediction) -> str | None:
+    if not fits.across:
         return None
-    best = min(found.across, key=lambda s: s.median_error.mean)
+    best = min(fits.across, key=lambda s: s.median_error.mean)
     return (
         f"Of a family that was not fitted at all the best rule, {_words(best.rule)}, is off by "
         f"{_in_words(best.median_error)} in the median: that is what a new kind of model meets."
     )
 
 
-def _kind(found: EnergyPrediction) -> str | None:
-    if found.kind != "estimated":
+def _kind(fits: EnergyPrediction) -> str | None:
+    if fits.kind != "estimated":
         return None
     return (
         "The joules are estimated, at least in part: where a model gives constant power they follow time, and this "
@@ -134,8 +134,8 @@ def _kind(found: EnergyPrediction) -> str | None:
     )
 
 
-def _lost(found: EnergyPrediction) -> str | None:
-    return f"{found.lost} models lack a figure that the others have and are left out." if found.lost else None
+def _lost(fits: EnergyPrediction) -> str | None:
+    return f"{fits.lost} models lack a figure that the others have and are left out." if fits.lost else None
 
 
 def _table(scores: tuple[Score, ...], held_out: str) -> Table:
@@ -160,14 +160,12 @@ def _cell(value: Estimate) -> Cell:
     return Cell(percent(value.mean), tuple(details))
 
 
-def _plot(found: EnergyPrediction) -> Plot:
-    true = [s.energy_j for s in found.samples]
-    label = f"gross, {found.kind}" if found.kind else "gross"
-    x = value_axis(true, found.unit, lambda unit: f"energy as it was, {unit}", detail=label)
-    y = value_axis(true, found.unit, lambda unit: f"energy as told, {unit}")
-    shown = [
-        s for s in found.scores if s in (found.best, *(s for s in found.scores if s.rule.name == "parameters"))
-    ]
+def _plot(fits: EnergyPrediction) -> Plot:
+    true = [s.energy_j for s in fits.samples]
+    label = f"gross, {fits.kind}" if fits.kind else "gross"
+    x = value_axis(true, fits.unit, lambda unit: f"energy as it was, {unit}", detail=label)
+    y = value_axis(true, fits.unit, lambda unit: f"energy as told, {unit}")
+    shown = [s for s in fits.scores if s in (fits.best, *(s for s in fits.scores if s.rule.name == "parameters"))]
     series = [
         Series(
             HOW.get(s.rule.name, _words(s.rule)),

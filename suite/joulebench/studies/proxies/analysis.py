@@ -7,18 +7,21 @@ a figure that is right within each family and wrong across them is no proxy for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 from statistics import median
 from typing import Literal, get_args
 
-from joulebench.records.model import Kind, TrialRecord, Window, combined
-from joulebench.results.outcome import Configuration, configurations, idle_windows
-from joulebench.results.phase_cost import PhaseCost, counted, families, phase_cost, varied
+from joulebench.records.model import Kind, combined
+from joulebench.results.phase_runs import PhaseRuns
+from joulebench.results.run import Run
 from joulebench.spec.conditions import condition
 from joulebench.spec.parameters import ChoiceParameter, Params
 from joulebench.spec.task import Task
 from joulebench.stats.correlation import METHODS, Correlation, Method, correlation
+from joulebench.studies.configured import Configured
 
 FAMILY = "family"  # the parameter that groups configurations
 Figure = Literal["parameters", "macs", "activations", "bytes_moved", "runtime"]
@@ -31,25 +34,36 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 WEAK = 0.7
 
 
-@dataclass(frozen=True)
-class Subject:
-    """One configuration: its figures (per unit of work; absent where unknown) and what the phase costs it.
+@dataclass(frozen=True, eq=False)
+class Subject(Configured):
+    """One configuration and what the phase takes of it.
 
     `names` are the parameters that tell it from others and matter to it.
     """
 
-    params: Params
     names: tuple[str, ...]
-    family: str | None
-    trials: tuple[int, ...]
-    figures: Mapping[Figure, float]
-    cost: PhaseCost
+    cost: PhaseRuns
+
+    @property
+    def family(self) -> str | None:
+        own = self.params.get(FAMILY)
+        return None if own is None else str(own)
+
+    @cached_property
+    def figures(self) -> Mapping[Figure, float]:
+        """Figures per unit of work; absent where unknown."""
+        known: dict[Figure, float | None] = {
+            "parameters": self.parameters,
+            "macs": self.macs if self.cost.unit == "sample" else None,
+            "activations": self.metric("activations"),
+            "bytes_moved": self.metric("bytes_moved"),
+            "runtime": self.cost.unit_s.mean,
+        }
+        return {name: value for name, value in known.items() if value is not None}
 
     def target(self, name: Target) -> float | None:
-        if name == "runtime":
-            return self.cost.unit_s.mean
-        found = self.cost.gross if name == "gross" else self.cost.net
-        return None if found is None else found.mean
+        value = {"runtime": self.cost.unit_s, "gross": self.cost.gross, "net": self.cost.net}[name]
+        return None if value is None else value.mean
 
     @property
     def power_w(self) -> float:
@@ -72,19 +86,68 @@ class Reach:
         return self.high > self.low
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Proxies:
-    """Every configuration, and how its figures go with its cost; `families` is empty where the task has none."""
+    """Every configuration of a run with the measured phase, and how its figures go with what that takes."""
 
+    run: Run
     phase: str
-    unit: str
-    subjects: tuple[Subject, ...]  # by family, least energy first
-    families: tuple[str, ...]
-    correlations: Mapping[tuple[str | None, Figure, Target, Method], Correlation]  # family None: all together
-    domains: tuple[str, ...]
-    kind: Kind
-    trials: int
-    lost: int  # trials without a value
+    measured: tuple[Subject, ...]
+
+    @property
+    def unit(self) -> str:
+        return self.subjects[0].cost.unit
+
+    @cached_property
+    def families(self) -> tuple[str, ...]:
+        """Those there are, in the task's order; empty where the task has none."""
+        parameter = self.run.task.parameters.get(FAMILY)
+        values = [str(v) for v in parameter.values] if isinstance(parameter, ChoiceParameter) else []
+        there = {s.family for s in self.measured if s.family is not None}
+        return (*(v for v in values if v in there), *sorted(there - set(values)))
+
+    @cached_property
+    def subjects(self) -> tuple[Subject, ...]:
+        """The configurations by family, least energy first."""
+        place = {family: number for number, family in enumerate(self.families)}
+        return tuple(sorted(self.measured, key=lambda s: (place.get(s.family or "", 0), s.cost.gross.mean)))
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        return tuple(sorted({d for s in self.measured for d in s.cost.domains}))
+
+    @property
+    def kind(self) -> Kind:
+        return combined(s.cost.kind for s in self.measured)
+
+    @property
+    def trials(self) -> int:
+        return len(self.run.trials)
+
+    @property
+    def lost(self) -> int:
+        """Trials without a value."""
+        return self.trials - sum(len(s.trials) for s in self.measured)
+
+    @cached_property
+    def correlations(self) -> Mapping[tuple[str | None, Figure, Target, Method], Correlation]:
+        """By family (None: all together), figure and target. Net energy that is not above 0 somewhere has none: its
+        sources do not tell idle from load, and what they give is noise."""
+        net = [v for s in self.subjects if (v := s.target("net")) is not None]
+        targets = [t for t in TARGETS if t != "net" or (net and min(net) > 0)]
+        return {
+            (family, figure, target, method): value
+            for family, figure, target in product((None, *self.families), FIGURES, targets)
+            if figure != target
+            for pairs in [self._pairs(family, figure, target)]
+            for method in METHODS
+            if (value := correlation([a for a, _ in pairs], [b for _, b in pairs], method)) is not None
+        }
+
+    def _pairs(self, family: str | None, figure: Figure, target: Target) -> list[tuple[float, float]]:
+        members = [s for s in self.subjects if family is None or s.family == family]
+        known = [(s.figures.get(figure), s.target(target)) for s in members]
+        return [(a, b) for a, b in known if a is not None and b is not None]
 
     def of(self, figure: Figure, target: Target, method: Method, family: str | None = None) -> Correlation | None:
         """None where it does not exist: too few configurations, or a side that does not vary."""
@@ -100,94 +163,19 @@ class Proxies:
         return median(s.cost.gross.mean / s.figures[figure] for s in own) if own else None
 
 
-def proxies(task: Task, trials: Sequence[TrialRecord]) -> Proxies | None:
-    """Of a run's records; None where the task measures no phase, or no configuration has one."""
-    if task.measured is None or task.measured.phase is None:
+def proxies(run: Run) -> Proxies | None:
+    """The proxies of a run; None where the task measures no phase, or no configuration has one."""
+    if run.task.measured is None or run.task.measured.phase is None:
         return None
-    idle, phase = idle_windows(trials), task.measured.phase
-    found = configurations(task, trials)
-    names = varied(task, [c.params for c in found])
-    made = [s for c in found if (s := _subject(task, c, names, phase, idle)) is not None]
-    if not made:
-        return None
-    groups = _families(task, made)
-    subjects = tuple(
-        sorted(made, key=lambda s: (groups.index(s.family) if s.family in groups else 0, s.cost.gross.mean))
+    phase = run.task.measured.phase
+    measured = tuple(
+        Subject(run, c, tuple(n for n in run.varied if _matters(run.task, n, c.params)), cost)
+        for c in run.configurations
+        if (cost := run.phase(c.trials, phase)) is not None
     )
-    used = {trial for s in subjects for trial in s.trials}
-    return Proxies(
-        phase=phase,
-        unit=subjects[0].cost.unit,
-        subjects=subjects,
-        families=groups,
-        correlations=_correlations(subjects, (None, *groups)),
-        domains=tuple(sorted({d for s in subjects for d in s.cost.domains})),
-        kind=combined(s.cost.kind for s in subjects),
-        trials=len(trials),
-        lost=len(trials) - len(used),
-    )
-
-
-def _families(task: Task, subjects: Sequence[Subject]) -> tuple[str, ...]:
-    """Those there are, in the task's order."""
-    parameter = task.parameters.get(FAMILY)
-    values = [str(v) for v in parameter.values] if isinstance(parameter, ChoiceParameter) else []
-    there = {s.family for s in subjects if s.family is not None}
-    return (*(v for v in values if v in there), *sorted(there - set(values)))
+    return Proxies(run, phase, measured) if measured else None
 
 
 def _matters(task: Task, name: str, params: Params) -> bool:
     only_if = task.parameters[name].only_if
     return only_if is None or condition(only_if).holds(params)
-
-
-def _subject(
-    task: Task, found: Configuration, names: Sequence[str], phase: str, idle: Sequence[Window]
-) -> Subject | None:
-    usable = [t for t in found.trials if t.status == "ok"]
-    cost = phase_cost(task.protocol, usable, phase, families(task), idle)
-    if cost is None:
-        return None
-    known: dict[Figure, float | None] = {
-        "parameters": counted(usable, lambda c: c.parameters),
-        "macs": counted(usable, lambda c: c.macs) if cost.unit == "sample" else None,
-        "activations": _metric(usable, "activations"),
-        "bytes_moved": _metric(usable, "bytes_moved"),
-        "runtime": cost.unit_s.mean,
-    }
-    own = found.params.get(FAMILY)
-    return Subject(
-        params=found.params,
-        names=tuple(n for n in names if _matters(task, n, found.params)),
-        family=None if own is None else str(own),
-        trials=tuple(t.trial for t in usable),
-        figures={name: value for name, value in known.items() if value is not None},
-        cost=cost,
-    )
-
-
-def _metric(trials: Sequence[TrialRecord], name: str) -> float | None:
-    return next((t.metrics[name] for t in trials if name in t.metrics), None)
-
-
-def _correlations(
-    subjects: Sequence[Subject], groups: Sequence[str | None]
-) -> dict[tuple[str | None, Figure, Target, Method], Correlation]:
-    """Net energy that is not above 0 somewhere has none: its sources do not tell idle from load, and what they give
-    is noise."""
-    net = [v for s in subjects if (v := s.target("net")) is not None]
-    targets = [t for t in TARGETS if t != "net" or (net and min(net) > 0)]
-    found = {}
-    for group in groups:
-        members = [s for s in subjects if group is None or s.family == group]
-        for figure in FIGURES:
-            for target in targets:
-                if figure == target:
-                    continue
-                known = [(s.figures.get(figure), s.target(target)) for s in members]
-                pairs = [(a, b) for a, b in known if a is not None and b is not None]
-                for method in METHODS:
-                    value = correlation([a for a, _ in pairs], [b for _, b in pairs], method)
-                    if value is not None:
-                        found[group, figure, target, method] = value
-    return found

@@ -10,7 +10,7 @@ from joulebench.presentation.series import estimates, value_axis
 from joulebench.presentation.table import Cell, Column, Table, label, prefixed_cell
 from joulebench.presentation.units import plain
 from joulebench.results.run import Run
-from joulebench.spec.task import Protocol, Task
+from joulebench.spec.task import Task
 from joulebench.stats.correlation import METHODS, Correlation, Method
 from joulebench.studies.base import NEEDS_ENERGY, Study
 from joulebench.studies.proxies.analysis import (
@@ -45,41 +45,43 @@ class ProxiesStudy(Study[Proxies]):
         return NEEDS_ENERGY if task.measured is None else None
 
     def analyse(self, run: Run) -> Proxies | None:
-        return proxies(run.task, run.trials)
+        return proxies(run)
 
     def section(self, result: Proxies, run: Run) -> Section:
-        return proxies_section(result, run.task.protocol)
+        return proxies_section(result)
 
 
-def proxies_section(found: Proxies, protocol: Protocol) -> Section:
+def proxies_section(proxies: Proxies) -> Section:
     """Everything the report says of it."""
     return Section(
         name="proxies",
         title="What predicts energy, and what does not",
-        answer=answer(found),
+        answer=answer(proxies),
         verdict=None,
-        sentences=sentences(found),
-        plots=tuple(_plot(found, f) for f in FIGURES if (reach := _reach(found, f)) is not None and reach.varies),
-        tables=(
-            *_by_family(found),
-            _pooled_table(found),
-            _reach_table(found),
-            *_per_figure(found),
-            _subjects_table(found, protocol),
+        sentences=sentences(proxies),
+        plots=tuple(
+            _plot(proxies, f) for f in FIGURES if (reach := _reach(proxies, f)) is not None and reach.varies
         ),
-        csv=csv_of([_row(found, s) for s in found.subjects]),
+        tables=(
+            *_by_family(proxies),
+            _pooled_table(proxies),
+            _reach_table(proxies),
+            *_per_figure(proxies),
+            _subjects_table(proxies),
+        ),
+        csv=csv_of([_row(proxies, s) for s in proxies.subjects]),
     )
 
 
-def answer(found: Proxies) -> str:
+def answer(proxies: Proxies) -> str:
     """The best and the worst of the figures that are known before a run, in one sentence."""
-    n, label_ = len(found.subjects), f"({found.kind} energy)"
-    scope = f"Over {n} configurations" + (f" of {len(found.families)} families" if found.families else "")
-    known = _ranked(found)
+    n, label_ = len(proxies.subjects), f"({proxies.kind} energy)"
+    scope = f"Over {n} configurations" + (f" of {len(proxies.families)} families" if proxies.families else "")
+    known = _ranked(proxies)
     if not known:
         return f"{scope} no figure's correlation with energy can be told {label_}."
-    flat = [f for f in STATIC if (reach := _reach(found, f)) is not None and not reach.varies]
-    energy, per = found.reach(lambda s: s.cost.gross.mean), plain(found.unit)
+    flat = [f for f in STATIC if (reach := _reach(proxies, f)) is not None and not reach.varies]
+    energy, per = proxies.reach(lambda s: s.cost.gross.mean), plain(proxies.unit)
     (best, closest), (worst, loosest) = known[0], known[-1]
     text = f"{WORDS[best]} go with energy per {per} best ({coefficient(closest)})"
     if flat and energy is not None and energy.ratio is not None:
@@ -94,37 +96,45 @@ def answer(found: Proxies) -> str:
     return f"{scope}, {text}; n = {closest.n} {label_}."
 
 
-def _ranked(found: Proxies) -> list[tuple[Figure, Correlation]]:
+def _ranked(proxies: Proxies) -> list[tuple[Figure, Correlation]]:
     """Static figures by how closely they go with gross energy, closest first."""
-    every = [(f, r) for f in STATIC if (r := found.of(f, "gross", "pearson")) is not None]
+    every = [(f, r) for f in STATIC if (r := proxies.of(f, "gross", "pearson")) is not None]
     return sorted(every, key=lambda pair: -abs(pair[1].value))
 
 
-def _reach(found: Proxies, figure: Figure) -> Reach | None:
-    return found.reach(lambda s: s.figures.get(figure))
+def _reach(proxies: Proxies, figure: Figure) -> Reach | None:
+    return proxies.reach(lambda s: s.figures.get(figure))
 
 
-def sentences(found: Proxies) -> tuple[str, ...]:
+def sentences(proxies: Proxies) -> tuple[str, ...]:
     """What the joules are, what the coefficients mean, and what was not known."""
-    parts = (_basis(found), _runtime(found), _flat(found), _across(found), _net(found), HOW, _lost(found))
+    parts = (
+        _basis(proxies),
+        _runtime(proxies),
+        _flat(proxies),
+        _across(proxies),
+        _net(proxies),
+        HOW,
+        _lost(proxies),
+    )
     return tuple(part for part in parts if part)
 
 
-def _basis(found: Proxies) -> str:
-    kind = "measured" if found.kind == "measured" else "estimated, at least in part"
+def _basis(proxies: Proxies) -> str:
+    kind = "measured" if proxies.kind == "measured" else "estimated, at least in part"
     return (
-        f"Energy is joules per {plain(found.unit)} of {found.phase} over {' + '.join(found.domains)}, {kind}; "
-        f"runtime is seconds per {plain(found.unit)} in the same windows. Each configuration counts once."
+        f"Energy is joules per {plain(proxies.unit)} of {proxies.phase} over {' + '.join(proxies.domains)}, {kind}"
+        f"; runtime is seconds per {plain(proxies.unit)} in the same windows. Each configuration counts once."
     )
 
 
-def _runtime(found: Proxies) -> str | None:
+def _runtime(proxies: Proxies) -> str | None:
     """Where power hardly moves, energy is time: the correlation with runtime is then no finding."""
-    power, runtime = found.reach(lambda s: s.power_w), found.of("runtime", "gross", "pearson")
+    power, runtime = proxies.reach(lambda s: s.power_w), proxies.of("runtime", "gross", "pearson")
     if power is None or power.ratio is None or runtime is None:
         return None
     span = f"from {watts(power.low)} to {watts(power.high)}"
-    if found.kind == "estimated":
+    if proxies.kind == "estimated":
         model = (
             "a model of load and constants gave the watts"
             if power.ratio - 1 > SAME_POWER
@@ -141,25 +151,27 @@ def _runtime(found: Proxies) -> str | None:
     )
 
 
-def _flat(found: Proxies) -> str | None:
-    flat = [(f, reach) for f in STATIC if (reach := _reach(found, f)) is not None and not reach.varies]
-    energy = found.reach(lambda s: s.cost.gross.mean)
-    if not flat or energy is None or energy.ratio is None or len(found.subjects) < 2:
+def _flat(proxies: Proxies) -> str | None:
+    flat = [(f, reach) for f in STATIC if (reach := _reach(proxies, f)) is not None and not reach.varies]
+    energy = proxies.reach(lambda s: s.cost.gross.mean)
+    if not flat or energy is None or energy.ratio is None or len(proxies.subjects) < 2:
         return None
     names = " and ".join(f"{WORDS[f]} ({number(r.low, 9)} in every one)" for f, r in flat)
     return (
-        f"Nothing can be told from {names}: energy per {plain(found.unit)} goes from {si(energy.low, 'J')} to "
-        f"{si(energy.high, 'J')}, {number(energy.ratio, 3)} times ({found.kind})."
+        f"Nothing can be told from {names}: energy per {plain(proxies.unit)} goes from {si(energy.low, 'J')} to "
+        f"{si(energy.high, 'J')}, {number(energy.ratio, 3)} times ({proxies.kind})."
     )
 
 
-def _across(found: Proxies) -> str | None:
+def _across(proxies: Proxies) -> str | None:
     """A figure may order each family well and still mislead between families."""
-    if len(found.families) < 2:
+    if len(proxies.families) < 2:
         return None
     worst: tuple[Figure, float] | None = None
     for figure in STATIC:
-        rates = [v for family in found.families if (v := found.joules_per(figure, family)) is not None and v > 0]
+        rates = [
+            v for family in proxies.families if (v := proxies.joules_per(figure, family)) is not None and v > 0
+        ]
         if len(rates) > 1 and (worst is None or max(rates) / min(rates) < worst[1]):
             worst = figure, max(rates) / min(rates)
     if worst is None:
@@ -171,58 +183,58 @@ def _across(found: Proxies) -> str | None:
     )
 
 
-def _net(found: Proxies) -> str:
-    shares = [s.cost.net.mean / s.cost.gross.mean for s in found.subjects if s.cost.net is not None]
+def _net(proxies: Proxies) -> str:
+    shares = [s.cost.net.mean / s.cost.gross.mean for s in proxies.subjects if s.cost.net is not None]
     if not shares:
         return "Net energy is absent: idle power is not known (no quiet baseline)."
     text = f"Net energy is from {percent(min(shares))} to {percent(max(shares))} of gross"
-    if len(shares) < len(found.subjects):
-        text += f", known for {len(shares)} of {len(found.subjects)} configurations"
+    if len(shares) < len(proxies.subjects):
+        text += f", known for {len(shares)} of {len(proxies.subjects)} configurations"
     if min(shares) <= 0:
         text += "; it is not above 0 throughout: its sources do not tell idle from load, so no coefficients follow"
-    elif found.kind == "estimated":
+    elif proxies.kind == "estimated":
         text += "; with estimated sources that is their own difference between idle and load, not a measurement"
     return f"{text}."
 
 
-def _lost(found: Proxies) -> str | None:
-    return f"{found.lost} of {found.trials} trials have no value and are left out." if found.lost else None
+def _lost(proxies: Proxies) -> str | None:
+    return f"{proxies.lost} of {proxies.trials} trials have no value and are left out." if proxies.lost else None
 
 
-def _by_family(found: Proxies) -> tuple[Table, ...]:
+def _by_family(proxies: Proxies) -> tuple[Table, ...]:
     """Figures against families, for the values and for the ranks: nothing without families."""
-    if not found.families:
+    if not proxies.families:
         return ()
-    columns = [("", "All"), *((f, f) for f in found.families)]
+    columns = [("", "All"), *((f, f) for f in proxies.families)]
     shown: tuple[Method, ...] = ("pearson", "spearman")
     rows = [(f, WORDS[f]) for f in FIGURES]
-    per = f"gross energy per {plain(found.unit)} ({found.kind})"
+    per = f"gross energy per {plain(proxies.unit)} ({proxies.kind})"
 
     def with_energy(method: Method) -> Table:
         def read(figure: Figure, family: str) -> Correlation | None:
-            return found.of(figure, "gross", method, family or None)
+            return proxies.of(figure, "gross", method, family or None)
 
         return matrix(f"{SYMBOLS[method]} with {per}", rows, columns, read, WEAK)
 
     return tuple(with_energy(method) for method in shown)
 
 
-def _pooled_table(found: Proxies) -> Table:
+def _pooled_table(proxies: Proxies) -> Table:
     columns = (Column("Figure"), Column("With"), *(Column(SYMBOLS[m], numeric=True) for m in METHODS))
     rows = []
     for figure in FIGURES:
         for target in TARGETS:
-            values = [found.of(figure, target, method) for method in METHODS]
+            values = [proxies.of(figure, target, method) for method in METHODS]
             if any(v is not None for v in values):
-                kind = (found.kind,) if target != "runtime" else ()
+                kind = (proxies.kind,) if target != "runtime" else ()
                 rows.append((Cell(WORDS[figure]), Cell(TARGET_WORDS[target], kind), *(cell(v) for v in values)))
     return Table("All configurations together, nothing masked", columns, tuple(rows))
 
 
-def _reach_table(found: Proxies) -> Table:
-    rows = [(WORDS[f], UNITS[f], _reach(found, f)) for f in FIGURES]
-    energy = f"energy per {plain(found.unit)}, gross ({found.kind})"
-    rows.append((energy, "J", found.reach(lambda s: s.cost.gross.mean)))
+def _reach_table(proxies: Proxies) -> Table:
+    rows = [(WORDS[f], UNITS[f], _reach(proxies, f)) for f in FIGURES]
+    energy = f"energy per {plain(proxies.unit)}, gross ({proxies.kind})"
+    rows.append((energy, "J", proxies.reach(lambda s: s.cost.gross.mean)))
     columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(("", "Least", "Most", "Most / least")))
     made = tuple((Cell(words), *_ends(reach, unit)) for words, unit, reach in rows if reach is not None)
     return Table("How far each goes over the configurations", columns, made)
@@ -233,26 +245,26 @@ def _ends(reach: Reach, unit: str) -> tuple[Cell, Cell, Cell]:
     return Cell(si(reach.low, unit, 4)), Cell(si(reach.high, unit, 4)), Cell(ratio)
 
 
-def _per_figure(found: Proxies) -> tuple[Table, ...]:
-    if not found.families:
+def _per_figure(proxies: Proxies) -> tuple[Table, ...]:
+    if not proxies.families:
         return ()
     units = {"parameters": "parameter", "macs": "MAC", "activations": "activation", "bytes_moved": "byte",
              "runtime": "second"}  # fmt: skip
     columns = (Column("Family"), Column("Configurations", numeric=True),
                *(Column(f"J per {units[f]}", numeric=True) for f in FIGURES))  # fmt: skip
     rows = []
-    for family in found.families:
-        rates = (found.joules_per(f, family) for f in FIGURES)
-        n = sum(s.family == family for s in found.subjects)
+    for family in proxies.families:
+        rates = (proxies.joules_per(f, family) for f in FIGURES)
+        n = sum(s.family == family for s in proxies.subjects)
         rows.append((Cell(family), Cell(str(n)), *(Cell(ABSENT if v is None else si(v, "J")) for v in rates)))
     caption = (
-        f"Joules per {plain(found.unit)} for one unit of a figure, median of each family (gross, {found.kind})"
+        f"Joules per {plain(proxies.unit)} for one unit of a figure, median of each family (gross, {proxies.kind})"
     )
     return (Table(caption, columns, tuple(rows)),)
 
 
-def _subjects_table(found: Proxies, protocol: Protocol) -> Table:
-    per = plain(found.unit)
+def _subjects_table(proxies: Proxies) -> Table:
+    per, protocol = plain(proxies.unit), proxies.run.task.protocol
     titles = ("Configuration", *(WORDS[f].capitalize() if f != "macs" else "MACs" for f in STATIC),
               f"Time per {per}", f"Energy per {per}, gross", "net")  # fmt: skip
     columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
@@ -264,47 +276,47 @@ def _subjects_table(found: Proxies, protocol: Protocol) -> Table:
             prefixed_cell(s.cost.gross, "J", protocol),
             Cell(ABSENT) if s.cost.net is None else prefixed_cell(s.cost.net, "J", protocol),
         )
-        for s in found.subjects
+        for s in proxies.subjects
     )
-    return Table(f"Configurations ({found.kind} energy)", columns, rows)
+    return Table(f"Configurations ({proxies.kind} energy)", columns, rows)
 
 
-def _plot(found: Proxies, figure: Figure) -> Plot:
+def _plot(proxies: Proxies, figure: Figure) -> Plot:
     """Energy against one figure, a series for each family."""
-    shown = [s for s in found.subjects if figure in s.figures]
-    per = "" if figure == "parameters" else f" per {plain(found.unit)}"
+    shown = [s for s in proxies.subjects if figure in s.figures]
+    per = "" if figure == "parameters" else f" per {plain(proxies.unit)}"
     x_axis = value_axis(
         [s.figures[figure] for s in shown], UNITS[figure], lambda u: f"{WORDS[figure]}{per}{f', {u}' if u else ''}"
     )
     y_axis = value_axis(
         [s.cost.gross.mean for s in shown],
         "J",
-        lambda u: f"{found.phase} energy, {u}/{plain(found.unit)}",
-        detail=f"gross, {found.kind}, {' + '.join(found.domains)}",
+        lambda u: f"{proxies.phase} energy, {u}/{plain(proxies.unit)}",
+        detail=f"gross, {proxies.kind}, {' + '.join(proxies.domains)}",
     )
     series = tuple(
         estimates(
-            family or f"configurations ({found.kind})",
+            family or f"configurations ({proxies.kind})",
             [s.figures[figure] / x_axis.factor for s in shown if s.family == family],
             [s.cost.gross for s in shown if s.family == family],
             y_axis,
         )
-        for family in (found.families or (None,))
+        for family in (proxies.families or (None,))
     )
-    value = found.of(figure, "gross", "pearson")
+    value = proxies.of(figure, "gross", "pearson")
     told = f"; {coefficient(value)}" if value else ""
-    alt = f"Energy per {plain(found.unit)} against {WORDS[figure]} for {len(shown)} configurations{told}."
+    alt = f"Energy per {plain(proxies.unit)} against {WORDS[figure]} for {len(shown)} configurations{told}."
     return Plot(f"proxies-{figure}", f"Energy against {WORDS[figure]}", alt, x_axis, y_axis, series)
 
 
-def _row(found: Proxies, subject: Subject) -> dict[str, object]:
+def _row(proxies: Proxies, subject: Subject) -> dict[str, object]:
     cost = subject.cost
     return {
         "trials": " ".join(map(str, subject.trials)),
         **{f"param_{name}": exact(value) for name, value in subject.params.items()},
         **{name: subject.figures.get(name) for name in STATIC},
-        **estimate_cells(f"s_per_{found.unit}", cost.unit_s),
-        **estimate_cells(f"j_per_{found.unit}_gross", cost.gross),
-        **estimate_cells(f"j_per_{found.unit}_net", cost.net),
+        **estimate_cells(f"s_per_{proxies.unit}", cost.unit_s),
+        **estimate_cells(f"j_per_{proxies.unit}_gross", cost.gross),
+        **estimate_cells(f"j_per_{proxies.unit}_net", cost.net),
         "kind": cost.kind,
     }

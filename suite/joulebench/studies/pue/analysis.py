@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from statistics import fmean
 from typing import Any
@@ -18,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from joulebench.records.model import TrialRecord
-from joulebench.results.energy import phase_energy, training_energy
+from joulebench.results.cost import search_cost
 from joulebench.results.frontier import Goal, beats_reference, non_dominated
-from joulebench.results.outcome import Configuration, configurations
+from joulebench.results.outcome import Configuration
+from joulebench.results.phase_runs import EVERY_FAMILY
+from joulebench.results.run import Run
+from joulebench.spec.objectives import Objective
 from joulebench.spec.task import Task
 
-FAMILIES = ("gpu", "cpu", "ram")
 #: The world's average, as ECOpt (arXiv 2601.08991) has it: for the example where a run states no PUE of its own.
 EXAMPLE_PUE = 1.56
 
@@ -98,75 +100,95 @@ class Slack:
     least: Range  # the same configuration takes the least
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pue:
-    """All scenarios; `members` are the frontier as it is, `least` the configuration with the fewest joules."""
+    """All scenarios around a PUE over two configurations or more; `judge` makes it."""
 
     subjects: tuple[Subject, ...]
     unit: str
     pue: float
     is_example: bool  # no PUE was given
     grid_intensity_g_per_kwh: float | None
-    verdicts: tuple[Verdict, ...]
-    slacks: tuple[Slack, ...]
-    members: tuple[Subject, ...]
-    least: str
 
     @property
     def families(self) -> tuple[str, ...]:
         return tuple(self.subjects[0].by_family)
+
+    @cached_property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        return tuple(verdict(self.subjects, s) for s in scenarios(self.families, self.pue))
 
     @property
     def constant(self) -> Verdict:
         """One factor on every joule."""
         return self.verdicts[0]
 
+    @cached_property
+    def slacks(self) -> tuple[Slack, ...]:
+        return tuple(slack(self.subjects, f) for f in self.families) if len(self.families) > 1 else ()
 
-def pue(
-    task: Task, trials: Sequence[TrialRecord], factor: float | None, grid_intensity_g_per_kwh: float | None
-) -> Pue | None:
-    """Of a run's records: by the first energy objective's phase, gross; None with fewer than two configurations.
+    @cached_property
+    def members(self) -> tuple[Subject, ...]:
+        """The frontier as it is."""
+        return tuple(self.subjects[i] for i in _frontier(self.subjects, Scenario("as it is", {})))
+
+    @property
+    def least(self) -> str:
+        """The configuration with the fewest joules."""
+        return min(self.subjects, key=lambda s: s.energy_j).label
+
+
+def pue(run: Run) -> Pue | None:
+    """The scenarios of a run by its first energy objective's phase, gross; None with fewer than two configurations.
 
     Configurations that break a constraint or are no better than a reference take no part.
     """
+    task = run.task
     name = next((n for n, o in task.objectives.items() if o.is_energy), None)
     if name is None:
         return None
-    usable = [c for c in configurations(task, trials) if c.complete and c.feasible and beats_reference(task, c)]
-    found = [(c, f) for c in usable if (f := _by_family(task, name, c))]
-    families = [f for f in FAMILIES if all(f in by for _, by in found)]
-    subjects = [Subject(_label(c), {f: by[f] for f in families}, _others(task, name, c)) for c, by in found]
-    unit = next((t.unit[p] for t in trials for p in t.unit if p == task.objectives[name].phase), "unit")
-    return judge(subjects, factor, grid_intensity_g_per_kwh, unit) if families else None
+    usable = [c for c in run.configurations if c.complete and c.feasible and beats_reference(task, c)]
+    known = [(c, joules) for c in usable if (joules := _by_family(run, task.objectives[name], c))]
+    families = [f for f in EVERY_FAMILY if all(f in joules for _, joules in known)]
+    subjects = [Subject(_label(c), {f: by[f] for f in families}, _others(task, name, c)) for c, by in known]
+    unit = next((t.unit[p] for t in run.trials for p in t.unit if p == task.objectives[name].phase), "unit")
+    return judge(subjects, *site_of(run), unit) if families else None
 
 
-def _by_family(task: Task, name: str, found: Configuration) -> dict[str, float]:
+def site_of(run: Run) -> tuple[float | None, float | None]:
+    """PUE and grid intensity (g CO2e/kWh) as the run, or whoever reports it, gave them."""
+    cost = search_cost(run.ledger, run.manifest.hardware)
+    return (
+        cost.pue.value if cost.pue and cost.pue.value >= 1 else None,
+        cost.intensity_g_per_kwh.value if cost.intensity_g_per_kwh else None,
+    )
+
+
+def _by_family(run: Run, objective: Objective, configuration: Configuration) -> dict[str, float]:
     """Mean joules per unit over the configuration's trials; a family that one of them lacks is left out."""
-    objective = task.objectives[name]
-    wanted = [f for f in FAMILIES if f in (objective.domains or ())]
-    each: dict[str, list[float]] = {}
-    usable = [t for t in found.trials if t.status == "ok"]
-    for trial in usable:
-        for family in wanted:
-            if objective.phase == "train":
-                trained = training_energy(trial.windows, (family,))
-                value = trained.j_per_unit if trained else None
-            else:
-                energy = phase_energy(trial.windows, objective.phase or "", (family,), task.protocol)
-                value = energy.j_per_unit.mean if energy else None
-            if value is not None:
-                each.setdefault(family, []).append(value)
-    return {f: fmean(values) for f, values in each.items() if len(values) == len(usable)}
+    known: dict[str, float] = {}
+    for family in EVERY_FAMILY:
+        if family not in (objective.domains or ()):
+            continue
+        if objective.phase == "train":
+            trained = run.training(configuration.trials, (family,))
+            runs, each = (trained.runs, trained.per(trained.units, "unit")) if trained else ([], None)
+        else:
+            phase = run.phase(configuration.trials, objective.phase or "", (family,))
+            runs, each = (phase.runs, phase.gross) if phase else ([], None)
+        if each is not None and len(runs) == len(configuration.usable):
+            known[family] = each.mean
+    return known
 
 
-def _others(task: Task, name: str, found: Configuration) -> tuple[float, ...]:
+def _others(task: Task, name: str, configuration: Configuration) -> tuple[float, ...]:
     goals = {n: o.goal for n, o in task.objectives.items() if n != name}
     signs = {"maximize": 1.0, "minimize": -1.0}
-    return tuple(signs[goal] * found.outcomes[n].value.mean for n, goal in goals.items())
+    return tuple(signs[goal] * configuration.outcomes[n].value.mean for n, goal in goals.items())
 
 
-def _label(found: Configuration) -> str:
-    return "trial " + ", ".join(str(t.trial) for t in found.trials)
+def _label(configuration: Configuration) -> str:
+    return "trial " + ", ".join(str(t.trial) for t in configuration.trials)
 
 
 def judge(
@@ -185,30 +207,20 @@ def judge(
         raise ValueError(f"a PUE is at least 1 (got {value})")
     if len(subjects) < 2:
         return None
-    families = tuple(subjects[0].by_family)
-    return Pue(
-        subjects=tuple(subjects),
-        unit=unit,
-        pue=value,
-        is_example=factor is None,
-        grid_intensity_g_per_kwh=grid_intensity_g_per_kwh,
-        verdicts=tuple(verdict(subjects, s) for s in scenarios(families, value)),
-        slacks=tuple(slack(subjects, f) for f in families) if len(families) > 1 else (),
-        members=tuple(subjects[i] for i in _frontier(subjects, Scenario("as it is", {}))),
-        least=min(subjects, key=lambda s: s.energy_j).label,
-    )
+    return Pue(tuple(subjects), unit, value, factor is None, grid_intensity_g_per_kwh)
 
 
 def scenarios(families: Sequence[str], value: float) -> tuple[Scenario, ...]:
     """One factor on all; then the corners of what a building can do: the factor on one family alone (the others are
     cooled for nothing), and one family counted alone, as papers do that read the GPU only."""
-    found = [Scenario(f"PUE {value:g} on every joule", dict.fromkeys(families, value))]
-    if len(families) > 1:
-        found += [Scenario(f"PUE {value:g} on {f.upper()} alone", {f: value}) for f in families]
-        for family in families:
-            others = {f: 0.0 for f in families if f != family}
-            found.append(Scenario(f"{family.upper()} joules only", others))
-    return tuple(found)
+    constant = Scenario(f"PUE {value:g} on every joule", dict.fromkeys(families, value))
+    if len(families) < 2:
+        return (constant,)
+    alone = [Scenario(f"PUE {value:g} on {f.upper()} alone", {f: value}) for f in families]
+    only = [
+        Scenario(f"{f.upper()} joules only", {other: 0.0 for other in families if other != f}) for f in families
+    ]
+    return (constant, *alone, *only)
 
 
 def verdict(subjects: Sequence[Subject], scenario: Scenario) -> Verdict:

@@ -12,7 +12,7 @@ from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
 from joulebench.stats.regression import Line
 from joulebench.studies.base import Study
-from joulebench.studies.repeatability.analysis import BatchPoint, Repeatability, RunCost, Spread, repeatability
+from joulebench.studies.repeatability.analysis import BATCH, EPOCHS, BatchPoint, Point, Repeatability, Spread
 
 
 class RepeatabilityStudy(Study[Repeatability]):
@@ -21,58 +21,60 @@ class RepeatabilityStudy(Study[Repeatability]):
     name = "repeatability"
 
     def analyse(self, run: Run) -> Repeatability | None:
-        return repeatability(run.task, run.trials)
+        return Repeatability(run)
 
     def section(self, result: Repeatability, run: Run) -> Section:
         return repeatability_section(result)
 
 
-def repeatability_section(found: Repeatability) -> Section:
+def repeatability_section(repeated: Repeatability) -> Section:
     """Everything the report says of the repeats and sweeps."""
     return Section(
         name="repeatability",
         title="Repeatability of the meter",
-        answer=repeatability_answer(found),
+        answer=repeatability_answer(repeated),
         verdict=None,
-        sentences=sentences(found),
-        plots=tuple(p for p in (_repeats_plot(found), _batch_plot(found), *_epoch_plots(found)) if p.drawn),
-        tables=(_spread_table(found), _batch_table(found), _fit_table(found)),
-        csv=_csv(found),
+        sentences=sentences(repeated),
+        plots=tuple(
+            p for p in (_repeats_plot(repeated), _batch_plot(repeated), *_epoch_plots(repeated)) if p.drawn
+        ),
+        tables=(_spread_table(repeated), _batch_table(repeated), _fit_table(repeated)),
+        csv=_csv(repeated),
     )
 
 
-def sentences(found: Repeatability) -> tuple[str, ...]:
+def sentences(repeated: Repeatability) -> tuple[str, ...]:
     """What the numbers mean: kinds, time or energy, drift, proportionality, the first epoch."""
     parts = (
-        _kind(found),
-        _time(found),
-        _first_run(found),
-        _drifts(found),
-        _proportional(found),
-        _first(found),
-        _lost(found),
+        _kind(repeated),
+        _time(repeated),
+        _first_run(repeated),
+        _drifts(repeated),
+        _proportional(repeated),
+        _first(repeated),
+        _lost(repeated),
     )
     return tuple(part for part in parts if part)
 
 
-def _kind(found: Repeatability) -> str | None:
-    if found.kind is None:
+def _kind(repeated: Repeatability) -> str | None:
+    if repeated.kind is None:
         return None
-    domains = " + ".join(found.domains)
-    if found.kind == "measured":
+    domains = " + ".join(repeated.domains)
+    if repeated.kind == "measured":
         return f"All joules here are gross and measured ({domains})."
     return f"All joules here are gross and estimated, at least in part ({domains}): see Provenance for each source."
 
 
-def _time(found: Repeatability) -> str | None:
+def _time(repeated: Repeatability) -> str | None:
     """Whether energy says anything that time does not."""
-    energy, time = found.spread(f"{found.phase} energy"), found.spread(f"{found.phase} time")
+    energy, time = repeated.spread(f"{repeated.phase} energy"), repeated.spread(f"{repeated.phase} time")
     if energy is None or time is None or energy.runs.rsd is None or time.runs.rsd is None:
         return None
     watts = [e / s for e, s in zip(energy.runs.values, time.runs.values, strict=True)]
     moved = max(watts) / min(watts) - 1
     base = (
-        f"Over the repeats energy per {found.unit} varied by {percent(energy.runs.rsd.value)}, time by "
+        f"Over the repeats energy per {repeated.unit} varied by {percent(energy.runs.rsd.value)}, time by "
         f"{percent(time.runs.rsd.value)} and power by at most {percent(moved)} from lowest to highest"
     )
     if energy.kind == "estimated" and moved < 0.01:
@@ -82,17 +84,17 @@ def _time(found: Repeatability) -> str | None:
     return f"{base}."
 
 
-def _drifts(found: Repeatability) -> str | None:
-    shown = [s for s in found.spreads if s.drift is not None and s.drift.shows]
+def _drifts(repeated: Repeatability) -> str | None:
+    shown = [s for s in repeated.spreads if s.drift is not None and s.drift.shows]
     if not shown:
         return None
     parts = ", ".join(f"{s.name} by {percent(s.drift.relative)}" for s in shown if s.drift)
     return f"From the first repeat to the last there was a drift: {parts}. It is part of the spread."
 
 
-def _first_run(found: Repeatability) -> str | None:
+def _first_run(repeated: Repeatability) -> str | None:
     """What a process does once is in its first run: said apart, so that it is not taken for the meter's noise."""
-    apart = [s for s in found.spreads if s.first_stands_out]
+    apart = [s for s in repeated.spreads if s.first_stands_out]
     if not apart:
         return None
     parts = ", ".join(
@@ -105,8 +107,8 @@ def _first_run(found: Repeatability) -> str | None:
     )
 
 
-def _proportional(found: Repeatability) -> str | None:
-    line = found.energy_fit
+def _proportional(repeated: Repeatability) -> str | None:
+    line = repeated.energy_fit
     if line is None or line.intercept.low is None or line.intercept.high is None:
         return None
     a = line.intercept
@@ -120,27 +122,31 @@ def _proportional(found: Repeatability) -> str | None:
     )
 
 
-def _first(found: Repeatability) -> str | None:
-    if found.first_epoch_excess is None:
+def _first(repeated: Repeatability) -> str | None:
+    if repeated.first_epoch_excess is None:
         return None
-    side = "more" if found.first_epoch_excess >= 0 else "less"
+    side = "more" if repeated.first_epoch_excess >= 0 else "less"
     return (
-        f"A run's first epoch took {percent(abs(found.first_epoch_excess))} {side} energy than its later ones, "
+        f"A run's first epoch took {percent(abs(repeated.first_epoch_excess))} {side} energy than its later ones, "
         "median over all runs of two epochs or more."
     )
 
 
-def _lost(found: Repeatability) -> str | None:
-    return f"{found.lost} of {found.trials} trials have no value and are left out." if found.lost else None
+def _lost(repeated: Repeatability) -> str | None:
+    return (
+        f"{repeated.lost} of {len(repeated.run.trials)} trials have no value and are left out."
+        if repeated.lost
+        else None
+    )
 
 
-def _spread_table(found: Repeatability) -> Table:
+def _spread_table(repeated: Repeatability) -> Table:
     titles = (
         *("Identical runs", "n", "Mean", "Relative standard deviation"),
         *("Least", "5 %", "Median", "95 %", "Most", "Drift"),
     )
     columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
-    return Table("Distribution over identical runs", columns, tuple(_spread_row(s) for s in found.spreads))
+    return Table("Distribution over identical runs", columns, tuple(_spread_row(s) for s in repeated.spreads))
 
 
 def _spread_row(spread: Spread) -> tuple[Cell, ...]:
@@ -165,19 +171,19 @@ def _spread_row(spread: Spread) -> tuple[Cell, ...]:
     )
 
 
-def _batch_table(found: Repeatability) -> Table:
-    titles = ("Batch", "Runs", f"Energy per {found.unit}", f"Time per {found.unit}", "Training per sample",
+def _batch_table(repeated: Repeatability) -> Table:
+    titles = ("Batch", "Runs", f"Energy per {repeated.unit}", f"Time per {repeated.unit}", "Training per sample",
               "Training per epoch", "Time per epoch")  # fmt: skip
     columns = tuple(Column(t, numeric=True) for t in titles)
-    kind = f"; {found.kind}" if found.kind else ""
-    rows = tuple(_batch_row(b) for b in found.batches)
+    kind = f"; {repeated.kind}" if repeated.kind else ""
+    rows = tuple(_batch_row(b) for b in repeated.batches)
     return Table(f"By batch size (gross{kind})", columns, rows)
 
 
 def _batch_row(batch: BatchPoint) -> tuple[Cell, ...]:
     return (
         Cell(number(batch.batch_size)),
-        Cell(str(batch.runs)),
+        Cell(str(len(batch.trials))),
         _value(batch.phase_j, "J"),
         _value(batch.phase_s, "s"),
         _value(batch.train_j_per_sample, "J"),
@@ -194,11 +200,11 @@ def _value(value: Estimate | None, unit: str) -> Cell:
     return Cell(f"{number(value.mean / factor)} {letter}{unit}", details)
 
 
-def _fit_table(found: Repeatability) -> Table:
+def _fit_table(repeated: Repeatability) -> Table:
     rows = []
-    for name, line, unit in (("energy", found.energy_fit, "J"), ("time", found.time_fit, "s")):
+    for name, line, unit in (("energy", repeated.energy_fit, "J"), ("time", repeated.time_fit, "s")):
         if line is not None:
-            label = f" ({found.kind})" if unit == "J" else ""
+            label = f" ({repeated.kind})" if unit == "J" else ""
             rows.append(
                 (
                     Cell(f"Training {name}{label}"),
@@ -214,7 +220,7 @@ def _fit_table(found: Repeatability) -> Table:
     return Table("Linearity of training in epochs (least squares, 95 % intervals)", columns, tuple(rows))
 
 
-def _repeats_plot(found: Repeatability) -> Plot:
+def _repeats_plot(repeated: Repeatability) -> Plot:
     series = tuple(
         Series(
             s.name + (f" ({s.kind})" if s.kind else ""),
@@ -222,44 +228,47 @@ def _repeats_plot(found: Repeatability) -> Plot:
             tuple(100 * (v / s.runs.mean - 1) for v in s.runs.values),
             line=True,
         )
-        for s in found.spreads
+        for s in repeated.spreads
     )
-    alt = f"Deviation of {len(series)} quantities from their means over {found.repeats} identical runs, in order."
+    alt = (
+        f"Deviation of {len(series)} quantities from their means over {repeated.repeats} identical runs, in order."
+    )
     y = Axis(None, "deviation from the mean, %")
     return Plot("repeatability-runs", "Identical runs in order", alt, Axis(None, "run"), y, series)
 
 
-def _batch_plot(found: Repeatability) -> Plot:
-    label = f" ({found.kind})" if found.kind else ""
-    means = [e.mean for b in found.batches for e in (b.phase_j, b.train_j_per_sample) if e is not None]
+def _batch_plot(repeated: Repeatability) -> Plot:
+    label = f" ({repeated.kind})" if repeated.kind else ""
+    means = [e.mean for b in repeated.batches for e in (b.phase_j, b.train_j_per_sample) if e is not None]
     factor, letter = prefix(min(means, default=1.0))
     ticks = log_ticks(min(means) / factor, max(means) / factor) if means else ()
-    y = Axis(None, f"energy, {letter}J/{found.unit}", factor, log=True, ticks=ticks, detail=_gross(found))
-    sizes = tuple(b.batch_size for b in found.batches)
-    best = found.best_batch
-    alt = f"Energy per {found.unit} against {len(sizes)} batch sizes" + (
+    y = Axis(None, f"energy, {letter}J/{repeated.unit}", factor, log=True, ticks=ticks, detail=_gross(repeated))
+    sizes = tuple(b.batch_size for b in repeated.batches)
+    best = repeated.best_batch
+    alt = f"Energy per {repeated.unit} against {len(sizes)} batch sizes" + (
         f"; least at batch {number(best.batch_size)}." if best else "."
     )
     x = Axis(None, "batch size", log=True, ticks=sizes)
     series = (
-        estimates(f"{found.phase}{label}", sizes, [b.phase_j for b in found.batches], y, joined=True),
-        estimates(f"training{label}", sizes, [b.train_j_per_sample for b in found.batches], y, joined=True),
+        estimates(f"{repeated.phase}{label}", sizes, [b.phase_j for b in repeated.batches], y, joined=True),
+        estimates(f"training{label}", sizes, [b.train_j_per_sample for b in repeated.batches], y, joined=True),
     )
-    return Plot("repeatability-batch", f"Energy per {found.unit} by batch size", alt, x, y, series)
+    return Plot("repeatability-batch", f"Energy per {repeated.unit} by batch size", alt, x, y, series)
 
 
-def _epoch_plots(found: Repeatability) -> tuple[Plot, Plot]:
-    trained = [r.train for r in found.epoch_runs if r.train is not None]
-    epochs = [float(t.epochs) for t in trained]
-    energy = Axis(None, "training energy, J", detail=_gross(found))
+def _epoch_plots(repeated: Repeatability) -> tuple[Plot, Plot]:
+    trained = repeated.trainings
+    epochs = [float(t.epochs[0]) for t in trained]
+    joules, seconds = [t.gross.mean for t in trained], [t.seconds.mean for t in trained]
+    energy, time = Axis(None, "training energy, J", detail=_gross(repeated)), Axis(None, "training time, s")
     return (
-        _line_plot("energy", energy, epochs, [t.energy_j for t in trained], found.energy_fit),
-        _line_plot("time", Axis(None, "training time, s"), epochs, [t.seconds for t in trained], found.time_fit),
+        _line_plot("energy", energy, epochs, joules, repeated.energy_fit),
+        _line_plot("time", time, epochs, seconds, repeated.time_fit),
     )
 
 
-def _gross(found: Repeatability) -> str:
-    return f"gross, {found.kind}" if found.kind else "gross"
+def _gross(repeated: Repeatability) -> str:
+    return f"gross, {repeated.kind}" if repeated.kind else "gross"
 
 
 def _line_plot(name: str, y: Axis, epochs: list[float], values: list[float], line: Line | None) -> Plot:
@@ -273,57 +282,59 @@ def _line_plot(name: str, y: Axis, epochs: list[float], values: list[float], lin
     return Plot(f"repeatability-{name}", caption, alt, Axis(None, "epochs"), y, tuple(series))
 
 
-def _csv(found: Repeatability) -> str:
-    columns = ["trial", "stage", "batch_size", "epochs", "kind", "measured_batch", f"j_per_{found.unit}",
-               f"j_per_{found.unit}_low", f"j_per_{found.unit}_high", f"j_per_{found.unit}_n",
-               f"s_per_{found.unit}", "train_epochs", "train_samples", "train_j", "train_s", "train_first_epoch_j",
-               "train_kind"]  # fmt: skip
-    return csv_text(columns, [_csv_row(run) for run in found.runs])
+def _csv(repeated: Repeatability) -> str:
+    per_unit = f"j_per_{repeated.unit}"
+    columns = ["trial", "stage", "batch_size", "epochs", "kind", "measured_batch", per_unit, f"{per_unit}_low",
+               f"{per_unit}_high", f"{per_unit}_n", f"s_per_{repeated.unit}", "train_epochs", "train_samples",
+               "train_j", "train_s", "train_first_epoch_j", "train_kind"]  # fmt: skip
+    return csv_text(columns, [_csv_row(point) for point in repeated.runs])
 
 
-def _csv_row(run: RunCost) -> list[object]:
-    p, t = run.phase, run.train
+def _csv_row(point: Point) -> list[object]:
+    (trial,), p, t = point.trials, point.phase, point.train
     phase = (
-        [p.kind, p.batch, p.j_per_unit.mean, p.j_per_unit.low, p.j_per_unit.high, p.j_per_unit.n, p.s_per_unit.mean]
+        [p.kind, p.step_units, p.gross.mean, p.gross.low, p.gross.high, p.gross.n, p.unit_s.mean]
         if p
         else [None] * 7
     )
-    train = [t.epochs, t.samples, t.energy_j, t.seconds, t.first_j, t.kind] if t else [None] * 6
-    return [run.trial, run.stage, run.batch_size, run.epochs, *phase, *train]
+    train = (
+        [t.epochs[0], t.units[0], t.gross.mean, t.seconds.mean, point.first_j, t.gross.kind] if t else [None] * 6
+    )
+    return [trial.trial, trial.stage, trial.params.get(BATCH), trial.params.get(EPOCHS), *phase, *train]
 
 
-def repeatability_answer(found: Repeatability) -> str:
+def repeatability_answer(repeated: Repeatability) -> str:
     """Spread between identical runs, the best batch size, and energy per epoch, as far as they are known."""
-    parts = [p for p in (_repeats(found), _batch(found), _epochs(found)) if p]
+    parts = [p for p in (_repeats(repeated), _batch(repeated), _epochs(repeated)) if p]
     if not parts:
-        return f"No usable repeat or sweep among {found.trials} trials."
-    label = f" ({found.kind})" if found.kind else ""
+        return f"No usable repeat or sweep among {len(repeated.run.trials)} trials."
+    label = f" ({repeated.kind})" if repeated.kind else ""
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}{label}."
 
 
-def _repeats(found: Repeatability) -> str | None:
-    spreads: list[Spread] = [s for s in found.spreads if s.kind is not None and s.runs.rsd is not None]
+def _repeats(repeated: Repeatability) -> str | None:
+    spreads: list[Spread] = [s for s in repeated.spreads if s.kind is not None and s.runs.rsd is not None]
     if not spreads:
         return None
     values = " and ".join(f"{percent(s.runs.rsd.value)} in {s.name}" for s in spreads if s.runs.rsd)
-    return f"{found.repeats} identical runs differ by {values} (relative standard deviation)"
+    return f"{repeated.repeats} identical runs differ by {values} (relative standard deviation)"
 
 
-def _batch(found: Repeatability) -> str | None:
-    best = found.best_batch
-    known = [b.phase_j.mean for b in found.batches if b.phase_j is not None]
+def _batch(repeated: Repeatability) -> str | None:
+    best = repeated.best_batch
+    known = [b.phase_j.mean for b in repeated.batches if b.phase_j is not None]
     if best is None or best.phase_j is None or len(known) < 2:
         return None
     times = number(max(known) / best.phase_j.mean, 3)
     return (
-        f"batch {number(best.batch_size)} takes the least energy per {found.unit} of {found.phase}, {times} times "
-        "less than the worst"
+        f"batch {number(best.batch_size)} takes the least energy per {repeated.unit} of {repeated.phase}, {times} "
+        "times less than the worst"
     )
 
 
-def _epochs(found: Repeatability) -> str | None:
-    line = found.energy_fit
+def _epochs(repeated: Repeatability) -> str | None:
+    line = repeated.energy_fit
     if line is None or line.r2 is None:
         return None
     slope = line.slope

@@ -7,16 +7,16 @@ is gross, over the domains that the task's energy objectives name.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
-from joulebench.records.model import Costs, Kind, TrialRecord, combined
-from joulebench.results.outcome import Configuration, configurations
-from joulebench.results.phase_cost import PhaseCost, counted, families, flops_per_unit, phase_cost, varied
-from joulebench.spec.parameters import Params
-from joulebench.spec.task import Task
+from joulebench.records.model import Kind, combined
+from joulebench.results.phase_runs import PhaseRuns, varied
+from joulebench.results.run import Run
 from joulebench.stats.regression import Line, fit_line
+from joulebench.studies.configured import Configured
 
 #: A line through fewer sizes than this has no residual, so nothing says how well it fits.
 MIN_SIZES = 3
@@ -24,20 +24,29 @@ Measure = Literal["parameters", "flops"]
 MEASURES: tuple[Measure, ...] = ("parameters", "flops")
 
 
-@dataclass(frozen=True)
-class Model:
-    """One configuration: its size, and what each phase costs it."""
+@dataclass(frozen=True, eq=False)
+class Model(Configured):
+    """One configuration: its size, and what each phase takes."""
 
-    params: Params
-    trials: tuple[int, ...]
-    stages: frozenset[str]
-    parameters: int | None
-    flops: Mapping[str, float]  # of one unit, by phase
-    costs: Mapping[str, PhaseCost]
+    @cached_property
+    def costs(self) -> Mapping[str, PhaseRuns]:
+        """By phase, training apart."""
+        usable = self.configuration.usable
+        phases = dict.fromkeys(phase for t in usable for phase in t.unit if phase != "train")
+        return {p: runs for p in phases if (runs := self.run.phase(usable, p)) is not None}
+
+    @cached_property
+    def flops(self) -> Mapping[str, float]:
+        """Of one unit, by phase."""
+        return {p: flops for p, runs in self.costs.items() if (flops := runs.flops_per_unit) is not None}
+
+    @cached_property
+    def stages(self) -> frozenset[str]:
+        return frozenset(t.stage for t in self.configuration.usable)
 
     def x(self, measure: Measure, phase: str) -> float | None:
-        found = self.parameters if measure == "parameters" else self.flops.get(phase)
-        return None if not found or found <= 0 else float(found)
+        size = self.parameters if measure == "parameters" else self.flops.get(phase)
+        return None if not size or size <= 0 else float(size)
 
 
 @dataclass(frozen=True)
@@ -67,75 +76,81 @@ class Fit:
         return float(10**self.line.residual_sd)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scaling:
-    """Every configuration with a size and a phase, and the lines through them.
+    """Every configuration of a run with a size and a phase, and the lines through them."""
 
-    `left_out` are stages that vary something without changing the number of parameters (a batch size, a prompt's
-    length): their joules would be scatter in the common lines.
-    """
+    run: Run
+    models: tuple[Model, ...]  # smallest first
 
-    names: tuple[str, ...]
-    models: tuple[Model, ...]
-    phases: Mapping[str, str]  # phase -> unit
-    fits: tuple[Fit, ...]
-    left_out: tuple[str, ...]
-    domains: tuple[str, ...]
-    kind: Kind | None
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The parameters that differ between them."""
+        return tuple(varied(self.run.task, [m.params for m in self.models]))
+
+    @property
+    def _costs(self) -> list[PhaseRuns]:
+        return [runs for m in self.models for runs in m.costs.values()]
+
+    @cached_property
+    def phases(self) -> Mapping[str, str]:
+        """Units by phase."""
+        return {runs.phase: runs.unit for runs in self._costs}
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        return tuple(sorted({d for runs in self._costs for d in runs.domains}))
+
+    @property
+    def kind(self) -> Kind:
+        return combined(runs.kind for runs in self._costs)
+
+    @cached_property
+    def _stages(self) -> dict[str, list[Model]]:
+        """The models of each stage that has several."""
+        stages = {s: [m for m in self.models if s in m.stages] for s in self.run.task.stages}
+        return {s: models for s, models in stages.items() if len(models) > 1}
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Stages that vary something without changing the number of parameters (a batch size, a prompt's length):
+        their joules would be scatter in the common lines."""
+        return tuple(s for s, models in self._stages.items() if len({m.parameters for m in models}) == 1)
 
     @property
     def sized(self) -> tuple[Model, ...]:
         """The models that the common lines go through."""
         return tuple(m for m in self.models if not m.stages <= set(self.left_out))
 
+    @cached_property
+    def fits(self) -> tuple[Fit, ...]:
+        """Lines over all sweeps of model size and, where there are several, for each."""
+        sweeps = [self._sweep(s, own) for s, own in self._stages.items()] if len(self._stages) > 1 else []
+        made = (
+            _fit(sweep, phase, unit, measure)
+            for sweep in (_Sweep(None, (), self.sized), *sweeps)
+            for phase, unit in self.phases.items()
+            for measure in MEASURES
+        )
+        return tuple(f for f in made if f is not None)
+
     def overall(self, measure: Measure, phase: str) -> Fit | None:
-        found = (f for f in self.fits if f.stage is None and f.measure == measure and f.phase == phase)
-        return next(found, None)
+        fits = (f for f in self.fits if f.stage is None and f.measure == measure and f.phase == phase)
+        return next(fits, None)
+
+    def _sweep(self, stage: str, own: Sequence[Model]) -> _Sweep:
+        """A stage with the models of others that lie on it: its base is often measured elsewhere."""
+        names = varied(self.run.task, [m.params for m in own])
+        base = {n: v for n, v in own[0].params.items() if n not in names}
+        on = [m for m in self.models if all(m.params[n] == v for n, v in base.items())]
+        return _Sweep(stage, tuple(names), on)
 
 
-def scaling(task: Task, trials: Sequence[TrialRecord]) -> Scaling | None:
-    """Of a run's records; None where no configuration has both a size and a measured phase."""
-    every = [_model(task, c) for c in configurations(task, trials)]
-    models = [m for m in every if m.costs and (m.parameters or m.flops)]
-    if not models:
-        return None
-    costs = [cost for m in models for cost in m.costs.values()]
-    phases = {cost.phase: cost.unit for cost in costs}
-    stages = [s for s in task.stages if len(_own(models, s)) > 1]
-    left_out = tuple(s for s in stages if _same_size(_own(models, s)))
-    sized = [m for m in models if not m.stages <= set(left_out)]
-    sweeps = [_sweep(task, models, s) for s in stages]
-    return Scaling(
-        names=tuple(varied(task, [m.params for m in models])),
-        models=tuple(sorted(models, key=lambda m: (m.parameters or 0, *m.flops.values()))),
-        phases=phases,
-        fits=tuple(_fits(phases, [_Sweep(None, (), sized), *(sweeps if len(sweeps) > 1 else ())])),
-        left_out=left_out,
-        domains=tuple(sorted({d for c in costs for d in c.domains})),
-        kind=combined(c.kind for c in costs),
-    )
-
-
-def _model(task: Task, found: Configuration) -> Model:
-    usable = [t for t in found.trials if t.status == "ok"]
-    phases = dict.fromkeys(phase for t in usable for phase in t.unit if phase != "train")
-    costs = {p: c for p in phases if (c := phase_cost(task.protocol, usable, p, families(task), ())) is not None}
-    parameters = counted(usable, lambda c: c.parameters)
-    return Model(
-        params=found.params,
-        trials=tuple(t.trial for t in usable),
-        stages=frozenset(t.stage for t in usable),
-        parameters=None if parameters is None else int(parameters),
-        flops={p: f for p, c in costs.items() if (f := _flops(usable, p, c.unit)) is not None},
-        costs=costs,
-    )
-
-
-def _flops(trials: Sequence[TrialRecord], phase: str, unit: str) -> float | None:
-    def read(costs: Costs) -> float | None:
-        return flops_per_unit(costs, phase, unit)
-
-    return counted(trials, read)
+def scaling(run: Run) -> Scaling | None:
+    """The scaling of a run; None where no configuration has both a size and a measured phase."""
+    models = [m for c in run.configurations if (m := Model(run, c)).costs and (m.parameters or m.flops)]
+    ordered = sorted(models, key=lambda m: (m.parameters or 0, *m.flops.values()))
+    return Scaling(run, tuple(ordered)) if ordered else None
 
 
 @dataclass(frozen=True)
@@ -143,31 +158,6 @@ class _Sweep:
     stage: str | None
     varies: tuple[str, ...]
     models: Sequence[Model]
-
-
-def _own(models: Sequence[Model], stage: str) -> list[Model]:
-    return [m for m in models if stage in m.stages]
-
-
-def _sweep(task: Task, models: Sequence[Model], stage: str) -> _Sweep:
-    """A stage with the models of others that lie on it: its base is often measured elsewhere."""
-    own = _own(models, stage)
-    names = varied(task, [m.params for m in own])
-    on = [m for m in models if all(m.params[n] == v for n, v in own[0].params.items() if n not in names)]
-    return _Sweep(stage, tuple(names), on)
-
-
-def _same_size(models: Sequence[Model]) -> bool:
-    return len({m.parameters for m in models}) == 1
-
-
-def _fits(phases: Mapping[str, str], sweeps: Sequence[_Sweep]) -> Iterator[Fit]:
-    for sweep in sweeps:
-        for phase, unit in phases.items():
-            for measure in MEASURES:
-                found = _fit(sweep, phase, unit, measure)
-                if found is not None:
-                    yield found
 
 
 def _fit(sweep: _Sweep, phase: str, unit: str, measure: Measure) -> Fit | None:

@@ -20,13 +20,11 @@ from joulebench.presentation.table import (
 )
 from joulebench.presentation.units import plain
 from joulebench.results.run import Run
-from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import Estimate
 from joulebench.studies.base import Study
 from joulebench.studies.generation.analysis import REQUEST
 from joulebench.studies.scaling.analysis import MEASURES, MIN_SIZES, Fit, Measure, Model, Scaling, scaling
 
-#: Points of a fitted curve: enough to be smooth on axes that are not logarithmic.
 #: Axes of power laws are logarithmic from this span on.
 LOG_FROM = 4.0
 WORDS: dict[Measure, str] = {"parameters": "parameters", "flops": "FLOPs per unit of work"}
@@ -39,39 +37,39 @@ class ScalingStudy(Study[Scaling]):
     name = "scaling"
 
     def analyse(self, run: Run) -> Scaling | None:
-        return scaling(run.task, run.trials)
+        return scaling(run)
 
     def section(self, result: Scaling, run: Run) -> Section:
-        return scaling_section(result, run.task.protocol)
+        return scaling_section(result)
 
 
-def scaling_section(found: Scaling, protocol: Protocol) -> Section:
+def scaling_section(scaling: Scaling) -> Section:
     """Everything the report says of it."""
     return Section(
         name="scaling",
         title="Energy against model size",
-        answer=answer(found),
+        answer=answer(scaling),
         verdict=None,
-        sentences=sentences(found),
-        plots=tuple(p for p in (_plot(found, m) for m in MEASURES) if p.drawn),
-        tables=(_fits_table(found), _models_table(found, protocol)),
-        csv=csv_of([_row(found, m) for m in found.models]),
+        sentences=sentences(scaling),
+        plots=tuple(p for p in (_plot(scaling, m) for m in MEASURES) if p.drawn),
+        tables=(_fits_table(scaling), _models_table(scaling)),
+        csv=csv_of([_row(scaling, m) for m in scaling.models]),
     )
 
 
-def main_phase(found: Scaling) -> str:
+def main_phase(scaling: Scaling) -> str:
     """The phase that a one-sentence answer is about: whole requests where there are any."""
-    return REQUEST if REQUEST in found.phases else next(iter(found.phases))
+    return REQUEST if REQUEST in scaling.phases else next(iter(scaling.phases))
 
 
-def answer(found: Scaling) -> str:
+def answer(scaling: Scaling) -> str:
     """The exponent of the main phase in parameters, or in FLOPs where parameters do not differ."""
-    phase = main_phase(found)
+    phase = main_phase(scaling)
     for measure in MEASURES:
-        fit = found.overall(measure, phase)
+        fit = scaling.overall(measure, phase)
         if fit is not None and fit.line is not None:
-            return f"{_law(fit)}, over {fit.models} configurations ({found.kind})."
-    known = max((f.sizes for f in found.fits), default=0)
+            return f"{_law(fit)}, over {fit.models} configurations ({scaling.kind})."
+    known = max((f.sizes for f in scaling.fits), default=0)
     sizes = f"{known} different model {'size' if known == 1 else 'sizes'}"
     return f"No line can be fitted: {sizes} where at least {MIN_SIZES} are needed."
 
@@ -94,35 +92,35 @@ def _exponent(slope: Estimate) -> str:
     return f"{number(slope.mean, 3)} (95 % interval {number(slope.low, 3)} to {number(slope.high, 3)})"
 
 
-def sentences(found: Scaling) -> tuple[str, ...]:
+def sentences(scaling: Scaling) -> tuple[str, ...]:
     """What the exponents mean, which measure says more, and what was not fitted."""
     parts = (
-        _basis(found),
-        _meaning(found),
-        _tenfold(found),
-        *_others(found),
-        _which(found),
-        _left_out(found),
-        _few(found),
+        _basis(scaling),
+        _meaning(scaling),
+        _tenfold(scaling),
+        *_others(scaling),
+        _which(scaling),
+        _left_out(scaling),
+        _few(scaling),
     )
     return tuple(part for part in parts if part)
 
 
-def _basis(found: Scaling) -> str:
-    kind = "measured" if found.kind == "measured" else "estimated, at least in part"
+def _basis(scaling: Scaling) -> str:
+    kind = "measured" if scaling.kind == "measured" else "estimated, at least in part"
     return (
-        f"Energy is gross over {' + '.join(found.domains)} and {kind}. Lines are least squares through "
+        f"Energy is gross over {' + '.join(scaling.domains)} and {kind}. Lines are least squares through "
         "log10(J/unit) = a + b · log10(x), every configuration counting once; intervals are Student's t."
     )
 
 
-def _main(found: Scaling) -> Fit | None:
-    fits = (found.overall(m, main_phase(found)) for m in MEASURES)
+def _main(scaling: Scaling) -> Fit | None:
+    fits = (scaling.overall(m, main_phase(scaling)) for m in MEASURES)
     return next((f for f in fits if f is not None and f.line is not None), None)
 
 
-def _meaning(found: Scaling) -> str | None:
-    fit = _main(found)
+def _meaning(scaling: Scaling) -> str | None:
+    fit = _main(scaling)
     if fit is None or fit.line is None or fit.line.slope.low is None or fit.line.slope.high is None:
         return None
     low, high = fit.line.slope.low, fit.line.slope.high
@@ -140,8 +138,8 @@ def _one(fit: Fit) -> str:
     return "parameter" if fit.measure == "parameters" else "FLOP"
 
 
-def _tenfold(found: Scaling) -> str | None:
-    fit = _main(found)
+def _tenfold(scaling: Scaling) -> str | None:
+    fit = _main(scaling)
     if fit is None or fit.line is None:
         return None
     slope = fit.line.slope
@@ -157,17 +155,17 @@ def _tenfold(found: Scaling) -> str | None:
     )
 
 
-def _others(found: Scaling) -> list[str]:
+def _others(scaling: Scaling) -> list[str]:
     """The other phases' laws in the same measure."""
-    main = _main(found)
+    main = _main(scaling)
     if main is None:
         return []
-    fits = [found.overall(main.measure, p) for p in found.phases if p != main.phase]
+    fits = [scaling.overall(main.measure, p) for p in scaling.phases if p != main.phase]
     return [f"{_law(f)}." for f in fits if f is not None and f.line is not None]
 
 
-def _which(found: Scaling) -> str | None:
-    fits = [found.overall(m, main_phase(found)) for m in MEASURES]
+def _which(scaling: Scaling) -> str | None:
+    fits = [scaling.overall(m, main_phase(scaling)) for m in MEASURES]
     known = [(f, f.line.r2) for f in fits if f is not None and f.line is not None and f.line.r2 is not None]
     if len(known) < 2:
         return None
@@ -176,16 +174,16 @@ def _which(found: Scaling) -> str | None:
     return f"The lines explain this share of the variance of {what}: in {parts}."
 
 
-def _left_out(found: Scaling) -> str | None:
-    if not found.left_out:
+def _left_out(scaling: Scaling) -> str | None:
+    if not scaling.left_out:
         return None
-    names = ", ".join(found.left_out)
-    stages = "a stage that does" if len(found.left_out) == 1 else "stages that do"
+    names = ", ".join(scaling.left_out)
+    stages = "a stage that does" if len(scaling.left_out) == 1 else "stages that do"
     return f"Not in the common lines, as {stages} not change the number of parameters: {names}."
 
 
-def _few(found: Scaling) -> str | None:
-    missing = [f for f in found.fits if f.line is None]
+def _few(scaling: Scaling) -> str | None:
+    missing = [f for f in scaling.fits if f.line is None]
     if not missing:
         return None
     parts = dict.fromkeys(
@@ -201,17 +199,17 @@ def _sweep(fit: Fit) -> str:
     return f"stage {fit.stage}" if fit.varies == (fit.stage,) else f"stage {fit.stage} ({', '.join(fit.varies)})"
 
 
-def _fits_table(found: Scaling) -> Table:
+def _fits_table(scaling: Scaling) -> Table:
     """A row a sweep and phase, with the lines in both measures side by side."""
     pairs: dict[tuple[str, str], dict[Measure, Fit]] = {}
-    for fit in found.fits:
+    for fit in scaling.fits:
         pairs.setdefault((_sweep(fit), fit.phase), {})[fit.measure] = fit
     columns = [Column("Sweep"), Column("Phase")]
     for measure in MEASURES:
         columns += [Column(f"b, {SHORT[measure]}", True), Column("R²", True), Column("Scatter", True)]
     columns += [Column("Parameters from", True), Column("to", True), Column("Configurations", True)]
     rows = tuple(_fit_row(sweep, phase, fits) for (sweep, phase), fits in pairs.items())
-    return Table(f"J per unit ∝ x^b, gross ({found.kind}); scatter is a factor", tuple(columns), rows)
+    return Table(f"J per unit ∝ x^b, gross ({scaling.kind}); scatter is a factor", tuple(columns), rows)
 
 
 def _fit_row(sweep: str, phase: str, fits: Mapping[Measure, Fit]) -> tuple[Cell, ...]:
@@ -233,19 +231,19 @@ def _line_cells(fit: Fit | None) -> tuple[Cell, Cell, Cell]:
     return Cell(number(slope.mean, 3), interval), Cell(r2), Cell(scatter)
 
 
-def _models_table(found: Scaling, protocol: Protocol) -> Table:
-    every = found.models
+def _models_table(scaling: Scaling) -> Table:
+    every, protocol = scaling.models, scaling.run.task.protocol
     step = -(-len(every) // MAX_ROWS)  # evenly over the sizes where there are many
     models = every[::step]
-    first, names = first_column([m.params for m in models], found.names)
+    first, names = first_column([m.params for m in models], scaling.names)
     titles = [first, "Parameters"]
-    for phase, unit in found.phases.items():
+    for phase, unit in scaling.phases.items():
         titles += [f"J per {plain(unit)} of {phase}", f"FLOPs per {plain(unit)}"]
     columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
     rows = []
     for name, model in zip(names, models, strict=True):
         row = [Cell(name), Cell(count(model.parameters))]
-        for phase in found.phases:
+        for phase in scaling.phases:
             cost = model.costs.get(phase)
             row += [
                 prefixed_cell(cost.gross if cost else None, "J", protocol),
@@ -253,21 +251,21 @@ def _models_table(found: Scaling, protocol: Protocol) -> Table:
             ]
         rows.append(tuple(row))
     some = of_all(len(models), len(every), "evenly chosen")
-    return condensed(Table(f"Configurations by size, gross ({found.kind}){some}", columns, tuple(rows)))
+    return condensed(Table(f"Configurations by size, gross ({scaling.kind}){some}", columns, tuple(rows)))
 
 
-def _plot(found: Scaling, measure: Measure) -> Plot:
-    models = found.sized
-    xs = [x for m in models for p in found.phases if (x := m.x(measure, p)) is not None]
+def _plot(scaling: Scaling, measure: Measure) -> Plot:
+    models = scaling.sized
+    xs = [x for m in models for p in scaling.phases if (x := m.x(measure, p)) is not None]
     ys = [c.gross.mean for m in models for c in m.costs.values()]
     x_axis = value_axis(xs, "", lambda u: f"{WORDS[measure]}{f', {u}' if u else ''}", log_from=LOG_FROM)
-    detail = f"{found.kind}, {' + '.join(found.domains)}"
+    detail = f"{scaling.kind}, {' + '.join(scaling.domains)}"
     y_axis = value_axis(ys, "J", lambda u: f"{u} per unit, gross", log_from=LOG_FROM, detail=detail)
     points, curves, laws = [], [], []
-    for phase, unit in found.phases.items():
+    for phase, unit in scaling.phases.items():
         pairs = [(x, m.costs[phase].gross) for m in models if phase in m.costs and (x := m.x(measure, phase))]
         name = f"{phase}, per {plain(unit)}"
-        fit = found.overall(measure, phase)
+        fit = scaling.overall(measure, phase)
         if fit is not None and fit.line is not None:
             name += f": b = {number(fit.line.slope.mean, 3)}"
             curves.append(power_law(f"line of {phase}", fit.line, fit.low, fit.high, x_axis, y_axis))
@@ -279,13 +277,13 @@ def _plot(found: Scaling, measure: Measure) -> Plot:
     return Plot(f"scaling-{measure}", caption, alt, x_axis, y_axis, (*points, *curves))
 
 
-def _row(found: Scaling, model: Model) -> dict[str, object]:
+def _row(scaling: Scaling, model: Model) -> dict[str, object]:
     row: dict[str, object] = {
         "trials": " ".join(map(str, model.trials)),
         **{f"param_{n}": exact(v) for n, v in model.params.items()},
     }
     row["parameters"] = model.parameters
-    for phase, unit in found.phases.items():
+    for phase, unit in scaling.phases.items():
         cost = model.costs.get(phase)
         row |= estimate_cells(f"{phase}_j_per_{unit}_gross", cost.gross if cost else None)
         row[f"{phase}_kind"] = cost.kind if cost else None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from joulebench.records.model import Kind, TrialRecord, combined
+from joulebench.results.run import Run
 from joulebench.spec.parameters import Value
-from joulebench.spec.task import Task
 from joulebench.stats.quantiles import Median, median
 from joulebench.studies.search_quality.curves import Cell, Condition, read_searches, varied
 
@@ -78,16 +78,16 @@ class SearchQuality:
     @property
     def base_conditions(self) -> tuple[Condition, ...]:
         """Those with every setting at its default; all, where none is."""
-        found = tuple(c for c in self.conditions if all(self.base.get(n) == v for n, v in c.settings))
-        return found or self.conditions
+        at_base = tuple(c for c in self.conditions if all(self.base.get(n) == v for n, v in c.settings))
+        return at_base or self.conditions
 
     def along(self, factor: str, problem: str) -> tuple[Condition, ...]:
         """The conditions that differ from the base in one setting only, in its order."""
-        found = [
+        apart = [
             c for c in self.conditions
             if c.problem == problem and all(n == factor or self.base.get(n) == v for n, v in c.settings)
         ]  # fmt: skip
-        return tuple(sorted(found, key=lambda c: self.factors[factor].index(dict(c.settings)[factor])))
+        return tuple(sorted(apart, key=lambda c: self.factors[factor].index(dict(c.settings)[factor])))
 
     def paired(self) -> tuple[Paired, ...]:
         """Every method against the rival, over the repeats that both have."""
@@ -115,7 +115,7 @@ class SearchQuality:
         """For methods that get to the rival's last median in fewer trials: the joules of proposals more by the
         trials fewer, of medians over seeds."""
         made = (self._pays(cell) for cell in self.cells if cell.method != self.rival)
-        return tuple(found for found in made if found is not None)
+        return tuple(pays for pays in made if pays is not None)
 
     def _pays(self, cell: Cell) -> Pays | None:
         other = self.cell(cell.condition, self.rival)
@@ -129,28 +129,28 @@ class SearchQuality:
         return Pays(cell.condition, cell.method, level, mine, theirs, max(0.0, more / (theirs - mine)))
 
 
-def search_quality(task: Task, trials: Sequence[TrialRecord]) -> SearchQuality | None:
+def search_quality(run: Run) -> SearchQuality | None:
     """What the run's searches show; None where no search has a trial."""
-    found = read_searches(task, trials)
-    if not found.cells:
+    task, searches = run.task, read_searches(run.task, run.trials)
+    if not searches.cells:
         return None
-    methods = {cell.method for cell in found.cells}
+    methods = {cell.method for cell in searches.cells}
     rival = task.options.get("rival", "random")
-    values = {n: _ordered(dict(c.condition.settings)[n] for c in found.cells) for n in varied(task)}
+    values = {n: _ordered(dict(c.condition.settings)[n] for c in searches.cells) for n in varied(task)}
     return SearchQuality(
-        found.cells,
+        searches.cells,
         rival if rival in methods and len(methods) > 1 else None,
-        _kind(found.trials),
-        found.best_of_runs,
+        _kind(searches.trials),
+        searches.best_of_runs,
         {name: levels for name, levels in values.items() if len(levels) > 1},
         {name: task.defaults[name] for name in varied(task)},
     )
 
 
 def _ordered(values: Iterable[Value]) -> tuple[Value, ...]:
-    found = list(dict.fromkeys(values))
-    numbers = all(isinstance(v, int | float) for v in found)
-    return tuple(sorted(found, key=float)) if numbers else tuple(found)
+    distinct = tuple(dict.fromkeys(values))
+    numbers = all(isinstance(v, int | float) for v in distinct)
+    return tuple(sorted(distinct, key=float)) if numbers else distinct
 
 
 def _kind(trials: Iterable[TrialRecord]) -> Kind | None:

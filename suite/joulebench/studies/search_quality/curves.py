@@ -71,8 +71,8 @@ class Search:
 
     def proposing_to(self, level: float) -> float:
         """Joules of proposals until a share is reached; infinite if it is not."""
-        found = zip(self.shares, self.proposing_j or (), strict=False)
-        return next((energy_j for share, energy_j in found if share >= level), math.inf)
+        after = zip(self.shares, self.proposing_j or (), strict=False)
+        return next((energy_j for share, energy_j in after if share >= level), math.inf)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def read_searches(task: Task, trials: Sequence[TrialRecord]) -> Searches:
     groups: dict[tuple[Condition, str], list[Search]] = {}
     for key, trial in first.items():
         groups.setdefault(key[:2], []).append(_search(key, trial, best[key[0]]))
-    cells = tuple(Cell(condition, method, tuple(found)) for (condition, method), found in groups.items())
+    cells = tuple(Cell(condition, method, tuple(own)) for (condition, method), own in groups.items())
     return Searches(cells, tuple(first.values()), unknown)
 
 
@@ -161,11 +161,13 @@ def _identity(params: Params, varied: Sequence[str]) -> tuple[Condition, str, in
     return condition, str(params["method"]), int(params["repeat"])
 
 
-def _best(found: Iterable[tuple[Condition, TrialRecord]]) -> tuple[dict[Condition, float], tuple[Condition, ...]]:
+def _best(
+    searches: Iterable[tuple[Condition, TrialRecord]],
+) -> tuple[dict[Condition, float], tuple[Condition, ...]]:
     """The best hypervolume of each condition, and the conditions where it is only the most that was reached."""
     known: dict[Condition, float] = {}
     reached: dict[Condition, float] = {}
-    for condition, trial in found:
+    for condition, trial in searches:
         if "best_hypervolume" in trial.metrics:
             known[condition] = trial.metrics["best_hypervolume"]
         reached[condition] = max(reached.get(condition, 0.0), *_column(trial, "val_hypervolume"))

@@ -14,20 +14,20 @@ from joulebench.studies.search_quality.curves import Cell
 POINTS = 12  # of a curve: more intervals than this hide one another
 
 
-def plots(found: SearchQuality) -> tuple[Plot, ...]:
+def plots(quality: SearchQuality) -> tuple[Plot, ...]:
     """For each problem at its base: over trials, over joules; then over each setting that varies."""
     made: list[Plot] = []
-    for number_, condition in enumerate(found.base_conditions):
-        cells = [cell for cell in found.cells if cell.condition == condition]
+    for number_, condition in enumerate(quality.base_conditions):
+        cells = [cell for cell in quality.cells if cell.condition == condition]
         made += [
-            _by_trials(number_, found.words(condition), cells),
-            _by_joules(number_, found.words(condition), cells, found),
+            _by_trials(number_, quality.words(condition), cells),
+            _by_joules(number_, quality.words(condition), cells, quality),
         ]
-    problems = dict.fromkeys(c.problem for c in found.conditions)
+    problems = dict.fromkeys(c.problem for c in quality.conditions)
     made += [
-        _by_setting(found, factor, problem, f"{i}-{factor}")
+        _by_setting(quality, factor, problem, f"{i}-{factor}")
         for i, problem in enumerate(problems)
-        for factor in found.factors
+        for factor in quality.factors
     ]
     return tuple(plot for plot in made if plot.drawn)
 
@@ -43,7 +43,7 @@ def _by_trials(index: int, label: str, cells: Sequence[Cell]) -> Plot:
     return Plot(f"search-quality-trials-{index}", title, alt, Axis(None, "trials"), _share(label), series)
 
 
-def _by_joules(index: int, label: str, cells: Sequence[Cell], found: SearchQuality) -> Plot:
+def _by_joules(index: int, label: str, cells: Sequence[Cell], quality: SearchQuality) -> Plot:
     """Each method from the joules of its first trials to what half of its searches spent in all."""
     metered = [cell for cell in cells if cell.has_joules]
     series = []
@@ -56,29 +56,29 @@ def _by_joules(index: int, label: str, cells: Sequence[Cell], found: SearchQuali
             grid = [first * (last / first) ** (i / (POINTS - 1)) for i in range(POINTS)]
             series.append(_series(cell.method, grid, [cell.within(energy_j) for energy_j in grid]))
     counts_trials = any(s.cost_j is not None for cell in metered for s in cell.searches)
-    what = f"proposals ({found.kind})" + (" and trials (as stated)" if counts_trials else "")
+    what = f"proposals ({quality.kind})" + (" and trials (as stated)" if counts_trials else "")
     places = [x for s in series for x in s.x]
     x = Axis(
         None,
-        f"joules of proposals ({found.kind}) and trials" if counts_trials else "joules of proposals",
+        f"joules of proposals ({quality.kind}) and trials" if counts_trials else "joules of proposals",
         log=True,
         ticks=log_ticks(min(places), max(places)) if places else (),
-        detail="as stated" if counts_trials else found.kind or "",
+        detail="as stated" if counts_trials else quality.kind or "",
     )
     alt = f"Share of the best hypervolume against joules of {what}, {label}."
     title = f"{label}: hypervolume by joules of {what}"
     return Plot(f"search-quality-joules-{index}", title, alt, x, _share(label), tuple(series))
 
 
-def _by_setting(found: SearchQuality, factor: str, problem: str, name: str) -> Plot:
-    conditions = found.along(factor, problem)
+def _by_setting(quality: SearchQuality, factor: str, problem: str, name: str) -> Plot:
+    conditions = quality.along(factor, problem)
     series = []
-    for method in found.methods:
-        known = [(c, cell) for c in conditions if (cell := found.cell(c, method)) is not None]
+    for method in quality.methods:
+        known = [(c, cell) for c in conditions if (cell := quality.cell(c, method)) is not None]
         at = [dict(c.settings)[factor] for c, _ in known]
         if len(known) > 1 and all(isinstance(value, int | float) for value in at):
             series.append(_series(method, [float(value) for value in at], [cell.final for _, cell in known]))
-    others = ", ".join(f"{n} = {v}" for n, v in found.base.items() if n != factor and n in found.factors)
+    others = ", ".join(f"{n} = {v}" for n, v in quality.base.items() if n != factor and n in quality.factors)
     title = f"{problem}: final hypervolume by {factor}" + (f" ({others})" if others else "")
     alt = f"Final share of the best hypervolume against {factor} for {len(series)} methods on {problem}."
     return Plot(f"search-quality-setting-{name}", title, alt, Axis(None, factor), _share(problem), tuple(series))

@@ -45,13 +45,13 @@ class Problem:
 
     def simulated(self, seed: int) -> Simulated:
         """The workload of one trial, on a clock of its own."""
-        found = workload_class(self.task.workload)
-        if not issubclass(found, Simulated):
+        kind = workload_class(self.task.workload)
+        if not issubclass(kind, Simulated):
             raise InputError(
                 f"problem '{self.name}': workload '{self.task.workload}' runs its trials; "
                 "a search is judged on what is looked up or computed: table, function"
             )
-        return found(Context("cpu", seed, VirtualClock(), None, self.task.options))
+        return kind(Context("cpu", seed, VirtualClock(), None, self.task.options))
 
     def true_point(self, params: Params) -> Point | None:
         """The objectives' values without noise; None where there is no such configuration or it breaks a bound."""

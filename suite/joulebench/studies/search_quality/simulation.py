@@ -80,8 +80,8 @@ def _proposer(function: Any, name: str) -> Proposer:
     def propose(task: Task, stage: str, records: list[TrialRecord], seed: int) -> Proposal | None:
         if stage == "init" or sum(r.stage == stage for r in records) >= (task.stages[stage].trials or 0):
             return search.propose(task, stage, records, seed)
-        found = function(task, stage, records, seed)
-        return Proposal(task.resolve(found), name) if isinstance(found, Mapping) else found
+        proposed = function(task, stage, records, seed)
+        return Proposal(task.resolve(proposed), name) if isinstance(proposed, Mapping) else proposed
 
     return propose
 
@@ -175,6 +175,7 @@ class Simulation:
             session=0,
             stage=stage,
             origin=proposal.origin,
+            fallback=proposal.fallback,
             params=proposal.params,
             seed=seed,
             status=status,
@@ -200,7 +201,7 @@ class Simulation:
     @property
     def fallbacks(self) -> int:
         """Proposals that a method which learns left to the Sobol sequence."""
-        return sum(1 for r in self.records if r.stage != "init" and r.origin.startswith("sobol ("))
+        return sum(1 for r in self.records if r.stage != "init" and r.fallback is not None)
 
     def count(self, status: Status) -> int:
         return sum(1 for r in self.records if r.status == status)

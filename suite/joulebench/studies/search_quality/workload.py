@@ -51,9 +51,9 @@ class SearchQuality(Workload):
         name, settings = self._problem(_text(params, "problem"), settings)
         method = _text(params, "method")
         given = self._option("methods").get(method)
-        found = find_method(method, given, _count(params, "trials"), _count(params, "initial"))
+        chosen = find_method(method, given, _count(params, "trials"), _count(params, "initial"))
         problem = find_problem(name, settings)
-        self._search = Simulation(problem, found, _count(params, "repeat"), self.context.clock)
+        self._search = Simulation(problem, chosen, _count(params, "repeat"), self.context.clock)
         warm_up(method, given)
 
     def _problem(self, name: str, settings: dict[str, Value]) -> tuple[str, dict[str, Value]]:
@@ -91,14 +91,14 @@ class SearchQuality(Workload):
             return {}
         search = self._running
         search.settle()
-        found = {"hypervolume": search.volumes[-1] if search.volumes else 0.0}
-        return found if search.cost_j is None else {**found, "trial_cost_j": search.cost_j}
+        metrics = {"hypervolume": search.volumes[-1] if search.volumes else 0.0}
+        return metrics if search.cost_j is None else {**metrics, "trial_cost_j": search.cost_j}
 
     def outcomes(self) -> dict[str, float]:
         search = self._running
         search.settle()
         volume = search.volumes[-1] if search.volumes else 0.0
-        found = {
+        metrics = {
             "hypervolume": volume,
             "trials_done": len(search.records),
             "infeasible": search.count("infeasible"),
@@ -109,12 +109,12 @@ class SearchQuality(Workload):
         }
         best = search.problem.best
         if best is not None:
-            found |= {"best_hypervolume": best.hypervolume, "hypervolume_share": volume / best.hypervolume}
+            metrics |= {"best_hypervolume": best.hypervolume, "hypervolume_share": volume / best.hypervolume}
             for level in LEVELS:
                 done = [n for n, v in enumerate(search.volumes, start=1) if v >= level * best.hypervolume]
                 if done:
-                    found[f"trials_to_{round(100 * level)}"] = done[0]
-        return found
+                    metrics[f"trials_to_{round(100 * level)}"] = done[0]
+        return metrics
 
     def phases(self) -> dict[str, Phase]:
         return {}

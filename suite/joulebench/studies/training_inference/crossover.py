@@ -67,11 +67,11 @@ def cheapest(bills: Sequence[Bill]) -> tuple[Stretch, ...]:
     if not bills:
         return ()
     now = min(bills, key=lambda b: (b.once.mean, b.each.mean, b.name))
-    found = [Stretch(now.name, 0.0, None)]
+    stretches = [Stretch(now.name, 0.0, None)]
     while True:
         later = [(c, b) for b in bills if (c := crossover(now, b)) is not None]
         if not later:
-            return tuple(found)
+            return tuple(stretches)
         # of those that cross at the same volume the one that rises least stays below the others
         crossed, now = min(later, key=lambda pair: (pair[0].units, pair[1].each.mean))
-        found.append(Stretch(now.name, crossed.units, crossed))
+        stretches.append(Stretch(now.name, crossed.units, crossed))

@@ -63,20 +63,20 @@ def _volume(pairs: Sequence[_Pair], floor: float) -> float:
     return hypervolume(points, [floor, 0.0], ["maximize", "maximize"]) if points else 0.0
 
 
-def against_known(found: TrainingInference, overlay: Overlay) -> str | None:
+def against_known(costs: TrainingInference, overlay: Overlay) -> str | None:
     """The answer in one sentence; None where no architecture was judged."""
-    judged = [(a.quality, a.inference.gross) for a in found.architectures if a.quality is not None]
+    judged = [(a.quality, a.inference.gross) for a in costs.architectures if a.quality is not None]
     if not judged or not overlay.points:
         return None
-    result = compare(judged, [(p.quality, p.j_per_unit) for p in overlay.points], found.floor)
+    result = compare(judged, [(p.quality, p.j_per_unit) for p in overlay.points], costs.floor)
     verdict = "improves" if result.both_volume > result.known_volume else "does not improve"
     gain = "" if result.gain is None else f", {percent(result.gain)} more than the known models alone"
-    unit = f"{plain(found.unit)}s/J"
+    unit = f"{plain(costs.unit)}s/J"
     return (
-        f"The search {verdict} on these models when {found.quality} and energy count together: its frontier "
+        f"The search {verdict} on these models when {costs.quality} and energy count together: its frontier "
         f"dominates {result.dominated} of {result.known} known models ({result.clearly} with intervals of energy "
         f"that do not overlap; quality by its mean), and of its members known models dominate {result.beaten} of "
-        f"{len(overlay.points)}. Hypervolume ({found.quality} above {number(result.floor)} × {unit}, "
+        f"{len(overlay.points)}. Hypervolume ({costs.quality} above {number(result.floor)} × {unit}, "
         f"gross): known models {number(result.known_volume)}, frontier {number(result.frontier_volume)}, both "
         f"{number(result.both_volume)}{gain}."
     )

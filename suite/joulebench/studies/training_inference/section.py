@@ -15,7 +15,7 @@ from joulebench.presentation.units import plain
 from joulebench.records.model import combined
 from joulebench.results.reference_frontier import OPTION, Overlay, read_overlay
 from joulebench.results.run import Run
-from joulebench.spec.task import Protocol, Task
+from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate
 from joulebench.studies.base import NEEDS_ENERGY, Study
 from joulebench.studies.training_inference.analysis import (
@@ -51,61 +51,59 @@ class TrainingInferenceStudy(Study[TrainingInference]):
         return NEEDS_ENERGY if task.measured is None else None
 
     def analyse(self, run: Run) -> TrainingInference | None:
-        return training_inference(run.task, run.trials)
+        return training_inference(run)
 
     def section(self, result: TrainingInference, run: Run) -> Section:
-        return training_inference_section(result, run.task.protocol, read_overlay(run, result.quality))
+        return training_inference_section(result, read_overlay(run, result.quality))
 
 
-def training_inference_section(
-    found: TrainingInference, protocol: Protocol, overlay: Overlay | None = None
-) -> Section:
+def training_inference_section(costs: TrainingInference, overlay: Overlay | None = None) -> Section:
     """Everything the report says of it."""
     return Section(
         name="training_inference",
         title="Training against inference",
-        answer=answer(found),
+        answer=answer(costs),
         verdict=None,
-        sentences=sentences(found, overlay),
-        plots=tuple(p for p in (*_quality_plots(found, overlay), _volume_plot(found)) if p is not None and p.drawn),
+        sentences=sentences(costs, overlay),
+        plots=tuple(p for p in (*_quality_plots(costs, overlay), _volume_plot(costs)) if p is not None and p.drawn),
         tables=(
-            architectures_table(found, protocol),
-            *(volumes_table(found, basis) for basis in found.choices),
-            correlations_table(found),
-            intervals_table(found),
+            architectures_table(costs),
+            *(volumes_table(costs, basis) for basis in costs.choices),
+            correlations_table(costs),
+            intervals_table(costs),
         ),
-        csv=csv_of([_row(found, a) for a in found.architectures]),
+        csv=csv_of([_row(costs, a) for a in costs.architectures]),
     )
 
 
-def answer(found: TrainingInference) -> str:
+def answer(costs: TrainingInference) -> str:
     """The range of energies and the cheapest models by volume, in one sentence."""
-    least, most = found.architectures[0], found.architectures[-1]
-    n, per = len(found.architectures), plain(found.unit)
+    least, most = costs.architectures[0], costs.architectures[-1]
+    n, per = len(costs.architectures), plain(costs.unit)
     ends = [f"{si(a.inference.gross.mean, 'J')} ({a.name})" for a in ((least, most) if n > 1 else (least,))]
     noun = "architecture" if n == 1 else "architectures"
     text = f"Over {n} {noun} inference takes {' to '.join(ends)} per {per} gross"
-    choice = _told(found)
+    choice = _told(costs)
     if choice is not None:
-        text += f"; {_cheapest(found, choice)}"
-    return f"{text}; n = {n} ({found.kind} energy)."
+        text += f"; {_cheapest(costs, choice)}"
+    return f"{text}; n = {n} ({costs.kind} energy)."
 
 
-def _told(found: TrainingInference) -> Choice | None:
+def _told(costs: TrainingInference) -> Choice | None:
     """The choice a headline is about: the most demanding one, from `TOLD_SHORTFALL` on, that leaves a choice."""
-    choices = [c for c in found.choices.get(found.basis, ()) if c.stretches]
+    choices = [c for c in costs.choices.get(costs.basis, ()) if c.stretches]
     wide = [c for c in choices if c.shortfall is None or c.shortfall >= TOLD_SHORTFALL]
     several = [c for c in wide if len(c.candidates) > 1]
     return min(several or wide, key=lambda c: c.shortfall or 1.0, default=None)
 
 
-def _cheapest(found: TrainingInference, choice: Choice) -> str:
+def _cheapest(costs: TrainingInference, choice: Choice) -> str:
     """`of the 4 with val_accuracy ≥ 0.87, a costs least with its training up to 1 200 samples, then b (95 % …)`."""
     first, *later = choice.stretches
     if len(choice.candidates) == 1:
-        return f"only {first.name} has {demand(found, choice)}"
-    of = f"of the {len(choice.candidates)} with {demand(found, choice)}"
-    text = f"{of} {first.name} costs least with its training ({found.basis})"
+        return f"only {first.name} has {demand(costs, choice)}"
+    of = f"of the {len(choice.candidates)} with {demand(costs, choice)}"
+    text = f"{of} {first.name} costs least with its training ({costs.basis})"
     if not later:
         return f"{text} at any volume"
     for stretch in later:
@@ -115,41 +113,41 @@ def _cheapest(found: TrainingInference, choice: Choice) -> str:
         if crossed.low is not None:
             high = "no upper end" if crossed.high is None else number(crossed.high, 3)
             ends = f" (95 % interval {number(crossed.low, 3)} to {high})"
-        text += f", from {number(stretch.from_units, 3)} {plain(found.unit)}s{ends} on {stretch.name}"
+        text += f", from {number(stretch.from_units, 3)} {plain(costs.unit)}s{ends} on {stretch.name}"
     return text
 
 
-def sentences(found: TrainingInference, overlay: Overlay | None) -> tuple[str, ...]:
+def sentences(costs: TrainingInference, overlay: Overlay | None) -> tuple[str, ...]:
     """What the joules are, what a total holds, what is not known, and what else is in the figures."""
     parts = (
-        _basis(found),
-        _net(found),
-        _once(found),
-        _cut(found),
-        *_overlay(found, overlay),
-        _time(found),
+        _basis(costs),
+        _net(costs),
+        _once(costs),
+        _cut(costs),
+        *_overlay(costs, overlay),
+        _time(costs),
         HOW,
-        _lost(found),
+        _lost(costs),
     )
     return tuple(part for part in parts if part)
 
 
-def _basis(found: TrainingInference) -> str:
-    kind = "measured" if found.kind == "measured" else "estimated, at least in part"
+def _basis(costs: TrainingInference) -> str:
+    kind = "measured" if costs.kind == "measured" else "estimated, at least in part"
     return (
-        f"Energy is over {' + '.join(found.domains)} and {kind}. E_tr is that of all epochs of one training, "
-        f"without validation; E_in that of one {plain(found.unit)} of {found.phase}. Net is gross less idle power "
+        f"Energy is over {' + '.join(costs.domains)} and {kind}. E_tr is that of all epochs of one training, "
+        f"without validation; E_in that of one {plain(costs.unit)} of {costs.phase}. Net is gross less idle power "
         "times time."
     )
 
 
-def _net(found: TrainingInference) -> str:
-    if "net" in found.choices:
+def _net(costs: TrainingInference) -> str:
+    if "net" in costs.choices:
         text = "Volumes are given net of idle, as the study defines its energies, and gross"
-        if found.kind == "estimated":
+        if costs.kind == "estimated":
             text += "; with estimated sources net is their own difference between idle and load, not a measurement"
         return f"{text}."
-    if not found.choices:
+    if not costs.choices:
         return "No volumes are given: no model has both a training and an inference energy above 0."
     return (
         "Volumes are given gross alone: some net energy is not known or not above 0 (no quiet idle, or an "
@@ -157,8 +155,8 @@ def _net(found: TrainingInference) -> str:
     )
 
 
-def _once(found: TrainingInference) -> str | None:
-    once = [a for a in found.architectures if a.train is not None and a.train.runs == 1]
+def _once(costs: TrainingInference) -> str | None:
+    once = [a for a in costs.architectures if a.train is not None and len(a.train.runs) == 1]
     if not once:
         return None
     return (
@@ -167,8 +165,8 @@ def _once(found: TrainingInference) -> str | None:
     )
 
 
-def _cut(found: TrainingInference) -> str | None:
-    cut = [a.name for a in found.architectures if a.train is not None and a.train.cut_short]
+def _cut(costs: TrainingInference) -> str | None:
+    cut = [a.name for a in costs.architectures if a.train is not None and a.train.cut_short]
     if not cut:
         return None
     return (
@@ -177,8 +175,8 @@ def _cut(found: TrainingInference) -> str | None:
     )
 
 
-def _time(found: TrainingInference) -> str | None:
-    if found.kind == "measured":
+def _time(costs: TrainingInference) -> str | None:
+    if costs.kind == "measured":
         return None
     return (
         "Estimated energy follows time by construction (a model of load and constants gives the watts), so that it "
@@ -186,7 +184,7 @@ def _time(found: TrainingInference) -> str | None:
     )
 
 
-def _overlay(found: TrainingInference, overlay: Overlay | None) -> tuple[str, ...]:
+def _overlay(costs: TrainingInference, overlay: Overlay | None) -> tuple[str, ...]:
     if overlay is None:
         why = f"options.{OPTION} names no run, and none was given with --{OPTION}"
         return (f"No frontier of a search is drawn beside these architectures: {why}.",)
@@ -197,43 +195,43 @@ def _overlay(found: TrainingInference, overlay: Overlay | None) -> tuple[str, ..
     text = f"The frontier of {overlay.name} ({size}) is in the first figure"
     if overlay.differs:
         text += f"; it differs in {', '.join(overlay.differs)}, so its points do not strictly compare"
-    against = None if overlay.apart else against_known(found, overlay)
+    against = None if overlay.apart else against_known(costs, overlay)
     return f"{text}.", *((against,) if against else ())
 
 
 def _kinds(overlay: Overlay) -> str:
-    return combined(p.kind for p in overlay.points)
+    return combined(p.j_per_unit.kind for p in overlay.points)
 
 
-def _lost(found: TrainingInference) -> str | None:
-    return f"{found.lost} of {found.trials} trials have no value and are left out." if found.lost else None
+def _lost(costs: TrainingInference) -> str | None:
+    return f"{costs.lost} of {costs.trials} trials have no value and are left out." if costs.lost else None
 
 
-def _quality_plots(found: TrainingInference, overlay: Overlay | None) -> tuple[Plot, ...]:
+def _quality_plots(costs: TrainingInference, overlay: Overlay | None) -> tuple[Plot, ...]:
     """Quality against the energy of inference, with the overlay, and against that of training."""
-    judged = [a for a in found.architectures if a.quality is not None]
-    if not judged or found.quality is None:
+    judged = [a for a in costs.architectures if a.quality is not None]
+    if not judged or costs.quality is None:
         return ()
-    per, basis = plain(found.unit), f"gross, {found.kind}, {' + '.join(found.domains)}"
+    per, basis = plain(costs.unit), f"gross, {costs.kind}, {' + '.join(costs.domains)}"
     drawn = overlay.points if overlay else ()
     each = value_axis(
         [*(a.inference.gross.mean for a in judged), *(p.j_per_unit.mean for p in drawn)],
-        "J", lambda u: f"{found.phase} energy, {u}/{per}", detail=basis,
+        "J", lambda u: f"{costs.phase} energy, {u}/{per}", detail=basis,
     )  # fmt: skip
     trained = [a for a in judged if a.train is not None]
     once = value_axis(
         [a.train.gross.mean for a in trained if a.train], "J", lambda u: f"training energy, {u}", detail=basis
     )
-    y = Axis(None, found.quality)
+    y = Axis(None, costs.quality)
     over = _overlay_series(overlay, each, y)
     return (
-        _quality_plot(found, "inference", judged, lambda a: a.inference.gross, each, y, over),
-        _quality_plot(found, "training", trained, lambda a: a.train.gross if a.train else None, once, y, ()),
+        _quality_plot(costs, "inference", judged, lambda a: a.inference.gross, each, y, over),
+        _quality_plot(costs, "training", trained, lambda a: a.train.gross if a.train else None, once, y, ()),
     )
 
 
 def _quality_plot(
-    found: TrainingInference,
+    costs: TrainingInference,
     what: str,
     shown: list[Architecture],
     read: Callable[[Architecture], Estimate | None],
@@ -245,8 +243,8 @@ def _quality_plot(
     order = ", ".join(a.name for _, a in known)
     drawn = estimates("architectures", [at for at, _ in known], [a.quality for _, a in known], y)
     series = (replace(drawn, labels=tuple(a.name for _, a in known)),)
-    alt = f"{found.quality} against {what} energy; from least to most energy: {order}."
-    caption = f"{found.quality} against {what} energy; from left to right: {order}"
+    alt = f"{costs.quality} against {what} energy; from least to most energy: {order}."
+    caption = f"{costs.quality} against {what} energy; from left to right: {order}"
     return Plot(f"training_inference-{what}", caption, alt, x, y, (*series, *over))
 
 
@@ -260,25 +258,25 @@ def _overlay_series(overlay: Overlay | None, x: Axis, y: Axis) -> tuple[Series, 
     return (replace(drawn, line=True),)
 
 
-def _volume_plot(found: TrainingInference) -> Plot | None:
+def _volume_plot(costs: TrainingInference) -> Plot | None:
     """Total energy against the volume of inference: of all models, or where they are many of those that are
     cheapest somewhere."""
-    choices = found.choices.get(found.basis, ())
+    choices = costs.choices.get(costs.basis, ())
     if not choices:
         return None
     names = list(dict.fromkeys(s.name for c in choices for s in c.stretches))[:MAX_SERIES]
-    every = [b for a in found.architectures if (b := a.bill(found.basis)) is not None]
+    every = [b for a in costs.architectures if (b := a.bill(costs.basis)) is not None]
     bills = every if len(every) <= MAX_SERIES else [b for b in every if b.name in names]
     volumes = [s.from_units for c in choices for s in c.stretches if s.from_units > 0]
     volumes = volumes or [b.once.mean / b.each.mean for b in bills]
     low, high = min(volumes) / MARGIN, max(volumes) * MARGIN
     at = [low * (high / low) ** (i / (CURVE_POINTS - 1)) for i in range(CURVE_POINTS)]
-    x = value_axis([low, high], "", lambda u: f"volume of inference, {f'{u} ' if u else ''}{plain(found.unit)}s")
+    x = value_axis([low, high], "", lambda u: f"volume of inference, {f'{u} ' if u else ''}{plain(costs.unit)}s")
     y = value_axis(
         [b.total_j(n) for b in bills for n in at],
         "J",
         lambda u: f"E_tr + N · E_in, {u}",
-        detail=f"{found.basis}, {found.kind}",
+        detail=f"{costs.basis}, {costs.kind}",
     )
     lines = tuple(
         Series(b.name, tuple(n / x.factor for n in at), tuple(b.total_j(n) / y.factor for n in at), line=True)
@@ -288,8 +286,8 @@ def _volume_plot(found: TrainingInference) -> Plot | None:
     return Plot("training_inference-volume", "Energy of training and use by volume", alt, x, y, lines)
 
 
-def _row(found: TrainingInference, a: Architecture) -> dict[str, object]:
-    train, unit = a.train, found.unit
+def _row(costs: TrainingInference, a: Architecture) -> dict[str, object]:
+    train, unit = a.train, costs.unit
     return {
         "architecture": a.name,
         "trials": " ".join(map(str, a.trials)),
@@ -297,11 +295,11 @@ def _row(found: TrainingInference, a: Architecture) -> dict[str, object]:
         "parameters": a.parameters,
         "macs": a.macs,
         "macs_per_parameter": a.macs_per_parameter,
-        "activations": a.activations,
-        "bytes_moved": a.bytes_moved,
-        **estimate_cells(found.quality or "quality", a.quality),
-        "epochs": None if train is None else train.epochs,
-        "train_samples": None if train is None else train.samples,
+        "activations": a.metric("activations"),
+        "bytes_moved": a.metric("bytes_moved"),
+        **estimate_cells(costs.quality or "quality", a.quality),
+        "epochs": None if train is None else max(train.epochs),
+        "train_samples": None if train is None else sum(train.units) // len(train.units),
         **estimate_cells("train_s", None if train is None else train.seconds),
         **estimate_cells("train_j_gross", None if train is None else train.gross),
         **estimate_cells("train_j_net", None if train is None else train.net),

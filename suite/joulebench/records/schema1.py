@@ -1,0 +1,56 @@
+"""Records of schema 1, as lines of the present one.
+
+Schema 1 kept in text what is now data: how a session ended and why it stopped (a ledger's `note`), what a fallback
+was for (`origin`), why a window is at fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from joulebench.records.model import SCHEMA
+
+_ENDINGS = {"done": "done", "interrupted": "interrupted", "crashed": "crashed"}
+_STOPPED, _PRECHECK = "stopped: ", "precheck"
+
+
+def upgraded(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of schema 1 (trial, ledger entry, scores, manifest or replicate) in the present schema."""
+    found = {**_origin(line), "schema_version": SCHEMA}
+    if isinstance(windows := line.get("windows"), list):
+        found["windows"] = [_window(w) for w in windows]
+    if isinstance(measurements := line.get("measurements"), list):
+        found["measurements"] = [
+            {**m, "windows": [_window(w) for w in m.get("windows", ())]} if isinstance(m, Mapping) else m
+            for m in measurements
+        ]
+    if isinstance(proposal := line.get("proposal"), Mapping):
+        found["proposal"] = _origin(proposal)
+    return found | _event(line)
+
+
+def _origin(line: Mapping[str, Any]) -> dict[str, Any]:
+    """`sobol (no model yet)` is the method `sobol`, and why."""
+    origin = line.get("origin")
+    if not isinstance(origin, str) or not origin.endswith(")") or " (" not in origin:
+        return dict(line)
+    method, _, why = origin.removesuffix(")").partition(" (")
+    return {**line, "origin": method, "fallback": why}
+
+
+def _window(window: Any) -> Any:
+    fault = window.get("fault") if isinstance(window, Mapping) else None
+    return {**window, "fault": {"kind": "unclassified", "text": fault}} if isinstance(fault, str) else window
+
+
+def _event(line: Mapping[str, Any]) -> dict[str, Any]:
+    event, note = line.get("event"), line.get("note", "")
+    if not isinstance(note, str):
+        return {}
+    if event == "end":
+        ending = _ENDINGS.get(note, "failed")
+        return {"ending": ending, "note": note if ending == "failed" else ""}
+    if event == "span" and note.startswith(_STOPPED):
+        return {"event": "stopped", "note": note.removeprefix(_STOPPED)}
+    return {"event": "precheck", "note": ""} if event == "span" and note == _PRECHECK else {}

@@ -1,0 +1,74 @@
+"""Findings: what a reader must know before believing a run's numbers, each with a code that a program can read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+#: `alert`: do not rely on the numbers; `warning`: it touches what they mean; `note`: for information.
+Level = Literal["alert", "warning", "note"]
+
+
+class Code(StrEnum):
+    """What a finding is about."""
+
+    # the records
+    IMPOSSIBLE_TRIALS = "impossible_trials"
+    DIGEST_DIFFERS = "digest_differs"
+    MISSING_TRIALS = "missing_trials"
+    UNKNOWN_PHASES = "unknown_phases"
+    SCORES_WITHOUT_TRIAL = "scores_without_trial"
+    TORN_LINE = "torn_line"
+    ALTERED = "altered"
+    OPEN_SESSION = "open_session"
+    UNFINISHED = "unfinished"
+    STOPPED_EARLY = "stopped_early"
+    # where joules come from
+    REPLAYED = "replayed"
+    FORCED_HARDWARE = "forced_hardware"
+    NO_ENERGY = "no_energy"
+    ALL_MEASURED = "all_measured"
+    ESTIMATED = "estimated"
+    FALL_BACK_METER = "fall_back_meter"
+    METERS_DISAGREE = "meters_disagree"
+    WALL_METER = "wall_meter"
+    MIXED_DOMAINS = "mixed_domains"
+    METER_UNKNOWN = "meter_unknown"
+    METER_CONSISTENT = "meter_consistent"
+    METER_INCONSISTENT = "meter_inconsistent"
+    # how well they are known
+    WIDE_INTERVALS = "wide_intervals"
+    RUNS_DIFFER = "runs_differ"
+    INVALID_WINDOWS = "invalid_windows"
+    OVERLAPPING_WINDOWS = "overlapping_windows"
+    NO_IDLE = "no_idle"
+    IDLE_DRIFT = "idle_drift"
+    CLUSTER = "cluster"
+    # what the run found
+    NARROWED = "narrowed"
+    DEVIATIONS = "deviations"
+    NO_USABLE_TRIAL = "no_usable_trial"
+    BELOW_REFERENCE = "below_reference"
+    ONE_POINT = "one_point"
+    CONSTRAINTS = "constraints"
+    NONE_FEASIBLE = "none_feasible"
+    FAILING_TRIALS = "failing_trials"
+    OUT_OF_MEMORY = "out_of_memory"
+    TRAINING_CUT_OFF = "training_cut_off"
+    HYPERVOLUME_ZERO = "hypervolume_zero"
+    HYPERVOLUME_FLAT = "hypervolume_flat"
+    # how machines compare
+    NOT_ALIKE = "not_alike"
+    NOTHING_SHARED = "nothing_shared"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding; `points` are listed below its text."""
+
+    level: Level
+    code: Code
+    title: str
+    text: str
+    points: tuple[str, ...] = ()

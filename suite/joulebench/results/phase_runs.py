@@ -1,0 +1,247 @@
+"""What a phase, or training, takes of one configuration: joules, seconds and steps, over all its runs. Pure.
+
+A configuration run once has the intervals of its windows and steps; one run more than once those between its runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+
+from joulebench.records.model import Costs, Kind, TrialRecord, Window
+from joulebench.results.energy import (
+    Energy,
+    over_runs,
+    phase_energy,
+    seconds_per_unit,
+    training_energy,
+    valid_windows,
+)
+from joulebench.results.latency import STEPS, quantile_of
+from joulebench.spec.parameters import Params
+from joulebench.spec.task import Protocol, Task
+from joulebench.stats.estimate import Estimate, estimate, mean_of_runs, point, reciprocal
+from joulebench.stats.intervals import scaled
+
+EVERY_FAMILY = ("gpu", "cpu", "ram")
+
+
+@dataclass(frozen=True)
+class PhaseRuns:
+    """One measured phase over the usable trials of one configuration; `phase_runs` makes it where there are any.
+
+    `units_per_j` and `units_per_s` are each run's own, as objectives are: over several runs their mean is not the
+    reciprocal of the other mean.
+    """
+
+    protocol: Protocol
+    trials: tuple[TrialRecord, ...]
+    phase: str
+    families: tuple[str, ...]
+    idle: Sequence[Window]
+
+    @cached_property
+    def unit(self) -> str:
+        """What the phase's work is counted in: sample, token, …"""
+        return next((t.unit[self.phase] for t in self.trials if self.phase in t.unit), "unit")
+
+    def energies(self, idle: Sequence[Window] | None) -> list[Energy]:
+        """Joules per unit of each run that has them; net of idle power if idle windows are given."""
+        found = (
+            phase_energy(t.windows, self.phase, self.families, self.protocol, idle, self.unit) for t in self.trials
+        )
+        return [e for e in found if e is not None]
+
+    @cached_property
+    def runs(self) -> list[Energy]:
+        """Gross joules per unit of each run that has valid windows."""
+        return self.energies(None)
+
+    @cached_property
+    def gross(self) -> Energy:
+        """Gross joules per unit."""
+        return over_runs(self.runs)
+
+    @cached_property
+    def net(self) -> Energy | None:
+        """Joules per unit less idle power; None where idle power is unknown for a run."""
+        found = self.energies(self.idle) if self.idle else []
+        return over_runs(found) if len(found) == len(self.runs) else None
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        return self.gross.domains
+
+    @property
+    def kind(self) -> Kind:
+        return self.gross.kind
+
+    @cached_property
+    def _unit_s(self) -> list[Estimate]:
+        valid = (valid_windows(t.windows, self.phase, self.protocol) for t in self.trials)
+        return [seconds_per_unit(windows) for windows in valid if windows]
+
+    @cached_property
+    def unit_s(self) -> Estimate:
+        """Seconds per unit."""
+        return mean_of_runs(self._unit_s)
+
+    @cached_property
+    def units_per_j(self) -> Estimate | None:
+        """None where a run's joules are not positive."""
+        return _rate(self.runs)
+
+    @cached_property
+    def units_per_s(self) -> Estimate | None:
+        return _rate(self._unit_s)
+
+    @cached_property
+    def step_units(self) -> float | None:
+        """Units that one step does; None where steps were not counted."""
+        sized = [w.units / w.steps for t in self.trials for w in t.windows if w.phase == self.phase and w.steps]
+        return fmean(sized) if sized else None
+
+    @cached_property
+    def step_mean(self) -> Estimate | None:
+        """Mean seconds of a step; None where no valid window kept its steps' times."""
+        return self._over_steps(lambda seconds: estimate(seconds, STEPS))
+
+    def step_quantile(self, quantile: float) -> Estimate | None:
+        """A quantile of the seconds that a step took; None as `step_mean`."""
+        return self._over_steps(lambda seconds: quantile_of(seconds, quantile))
+
+    @cached_property
+    def flops_per_unit(self) -> float | None:
+        return counted(self.trials, lambda costs: flops_per_unit(costs, self.phase, self.unit))
+
+    @property
+    def flops_per_j(self) -> Estimate | None:
+        """None where FLOPs are not counted, or a run's joules are not positive."""
+        per_j, flops = self.units_per_j, self.flops_per_unit
+        return scaled(per_j, flops) if per_j is not None and flops else None
+
+    def _over_steps(self, summarise: Callable[[list[float]], Estimate]) -> Estimate | None:
+        valid = (valid_windows(t.windows, self.phase, self.protocol) for t in self.trials)
+        runs = [seconds for windows in valid if (seconds := [s for w in windows for s in w.step_s])]
+        return mean_of_runs([summarise(seconds) for seconds in runs]) if runs else None
+
+
+def phase_runs(
+    protocol: Protocol,
+    trials: Sequence[TrialRecord],
+    phase: str,
+    families: Sequence[str],
+    idle: Sequence[Window] = (),
+) -> PhaseRuns | None:
+    """A phase over the usable trials of one configuration; None where none of them has joules of it."""
+    found = PhaseRuns(protocol, tuple(trials), phase, tuple(families), idle)
+    return found if found.runs else None
+
+
+def _rate(values: Sequence[Estimate]) -> Estimate | None:
+    rates = [rate for v in values if (rate := reciprocal(v)) is not None]
+    return mean_of_runs(rates) if len(rates) == len(values) else None
+
+
+@dataclass(frozen=True)
+class TrainingRuns:
+    """The trainings of one configuration, validation left out; `training_runs` makes it where there are any.
+
+    Each ran once, over all its epochs, so a single one's gross joules have no interval.
+    """
+
+    trials: tuple[TrialRecord, ...]  # those whose joules are known
+    families: tuple[str, ...]
+    idle: Sequence[Window]
+
+    @cached_property
+    def runs(self) -> list[Energy]:
+        """Gross joules of each training."""
+        found = (training_energy(t.windows, self.families) for t in self.trials)
+        return [e for e in found if e is not None]
+
+    @cached_property
+    def gross(self) -> Energy:
+        """Gross joules of a training."""
+        return over_runs(self.runs)
+
+    @cached_property
+    def net(self) -> Energy | None:
+        """Joules of a training less idle power; None where idle power is unknown for one."""
+        found = [training_energy(t.windows, self.families, self.idle) for t in self.trials] if self.idle else []
+        known = [e for e in found if e is not None]
+        return over_runs(known) if known and len(known) == len(self.trials) else None
+
+    @cached_property
+    def seconds(self) -> Estimate:
+        """Seconds of a training's epochs."""
+        return mean_of_runs(self._seconds)
+
+    @cached_property
+    def _seconds(self) -> list[Estimate]:
+        return [point(sum(w.duration_s for w in _epochs(t))) for t in self.trials]
+
+    @cached_property
+    def units(self) -> tuple[int, ...]:
+        """Units of work of each training."""
+        return tuple(sum(w.units for w in _epochs(t)) for t in self.trials)
+
+    @cached_property
+    def epochs(self) -> tuple[int, ...]:
+        """Epochs of each training."""
+        return tuple(len(_epochs(t)) for t in self.trials)
+
+    def per(self, units: Sequence[float], unit: str) -> Energy | None:
+        """Gross joules per unit of work, given how many units each training did; None where one did none."""
+        if not all(units):
+            return None
+        return over_runs([e.each(n, unit) for e, n in zip(self.runs, units, strict=True)])
+
+    def seconds_per(self, units: Sequence[float]) -> Estimate | None:
+        """Seconds per unit of work, as `per`."""
+        if not all(units):
+            return None
+        return mean_of_runs([scaled(s, 1 / n) for s, n in zip(self._seconds, units, strict=True)])
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether time was up before the last epoch of one of them had ended."""
+        return any(t.stopped_by == "time" for t in self.trials)
+
+
+def training_runs(
+    trials: Sequence[TrialRecord], families: Sequence[str], idle: Sequence[Window] = ()
+) -> TrainingRuns | None:
+    """The trainings of one configuration whose joules are known; None where there are none."""
+    known = tuple(t for t in trials if training_energy(t.windows, families) is not None)
+    return TrainingRuns(known, tuple(families), idle) if known else None
+
+
+def _epochs(trial: TrialRecord) -> list[Window]:
+    return [w for w in trial.windows if w.phase == "train"]
+
+
+def flops_per_unit(costs: Costs, phase: str, unit: str) -> float | None:
+    """FLOPs of one unit of a phase: as counted for it, else a forward pass where the unit is a sample."""
+    if phase in costs.phase_flops:
+        return costs.phase_flops[phase]
+    return float(costs.flops) if unit == "sample" and phase != "train" and costs.flops is not None else None
+
+
+def counted(trials: Sequence[TrialRecord], read: Callable[[Costs], float | None]) -> float | None:
+    """A static cost of one configuration, from the first trial that has it."""
+    return next((v for t in trials if (v := read(t.costs)) is not None), None)
+
+
+def families(task: Task) -> tuple[str, ...]:
+    """The domains that the task's energy objectives name, taken together; every one where they name none."""
+    named = dict.fromkeys(d for o in task.objectives.values() for d in o.domains or ())
+    return tuple(d for d in EVERY_FAMILY if d in named) or EVERY_FAMILY
+
+
+def varied(task: Task, configurations: Sequence[Params]) -> list[str]:
+    """The parameters that differ between configurations, in the task's order."""
+    names = [n for n, p in task.parameters.items() if p.scope == "task"]
+    return [n for n in names if len({(type(c.get(n)), c.get(n)) for c in configurations}) > 1]
