@@ -16,6 +16,7 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
+    parser.addoption("--update-prose", action="store_true", help="write tests/prose anew: tests/test_prose.py")
     parser.addoption(
         "--keep-runs", type=Path, metavar="DIR", help="keep every run that a test builds: tests/golden.py"
     )

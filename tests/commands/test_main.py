@@ -344,7 +344,8 @@ def test_what_does_not_measure_loads_no_torch(module):
 def test_the_commands_that_do_not_measure_load_no_torch(tmp_path):
     folder = run_toy(tmp_path, method="random")
     heavy = ("torch", "pandas", "matplotlib")
-    for arguments, forbidden in ((["tasks"], heavy), (["check"], heavy), (["report", str(folder.path)], heavy[:1])):
+    commands = (["tasks"], (*heavy, "scipy")), (["check"], heavy), (["report", str(folder.path)], heavy[:1])
+    for arguments, forbidden in commands:
         code = (
             "import sys\nfrom joulebench.commands.main import main\n"
             f"sys.argv = ['joulebench', *{arguments!r}]\n"

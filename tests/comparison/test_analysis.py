@@ -6,6 +6,7 @@ import math
 import random
 
 import pytest
+from scipy import stats
 
 from joulebench.comparison.analysis import compare
 from joulebench.comparison.join import Machine, join, labelled
@@ -107,6 +108,24 @@ def test_the_interval_of_a_ratio_holds_the_true_one_as_often_as_it_says(sd):
             trials += 1
             hits += value.low <= true <= value.high
     assert 0.92 <= hits / trials <= 0.98
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(2, 2), (3, 7), (10, 4)])
+def test_the_interval_of_a_ratio_is_welchs_of_the_logarithms(ours, theirs):
+    a, b = RunBuilder(make_task()), RunBuilder(make_task())
+    for run, replicates, sd in ((a, ours, 0.01), (b, theirs, 0.05)):
+        rng = random.Random(replicates)
+        for _ in range(replicates):
+            run.add({}, _units(10000, 1.0, sd, rng), {"val_accuracy": 0.9}, "default")
+    joined = join([run_of(a), run_of(b, **named("b"))])
+    (value,) = of(compare(joined), "samples_per_j").each.values()
+    base, machine = (
+        [math.log(o["samples_per_j"].value.mean) for o in runs] for m in joined.machines for runs in m.runs.values()
+    )
+    assert (len(base), len(machine)) == (ours, theirs)
+    ends = stats.ttest_ind(machine, base, equal_var=False).confidence_interval(0.95)
+    assert math.log(value.high / value.low) == pytest.approx(ends.high - ends.low, rel=1e-9)
+    assert value.sem == pytest.approx(value.mean * math.sqrt(sum(stats.sem(side) ** 2 for side in (base, machine))))
 
 
 def test_the_mean_over_configurations_is_geometric_and_its_interval_too():

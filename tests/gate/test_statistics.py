@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -98,6 +98,17 @@ def test_a_prediction_interval_by_hand():
     half = stats.t.ppf(0.975, 4) * math.sqrt(np.var(values, ddof=1) * (1 + 1 / 5))
     assert shift.estimate == pytest.approx(0.08)
     assert shift.half_width == pytest.approx(half)
+
+
+@given(
+    st.lists(st.integers(-1000, 1000), min_size=2, max_size=12),
+    st.lists(st.integers(-1000, 1000), min_size=1, max_size=12),
+)
+def test_the_interval_between_sessions_is_students_with_pooled_variance(baseline, current):
+    assume(len(set(baseline)) > 1 and (len(current) == 1 or len(set(current)) > 1))  # SciPy warns of equal values
+    shift = between_sessions(baseline, current, 0.01)
+    ends = stats.ttest_ind(current, baseline).confidence_interval(0.98)
+    assert (shift.low, shift.high) == pytest.approx(tuple(ends), rel=1e-9, abs=1e-9)
 
 
 def test_needed_sessions_may_be_more_than_any():

@@ -188,7 +188,7 @@ def test_achieved_flops_are_the_phases_own() -> None:
     peak = {"peak_flops": {"fp32": {"value": 1e12, "source": "made up", "date": "2026-01-01"}}, "title": "Any CPU"}
     summary = summary_of(run, hardware={"name": "generic_cpu", **peak})
     found = list(efficiencies(summary))
-    assert [energy.target.phase for _, energy, _ in found] == ["request"]
+    assert [target.phase for _, target, _ in found] == ["request"]
     assert found[0][2].flops_per_s.mean == pytest.approx(1e9 * 2 * 16 / 0.5)
     titles = [c.title for c in frontier_table(summary).columns]
     assert "FLOPs per token of request" in titles

@@ -285,7 +285,7 @@ def test_banners_say_what_the_joules_are() -> None:
     assert "Measured share of the run's joules: 0 %" in estimated.text
     assert [p.split(":")[0] for p in estimated.points] == ["cpu", "ram"]
     mixed = banners(summary_of(full_run(watts={"gpu:0": 240.0, **WATTS})))[0]
-    assert (mixed.code, len(mixed.points)) == ("estimated", 3)
+    assert (mixed.code, len(mixed.points)) == ("estimated", 2)
     measured = banners(summary_of(full_run(measured=True)))[0]
     assert (measured.level, measured.code) == ("note", "all_measured")
     assert "power supply" in measured.text

@@ -159,7 +159,10 @@ def test_no_units_are_no_work(edited: Edited) -> None:
         (lambda e: e.trials.append(copy.deepcopy(e.trials[2])), r"line 11: trial: 2 is taken by line 3"),
         (lambda e: e.trials[0]["params"].update(widht=3), r"line 1: params: .* 'widht'; did you mean 'width'"),
         (lambda e: e.trials[1]["params"].pop("pool"), r"line 2: params\.pool: missing"),
-        (lambda e: e.trials[4].update(schema_version=2), r"line 5: schema version 2; this joulebench reads 1"),
+        (
+            lambda e: e.trials[4].update(schema_version=3),
+            r"line 5: schema version 3; .* reads 1 and 2",
+        ),
         (lambda e: e.window(2).update(units=-1), r"line 3: windows\.\d+\.units: .*greater than or equal to 0"),
         (lambda e: e.window(2).update(start_s=math.nan), r"line 3: windows: start_s and end_s must be seconds"),
         (lambda e: e.window(2).update(start_utc="yesterday"), r"line 3: windows\.start_utc: must be a time"),

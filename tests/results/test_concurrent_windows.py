@@ -9,7 +9,7 @@ from joulebench.records.folder import RunFolder
 from joulebench.records.model import LedgerEntry, TrialRecord, Window
 from joulebench.reporting.diagnosis import findings
 from joulebench.reporting.summary import summarise
-from joulebench.results.concurrent_windows import FAULT, marked
+from joulebench.results.concurrent_windows import marked
 from joulebench.results.energy import phase_energy
 from tests.factories import fault
 from tests.run_factory import RunBuilder, full_run, make_task
@@ -34,8 +34,8 @@ def test_windows_that_touch_are_apart_and_those_that_share_time_are_not():
     assert faults([trial(0, window(0, 1), window(1, 2)), trial(1, window(2, 3))]) == [[None, None], [None]]
     both = [trial(0, window(0, 1), window(1, 2)), trial(1, window(1.5, 3))]
     assert faults(both) == [
-        [None, f"{FAULT}trial 1 on the same node"],
-        [f"{FAULT}trial 0 on the same node"],
+        [None, "overlaps trial 1 on the same node"],
+        ["overlaps trial 0 on the same node"],
     ]
 
 
@@ -51,7 +51,7 @@ def test_proposals_and_prechecks_on_a_measuring_node_are_seen_and_waiting_is_not
     def span(phase, node="a"):
         return LedgerEntry(session=0, event="propose", windows=(window(1, 2, node, phase),))
 
-    assert faults(measured, [span("propose")]) == [[f"{FAULT}the choice of a configuration on the same node"]]
+    assert faults(measured, [span("propose")]) == [["overlaps the choice of a configuration on the same node"]]
     assert "precheck" in faults(measured, [span("precheck")])[0][0]
     assert faults(measured, [span("propose", "b")]) == [[None]]
     assert faults(measured, [span("wait")]) == [[None]]

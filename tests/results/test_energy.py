@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from joulebench.records.model import Reading, Window
 from joulebench.results.energy import (
@@ -22,7 +23,7 @@ from joulebench.results.energy import (
     training_energy,
 )
 from joulebench.spec.task import Protocol
-from joulebench.stats.estimate import effective_n, estimate, t_quantile
+from joulebench.stats.estimate import effective_n, estimate, point, t_quantile, t_quantile_of
 from tests.factories import fault
 
 PROTOCOL = Protocol(window_s=1.0, repeats=3, max_repeats=5)
@@ -71,8 +72,20 @@ def test_one_value_has_no_interval():
 
 
 def test_t_quantile_matches_a_table():
-    assert t_quantile(2) == pytest.approx(12.7062, abs=1e-4)
-    assert t_quantile(11) == pytest.approx(2.2281, abs=1e-4)
+    assert t_quantile(1) == pytest.approx(12.7062, abs=1e-4)
+    assert t_quantile(10) == pytest.approx(2.2281, abs=1e-4)
+    assert t_quantile(10, 0.005) == pytest.approx(3.1693, abs=1e-4)
+    assert t_quantile(1e9) == pytest.approx(1.959964, abs=1e-6)
+    assert t_quantile_of(estimate([1.0, 2.0, 4.0])) == pytest.approx(4.3027, abs=1e-4)
+    assert t_quantile_of(point(1.0)) == t_quantile(1)
+
+
+@given(st.lists(st.integers(-1000, 1000), min_size=2, max_size=30))
+def test_the_interval_of_independent_values_is_students(values):
+    found, n = estimate(values, independent=True), len(values)
+    assert (found.n, found.n_effective) == (n, None)
+    half = stats.t.ppf(0.975, n - 1) * stats.sem(values)
+    assert (found.low, found.high) == pytest.approx((np.mean(values) - half, np.mean(values) + half), abs=1e-9)
 
 
 def test_correlated_windows_are_worth_fewer():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from scipy import stats
 
-from joulebench.stats.correlation import METHODS, correlation
+from joulebench.stats.correlation import METHODS, RESAMPLES, SEED, correlation
 
 X = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 Y = (2.0, 1.0, 4.0, 3.0, 7.0, 30.0)
@@ -19,6 +21,37 @@ def test_the_coefficients():
     assert correlation(X, Y, "spearman").value == pytest.approx(1 - 24 / 210)
     expected = stats.pearsonr(np.log10(X), np.log10(Y)).statistic
     assert correlation(X, Y, "pearson_log").value == pytest.approx(expected)
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50)), min_size=3, max_size=40))
+def test_the_coefficients_are_scipys_ties_too(pairs):
+    x, y = zip(*pairs, strict=True)
+    assume(len(set(x)) > 1 and len(set(y)) > 1)
+    expected = {
+        "pearson": stats.pearsonr(x, y),
+        "pearson_log": stats.pearsonr(np.log10(x), np.log10(y)),
+        "spearman": stats.spearmanr(x, y),
+    }
+    for method in METHODS:
+        assert correlation(x, y, method).value == pytest.approx(expected[method].statistic, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [12, 40])
+def test_the_interval_is_that_of_scipys_bootstrap_of_pairs(n):
+    """Drawn alike: with the same seed SciPy draws the same pairs."""
+    rng = np.random.default_rng(n)
+    x = rng.lognormal(size=n)
+    y = x * rng.lognormal(size=n)
+    drawn = stats.bootstrap(
+        (x, y),
+        lambda a, b, axis: stats.pearsonr(a, b, axis=axis).statistic,
+        paired=True,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng([SEED, n]),
+    )
+    found = correlation(list(x), list(y), "pearson")
+    assert (found.low, found.high) == pytest.approx(tuple(drawn.confidence_interval), abs=1e-12)
 
 
 def test_a_power_law_is_a_line_through_logarithms():

@@ -267,12 +267,8 @@ def domain_table(subject: Subject) -> Table:
 
 
 def training_table(subject: Subject, trained: TrainingRuns | None) -> Table:
-    columns = (
-        Column("Domains"),
-        Column("Energy of a training", True),
-        Column("Time of its steps", True),
-        Column("Work", True),
-    )
+    titles = ("Domains", "Energy of a training", "Time of its steps", "Work")
+    columns = tuple(Column(t, numeric=t != "Domains") for t in titles)
     if trained is None:
         return Table("Energy of training", columns, ())
     energy = trained.gross

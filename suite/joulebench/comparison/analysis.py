@@ -10,19 +10,18 @@ the mean is geometric, and its interval is Student's t over the configurations.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
+from statistics import variance
 
 import numpy as np
-from scipy import special
 
 from joulebench.comparison.join import Joined, Machine
 from joulebench.results.frontier import beats_reference, frontier, hypervolume
 from joulebench.results.outcome import Configuration
 from joulebench.spec.objectives import Objective
 from joulebench.stats.correlation import Correlation, correlation
-from joulebench.stats.estimate import Estimate
+from joulebench.stats.estimate import Estimate, estimate, t_quantile
 from joulebench.stats.intervals import difference
 
 RUNS, WINDOWS, CONFIGURATIONS = "whole runs", "windows within a run", "configurations"
@@ -104,8 +103,8 @@ def _against(joined: Joined, name: str, objective: Objective, base: Machine, mac
     ours, theirs = ([m.configurations[k].outcomes[name].value for k in keys] for m in (base, machine))
     as_ratio = is_ratio(objective, [v.mean for v in (*ours, *theirs)])
     if as_ratio:
-        sides = _Side(base, name), _Side(machine, name)
-        each = {key: _ratio(*(side.of(key) for side in sides)) for key in keys}
+        sides = (_known(m, name, keys) for m in (base, machine))
+        each = {key: _ratio(a, b) for key, a, b in zip(keys, *sides, strict=True)}
     else:
         each = {key: difference(b, a, "two machines") for key, a, b in zip(keys, ours, theirs, strict=True)}
     ranks = correlation([v.mean for v in ours], [v.mean for v in theirs], "spearman")
@@ -123,24 +122,19 @@ class Known:
     over_runs: bool  # the variance is that between whole runs
 
 
-class _Side:
-    """The values of one objective on one machine."""
-
-    def __init__(self, machine: Machine, name: str) -> None:
-        self._machine, self._name = machine, name
-        self._spread = run_spread(machine, name)
-
-    def of(self, key: str) -> Known:
-        value = self._machine.configurations[key].outcomes[self._name].value
+def _known(machine: Machine, name: str, keys: Sequence[str]) -> Iterator[Known]:
+    """One objective of each of these configurations."""
+    spread = run_spread(machine, name)
+    for key in keys:
+        value, runs = machine.configurations[key].outcomes[name].value, len(machine.replicates[key])
         own = 0.0 if value.sem is None else (value.sem / value.mean) ** 2
         freedom = max(1.0, (value.n_effective or value.n) - 1)
-        if self._spread is None:
-            return Known(value, own or None, freedom, False)
-        runs = len(self._machine.replicates[key])
-        pooled = self._spread.variance / runs
-        if runs == 1 and own > pooled:  # its windows lie further apart than whole runs do elsewhere
-            return Known(value, own, freedom, True)
-        return Known(value, pooled, float(self._spread.freedom), True)
+        if spread is None:
+            yield Known(value, own or None, freedom, False)
+        elif runs == 1 and own > spread.variance:  # its windows lie further apart than whole runs do elsewhere
+            yield Known(value, own, freedom, True)
+        else:
+            yield Known(value, spread.variance / runs, float(spread.freedom), True)
 
 
 def run_spread(machine: Machine, name: str) -> Spread | None:
@@ -162,7 +156,7 @@ def _ratio(base: Known, machine: Known) -> Estimate:
     if base.variance is None or machine.variance is None or (total := base.variance + machine.variance) <= 0:
         return Estimate(mean, n, None, None, None, varied)
     freedom = total**2 / sum(k.variance**2 / k.freedom for k in (base, machine) if k.variance)
-    half = float(special.stdtrit(freedom, 0.975)) * math.sqrt(total)
+    half = t_quantile(freedom) * math.sqrt(total)
     return Estimate(mean, n, mean * math.sqrt(total), mean * math.exp(-half), mean * math.exp(half), varied)
 
 
@@ -171,20 +165,10 @@ def mean_of(values: Sequence[float], geometric: bool) -> Estimate | None:
     if not values:
         return None
     if not geometric:
-        return _plain(values)
-    logs = _plain([math.log(v) for v in values])
+        return estimate(values, CONFIGURATIONS, independent=True)
+    logs = estimate([math.log(v) for v in values], CONFIGURATIONS, independent=True)
     low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
     return Estimate(math.exp(logs.mean), logs.n, None, low, high, CONFIGURATIONS)
-
-
-def _plain(values: Sequence[float]) -> Estimate:
-    """Mean and Student's t of values whose order means nothing."""
-    n, mean = len(values), fmean(values)
-    if n == 1:
-        return Estimate(mean, 1, None, None, None, CONFIGURATIONS)
-    sem = math.sqrt(variance(values) / n)
-    half = float(special.stdtrit(n - 1, 0.975)) * sem
-    return Estimate(mean, n, sem, mean - half, mean + half, CONFIGURATIONS)
 
 
 def _carried(joined: Joined, base: Machine, machine: Machine) -> Carried | None:

@@ -44,12 +44,11 @@ class Machine:
     @cached_property
     def replicates(self) -> Mapping[str, tuple[Mapping[str, Outcome], ...]]:
         """By key, the outcomes of each finished trial of a configuration."""
-        return {key: self._outcomes(c) for key, c in self.configurations.items()}
-
-    def _outcomes(self, configuration: Configuration) -> tuple[Mapping[str, Outcome], ...]:
-        if len(configuration.trials) == 1:
-            return (configuration.outcomes,)
-        return tuple(o for t in configuration.trials if (o := trial_outcomes(self.task, t, self.run.idle)))
+        task, idle = self.task, self.run.idle
+        return {
+            key: tuple(o for t in c.trials if (o := trial_outcomes(task, t, idle)))
+            for key, c in self.configurations.items()
+        }
 
     def metered(self, phase: str) -> tuple[str, ...]:
         """The families of domains that every valid window of a phase has a primary reading of, over all trials."""

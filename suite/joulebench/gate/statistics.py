@@ -18,7 +18,8 @@ from statistics import fmean, median
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+
+from joulebench.stats.estimate import t_quantile
 
 #: One-sided level of a 95 % interval.
 LEVEL = 0.025
@@ -118,7 +119,8 @@ def between_sessions(baseline: Sequence[float], current: Sequence[float], level:
     """The shift from sessions of a baseline to those of now, by Student's t with their pooled variance.
 
     With one session of now it is the interval of a prediction: the spread of the baseline's sessions says how far
-    a session of now may lie from them though nothing changed.
+    a session of now may lie from them though nothing changed. (`scipy.stats.ttest_ind` has the same interval; it
+    warns of sessions that are all alike, as replayed ones are.)
 
     Raises:
         ValueError: fewer than two sessions of the baseline, or none of now.
@@ -129,12 +131,8 @@ def between_sessions(baseline: Sequence[float], current: Sequence[float], level:
     centre, now = fmean(baseline), fmean(current)
     dof = k + m - 2
     squares = sum((v - centre) ** 2 for v in baseline) + sum((v - now) ** 2 for v in current)
-    half = _t(dof, level) * math.sqrt(squares / dof * (1 / k + 1 / m))
+    half = t_quantile(dof, level) * math.sqrt(squares / dof * (1 / k + 1 / m))
     return Shift(now - centre, now - centre - half, now - centre + half, k, level)
-
-
-def _t(dof: int, level: float) -> float:
-    return float(special.stdtrit(dof, 1 - level))
 
 
 def family_level(benchmarks: int, false_alarms: float) -> float:
@@ -162,9 +160,9 @@ def sessions_needed(baseline: Sequence[float], current: Sequence[float], shift: 
     number of them would do: the session of now stays one."""
     m = len(current)
     dof = len(baseline) + m - 2
-    spread = shift.half_width / _t(dof, shift.level) / math.sqrt(1 / len(baseline) + 1 / m)
+    spread = shift.half_width / t_quantile(dof, shift.level) / math.sqrt(1 / len(baseline) + 1 / m)
     for k in range(len(baseline) + 1, 201):
-        if _t(k + m - 2, shift.level) * spread * math.sqrt(1 / k + 1 / m) < abs(limit - shift.estimate):
+        if t_quantile(k + m - 2, shift.level) * spread * math.sqrt(1 / k + 1 / m) < abs(limit - shift.estimate):
             return k
     return None
 

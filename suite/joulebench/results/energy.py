@@ -17,7 +17,7 @@ from typing import Any, Literal, overload
 from joulebench.records.model import Fault, FaultKind, Kind, Reading, Window, combined
 from joulebench.spec.task import Protocol
 from joulebench.stats import intervals
-from joulebench.stats.estimate import Estimate, deviation, estimate, mean_of_runs, point, t_quantile
+from joulebench.stats.estimate import Estimate, deviation, estimate, mean_of_runs, point, t_quantile_of
 
 MIN_COUNTER_UPDATES = 20
 ROUNDING = 1e-9  # of times that are differences of long sums
@@ -346,7 +346,7 @@ def _widen(value: Estimate, extra_sem: float) -> Estimate:
     if value.sem is None:
         return value
     sem = math.hypot(value.sem, extra_sem)
-    half = t_quantile(max(2, math.floor(value.n_effective or value.n))) * sem
+    half = t_quantile_of(value) * sem
     return replace(value, sem=sem, low=value.mean - half, high=value.mean + half, varied=f"{value.varied} and idle")
 
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from joulebench.records.model import TrialRecord, Window
 from joulebench.results.energy import common_domains, joules
-from joulebench.stats.estimate import estimate, t_quantile
+from joulebench.stats.estimate import estimate, t_quantile, t_quantile_of
 
 Rule = Literal["proportional", "two-term", "steady", "calibrated"]
 RULES: tuple[Rule, ...] = ("proportional", "two-term", "steady", "calibrated")
@@ -170,7 +170,7 @@ def _half_width(pace: _Pace, left: int) -> float | None:
     mean = estimate(pace.each)
     to_come = left / pace.segment_units
     sd = (mean.sem or 0.0) * math.sqrt(1 + m / to_come)
-    return t_quantile(max(2, math.floor(mean.n_effective or m))) * sd * left
+    return t_quantile_of(mean) * sd * left
 
 
 @dataclass(frozen=True)
@@ -196,9 +196,9 @@ class Calibration:
         """The expected logarithm for one more training, and the half-width of its 95 % interval."""
         n = len(self.ratios)
         if self.model is None:
-            return fmean(self.ratios), t_quantile(n) * stdev(self.ratios) * math.sqrt(1 + 1 / n)
+            return fmean(self.ratios), t_quantile(n - 1) * stdev(self.ratios) * math.sqrt(1 + 1 / n)
         mean, sd = self.model.predict([features], return_std=True)
-        return float(mean[0]), t_quantile(n - len(features)) * float(sd[0])
+        return float(mean[0]), t_quantile(n - len(features) - 1) * float(sd[0])
 
 
 def calibrate(finished: Sequence[Training], seen: int, amount: Amount = "energy_j") -> Calibration | None:

@@ -19,11 +19,12 @@ from joulebench.results.energy import (
     training_energy,
     valid_windows,
 )
-from joulebench.results.latency import STEPS, quantile_of
+from joulebench.results.latency import STEPS
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Protocol, Task
 from joulebench.stats.estimate import Estimate, estimate, mean_of_runs, point, reciprocal
 from joulebench.stats.intervals import scaled
+from joulebench.stats.quantiles import quantile_of
 
 EVERY_FAMILY = ("gpu", "cpu", "ram")
 
@@ -47,17 +48,19 @@ class PhaseRuns:
         """What the phase's work is counted in: sample, token, …"""
         return next((t.unit[self.phase] for t in self.trials if self.phase in t.unit), "unit")
 
-    def energies(self, idle: Sequence[Window] | None) -> list[Energy]:
-        """Joules per unit of each run that has them; net of idle power if idle windows are given."""
-        found = (
-            phase_energy(t.windows, self.phase, self.families, self.protocol, idle, self.unit) for t in self.trials
-        )
-        return [e for e in found if e is not None]
+    def _energies(self, idle: Sequence[Window] | None) -> list[Energy | None]:
+        """Joules per unit of each run, None of one that has none; net of idle power if idle windows are given."""
+        families, protocol = self.families, self.protocol
+        return [phase_energy(t.windows, self.phase, families, protocol, idle, self.unit) for t in self.trials]
+
+    @cached_property
+    def _gross(self) -> list[Energy | None]:
+        return self._energies(None)
 
     @cached_property
     def runs(self) -> list[Energy]:
         """Gross joules per unit of each run that has valid windows."""
-        return self.energies(None)
+        return [e for e in self._gross if e is not None]
 
     @cached_property
     def gross(self) -> Energy:
@@ -67,7 +70,7 @@ class PhaseRuns:
     @cached_property
     def net(self) -> Energy | None:
         """Joules per unit less idle power; None where idle power is unknown for a run."""
-        found = self.energies(self.idle) if self.idle else []
+        found = [e for e in self._energies(self.idle) if e is not None] if self.idle else []
         return over_runs(found) if len(found) == len(self.runs) else None
 
     @property
@@ -80,8 +83,9 @@ class PhaseRuns:
 
     @cached_property
     def _unit_s(self) -> list[Estimate]:
-        valid = (valid_windows(t.windows, self.phase, self.protocol) for t in self.trials)
-        return [seconds_per_unit(windows) for windows in valid if windows]
+        """Of each run whose joules are known."""
+        known = [t for t, energy in zip(self.trials, self._gross, strict=True) if energy is not None]
+        return [seconds_per_unit(valid_windows(t.windows, self.phase, self.protocol)) for t in known]
 
     @cached_property
     def unit_s(self) -> Estimate:
@@ -110,7 +114,7 @@ class PhaseRuns:
 
     def step_quantile(self, quantile: float) -> Estimate | None:
         """A quantile of the seconds that a step took; None as `step_mean`."""
-        return self._over_steps(lambda seconds: quantile_of(seconds, quantile))
+        return self._over_steps(lambda seconds: quantile_of(seconds, quantile, STEPS))
 
     @cached_property
     def flops_per_unit(self) -> float | None:

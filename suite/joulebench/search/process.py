@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -11,21 +10,6 @@ from gpytorch.utils.cholesky import psd_safe_cholesky
 from torch import Tensor
 
 JITTER = 1e-8  # of a standardised value's variance
-
-
-@torch.no_grad()
-def leave_one_out(gp: SingleTaskGP) -> Tensor:
-    """Log density of each standardised value given all others, with its noise.
-
-    With K the covariance with noise and r the residuals: variance 1 / [K⁻¹]_ii, error [K⁻¹ r]_i / [K⁻¹]_ii
-    (Rasmussen & Williams 2006, eq. 5.10–5.12).
-    """
-    inputs = gp.train_inputs[0]
-    inverse = torch.cholesky_inverse(_factor(gp, inputs))
-    variance = 1 / inverse.diagonal()
-    error = (inverse @ (gp.train_targets - gp.mean_module(inputs))) * variance
-    density: Tensor = -0.5 * ((2 * math.pi * variance).log() + error**2 / variance)
-    return density
 
 
 def _factor(gp: SingleTaskGP, inputs: Tensor) -> Tensor:

@@ -17,17 +17,19 @@ from ax.core.parameter import ParameterType, RangeParameter
 from ax.core.search_space import SearchSpace
 from ax.generators.torch.botorch_modular.surrogate import SurrogateSpec
 from ax.generators.torch.botorch_modular.utils import ModelConfig
+from botorch.cross_validation import efficient_loo_cv
 from botorch.models import ModelListGP, SingleTaskGP
 from botorch.models.transforms.outcome import Standardize
 from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import Kernel, ScaleKernel
 from gpytorch.priors import GammaPrior, LogNormalPrior
 from torch import Tensor
+from torch.distributions import Normal
 from torch.special import log_ndtr
 
 from joulebench.search.encoding import Array
 from joulebench.search.observations import Observation, Observations, Value
-from joulebench.search.process import Process, leave_one_out
+from joulebench.search.process import Process
 from joulebench.spec.objectives import COSTS, Quantity
 from joulebench.spec.task import Task
 
@@ -102,7 +104,7 @@ def fit(task: Task, known: Observations, rows: Array, groups: Sequence[int], dev
     objectives = []
     for plain, logged, objective in zip(raw, logs, task.objectives.values(), strict=True):
         chosen = plain
-        if logged is not None and _density(gps[logged.name], logged) > _density(gps[plain.name], plain):
+        if logged is not None and _density(gps[logged.name], log=True) > _density(gps[plain.name], log=False):
             chosen = logged
         sign = 1.0 if objective.goal == "maximize" else -1.0
         objectives.append(Modelled(plain.name, chosen.log, sign, gps[chosen.name]))
@@ -214,12 +216,13 @@ def _data(series: Series) -> Iterator[DataRow]:
             yield DataRow(0, f"0_{number}", series.name, series.name, value.mean, sem)
 
 
-def _density(gp: SingleTaskGP, series: Series) -> float:
-    """Σ log p(value | all others), of the values before any logarithm."""
-    spread = float(gp.outcome_transform.stdvs.squeeze())
-    found = float(leave_one_out(gp).sum())
-    values = [v.mean for v in series.values if v is not None]
-    return found - len(values) * math.log(spread) - (sum(values) if series.log else 0.0)
+@torch.no_grad()
+def _density(gp: SingleTaskGP, log: bool) -> float:
+    """Σ log p(value | all others), noise included, of the values before any logarithm."""
+    found = efficient_loo_cv(gp)
+    expected, seen = found.posterior, found.observed_Y
+    density = Normal(expected.mean, expected.variance.sqrt(), validate_args=False).log_prob(seen)
+    return float(density.sum() - (seen.sum() if log else 0.0))
 
 
 class Matern52(torch.autograd.Function):

@@ -6,7 +6,8 @@ logarithms (base 10), where a factor counts the same anywhere; *spearman* that o
 Intervals are percentile bootstraps (Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13): pairs are
 drawn again with replacement, seeded, and the 2.5 % and 97.5 % quantiles taken; draws in which either side does
 not vary have no coefficient and are left out. They say how much the coefficient depends on which pairs there are,
-not how well each was measured.
+not how well each was measured. `scipy.stats.bootstrap` of `pearsonr` draws the same pairs from the same seed; it
+takes three to ten times as long, and has NaN for an interval with such a draw in it.
 """
 
 from __future__ import annotations

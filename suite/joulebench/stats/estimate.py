@@ -30,11 +30,16 @@ class Estimate:
 
 
 @lru_cache(maxsize=4096)
-def t_quantile(n: int) -> float:
-    """97.5 % quantile of Student's t with n - 1 degrees of freedom."""
+def t_quantile(freedom: float, level: float = 0.025) -> float:
+    """What Student's t with `freedom` degrees of freedom exceeds with probability `level`."""
     from scipy import special  # takes a fifth of a second to import, which most commands do not need
 
-    return float(special.stdtrit(n - 1, 0.975))
+    return float(special.stdtrit(freedom, 1 - level))
+
+
+def t_quantile_of(value: Estimate) -> float:
+    """97.5 % quantile of Student's t for an estimate's number of independent values, taken as 2 at least."""
+    return t_quantile(max(2, math.floor(value.n_effective or value.n)) - 1)
 
 
 def deviation(values: Sequence[float]) -> float:
@@ -43,10 +48,13 @@ def deviation(values: Sequence[float]) -> float:
     return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
 
 
-def estimate(values: Sequence[float], varied: str = "windows within a run") -> Estimate:
+def estimate(
+    values: Sequence[float], varied: str = "windows within a run", *, independent: bool = False
+) -> Estimate:
     """Mean and 95 % interval by Student's t, n reduced for lag-1 correlation of the sequence.
 
-    n_eff = n (1 - r) / (1 + r) for r > 0 (AR(1) mean variance), never below 2.
+    n_eff = n (1 - r) / (1 + r) for r > 0 (AR(1) mean variance), never below 2. Values whose order means nothing
+    are `independent`: n_eff = n.
 
     Raises:
         ValueError: no values.
@@ -57,10 +65,10 @@ def estimate(values: Sequence[float], varied: str = "windows within a run") -> E
     mean = fmean(values)
     if n == 1:
         return Estimate(mean, 1, None, None, None, varied)
-    n_eff = effective_n(values)
+    n_eff = float(n) if independent else effective_n(values)
     sem = deviation(values) / math.sqrt(n_eff)
-    half = t_quantile(max(2, math.floor(n_eff))) * sem
-    return Estimate(mean, n, sem, mean - half, mean + half, varied, n_eff)
+    half = t_quantile(math.floor(n_eff) - 1) * sem
+    return Estimate(mean, n, sem, mean - half, mean + half, varied, None if independent else n_eff)
 
 
 def effective_n(values: Sequence[float]) -> float:

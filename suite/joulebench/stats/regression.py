@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
-from scipy import special
+import numpy as np
 
-from joulebench.stats.estimate import Estimate
+from joulebench.stats.estimate import Estimate, t_quantile
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,8 @@ class Line:
 def fit_line(x: Sequence[float], y: Sequence[float]) -> Line | None:
     """The least-squares line; None for fewer than two points, or if all x are the same.
 
-    Standard errors are those of independent errors of one size (Draper and Smith, Applied Regression Analysis):
-    s² = Σ residual² / (n − 2), se(slope) = s / √Sxx, se(intercept) = s √(1/n + x̄²/Sxx); the intervals are
-    Student's t with n − 2 degrees of freedom.
+    Standard errors are those of independent errors of one size, as `scipy.stats.linregress` has them; it resolves
+    them to some 1e-8 of slope · x. The intervals are Student's t with n − 2 degrees of freedom.
 
     Raises:
         ValueError: `x` and `y` differ in length.
@@ -42,28 +40,23 @@ def fit_line(x: Sequence[float], y: Sequence[float]) -> Line | None:
     n = len(x)
     if n != len(y):
         raise ValueError(f"{n} x but {len(y)} y")
-    if n < 2:
+    if n < 2 or min(x) == max(x):
         return None
-    mean_x, mean_y = fmean(x), fmean(y)
-    sxx = math.fsum((a - mean_x) ** 2 for a in x)
-    if sxx == 0:
-        return None
-    slope = math.fsum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sxx
-    intercept = mean_y - slope * mean_x
-    total = math.fsum((b - mean_y) ** 2 for b in y)
-    squares = math.fsum((b - intercept - slope * a) ** 2 for a, b in zip(x, y, strict=True))
-    r2 = 1 - squares / total if total > 0 else None
+    from scipy.stats import linregress  # importing it takes a second, and few reports have a line
+
+    found = linregress(x, y)
+    intercept, slope = float(found.intercept), float(found.slope)
+    level = min(y) == max(y)  # of which SciPy knows no standard errors
+    r2 = None if level else float(found.rvalue) ** 2
     if n == 2:
-        return Line(_bare(intercept, n), _bare(slope, n), r2, None, n)
-    sd = math.sqrt(squares / (n - 2))
-    errors = sd * math.sqrt(1 / n + mean_x**2 / sxx), sd / math.sqrt(sxx)
-    t = float(special.stdtrit(n - 2, 0.975))
-    a, b = (
-        Estimate(mean, n, sem, mean - t * sem, mean + t * sem, "runs")
-        for mean, sem in zip((intercept, slope), errors, strict=True)
-    )
-    return Line(a, b, r2, sd, n)
+        return Line(_within(intercept, None, n), _within(slope, None, n), r2, None, n)
+    intercept_sem, slope_sem = (0.0, 0.0) if level else (float(found.intercept_stderr), float(found.stderr))
+    residual_sd = slope_sem * float(np.std(x)) * math.sqrt(n)  # se(slope) = s / √Σ(x − x̄)²
+    return Line(_within(intercept, intercept_sem, n), _within(slope, slope_sem, n), r2, residual_sd, n)
 
 
-def _bare(value: float, n: int) -> Estimate:
-    return Estimate(value, n, None, None, None, "runs")
+def _within(value: float, sem: float | None, n: int) -> Estimate:
+    if sem is None:
+        return Estimate(value, n, None, None, None, "runs")
+    half = t_quantile(n - 2) * sem
+    return Estimate(value, n, sem, value - half, value + half, "runs")

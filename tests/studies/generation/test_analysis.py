@@ -10,7 +10,8 @@ import pytest
 from joulebench.presentation.numbers import significant
 from joulebench.records.model import Costs
 from joulebench.reporting import write_report
-from joulebench.results.latency import quantile_of
+from joulebench.results.latency import STEPS as WITHIN
+from joulebench.stats.quantiles import quantile_of
 from joulebench.studies.generation.analysis import DECODE, PREFILL, REQUEST, Generation, generation
 from joulebench.studies.generation.section import answer, generation_section, sentences
 from tests.generation_runs import GIB, NEW, PROMPT, STEPS, add, batch_run, generation_task, out_of_memory
@@ -52,11 +53,11 @@ def test_latencies_are_of_steps():
     point = found_in(run).points[0]
     steps = [s for w in run.trials[0].windows if w.phase == "prefill" for s in w.step_s]
     assert len(steps) == 5 * STEPS
-    assert point.parts[PREFILL].step_quantile(0.95) == quantile_of(steps, 0.95)
+    assert point.parts[PREFILL].step_quantile(0.95) == quantile_of(steps, 0.95, WITHIN)
     assert point.parts[PREFILL].step_mean.mean == pytest.approx(sum(steps) / len(steps))
     decode = [s for w in run.trials[0].windows if w.phase == "decode" for s in w.step_s]
     each = point.per_token_s(lambda p: p.step_quantile(0.5))
-    assert each.mean == pytest.approx(quantile_of(decode, 0.5).mean / (NEW - 1))
+    assert each.mean == pytest.approx(quantile_of(decode, 0.5, WITHIN).mean / (NEW - 1))
     assert point.requests_per_s.mean == pytest.approx(2 / point.parts[REQUEST].step_mean.mean)
 
 

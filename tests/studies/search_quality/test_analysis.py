@@ -6,16 +6,12 @@ import csv
 import io
 import itertools
 import math
-import random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from joulebench.records.model import EpochRecord
 from joulebench.reporting import write_report
 from joulebench.spec.task import Task
-from joulebench.stats.quantiles import median
 from joulebench.studies.search_quality.analysis import search_quality
 from joulebench.studies.search_quality.curves import Condition
 from joulebench.studies.search_quality.section import answer, search_quality_section, sentences
@@ -81,47 +77,6 @@ def found_in(run):
     return search_quality(run.read())
 
 
-def brute_coverage(n, low_rank):
-    """How often the true median lies between the order statistics: by the binomial distribution."""
-    return 1 - 2 * sum(math.comb(n, k) for k in range(low_rank)) / 2**n
-
-
-def test_medians_of_few_values_have_no_interval():
-    for n in range(1, 6):
-        assert (median(range(n)).low, median(range(n)).high) == (None, None)
-    assert (median(range(6)).low, median(range(6)).high) == (0, 5)
-    assert median([3.0, 1.0]).value == 2.0
-    with pytest.raises(ValueError, match="at least one"):
-        median([])
-
-
-@pytest.mark.parametrize("n", [6, 8, 9, 10, 20, 35, 100])
-def test_intervals_cover_at_least_95_percent_and_no_narrower_one_would(n):
-    found = median(list(range(n)))
-    rank = int(found.low) + 1
-    assert found.high == n - rank
-    assert brute_coverage(n, rank) >= 0.95
-    assert brute_coverage(n, rank + 1) < 0.95
-
-
-def test_intervals_cover_the_median_of_a_skewed_distribution():
-    rng, covered = random.Random(0), 0
-    for _ in range(2000):
-        m = median([rng.expovariate(1.0) for _ in range(10)])
-        covered += m.low <= math.log(2) <= m.high
-    assert 0.965 < covered / 2000 < 0.99  # exactly 0.979 for n = 10
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.floats(-1e6, 1e6) | st.just(math.inf), min_size=1, max_size=40))
-def test_medians_stand_within_their_interval_infinities_too(values):
-    found = median(values)
-    assert found.n == len(values)
-    if found.low is not None:
-        assert found.low <= found.value <= found.high
-    assert math.isinf(found.value) == (sum(map(math.isinf, values)) * 2 >= len(values))
-
-
 def test_shares_joules_and_trials_are_read_from_the_records():
     run = RunBuilder(study_task())
     add(run, [0.0, 5.0, 9.5, 9.5], seconds=2.0, cost_j=100.0)
@@ -165,7 +120,7 @@ def test_the_best_of_the_runs_stands_in_for_one_that_nobody_knows():
     add(run, [1.0, 4.0], best=None)
     add(run, [1.0, 2.0], "clever", best=None)
     found = found_in(run)
-    assert [cell.final.value for cell in found.cells] == [1.0, 0.5]
+    assert [cell.final.mean for cell in found.cells] == [1.0, 0.5]
     assert found.best_of_runs == (Condition("hill"),)
     assert "Not known is that of hill" in " ".join(sentences(found))
 
@@ -188,7 +143,7 @@ def test_a_search_that_failed_counts_with_what_it_had_reached():
 def test_methods_are_compared_seed_by_seed():
     (pair,) = found_in(two_methods()).paired()
     assert (pair.method, pair.wins, pair.losses) == ("clever", 7, 0)
-    assert pair.difference.value == pytest.approx(0.1)
+    assert pair.difference.mean == pytest.approx(0.1)
     assert pair.difference.low == pytest.approx(0.1)
     assert pair.verdict == "better"
     (few,) = found_in(two_methods(repeats=5)).paired()
@@ -241,8 +196,8 @@ def test_trials_to_a_level_are_medians_with_those_that_never_reached_it():
     for repeat, volumes in enumerate([[9.0], [1.0, 9.0], [1.0, 1.0]], start=1):
         add(run, volumes, repeat=repeat)
     (cell,) = found_in(run).cells
-    assert (cell.trials_to(0.9).value, cell.reached(0.9)) == (2.0, 2)
-    assert (cell.trials_to(0.95).value, cell.reached(0.95)) == (math.inf, 0)
+    assert (cell.trials_to(0.9).mean, cell.reached(0.9)) == (2.0, 2)
+    assert (cell.trials_to(0.95).mean, cell.reached(0.95)) == (math.inf, 0)
 
 
 NOISE = {"noise": {"type": "choice", "values": [0.0, 0.1, 1.0], "ordered": True, "default": 0.1}}

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from joulebench.records.model import Kind, TrialRecord, combined
 from joulebench.results.run import Run
 from joulebench.spec.parameters import Value
-from joulebench.stats.quantiles import Median, median
-from joulebench.studies.search_quality.curves import Cell, Condition, read_searches, varied
+from joulebench.stats.estimate import Estimate
+from joulebench.studies.search_quality.curves import Cell, Condition, median, read_searches, varied
 
 BROKEN_BELOW = 0.90  # of the best hypervolume
 
@@ -21,7 +21,7 @@ class Paired:
 
     condition: Condition
     method: str
-    difference: Median
+    difference: Estimate
     wins: int
     losses: int
 
@@ -109,7 +109,7 @@ class SearchQuality:
         if other is None or cell.method == self.rival:
             return False
         bar = other.final.high
-        return cell.final.value <= (max(s.final for s in other.searches) if bar is None else bar)
+        return cell.final.mean <= (max(s.final for s in other.searches) if bar is None else bar)
 
     def pays(self) -> tuple[Pays, ...]:
         """For methods that get to the rival's last median in fewer trials: the joules of proposals more by the
@@ -121,11 +121,11 @@ class SearchQuality:
         other = self.cell(cell.condition, self.rival)
         if other is None or not (cell.has_joules and other.has_joules):
             return None
-        level = other.final.value
-        mine, theirs = cell.trials_to(level).value, other.trials_to(level).value
+        level = other.final.mean
+        mine, theirs = cell.trials_to(level).mean, other.trials_to(level).mean
         if not mine < theirs < math.inf:
             return None
-        more = cell.proposing_to(level).value - other.proposing_to(level).value
+        more = cell.proposing_to(level).mean - other.proposing_to(level).mean
         return Pays(cell.condition, cell.method, level, mine, theirs, max(0.0, more / (theirs - mine)))
 
 

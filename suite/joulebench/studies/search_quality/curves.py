@@ -16,12 +16,18 @@ from joulebench.records.model import TrialRecord
 from joulebench.results.energy import joules
 from joulebench.spec.parameters import Params, Value
 from joulebench.spec.task import Task
-from joulebench.stats.quantiles import Median, median
+from joulebench.stats.estimate import Estimate
+from joulebench.stats.quantiles import quantile_of
 
 #: Parameters of a search; every other one is a setting of its problem.
 OWN = ("problem", "method", "repeat", "trials", "initial")
 LEVELS = (0.90, 0.95, 0.98)  # shares of the best hypervolume whose trials are counted
 DOMAINS = ("gpu", "cpu", "ram")
+
+
+def median(values: Sequence[float]) -> Estimate:
+    """The median over searches, with its distribution-free 95 % interval."""
+    return quantile_of(values, 0.5, "searches")
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class Cell:
     searches: tuple[Search, ...]
 
     @property
-    def final(self) -> Median:
+    def final(self) -> Estimate:
         return median([s.final for s in self.searches])
 
     @property
@@ -95,19 +101,19 @@ class Cell:
     def has_joules(self) -> bool:
         return all(s.proposing_j is not None for s in self.searches)
 
-    def trials_to(self, level: float) -> Median:
+    def trials_to(self, level: float) -> Estimate:
         return median([s.trials_to(level) for s in self.searches])
 
-    def proposing_to(self, level: float) -> Median:
+    def proposing_to(self, level: float) -> Estimate:
         return median([s.proposing_to(level) for s in self.searches])
 
     def reached(self, level: float) -> int:
         return sum(math.isfinite(s.trials_to(level)) for s in self.searches)
 
-    def after(self, trials: int) -> Median:
+    def after(self, trials: int) -> Estimate:
         return median([s.share_after(trials) for s in self.searches])
 
-    def within(self, energy_j: float) -> Median:
+    def within(self, energy_j: float) -> Estimate:
         return median([s.share_within(energy_j) for s in self.searches])
 
     def total(self, metric: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from joulebench.presentation.axis import Axis, log_ticks
 from joulebench.presentation.numbers import number, percent
 from joulebench.presentation.plots import Plot, Series
-from joulebench.stats.quantiles import Median
+from joulebench.stats.estimate import Estimate
 from joulebench.studies.search_quality.analysis import SearchQuality
 from joulebench.studies.search_quality.curves import Cell
 
@@ -89,11 +89,11 @@ def _share(label: str) -> Axis:
     return Axis(None, f"{label}: share of the best")
 
 
-def _series(name: str, x: Sequence[float], medians: Sequence[Median]) -> Series:
+def _series(name: str, x: Sequence[float], medians: Sequence[Estimate]) -> Series:
     return Series(
         name,
         tuple(x),
-        tuple(m.value for m in medians),
+        tuple(m.mean for m in medians),
         tuple(m.low for m in medians),
         tuple(m.high for m in medians),
         line=True,
@@ -101,4 +101,4 @@ def _series(name: str, x: Sequence[float], medians: Sequence[Median]) -> Series:
 
 
 def _ends(cells: Sequence[Cell]) -> str:
-    return "; ".join(f"{c.method} ends at {percent(c.final.value)} after {number(c.length)}" for c in cells)
+    return "; ".join(f"{c.method} ends at {percent(c.final.mean)} after {number(c.length)}" for c in cells)

@@ -10,7 +10,7 @@ from joulebench.presentation.numbers import ABSENT, number, percent, seconds, si
 from joulebench.presentation.section import Section, csv_text
 from joulebench.presentation.table import Cell, Column, Table
 from joulebench.results.run import Run
-from joulebench.stats.quantiles import Median
+from joulebench.stats.estimate import Estimate
 from joulebench.studies.base import Study
 from joulebench.studies.search_quality.analysis import BROKEN_BELOW, Paired, SearchQuality, search_quality
 from joulebench.studies.search_quality.curves import LEVELS, OWN, Condition
@@ -54,9 +54,9 @@ def answer(quality: SearchQuality) -> str:
     parts = []
     for condition in quality.base_conditions[:MAX_NAMED]:
         cells = [cell for cell in quality.cells if cell.condition == condition]
-        best = sorted(cells, key=lambda cell: -cell.final.value)
+        best = sorted(cells, key=lambda cell: -cell.final.mean)
         parts.append(
-            f"{quality.words(condition)}: " + ", ".join(f"{c.method} {percent(c.final.value)}" for c in best)
+            f"{quality.words(condition)}: " + ", ".join(f"{c.method} {percent(c.final.mean)}" for c in best)
         )
     return f"Median share of the best hypervolume at the end: {'; '.join(parts)}."
 
@@ -147,7 +147,7 @@ def _breaks(quality: SearchQuality) -> list[str]:
         f"(of fewer than 6 repeats: not above {quality.rival}'s best)."
     ]
     for method in quality.methods:
-        low = [c.condition for c in quality.cells if c.method == method and c.final.value < BROKEN_BELOW]
+        low = [c.condition for c in quality.cells if c.method == method and c.final.mean < BROKEN_BELOW]
         if method != quality.rival and low:
             made.append(f"The median share of {method} is below {percent(BROKEN_BELOW)} at {_named(quality, low)}.")
     return made
@@ -222,9 +222,9 @@ def _levels_table(quality: SearchQuality) -> Table:
 def _level(cell: Group, level: float) -> Cell:
     reached = f"{cell.reached(level)} of {len(cell.searches)}"
     value = cell.trials_to(level)
-    if math.isinf(value.value):
+    if math.isinf(value.mean):
         return Cell(f"> {cell.length}", (*_ends(value, number), reached))
-    return Cell(number(value.value), (*_ends(value, number), reached))
+    return Cell(number(value.mean), (*_ends(value, number), reached))
 
 
 def _paired_table(quality: SearchQuality) -> Table:
@@ -264,11 +264,11 @@ def _cost_table(quality: SearchQuality) -> Table:
     return Table("What a proposal takes, on average", columns, tuple(rows))
 
 
-def _median(value: Median, words: Callable[[float], str], flag: str = "") -> Cell:
-    return Cell(words(value.value), _ends(value, words), flag)
+def _median(value: Estimate, words: Callable[[float], str], flag: str = "") -> Cell:
+    return Cell(words(value.mean), _ends(value, words), flag)
 
 
-def _ends(value: Median, words: Callable[[float], str]) -> tuple[str, ...]:
+def _ends(value: Estimate, words: Callable[[float], str]) -> tuple[str, ...]:
     return () if value.low is None or value.high is None else (f"[{words(value.low)}, {words(value.high)}]",)
 
 

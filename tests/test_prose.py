@@ -1,0 +1,105 @@
+"""What reports say in words, kept as one file a report: a change of wording shows there and nowhere else.
+
+`pytest tests/test_prose.py --update-prose` writes the files anew; read the difference before committing it. Other
+tests ask for data: findings by their codes, sections by their rows and results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from joulebench.presentation.section import Section
+from joulebench.reporting.diagnosis import findings
+from joulebench.reporting.prose import banners
+from joulebench.reporting.summary import Summary
+from joulebench.results.findings import Finding
+from joulebench.spec.registry import STUDIES
+from joulebench.studies.sections import sections
+from tests.generation_runs import batch_run, generation_task
+from tests.results import test_consistency as consistency
+from tests.run_factory import RunBuilder, full_run, make_task
+from tests.studies.batch import test_analysis as batch
+from tests.studies.extrapolation import test_analysis as extrapolation
+from tests.studies.power_cap import test_analysis as power_cap
+from tests.studies.prediction import test_analysis as prediction
+from tests.studies.proxies import test_analysis as proxies
+from tests.studies.pue import test_analysis as pue
+from tests.studies.repeatability import test_analysis as repeatability
+from tests.studies.scaling import test_analysis as scaling
+from tests.studies.search_quality import test_analysis as search_quality
+from tests.studies.training_inference import test_analysis as training_inference
+
+FOLDER = Path(__file__).with_name("prose")
+
+
+def killed() -> RunBuilder:
+    """A run with something wrong at every turn."""
+    run = full_run(make_task(deviations=("It looks at the test split.",)), trials=30)
+    run.add({}, 9000, {"val_accuracy": 0.9}, stopped_by="time")
+    run.span("start", session=1)
+    return run
+
+
+#: A report's name, the run it is of, and the study asked of it (none: the run's own page).
+REPORTS: dict[str, tuple[Callable[[], RunBuilder], str | None]] = {
+    "batch": (lambda: batch.sweep({1: 1.0, 2: 1.1, 4: 1.3, 8: 2.0, 16: 5.0}), "batch"),
+    "consistency": (consistency.run_of, "consistency"),
+    "extrapolation": (extrapolation.study, "extrapolation"),
+    "generation": (lambda: batch_run(generation_task(analyses=["generation"])), "generation"),
+    "measured": (lambda: full_run(measured=True), None),
+    "power_cap": (power_cap.table_run, "power_cap"),
+    "prediction": (prediction.study, "prediction"),
+    "proxies": (proxies.full, "proxies"),
+    "pue": (pue.study, "pue"),
+    "repeatability": (repeatability.full, "repeatability"),
+    "run": (full_run, None),
+    "scaling": (scaling.sweeps, "scaling"),
+    "search_quality": (search_quality.two_methods, "search_quality"),
+    "search_robustness": (search_quality.robustness, "search_quality"),
+    "training_inference": (training_inference.full, "training_inference"),
+    "wrong": (killed, None),
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_wording_is_as_it_was_kept(name: str, request: pytest.FixtureRequest) -> None:
+    build, study = REPORTS[name]
+    file = FOLDER / f"{name}.md"
+    text = "\n".join(_words(build(), study)) + "\n"
+    if request.config.getoption("--update-prose"):
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8"), f"{file}: other words; see --update-prose"
+
+
+def test_every_study_has_its_words_kept() -> None:
+    assert {study for _, study in REPORTS.values()} >= set(STUDIES.shipped)
+
+
+def _words(built: RunBuilder, study: str | None) -> Iterator[str]:
+    run = built.read()
+    if study is None:
+        summary = Summary(run)
+        yield summary.headline
+        for finding in (*banners(summary), *findings(summary)):
+            yield from ("", *_finding(finding))
+        return
+    (section,) = (s for s in sections(run, [study], (), ()) if s.name == study)
+    yield from _section(section)
+
+
+def _finding(finding: Finding) -> Iterator[str]:
+    yield f"**{finding.title}** ({finding.level}, {finding.code}) {finding.text}"
+    yield from (f"- {point}" for point in finding.points)
+
+
+def _section(section: Section) -> Iterator[str]:
+    yield from (f"# {section.title}", "", section.answer, "")
+    yield from section.sentences
+    for plot in section.plots:
+        yield from ("", f"Figure: {plot.caption}. {plot.alt}")
+    for table in section.tables:
+        yield from ("", f"Table: {table.caption}", " | ".join(column.title for column in table.columns))
+        yield from (" | ".join(cell.text for cell in row) for row in table.rows[:3])
