@@ -11,11 +11,11 @@ import pytest
 from plotly.offline import get_plotlyjs_version
 
 from joulebench.presentation.axis import Axis
-from joulebench.presentation.chart import Chart
+from joulebench.presentation.chart import interactive
 from joulebench.presentation.pages import PLOTLY_JS
-from joulebench.presentation.plots import Plot, Series, interactive
+from joulebench.presentation.plots import Plot, Series
 from joulebench.reporting import write_report
-from joulebench.reporting.interactive import charts
+from joulebench.reporting.frontier_plot import frontier_plots, hypervolume_plot
 from joulebench.reporting.summary import summarise
 from tests.run_factory import full_run
 
@@ -58,18 +58,15 @@ def test_it_cannot_end_the_element_that_it_stands_in(ending: str) -> None:
     assert ending not in LIBRARY.lower()
 
 
-def figure(chart: Chart) -> dict:
-    return json.loads(chart.json)
-
-
 def test_a_report_holds_it_and_every_charts_data_in_little_space(tmp_path: Path) -> None:
     folder = full_run().write(tmp_path / "run")
     page = write_report(folder).page
     text = page.read_text(encoding="utf-8")
-    drawn = charts(summarise(folder))
-    assert [chart.id for chart in drawn] == ["frontier-1", "hypervolume"]
-    for chart in drawn:
-        assert f'<script type="application/json" id="data-{chart.id}">{chart.json}</script>' in text
+    summary = summarise(folder)
+    plots = (*frontier_plots(summary), hypervolume_plot(summary))
+    assert [plot.id for plot in plots if plot] == ["frontier-1", "hypervolume"]
+    for plot in filter(None, plots):
+        assert f'<script type="application/json" id="data-{plot.id}">{interactive(plot)}</script>' in text
     assert text.count(f"<script>{LIBRARY}</script>") == 1
     assert page.stat().st_size <= 1_600_000
     assert "showSendToCloud: false" in text  # plotly.js 4 has a button that uploads a figure, unless told otherwise
@@ -79,12 +76,15 @@ def test_charts_ask_for_nothing_that_the_basic_build_lacks(tmp_path: Path) -> No
     points = Series("a & b", (1.0, 10.0), (2.0, 3.0), (1.5, None), (2.5, None), labels=("p", "q"))
     guide = Series("guide", (1.0, 10.0), (2.0, 2.0), dashed=True, named=False)
     axes = (Axis("x", "x (J)", log=True, ticks=(1.0, 10.0)), Axis("y", "y"))
-    drawn = [
-        interactive(Plot("id", "caption", "alt", *axes, (points, guide))),
-        *charts(summarise(full_run().write(tmp_path / "run"))),
-    ]
-    for chart in drawn:
-        assert {trace["type"] for trace in figure(chart)["data"]} == {"scatter"}
-        assert {name for name in figure(chart)["layout"] if name.endswith("axis")} == {"xaxis", "yaxis"}
+    summary = summarise(full_run().write(tmp_path / "run"))
+    plots = (
+        Plot("id", "caption", "alt", *axes, (points, guide)),
+        *frontier_plots(summary),
+        hypervolume_plot(summary),
+    )
+    for plot in filter(None, plots):
+        figure = json.loads(interactive(plot))
+        assert {trace["type"] for trace in figure["data"]} == {"scatter"}
+        assert {name for name in figure["layout"] if name.endswith("axis")} == {"xaxis", "yaxis"}
         # no defaults of plotly's own, which differ from version to version
-        assert figure(chart)["layout"]["template"] == {"data": {"scatter": [{"type": "scatter"}]}}
+        assert figure["layout"]["template"] == {"data": {"scatter": [{"type": "scatter"}]}}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from joulebench.presentation.axis import Axis
-from joulebench.presentation.plots import Plot, Series, interactive, still
-from joulebench.presentation.series import along, estimates, reaching, value_axis
+from joulebench.presentation.series import along, estimates, pairs, reaching, value_axis
 from joulebench.stats.estimate import Estimate, point
 
 
@@ -31,7 +30,7 @@ def test_an_axis_takes_the_prefix_of_the_middle_and_is_logarithmic_over_a_decade
     assert not value_axis([1.0, 2.0], "J", str).log
     assert value_axis([1.0, 2.0], "J", str, log_from=2.0).log
     assert not value_axis([-1.0, 1e-3, 1.0], "J", str).log  # a logarithm has no place for it
-    assert value_axis([], "J", str).title == "J"
+    assert value_axis([], "J", str, detail="gross").full_title == "J (gross)"
 
 
 def test_values_that_are_not_known_are_left_out_and_an_end_below_zero_has_no_bar_on_a_logarithmic_axis() -> None:
@@ -49,11 +48,10 @@ def test_an_axis_reaches_what_lies_beyond_its_points() -> None:
     assert reaching(Axis("b", "b"), [3, 3]).ends is None
 
 
-def test_a_series_that_is_not_named_is_in_neither_legend() -> None:
-    ends = Axis(None, "x", ends=(0.0, 9.0))
-    plot = Plot("a", "A", "alt", ends, Axis(None, "y"), (Series("dots", (1.0,), (2.0,)),
-                Series("guide", (1.0, 2.0), (2.0, 3.0), dashed=True, named=False)))  # fmt: skip
-    assert '"showlegend":false' in interactive(plot).json
-    assert '"range":[0.0,9.0]' in interactive(plot).json
-    svg = still((plot,), "t", "svg").decode()
-    assert svg.count("guide") == 0
+def test_pairs_have_an_interval_on_either_axis_in_its_own_unit() -> None:
+    wide, bare = Estimate(2e-3, 5, None, -1e-3, 5e-3, ""), point(4.0)
+    series = pairs("a", [(wide, bare), (point(6e-3), wide)], Axis(None, "", 1e-3, log=True), Axis(None, ""))
+    assert (series.x, series.y) == ((2.0, 6.0), (4.0, 2e-3))
+    assert (series.x_low, series.x_high) == ((None, None), (5.0, None))  # a logarithm ends above 0
+    assert (series.low, series.high) == ((None, -1e-3), (None, 5e-3))
+    assert series.x_bars == ((0.0, 0.0), (3.0, 0.0))

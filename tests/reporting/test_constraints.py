@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from typing import Any
 
 import pytest
@@ -15,9 +14,8 @@ from joulebench.records.model import Costs
 from joulebench.reporting.diagnosis import findings
 from joulebench.reporting.export_csv import frontier_csv
 from joulebench.reporting.failures import failures
-from joulebench.reporting.interactive import charts
+from joulebench.reporting.frontier_plot import frontier_plots
 from joulebench.reporting.limits import efficiencies
-from joulebench.reporting.panels import panels
 from joulebench.reporting.prose import banners
 from joulebench.reporting.render import render_markdown
 from joulebench.reporting.summary import Summary, headline
@@ -70,8 +68,8 @@ def test_a_configuration_that_breaks_a_constraint_is_counted_and_named() -> None
     assert text.startswith("Of 4, 1 configuration completes but breaks request_p95_s ≤ 3 s, 1 ")
     assert [m.params["batch_size"] for m in summary.members] == [128]
     assert [p.breaks for p in summary.points if p.outcomes] == [(), (), (), ("request_p95_s", "peak_memory_bytes")]
-    hovers = [text for trace in json.loads(charts(summary)[0].json)["data"] for text in trace.get("text") or ()]
-    assert sum("<b>breaks</b> request_p95_s ≤ 3 s<br><b>breaks</b> peak_memory_bytes" in h for h in hovers) == 1
+    breaks = [line for s in frontier_plots(summary)[0].series for h in s.hover for line in h if line[0] == "breaks"]
+    assert breaks == [("breaks", "request_p95_s ≤ 3 s"), ("breaks", "peak_memory_bytes ≤ 5 GiB")]
 
 
 def test_where_none_keeps_the_constraints_that_is_the_headline() -> None:
@@ -103,10 +101,10 @@ LATENCY = {"request_p95_s": {**P95, "goal": "minimize", "reference": 10.0}}
 def test_a_latency_objective_is_in_seconds_everywhere() -> None:
     task = generation_task(analyses=["frontier"], objectives={**LATENCY, **TOKENS_PER_J})
     summary = summary_of(batch_run(task))
-    (panel,) = panels(summary)
-    assert panel.x.title.startswith("request energy, tokens/J")
-    assert panel.y.title == "request latency, s (p95 of steps; lower is better)"
-    assert panel.y.log
+    (plot,) = frontier_plots(summary)
+    assert plot.x.title == "request energy, tokens/J"
+    assert (plot.y.title, plot.y.detail) == ("request latency, s", "p95 of steps; lower is better")
+    assert plot.y.log
     assert ", request_p95_s 0.523…5.26 s;" in summary.headline
     column = [c.title for c in frontier_table(summary).columns].index("request_p95_s ↓")
     assert frontier_table(summary).rows[0][column].text == "522.7 ms"

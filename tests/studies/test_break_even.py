@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from joulebench.reporting.render import render_markdown
-from joulebench.reporting.summary import Summary, summarise_records
+from joulebench.reporting.summary import Summary
 from joulebench.results.cost import BreakEven
 from joulebench.studies.break_even import break_even_text, net_text
 from tests.run_factory import ENERGY, OBJECTIVES, RunBuilder, make_task
@@ -19,7 +19,7 @@ def summary_of(inferences: float | None, **fields: Any) -> Summary:
     run = RunBuilder(make_task(stopping=stopping, **fields))
     run.add({}, 8000, {"val_accuracy": 0.9})
     run.add({"width": 9}, 16000, {"val_accuracy": 0.9})
-    return summarise_records(run.manifest(), run.task, run.trials, run.entries)
+    return Summary(run.read())
 
 
 def test_the_net_is_the_saving_over_the_volume_less_the_search() -> None:
@@ -50,7 +50,7 @@ def test_below_the_break_even_there_is_a_net_loss_and_near_it_either() -> None:
 def test_where_nothing_beats_the_default_the_search_is_a_cost() -> None:
     run = RunBuilder(make_task(stopping={"inferences": 1e6}))
     run.add({}, 8000, {"val_accuracy": 0.9})
-    summary = summarise_records(run.manifest(), run.task, run.trials, run.entries)
+    summary = Summary(run.read())
     (found,) = summary.break_even
     assert found.net.mean == pytest.approx(-summary.ledger.total_j)
     assert found.net.low is None

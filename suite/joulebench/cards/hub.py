@@ -12,9 +12,10 @@ from huggingface_hub import EvalResult, ModelCardData
 from joulebench.cards.quality import Quality, hub_task, qualities
 from joulebench.cards.subject import Subject, hardware_used
 from joulebench.cards.values import NOT_KNOWN, checked, rounded, text_of
-from joulebench.presentation.markdown import flat, markdown_environment, tidy
+from joulebench.presentation.markdown import markdown_environment, tidy
 from joulebench.presentation.numbers import NOT_MEASURED, count, grams, joules, number, octets, percent, seconds, si
 from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed_cell, show, value_cell, worded_cell
+from joulebench.presentation.text import flat
 from joulebench.presentation.units import plain
 from joulebench.reporting import prose, tables
 from joulebench.reporting.diagnosis import findings

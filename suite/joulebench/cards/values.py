@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from joulebench.errors import InputError, did_you_mean
-from joulebench.presentation.markdown import flat
+from joulebench.presentation.text import flat
 from joulebench.spec.parameters import Value
 from joulebench.stats.estimate import Estimate
 

@@ -8,12 +8,11 @@ from typing import Any
 
 from joulebench.comparison.join import Joined, Machine
 from joulebench.comparison.limits import MIN_SIZES, PhaseOn, phases_on
-from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, number, percent, si
-from joulebench.presentation.plots import Plot, Series
+from joulebench.presentation.plots import Plot
 from joulebench.presentation.rows import estimate_cells
 from joulebench.presentation.section import Section
-from joulebench.presentation.series import estimates, value_axis
+from joulebench.presentation.series import estimates, power_law, value_axis
 from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed_cell, show, value_cell, worded_cell
 from joulebench.presentation.units import plain
 from joulebench.records.model import Kind, combined
@@ -83,24 +82,14 @@ def _scaling_plot(phase: str, machines: Sequence[PhaseOn]) -> Plot:
     kind = combined(p.kind for p in machines)
     sizes, joules = [flops for flops, _ in points], [energy.mean for _, energy in points]
     x = value_axis(sizes, "FLOP", lambda u: f"{u} per {unit}", log_from=4.0)
-    y = value_axis(joules, "J", lambda u: f"{u} per {unit} of {phase}, gross ({kind})", log_from=4.0)
+    y = value_axis(joules, "J", lambda u: f"{u} per {unit} of {phase}, gross", log_from=4.0, detail=kind)
     series = [
         estimates(p.label, [f / x.factor for f, _ in p.points], [e for _, e in p.points], y) for p in machines
     ]
-    lines = [_line(p.label, p.line, (min(sizes), max(sizes)), x, y) for p in machines if p.line]
+    ends = (min(sizes, default=1.0), max(sizes, default=1.0))
+    lines = [power_law(f"line of {p.label}", p.line, *ends, x, y) for p in machines if p.line and sizes]
     alt = f"Joules per {unit} against FLOPs: {_laws(machines)}"
     return Plot(f"scaling-{phase}", f"Energy of {phase} against FLOPs", alt, x, y, (*series, *lines))
-
-
-def _line(label: str, line: Line, ends: tuple[float, float], x: Axis, y: Axis) -> Series:
-    sizes = [ends[0] * (ends[1] / ends[0]) ** (i / 16) for i in range(17)]
-    return Series(
-        f"line of {label}",
-        tuple(flops / x.factor for flops in sizes),
-        tuple(10 ** line.at(math.log10(flops)) / y.factor for flops in sizes),
-        dashed=True,
-        named=False,
-    )
 
 
 def _scaling_table(phases: Sequence[PhaseOn]) -> Table:

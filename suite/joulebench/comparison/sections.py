@@ -11,7 +11,7 @@ from joulebench.presentation.numbers import ABSENT, count, interval, number, per
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.rows import Exact, estimate_cells
 from joulebench.presentation.section import Section
-from joulebench.presentation.series import estimates, value_axis
+from joulebench.presentation.series import estimates, pairs, value_axis
 from joulebench.presentation.table import MAX_ROWS, Cell, Column, Table, condensed, first_column, of_all, value_cell
 from joulebench.presentation.units import objective_unit, scaled
 from joulebench.records.model import combined
@@ -209,32 +209,28 @@ def _scatter(joined: Joined, against: Against) -> Plot:
         next(m for m in joined.machines if m.label == side) for side in (against.base, against.machine)
     )
     sides = base.configurations, machine.configurations
-    pairs = [(sides[0][k].outcomes[name].value, sides[1][k].outcomes[name].value) for k in against.each]
-    values = [v.mean for pair in pairs for v in pair]
-    kind = kind_of(joined, name)
-    about = f"{name}, {{}} ({{}}{f', {kind}' if kind else ''})"
-    unit = objective_unit(name, objective)
-    axes = [_machine_axis(values, unit, about, m.label, objective) for m in (base, machine)]
-    x = [a.mean / axes[0].factor for a, _ in pairs]
-    points = estimates("shared configurations", x, [b for _, b in pairs], axes[1])
-    low, high = (min(values), max(values)) if values else (0.0, 0.0)
-    ends = tuple(v / axes[0].factor for v in (low, high)), tuple(v / axes[1].factor for v in (low, high))
-    diagonal = Series("equal on both", *ends, dashed=True)
-    alt = f"{name} of {len(pairs)} configurations on {against.machine} against {against.base}."
+    shared = [(sides[0][k].outcomes[name].value, sides[1][k].outcomes[name].value) for k in against.each]
+    values = [v.mean for pair in shared for v in pair]
+    x, y = (_machine_axis(values, name, objective, m.label, kind_of(joined, name)) for m in (base, machine))
+    points = pairs("shared configurations", shared, x, y)
+    ends = (min(values, default=0.0) / x.factor, max(values, default=0.0) / x.factor)
+    diagonal = Series("equal on both", ends, ends, dashed=True)
+    alt = f"{name} of {len(shared)} configurations on {against.machine} against {against.base}."
     caption = f"{name}: {against.machine} against {against.base}"
     ident = f"{name}-{joined.machines.index(base)}-{joined.machines.index(machine)}"
-    return Plot(ident, caption, alt, axes[0], axes[1], (points, diagonal) if pairs else ())
+    return Plot(ident, caption, alt, x, y, (points, diagonal) if shared else ())
 
 
-def _machine_axis(values: Sequence[float], unit: str, about: str, machine: str, objective: Objective) -> Axis:
-    prefixed = unit.startswith("J/") or unit == "s"
+def _machine_axis(values: Sequence[float], name: str, objective: Objective, machine: str, kind: str) -> Axis:
+    """The same scale for every machine, which stands on a line of its own."""
+    unit, detail = objective_unit(name, objective), f"{machine}, {kind}" if kind else machine
 
     def title(with_prefix: str) -> str:
-        return about.format(with_prefix or "no unit", machine).replace(", no unit", "")
+        return f"{name}, {with_prefix}" if with_prefix else name
 
     if objective.is_energy or objective.is_latency:
-        return value_axis(values, unit, title, prefixed)
-    return Axis(objective.phase, title(unit))
+        return value_axis(values, unit, title, unit.startswith("J/") or unit == "s", detail=detail)
+    return Axis(name, title(unit), detail=detail)
 
 
 def frontier_section(found: Comparison) -> Section | None:
@@ -274,7 +270,7 @@ def _frontiers_plot(joined: Joined) -> Plot:
     kind = kind_of(joined, taken)
     values = [c.outcomes[taken].value.mean for m in joined.machines for c in m.configurations.values()]
     unit = objective_unit(taken, objectives[taken])
-    x = value_axis(values, unit, lambda u: f"{taken}, {u}{f' ({kind})' if kind else ''}", unit.startswith("J/"))
+    x = value_axis(values, unit, lambda u: f"{taken}, {u}", unit.startswith("J/"), detail=kind)
     y = Axis(quality, quality)
     series = []
     for machine in joined.machines:

@@ -13,15 +13,23 @@ LABELLED_SPAN = 500.0
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis; values are divided by `factor` so that its unit is readable. No name: the trial's number."""
+    """One axis; values are divided by `factor` so that its unit is readable.
 
-    name: str | None
+    `title` is what it shows, with the unit, and `detail` what else there is to know of that, for a line of its own.
+    """
+
+    name: str | None  # of the parameter or objective; None: of an order, such as the trials'
     title: str
     factor: float = 1.0
     log: bool = False
-    maximize: bool = True
     ticks: tuple[float, ...] = ()  # of a logarithmic axis: decades, and 2 and 5 between them if it is short
     ends: tuple[float, float] | None = None  # where it begins and ends; else as the points are
+    detail: str = ""
+
+    @property
+    def full_title(self) -> str:
+        """`inference energy, mJ/sample (gross, cpu + ram)`."""
+        return f"{self.title} ({self.detail})" if self.detail else self.title
 
 
 def log_ticks(low: float, high: float) -> tuple[float, ...]:

@@ -1,64 +1,35 @@
-"""Interactive charts: a figure as plotly's JSON, with what it shows in words."""
+"""Plots for the page: plotly's JSON, whose fonts and lines the page's script colours for light, dark and print."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from markupsafe import Markup
 
 from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import number
-
-if TYPE_CHECKING:
-    from plotly import graph_objects as go
+from joulebench.presentation.plots import Bars, Hover, Plot, Series
+from joulebench.presentation.text import short, visible
 
 #: Okabe and Ito's colours, told apart by readers with any colour vision; legible on white and on dark.
-STAGE_COLOURS = ("#56b4e9", "#009e73", "#cc79a7", "#8a8f98", "#0072b2", "#b8a900")
+_COLOURS = ("#56b4e9", "#009e73", "#cc79a7", "#8a8f98", "#0072b2", "#b8a900")
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon")
+_QUIET, _ACCENT = "#8a8f98", "#d55e00"
 
 
-STAGE_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon")
+def interactive(plot: Plot) -> Markup:
+    """The plot as JSON that cannot end the script element it stands in.
 
+    The bytes are the same whether or not orjson is installed.
+    """
+    from plotly import graph_objects as go  # like matplotlib, only when something is drawn: it takes a second
 
-@dataclass(frozen=True)
-class Chart:
-    """A figure for the page: plotly's JSON, and what it shows in words."""
-
-    id: str
-    caption: str
-    alt: str
-    json: str
-
-
-def as_json(figure: go.Figure) -> str:
-    """JSON that cannot end the script element it stands in; the same bytes whether or not orjson is installed."""
-    text: str = figure.to_json(engine="json")
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
-
-
-def layout(x: Axis, y: Axis) -> go.Layout:
-    """A bare layout: colours and fonts are the page's, set by its script for light and dark."""
-    from plotly import graph_objects as go
-
-    def axis(shown: Axis) -> dict[str, Any]:
-        found: dict[str, Any] = {
-            "title": {"text": _wrapped(shown.title), "standoff": 15},
-            "automargin": True,
-            "zeroline": False,
-            "ticks": "",  # none beside the grid, though the page gives them a colour
-        }
-        if shown.log:
-            found |= {"type": "log", "tickvals": shown.ticks, "ticktext": [number(t) for t in shown.ticks]}
-        if shown.ends:
-            found["range"] = [math.log10(end) if shown.log else end for end in shown.ends]
-        return found
-
-    return go.Layout(
+    layout = go.Layout(
         template="none",  # None would be plotly's own: 7 kB a chart, and another in each of its versions
-        xaxis=axis(x),
-        yaxis=axis(y),
+        xaxis=_axis(plot.x),
+        yaxis=_axis(plot.y),
         margin={"l": 8, "r": 12, "t": 30, "b": 8},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         paper_bgcolor="rgba(0,0,0,0)",
@@ -68,9 +39,83 @@ def layout(x: Axis, y: Axis) -> go.Layout:
         hoverlabel={"align": "left"},
         font={"family": "system-ui, sans-serif"},
     )
+    traces = [go.Scatter(**_trace(plot, series, index)) for index, series in enumerate(plot.series)]
+    text: str = go.Figure(traces, layout).to_json(engine="json")
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
 
 
-def _wrapped(title: str) -> str:
-    """An axis title on two lines, so that it fits a narrow screen."""
-    head, bracket, rest = title.partition(" (")
-    return f"{escape(head)}<br>({escape(rest)}" if bracket else escape(title)
+def _axis(axis: Axis) -> dict[str, Any]:
+    detail = f"\n({axis.detail})" if axis.detail else ""  # two lines fit a narrow screen
+    found: dict[str, Any] = {
+        "title": {"text": escape(visible(axis.title + detail)).replace("\n", "<br>"), "standoff": 15},
+        "automargin": True,
+        "zeroline": False,
+        "ticks": "",  # none beside the grid, though the page gives them a colour
+    }
+    if axis.log:
+        found |= {"type": "log", "tickvals": axis.ticks, "ticktext": [number(t) for t in axis.ticks]}
+    if axis.ends:
+        found["range"] = [math.log10(end) if axis.log else end for end in axis.ends]
+    return found
+
+
+def _trace(plot: Plot, series: Series, index: int) -> dict[str, Any]:
+    crowded, name = plot.crowded(series), escape(short(series.name))
+    marker: dict[str, Any] = {"symbol": _SYMBOLS[index % len(_SYMBOLS)], "size": 4 if crowded else 8}
+    colour, width = _COLOURS[index % len(_COLOURS)], 1.5
+    if series.role == "accent":
+        colour, width = _ACCENT, 2.0
+        marker = {"symbol": "circle", "size": 10, "line": {"width": 1.5, "color": "#ffffff"}}
+    elif series.dashed or series.role == "quiet":
+        colour, marker["symbol"] = _QUIET, "x"
+    dash, shape = "dash" if series.dashed else "solid", series.line if isinstance(series.line, str) else "linear"
+    found: dict[str, Any] = {
+        "x": series.x,
+        "y": series.y,
+        "name": name,
+        "showlegend": None if series.named else False,
+        "mode": _mode(plot, series),
+        "line": {"color": colour, "width": width, "dash": dash, "shape": shape},
+        "marker": {"color": colour, **marker},
+        "error_x": None if crowded else _bars(series.x_bars, colour),
+        "error_y": None if crowded else _bars(series.bars, colour),
+    }
+    if series.hover:
+        return found | {
+            "hovertext": [_hover(lines) for lines in series.hover],
+            "hovertemplate": "%{hovertext}<extra></extra>",
+        }
+    values = f"%{{x:.5g}}: %{{y:.5g}}<extra>{name}</extra>"
+    if not series.labels:
+        return found | {"hovertemplate": values}
+    return found | {
+        "text": [escape(short(label)) for label in series.labels],
+        "textposition": [" ".join(place) for place in plot.label_places(series)],
+        "textfont": {"size": 11},
+        "cliponaxis": False,
+        "hovertemplate": f"<b>%{{text}}</b><br>{values}",
+    }
+
+
+def _mode(plot: Plot, series: Series) -> str:
+    if series.dashed or not series.marked:
+        return "lines"
+    beside = "+text" if series.labels and plot.labelled else ""
+    return f"{'lines+' if series.line else ''}markers{beside}"
+
+
+def _bars(lengths: Bars | None, colour: str) -> dict[str, Any] | None:
+    if lengths is None:
+        return None
+    below, above = lengths
+    return {
+        "type": "data", "symmetric": False, "arrayminus": below, "array": above,
+        "color": colour, "thickness": 1.2, "width": 3,
+    }  # fmt: skip
+
+
+def _hover(lines: Hover) -> str:
+    bold = ((f"<b>{escape(short(head))}</b>" if head else "", escape(short(text))) for head, text in lines)
+    return "<br>".join(" ".join(filter(None, parts)) for parts in bold)

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from joulebench.presentation.text import visible
+from joulebench.presentation.text import flat
 
 SHARED = Path(__file__).parent / "templates"
 _SPECIAL = re.compile(r"([\\`*|\[\]$~])")
@@ -38,11 +38,6 @@ def template_environment(templates: Path, autoescape: bool) -> Environment:
 def tidy(text: str) -> str:
     """Rendered Markdown with at most one empty line in a row, and one newline at its end."""
     return without_surrogates(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
-
-
-def flat(text: str) -> str:
-    """On one line, without control characters and halves of characters."""
-    return " ".join(visible(text).split())
 
 
 def markdown_safe(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from markupsafe import Markup
 
 from joulebench.errors import InputError
 from joulebench.host.files import write_whole
-from joulebench.presentation.chart import Chart
+from joulebench.presentation.chart import interactive
 from joulebench.presentation.markdown import markdown_environment, template_environment, tidy, without_surrogates
-from joulebench.presentation.plots import interactive, still
+from joulebench.presentation.plots import Plot
 from joulebench.presentation.rows import csv_text
 from joulebench.presentation.section import Section
+from joulebench.presentation.still import still
 from joulebench.presentation.text import visible
 
 #: plotly.js as it stands in every page: the basic build, whose README says where it is from.
@@ -51,9 +52,7 @@ def html_page(
 ) -> str:
     """One page that needs nothing else: plotly.js and the PNGs of `files`, for readers without scripts, inlined."""
     pictures = {name: _inlined(png) for name, png in files.items() if name.endswith(".png")}
-    drawn = [
-        (part, [with_json(interactive(p)) for p in part.plots], pictures.get(f"{part.name}.png")) for part in parts
-    ]
+    drawn = [(part, with_json(part.plots), pictures.get(f"{part.name}.png")) for part in parts]
     plotly_js = Markup(PLOTLY_JS.read_text(encoding="utf-8"))
     text: str = (
         html_environment(template.parent)
@@ -67,9 +66,9 @@ def _inlined(png: bytes) -> Markup:
     return Markup(f"data:image/png;base64,{base64.b64encode(png).decode()}")
 
 
-def with_json(chart: Chart) -> tuple[Chart, Markup]:
-    """A chart, and its JSON as it stands in the page."""
-    return chart, Markup(chart.json)
+def with_json(plots: Iterable[Plot]) -> list[tuple[Plot, Markup]]:
+    """Each plot, and its JSON as it stands in the page."""
+    return [(plot, interactive(plot)) for plot in plots]
 
 
 def markdown_page(template: Path, content: Mapping[str, Any], parts: Sequence[Section]) -> str:

@@ -12,9 +12,11 @@ from joulebench.presentation.numbers import prefix
 from joulebench.presentation.plots import Series
 from joulebench.spec.parameters import Params, is_number
 from joulebench.stats.estimate import Estimate
+from joulebench.stats.regression import Line
 
 MAX_OWN_TICKS, MIN_OWN_STEP = 10, 1.5
 MARGIN = 0.05
+LAW_POINTS = 33
 
 
 def along(configurations: Sequence[Params], names: Sequence[str]) -> tuple[Axis, tuple[float, ...]]:
@@ -58,16 +60,20 @@ def value_axis(
     title: Callable[[str], str],
     prefixed: bool = True,
     log_from: float = DECADE,
+    detail: str = "",
 ) -> Axis:
-    """An axis in the SI prefix that suits the middle of positive values, logarithmic from a span of `log_from`."""
+    """An axis in the SI prefix that suits the middle of positive values, logarithmic from a span of `log_from`.
+
+    `title` makes the axis's of the prefixed unit.
+    """
     positive = [v for v in values if v > 0]
     if not positive:
-        return Axis(None, title(unit))
+        return Axis(None, title(unit), detail=detail)
     low, high = min(positive), max(positive)
     factor, letter = prefix(math.sqrt(low * high)) if prefixed else (1.0, "")
     log = high / low >= log_from and len(positive) == len(values)
     ticks = log_ticks(low / factor, high / factor) if log else ()
-    return Axis(None, title(f"{letter}{unit}"), factor, log, ticks=ticks)
+    return Axis(None, title(f"{letter}{unit}"), factor, log, ticks=ticks, detail=detail)
 
 
 def estimates(
@@ -75,15 +81,29 @@ def estimates(
 ) -> Series:
     """Values with their intervals in the axis's unit; what is not known is left out."""
     known = [(at, v) for at, v in zip(x, values, strict=True) if v is not None and not (axis.log and v.mean <= 0)]
+    low, high = _ends([v for _, v in known], axis)
+    places, means = tuple(at for at, _ in known), tuple(v.mean / axis.factor for _, v in known)
+    return Series(name, places, means, low, high, line=joined)
+
+
+def pairs(name: str, values: Sequence[tuple[Estimate, Estimate]], x: Axis, y: Axis) -> Series:
+    """Two values a point, both with their intervals in their axis's unit; positive where that is logarithmic."""
+    (x_low, x_high), ends = _ends([a for a, _ in values], x), _ends([b for _, b in values], y)
+    across, up = tuple(a.mean / x.factor for a, _ in values), tuple(b.mean / y.factor for _, b in values)
+    return Series(name, across, up, *ends, x_low=x_low, x_high=x_high)
+
+
+def power_law(name: str, line: Line, low: float, high: float, x: Axis, y: Axis) -> Series:
+    """A guide from `low` to `high` along a line through decimal logarithms."""
+    at = [low * (high / low) ** (i / (LAW_POINTS - 1)) for i in range(LAW_POINTS)]
+    values = tuple(10 ** line.at(math.log10(v)) / y.factor for v in at)
+    return Series(name, tuple(v / x.factor for v in at), values, dashed=True, named=False)
+
+
+def _ends(values: Sequence[Estimate], axis: Axis) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
+    """Of the values' intervals; None where there is none, or none that a logarithmic axis could show."""
 
     def end(value: float | None) -> float | None:
         return None if value is None or (axis.log and value <= 0) else value / axis.factor
 
-    return Series(
-        name,
-        tuple(at for at, _ in known),
-        tuple(v.mean / axis.factor for _, v in known),
-        tuple(end(v.low) for _, v in known),
-        tuple(end(v.high) for _, v in known),
-        line=joined,
-    )
+    return tuple(end(v.low) for v in values), tuple(end(v.high) for v in values)

@@ -11,3 +11,14 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2
 def visible(text: str) -> str:
     """`text` with every such character, and every half of a surrogate pair, as a replacement character."""
     return CONTROL.sub("\ufffd", text).encode("utf-8", "replace").decode()
+
+
+def flat(text: str) -> str:
+    """On one line, without control characters and halves of characters."""
+    return " ".join(visible(text).split())
+
+
+def short(text: str, most: int = 80) -> str:
+    """On one line that a figure has room for."""
+    line = flat(text)
+    return line if len(line) <= most else f"{line[:most]}…"

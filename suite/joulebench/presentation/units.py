@@ -1,12 +1,9 @@
-"""Units and titles of what a task asks for, for tables and axes. Pure."""
+"""Units of what a task asks for, for tables and axes. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from joulebench.presentation.numbers import binary_prefix, interval, number, prefix
 from joulebench.spec.objectives import Constraint, Quantity, energy_unit
-from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate
 
 
@@ -38,18 +35,6 @@ def scaled(name: str, size: float, quantity: Quantity) -> tuple[float, str]:
 def quantile_name(quantile: float) -> str:
     """`p95`, `p99.9`."""
     return f"p{100 * quantile:g}"
-
-
-def axis_title(task: Task, name: str, unit: str, families: Sequence[str]) -> str:
-    """What an axis shows, its `unit`, the domains counted, and which way is better."""
-    objective = task.objectives[name]
-    better = "higher is better" if objective.goal == "maximize" else "lower is better"
-    if objective.quantile is not None:
-        return f"{objective.phase} latency, {unit} ({quantile_name(objective.quantile)} of steps; {better})"
-    if not objective.is_energy:
-        return f"{name}, {unit} ({better})" if unit else f"{name} ({better})"
-    domains = " + ".join(families)
-    return f"{objective.phase} energy, {unit} ({objective.basis}, {domains}; {better})"
 
 
 def bound(name: str, constraint: Constraint) -> str:

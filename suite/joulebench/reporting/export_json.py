@@ -192,11 +192,12 @@ def _figure(plot: Plot) -> dict[str, Any]:
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
-    return {"title": axis.title, "log": axis.log}
+    return {"title": axis.full_title, "log": axis.log}
 
 
 def _series(series: Series) -> dict[str, Any]:
-    return {n: v for n, v in vars(series).items() if n in ("name", "x", "y", "low", "high", "labels") and v != ()}
+    told = ("name", "x", "y", "low", "high", "labels", "x_low", "x_high")
+    return {n: v for n, v in vars(series).items() if n in told and v != ()}
 
 
 def _table(table: Table) -> dict[str, Any]:

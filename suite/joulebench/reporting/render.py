@@ -10,6 +10,7 @@ from typing import Any
 from joulebench.errors import InputError
 from joulebench.presentation.pages import html_page, markdown_page, with_json, write_files
 from joulebench.presentation.section import Section
+from joulebench.presentation.still import still
 from joulebench.presentation.table import condensed
 from joulebench.presentation.text import visible
 from joulebench.records.folder import RunFolder, uncollected
@@ -17,10 +18,8 @@ from joulebench.reporting import prose, tables
 from joulebench.reporting.diagnosis import findings
 from joulebench.reporting.export_csv import frontier_csv
 from joulebench.reporting.export_json import FILE, report_json
-from joulebench.reporting.figures import frontier_figure
-from joulebench.reporting.interactive import charts
+from joulebench.reporting.frontier_plot import frontier_plots, hypervolume_plot
 from joulebench.reporting.limits import efficiency_table, limit_sentences
-from joulebench.reporting.panels import panels
 from joulebench.reporting.site import at_site
 from joulebench.reporting.summary import Summary, summarise
 from joulebench.reporting.tables import frontier_table
@@ -96,10 +95,12 @@ def _write(
     elsewhere = ("pue",) if pue is not None or grid_intensity_g_per_kwh is not None else ()
     parts, files = drawn(run, sections(run, studies, trusted, elsewhere))
     if summary.task.has_frontier:
+        plots, title = frontier_plots(summary), f"{summary.task.name} v{summary.task.version}"
+        title += f", budget {summary.manifest.budget}" if summary.manifest.budget else ""
         files |= {
             "frontier.csv": frontier_csv(summary).encode(),
-            "frontier.png": frontier_figure(summary, "png"),
-            "frontier.svg": frontier_figure(summary, "svg"),
+            "frontier.png": still(plots, title, "png"),
+            "frontier.svg": still(plots, title, "svg"),
         }
     files["report.md"] = render_markdown(summary, parts).encode()
     files[FILE] = report_json(summary, parts, headline(summary, parts)).encode()
@@ -118,8 +119,10 @@ def headline(summary: Summary, parts: Sequence[Section]) -> str:
 
 def render_html(summary: Summary, parts: Sequence[Section], pictures: Mapping[str, bytes]) -> str:
     """One page that needs nothing else."""
-    drawn = [with_json(chart) for chart in charts(summary)]
-    return html_page(TEMPLATES / "report.html.j2", {**_content(summary, parts), "charts": drawn}, parts, pictures)
+    content = _content(summary, parts)
+    content["frontier_charts"] = with_json(plot for plot in frontier_plots(summary) if plot.drawn)
+    content["hypervolume_charts"] = with_json(filter(None, [hypervolume_plot(summary)]))
+    return html_page(TEMPLATES / "report.html.j2", content, parts, pictures)
 
 
 def render_markdown(summary: Summary, parts: Sequence[Section] = ()) -> str:
@@ -161,5 +164,5 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
         "failures": tables.failures_table(summary),
         "environment": tables.environment_table(summary),
         "command": visible(prose.repeat_command(summary)),
-        "still_alt": " ".join(panel.alt for panel in panels(summary)),
+        "still_alt": " ".join(plot.alt for plot in frontier_plots(summary)),
     }

@@ -210,12 +210,15 @@ def _outcome(
 ) -> Read:
     def read(m: Member) -> Cell:
         outcome = of(m).get(name)
-        if outcome is None:
-            return Cell(NOT_MEASURED)
-        factor, unit = scaled(name, outcome.value.mean, quantity)
-        return value_cell(outcome.value, protocol, factor, unit, outcome.kind or "")
+        return Cell(NOT_MEASURED) if outcome is None else outcome_cell(name, quantity, outcome, protocol)
 
     return read
+
+
+def outcome_cell(name: str, quantity: Quantity, outcome: Outcome, protocol: Protocol) -> Cell:
+    """A value in the unit that suits it, with interval, n and kind."""
+    factor, unit = scaled(name, outcome.value.mean, quantity)
+    return value_cell(outcome.value, protocol, factor, unit, outcome.kind or "")
 
 
 def _joules(summary: Summary) -> Iterator[tuple[str, Read]]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 
-from joulebench.reporting.summary import summarise_records
+from joulebench.reporting.summary import Summary
 from joulebench.results.run import Run
 from tests.long_run import write_long_run
 
 
 def calls(folder_path: Path, trials: int, basis: str) -> int:
-    """Python functions called from the records to the summary."""
-    records = Run.of(write_long_run(folder_path, trials, epochs=1, basis=basis))
+    """Python functions called from the records to every part of the summary."""
+    summary = Summary(Run.of(write_long_run(folder_path, trials, epochs=1, basis=basis)))
     count = 0
 
     def on_call(_frame: object, event: str, _argument: object) -> None:
@@ -24,7 +25,8 @@ def calls(folder_path: Path, trials: int, basis: str) -> int:
     before = sys.getprofile()
     sys.setprofile(on_call)
     try:
-        summarise_records(records.manifest, records.task, records.trials, records.entries, records.scores)
+        for name in (n for n, v in vars(Summary).items() if isinstance(v, cached_property)):
+            getattr(summary, name)
     finally:
         sys.setprofile(before)
     return count

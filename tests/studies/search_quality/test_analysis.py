@@ -266,7 +266,7 @@ def test_the_section_holds_every_search_and_says_what_a_share_is():
     assert all(len(row) == len(table.columns) for table in section.tables for row in table.rows)
     assert "hill: clever 90 %, random 80 %; valley: clever 99 %" in section.answer
     joules = next(p for p in section.plots if p.id == "search-quality-joules-1")
-    assert "proposals (estimated) and trials (as stated)" in joules.x.title
+    assert "proposals (estimated) and trials (as stated)" in joules.x.full_title
     assert "true values without noise" in section.sentences[0]
 
 

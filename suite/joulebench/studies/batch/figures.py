@@ -24,9 +24,9 @@ def figures(batch: Batch) -> tuple[Plot, ...]:
 
 def _efficiency(batch: Batch, x: Axis, places: tuple[float, ...]) -> Plot:
     unit = f"{plain(batch.unit)}s/J"
-    label = f"{batch.basis}, {batch.kind}, {' + '.join(batch.domains)}"
+    detail = f"{batch.basis}, {batch.kind}, {' + '.join(batch.domains)}"
     values = [s.efficiency for s in batch.sizes]
-    y = value_axis([v.mean for v in values], unit, lambda u: f"efficiency, {u} ({label})", prefixed=False)
+    y = value_axis([v.mean for v in values], unit, lambda u: f"efficiency, {u}", prefixed=False, detail=detail)
     series = [estimates(f"{batch.phase}, {unit}", places, values, y, joined=True)]
     best = batch.best
     alt = f"Efficiency against {len(values)} sizes of {batch.parameter}."
@@ -48,7 +48,8 @@ def _wall(batch: Batch, values: list[float]) -> list[Series]:
 def _latency(batch: Batch, x: Axis, places: tuple[float, ...]) -> Plot:
     values = [s.p95_s for s in batch.sizes]
     known = [v.mean for v in values if v is not None]
-    y = value_axis(known, "s", lambda u: f"{batch.phase} latency, {u} (p95 of steps; lower is better)")
+    detail = "p95 of steps; lower is better"
+    y = value_axis(known, "s", lambda u: f"{batch.phase} latency, {u}", detail=detail)
     ends = f" from {seconds(min(known))} to {seconds(max(known))}" if known else ""
     alt = f"95 % quantile of the seconds a step takes{ends}."
     line = estimates("p95", places, values, y, joined=True)

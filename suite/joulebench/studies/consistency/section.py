@@ -231,7 +231,7 @@ def _plots(check: Consistency) -> tuple[Plot, ...]:
     mean = check.j_per_unit.mean
     factor, letter = prefix(mean)
     numbers = tuple(float(i) for i, w in enumerate(check.windows, 1) if w.reason is None)
-    ends = (numbers[0], numbers[-1])
+    ends, detail = (numbers[0], numbers[-1]), f"gross, {' + '.join(check.domains)}"
     per_unit = [w.energy_j / w.units for w in valid]
     series = [
         Series(f"window ({check.kind})", numbers, tuple(v / factor for v in per_unit), line=True),
@@ -247,7 +247,7 @@ def _plots(check: Consistency) -> tuple[Plot, ...]:
         f"{len(valid)} windows: energy per {check.unit} {number(mean / factor)} {letter}J on average, relative "
         f"standard deviation {rsd_words(check.rsd)}.",
         Axis(None, "window"),
-        Axis(None, f"{check.phase} energy, {letter}J/{check.unit} (gross, {' + '.join(check.domains)})", factor),
+        Axis(None, f"{check.phase} energy, {letter}J/{check.unit}", factor, detail=detail),
         tuple(series),
     )
     return first, _parts(check, numbers)

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import ABSENT, percent
-from joulebench.presentation.plots import Plot, Series
+from joulebench.presentation.plots import Plot
 from joulebench.presentation.rows import estimate_cells
 from joulebench.presentation.section import Section
+from joulebench.presentation.series import estimates
 from joulebench.presentation.table import Cell, Column, Table, condensed, worded_cell
-from joulebench.results.forecast import MIN_FINISHED, RULES, Amount, Rule
+from joulebench.results.forecast import MIN_FINISHED, RULES, Amount
 from joulebench.results.run import Run
 from joulebench.studies.base import Study
 from joulebench.studies.extrapolation.analysis import AMOUNTS, Accuracy, Extrapolation, extrapolation
@@ -144,28 +145,19 @@ def _cell(accuracy: Accuracy | None) -> Cell:
 
 
 def _plot(forecasts: Extrapolation, amount: Amount) -> Plot:
-    series = tuple(_series(forecasts, amount, rule) for rule in RULES)
     alt = f"Median error of the whole training's {WORDS[amount]} against the epochs seen, one line a rule."
-    label = f" ({forecasts.kind})" if amount == "energy_j" and forecasts.kind else ""
-    y = Axis(None, f"median error of {WORDS[amount]}{label}, %")
+    detail = forecasts.kind or "" if amount == "energy_j" else ""
+    y = Axis(None, f"median error of {WORDS[amount]}, %", 0.01, detail=detail)
+    series = []
+    for rule in RULES:
+        seen = [a for p in forecasts.points if (a := forecasts.of(amount, rule, p)) is not None]
+        places = [float(a.seen) for a in seen]
+        series.append(estimates(rule, places, [a.median_error for a in seen], y, joined=True))
     x = Axis(None, "epochs seen", ticks=tuple(float(p) for p in forecasts.points))
     return Plot(
         f"extrapolation-{WORDS[amount]}", f"Error of {WORDS[amount]} by epochs seen", alt, x, y,
         tuple(s for s in series if s.x),
     )  # fmt: skip
-
-
-def _series(forecasts: Extrapolation, amount: Amount, rule: Rule) -> Series:
-    known = [a for p in forecasts.points if (a := forecasts.of(amount, rule, p)) is not None]
-    medians = [a.median_error for a in known]
-    return Series(
-        rule,
-        tuple(float(a.seen) for a in known),
-        tuple(100 * m.mean for m in medians),
-        tuple(None if m.low is None else 100 * m.low for m in medians),
-        tuple(None if m.high is None else 100 * m.high for m in medians),
-        line=True,
-    )
 
 
 def _row(accuracy: Accuracy) -> dict[str, object]:

@@ -29,8 +29,8 @@ def _energy(generation: Generation, x: Axis, places: Sequence[float]) -> Plot:
         unit = next((plain(p.parts[phase].unit) for p in generation.points if phase in p.parts), None)
         if unit is not None:
             lines.append((f"{phase}, per {unit}", _gross(phase)))
-    title = f"gross ({generation.kind}, {' + '.join(generation.domains)})"
-    y, series = _drawn(generation, places, lines, "J", lambda unit: f"{unit} per unit, {title}", x.name is not None)
+    detail = f"{generation.kind}, {' + '.join(generation.domains)}"
+    y, series = _drawn(generation, x, places, lines, "J", lambda unit: f"{unit} per unit, gross", detail)
     alt = f"Gross energy per token against {x.title}: {', '.join(name for name, _ in lines)}."
     return Plot("generation-energy", f"Energy per token by {x.title}", alt, x, y, series)
 
@@ -48,9 +48,7 @@ def _latency(generation: Generation, x: Axis, places: Sequence[float]) -> Plot:
         ),
         ("time per output token, p95", lambda p: p.per_token_s(lambda part: part.step_quantile(0.95))),
     ]
-    y, series = _drawn(
-        generation, places, lines, "s", lambda unit: f"latency, {unit} (of steps)", x.name is not None
-    )
+    y, series = _drawn(generation, x, places, lines, "s", lambda unit: f"latency, {unit}", "of steps")
     shown = [s for s in series if s.x]
     alt = f"95 % quantiles of latency against {x.title}: {', '.join(s.name for s in shown)}."
     return Plot("generation-latency", f"Latency by {x.title}", alt, x, y, series)
@@ -58,13 +56,14 @@ def _latency(generation: Generation, x: Axis, places: Sequence[float]) -> Plot:
 
 def _drawn(
     generation: Generation,
+    x: Axis,
     places: Sequence[float],
     lines: Sequence[tuple[str, Read]],
     unit: str,
     title: Callable[[str], str],
-    joined: bool,
+    detail: str,
 ) -> tuple[Axis, tuple[Series, ...]]:
     """All lines on one axis, in the unit that suits them."""
     values = [(name, [read(p) for p in generation.points]) for name, read in lines]
-    y = value_axis([v.mean for _, column in values for v in column if v is not None], unit, title)
-    return y, tuple(estimates(name, places, column, y, joined) for name, column in values)
+    y = value_axis([v.mean for _, column in values for v in column if v is not None], unit, title, detail=detail)
+    return y, tuple(estimates(name, places, column, y, x.name is not None) for name, column in values)

@@ -216,7 +216,8 @@ def _plot(caps: PowerCap, curves: Sequence[Curve], what: str) -> Plot:
         f": {len(curves)} of {len(caps.curves)} settings, from the least saving to the most" if caps.names else ""
     )
     alt = f"{what.capitalize()} against the power cap, in per cent of that at the highest cap{some}."
-    y = Axis(None, f"{what}, % of the highest cap's{_label(caps.kind) if what == 'energy' else ''}")
+    detail = caps.kind or "" if what == "energy" else ""
+    y = Axis(None, f"{what}, % of the highest cap's", detail=detail)
     return Plot(
         f"power-cap-{what}", f"{what.capitalize()} by power cap{some}", alt, Axis(None, "power cap, W"), y, series
     )

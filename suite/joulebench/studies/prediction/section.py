@@ -159,7 +159,7 @@ def _cell(value: Estimate) -> Cell:
 def _plot(fits: EnergyPrediction) -> Plot:
     true = [s.energy_j for s in fits.samples]
     label = f"gross, {fits.kind}" if fits.kind else "gross"
-    x = value_axis(true, fits.unit, lambda unit: f"energy as it was, {unit} ({label})")
+    x = value_axis(true, fits.unit, lambda unit: f"energy as it was, {unit}", detail=label)
     y = value_axis(true, fits.unit, lambda unit: f"energy as told, {unit}")
     shown = [s for s in fits.scores if s in (fits.best, *(s for s in fits.scores if s.rule.name == "parameters"))]
     series = [

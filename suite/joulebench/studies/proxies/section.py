@@ -289,11 +289,11 @@ def _plot(proxies: Proxies, figure: Figure) -> Plot:
     x_axis = value_axis(
         [s.figures[figure] for s in shown], UNITS[figure], lambda u: f"{WORDS[figure]}{per}{f', {u}' if u else ''}"
     )
-    basis = f"gross, {proxies.kind}, {' + '.join(proxies.domains)}"
     y_axis = value_axis(
         [s.cost.gross.mean for s in shown],
         "J",
-        lambda u: f"{proxies.phase} energy, {u}/{plain(proxies.unit)} ({basis})",
+        lambda u: f"{proxies.phase} energy, {u}/{plain(proxies.unit)}",
+        detail=f"gross, {proxies.kind}, {' + '.join(proxies.domains)}",
     )
     series = tuple(
         estimates(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from joulebench.presentation.axis import Axis
+from joulebench.presentation.axis import Axis, log_ticks
 from joulebench.presentation.numbers import ABSENT, interval, number, percent, prefix, sample_size, si
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.rows import Exact, estimate_cells
 from joulebench.presentation.section import Section
+from joulebench.presentation.series import estimates
 from joulebench.presentation.table import Cell, Column, Table, worded_cell
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
@@ -242,52 +243,37 @@ def _batch_plot(repeated: Repeatability) -> Plot:
     label = f" ({repeated.kind})" if repeated.kind else ""
     means = [e.mean for b in repeated.batches for e in (b.phase_j, b.train_j_per_sample) if e is not None]
     factor, letter = prefix(min(means, default=1.0))
-    chosen = (
-        _by_batch(f"{repeated.phase}{label}", [(b.batch_size, b.phase_j) for b in repeated.batches], factor),
-        _by_batch(f"training{label}", [(b.batch_size, b.train_j_per_sample) for b in repeated.batches], factor),
-    )
+    ticks = log_ticks(min(means) / factor, max(means) / factor) if means else ()
+    y = Axis(None, f"energy, {letter}J/{repeated.unit}", factor, log=True, ticks=ticks, detail=_gross(repeated))
     sizes = tuple(b.batch_size for b in repeated.batches)
     best = repeated.best_batch
     alt = f"Energy per {repeated.unit} against {len(sizes)} batch sizes" + (
         f"; least at batch {number(best.batch_size)}." if best else "."
     )
     x = Axis(None, "batch size", log=True, ticks=sizes)
-    low, high = (f(means, default=1.0) / factor for f in (min, max))
-    steps = tuple(float(f"{s}e{d}") for d in range(-2, 10) for s in (1, 2, 5))
-    y = Axis(
-        None,
-        f"energy, {letter}J/{repeated.unit} (gross{label.replace('(', '').replace(')', ',')})",
-        factor,
-        log=True,
-        ticks=tuple(t for t in steps if low / 3 < t < high * 3),
+    series = (
+        estimates(f"{repeated.phase}{label}", sizes, [b.phase_j for b in repeated.batches], y, joined=True),
+        estimates(f"training{label}", sizes, [b.train_j_per_sample for b in repeated.batches], y, joined=True),
     )
-    return Plot("repeatability-batch", f"Energy per {repeated.unit} by batch size", alt, x, y, chosen)
-
-
-def _by_batch(name: str, points: list[tuple[float, Estimate | None]], factor: float) -> Series:
-    known = [(size, value) for size, value in points if value is not None]
-    return Series(
-        name,
-        tuple(size for size, _ in known),
-        tuple(v.mean / factor for _, v in known),
-        tuple(None if v.low is None or v.low <= 0 else v.low / factor for _, v in known),
-        tuple(None if v.high is None else v.high / factor for _, v in known),
-        line=True,
-    )
+    return Plot("repeatability-batch", f"Energy per {repeated.unit} by batch size", alt, x, y, series)
 
 
 def _epoch_plots(repeated: Repeatability) -> tuple[Plot, Plot]:
     trained = repeated.trainings
     epochs = [float(t.epochs[0]) for t in trained]
-    label = f", {repeated.kind}" if repeated.kind else ""
+    joules, seconds = [t.gross.mean for t in trained], [t.seconds.mean for t in trained]
+    energy, time = Axis(None, "training energy, J", detail=_gross(repeated)), Axis(None, "training time, s")
     return (
-        _line_plot("energy", f"training energy, J (gross{label})", epochs, [t.gross.mean for t in trained],
-                   repeated.energy_fit),
-        _line_plot("time", "training time, s", epochs, [t.seconds.mean for t in trained], repeated.time_fit),
-    )  # fmt: skip
+        _line_plot("energy", energy, epochs, joules, repeated.energy_fit),
+        _line_plot("time", time, epochs, seconds, repeated.time_fit),
+    )
 
 
-def _line_plot(name: str, title: str, epochs: list[float], values: list[float], line: Line | None) -> Plot:
+def _gross(repeated: Repeatability) -> str:
+    return f"gross, {repeated.kind}" if repeated.kind else "gross"
+
+
+def _line_plot(name: str, y: Axis, epochs: list[float], values: list[float], line: Line | None) -> Plot:
     series = [Series("runs", tuple(epochs), tuple(values))]
     if line is not None:
         ends = (0.0, max(epochs))
@@ -295,7 +281,7 @@ def _line_plot(name: str, title: str, epochs: list[float], values: list[float], 
         series.append(Series(f"least squares{r2}", ends, tuple(line.at(x) for x in ends), dashed=True))
     alt = f"Training {name} against epochs over {len(epochs)} runs, with the least-squares line."
     caption = f"Training {name} against epochs"
-    return Plot(f"repeatability-{name}", caption, alt, Axis(None, "epochs"), Axis(None, title), tuple(series))
+    return Plot(f"repeatability-{name}", caption, alt, Axis(None, "epochs"), y, tuple(series))
 
 
 def _row(repeated: Repeatability, point: Point | None) -> dict[str, object]:

@@ -75,10 +75,6 @@ class Fit:
             return None
         return float(10**self.line.residual_sd)
 
-    def at(self, x: float) -> float | None:
-        """Joules per unit on the line."""
-        return None if self.line is None else float(10 ** self.line.at(math.log10(x)))
-
 
 @dataclass(frozen=True, eq=False)
 class Scaling:

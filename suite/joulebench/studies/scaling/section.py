@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from joulebench.presentation.numbers import ABSENT, count, number, percent, si
-from joulebench.presentation.plots import Plot, Series
+from joulebench.presentation.plots import Plot
 from joulebench.presentation.rows import Exact, estimate_cells
 from joulebench.presentation.section import Section
-from joulebench.presentation.series import estimates, value_axis
+from joulebench.presentation.series import estimates, power_law, value_axis
 from joulebench.presentation.table import (
     MAX_ROWS,
     Cell,
@@ -27,8 +27,6 @@ from joulebench.studies.base import Study
 from joulebench.studies.generation.analysis import REQUEST
 from joulebench.studies.scaling.analysis import MEASURES, MIN_SIZES, Fit, Measure, Model, Scaling, scaling
 
-#: Points of a fitted curve: enough to be smooth on axes that are not logarithmic.
-CURVE_POINTS = 33
 #: Axes of power laws are logarithmic from this span on.
 LOG_FROM = 4.0
 WORDS: dict[Measure, str] = {"parameters": "parameters", "flops": "FLOPs per unit of work"}
@@ -263,8 +261,8 @@ def _plot(scaling: Scaling, measure: Measure) -> Plot:
     xs = [x for m in models for p in scaling.phases if (x := m.x(measure, p)) is not None]
     ys = [c.gross.mean for m in models for c in m.costs.values()]
     x_axis = value_axis(xs, "", lambda u: f"{WORDS[measure]}{f', {u}' if u else ''}", log_from=LOG_FROM)
-    title = f"gross ({scaling.kind}, {' + '.join(scaling.domains)})"
-    y_axis = value_axis(ys, "J", lambda u: f"{u} per unit, {title}", log_from=LOG_FROM)
+    detail = f"{scaling.kind}, {' + '.join(scaling.domains)}"
+    y_axis = value_axis(ys, "J", lambda u: f"{u} per unit, gross", log_from=LOG_FROM, detail=detail)
     points, curves, laws = [], [], []
     for phase, unit in scaling.phases.items():
         pairs = [(x, m.costs[phase].gross) for m in models if phase in m.costs and (x := m.x(measure, phase))]
@@ -272,22 +270,13 @@ def _plot(scaling: Scaling, measure: Measure) -> Plot:
         fit = scaling.overall(measure, phase)
         if fit is not None and fit.line is not None:
             name += f": b = {number(fit.line.slope.mean, 3)}"
-            curves.append(_curve(fit, x_axis.factor, y_axis.factor))
+            curves.append(power_law(f"line of {phase}", fit.line, fit.low, fit.high, x_axis, y_axis))
             laws.append(f" {_law(fit)}.")
         places = [x / x_axis.factor for x, _ in pairs]
         points.append(estimates(name, places, [v for _, v in pairs], y_axis))
     alt = f"Joules per unit against {WORDS[measure]} for {len(models)} configurations.{''.join(laws)}"
     caption = f"Energy per unit against {WORDS[measure]}"
     return Plot(f"scaling-{measure}", caption, alt, x_axis, y_axis, (*points, *curves))
-
-
-def _curve(fit: Fit, x_factor: float, y_factor: float) -> Series:
-    assert fit.line is not None
-    low, high = fit.low, fit.high
-    xs = [low * (high / low) ** (i / (CURVE_POINTS - 1)) for i in range(CURVE_POINTS)]
-    ys = [y for x in xs if (y := fit.at(x)) is not None]
-    across, along = tuple(x / x_factor for x in xs), tuple(y / y_factor for y in ys)
-    return Series(f"line of {fit.phase}", across, along, dashed=True, named=False)
 
 
 def _row(scaling: Scaling, model: Model) -> dict[str, object]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from joulebench.presentation.axis import Axis
+from joulebench.presentation.axis import Axis, log_ticks
 from joulebench.presentation.numbers import number, percent
 from joulebench.presentation.plots import Plot, Series
 from joulebench.stats.estimate import Estimate
@@ -58,7 +57,14 @@ def _by_joules(index: int, label: str, cells: Sequence[Cell], quality: SearchQua
             series.append(_series(cell.method, grid, [cell.within(energy_j) for energy_j in grid]))
     counts_trials = any(s.cost_j is not None for cell in metered for s in cell.searches)
     what = f"proposals ({quality.kind})" + (" and trials (as stated)" if counts_trials else "")
-    x = Axis(None, f"joules of {what}", log=True, ticks=_ticks(x for s in series for x in s.x))
+    places = [x for s in series for x in s.x]
+    x = Axis(
+        None,
+        f"joules of proposals ({quality.kind}) and trials" if counts_trials else "joules of proposals",
+        log=True,
+        ticks=log_ticks(min(places), max(places)) if places else (),
+        detail="as stated" if counts_trials else quality.kind or "",
+    )
     alt = f"Share of the best hypervolume against joules of {what}, {label}."
     title = f"{label}: hypervolume by joules of {what}"
     return Plot(f"search-quality-joules-{index}", title, alt, x, _share(label), tuple(series))
@@ -96,13 +102,3 @@ def _series(name: str, x: Sequence[float], medians: Sequence[Estimate]) -> Serie
 
 def _ends(cells: Sequence[Cell]) -> str:
     return "; ".join(f"{c.method} ends at {percent(c.final.mean)} after {number(c.length)}" for c in cells)
-
-
-def _ticks(values: Iterable[float]) -> tuple[float, ...]:
-    positive = [v for v in values if v > 0]
-    if not positive:
-        return ()
-    low, high = min(positive), max(positive)
-    steps = (1, 2, 5) if high / low < 500 else (1,)
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return tuple(t for power in powers for step in steps if low / 2 < (t := step * 10.0**power) < high * 2)

@@ -217,11 +217,11 @@ def _quality_plots(costs: TrainingInference, overlay: Overlay | None) -> tuple[P
     drawn = overlay.points if overlay else ()
     each = value_axis(
         [*(a.inference.gross.mean for a in judged), *(p.j_per_unit.mean for p in drawn)],
-        "J", lambda u: f"{costs.phase} energy, {u}/{per} ({basis})",
+        "J", lambda u: f"{costs.phase} energy, {u}/{per}", detail=basis,
     )  # fmt: skip
     trained = [a for a in judged if a.train is not None]
     once = value_axis(
-        [a.train.gross.mean for a in trained if a.train], "J", lambda u: f"training energy, {u} ({basis})"
+        [a.train.gross.mean for a in trained if a.train], "J", lambda u: f"training energy, {u}", detail=basis
     )
     y = Axis(None, costs.quality)
     over = _overlay_series(overlay, each, y)
@@ -276,7 +276,8 @@ def _volume_plot(costs: TrainingInference) -> Plot | None:
     y = value_axis(
         [b.total_j(n) for b in bills for n in at],
         "J",
-        lambda u: f"E_tr + N · E_in, {u} ({costs.basis}, {costs.kind})",
+        lambda u: f"E_tr + N · E_in, {u}",
+        detail=f"{costs.basis}, {costs.kind}",
     )
     lines = tuple(
         Series(b.name, tuple(n / x.factor for n in at), tuple(b.total_j(n) / y.factor for n in at), line=True)
