@@ -120,7 +120,9 @@ def test_the_interval_of_a_ratio_is_welchs_of_the_logarithms(ours, theirs):
     joined = join([run_of(a), run_of(b, **named("b"))])
     (value,) = of(compare(joined), "samples_per_j").each.values()
     base, machine = (
-        [math.log(o["samples_per_j"].value.mean) for o in runs] for m in joined.machines for runs in m.runs.values()
+        [math.log(o["samples_per_j"].value.mean) for o in runs]
+        for m in joined.machines
+        for runs in m.replicates.values()
     )
     assert (len(base), len(machine)) == (ours, theirs)
     ends = stats.ttest_ind(machine, base, equal_var=False).confidence_interval(0.95)

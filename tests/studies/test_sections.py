@@ -116,7 +116,7 @@ def test_another_question_changes_no_record(tmp_path):
     write_report(folder, studies=["pue"])
     assert {n: (folder.path / n).read_bytes() for n in before} == before
     assert (folder.path / "pue.csv").exists()
-    assert not Run.of(folder).doubts
+    assert not Run.of(folder).findings
 
 
 def test_a_gate_that_could_not_be_judged_is_not_passed(tmp_path, monkeypatch):

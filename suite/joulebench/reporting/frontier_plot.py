@@ -122,7 +122,10 @@ def _hover(task: Task, found: TrialPoint | Member) -> Hover:
         lines += [("breaks", f"{name} {bound(name, task.outcome_constraints[name])}") for name in found.breaks]
     for name, outcome in found.outcomes.items():
         cell = outcome_cell(name, task.objectives[name], outcome, task.protocol)
-        lines += [(name, cell.text), *(("", text) for text in (*cell.details, cell.flag.upper()) if text)]
+        lines += [
+            (name, cell.text),
+            *(("", text) for text in (cell.interval, *cell.details, cell.flag.upper()) if text),
+        ]
     lines += [("", f"{name} = {show(value)}") for name, value in islice(found.params.items(), MAX_HOVER_PARAMS)]
     if (more := len(found.params) - MAX_HOVER_PARAMS) > 0:
         lines.append(("", f"… and {more} more parameters"))

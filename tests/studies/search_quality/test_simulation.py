@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -200,7 +201,7 @@ def test_a_proposer_may_end_the_search():
 def test_fallbacks_are_counted_where_the_model_gave_none(monkeypatch):
     def propose(task, stage, records, seed):
         found = original(task, "init" if stage == "init" else "search", records, seed)
-        return found and Proposal(found.params, "sobol (no model yet)" if stage == "search" else found.origin)
+        return found and replace(found, fallback="no model yet" if stage == "search" else None)
 
     original = simulation.search.propose
     method = find_method("sobol-ish", {"method": "qnehvi"}, 9, 4)
