@@ -13,7 +13,7 @@ import pytest
 from joulebench.cards.eu import FIELDS as EU_FIELDS
 from joulebench.cards.hub import FIELDS as HF_FIELDS
 from joulebench.cards.sci import FIELDS as SCI_FIELDS
-from joulebench.commands.options import assignment
+from joulebench.commands.options import assignments
 from joulebench.runner.plan import plan
 from joulebench.spec.task import load_task
 from tests.conftest import REPOSITORY
@@ -94,7 +94,7 @@ def test_what_it_sets_can_be_set():
         for line in re.findall(r"joulebench run .*", text):
             for name, value in re.findall(r"--set (\w+)=([\w.]+)", line):
                 task = re.match(r"joulebench run (\w+)", line)[1]
-                plan(task, overrides=dict([assignment(f"{name}={value}")]))
+                plan(task, overrides=assignments([f"{name}={value}"]))
         for name in re.findall(r"`--set ([\w.]+)=", text):
             assert "." in name or name in {"name", *CARD_FIELDS}, (page, name)
 

@@ -53,8 +53,8 @@ def test_other_json_is_refused_and_never_breaks(data):
     ("name", "text", "message"),
     [
         ("a.json", "{", "not JSON"),
-        ("a.json", '{"benchmarks": []}', "no energy in it"),
-        ("a.jsonl", "", "holds no replicates"),
+        ("a.json", '{"benchmarks": []}', "energy_benchmark"),
+        ("a.jsonl", "", "no replicates"),
         ("a.jsonl", '{"schema_version": 9}\n', "schema version 9"),
         ("a.json", '{"benchmarks": [], "joulebench": {"session": 1}}', "session"),
     ],

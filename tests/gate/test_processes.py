@@ -14,7 +14,7 @@ import pytest
 
 from joulebench.errors import InputError
 from joulebench.gate import interleave
-from joulebench.gate.processes import Benchmarks, Place, _environment, run_in_turn
+from joulebench.gate.processes import Benchmarks, SessionPlace, _environment, run_in_turn
 
 TEST = """
 import json, os, time
@@ -43,7 +43,7 @@ def trees(tmp_path, monkeypatch):
 
 
 def test_all_import_then_each_measures_alone(trees, tmp_path):
-    found = run_in_turn(trees, Benchmarks("tests", "quick", replay="50"), Place("s", 3))
+    found = run_in_turn(trees, Benchmarks("tests", "quick", replay="50"), SessionPlace("s", 3))
     assert [r.pair for r in found] == [3, 3]
     assert found[0].started_utc < found[1].started_utc
     events = sorted(map(json.loads, (tmp_path / "events").read_text().splitlines()), key=lambda e: e[2])
@@ -57,8 +57,8 @@ def test_all_import_then_each_measures_alone(trees, tmp_path):
 @pytest.mark.parametrize("which", [0, 1])
 def test_one_that_cannot_measure_keeps_none_waiting(trees, tmp_path, broken, which):
     (trees[which] / "tests" / "test_energy.py").write_text(broken)
-    with pytest.raises(InputError, match=r"at import|no test there uses the fixture"):
-        run_in_turn(trees, Benchmarks("tests", "quick", replay="50"), Place("s"))
+    with pytest.raises(InputError, match=r"at import|energy_benchmark"):
+        run_in_turn(trees, Benchmarks("tests", "quick", replay="50"), SessionPlace("s"))
     pids = {json.loads(line)[1] for line in (tmp_path / "events").read_text().splitlines()}
     assert len(pids) == 1
     for pid in pids:
@@ -91,7 +91,7 @@ HANGS = TEST.split("def test_work")[0] + "time.sleep(600)"
 def test_one_that_hangs_ends_at_its_limit(trees):
     (trees[0] / "tests" / "test_energy.py").write_text(HANGS)
     with pytest.raises(InputError, match=rf"pytest tests .* in {trees[0]} took longer than 0\.5 s and was killed"):
-        run_in_turn(trees, Benchmarks("tests", "quick", replay="50", limit_s=0.5), Place("s"))
+        run_in_turn(trees, Benchmarks("tests", "quick", replay="50", limit_s=0.5), SessionPlace("s"))
 
 
 def test_the_processes_of_a_gate_that_is_killed_die_with_it(trees, tmp_path):
@@ -100,8 +100,8 @@ def test_the_processes_of_a_gate_that_is_killed_die_with_it(trees, tmp_path):
     gate = """
 import sys
 from pathlib import Path
-from joulebench.gate.processes import Benchmarks, Place, run_in_turn
-run_in_turn([Path(tree) for tree in sys.argv[1:]], Benchmarks("tests", "quick", replay="50"), Place("s"))
+from joulebench.gate.processes import Benchmarks, SessionPlace, run_in_turn
+run_in_turn([Path(tree) for tree in sys.argv[1:]], Benchmarks("tests", "quick", replay="50"), SessionPlace("s"))
 """
     process = subprocess.Popen([sys.executable, "-c", gate, *map(str, trees)])
     events = tmp_path / "events"
@@ -174,5 +174,5 @@ def test_one_that_leaves_a_process_holding_the_pipe_keeps_none_waiting(trees, ne
     (trees[0] / "tests" / "test_energy.py").write_text(ENDS_BUT_LEAVES_ONE.format(new_session=new_session))
     began_s = time.monotonic()
     with pytest.raises(InputError, match="exit code 3"):
-        run_in_turn([trees[0]], Benchmarks("tests", "quick", replay="50", limit_s=60.0), Place("s"))
+        run_in_turn([trees[0]], Benchmarks("tests", "quick", replay="50", limit_s=60.0), SessionPlace("s"))
     assert time.monotonic() - began_s < 50

@@ -288,15 +288,15 @@ def test_checksums_made_to_fit_do_not_help(reports):
     path = reports / A / "report.md"
     path.write_text(path.read_text().replace("0.9", "0.99"))
     resealed(reports / A)
-    assert wrong(reports) == {A: ("report.md does not come out of these records",)}
+    assert wrong(reports) == {A: ("report.md cannot be reproduced from these records",)}
 
 
 def test_an_edited_record_shows_in_every_report_made_from_it(reports):
     edit_trial(reports / A, 2, metrics={"val_accuracy": 0.999})
     resealed(reports / A)
     found = wrong(reports)
-    assert "report.json does not come out of these records" in found[A]
-    assert "val_accuracy.csv does not come out of these records" in found[BOTH]
+    assert "report.json cannot be reproduced from these records" in found[A]
+    assert "val_accuracy.csv cannot be reproduced from these records" in found[BOTH]
 
 
 def test_a_comparison_may_not_reach_outside(reports):

@@ -1,4 +1,4 @@
-"""What is said of a training under way, and when its forecast ends it."""
+"""The epoch callback: reports, forecasts, and the end of a training over budget."""
 
 from __future__ import annotations
 

@@ -122,9 +122,7 @@ def test_the_ledger_holds_every_joule(tmp_path):
 
 
 def test_it_gives_up_after_failures_in_a_row(tmp_path):
-    with pytest.raises(
-        IncompleteError, match=r"stopped after 5 failing trials in a row; the last: RuntimeError: never works"
-    ):
+    with pytest.raises(IncompleteError, match=r"5 .*RuntimeError: never works"):
         run_toy(tmp_path, function="always_fails")
     (path,) = (tmp_path / "runs/toy").glob("*/*")
     assert len(RunFolder.open(path).trials()) == 5
@@ -163,7 +161,7 @@ def test_trials_from_other_data_are_refused(tmp_path):
     first = run_toy(tmp_path, method="random")
     path = write_toy(tmp_path)
     path.write_text(path.read_text() + '[dataset]\nname = "digits"\nvalidation = 100\n')
-    with pytest.raises(InputError, match=r"--trials-from: .* ran with dataset None"):
+    with pytest.raises(InputError, match=r"--trials-from: .* dataset None"):
         plan(str(path), trials_from=first.path)
 
 
@@ -207,9 +205,9 @@ def test_replay_of_a_ramp_resumes_where_the_trace_stood(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"host": {"cpu": "Another CPU"}}, "began on a machine with cpu Another CPU"),
-        ({"meters": [{"domain": "cpu", "source": "rapl_package"}]}, "began with meters cpu by rapl_package"),
-        ({"fingerprint": "0"}, "began on data 0"),
+        ({"host": {"cpu": "Another CPU"}}, "cpu Another CPU"),
+        ({"meters": [{"domain": "cpu", "source": "rapl_package"}]}, "meters cpu by rapl_package"),
+        ({"fingerprint": "0"}, "data 0"),
     ],
 )
 def test_a_run_is_not_continued_on_another_machine_meter_or_data(tmp_path, changes, message):

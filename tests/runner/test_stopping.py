@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from joulebench import run
@@ -41,7 +43,7 @@ def test_energies(text, joules):
 
 @pytest.mark.parametrize("text", ["", "500", "kJ", "-3 J", "0 J", "5 kg", "1.2.3 J", "5 mJ", "inf J"])
 def test_what_is_no_energy_is_refused(text):
-    with pytest.raises(InputError, match="--max-energy: must be a positive energy"):
+    with pytest.raises(InputError, match="--max-energy: "):
         parse_energy_j(text, "--max-energy")
 
 
@@ -50,9 +52,8 @@ def test_a_budget_stops_before_the_trial_that_would_break_it():
     assert spent_j(trials(4), ledger(100.0)) == pytest.approx(300.0)
     assert next_trial_j(trials(4)) == pytest.approx(50.0)
     assert stop_reason(rules, trials(5), ledger(100.0), {}) is None  # 350 + 50 = 400
-    assert "350 J are spent and a trial takes 50 J" in stop_reason(rules, trials(5), ledger(101.0), {}).replace(
-        "351", "350"
-    )
+    reason = stop_reason(rules, trials(5), ledger(101.0), {})
+    assert re.findall(r"[\d.]+(?= J)", reason) == ["400", "351", "50"]
 
 
 def test_a_search_stops_when_three_proposals_in_a_row_do_not_pay():
@@ -84,9 +85,9 @@ def test_a_run_keeps_to_its_energy_budget(tmp_path):
     spent = spent_j(folder.trials(), folder.ledger())
     assert 3 < len(folder.trials()) < 40
     assert 15_000 < spent < 22_500
-    notes = [e.note for e in folder.ledger() if e.event == "stopped"]
-    assert any(n.startswith("the energy budget of 20000 J") for n in notes)
-    assert notes[-1] == "done"
+    (reason,) = [e.note for e in folder.ledger() if e.event == "stopped"]
+    assert "20000 J" in reason
+    assert folder.ledger()[-1].ending == "done"
     again = len(folder.trials())
     resume(folder.path)
     assert len(folder.trials()) == again

@@ -204,7 +204,7 @@ def test_one_run_follows_another(started):
     folder, work = started(task, "leader")
     leader, _ = work(2)
     other, follow = started(task, "follower")
-    follower, _ = follow(2, source=Following(leader.proposed, lambda: leader.drawn))
+    follower, _ = follow(2, source=Following(leader.proposed, lambda: leader.search_ended))
     assert follower.finished
     assert gist(other.trials()) == gist(folder.trials())
 

@@ -1,4 +1,4 @@
-"""A run on many machines: trials go to Ray workers, one a node; one driver proposes and writes every record.
+"""Runs on a Ray cluster: one worker per node measures, one driver proposes and writes every record.
 
-Needs the extra `ray`. `driver`: the loop. `pool`: the workers as the driver has them. `worker`: what is on a node.
+Needs the extra `ray`. `driver`: the loop. `pool`: the driver's view of the workers. `worker`: the actor on a node.
 """

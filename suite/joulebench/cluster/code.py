@@ -1,4 +1,4 @@
-"""A user's own modules and tables, gathered so that Ray takes them to every node (its runtime environment)."""
+"""Copies of a user's own modules and tables, which Ray ships to every node (its runtime environment)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 @contextlib.contextmanager
-def gathered(task: Task, task_file: str | None) -> Iterator[Path | None]:
-    """A temporary folder with what the task's workload needs beside joulebench; None if it needs nothing.
+def shipped_code(task: Task, task_file: str | None) -> Iterator[Path | None]:
+    """Copy what the task's workload needs beside joulebench into a temporary folder; None if it needs nothing.
 
     That is: modules and whole packages from the current folder and from beside the task's file, as far as the
     workload has imported them by now, and the table it reads.
@@ -27,12 +27,12 @@ def gathered(task: Task, task_file: str | None) -> Iterator[Path | None]:
     Raises:
         InputError: the workload cannot be imported.
     """
-    found = {**_modules(task, task_file), **_table(task)}
-    if not found:
+    sources = {**_modules(task, task_file), **_table(task)}
+    if not sources:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="joulebench-") as folder:
-        for name, source in found.items():
+        for name, source in sources.items():
             target = Path(folder) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
@@ -43,7 +43,7 @@ def gathered(task: Task, task_file: str | None) -> Iterator[Path | None]:
 
 
 def _modules(task: Task, task_file: str | None) -> dict[str, Path]:
-    """Files and package folders, by the name they are imported by."""
+    """Files and package folders of the user's own imported modules, by name."""
     importable(task_file)
     workload_class(task.workload)
     named = [value for value in task.options.values() if isinstance(value, str)]
@@ -51,7 +51,7 @@ def _modules(task: Task, task_file: str | None) -> dict[str, Path]:
         if ":" in text and text.replace(":", ".").replace(".", "_").isidentifier():  # package.module:name
             import_object(text, "options")
     roots = {Path.cwd().resolve(), *([Path(task_file).resolve().parent] if task_file else [])}
-    found: dict[str, Path] = {}
+    modules: dict[str, Path] = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file is None or "." in name or name == "__main__":
@@ -59,8 +59,8 @@ def _modules(task: Task, task_file: str | None) -> dict[str, Path]:
         path = Path(file).resolve()
         part = path.parent if path.name == "__init__.py" else path
         if part.parent in roots and part != _PACKAGE:
-            found[part.name] = part
-    return found
+            modules[part.name] = part
+    return modules
 
 
 def _table(task: Task) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""The Ray cluster as joulebench sees it: its nodes, what they are labelled as, and where this process stands."""
+"""Connection to a Ray cluster, and its nodes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 from joulebench.errors import InputError
 
-SLOT = "joulebench"  # the custom resource that is taken whole by whatever measures on a node
+SLOT = "joulebench"  # custom resource of a node; a worker takes all of it
 _OURS = {"CPU", "GPU", "memory", "object_store_memory", SLOT}
 INSTALL = "`uv pip install 'joulebench[ray]'`"
 
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A node of the cluster; `resources` are all it has, taken or not."""
+    """A node of the cluster; `resources` are its total ones."""
 
     id: str
     name: str
@@ -27,7 +27,7 @@ class Node:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Custom resources, which hardware profiles are named by."""
+        """Names of its custom resources; one of them names its hardware profile."""
         return tuple(n for n in self.resources if n not in _OURS and ":" not in n)
 
     @property
@@ -36,7 +36,7 @@ class Node:
 
 
 def ray_module() -> Any:
-    """Ray, imported when it is first asked for.
+    """Import Ray.
 
     Raises:
         InputError: it is not installed.
@@ -50,10 +50,10 @@ def ray_module() -> Any:
 
 @contextlib.contextmanager
 def connected(address: str, code: Path | None = None) -> Iterator[None]:
-    """Be a driver of the cluster at `address` ("auto", or HOST:PORT of the head).
+    """Connect this process as a driver to the cluster at `address` ("auto", or HOST:PORT of the head).
 
     Args:
-        code: a folder whose content every worker finds in its current folder (Ray's runtime environment).
+        code: a folder that becomes the current folder of every worker (Ray's runtime environment).
 
     Raises:
         InputError: there is no such cluster, it runs other versions, or Ray is not installed.
@@ -61,7 +61,7 @@ def connected(address: str, code: Path | None = None) -> Iterator[None]:
     ray = ray_module()
     if address.startswith("ray://"):
         raise InputError(
-            "--ray: Ray Client (ray://) will not do; start joulebench on a node, with 'auto' or HOST:PORT"
+            "--ray: Ray Client (ray://) is not supported; start joulebench on a node, with 'auto' or HOST:PORT"
         )
     if ray.is_initialized():
         raise InputError("--ray: this process is connected to a Ray cluster already; call ray.shutdown() first")
@@ -84,55 +84,55 @@ def connected(address: str, code: Path | None = None) -> Iterator[None]:
 
 
 def alive_nodes() -> list[Node]:
-    """The cluster's nodes, by name."""
-    found = [
+    """The cluster's living nodes, sorted by name."""
+    nodes = [
         Node(n["NodeID"], n["NodeName"], n["NodeManagerHostname"], dict(n["Resources"]))
         for n in ray_module().nodes()
         if n["Alive"]
     ]
-    return sorted(found, key=lambda node: (node.name, node.id))
+    return sorted(nodes, key=lambda node: (node.name, node.id))
 
 
 def own_node(nodes: Sequence[Node]) -> Node | None:
-    """The node that this process is on."""
+    """Find the node that this process is on."""
     own = ray_module().get_runtime_context().get_node_id()
     return next((node for node in nodes if node.id == own), None)
 
 
 def pinned(node: Node) -> Any:
-    """Ray's scheduling strategy for this node and no other."""
+    """Ray's scheduling strategy that pins work to this node."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     return NodeAffinitySchedulingStrategy(node.id, soft=False)
 
 
 def start_option(profile: str) -> str:
-    """What `ray start` needs on a node for that hardware."""
+    """The option of `ray start` that offers a node for that hardware."""
     return f'--resources=\'{{"{profile}": 1, "{SLOT}": 1}}\''
 
 
 def by_hardware(nodes: Sequence[Node], hardware: Sequence[str]) -> dict[str, list[Node]]:
-    """Which nodes serve which hardware; a node of several kinds serves the first of them.
+    """Assign nodes to hardware; a node of several kinds serves the first of them.
 
     Raises:
         InputError: a kind without a node, a node without a slot, or two nodes of one name.
     """
-    found: dict[str, list[Node]] = {name: [] for name in hardware}
+    members_of: dict[str, list[Node]] = {name: [] for name in hardware}
     for node in nodes:
-        mine = next((name for name in hardware if name in node.resources), None)
-        if mine is not None:
-            found[mine].append(node)
-    for name, members in found.items():
+        kind = next((name for name in hardware if name in node.resources), None)
+        if kind is not None:
+            members_of[kind].append(node)
+    for name, members in members_of.items():
         if not members:
             there = ", ".join(sorted({label for node in nodes for label in node.labels})) or "none"
             raise InputError(f"--hardware: no node of the cluster has the resource '{name}' (there are: {there})")
-    used = [node for members in found.values() for node in members]
+    used = [node for members in members_of.values() for node in members]
     for node in used:
         if not node.has_slot:
             raise InputError(f"node {node.name} has no slot: start it with {start_option(node.labels[0])}")
         if sum(other.name == node.name for other in used) > 1:
             raise InputError(
-                f"two Ray nodes are called {node.name}: one machine is one node, else their windows overlap "
-                "(if they share no meter, tell them apart with --node-name)"
+                f"two Ray nodes are called {node.name}: one machine must be one node, or windows overlap "
+                "(if they share no meter, name them with --node-name)"
             )
-    return found
+    return members_of

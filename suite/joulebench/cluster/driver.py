@@ -1,16 +1,17 @@
-"""The loop on a Ray cluster: one run folder a kind of hardware, one driver that proposes and writes."""
+"""Run or resume a task on a Ray cluster: one run folder per kind of hardware."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from joulebench import search
-from joulebench.cluster import code
+from joulebench.cluster.code import shipped_code
 from joulebench.cluster.connection import (
     Node,
     alive_nodes,
@@ -54,34 +55,34 @@ def run(
     observer: Observer = silent,
     **choices: Any,
 ) -> list[RunFolder]:
-    """Run a task on the nodes of a Ray cluster and return its folders, one a kind of hardware.
+    """Run a task on the nodes of a Ray cluster and return its folders, one per kind of hardware.
 
     Args:
         address: of the cluster: "auto", or HOST:PORT.
-        hardware: profiles, by name or file; nodes carry them as custom resources. Every profile of the catalogue
-            that some node carries, where none is named. The first one's search leads where the search is shared.
+        hardware: profiles, by name or file; nodes offer them as custom resources. By default every profile of the
+            catalogue that some node offers. A shared search is that of the first one.
         choices: those of `joulebench.runner.plan.plan`.
 
     Raises:
         InputError: bad input, no such nodes, or too many consecutive failures; what was recorded is kept.
     """
-    found = catalog.find_task(task) if isinstance(task, str) else task
+    base = catalog.find_task(task) if isinstance(task, str) else task
     task_file = task if isinstance(task, str) and catalog.is_path(task) else None
     path = Path(data).resolve() if data is not None else None
     if (trace := choices.get("replay")) is not None and Path(trace).is_file():
         choices["replay"] = str(Path(trace).resolve())
-    with code.gathered(found, task_file) as shipped, connected(address, shipped):
+    with shipped_code(base, task_file) as shipped, connected(address, shipped):
         nodes = alive_nodes()
         serving = _serving(nodes, hardware)
         hw_runs = [HardwareRun(name, secrets.token_hex(8), members) for name, members in serving.items()]
-        asked = _names(hardware or list(serving))
+        names = _names(hardware or list(serving))
         with _pool(hw_runs, nodes, path, observer) as pool:
-            met = pool.meet()
+            nodes_facts = pool.wait_until_up()
             for hw_run in hw_runs:
-                host = met[hw_run.hardware][0].host
-                hw_run.chosen = plan(task, hardware=asked[hw_run.hardware], data=path, host=host, **choices)
+                host = nodes_facts[hw_run.hardware][0].host
+                hw_run.chosen = plan(task, hardware=names[hw_run.hardware], data=path, host=host, **choices)
             _same_budget(hw_runs)
-            pool.gather(_arrays(hw_runs[0].plan, met, observer))
+            pool.make_ready(_arrays(hw_runs[0].plan, nodes_facts, observer))
             created = RealClock().utc()
             folders = _folders(hw_runs, Path(out), created, observer)
             _work(pool, hw_runs, folders, {}, nodes, observer)
@@ -89,8 +90,8 @@ def run(
 
 
 def _names(hardware: Sequence[str]) -> dict[str, str]:
-    """Name of each profile, and how it was asked for."""
-    return {catalog.find_profile(asked).name: asked for asked in hardware}
+    """Map each profile's name to the name or file it was given by."""
+    return {catalog.find_profile(given).name: given for given in hardware}
 
 
 def _serving(nodes: Sequence[Node], hardware: Sequence[str]) -> dict[str, list[Node]]:
@@ -110,12 +111,12 @@ def _same_budget(hw_runs: Sequence[HardwareRun]) -> None:
     chosen = {hw_run.hardware: hw_run.plan.budget for hw_run in hw_runs}
     if len(set(chosen.values())) > 1:
         each = ", ".join(f"{name} {budget}" for name, budget in chosen.items())
-        raise InputError(f"--budget: the hardware differs in its default ({each}); name one for all")
+        raise InputError(f"--budget: its default depends on the hardware ({each}); give one for all")
 
 
-def _arrays(chosen: Plan, met: Mapping[str, Sequence[NodeFacts]], observer: Observer) -> Any:
-    """The data in Ray's object store, which takes them to a node once; None where every node reads its own."""
-    everywhere = all(here.has_data for members in met.values() for here in members)
+def _arrays(chosen: Plan, nodes_facts: Mapping[str, Sequence[NodeFacts]], observer: Observer) -> Any:
+    """Put the data into Ray's object store; None where every node reads its own."""
+    everywhere = all(here.has_data for members in nodes_facts.values() for here in members)
     if chosen.task.dataset is None or chosen.data_path is None or everywhere:
         return None
     from joulebench.data import load_arrays
@@ -123,23 +124,19 @@ def _arrays(chosen: Plan, met: Mapping[str, Sequence[NodeFacts]], observer: Obse
     def progress(label: str, done: int, total: int) -> None:
         observer(Event("data", label, done=done, total=total))
 
-    observer(Event("note", f"{chosen.data_path} is not on every node: decoded here, and sent to each once"))
+    observer(Event("note", f"{chosen.data_path} does not exist on every node: it is decoded here and sent to each"))
     return ray_module().put(load_arrays(chosen.task.dataset, chosen.data_path, progress=progress))
 
 
-@contextlib.contextmanager
 def _pool(
     hw_runs: Sequence[HardwareRun], nodes: Sequence[Node], data: Path | None, observer: Observer
-) -> Iterator[Pool]:
+) -> contextlib.closing[Pool]:
     pool = Pool(hw_runs, own_node(nodes), data, lambda text: observer(Event("note", text)))
-    try:
-        yield pool
-    finally:
-        pool.close()
+    return contextlib.closing(pool)
 
 
 def _folders(hw_runs: Sequence[HardwareRun], out: Path, created: str, observer: Observer) -> list[RunFolder]:
-    """A folder for each hw_run, all of one name."""
+    """Create a folder for each run, all of one name."""
     facts = search.prepare(hw_runs[0].plan.task)
     parents = [out / hw_run.plan.task.name / hw_run.hardware for hw_run in hw_runs]
     name = max((free(parent / folder_name(created)).name for parent in parents), key=len)
@@ -149,14 +146,10 @@ def _folders(hw_runs: Sequence[HardwareRun], out: Path, created: str, observer: 
         cluster = {
             "run": hw_run.run,
             "hardware": [other.hardware for other in hw_runs],
-            "nodes": {
-                mark: environment["host"]
-                for mark, environment in ((r.node, r.facts.environment) for _, r in hw_run.readied)
-            },
+            "nodes": {ready.node: ready.facts.environment["host"] for _, ready in hw_run.readied},
         }
-        folders.append(
-            RunFolder.create(parent / name, manifest(hw_run.plan, hw_run.facts, facts, created, cluster))
-        )
+        written = manifest(hw_run.plan, hw_run.facts, facts, created, cluster)
+        folders.append(RunFolder.create(parent / name, written))
         observer(Event("note", f"records: {folders[-1].path}"))
     return folders
 
@@ -170,7 +163,7 @@ def resume(
     set_power_limit: bool = False,
     observer: Observer = silent,
 ) -> list[RunFolder]:
-    """Continue a cluster run where it was, on all its hardware; folders that are finished are left as they are.
+    """Continue a stopped cluster run on all its hardware; finished folders are left unchanged.
 
     Raises:
         InputError: not a cluster run, damaged records, other machines, or other data than it began with.
@@ -185,23 +178,22 @@ def resume(
     done = {name: _proposed(folder) for name, folder in folders.items() if name not in left}
     if not left:
         return list(folders.values())
-    task = began.task_file
     where = Path(data).resolve() if data is not None else None
-    with code.gathered(given.task(), task) as shipped, connected(address, shipped):
+    with shipped_code(given.task(), began.task_file) as shipped, connected(address, shipped):
         nodes = alive_nodes()
         serving = by_hardware(nodes, list(left))
         hw_runs = [
             HardwareRun(name, folder.manifest().cluster["run"], serving[name]) for name, folder in left.items()
         ]
         with _pool(hw_runs, nodes, where, observer) as pool:
-            met = pool.meet()
+            nodes_facts = pool.wait_until_up()
             for hw_run in hw_runs:
                 folder = left[hw_run.hardware]
                 repair(folder, observer)
-                host = met[hw_run.hardware][0].host
+                host = nodes_facts[hw_run.hardware][0].host
                 hw_run.chosen = resumed_plan(folder, host, where, strict, set_power_limit)
                 hw_run.began_s = _ends(folder)
-            pool.gather(_arrays(hw_runs[0].plan, met, observer))
+            pool.make_ready(_arrays(hw_runs[0].plan, nodes_facts, observer))
             search.prepare(hw_runs[0].plan.task)
             _work(pool, hw_runs, list(left.values()), done, nodes, observer, resumed=True)
     return list(folders.values())
@@ -217,7 +209,7 @@ def _proposed(folder: RunFolder) -> dict[int, Proposed]:
 
 
 def _ends(folder: RunFolder) -> dict[str, float]:
-    """Where the clock of each node stood at its last record."""
+    """End of the last recorded window of each node, in seconds."""
     windows = [w for e in folder.ledger() for w in e.windows] + [w for t in folder.trials() for w in t.windows]
     ends: dict[str, float] = {}
     for window in windows:
@@ -228,9 +220,9 @@ def _ends(folder: RunFolder) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _driver(hw_runs: Sequence[HardwareRun], nodes: Sequence[Node]) -> Iterator[Timeline]:
-    """Accounts for what this process does, on the clock of its own node.
+    """Timeline of this process, on the clock of its own node.
 
-    Where a worker measures on this node, its meters count the node already; then only times are kept.
+    Where a worker measures on this node, its meters count this process too; then the timeline has no meter.
     """
     node = own_node(nodes)
     measured_here = node is not None and any(node.id == n.id for hw_run in hw_runs for n in hw_run.nodes)
@@ -256,22 +248,15 @@ def _work(
     observer: Observer,
     resumed: bool = False,
 ) -> None:
-    """Run what is left of every hw_run, and close the ledgers however it ends."""
+    """Run the remaining trials of every run, score the frontiers, and close the ledgers in every case."""
     with contextlib.ExitStack() as stack:
         timeline = stack.enter_context(_driver(hw_runs, nodes))
         for hw_run, folder in zip(hw_runs, folders, strict=True):
             changed = _changed(hw_run, folder, observer) if resumed else ""
             session = stack.enter_context(open_session(folder, timeline, changed))
             source = _source(hw_run, hw_runs, folder, done, pool, timeline)
-            hw_run.trials = Trials(
-                hw_run.plan,
-                folder,
-                session,
-                timeline,
-                source,
-                _labelled(hw_run, hw_runs, observer),
-                True,
-            )
+            observe = _labelled(hw_run, hw_runs, observer)
+            hw_run.trials = Trials(hw_run.plan, folder, session, timeline, source, observe, True)
             hw_run.check = meter_check.is_left(hw_run.plan, folder, hw_run.trials.say)
         stack.callback(pool.close)  # before the ledgers are closed
         pool.open()
@@ -307,7 +292,7 @@ def _source(
     pool: Pool,
     timeline: Timeline,
 ) -> Source:
-    """The task's own stages, or the proposals of the first hardware where the search is shared."""
+    """Choose the task's own stages, or the proposals of the first hardware where the search is shared."""
     leader = folder.manifest().cluster["hardware"][0]
     if hw_run.plan.task.cluster.search == "each" or hw_run.hardware == leader:
         return Stages(hw_run.plan.task, hw_run.plan.seed, partial(_propose, timeline))
@@ -315,15 +300,15 @@ def _source(
         return Following(done[leader], lambda: True)
     leading = hw_runs[0].trials
     assert leading is not None, "the leader comes first"
-    return Following(leading.proposed, lambda: leading.drawn or pool.without_room(leading))
+    return Following(leading.proposed, lambda: leading.search_ended or pool.without_room(leading))
 
 
 def _propose(timeline: Timeline, *given: Any) -> search.Proposal | None:
-    """In a window of its own, so that it shows if the node measured meanwhile."""
+    """Propose in a window of its own, so that an overlap with a measurement shows."""
     timeline.cut("wait")
-    found = search.propose(*given)
+    proposal = search.propose(*given)
     timeline.cut("propose")
-    return found
+    return proposal
 
 
 def _score(pool: Pool, hw_run: HardwareRun, folder: RunFolder, trial: Any) -> dict[str, float]:
@@ -331,11 +316,11 @@ def _score(pool: Pool, hw_run: HardwareRun, folder: RunFolder, trial: Any) -> di
 
 
 def _labelled(hw_run: HardwareRun, hw_runs: Sequence[HardwareRun], observer: Observer) -> Observer:
-    """What is said of one of several runs says of which."""
+    """Prefix events with the hardware, where there are several runs."""
     if len(hw_runs) == 1:
         return observer
 
     def observe(event: Event) -> None:
-        observer(Event(event.kind, f"{hw_run.hardware}: {event.text}", event.done, event.total))
+        observer(replace(event, text=f"{hw_run.hardware}: {event.text}"))
 
     return observe

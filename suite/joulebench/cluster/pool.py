@@ -1,4 +1,4 @@
-"""The workers of a cluster run as its driver sees them: started, given trials, replaced when they are lost."""
+"""Pool of a cluster run's workers: start them, give them trials, replace lost ones."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.cluster.connection import SLOT, Node, alive_nodes, pinned, ray_module
-from joulebench.cluster.runs import HardwareRun, WorkerState, difference
+from joulebench.cluster.runs import HardwareRun, WorkerState
 from joulebench.cluster.worker import Checked, Done, NodeFacts, Ready, Refused, Scored, Worker
 from joulebench.errors import IncompleteError, InputError
 from joulebench.records.model import LedgerEntry, TrialRecord
 from joulebench.runner import meter_check
+from joulebench.runner.resume_check import mismatch
 from joulebench.runner.scheduling import Place
 from joulebench.runner.trials import Order, Trials
 
-TICK_S = 1.0  # between looks for nodes that have come, or come back
-START_S = 180.0  # for a worker's process to stand
-PATIENCE_S = 60.0  # without any node, before a run is given up for now
-MAX_FALLS = 3  # of workers on a node before their first trial: the node is left alone
-#: What a worker is at while nothing else may happen on its node.
+TICK_S = 1.0  # between checks for new or restarted nodes
+START_S = 180.0  # for a worker's process to start
+PATIENCE_S = 60.0  # without any node, before a run is left incomplete
+MAX_LOSSES = 3  # workers lost on a node before their first trial; then it gets no more
+#: States in which nothing else may run on the worker's node.
 _MEASURING = ("trial", "precheck", "score")
 
 
 class Pool:
-    """Executes the trials of all hw_runs; see `joulebench.runner.scheduling.Executor`."""
+    """Executor of the trials of all runs; see `joulebench.runner.scheduling.Executor`."""
 
     def __init__(
         self,
@@ -35,20 +36,20 @@ class Pool:
         data: Path | None,
         say: Callable[[str], None],
     ) -> None:
-        """`driver`: the node that this process is on; `data`: a path that nodes may have or not."""
+        """`driver`: the node that this process is on; `data`: a path that may exist on the nodes."""
         self._ray = ray_module()
         self._runs, self._driver, self._say = list(hw_runs), driver, say
         self._data = None if data is None else str(data)
         self._arrays: Any = None
         self._refs: dict[Any, WorkerState] = {}
-        self._looked_s = 0.0
+        self._checked_s = 0.0
         self._last = ""
         for hw_run in self._runs:
             for node in hw_run.nodes:
                 self._start_worker(hw_run, node)
 
     def _start_worker(self, hw_run: HardwareRun, node: Node) -> None:
-        """A worker that takes the node whole: nothing else that asks Ray for room comes beside it."""
+        """Start a worker that takes all of the node's resources, so that Ray places nothing else there."""
         taken = {name: node.resources[name] for name in (SLOT, hw_run.hardware)}
         actor = (
             self._ray.remote(Worker)
@@ -66,35 +67,35 @@ class Pool:
         hw_run.alone_s = None
         self._refs[actor.node_facts.remote(self._data)] = worker
 
-    def meet(self) -> dict[str, list[NodeFacts]]:
-        """Wait until every worker that was started is up; what each says of its node, by hardware.
+    def wait_until_up(self) -> dict[str, list[NodeFacts]]:
+        """Wait until every worker is up; returns the facts of their nodes, by hardware.
 
         Raises:
-            InputError: one does not come, or has another joulebench.
+            InputError: one does not start, or has another version of joulebench.
         """
-        self._until("met")
+        self._wait_until("met")
         return {
             hw_run.hardware: [worker.node_facts for worker in hw_run.workers if worker.node_facts]
             for hw_run in self._runs
         }
 
-    def gather(self, arrays: Any) -> None:
-        """The hw_runs have their plans: wait until every worker is ready to measure.
+    def make_ready(self, arrays: Any) -> None:
+        """Wait until every worker is ready to measure; the runs have their plans.
 
         Args:
             arrays: Ray's reference to the data, where nodes do not read their own.
 
         Raises:
-            InputError: one refuses, or two of one hardware are not alike.
+            InputError: one refuses, or two of one hardware differ.
         """
         self._arrays = arrays
         for hw_run in self._runs:
             for worker in hw_run.workers:
                 self._prepare(worker)
-        self._until("idle")
+        self._wait_until("idle")
 
-    def _until(self, at: str) -> None:
-        while any(worker.at != at for hw_run in self._runs for worker in hw_run.workers):
+    def _wait_until(self, state: str) -> None:
+        while any(worker.state != state for hw_run in self._runs for worker in hw_run.workers):
             self._pass_time()
         for hw_run in self._runs:
             if not hw_run.workers:
@@ -105,36 +106,36 @@ class Pool:
         self._send(worker, "prepare", worker.actor.prepare.remote(worker.hw_run.plan, began_s, self._arrays))
 
     def open(self) -> None:
-        """The hw_runs have their trials: what was spent on getting ready goes into their ledgers."""
+        """Write the windows of the setup into the ledgers, and start meter checks; the runs have their trials."""
         for hw_run in self._runs:
             for name, ready in hw_run.readied:
                 self._readied(hw_run, name, ready)
             hw_run.readied.clear()
             for worker in hw_run.workers:
-                self._first(worker)
+                self._check_or_idle(worker)
 
     def _readied(self, hw_run: HardwareRun, name: str, ready: Ready) -> None:
         if hw_run.trials is None:
             hw_run.readied.append((name, ready))
             return
-        hw_run.trials.enter("span", f"worker on node {name}", windows=ready.windows, node=ready.node)
+        hw_run.trials.append_entry("span", f"worker on node {name}", windows=ready.windows, node=ready.node)
 
-    def _first(self, worker: WorkerState) -> None:
-        """What a worker does before its first trial."""
+    def _check_or_idle(self, worker: WorkerState) -> None:
+        """Start a worker's meter check where it is due; else the worker is idle."""
         if worker.hw_run.check and worker.hw_run.trials is not None and not worker.hw_run.trials.finished:
             self._send(worker, "precheck", worker.actor.precheck.remote(worker.hw_run.plan.seed))
         else:
-            worker.at = "idle"
+            worker.state = "idle"
 
-    def _send(self, worker: WorkerState, at: str, ref: Any) -> None:
-        worker.at, worker.since_s = at, time.monotonic()
+    def _send(self, worker: WorkerState, state: str, ref: Any) -> None:
+        worker.state, worker.since_s = state, time.monotonic()
         self._refs[ref] = worker
 
-    # What `schedule` asks for
+    # Executor
 
     @property
     def may_propose(self) -> bool:
-        return not any(h.at in _MEASURING for h in self._on_own_node())
+        return not any(w.state in _MEASURING for w in self._on_own_node())
 
     def _on_own_node(self) -> list[WorkerState]:
         own = self._driver.name if self._driver else None
@@ -148,7 +149,7 @@ class Pool:
         return Place(worker.mark) if worker else None
 
     def _idle(self, hw_run: HardwareRun, mark: str | None = None) -> WorkerState | None:
-        return next((h for h in hw_run.workers if h.at == "idle" and mark in (None, h.mark)), None)
+        return next((w for w in hw_run.workers if w.state == "idle" and mark in (None, w.mark)), None)
 
     def _of(self, trials: Trials) -> HardwareRun:
         return next(hw_run for hw_run in self._runs if hw_run.trials is trials)
@@ -161,7 +162,7 @@ class Pool:
 
     @property
     def working(self) -> bool:
-        return any(worker.at == "trial" for hw_run in self._runs for worker in hw_run.workers)
+        return any(worker.state == "trial" for hw_run in self._runs for worker in hw_run.workers)
 
     def without_room(self, trials: Trials) -> bool:
         alone_s = self._of(trials).alone_s
@@ -169,10 +170,10 @@ class Pool:
 
     def wait(self) -> None:
         self._pass_time()
-        if time.monotonic() - self._looked_s > TICK_S:
+        if time.monotonic() - self._checked_s > TICK_S:
             self._replace_lost()
 
-    # What happens meanwhile
+    # Replies of workers
 
     def _pass_time(self) -> None:
         if not self._refs:
@@ -180,12 +181,12 @@ class Pool:
             return
         for ref in self._arrived():
             self._collect(ref, self._refs.pop(ref))
-        for worker in [h for h in self._refs.values() if h.at == "start"]:
+        for worker in [w for w in self._refs.values() if w.state == "start"]:
             if time.monotonic() - worker.since_s > START_S:
-                self._gone(worker, f"no worker has come up in {START_S:g} s; other work may hold the node's CPUs")
+                self._lose(worker, f"no worker started in {START_S:g} s; other work may hold the node's CPUs")
 
     def _arrived(self) -> list[Any]:
-        """Everything that has come, after the first has or a tick has passed."""
+        """Wait for a reply, for at most a tick; returns all that have arrived."""
         ready, _ = self._ray.wait(list(self._refs), num_returns=1, timeout=TICK_S)
         if ready:
             ready, _ = self._ray.wait(list(self._refs), num_returns=len(self._refs), timeout=0)
@@ -198,7 +199,7 @@ class Pool:
         except errors.RayTaskError:
             raise  # a fault of the program, as it would be on one machine
         except errors.RayError as error:
-            self._gone(worker, _first_line(error))
+            self._lose(worker, _first_line(error))
             return
         match result:
             case NodeFacts():
@@ -208,15 +209,15 @@ class Pool:
             case Ready():
                 self._ready(worker, result)
             case Checked():
-                worker.at = "idle"
+                worker.state = "idle"
                 self._checked(worker, result)
             case Done():
                 self.deliver(worker, result)
 
     def _met(self, worker: WorkerState, node_facts: NodeFacts) -> None:
-        worker.node_facts, worker.mark, worker.at = node_facts, node_facts.node, "met"
-        if node_facts.joulebench != metadata.version("joulebench"):
-            self._unfit(worker, f"has joulebench {node_facts.joulebench}, here is {metadata.version('joulebench')}")
+        worker.node_facts, worker.mark, worker.state = node_facts, node_facts.node, "met"
+        if node_facts.joulebench != (here := metadata.version("joulebench")):
+            self._reject(worker, f"has joulebench {node_facts.joulebench}, the driver {here}")
         elif worker.hw_run.trials is not None:
             self._prepare(worker)
 
@@ -224,27 +225,28 @@ class Pool:
         hw_run = worker.hw_run
         if hw_run.facts is None:
             hw_run.facts = ready.facts
-        elif (unlike := difference(hw_run.facts, ready.facts)) is not None:
-            self._unfit(worker, f"is not like the other nodes of {hw_run.hardware}: {unlike}")
+        elif (unlike := mismatch(hw_run.facts, ready.facts)) is not None:
+            name, theirs, its = unlike
+            self._reject(worker, f"differs from the others of {hw_run.hardware}: {name} {its}, theirs {theirs}")
             return
         self._readied(hw_run, worker.node.name, ready)
-        self._first(worker)
+        self._check_or_idle(worker)
 
     def _checked(self, worker: WorkerState, checked: Checked) -> None:
         trials = worker.hw_run.trials
-        assert trials is not None, "a precheck follows the folder"
-        trials.enter("precheck", windows=checked.windows, node=worker.mark)
+        assert trials is not None, "the folder exists before a meter check"
+        trials.append_entry("precheck", windows=checked.windows, node=worker.mark)
         entry = LedgerEntry(session=trials.session, event="precheck", windows=checked.windows)
         meter_check.judge(worker.hw_run.plan, entry, checked.error, trials.say, f"node {worker.node.name}: ")
 
     def deliver(self, worker: WorkerState, done: Done) -> None:
-        """A trial's result has come; one of another run, or one that came before, is dropped."""
+        """Keep a trial's result; one of another run is dropped."""
         trials, order = worker.hw_run.trials, worker.order
         if trials is None or done.run != worker.hw_run.run:
             self._say(f"a result of another run ({done.run}) is dropped")
             return
         if order is not None and order.request.trial == done.record.trial:
-            worker.at, worker.order = "idle", None
+            worker.state, worker.order = "idle", None
         for kind, text in done.notes:
             trials.say(kind, text)
         trials.keep(done.record, lambda: self._weights(worker))
@@ -258,40 +260,40 @@ class Pool:
 
     def _refused(self, worker: WorkerState, refused: Refused) -> None:
         where = f"node {worker.node.name}: {refused.text}"
-        if worker.at == "trial" and refused.meter:  # its joules cannot be trusted from here on; the others' can
-            self._gone(worker, refused.text)
-            worker.hw_run.failures[worker.node.id] = MAX_FALLS
-        elif worker.at == "prepare" and worker.hw_run.trials is not None:
-            self._unfit(worker, refused.text)
+        if worker.state == "trial" and refused.meter:  # only this node's joules cannot be trusted any more
+            self._lose(worker, refused.text)
+            worker.hw_run.failures[worker.node.id] = MAX_LOSSES
+        elif worker.state == "prepare" and worker.hw_run.trials is not None:
+            self._reject(worker, refused.text)
         else:
             began = worker.hw_run.trials is not None
             raise IncompleteError(where) if refused.meter and began else InputError(where)
 
-    def _unfit(self, worker: WorkerState, why: str) -> None:
+    def _reject(self, worker: WorkerState, why: str) -> None:
         if worker.hw_run.trials is None:
             raise InputError(f"node {worker.node.name} {why}")
-        worker.hw_run.failures[worker.node.id] = MAX_FALLS
-        self._gone(worker, why)
+        worker.hw_run.failures[worker.node.id] = MAX_LOSSES
+        self._lose(worker, why)
 
-    def _gone(self, worker: WorkerState, why: str) -> None:
-        """The worker is lost: its trial is tried again, its node given another worker if it still stands."""
+    def _lose(self, worker: WorkerState, why: str) -> None:
+        """Remove a lost worker: its trial is queued again, and its node gets another worker if it is alive."""
         hw_run = worker.hw_run
         self._ray.kill(worker.actor, no_restart=True)
         self._refs = {ref: other for ref, other in self._refs.items() if other is not worker}
         hw_run.workers.remove(worker)
-        if worker.at in ("start", "prepare", "precheck"):
+        if worker.state in ("start", "prepare", "precheck"):
             hw_run.failures[worker.node.id] = hw_run.failures.get(worker.node.id, 0) + 1
         self._last = f"node {worker.node.name}: worker lost ({why})"
         self._say(self._last)
         if not hw_run.workers:
             hw_run.alone_s = time.monotonic()
-        if worker.at == "trial" and worker.order is not None and hw_run.trials is not None:
+        if worker.state == "trial" and worker.order is not None and hw_run.trials is not None:
             hw_run.trials.lost(worker.order.request, worker.mark, why)
-        self._looked_s = 0.0
+        self._checked_s = 0.0
 
     def _replace_lost(self) -> None:
-        """Workers for nodes that have none: a worker was lost, or the node is new."""
-        self._looked_s = time.monotonic()
+        """Start workers on nodes that have none: a worker was lost, or the node is new."""
+        self._checked_s = time.monotonic()
         nodes = alive_nodes()
         taken = {worker.node.name for hw_run in self._runs for worker in hw_run.workers}
         for node in nodes:
@@ -304,41 +306,41 @@ class Pool:
                 or node.name in taken
             ):
                 continue
-            if hw_run.failures.get(node.id, 0) < MAX_FALLS:
+            if hw_run.failures.get(node.id, 0) < MAX_LOSSES:
                 taken.add(node.name)
                 self._start_worker(hw_run, node)
 
     # After the trials
 
     def score(self, hw_run: HardwareRun, trial: TrialRecord, state: Any) -> dict[str, float]:
-        """Metrics on the test split, by any worker that is there.
+        """Compute metrics on the test split, on any idle worker.
 
         Raises:
-            IncompleteError: none is left, or the one that is there refuses.
+            IncompleteError: none is left, or it refuses.
         """
         trials = hw_run.trials
         while trials is not None and (worker := self._idle(hw_run)) is not None:
-            worker.at = "score"
+            worker.state = "score"
             try:
                 result = self._ray.get(worker.actor.score.remote(trial, state))
             except self._ray.exceptions.RayTaskError:
                 raise
             except self._ray.exceptions.RayError as error:
-                self._gone(worker, _first_line(error))
+                self._lose(worker, _first_line(error))
                 continue
-            worker.at = "idle"
+            worker.state = "idle"
             if isinstance(result, Refused):
                 raise IncompleteError(f"node {worker.node.name}: {result.text}")
             assert isinstance(result, Scored)
-            trials.enter("span", "scores", windows=result.windows, node=worker.mark)
+            trials.append_entry("span", "scores", windows=result.windows, node=worker.mark)
             return result.metrics
         raise IncompleteError(f"no node of hardware {hw_run.hardware} is left to score on; resume later")
 
     def close(self) -> None:
-        """Send everybody home; what was spent since the last record goes into the ledgers."""
+        """Stop all workers; their last windows go into the ledgers."""
         for hw_run in self._runs:
             for worker in hw_run.workers:
-                if worker.at == "idle" and hw_run.trials is not None:
+                if worker.state == "idle" and hw_run.trials is not None:
                     self._stop_worker(hw_run.trials, worker)
                 self._ray.kill(worker.actor, no_restart=True)
             hw_run.workers.clear()
@@ -350,7 +352,7 @@ class Pool:
         except self._ray.exceptions.RayError as error:
             self._say(f"node {worker.node.name}: its last windows are lost ({_first_line(error)})")
             return
-        trials.enter("span", f"worker on node {worker.node.name} ends", windows=windows, node=worker.mark)
+        trials.append_entry("span", f"worker on node {worker.node.name} ends", windows=windows, node=worker.mark)
 
 
 def _first_line(error: BaseException) -> str:

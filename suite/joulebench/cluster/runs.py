@@ -1,9 +1,9 @@
-"""The runs of a cluster and their workers, as the driver keeps account of them."""
+"""State of a cluster's runs and workers, as the driver keeps it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,13 +16,13 @@ from joulebench.runner.trials import Order, Trials
 
 @dataclass
 class WorkerState:
-    """A worker, and what it is at: start, met, prepare, precheck, idle, trial, score."""
+    """A worker and its state: start, met, prepare, precheck, idle, trial, score."""
 
     node: Node
     hw_run: HardwareRun
     actor: Any
-    at: str = "start"
-    mark: str = ""  # its node, as its windows have it
+    state: str = "start"
+    mark: str = ""  # its node and boot, as written into its windows
     node_facts: NodeFacts | None = None
     order: Order | None = None
     since_s: float = field(default_factory=time.monotonic)
@@ -30,38 +30,22 @@ class WorkerState:
 
 @dataclass
 class HardwareRun:
-    """One run: its hardware, its workers; its plan when they are known, and its trials when there is a folder."""
+    """The run of one kind of hardware; its plan follows when the workers are up, its trials with the folder."""
 
     hardware: str
     run: str
     nodes: Sequence[Node]
     chosen: Plan | None = None
-    began_s: Mapping[str, float] = field(default_factory=dict)  # where a node's virtual clock goes on, by its mark
+    began_s: Mapping[str, float] = field(default_factory=dict)  # start of a node's virtual clock, by its mark
     trials: Trials | None = None
     facts: Facts | None = None
     workers: list[WorkerState] = field(default_factory=list)
     readied: list[tuple[str, Ready]] = field(default_factory=list)  # before there was a folder to write it to
-    check: bool = False  # whether a worker begins with a precheck
+    check: bool = False  # whether each worker begins with a meter check
     failures: dict[str, int] = field(default_factory=dict)
-    alone_s: float | None = None  # since when it has no worker
+    alone_s: float | None = None  # since when it has had no worker
 
     @property
     def plan(self) -> Plan:
-        assert self.chosen is not None, "the workers have been met"
+        assert self.chosen is not None, "the workers are up"
         return self.chosen
-
-
-def difference(one: Facts, other: Facts) -> str | None:
-    """In words, how two nodes differ in what their records would not compare by; None if they do not."""
-    if one.data.get("fingerprint") != other.data.get("fingerprint"):
-        return f"its data are {other.data.get('fingerprint')}, theirs {one.data.get('fingerprint')}"
-    for name in ("cpu", "logical_cpus", "accelerators"):
-        theirs, its = (facts.environment.get("host", {}).get(name) for facts in (one, other))
-        if theirs != its:
-            return f"its {name} is {its}, theirs {theirs}"
-    theirs, its = (_sources(facts.meters) for facts in (one, other))
-    return None if theirs == its else f"its meters are {', '.join(its)}, theirs {', '.join(theirs)}"
-
-
-def _sources(meters: Iterable[Mapping[str, str]]) -> list[str]:
-    return sorted(f"{meter['domain']} by {meter['source']}" for meter in meters)

@@ -1,4 +1,4 @@
-"""What runs on a node: a bench with its meters and its data, for one run and nothing else at the same time."""
+"""The Ray actor on a node: a bench with meters and data that runs one trial at a time, and its replies."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from joulebench.errors import InputError, MeterError
-from joulebench.measurement.harness import Bench, run_trial
+from joulebench.measurement.harness import Bench
 from joulebench.records.model import TrialRecord, Window
 from joulebench.runner import meter_check, scoring
-from joulebench.runner.epoch_monitor import epoch_watch
 from joulebench.runner.plan import Plan
+from joulebench.runner.scheduling import run_order
 from joulebench.runner.session import Facts, open_bench
 from joulebench.runner.trials import Order
 from joulebench.spec.hardware import Host, detect_host, mismatch
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Refused:
-    """What would have been an `InputError` on one machine; `meter` if it was the meter that failed."""
+    """An `InputError` as a reply; `meter`: whether a meter failed."""
 
     text: str
     meter: bool = False
@@ -36,17 +36,17 @@ class Refused:
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """The process stands: where, on what, with which joulebench."""
+    """Reply of a worker that is up: its node, host and version of joulebench."""
 
-    node: str  # as it is written into every window
+    node: str  # as written into every window
     host: Host
     joulebench: str
-    has_data: bool  # whether the path of the data is there
+    has_data: bool  # whether the path of the data exists there
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The bench stands."""
+    """Reply of a worker that is ready to measure."""
 
     node: str
     facts: Facts
@@ -55,7 +55,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Checked:
-    """The precheck's windows, and why there are not all of them."""
+    """Reply with the windows of the meter check, and the error that cut it short."""
 
     windows: tuple[Window, ...]
     error: str | None
@@ -63,7 +63,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Done:
-    """A trial's record. Its weights stay on the node until they are asked for, or the next trial begins."""
+    """Reply with a trial's record. Its weights stay on the node until the next trial begins."""
 
     run: str
     record: TrialRecord
@@ -72,20 +72,20 @@ class Done:
 
 @dataclass(frozen=True)
 class Scored:
-    """Metrics on the test split."""
+    """Reply with metrics on the test split."""
 
     metrics: dict[str, float]
     windows: tuple[Window, ...]
 
 
 def node_mark(name: str) -> str:
-    """A node and its boot: within one, monotonic times compare."""
+    """Name a node and its boot, within which monotonic times compare."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     return f"{name}@{boot.read_text()[:8]}" if boot.is_file() else name
 
 
 class Worker:
-    """A Ray actor. A refusal comes back as a value: Ray would wrap an exception in a page of its own."""
+    """A Ray actor. An `InputError` is returned as `Refused`: Ray would wrap an exception in a long text."""
 
     def __init__(self, run: str, name: str) -> None:
         self._run, self._node = run, node_mark(name)
@@ -93,24 +93,24 @@ class Worker:
         self._bench: Bench
 
     def node_facts(self, data: str | None) -> NodeFacts:
-        """Answers as soon as the process stands; imports nothing that measures."""
+        """Describe the node; imports nothing that measures."""
         there = data is None or Path(data).exists()
         return NodeFacts(self._node, detect_host(), metadata.version("joulebench"), there)
 
     def prepare(self, chosen: Plan, began_s: float, arrays: ImageArrays | TextBytes | None) -> Ready | Refused:
-        """Start the meters, stage the data."""
+        """Start the meters and stage the data."""
 
         def work() -> Ready:
             own = replace(chosen, host=detect_host())
             if (differs := mismatch(own.profile, own.host)) is not None and own.hardware_override is None:
-                raise InputError(f"{differs}; --force-hardware uses it all the same, and says so in the report")
+                raise InputError(f"{differs}; --force-hardware uses it all the same, and the report says so")
             self._bench = open_bench(own, began_s=began_s, node=self._node, arrays=arrays)
             return Ready(self._node, Facts.of(own, self._bench), self._bench.timeline.take())
 
         return _answer(work)
 
     def precheck(self, seed: int) -> Checked | Refused:
-        """Measure the default configuration ten times."""
+        """Measure the default configuration for the meter check."""
         self._bench.timeline.cut("wait")
         return _answer(
             lambda: Checked(error=meter_check.measure(self._bench, seed), windows=self._bench.timeline.take())
@@ -126,17 +126,15 @@ class Worker:
 
         def work() -> Done:
             self._state = None
-            bench, request = self._bench, order.request
-            bench.timeline.cut("wait")
-            watch = epoch_watch(request, order.records, bench.task.stopping.extrapolate, order.left_j, say)
-            finished = run_trial(bench, request, watch)
+            self._bench.timeline.cut("wait")
+            finished = run_order(self._bench, order, say)
             self._state = finished.state
             return Done(self._run, finished.record, tuple(notes))
 
         return _answer(work)
 
     def weights(self) -> Any:
-        """Of the last trial; None if it has none."""
+        """Return the weights of the last trial; None if it has none."""
         return self._state
 
     def score(self, trial: TrialRecord, state: Any) -> Scored | Refused:
@@ -152,7 +150,7 @@ class Worker:
         return _answer(work)
 
     def close(self) -> tuple[Window, ...]:
-        """Stop the meters; what was spent since the last record."""
+        """Stop the meters; returns the windows since the last record."""
         timeline = self._bench.timeline
         timeline.cut("wait")
         timeline.stop()

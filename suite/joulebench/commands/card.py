@@ -1,4 +1,4 @@
-"""`joulebench card`."""
+"""Command `joulebench card`: the energy card of a configuration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from joulebench.commands.options import (
 def card(
     run: RunArgument,
     trial: Annotated[
-        int | None, typer.Option(help="Of this trial's configuration; when absent, the frontier's best in quality.")
+        int | None, typer.Option(help="Trial of the configuration; default: the frontier's best in quality.")
     ] = None,
     format: Annotated[
         str,
@@ -38,13 +38,13 @@ def card(
 ) -> None:
     """Write the energy card of one configuration of a run.
 
-    It goes to the terminal, or the file of --out. What is not known is absent or said to be so. With --pue or
-    --grid-intensity the card is as for another site.
+    It is printed, or written to --out. Unknown values are absent or marked as unknown. --pue and --grid-intensity
+    describe another site.
     """
     from joulebench.cards import make_card
     from joulebench.records.folder import RunFolder
 
-    made = make_card(
+    document = make_card(
         RunFolder.open(run),
         format,
         trial=trial,
@@ -53,8 +53,8 @@ def card(
         grid_intensity_g_per_kwh=grid_intensity,
     )
     if out is None:
-        print(made.text, end="")
-        print(made.about, file=sys.stderr)
+        print(document.text, end="")
+        print(document.about, file=sys.stderr)
     else:
-        write_out(out, made.text, force)
-        print(f"{out}: {made.about}")
+        write_out(out, document.text, force)
+        print(f"{out}: {document.about}")

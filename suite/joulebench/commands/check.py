@@ -1,4 +1,4 @@
-"""`joulebench check`."""
+"""Command `joulebench check`: validate task and hardware profile files."""
 
 from __future__ import annotations
 
@@ -13,37 +13,27 @@ from joulebench.errors import InputError
 
 def check(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE", help="Task or profile files; all when absent.")
+        list[Path] | None,
+        typer.Argument(metavar="FILE", help="Task or profile files; default: all of the catalogue."),
     ] = None,
 ) -> None:
     """Check task and hardware profile files.
 
-    Exit code 2 if one of them is broken. Code that a task names as package.module:Class is not looked at.
+    Exit code 2 if one of them is invalid. Code that a task names as package.module:Class is not checked.
     """
-    from joulebench.spec.catalog import profile_files, task_files
-
-    broken = 0
-    for path in paths or [*task_files().values(), *profile_files().values()]:
-        try:
-            print(f"{path}: ok ({_title(path)})")
-        except InputError as error:
-            broken = error.exit_code
-            print(f"joulebench: {error}", file=sys.stderr)
-    if broken:
-        raise typer.Exit(broken)
-
-
-def _title(path: Path) -> str:
-    """Title of what a file defines; no code that it names is run.
-
-    Raises:
-        InputError: the file is broken.
-    """
-    from joulebench.spec.catalog import load_file
+    from joulebench.spec.catalog import load_file, profile_files, task_files
     from joulebench.spec.task import Task
     from joulebench.studies.base import check_studies
 
-    found = load_file(path)
-    if isinstance(found, Task):
-        check_studies(found, str(path), own=False)
-    return found.title
+    exit_code = 0
+    for path in paths or [*task_files().values(), *profile_files().values()]:
+        try:
+            content = load_file(path)  # runs no code that the file names
+            if isinstance(content, Task):
+                check_studies(content, str(path), own=False)
+            print(f"{path}: ok ({content.title})")
+        except InputError as error:
+            exit_code = error.exit_code
+            print(f"joulebench: {error}", file=sys.stderr)
+    if exit_code:
+        raise typer.Exit(exit_code)

@@ -1,4 +1,4 @@
-"""`joulebench compare`."""
+"""Command `joulebench compare`: compare runs across machines."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import typer.core
 from joulebench.commands.options import OutIfGivenOption
 from joulebench.errors import InputError, one_line
 
-_GATE = "compare: takes run folders, two or more; the energy gate of commits and baselines is `joulebench gate`"
+_GATE = "compare: needs two or more run folders; commits and baselines are compared by `joulebench gate`"
 _REPLICATES = (".json", ".jsonl")
 
 
 class Compare(typer.core.TyperCommand):
-    """The command, which refers to `gate` whoever gives it nothing or an option of the gate's."""
+    """The command; without arguments, or with an option of `gate`, its error refers to `gate`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         gate = ctx.parent.command.get_command(ctx.parent, "gate")
@@ -27,27 +27,27 @@ class Compare(typer.core.TyperCommand):
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders of one task, two or more.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Two or more run folders of one task.")],
     out: OutIfGivenOption = None,
 ) -> None:
     """Compare runs of one task across machines.
 
-    The comparison is written to the folder of --out, or beside the first run.
+    The comparison is written to the folder --out, by default beside the first run.
     """
     from joulebench.comparison.page import write_comparison
     from joulebench.records.folder import RunFolder
 
-    if any(_is_of_the_gate(run) for run in runs):
+    if any(_holds_replicates(run) for run in runs):
         raise InputError(_GATE)
     if len(runs) < 2:
-        raise InputError("compare: takes two runs or more; a single one has its report, `joulebench report RUN`")
+        raise InputError("compare: needs two or more run folders; for one run use `joulebench report RUN`")
     written = write_comparison([RunFolder.open(run) for run in runs], out)
     print(one_line(written.headline))
     print(f"comparison: {written.page}")
 
 
-def _is_of_the_gate(path: Path) -> bool:
-    """Whether it is no run, but what the gate measures: a file of replicates, or a folder of such."""
+def _holds_replicates(path: Path) -> bool:
+    """Whether a path is a file or folder of the gate's replicates instead of a run folder."""
     if path.suffix in _REPLICATES:
         return True
     if not path.is_dir() or (path / "manifest.json").exists():

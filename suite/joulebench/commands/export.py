@@ -1,4 +1,4 @@
-"""`joulebench export`."""
+"""Command `joulebench export`: trials as CSV or to MLflow."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def export(
     force: ForceOption = False,
     mlflow: Annotated[
         str | None,
-        typer.Option(help="Write the trials to this MLflow store instead: sqlite:///FILE, a folder, a URL."),
+        typer.Option(help="Write the trials to an MLflow store instead: sqlite:///FILE, a folder or a URL."),
     ] = None,
 ) -> None:
     """Write a run's trials as CSV: parameters, objectives, standard errors.
 
-    They go to the terminal, or the file of --out, which the workload `table` reads.
+    They are printed, or written to --out; the workload `table` reads such a file.
     """
     from joulebench.records.folder import RunFolder
     from joulebench.reporting.export_csv import trials_csv

@@ -1,7 +1,8 @@
-"""`joulebench gate`: the energy gate of a continuous integration."""
+"""Command `joulebench gate`: the energy gate of continuous integration."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +13,6 @@ from joulebench.errors import InputError
 
 if TYPE_CHECKING:
     from joulebench.gate.interleave import Observer
-    from joulebench.gate.model import Settings
-    from joulebench.gate.processes import Benchmarks
     from joulebench.gate.workflow import Result
 
 REFERENCE = "tests/regression"
@@ -22,33 +21,35 @@ REFERENCE = "tests/regression"
 def gate(
     baseline: Annotated[
         Path | None,
-        typer.Argument(help="A baseline, or replicates: .jsonl, pytest-benchmark's .json, or a folder."),
+        typer.Argument(help="Baseline or replicates: .jsonl, pytest-benchmark's .json, or a folder."),
     ] = None,
-    current: Annotated[Path | None, typer.Argument(help="Replicates to judge; measured now when absent.")] = None,
+    current: Annotated[Path | None, typer.Argument(help="Replicates to judge; measured now by default.")] = None,
     against: Annotated[
-        str | None, typer.Option(help="A commit: measured now, in turn with the working tree.")
+        str | None, typer.Option(help="A commit to compare with; both are measured now, in turn.")
     ] = None,
     update_baseline: Annotated[
-        bool, typer.Option("--update-baseline", help="Measure a session and add it to this hardware's baseline.")
+        bool, typer.Option("--update-baseline", help="Measure sessions and add them to this hardware's baseline.")
     ] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Begin the baseline anew.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the stored baseline.")] = False,
     sessions: Annotated[int, typer.Option(min=1, help="Sessions to add to the baseline.")] = 1,
     rerun: Annotated[
-        Path | None, typer.Option(help="Replicates that confirm CURRENT, where it does not hold a rerun.")
+        Path | None, typer.Option(help="Replicates of a rerun of CURRENT, if it contains none.")
     ] = None,
-    tests: Annotated[str, typer.Option(help="Where the benchmarks are: pytest's path in the tree.")] = REFERENCE,
-    form: Annotated[str | None, typer.Option(help="quick or standard; standard with an accelerator.")] = None,
+    tests: Annotated[str, typer.Option(help="Path of the benchmarks in the tree, for pytest.")] = REFERENCE,
+    form: Annotated[
+        str | None, typer.Option(help="quick or standard; default: standard with an accelerator.")
+    ] = None,
     pairs: Annotated[
-        int | None, typer.Option(min=10, help="Processes of each commit; 18 in quick form, 20 in standard.")
+        int | None, typer.Option(min=10, help="Processes per commit; default: 18 (quick) or 20 (standard).")
     ] = None,
     hardware: HardwareOption = None,
     replay: ReplayOption = None,
     threshold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="What a regression exceeds: 0.02 is 2 %.")
+        float, typer.Option(min=0.0, max=1.0, help="Smallest increase that is a regression: 0.02 is 2 %.")
     ] = 0.02,
     metric: Annotated[str, typer.Option(help="auto (measured energy, else time), energy or time.")] = "auto",
     require_energy: Annotated[
-        bool, typer.Option("--require-energy", help="Fail where there are no valid measured joules.")
+        bool, typer.Option("--require-energy", help="Fail if a benchmark has no valid measured joules.")
     ] = False,
     strict: StrictOption = False,
     out: OutOption = Path("runs/regression"),
@@ -58,22 +59,24 @@ def gate(
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Judge whether a change takes more energy: the gate of a CI.
+    """Check in CI whether a change uses more energy.
 
-    Exit code 1 for a regression above the threshold, and with --strict where the gate is undecided. Without
-    arguments the working tree is measured and judged against this hardware's stored baseline.
+    Exit code 1 for a regression above the threshold, with --strict also if the gate is undecided. Without
+    arguments the working tree is measured and compared with this hardware's stored baseline.
     """
+    from joulebench.gate import workflow
     from joulebench.gate.model import Settings
     from joulebench.gate.processes import Benchmarks
+    from joulebench.host.clock import RealClock
 
     _check(metric, ("auto", "energy", "time"), "--metric")
     _check(form, (None, "quick", "standard"), "--form")
     if against is not None and (baseline is not None or update_baseline):
-        raise InputError("--against: measures both commits; give it neither a baseline nor --update-baseline")
+        raise InputError("--against: cannot be combined with a baseline or --update-baseline")
     if update_baseline and current is not None:
-        raise InputError("--update-baseline: measures a session; give it a baseline's file at most")
+        raise InputError("--update-baseline: cannot be combined with CURRENT")
     if require_energy and metric == "time":
-        raise InputError("--require-energy: goes with --metric auto or energy (got 'time')")
+        raise InputError("--require-energy: needs --metric auto or energy (got 'time')")
     settings = Settings(
         threshold=threshold,
         metric=metric,  # type: ignore[arg-type]
@@ -83,41 +86,23 @@ def gate(
     benchmarks = Benchmarks(tests, form, hardware, replay)
     observe: Observer = (lambda _: None) if quiet else (lambda text: print(text, flush=True))
     if update_baseline:
-        from joulebench.gate.workflow import add_to_baseline
-
-        print("\n".join(add_to_baseline(benchmarks, settings, sessions, replace, baseline, observe)))
+        print("\n".join(workflow.add_to_baseline(benchmarks, settings, sessions, replace, baseline, observe)))
         return
-    result = _judged(baseline, current, rerun, against, benchmarks, settings, pairs, out, observe)
-    _tell(result, summary, json_file)
-
-
-def _judged(
-    baseline: Path | None,
-    current: Path | None,
-    rerun: Path | None,
-    against: str | None,
-    benchmarks: Benchmarks,
-    settings: Settings,
-    pairs: int | None,
-    out: Path,
-    observe: Observer,
-) -> Result:
-    from dataclasses import replace
-
-    from joulebench.gate import workflow
-    from joulebench.host.clock import RealClock
-
     if baseline is not None and current is not None:
-        return workflow.compare_files(baseline, current, settings, rerun)
+        _publish(workflow.compare_files(baseline, current, settings, rerun), summary, json_file)
+        return
     folder = out / RealClock().utc()[:19].replace(":", "").replace("-", "")
     print(f"records: {folder}")
-    benchmarks = replace(benchmarks, keep=folder)
+    benchmarks = dataclasses.replace(benchmarks, keep=folder)
     if against is not None:
-        return workflow.against(against, benchmarks, settings, pairs, observe)
-    return workflow.against_baseline(benchmarks, settings, baseline, observe)
+        result = workflow.against(against, benchmarks, settings, pairs, observe)
+    else:
+        result = workflow.against_baseline(benchmarks, settings, baseline, observe)
+    _publish(result, summary, json_file)
 
 
-def _tell(result: Result, summary: Path | None, json_file: Path | None) -> None:
+def _publish(result: Result, summary: Path | None, json_file: Path | None) -> None:
+    """Print the result, write its files, and exit with code 1 if the gate is not passed."""
     from joulebench.gate.report import action_json, headline, markdown, passed
 
     text = markdown(result)

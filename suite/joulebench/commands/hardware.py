@@ -1,4 +1,4 @@
-"""`joulebench hardware`: the host, a profile's facts with their sources, the meters; or a cluster's nodes."""
+"""Command `joulebench hardware`: host, hardware profile and meters, of this machine or of a cluster's nodes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from joulebench.commands.options import RayOption
 
 if TYPE_CHECKING:
     from joulebench.cluster.connection import Node
-    from joulebench.cluster.probe import Found
+    from joulebench.cluster.probe import Probe
     from joulebench.meters.select import MeterStatus
     from joulebench.spec.hardware import Fact, HardwareProfile, Host
 
 GIB = 2**30
 
-#: Field of a profile -> its name in words, the unit to print it in, and how many base units that is.
+#: Field of a profile -> label, printed unit, and size of that unit in base units.
 _FACTS = {
     "tdp_w": ("TDP (board power)", "W", 1.0),
     "idle_power_w": ("idle power", "W", 1.0),
@@ -32,14 +32,16 @@ _FACTS = {
 
 def hardware(
     profile: Annotated[
-        str | None, typer.Argument(metavar="PROFILE", help="A profile to show; this host's when absent.")
+        str | None, typer.Argument(metavar="PROFILE", help="Profile to show; default: this host's.")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="List every profile; * marks those that fit.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="List every profile; * marks those that match this host.")
+    ] = False,
     ray: RayOption = None,
 ) -> None:
     """Show this host, its hardware profile and its meters.
 
-    Every fact of the profile has its source. With --ray it is the nodes of a cluster.
+    Every fact of the profile is given with its source. --ray shows the nodes of a cluster instead.
     """
     if ray is not None:
         print("\n".join(cluster_lines(ray)))
@@ -60,9 +62,9 @@ def hardware(
 
 
 def host_lines(host: Host) -> Iterator[str]:
-    """The host in words."""
+    """Describe the host."""
     yield "Host"
-    where = "a virtual machine" if host.virtual else "no hypervisor seen"
+    where = "virtual machine" if host.virtual else "no hypervisor detected"
     yield f"  CPU           {host.cpu}, {host.logical_cpus} logical CPUs, {where}"
     memory = "not known" if host.memory_bytes is None else f"{host.memory_bytes / GIB:.1f} GiB"
     yield f"  memory        {memory}"
@@ -74,18 +76,18 @@ def _counted(names: Sequence[str]) -> str:
 
 
 def profile_lines(profile: HardwareProfile, difference: str | None = None) -> Iterator[str]:
-    """A profile with every fact, its source and its date; `difference` is how it differs from this host."""
+    """Describe a profile with the source and date of every fact; `difference`: how it differs from this host."""
     yield f"Hardware profile {profile.name}: {profile.title}"
     if difference:
-        yield f"  not this host's: {difference}"
+        yield f"  does not match this host: {difference}"
     facts = list(_facts(profile))
     for label, value, fact in facts:
         yield f"  {label:<20}  {value}"
         yield f"  {'':<20}    {fact.source} ({fact.date})"
     if not facts:
-        yield "  no power figures and no peaks: what cannot be measured is left to CodeCarbon's estimates"
+        yield "  no power figures and no peaks: CodeCarbon estimates what cannot be measured"
     if profile.grid_intensity_g_per_kwh is None and profile.country is None:
-        yield "  carbon is not stated: set country or grid_intensity_g_per_kwh, or give --country to a run"
+        yield "  no carbon: set country or grid_intensity_g_per_kwh, or give --country to a run"
 
 
 def _facts(profile: HardwareProfile) -> Iterator[tuple[str, str, Fact]]:
@@ -99,7 +101,7 @@ def _facts(profile: HardwareProfile) -> Iterator[tuple[str, str, Fact]]:
 
 
 def meter_lines(meters: Iterable[MeterStatus]) -> Iterator[str]:
-    """Every meter: available, or why not and how to enable it."""
+    """List every meter: available, or why not and how to enable it."""
     yield "Meters"
     for meter in meters:
         if meter.available:
@@ -111,14 +113,14 @@ def meter_lines(meters: Iterable[MeterStatus]) -> Iterator[str]:
 
 
 def catalogue_lines(profiles: Iterable[HardwareProfile], host: Host) -> Iterator[str]:
-    """Every profile in a line, those that fit this host marked."""
+    """List every profile in a line; * marks those that match this host."""
     for profile in profiles:
         mark = "*" if profile.fits(host) else " "
         yield f"{mark} {profile.name:<22} {profile.title}"
 
 
 def cluster_lines(address: str) -> list[str]:
-    """Every node of the cluster; a node that measures is not disturbed, and says so.
+    """Describe every node of the cluster; a node that is measuring is not disturbed.
 
     Raises:
         InputError: there is no such cluster, or Ray is not installed.
@@ -129,12 +131,12 @@ def cluster_lines(address: str) -> list[str]:
     with connected(address):
         nodes = alive_nodes()
         profiles = _served(nodes)
-        found = probe(profiles, nodes)
-    return [line for node in nodes for line in _node_lines(node, profiles.get(node.id), found.get(node.id))]
+        answers = probe(profiles, nodes)
+    return [line for node in nodes for line in _node_lines(node, profiles.get(node.id), answers.get(node.id))]
 
 
 def _served(nodes: list[Node]) -> dict[str, HardwareProfile]:
-    """The profile of the catalogue that each node is labelled with, by the node's id; the first, if several."""
+    """Find the catalogue profile of each node, by node id; the first, if several."""
     from joulebench.spec import catalog
 
     known = catalog.profile_files()
@@ -142,35 +144,29 @@ def _served(nodes: list[Node]) -> dict[str, HardwareProfile]:
     return {key: catalog.find_profile(label) for key, label in labels.items() if label is not None}
 
 
-def _node_lines(node: Node, profile: HardwareProfile | None, found: Found | None) -> Iterator[str]:
-    """One node in words; `found` is what it says of itself, or why it says nothing."""
+def _node_lines(node: Node, profile: HardwareProfile | None, answer: Probe | None) -> Iterator[str]:
+    """Describe a node; `answer`: its host and meters, or why there are none."""
     from joulebench.cluster.connection import SLOT
+    from joulebench.spec.hardware import mismatch
 
     yield f"Node {node.name} ({node.hostname})"
     yield f"  resources     {_resources(node.resources) or 'none'}"
     if profile is None:
-        yield "  measures nothing: no resource is named after a hardware profile of the catalogue"
+        yield "  not used: no resource is named after a hardware profile of the catalogue"
         yield ""
         return
     if not node.has_slot:
-        yield f"  cannot measure: it lacks the resource {SLOT} = 1"
-    if found is None or isinstance(found, str):
-        yield f"  {found or 'nothing is known of it'}"
+        yield f"  cannot measure: it has no resource {SLOT} = 1"
+    if answer is None or isinstance(answer, str):
+        yield f"  {answer or 'unknown'}"
         yield ""
         return
-    host, statuses = found
+    host, statuses = answer
     yield from (f"  {line}" for line in host_lines(host))
-    yield from (f"  {line}" for line in _head(profile, host))
-    yield from (f"  {line}" for line in meter_lines(statuses))
+    difference = mismatch(profile, host)
+    head = list(profile_lines(profile, difference))[: 2 if difference else 1]  # without the facts
+    yield from (f"  {line}" for line in (*head, *meter_lines(statuses)))
     yield ""
-
-
-def _head(profile: HardwareProfile, host: Host) -> list[str]:
-    """The profile's name, and how it differs from the node: its facts are in `joulebench hardware NAME`."""
-    from joulebench.spec.hardware import mismatch
-
-    lines = list(profile_lines(profile, differs := mismatch(profile, host)))
-    return lines[: 2 if differs else 1]
 
 
 def _resources(resources: Mapping[str, float]) -> str:

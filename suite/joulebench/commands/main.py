@@ -1,4 +1,4 @@
-"""The command `joulebench`: its commands, and how each ends."""
+"""The command line `joulebench`: its commands and exit codes."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ from joulebench.commands.wall import wall
 from joulebench.errors import IncompleteError, InputError, described, one_line
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 3, 130
-#: What typer raises of a command line that it cannot understand.
+#: The exception that typer raises for an invalid command line.
 _USAGE = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")  # not exported
 
 
 class _Commands(typer.core.TyperGroup):
-    """The commands; no code of the user's that they run ends the program as if all were well."""
+    """The command group; user code that calls `exit()` is an error, not the end of the program."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except SystemExit as stop:  # no command raises it
             raise IncompleteError(
-                f"code that is not joulebench's own called exit({stop.code!r}); what was recorded of a run is kept"
+                f"code that is not joulebench's own called exit({stop.code!r}); recorded trials are kept"
             ) from None
-        except (EOFError, BrokenPipeError) as error:  # typer would take them for its own, and end with exit code 1
+        except (EOFError, BrokenPipeError) as error:  # typer would catch these and exit with code 1
             raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 app = typer.Typer(
     name="joulebench",
     cls=_Commands,
-    help="Energy and quality of machine-learning models: measured, searched, compared.",
+    help="Measure, search and compare the energy and quality of machine-learning models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -55,14 +55,14 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if not asked:
+def _print_version(value: bool) -> None:
+    if not value:
         return
     from importlib import metadata
 
     try:
         version = metadata.version("joulebench")
-    except metadata.PackageNotFoundError:  # from a source tree that is not installed
+    except metadata.PackageNotFoundError:  # a source tree that is not installed
         version = "(not installed: no version)"
     print(f"joulebench {version}")
     raise typer.Exit
@@ -91,13 +91,13 @@ for command in _LAST:
 def main() -> None:
     """Run the command line and end with its exit code.
 
-    0 done and complete; 1 a check that was asked for failed; 2 bad input; 3 the run ended incomplete or the program
-    failed; 130 interrupted. Each says why in one line; a failure of the program itself shows its traceback, too.
+    0 done and complete; 1 a requested check failed; 2 bad input; 3 the run ended incomplete or the program failed;
+    130 interrupted. Each error is one line; a failure of the program shows its traceback, too.
     """
-    streams.unending()
+    streams.make_tolerant()
     code = _exit_code()
     if (lost := streams.failure()) is not None and code == 0:
-        code = _fail(f"what was printed is not all written: {lost.strerror or lost}", BAD_INPUT)
+        code = _fail(f"the output is incomplete: {lost.strerror or lost}", BAD_INPUT)
     sys.exit(code)
 
 
@@ -110,7 +110,7 @@ def _exit_code() -> int:
         return _fail(f"{error.filename or 'file system'}: {error.strerror or error}", BAD_INPUT)
     except KeyboardInterrupt:
         return _interrupted()
-    except SystemExit as stop:  # of typer's own: completion for a shell
+    except SystemExit as stop:  # typer's shell completion
         return stop.code if type(stop.code) is int else FAILED
     except BaseException as error:
         if isinstance(error, _USAGE):
@@ -119,12 +119,12 @@ def _exit_code() -> int:
 
         traceback.print_exc()
         return _fail(f"failed unexpectedly: {described(error)}", FAILED)
-    # an exit that a command asked for; a Ctrl-C is one to typer, too
+    # a command's typer.Exit; typer turns Ctrl-C into one, too
     return _interrupted() if code == INTERRUPTED else code if type(code) is int else 0
 
 
 def _usage(error: Any) -> int:
-    """A command line that cannot be understood, in one line; without a command at all, the help."""
+    """Report an invalid command line in one line; without a command, print the help."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return BAD_INPUT

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share: each has one text, and means the same wherever it stands."""
+"""Options and arguments that several commands share, with the same help text everywhere."""
 
 from __future__ import annotations
 
@@ -13,66 +13,65 @@ from joulebench.host.files import write_whole
 if TYPE_CHECKING:
     from joulebench.spec.parameters import Value
 
-_OUT = "Where to write: a folder, or the file of a single document."
+_OUT = "Output: a folder, or the file of a single document."
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]
 
 OutOption = Annotated[Path, typer.Option("--out", help=_OUT)]
 OutIfGivenOption = Annotated[Path | None, typer.Option("--out", help=_OUT)]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file of --out where there is one.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file --out if it exists.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data set: a folder or an archive.")]
 HardwareOption = Annotated[
     str | None,
     typer.Option(
         "--hardware",
-        help="Hardware profile, by name or file; found by itself when absent. Of a cluster several: A,B,…",
+        help="Hardware profile, by name or file; default: this host's. On a cluster also several: A,B,…",
     ),
 ]
 RayOption = Annotated[
     str | None,
-    typer.Option("--ray", metavar="ADDRESS", help="A Ray cluster: `auto` on one of its nodes, or HOST:PORT."),
+    typer.Option(
+        "--ray", metavar="ADDRESS", help="Address of a Ray cluster: `auto` on one of its nodes, or HOST:PORT."
+    ),
 ]
 ReplayOption = Annotated[
     str | None,
     typer.Option("--replay", help="Dry run: joules from a power trace (CSV `t_s,cpu,…`) or constant watts."),
 ]
 PueOption = Annotated[
-    float | None, typer.Option("--pue", help="Power usage effectiveness of the building: applied once, to carbon.")
+    float | None, typer.Option("--pue", help="Power usage effectiveness (PUE) of the building, applied to carbon.")
 ]
 GridOption = Annotated[
-    float | None, typer.Option("--grid-intensity", help="Of the grid, in g CO2e/kWh: for carbon.")
+    float | None, typer.Option("--grid-intensity", help="Carbon intensity of the grid, in g CO2e/kWh.")
 ]
 PowerOption = Annotated[
-    bool, typer.Option("--set-power-limit", help="Let the task set the GPU's power limit; it is put back.")
+    bool,
+    typer.Option("--set-power-limit", help="Let the task set the GPU's power limit; it is restored afterwards."),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="name=value: a parameter of the run to fix, or a field of the card to fill."),
+    typer.Option("--set", help="name=value: fix a parameter of the run, or fill a field of the card."),
 ]
-StrictOption = Annotated[bool, typer.Option("--strict", help="End with exit code 1 where a check would only warn.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Exit with code 1 where a check would only warn.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No live progress.")]
 
 
 def assignments(option: list[str] | None) -> dict[str, Value]:
-    """Names and values of every `--set`; of one given twice the last.
+    """Parse every `--set name=value`; a later one replaces an earlier one.
 
     Raises:
-        InputError: one does not read name=value.
+        InputError: one has no name or no `=`.
     """
-    return dict(assignment(text) for text in option or [])
+    return dict(_assignment(text) for text in option or [])
 
 
-def assignment(text: str) -> tuple[str, Value]:
-    """Name and value of `--set name=value`; the value as JSON has it, else as text.
-
-    Raises:
-        InputError: it does not read so.
-    """
+def _assignment(text: str) -> tuple[str, Value]:
+    """Parse `name=value`; the value is JSON if it parses as a scalar, else text."""
     import json
 
     name, separator, value = text.partition("=")
     if not separator or not name:
-        raise InputError(f"--set: must read name=value (got '{text}')")
+        raise InputError(f"--set: must be name=value (got '{text}')")
     try:
         parsed = json.loads(value)
     except json.JSONDecodeError:
@@ -81,7 +80,7 @@ def assignment(text: str) -> tuple[str, Value]:
 
 
 def write_out(path: Path, text: str, force: bool) -> None:
-    """Write the file of `--out`; one that exists is somebody's, and stays unless `--force` is given.
+    """Write the file `--out`; an existing one is replaced only with `--force`.
 
     Raises:
         InputError: the file exists, or cannot be written.
@@ -89,7 +88,7 @@ def write_out(path: Path, text: str, force: bool) -> None:
     content = text.encode(errors="replace")
     try:
         if force and path.is_file() and not path.is_symlink():
-            write_whole(path, content)  # what was there stays until all is written
+            write_whole(path, content)  # atomic: the old file stays until all is written
         else:
             with path.open("wb" if force else "xb") as file:  # a pipe or device is written to, not replaced
                 file.write(content)

@@ -1,4 +1,4 @@
-"""What several commands print of a run: its report in a sentence, and where the page is."""
+"""Printing of a run's headline and the path of its report, for several commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def print_report(
     studies: Sequence[str] = (),
     trusted: Collection[str] = (),
 ) -> bool:
-    """Write a run's report and print it in a sentence; whether the run passed its gate, True where it has none."""
+    """Write a run's report and print its headline; returns False if the run failed its gate."""
     from joulebench.reporting import write_report
 
     written = write_report(
@@ -33,9 +33,9 @@ def print_report(
 
 
 def print_finished(folders: Sequence[RunFolder]) -> None:
-    """Report runs that have just been carried out; exit code 1 if one of them missed its gate, 3 if all has failed.
+    """Report runs that have just finished; exit code 1 if one failed its gate, 3 if no trial of one has a value.
 
-    The user started them, so the studies of the task's author may run here, as its workload did.
+    The studies of the task's author are trusted, as its workload was: the user started the run.
     """
     passed = [print_report(folder, trusted=folder.task().analyses) for folder in folders]
     if not all(passed):

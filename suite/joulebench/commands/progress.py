@@ -1,4 +1,4 @@
-"""What a run shows while it works: a progress bar with an ETA, or plain lines where nobody watches."""
+"""Progress display of a run: a bar with an ETA on a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def observer(quiet: bool = False) -> Iterator[Observer]:
-    """An observer for `joulebench.runner.local`: a live bar on a terminal, else a line a trial."""
+    """Observer for `joulebench.runner`: a live bar on a terminal, else a line per trial."""
     console = Console(highlight=False, markup=False)
     if quiet or not console.is_terminal:
-        yield _Unending(lambda event: _line(console, event))
+        yield _Tolerant(lambda event: _line(console, event))
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -35,11 +35,11 @@ def observer(quiet: bool = False) -> Iterator[Observer]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        yield _Unending(_Live(progress, console))
+        yield _Tolerant(_Live(progress, console))
 
 
-class _Unending:
-    """An observer that shows nothing more once it cannot: a closed pipe or a full disk ends no measurement."""
+class _Tolerant:
+    """An observer that stops printing after an output error: a closed pipe must not end a measurement."""
 
     def __init__(self, show: Observer) -> None:
         self._show: Observer | None = show
@@ -49,20 +49,17 @@ class _Unending:
             return
         try:
             self._show(event)
-        except (OSError, ValueError):  # ValueError: the stream is closed, or has no such character
+        except (OSError, ValueError):  # ValueError: the stream is closed, or cannot encode a character
             self._show = None
 
 
 class _Live:
-    """Moves the bars of a `rich` progress display."""
+    """Observer that updates a `rich` progress display."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
         self._progress, self._console = progress, console
-        self._bars = {
-            "data": progress.add_task("", visible=False),
-            "trial": progress.add_task("", visible=False),
-        }
-        self._what = ""
+        self._bars = {kind: progress.add_task("", visible=False) for kind in ("data", "trial")}
+        self._trial = ""
 
     def __call__(self, event: Event) -> None:
         bar = self._bars["data" if event.kind == "data" else "trial"]
@@ -73,12 +70,12 @@ class _Live:
                     visible=event.done < event.total or not event.total,
                 )  # fmt: skip
             case "trial":
-                self._what = event.text
+                self._trial = event.text
                 self._progress.update(
                     bar, description=event.text, completed=event.done, total=event.total or None, visible=True
                 )
             case "epoch":
-                self._progress.update(bar, description=f"{self._what} · {event.text}")
+                self._progress.update(bar, description=f"{self._trial} · {event.text}")
             case _:
                 _line(self._console, event)
         if event.kind == "result":

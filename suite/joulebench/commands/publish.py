@@ -1,4 +1,4 @@
-"""`joulebench publish`."""
+"""Command `joulebench publish`: checked copies of runs under reports/."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import typer
 
 
 def publish(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, or sets published before.")],
-    reports: Annotated[Path, typer.Option("--reports", help="Folder of what is published.")] = Path("reports"),
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, or sets published already.")],
+    reports: Annotated[Path, typer.Option("--reports", help="Folder of published sets.")] = Path("reports"),
 ) -> None:
     """Check runs and copy them, with their reports, under reports/.
 
-    Of several, their comparison too. Exit code 1 if the records of one cannot be defended.
+    With several runs, their comparison is published too. Exit code 1 if a run fails the checks.
     """
     from joulebench.publishing.copying import publish as publish_run
     from joulebench.publishing.copying import publish_comparison

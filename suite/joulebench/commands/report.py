@@ -1,4 +1,4 @@
-"""`joulebench report`."""
+"""Command `joulebench report`: write a run's report from its records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from joulebench.errors import InputError
 
 
 class Report(typer.core.TyperCommand):
-    """The command, which refers to `compare` whoever gives it several runs or a folder for their comparison."""
+    """The command; with several runs or --out, its error refers to `compare`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not any(text.partition("=")[0] == "--out" for text in args):
@@ -22,7 +22,7 @@ class Report(typer.core.TyperCommand):
             if not rest:
                 return rest
         raise InputError(
-            "report: takes one run, and writes into its folder; `joulebench compare RUN RUN…` compares several"
+            "report: needs one run folder and writes into it; to compare several use `joulebench compare RUN RUN…`"
         )
 
 
@@ -31,16 +31,16 @@ def report(
     pue: PueOption = None,
     grid_intensity: GridOption = None,
     overlay: Annotated[
-        Path | None, typer.Option(help="Lay another run's frontier over the figures; its records are kept beside.")
+        Path | None, typer.Option(help="Run whose frontier to add to the figures; its records are copied.")
     ] = None,
     study: Annotated[
         list[str] | None,
-        typer.Option(help="Another study of the records: its name, or package.module:Class, whose code then runs."),
+        typer.Option(help="A study to add: its name, or package.module:Class, which is imported and run."),
     ] = None,
 ) -> None:
-    """Write a run's report anew from its records.
+    """Write a run's report again from its records.
 
-    With --pue or --grid-intensity it is as for another site, and says what that does to the ranking.
+    --pue and --grid-intensity describe another site; the report then shows their effect on the ranking.
     """
     from joulebench.records.folder import RunFolder
 

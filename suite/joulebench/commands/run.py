@@ -1,4 +1,4 @@
-"""`joulebench run`."""
+"""Command `joulebench run`: run a task and write its report."""
 
 from __future__ import annotations
 
@@ -27,31 +27,43 @@ if TYPE_CHECKING:
     from joulebench.spec.task import Task
 
 
+_INFERENCES = "Expected number of inferences after the search; stop once further search cannot pay back its energy."
+
+
 def run(
     task: Annotated[str, typer.Argument(help="A task's name, or the path of its TOML file.")],
-    budget: Annotated[str | None, typer.Option(help="quick, standard, paper, …: see `joulebench tasks`.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Budget of the task, such as quick, standard or paper; see `joulebench tasks`."),
+    ] = None,
     hardware: HardwareOption = None,
     force_hardware: Annotated[
-        bool, typer.Option("--force-hardware", help="Use --hardware though it is not this host's; reports say so.")
+        bool,
+        typer.Option(
+            "--force-hardware", help="Use --hardware even if it does not match this host; reports say so."
+        ),
     ] = False,
     grid_intensity: GridOption = None,
-    country: Annotated[str | None, typer.Option(help="ISO code such as FRA: its grid, for carbon.")] = None,
+    country: Annotated[
+        str | None, typer.Option(help="ISO code of the country whose grid intensity to use, such as FRA.")
+    ] = None,
     pue: PueOption = None,
     data: DataOption = None,
     out: OutOption = Path("runs"),
-    seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     sets: SetOption = None,
     meter: Annotated[
         list[str] | None,
-        typer.Option(help="A meter of your own, asked before those that ship: its name, or package.module:Class."),
+        typer.Option(help="Your own meter, tried before the built-in ones: its name, or package.module:Class."),
     ] = None,
     trials_from: Annotated[Path | None, typer.Option(help="Measure another run's configurations.")] = None,
-    max_energy: Annotated[str | None, typer.Option(help="Stop before the run has spent more: 500kJ, 2kWh.")] = None,
-    inferences: Annotated[
-        float | None, typer.Option(help="Units of work to come: stop when searching on saves less than it costs.")
+    max_energy: Annotated[
+        str | None,
+        typer.Option(help="Energy budget of the run, such as 500kJ or 2kWh; it stops before exceeding it."),
     ] = None,
+    inferences: Annotated[float | None, typer.Option(help=_INFERENCES)] = None,
     extrapolate: Annotated[
-        bool, typer.Option("--extrapolate", help="Tell each training's joules from its first epochs.")
+        bool, typer.Option("--extrapolate", help="Forecast each training's energy from its first epochs.")
     ] = False,
     replay: ReplayOption = None,
     ray: RayOption = None,
@@ -61,8 +73,8 @@ def run(
 ) -> None:
     """Run a task and write its report.
 
-    Exit code 1 if the task has a gate and missed it, or, with --strict, if the check of the meter before a search
-    finds it unsteady.
+    Exit code 1 if the run fails the task's gate, or, with --strict, if the meter check before a search finds the
+    meter unsteady.
     """
     from joulebench.commands.progress import observer
     from joulebench.runner.stopping import parse_energy_j
@@ -112,9 +124,11 @@ def _announce(task: Task, budget: str | None, hardware: str) -> None:
     data = f"{task.dataset.name}" if task.dataset else "no data set"
     size = "continuous"
     if task.space_size is not None:
-        some = "combinations of values, some not allowed or alike" if has_conditions(task) else "configurations"
-        size = f"{task.space_size:,} {some}"
+        noun = (
+            "combinations of values, some not allowed or equivalent" if has_conditions(task) else "configurations"
+        )
+        size = f"{task.space_size:,} {noun}"
     print(f"{task.title}: task {task.name} v{task.version}, budget {budget or 'none'}, data {data}, on {hardware}")
     print(f"search space: {size}; digest {task.digest}")
     if budget in NARROWED:
-        print(f"{budget} narrows the study: its results compare with no other budget and no published study")
+        print(f"{budget} reduces the study: do not compare its results with other budgets or published studies")

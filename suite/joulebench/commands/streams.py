@@ -1,4 +1,4 @@
-"""Standard output and error that end no measurement: a reader may leave, a terminal may lack a character."""
+"""Standard output and error that never raise: a closed pipe or encoding error must not end a measurement."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import io
 import sys
 from typing import Any
 
-#: Nobody reads any more: the other end of the pipe was closed, or the terminal is gone.
+#: The reader is gone: the pipe or terminal was closed.
 _READER_LEFT = (errno.EPIPE, errno.EIO)
 
 
 class _Sink(io.FileIO):
-    """A standard stream's file. Once writing has failed, what is written is dropped, and the failure kept."""
+    """File of a standard stream; after a write error it keeps the error and drops further output."""
 
     failure: OSError | None = None
 
@@ -25,8 +25,8 @@ class _Sink(io.FileIO):
         return memoryview(data).nbytes
 
 
-def unending() -> None:
-    """Let printing to standard output and error raise nothing from here on."""
+def make_tolerant() -> None:
+    """Replace standard output and error by streams that never raise."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, io.TextIOWrapper):
@@ -38,7 +38,7 @@ def unending() -> None:
 
 
 def _raw(stream: io.TextIOWrapper) -> Any:
-    """The file below the buffer; `python -u` has none between."""
+    """The raw file below the buffer; with `python -u` there is no buffer."""
     return getattr(stream.buffer, "raw", stream.buffer)
 
 
@@ -55,12 +55,10 @@ def _rewrapped(stream: io.TextIOWrapper, raw: io.FileIO) -> io.TextIOWrapper:
 
 
 def failure() -> OSError | None:
-    """Why not all that was printed on standard output is where it should be; None if only its reader left."""
+    """Return the error that lost standard output; None if there is none, or only the reader left."""
     stream = sys.stdout
-    if not isinstance(stream, io.TextIOWrapper):
-        return None
-    if stream.closed:  # by code that was measured
+    if not isinstance(stream, io.TextIOWrapper) or stream.closed:  # closed by measured code
         return None
     stream.flush()
-    found: OSError | None = getattr(_raw(stream), "failure", None)
-    return None if found is None or found.errno in _READER_LEFT else found
+    error: OSError | None = getattr(_raw(stream), "failure", None)
+    return None if error is None or error.errno in _READER_LEFT else error

@@ -1,4 +1,4 @@
-"""`joulebench tasks`."""
+"""Command `joulebench tasks`: list the catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`joulebench verify`."""
+"""Command `joulebench verify`: recheck published sets."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import typer
 
 
 def verify(
-    reports: Annotated[Path, typer.Argument(help="What is published, or a part of it.")] = Path("reports"),
+    reports: Annotated[Path, typer.Argument(help="Folder of published sets, or a part of it.")] = Path("reports"),
 ) -> None:
-    """Recheck what is published and make its reports anew.
+    """Recheck published sets and reproduce their reports.
 
-    Exit code 1 if anything does not come out the same.
+    Exit code 1 if anything differs.
     """
     from joulebench.publishing.index import stale_index
     from joulebench.publishing.verifying import verify as verify_sets
 
     wrong = 0
-    for found in verify_sets(reports):
-        print(f"{found.path}: {'ok' if not found.problems else '; '.join(found.problems)}")
-        wrong += bool(found.problems)
+    for published in verify_sets(reports):
+        print(f"{published.path}: {'; '.join(published.problems) or 'ok'}")
+        wrong += bool(published.problems)
     if stale := stale_index(reports):
-        print(f"{reports}: {', '.join(stale)}: not the index of these sets; `joulebench publish` writes it")
+        print(f"{reports}: {', '.join(stale)}: not up to date with these sets; `joulebench publish` rewrites it")
     if wrong or stale:
         raise typer.Exit(1)

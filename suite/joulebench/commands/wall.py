@@ -1,4 +1,4 @@
-"""`joulebench wall`."""
+"""Command `joulebench wall`: import a wall meter's log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def wall(
         Path, typer.Argument(metavar="LOG", help="The wall meter's log: CSV with columns utc and watts.")
     ],
 ) -> None:
-    """Put a wall meter's log beside a run.
+    """Add a wall meter's log to a run.
 
     The report then gives the ratio of wall to software energy.
     """
@@ -25,6 +25,7 @@ def wall(
     from joulebench.records.folder import RunFolder
 
     folder = RunFolder.open(run)
-    found = import_log(folder, log)
-    print(f"wall / software: {found.ratio:.4g} over {found.covered_s:.0f} s, {found.windows} windows")
+    comparison = import_log(folder, log)
+    covered = f"{comparison.covered_s:.0f} s, {comparison.windows} windows"
+    print(f"wall / software: {comparison.ratio:.4g} over {covered}")
     print_report(folder)

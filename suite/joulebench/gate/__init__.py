@@ -1,5 +1,5 @@
-"""Energy gate of a continuous integration: benchmarks in fresh processes, and whether a change costs energy.
+"""Energy gate for continuous integration: does a change of the code cost energy?
 
-`plugin` measures inside pytest, `interleave` starts the processes in turn, `decision` judges what they recorded,
-`files` reads and keeps it, `report` tells it. Nothing here imports torch.
+`plugin` measures inside pytest, `interleave` alternates the processes of two commits, `decision` judges their
+records, `files` reads and writes them, `report` renders the result. Nothing here imports torch.
 """

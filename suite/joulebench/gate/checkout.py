@@ -1,4 +1,4 @@
-"""Another commit of this repository beside the working tree, for as long as it is measured."""
+"""Temporary git worktree of another commit."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from joulebench.host.git import git
 
 
 def top_level(folder: Path) -> Path:
-    """The working tree that `folder` lies in.
+    """Find the root of the git working tree that contains `folder`.
 
     Raises:
-        InputError: it lies in none, or there is no git.
+        InputError: there is none, or git is not installed.
     """
     return Path(_git(folder, "rev-parse", "--show-toplevel"))
 
 
 @contextmanager
 def checkout(repository: Path, ref: str) -> Iterator[Path]:
-    """A worktree of `ref` in a temporary folder; the user's own tree, index and branches are left alone.
+    """Check out `ref` as a worktree in a temporary folder; the user's tree, index and branches stay unchanged.
 
     Raises:
         InputError: there is no such commit here.
@@ -50,5 +50,5 @@ def _git(folder: Path, *arguments: str) -> str:
     except FileNotFoundError:
         raise InputError("--against needs git, which is not installed") from None
     except subprocess.CalledProcessError as error:
-        said = error.stderr.strip().splitlines()
-        raise InputError(f"git {arguments[0]} failed in {folder}: {said[-1] if said else 'no message'}") from None
+        lines = error.stderr.strip().splitlines()
+        raise InputError(f"git {arguments[0]} failed in {folder}: {lines[-1] if lines else 'no message'}") from None

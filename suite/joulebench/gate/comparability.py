@@ -1,4 +1,4 @@
-"""Whether two sets of replicates may be compared: the same machine, driver, software and protocol. Pure."""
+"""Comparability of two sets of replicates: same machine, driver, software and protocol. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from joulebench.errors import InputError
 from joulebench.gate.model import Measurement, Replicate
 
-#: Field of the environment → its name. They change energy or time with no change of the code.
+#: Field of the environment → its name. Each affects energy or time without a change of the code.
 STRICT = {
     ("host", "cpu"): "CPU",
     ("host", "logical_cpus"): "logical CPUs",
@@ -31,29 +31,31 @@ STRICT = {
 
 
 def differences(before: Replicate, now: Replicate) -> list[str]:
-    """What differs so that the two do not compare, each as `name: then, now`; empty if nothing does."""
-    found = [] if before.hardware == now.hardware else [f"hardware profile: {before.hardware}, now {now.hardware}"]
+    """List the differences that forbid a comparison, each as `name: then, now`."""
+    changes = (
+        [] if before.hardware == now.hardware else [f"hardware profile: {before.hardware}, now {now.hardware}"]
+    )
     for path, name in STRICT.items():
         then, here = _at(before.environment, path), _at(now.environment, path)
         if path == ("python",):
             then, here = (".".join(str(v).split(".")[:2]) for v in (then, here))
         if then != here:
-            found.append(f"{name}: {_said(then)}, now {_said(here)}")
+            changes.append(f"{name}: {_shown(then)}, now {_shown(here)}")
     sources = [{(m["domain"], m["source"]) for m in r.meters if m.get("role") != "check"} for r in (before, now)]
     for domain, source in sorted(sources[0] - sources[1]):
         here = ", ".join(sorted(s for d, s in sources[1] if d == domain)) or "nothing"
-        found.append(f"meter of {domain}: {source}, now {here}")
-    return found
+        changes.append(f"meter of {domain}: {source}, now {here}")
+    return changes
 
 
 def _at(table: Mapping[str, Any], path: Sequence[str]) -> Any:
-    found: Any = table
+    value: Any = table
     for key in path:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
     if value in (None, [], {}):
         return "none"
     if isinstance(value, Mapping):
@@ -62,24 +64,22 @@ def _said(value: Any) -> str:
 
 
 def check(baseline: Sequence[Replicate], current: Sequence[Replicate]) -> None:
-    """Refuse what does not compare; the meters may differ, which the benchmarks' own verdicts tell.
+    """Check that all replicates compare; differing meters are left to each benchmark's verdict.
 
     Raises:
-        InputError: it names every difference.
+        InputError: they do not; it names every difference.
     """
-    replicates = [*baseline, *current]
-    found: dict[str, None] = {}
-    for other in replicates[1:]:
-        found |= dict.fromkeys(d for d in differences(replicates[0], other) if not d.startswith("meter of "))
-    if found:
+    first, *others = [*baseline, *current]
+    changes = dict.fromkeys(d for r in others for d in differences(first, r) if not d.startswith("meter of "))
+    if changes:
         raise InputError(
-            f"not comparable: {'; '.join(found)}. Measure the baseline anew here (--update-baseline), or compare "
+            f"not comparable: {'; '.join(changes)}. Measure a new baseline here (--update-baseline), or compare "
             "two commits in one session (--against REF)"
         )
 
 
 def benchmark_difference(baseline: Sequence[Measurement], current: Sequence[Measurement]) -> str | None:
-    """How a benchmark was measured differently; None if it was not."""
+    """Return the first difference in how a benchmark was measured; None if there is none."""
     first = baseline[0]
     for other in [*baseline[1:], *current]:
         if first.unit != other.unit:
@@ -89,7 +89,7 @@ def benchmark_difference(baseline: Sequence[Measurement], current: Sequence[Meas
             changed = [k for k in {**then, **now} if then.get(k) != now.get(k)]
             if changed:
                 key = changed[0]
-                return f"{what}.{key}: {_said(then.get(key))}, now {_said(now.get(key))}"
+                return f"{what}.{key}: {_shown(then.get(key))}, now {_shown(now.get(key))}"
     return None
 
 

@@ -1,9 +1,9 @@
-"""The gate's decision: what each benchmark's replicates say, and whether the gate is passed. Pure.
+"""Decision of the gate: a verdict for each benchmark, and whether the gate is passed. Pure.
 
-Suspected is what lies above the threshold by its estimate, and above 1 with its whole 95 % interval. It is measured
-again. A regression is called only where the whole interval of everything measured (wide enough for all benchmarks
-together) lies above the threshold, and the rerun taken alone is suspect, too. Pairs of one session are compared by
-pair; everything else by session.
+A benchmark is suspected if its estimated ratio exceeds the threshold and its whole 95 % interval exceeds 1; it is
+then measured again. It is a regression only if the whole interval of all measurements (corrected for the number of
+benchmarks) exceeds the threshold, and the rerun alone is suspected too. Pairs of one session are compared pairwise,
+everything else by session.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from joulebench.gate.values import TIME, Metric, Unmeasured, choose_metric, repe
 
 
 class Outcome(StrEnum):
-    """What is said of a benchmark."""
+    """Outcome of a benchmark."""
 
-    REGRESSION = "regression"  # the whole interval is above the threshold, and a rerun agrees
+    REGRESSION = "regression"  # the whole interval is above the threshold, and a rerun confirms it
     SUSPECTED = "suspected"  # above the threshold, no rerun yet
     IMPROVEMENT = "improvement"  # the whole interval is below 1
     PASSED = "passed"  # the whole interval is below the threshold
@@ -41,7 +41,7 @@ Design = Literal["paired", "sessions"]
 
 @dataclass(frozen=True)
 class Sides:
-    """One benchmark's values on both sides (logarithms): of pairs, or of sessions."""
+    """Logarithms of one benchmark's values on both sides, per pair or per session."""
 
     design: Design
     baseline: tuple[float, ...]
@@ -51,7 +51,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of one benchmark. `shift` is of logarithms: exp of it is the ratio."""
+    """Verdict on one benchmark; `shift` is a difference of logarithms, exp(shift) the ratio."""
 
     name: str
     outcome: Outcome
@@ -61,14 +61,14 @@ class Verdict:
     design: Design = "paired"
     shift: Shift | None = None
     rerun: Shift | None = None
-    time: Shift | None = None  # beside a gate on energy
+    time: Shift | None = None  # only if `metric` is energy
     baseline: float | None = None  # per unit, J or s
     current: float | None = None
     needed: int | None = None  # pairs, or sessions of the baseline, until it would be conclusive
 
     @property
     def ratio(self) -> tuple[float, float, float] | None:
-        """Current over baseline, and the ends of its interval."""
+        """Current over baseline, with the ends of its interval."""
         s = self.shift
         return None if s is None else (math.exp(s.estimate), _exp(s.low), _exp(s.high))
 
@@ -78,11 +78,10 @@ def _exp(value: float) -> float:
 
 
 def judge(baseline: Sequence[Replicate], current: Sequence[Replicate], settings: Settings) -> list[Verdict]:
-    """A verdict on every benchmark of either side, in the order of the current one; reruns among the replicates
-    confirm or not what the others show.
+    """Judge every benchmark of either side, in the order of the current one; replicates marked as reruns confirm.
 
     Raises:
-        InputError: the two sides do not compare at all, or one of them is empty.
+        InputError: the two sides do not compare, or one of them is empty.
     """
     check(baseline, current)
     names = list(dict.fromkeys(m.name for r in (*current, *baseline) for m in r.measurements))
@@ -123,14 +122,14 @@ def _part(side: Sequence[Replicate], rerun: bool) -> list[Replicate]:
 
 
 def _new(name: str, current: Sequence[Replicate], now: Sequence[Measurement], settings: Settings) -> Verdict:
-    """The verdict on what the baseline does not have; without valid joules it fails as any other does."""
+    """Verdict on a benchmark that the baseline does not have; it still needs valid joules."""
     metric = choose_metric(now, now, settings.metric, settings.require_energy)
     if isinstance(metric, Unmeasured):
         return Verdict(name, Outcome.UNMEASURED, metric.reason, now[0].unit)
     values = _by_session(current, name, metric)
-    found = math.exp(statistics.pseudo_median(values)) if values else None
+    value_now = math.exp(statistics.pseudo_median(values)) if values else None
     reason = "the baseline has no such benchmark"
-    return Verdict(name, Outcome.NEW, reason, now[0].unit, metric, "sessions", current=found)
+    return Verdict(name, Outcome.NEW, reason, now[0].unit, metric, "sessions", current=value_now)
 
 
 def _sides(name: str, baseline: Sequence[Replicate], current: Sequence[Replicate], metric: Metric) -> Sides | None:
@@ -152,24 +151,23 @@ def _windows(side: Sequence[Replicate], name: str, metric: Metric) -> int:
 
 
 def _by_pair(side: Sequence[Replicate], name: str, metric: Metric) -> dict[tuple[str, int], float]:
-    found: dict[tuple[str, int], float] = {}
-    for replicate in side:
-        got = _value(replicate, name, metric)
-        if replicate.pair is not None and got is not None:
-            found[replicate.session, replicate.pair] = got
-    return found
+    return {
+        (replicate.session, replicate.pair): log_value
+        for replicate in side
+        if replicate.pair is not None and (log_value := _value(replicate, name, metric)) is not None
+    }
 
 
 def _by_session(side: Sequence[Replicate], name: str, metric: Metric) -> tuple[float, ...]:
     sessions: dict[str, list[float]] = {}
     for replicate in side:
-        if (got := _value(replicate, name, metric)) is not None:
-            sessions.setdefault(replicate.session, []).append(got)
+        if (log_value := _value(replicate, name, metric)) is not None:
+            sessions.setdefault(replicate.session, []).append(log_value)
     return tuple(statistics.pseudo_median(values) for values in sessions.values())
 
 
 def _value(replicate: Replicate, name: str, metric: Metric) -> float | None:
-    measurement: Measurement | None = replicate.measurement(name)
+    measurement = replicate.measurement(name)
     return value(measurement, metric) if measurement is not None else None
 
 
@@ -198,19 +196,19 @@ def _decide(verdict: Verdict, sides: Sides, settings: Settings) -> Verdict:
         return replace(verdict, outcome=Outcome.SUSPECTED, reason="no rerun has confirmed it")
     if shift.high <= limit:
         return replace(verdict, outcome=Outcome.IMPROVEMENT if shift.high < 0 else Outcome.PASSED)
-    return _inconclusive(verdict, sides, shift, limit, "the interval holds the threshold")
+    return _inconclusive(verdict, sides, shift, limit, "the interval includes the threshold")
 
 
 def _inconclusive(verdict: Verdict, sides: Sides, shift: Shift, limit: float, why: str) -> Verdict:
     needed, what = _needed(sides, shift, limit)
-    many = f"no feasible number of {what} would tell" if needed is None else f"about {needed} {what} needed"
+    many = f"no feasible number of {what} would decide" if needed is None else f"about {needed} {what} needed"
     return replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=f"{why}; {many}", needed=needed)
 
 
 def _too_few(sides: Sides, settings: Settings) -> tuple[str, int] | None:
-    """Why there is too little to decide anything from, and how many are needed."""
+    """Return why there are too few measurements, and how many are needed; None if there are enough."""
     if sides.design == "sessions" and len(sides.baseline) < settings.sessions:
-        return f"the baseline holds {len(sides.baseline)} sessions; {settings.sessions} needed", settings.sessions
+        return f"the baseline has {len(sides.baseline)} sessions; {settings.sessions} needed", settings.sessions
     if sides.repeats < settings.repeats:
         return f"{sides.repeats} valid windows; {settings.repeats} needed", settings.repeats
     return None
@@ -223,7 +221,7 @@ def _needed(sides: Sides, shift: Shift, limit: float) -> tuple[int | None, str]:
 
 
 def _confirmed(verdict: Verdict, first: Sides, again: Sides, settings: Settings, level: float) -> Verdict:
-    """The verdict on a suspect after its rerun: by everything measured, and by the rerun alone."""
+    """Verdict on a suspected benchmark after its rerun: by all measurements, and by the rerun alone."""
     limit = math.log1p(settings.threshold)
     alone, every = _shift(again, statistics.LEVEL), _both(first, again)
     shift = _shift(every, level)
@@ -232,16 +230,18 @@ def _confirmed(verdict: Verdict, first: Sides, again: Sides, settings: Settings,
     now = math.exp(statistics.pseudo_median(every.current))
     verdict = replace(verdict, shift=shift, rerun=alone, current=now)
     if shift.high <= limit:
-        return replace(verdict, outcome=Outcome.PASSED, reason="suspected, and refuted by a rerun")
+        return replace(
+            verdict, outcome=Outcome.PASSED, reason="suspected at first, within the threshold with a rerun"
+        )
     if not _suspect(alone, limit):
         return _inconclusive(verdict, every, shift, limit, "a rerun did not confirm it")
     if shift.low > limit:
         return replace(verdict, outcome=Outcome.REGRESSION, reason="confirmed by a rerun")
-    return _inconclusive(verdict, every, shift, limit, "suspected twice, but the interval holds the threshold")
+    return _inconclusive(verdict, every, shift, limit, "suspected twice, but the interval includes the threshold")
 
 
 def _both(first: Sides, again: Sides) -> Sides:
-    """Everything measured. A rerun shares its day with what it repeats, so they are one session."""
+    """Combine a measurement and its rerun; against a stored baseline, both are one session of the same day."""
     if first.design == "paired" and again.design == "paired":
         pairs = first.baseline + again.baseline, first.current + again.current
         return Sides("paired", *pairs, first.repeats + again.repeats)
@@ -250,18 +250,18 @@ def _both(first: Sides, again: Sides) -> Sides:
 
 
 def suspects(verdicts: Sequence[Verdict]) -> list[str]:
-    """Names of the benchmarks that a rerun has to confirm."""
+    """Names of the benchmarks that need a rerun."""
     return [v.name for v in verdicts if v.outcome is Outcome.SUSPECTED]
 
 
-#: Outcomes that fail the gate always, under --require-energy, and under --strict.
+#: Outcomes that fail the gate: always, with --require-energy, and with --strict.
 FAILS = frozenset({Outcome.REGRESSION})
 FAILS_WITHOUT_ENERGY = frozenset({Outcome.UNMEASURED, Outcome.INCOMPARABLE, Outcome.MISSING})
 FAILS_STRICT = FAILS_WITHOUT_ENERGY | {Outcome.INCONCLUSIVE, Outcome.SUSPECTED}
 
 
 def failures(verdicts: Sequence[Verdict], settings: Settings) -> list[Verdict]:
-    """The verdicts for which the gate is not passed."""
+    """List the verdicts that fail the gate."""
     fails = FAILS | (FAILS_WITHOUT_ENERGY if settings.require_energy else frozenset())
     fails |= FAILS_STRICT if settings.strict else frozenset()
     if settings.strict and all(v.outcome is Outcome.NEW for v in verdicts):

@@ -1,4 +1,4 @@
-"""Replicates on disk: pytest-benchmark's JSON, one file a process, and JSON lines, one line a process."""
+"""Files of replicates: pytest-benchmark's JSON, one per process, and JSON lines, one line per process."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from pydantic import ValidationError
 
 from joulebench.errors import InputError
 from joulebench.gate.comparability import differences
-from joulebench.gate.model import Replicate
+from joulebench.gate.model import Measurement, Replicate
 from joulebench.records.folder import append, read_lines, read_record
 
 BASELINES = Path("reports/baselines")
-KEY = "joulebench"  # of what the gate reads, in pytest-benchmark's JSON
+KEY = "joulebench"  # of the gate's data in pytest-benchmark's JSON
 
 
 def baseline_file(hardware: str, folder: Path = BASELINES) -> Path:
-    """Where the baseline of a hardware profile is kept."""
+    """Path of the baseline of a hardware profile."""
     return folder / hardware / "regression.jsonl"
 
 
 def read_replicates(path: Path) -> list[Replicate]:
-    """The replicates in a file, or in all files of a folder in the order of their names.
+    """Read the replicates of a file, or of all files of a folder, sorted by name.
 
     Raises:
-        InputError: nothing is there, or a file is damaged or holds no energy.
+        InputError: there are none, or a file is damaged or has no energy data.
     """
     if path.is_dir():
         files = sorted(f for f in path.iterdir() if f.suffix in (".json", ".jsonl"))
-        found = [r for file in files for r in read_replicates(file)]
+        replicates = [r for file in files for r in read_replicates(file)]
     elif path.suffix == ".jsonl" and path.is_file():
-        found = read_lines(path, Replicate)[0]
+        replicates = read_lines(path, Replicate)[0]
     else:
-        found = [from_benchmark_json(_load(path), path)]
-    if not found:
-        raise InputError(f"{path}: holds no replicates (.json of pytest-benchmark, or .jsonl)")
-    return found
+        replicates = [from_benchmark_json(_load(path), path)]
+    if not replicates:
+        raise InputError(f"{path}: no replicates (.json of pytest-benchmark, or .jsonl)")
+    return replicates
 
 
 def _load(path: Path) -> Any:
@@ -51,15 +51,15 @@ def _load(path: Path) -> Any:
 
 
 def from_benchmark_json(data: Any, origin: Path | str) -> Replicate:
-    """The replicate that pytest-benchmark's JSON holds beside the timings.
+    """Read the replicate in pytest-benchmark's JSON.
 
     Raises:
-        InputError: it holds none, or it is damaged.
+        InputError: there is none, or it is damaged.
     """
     head = data.get(KEY) if isinstance(data, Mapping) else None
     benchmarks = data.get("benchmarks") if isinstance(data, Mapping) else None
     if not isinstance(head, Mapping) or not isinstance(benchmarks, list):
-        raise InputError(f"{origin}: no energy in it; its benchmarks do not use the fixture energy_benchmark")
+        raise InputError(f"{origin}: no energy data; its benchmarks do not use the fixture energy_benchmark")
     try:
         extras = [b["extra_info"][KEY] for b in benchmarks if KEY in b.get("extra_info", {})]
         return read_record(json.dumps({**head, "measurements": extras}), Replicate)
@@ -83,10 +83,10 @@ def write_replicates(path: Path, replicates: Iterable[Replicate]) -> None:
 
 
 def update_baseline(path: Path, session: list[Replicate], replace: bool = False) -> list[str]:
-    """Add a session to a baseline. One that was measured elsewhere or otherwise is begun anew.
+    """Add a session to a baseline; one that does not compare with the session is replaced.
 
     Returns:
-        Why it was begun anew, difference by difference; empty where the session was added.
+        The differences for which it was replaced; empty if the session was added.
 
     Raises:
         InputError: the file is damaged or cannot be written.
@@ -95,18 +95,16 @@ def update_baseline(path: Path, session: list[Replicate], replace: bool = False)
     changed = differences(before[-1], session[-1]) if before else []
     if before and (changed or replace):
         path.unlink()
-    # conditions of the windows are for a look at one run; a baseline is kept for years and read by the decision
-    write_replicates(path, [_lean(r) for r in session])
-    return changed or (["asked for"] if replace and before else [])
+    # a baseline is kept for years: without what the decision does not read
+    write_replicates(path, map(_lean, session))
+    return changed or (["--replace"] if replace and before else [])
 
 
 def _lean(replicate: Replicate) -> Replicate:
-    lean = tuple(
-        m.model_copy(
-            update={
-                "windows": tuple(w.model_copy(update={"conditions": {}}) for w in m.windows if w.phase == m.phase)
-            }
-        )
-        for m in replicate.measurements
-    )
-    return replicate.model_copy(update={"measurements": lean})
+    """Drop warm-up windows and the conditions of all windows."""
+
+    def lean(m: Measurement) -> Measurement:
+        windows = (w.model_copy(update={"conditions": {}}) for w in m.windows if w.phase == m.phase)
+        return m.model_copy(update={"windows": tuple(windows)})
+
+    return replicate.model_copy(update={"measurements": tuple(map(lean, replicate.measurements))})

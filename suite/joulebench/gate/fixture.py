@@ -1,4 +1,4 @@
-"""What the fixture `energy_benchmark` is: a phase measured by the protocol, told to pytest-benchmark."""
+"""The fixture `energy_benchmark`: measures a phase by the protocol and reports it to pytest-benchmark."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PHASE = "benchmark"
 
 @dataclass(frozen=True)
 class Instrument:
-    """The meter of a pytest session, and what it says of the machine."""
+    """Meters and machine of a pytest session."""
 
     profile: HardwareProfile
     host: Host
@@ -57,7 +57,7 @@ class Instrument:
         self.timeline.stop()
 
     def head(self, session: str | None, pair: int | None, rerun: bool) -> dict[str, Any]:
-        """The fields of a `Replicate` but its measurements."""
+        """The fields of a `Replicate` except its measurements."""
         return {
             "schema_version": SCHEMA,
             "session": session or self.started_utc,
@@ -72,20 +72,20 @@ class Instrument:
 
 @dataclass
 class Recording:
-    """The times that pytest-benchmark is told: each round takes the seconds a step of one window took."""
+    """Timer for pytest-benchmark: each round takes as long as one step of one measured window."""
 
     step_s: Sequence[float] = ()
     _times: list[float] = field(default_factory=list)
 
     def timer(self) -> float:
-        """Called at the beginning and at the end of every round."""
+        """Return the time in seconds; called at the start and end of every round."""
         if not self._times:
             self._times = [time_s for seconds in self.step_s for time_s in (0.0, seconds)]
         return self._times.pop(0)
 
 
-class Once:
-    """The fixture where benchmarks are disabled: the test's work is done once."""
+class DisabledBenchmark:
+    """The fixture with benchmarks disabled: calls the function once."""
 
     def __init__(self, benchmark: Any) -> None:
         self._benchmark = benchmark
@@ -115,11 +115,11 @@ class Once:
 
 
 class EnergyBenchmark:
-    """Measures one callable: warm-up, then windows of a minimum length, each of many calls.
+    """Measures one callable: warm-up, then windows of a minimum length with many calls each.
 
     Attributes:
         device: the torch device of this machine's profile, `cpu` or `cuda:0`.
-        extra_info: pytest-benchmark's, for facts of one's own.
+        extra_info: pytest-benchmark's, for the test's own data.
     """
 
     def __init__(self, benchmark: Any, instrument: Instrument, recording: Recording, name: str) -> None:
@@ -139,17 +139,17 @@ class EnergyBenchmark:
         protocol: Protocol | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Call `function(*args, **kwargs)` again and again, and measure it.
+        """Measure repeated calls of `function(*args, **kwargs)`.
 
         Args:
-            units: how many samples, tokens, … a call does; joules and the gate's seconds are per unit.
-            unit: what they are.
-            prepare: runs once, outside every window.
-            configuration: what the call depends on; results of another configuration do not compare.
-            protocol: in place of the session's form.
+            units: number of samples, tokens, … per call; joules and the gate's seconds are per unit.
+            unit: name of the unit.
+            prepare: called once, outside every window.
+            configuration: settings of the call; results of different configurations do not compare.
+            protocol: replaces that of the session's form.
 
         Returns:
-            What the last call returned.
+            The result of the last call.
 
         Raises:
             ValueError: units below 1, or a call takes no time.
@@ -169,7 +169,7 @@ class EnergyBenchmark:
         self._measure(phase, configuration, None)
 
     def context(self, data: Any = None, **options: Any) -> Context:
-        """What a `Workload` is made of, on this machine's device."""
+        """Build the context of a `Workload` on this machine's device."""
         return Context(self.device, 0, self._instrument.timeline.clock, data, options)
 
     def _measure(self, phase: Phase, configuration: Mapping[str, Any] | None, protocol: Protocol | None) -> None:
@@ -186,18 +186,15 @@ class EnergyBenchmark:
         )
         self.extra_info["joulebench"] = measurement.model_dump(mode="json", exclude_defaults=True)
         self.extra_info["energy"] = energy_facts(measurement)
-        self._tell_times(measurement)
-
-    def _tell_times(self, measurement: Measurement) -> None:
         windows = valid_windows(measurement) or [w for w in measurement.windows if w.phase == PHASE]
         self._recording.step_s = [w.duration_s / max(1, w.steps) for w in windows]
         self._benchmark.pedantic(lambda: None, rounds=len(windows), iterations=1)
 
 
 def energy_facts(measurement: Measurement) -> dict[str, Any]:
-    """What other tools may read of a benchmark's energy: joules per unit with interval, n, source and kind.
+    """Energy of a benchmark for other tools: joules per unit with interval, n, source and kind.
 
-    Only `invalid_windows` and `reason` where no window is valid: a missing number is absent.
+    Without a valid window only `invalid_windows` and `reason`.
     """
     windows = [w for w in measurement.windows if w.phase == PHASE]
     energy = phase_energy(windows, PHASE, ALL_DOMAINS, measurement.protocol)
@@ -221,5 +218,5 @@ def energy_facts(measurement: Measurement) -> dict[str, Any]:
 
 
 def sources(windows: Sequence[Window]) -> dict[str, str]:
-    """Domain → the source of its joules and their kind, in words."""
+    """Map each domain to the source and kind of its joules."""
     return {r.domain: f"{r.source} ({r.kind})" for w in windows for r in w.readings if r.role == "primary"}

@@ -1,4 +1,4 @@
-"""What the gate records and what it is told: replicates of a process, and settings. Nothing derived is stored."""
+"""Records and settings of the gate. Nothing derived is stored."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from joulebench.spec.task import Protocol
 MetricName = Literal["energy", "time"]
 Choice = Literal["auto", "energy", "time"]
 
-#: Minutes on two CPU cores: short windows, for a meter that is read continuously.
+#: Short windows, for continuously readable meters: minutes on two CPU cores.
 QUICK = Protocol(
     warmup_s=0.1, max_warmup_s=1.0, window_s=0.15, repeats=2, max_repeats=6, target_rel_ci=1.0, idle_s=0.0
 )
-#: For accelerators, whose counters move every 0.1 s.
+#: Long windows, for accelerators, whose counters update every 0.1 s.
 STANDARD = Protocol(
     warmup_s=2.0, max_warmup_s=20.0, window_s=3.0, repeats=2, max_repeats=4, target_rel_ci=1.0, idle_s=0.0
 )
@@ -25,12 +25,12 @@ PAIRS = {"quick": 18, "standard": 20}  # processes of each commit
 
 
 def form_of(profile: HardwareProfile) -> str:
-    """The form where none was asked for."""
+    """Default form of a hardware profile."""
     return "standard" if profile.kind == "gpu" else "quick"
 
 
 class Measurement(Record):
-    """One benchmark in one process: every window of it, warm-ups and invalid ones too."""
+    """All windows of one benchmark in one process, warm-ups and invalid ones included."""
 
     name: str
     unit: str = "call"
@@ -44,7 +44,7 @@ class Measurement(Record):
 
 
 class Replicate(Record):
-    """One process: what it measured, where, and its place among the others.
+    """Measurements of one process, its machine, and its place in the session.
 
     `pair` numbers the processes of two commits that ran one after the other in the same `session`.
     """
@@ -53,7 +53,7 @@ class Replicate(Record):
     session: str
     started_utc: str
     pair: int | None = None
-    rerun: bool = False  # measured to confirm what the session's first processes showed
+    rerun: bool = False  # measured to confirm a suspected regression
     hardware: str
     commit: str | None = None  # of the code under test
     environment: dict[str, Any] = {}
@@ -66,14 +66,13 @@ class Replicate(Record):
 
 @dataclass(frozen=True)
 class Settings:
-    """How the gate decides.
+    """Settings of the decision.
 
     Attributes:
-        threshold: a regression takes more than this much more, as a fraction.
-        repeats: valid windows of a benchmark on either side; fewer decide nothing.
-        sessions: a stored baseline of fewer decides nothing.
-        false_alarms: the most that may be called a regression of a change that costs `threshold` or less, over all
-            benchmarks of a gate together.
+        threshold: relative increase above which a change is a regression.
+        repeats: valid windows needed per benchmark and side.
+        sessions: sessions needed in a stored baseline.
+        false_alarms: largest probability of a false regression in a gate, over all its benchmarks.
     """
 
     threshold: float = 0.02

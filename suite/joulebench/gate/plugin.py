@@ -1,10 +1,10 @@
-"""The pytest plugin: the fixture `energy_benchmark`, which measures time and joules of what a test gives it.
+"""Pytest plugin with the fixture `energy_benchmark`, which measures time and energy of a callable.
 
     def test_inference(energy_benchmark):
         energy_benchmark(model, batch, units=len(batch), unit="sample")
 
-The time goes to pytest-benchmark as that of any other benchmark; the joules stand in its JSON, in `extra_info`.
-Nothing is imported that a session without the fixture does not need.
+pytest-benchmark gets the time as usual; its JSON has the joules in `extra_info`. Heavy modules are imported only
+when the fixture is used.
 """
 
 from __future__ import annotations
@@ -24,18 +24,22 @@ _INSTRUMENT = pytest.StashKey["Instrument"]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("joulebench", "energy benchmarks")
-    group.addoption("--energy-form", choices=("quick", "standard"), help="Short windows, or an accelerator's.")
-    group.addoption("--energy-hardware", metavar="PROFILE", help="Hardware profile; found by itself when absent.")
+    group.addoption(
+        "--energy-form",
+        choices=("quick", "standard"),
+        help="Length of windows; default: standard with an accelerator.",
+    )
+    group.addoption("--energy-hardware", metavar="PROFILE", help="Hardware profile; default: this host's.")
     group.addoption("--energy-replay", metavar="SPEC", help="Dry run: joules from a power trace or constant watts.")
-    group.addoption("--energy-session", metavar="ID", help="Run energy benchmarks only, as part of this session.")
-    group.addoption("--energy-pair", type=int, metavar="N", help="The process's place among the pairs.")
-    group.addoption("--energy-rerun", action="store_true", help="The process confirms an earlier one.")
-    group.addoption("--energy-turn", metavar="READY,TURN", help="Pipes: say when ready, and wait for the turn.")
-    group.addoption("--energy-only", action="append", metavar="NAME", help="Only the benchmark of this name.")
+    group.addoption("--energy-session", metavar="ID", help="Run only energy benchmarks, as part of this session.")
+    group.addoption("--energy-pair", type=int, metavar="N", help="Number of the pair this process belongs to.")
+    group.addoption("--energy-rerun", action="store_true", help="This process is a rerun.")
+    group.addoption("--energy-turn", metavar="READY,TURN", help="Pipes: signal readiness, wait for the turn.")
+    group.addoption("--energy-only", action="append", metavar="NAME", help="Run only the benchmark of this name.")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Within the gate's sessions, leave the tests that are no energy benchmarks to other sessions."""
+    """Deselect all but energy benchmarks in the gate's sessions."""
     only = config.getoption("energy_only")
     if config.getoption("energy_session") is None and not only:
         return
@@ -64,17 +68,16 @@ def _energy_instrument(pytestconfig: pytest.Config) -> Iterator[Instrument]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where others wait for this process, it neither searches for garbage while it imports nor as it ends: with
-    torch's modules that is a second each time."""
+    """Disable garbage collection during imports and at exit while other processes wait: it saves a second each."""
     if config.getoption("energy_turn") is not None:
         gc.disable()
         config.add_cleanup(gc.freeze)
 
 
 def _wait_for_turn(ready: int, turn: int) -> None:
-    """What is imported by now was imported while other processes did the same; from here on they wait."""
+    """Signal that imports are done, and wait until it is this process's turn to measure."""
     gc.enable()
-    gc.collect()  # now, together, rather than at the first allocation of the turn
+    gc.collect()  # now, in parallel with the other processes, not during the turn
     os.write(ready, b".")
     os.close(ready)
     if not os.read(turn, 1):
@@ -88,10 +91,10 @@ def energy_benchmark(request: pytest.FixtureRequest) -> EnergyBenchmark | Callab
 
     With `--benchmark-disable` (or `--benchmark-skip`) it is called once and nothing is measured.
     """
-    from joulebench.gate.fixture import EnergyBenchmark, Once, Recording
+    from joulebench.gate.fixture import DisabledBenchmark, EnergyBenchmark, Recording
 
     recording = Recording()
-    # the marker's timer is pytest-benchmark's own way to be told the time; the test's own marker keeps its say
+    # pytest-benchmark takes a timer from its marker; other options of the test's marker are kept
     own = request.node.get_closest_marker("benchmark")
     options = {**(own.kwargs if own else {}), "timer": recording.timer}
     request.node.add_marker(pytest.mark.benchmark(**options), append=False)
@@ -100,14 +103,14 @@ def energy_benchmark(request: pytest.FixtureRequest) -> EnergyBenchmark | Callab
     except pytest.FixtureLookupError:
         raise pytest.UsageError("energy_benchmark needs pytest-benchmark: pip install 'joulebench[gate]'") from None
     if not benchmark.enabled:
-        return Once(benchmark)
+        return DisabledBenchmark(benchmark)
     instrument = request.getfixturevalue("_energy_instrument")
     return EnergyBenchmark(benchmark, instrument, recording, request.node.nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    """Put what a reader needs to compare the file with another into pytest-benchmark's JSON."""
+    """Add the machine and session to pytest-benchmark's JSON."""
     instrument = config.stash.get(_INSTRUMENT, None)
     if instrument is None:
         return

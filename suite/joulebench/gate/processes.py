@@ -1,4 +1,4 @@
-"""Processes of pytest that start together and measure one after the other."""
+"""Pytest processes that start together and measure one after the other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from joulebench.gate.model import Replicate
 from joulebench.host.process import ChildProcess, environment
 
 NO_TESTS = 5  # pytest's exit code
-POLL_S = 0.2  # how long until it is seen that a process has ended before it was ready
+POLL_S = 0.2  # between checks whether a process ended before it was ready
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Benchmarks:
     form: str | None = None
     hardware: str | None = None
     replay: str | None = None
-    keep: Path | None = None  # where the records of every process are written as soon as it has ended
-    limit_s: float = 3600.0  # of one process, once to be ready and once to measure: one that takes longer hangs
+    keep: Path | None = None  # folder for the records of each process
+    limit_s: float = 3600.0  # of one process, to become ready and again to measure
 
     def options(self) -> list[str]:
         given = {"--energy-form": self.form, "--energy-hardware": self.hardware, "--energy-replay": self.replay}
@@ -38,7 +38,7 @@ class Benchmarks:
 
 
 @dataclass(frozen=True)
-class Place:
+class SessionPlace:
     """A process's place in its session."""
 
     session: str
@@ -51,12 +51,12 @@ class Place:
 
 
 def run_in_turn(
-    trees: Sequence[Path], benchmarks: Benchmarks, place: Place, only: Sequence[str] = ()
+    trees: Sequence[Path], benchmarks: Benchmarks, place: SessionPlace, only: Sequence[str] = ()
 ) -> list[Replicate]:
-    """Run the benchmarks of each tree in a process of its own, started at once, measuring in the order given.
+    """Run the benchmarks of each tree in its own process; all start at once and measure in the given order.
 
-    Importing is most of what a short process does. So all import together, and none measures before all have;
-    then each waits, without using the processor, until the one before it has ended.
+    Imports dominate short processes, so all import in parallel; then each waits, without using the processor,
+    until all are ready and the one before it has ended.
 
     Raises:
         InputError: there are no benchmarks there, one of them failed, or a process took longer than its limit.
@@ -69,11 +69,13 @@ def run_in_turn(
 
 
 class _Process:
-    """One process of pytest. Its tree comes first on the import path, so that its code is measured and not what is
-    installed. It says through one pipe that it is ready, and hears through the other that it is its turn."""
+    """One pytest process, with its tree first on the import path.
+
+    It signals readiness through one pipe and waits for its turn on the other.
+    """
 
     def __init__(
-        self, tree: Path, benchmarks: Benchmarks, place: Place, only: Sequence[str], ended: ExitStack
+        self, tree: Path, benchmarks: Benchmarks, place: SessionPlace, only: Sequence[str], ended: ExitStack
     ) -> None:
         if not (tree / benchmarks.path.split("::")[0]).exists():
             raise InputError(f"{tree}: no {benchmarks.path} in this commit")
@@ -102,26 +104,26 @@ class _Process:
             os.close(turn)
 
     def wait_until_ready(self) -> None:
-        """Until it is about to measure, or has ended.
+        """Wait until the process is ready to measure, or has ended.
 
         Raises:
             TimeLimitError: neither within its limit.
         """
         with self._process.limited(self._benchmarks.limit_s):
-            # what it has started may hold the pipe too, so that its end alone is no sign
+            # its children may hold the pipe open after its end
             while not select.select([self._ready], [], [], POLL_S)[0] and self._process.running:
                 pass
 
     def measure(self) -> Replicate:
-        """Give it its turn, and wait until it has ended."""
+        """Let the process measure, and wait until it has ended."""
         with suppress(BrokenPipeError):  # it has ended
             os.write(self._turn, b".")
         code, path = self._process.wait(self._benchmarks.limit_s), self._benchmarks.path
         if code == NO_TESTS:
-            raise InputError(f"{path}: no test there uses the fixture energy_benchmark")
+            raise InputError(f"{path}: no test uses the fixture energy_benchmark")
         if code:
-            said = _most_telling(self._process.log_tail())
-            raise InputError(f"{path} failed in {self._tree} (pytest's exit code {code}): {said}")
+            message = _last_error(self._process.log_tail())
+            raise InputError(f"{path} failed in {self._tree} (pytest's exit code {code}): {message}")
         replicate = read_replicates(self._written)[0]
         if self._benchmarks.keep is not None:
             self._benchmarks.keep.mkdir(parents=True, exist_ok=True)
@@ -131,23 +133,23 @@ class _Process:
 
 
 def _environment(tree: Path) -> dict[str, str]:
-    """This process's environment, with the tree's own code first on the import path.
+    """This process's environment, with the code of `tree` first on the import path.
 
-    Folders of the user's working tree that are on the path (an editable install's source root) are the same folders
-    of `tree`; else another commit would be measured with the working tree's code.
+    Folders of the user's working tree on the path (such as an editable install's) are replaced by those of `tree`;
+    otherwise another commit would be measured with the working tree's code.
     """
     top = next((f for f in (Path.cwd(), *Path.cwd().parents) if (f / ".git").exists()), Path.cwd()).resolve()
     on_path = [Path(entry).resolve() for entry in sys.path if entry]
     installed = Path(sys.prefix).resolve()
-    mine = [p.relative_to(top) for p in on_path if p.is_relative_to(top) and not p.is_relative_to(installed)]
-    first = [folder for folder in (*(tree / path for path in mine), tree / "src", tree) if folder.is_dir()]
+    relative = [p.relative_to(top) for p in on_path if p.is_relative_to(top) and not p.is_relative_to(installed)]
+    first = [folder for folder in (*(tree / path for path in relative), tree / "src", tree) if folder.is_dir()]
     return environment(
         without=("PYTEST_",), import_first=list(dict.fromkeys(first))
     )  # PYTEST_: where this runs in one
 
 
-def _most_telling(output: str) -> str:
-    """The line of pytest's output that says most."""
+def _last_error(output: str) -> str:
+    """Return the last error line of pytest's output, else its last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("E  ", "ERROR", "FAILED"))]
     return (errors or lines or ["no output"])[-1][:300]

@@ -1,4 +1,4 @@
-"""What the energy gate found: for people in Markdown, for github-action-benchmark in JSON. Pure."""
+"""Report of the energy gate: Markdown, and JSON for github-action-benchmark. Pure."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from joulebench.presentation.numbers import number, prefix
 from joulebench.presentation.units import plain
 
 DESIGNS = {
-    "paired": "Both commits were measured in one session, process by process in turn; intervals are those of "
-    "a randomisation test over pairs of processes.",
-    "sessions": "The baseline was stored; intervals are Student's t over sessions, whose spread is part of them.",
+    "paired": "Both commits were measured in one session, alternating process by process; intervals are from a "
+    "randomisation test over pairs of processes.",
+    "sessions": "The baseline is stored; intervals are Student's t over sessions and include their spread.",
 }
 MARKS = {Outcome.REGRESSION: "**regression**", Outcome.UNMEASURED: "**unmeasured**"}
 
 
-#: Outcomes by which nothing is known against a benchmark, because it was judged.
+#: Outcomes of benchmarks that were judged and are not worse.
 DECIDED = frozenset({Outcome.PASSED, Outcome.IMPROVEMENT})
 
 
 def passed(result: Result) -> bool:
-    """Whether nothing fails the gate; it may be undecided all the same."""
+    """Whether nothing fails the gate; it may still be undecided."""
     return not failures(result.verdicts, result.settings)
 
 
-def word(result: Result) -> str:
-    """`failed`; `passed`: every benchmark that both sides have was judged, and none is worse; else `undecided`."""
+def status(result: Result) -> str:
+    """Return `failed`; `passed` if every common benchmark was judged and none is worse; else `undecided`."""
     if not passed(result):
         return "failed"
     compared = [v.outcome for v in result.verdicts if v.outcome is not Outcome.NEW]
@@ -38,14 +38,14 @@ def word(result: Result) -> str:
 
 
 def headline(result: Result) -> str:
-    """One sentence: passed, undecided or failed, and how many benchmarks came out how."""
+    """Summarise the result in one line: status, and the number of benchmarks per outcome."""
     counts = [(o, n) for o in Outcome if (n := sum(v.outcome is o for v in result.verdicts))]
-    said = ", ".join(f"{n} {outcome}" for outcome, n in counts) or "no benchmarks"
-    return f"energy gate {word(result)}: {said}"
+    outcomes = ", ".join(f"{n} {outcome}" for outcome, n in counts) or "no benchmarks"
+    return f"energy gate {status(result)}: {outcomes}"
 
 
 def markdown(result: Result) -> str:
-    """The job summary: the sentence, a table with a line for each benchmark, and how to read it."""
+    """Render the job summary: headline, a table with a row per benchmark, and the method."""
     lines = [f"## {headline(result).capitalize()}", "", f"{result.title}, on `{result.hardware}`.", ""]
     lines += ["| benchmark | compared | baseline | current | ratio | time ratio | n | outcome |"]
     lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"]
@@ -82,25 +82,27 @@ def _again(v: Verdict) -> str:
 
 def _method(result: Result) -> str:
     judged = [v for v in result.verdicts if v.shift is not None]
-    said = [DESIGNS[design] for design in dict.fromkeys(v.design for v in judged)]
+    sentences = [DESIGNS[design] for design in dict.fromkeys(v.design for v in judged)]
     limit, alarms = (f"{100 * part:g} %" for part in (result.settings.threshold, result.settings.false_alarms))
-    said.append("Intervals are of 95 %, those of benchmarks measured again wider, for all benchmarks together.")
-    said.append(
-        f"A regression lies more than {limit} above with its whole interval, and a rerun agrees; at most {alarms} "
-        "of gates call one where there is none."
+    sentences.append(
+        "Intervals are 95 %; those of benchmarks measured again are corrected for the number of benchmarks."
+    )
+    sentences.append(
+        f"A regression is an increase whose whole interval exceeds {limit} and which a rerun confirms; at most "
+        f"{alarms} of gates report one where there is none."
     )
     kinds = {v.metric.kind for v in judged if v.metric and v.metric.name == "energy"}
     if "estimated" in kinds:
-        said.append("Estimated energy is a model's, which follows time and load; it is no measurement.")
+        sentences.append("Estimated energy comes from a model of time and load; it is not measured.")
     if any(v.metric and v.metric.name == "time" for v in judged):
-        said.append("Time was compared where there are no measured joules on both sides.")
-    return " ".join([*said, *result.notes])
+        sentences.append("Time was compared where not both sides have measured joules.")
+    return " ".join([*sentences, *result.notes])
 
 
 def action_json(result: Result) -> str:
-    """A file for github-action-benchmark's tool `customSmallerIsBetter`: joules or seconds per unit, now.
+    """Render current joules or seconds per unit for github-action-benchmark's tool `customSmallerIsBetter`.
 
-    What was not measured is not in it.
+    Benchmarks without a measurement are left out.
     """
     return json.dumps([_entry(v) for v in result.verdicts if v.current is not None and v.metric], indent=1) + "\n"
 

@@ -1,12 +1,11 @@
-"""The statistics of the decision: ratios with intervals, on logarithms. Pure.
+"""Statistics of the decision: ratios with confidence intervals, on logarithms. Pure.
 
-Two commits interleaved give differences of pairs. A coin says which of a pair runs first, so where nothing changed
-the sign of a difference is the coin's, whatever the noise is and however it drifts. The interval is of the shifts
-that a test by all patterns of signs does not refuse (Fisher's randomisation test). What it sums are differences cut
-at twice their median size (Huber 1964): an outlier counts no more than a large difference does.
+Interleaved commits give differences of pairs. The order within a pair is random, so without a change the sign of
+a difference is random too, whatever the noise and its drift. The interval holds the shifts that Fisher's
+randomisation test over all patterns of signs does not reject. Its statistic sums differences clipped at twice their
+median size (Huber 1964), which limits the weight of outliers.
 
-A stored baseline is compared by session: the difference between a session of now and one of then has the sessions'
-own variance, which only their spread tells.
+A stored baseline is compared by session, with the variance between sessions estimated from their spread.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Shift:
-    """A difference of logarithms with its interval; infinite where so few values cannot tell."""
+    """A difference of logarithms with its confidence interval; infinite where there are too few values."""
 
     estimate: float
     low: float
     high: float
     n: int
-    level: float  # one-sided: how often either end may be beyond the truth
+    level: float  # one-sided error probability of either end
 
     @property
     def half_width(self) -> float:
@@ -48,7 +47,7 @@ class Shift:
 
 
 def ratio_text(shift: Shift | None) -> str:
-    """The ratio whose logarithm a shift is: `1.004 [0.991, 1.017]`; nothing of nothing."""
+    """Format exp(shift) with its interval as `1.004 [0.991, 1.017]`; empty for None."""
     if shift is None:
         return ""
     if not math.isfinite(shift.half_width):
@@ -57,7 +56,7 @@ def ratio_text(shift: Shift | None) -> str:
 
 
 def pseudo_median(values: Sequence[float]) -> float:
-    """Hodges and Lehmann's estimate: the median of the means of all pairs, each value with itself included.
+    """Hodges-Lehmann estimate: the median of the means of all pairs, each value with itself included.
 
     Raises:
         ValueError: no values.
@@ -70,7 +69,7 @@ def pseudo_median(values: Sequence[float]) -> float:
 
 
 def paired(differences: Sequence[float], level: float) -> Shift:
-    """The shift of differences that are symmetric about it, with the randomisation test's interval.
+    """Estimate the shift of symmetric differences, with the randomisation test's interval.
 
     Raises:
         ValueError: no differences.
@@ -101,8 +100,8 @@ def _crossing(beyond: Callable[[float], bool], low: float, high: float) -> float
 def _signed(off: Floats, cut: float) -> Integers:
     """Differences in whole parts of the cut, none beyond it."""
     parts = np.sign(off) if cut == 0 else np.clip(off / cut, -1, 1)
-    found: Integers = np.rint(parts * PARTS).astype(np.int64)
-    return found
+    rounded: Integers = np.rint(parts * PARTS).astype(np.int64)
+    return rounded
 
 
 def _tail(signed: Integers) -> float:
@@ -116,18 +115,17 @@ def _tail(signed: Integers) -> float:
 
 
 def between_sessions(baseline: Sequence[float], current: Sequence[float], level: float) -> Shift:
-    """The shift from sessions of a baseline to those of now, by Student's t with their pooled variance.
+    """Estimate the shift between baseline and current sessions, by Student's t with pooled variance.
 
-    With one session of now it is the interval of a prediction: the spread of the baseline's sessions says how far
-    a session of now may lie from them though nothing changed. (`scipy.stats.ttest_ind` has the same interval; it
-    warns of sessions that are all alike, as replayed ones are.)
+    With one current session it is a prediction interval. (`scipy.stats.ttest_ind` has the same interval; it warns
+    of identical sessions, as replayed ones are.)
 
     Raises:
-        ValueError: fewer than two sessions of the baseline, or none of now.
+        ValueError: fewer than two baseline sessions, or no current one.
     """
     k, m = len(baseline), len(current)
     if k < 2 or m < 1:
-        raise ValueError("the spread between sessions needs two of the baseline, and one of now")
+        raise ValueError(f"needs two baseline sessions and a current one (got {k} and {m})")
     centre, now = fmean(baseline), fmean(current)
     dof = k + m - 2
     squares = sum((v - centre) ** 2 for v in baseline) + sum((v - now) ** 2 for v in current)
@@ -136,13 +134,13 @@ def between_sessions(baseline: Sequence[float], current: Sequence[float], level:
 
 
 def family_level(benchmarks: int, false_alarms: float) -> float:
-    """One-sided level of the interval that calls a regression of one of a family of benchmarks: by Bonferroni, so
-    that no more than `false_alarms` of the gates of an unchanged family call any."""
+    """One-sided level for one of a family of benchmarks, by Bonferroni, so that an unchanged family has a false
+    regression with a probability of at most `false_alarms`."""
     return min(LEVEL, false_alarms / max(1, benchmarks))
 
 
 def pairs_needed(shift: Shift, limit: float) -> int | None:
-    """Pairs until the interval would leave `limit`, were the estimate right; None beyond `MAX_NEEDED`.
+    """Pairs needed until the interval excludes `limit`, if the estimate is right; None above `MAX_NEEDED`.
 
     The half-width falls as 1 / √n.
     """
@@ -156,8 +154,7 @@ def pairs_needed(shift: Shift, limit: float) -> int | None:
 
 
 def sessions_needed(baseline: Sequence[float], current: Sequence[float], shift: Shift, limit: float) -> int | None:
-    """Sessions of the baseline until the interval would leave `limit`, with their spread as it is; None if no
-    number of them would do: the session of now stays one."""
+    """Baseline sessions needed until the interval excludes `limit`, at the same spread; None above 200."""
     m = len(current)
     dof = len(baseline) + m - 2
     spread = shift.half_width / t_quantile(dof, shift.level) / math.sqrt(1 / len(baseline) + 1 / m)
@@ -168,7 +165,7 @@ def sessions_needed(baseline: Sequence[float], current: Sequence[float], shift: 
 
 
 def log_median(values: Sequence[float]) -> float:
-    """Logarithm of the median of positive values: one replicate's, whatever one window of it met.
+    """Logarithm of the median of positive values.
 
     Raises:
         ValueError: no values, or one that is not positive.

@@ -1,6 +1,6 @@
-"""From windows to the one number of a replicate: which joules count, and which windows. Pure.
+"""Value of a benchmark in a replicate: choice of metric, domains and valid windows. Pure.
 
-A measured gate counts measured domains only: an estimate beside them would follow time and hide what changed.
+A metric of measured energy counts measured domains only: an estimate follows time and would hide a change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from joulebench.results.energy import common_domains, invalidity, joules
 
 @dataclass(frozen=True)
 class Metric:
-    """What is compared: joules per unit over `domains`, or seconds per unit."""
+    """Compared quantity: joules per unit over `domains`, or seconds per unit."""
 
     name: MetricName
     domains: tuple[str, ...] = ()
@@ -40,12 +40,12 @@ class Unmeasured:
 
 
 def valid_windows(measurement: Measurement) -> list[Window]:
-    """The windows that count, judged anew from their raw times and readings."""
+    """Valid windows, judged from their raw times and readings."""
     return energy.valid_windows(measurement.windows, measurement.phase, measurement.protocol)
 
 
 def value(measurement: Measurement, metric: Metric) -> float | None:
-    """Logarithm of the median over valid windows of joules or seconds per unit; None without any."""
+    """Logarithm of the median joules or seconds per unit over valid windows; None without any."""
     windows = valid_windows(measurement)
     if metric.name == "time":
         per_unit = [w.duration_s / w.units for w in windows]
@@ -60,13 +60,13 @@ def _has(window: Window, domains: Sequence[str]) -> bool:
 
 
 def repeats(measurement: Measurement, metric: Metric) -> int:
-    """How many windows the replicate's value is of."""
+    """Number of windows behind a measurement's value."""
     windows = valid_windows(measurement)
     return len(windows) if metric.name == "time" else sum(_has(w, metric.domains) for w in windows)
 
 
 def domains_of(measurements: Sequence[Measurement], kind: Kind | None = None) -> set[str]:
-    """The kinds of domain (gpu, cpu, ram) that all valid windows have; with `kind`, that are all of that kind."""
+    """Domains (gpu, cpu, ram) that all valid windows have; with `kind`, only those always of that kind."""
     windows = [w for m in measurements for w in valid_windows(m)]
     every = {name.split(":")[0] for name in common_domains(windows, ALL_DOMAINS)}
     if kind is None:
@@ -78,11 +78,11 @@ def domains_of(measurements: Sequence[Measurement], kind: Kind | None = None) ->
 def choose_metric(
     baseline: Sequence[Measurement], current: Sequence[Measurement], choice: Choice, require_energy: bool
 ) -> Metric | Unmeasured:
-    """What to compare of one benchmark.
+    """Choose the metric of one benchmark.
 
     `auto`: measured joules where both sides have them, else time. `energy`: measured joules, else estimated ones of
-    the domains that both have. Domains that were measured in the baseline and are not now leave nothing to compare:
-    neither time nor what is left of the energy stands in for them.
+    common domains. If a domain measured in the baseline is not measured now, nothing is compared: neither time nor
+    the remaining domains replace it.
     """
     if choice == "time" and not require_energy:
         return TIME
@@ -111,7 +111,7 @@ def _ordered(domains: set[str]) -> tuple[str, ...]:
 
 
 def first_fault(measurements: Sequence[Measurement]) -> str:
-    """Why the first invalid window does not count."""
+    """Return why the first invalid window is invalid."""
     for measurement in measurements:
         for window in measurement.windows:
             why = invalidity(window, measurement.protocol) if window.phase == measurement.phase else None

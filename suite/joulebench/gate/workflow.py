@@ -1,4 +1,4 @@
-"""The gate from end to end: measure, judge, measure the suspects again, judge again, keep the records."""
+"""Workflow of the gate: measure, judge, measure suspected benchmarks again, judge again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from joulebench.spec.hardware import choose_profile, detect_host
 
 @dataclass(frozen=True)
 class Result:
-    """A gate, judged; `title` says what was compared with what."""
+    """Result of a gate; `title` names the two sides."""
 
     verdicts: Sequence[Verdict]
     settings: Settings
@@ -29,10 +29,10 @@ class Result:
 
 
 def compare_files(baseline: Path, current: Path, settings: Settings, rerun: Path | None = None) -> Result:
-    """Judge what was measured before.
+    """Compare two files or folders of replicates.
 
     Args:
-        rerun: what confirms it, of the current commit, where `current` does not hold it.
+        rerun: replicates of a rerun of the current commit, if `current` has none.
 
     Raises:
         InputError: a file cannot be read, or they do not compare.
@@ -44,7 +44,7 @@ def compare_files(baseline: Path, current: Path, settings: Settings, rerun: Path
 
 
 def against(ref: str, benchmarks: Benchmarks, settings: Settings, pairs: int | None, observe: Observer) -> Result:
-    """Compare the working tree with `ref`, both measured now, in turn.
+    """Measure the working tree and `ref` alternately, and compare them.
 
     Raises:
         InputError: no such commit, or its benchmarks or the current ones fail.
@@ -69,7 +69,7 @@ def against_baseline(
 ) -> Result:
     """Measure a session of the working tree and compare it with a stored baseline.
 
-    Where this hardware has no baseline yet, the result says what was measured and compares nothing.
+    If this hardware has no baseline yet, the result holds the measured values only.
 
     Raises:
         InputError: the baseline does not compare, or a benchmark fails.
@@ -98,25 +98,25 @@ def add_to_baseline(
     """Measure sessions and add them to the baseline of this hardware.
 
     Returns:
-        What to tell the user.
+        Lines to print.
 
     Raises:
         InputError: a benchmark fails, or the file cannot be written.
     """
-    said: list[str] = []
+    lines: list[str] = []
     benchmarks, form = _with_form(benchmarks)
     for number in range(sessions):
         observe(f"session {number + 1} of {sessions}")
         processes = _processes(form, settings)
         session = measure_session(Path.cwd(), benchmarks, RealClock().utc(), processes, observe)
         target = path or baseline_file(session[0].hardware)
-        if begun := update_baseline(target, session, replace and number == 0):
-            said.append(f"begun anew: {'; '.join(begun)}")
+        if changes := update_baseline(target, session, replace and number == 0):
+            lines.append(f"baseline replaced: {'; '.join(changes)}")
         stored = _sessions(read_replicates(target))
-    said.append(f"{target}: {len(stored)} sessions, {_span(stored)}")
+    lines.append(f"{target}: {len(stored)} sessions, {_span(stored)}")
     if len(stored) < settings.sessions:
-        said.append(f"{settings.sessions} sessions are needed before it decides anything")
-    return said
+        lines.append(f"{settings.sessions} sessions are needed for a decision")
+    return lines
 
 
 def _sessions(replicates: Sequence[Replicate]) -> list[str]:
@@ -132,7 +132,7 @@ def _result(before: Sequence[Replicate], now: Sequence[Replicate], settings: Set
 
 
 def _notes(before: Sequence[Replicate]) -> tuple[str, ...]:
-    """What a reader should know of a stored baseline."""
+    """Notes on the stored baseline."""
     if not before:
         return (
             "Nothing was compared: this hardware has no baseline yet. `--update-baseline` writes one; "
@@ -142,16 +142,15 @@ def _notes(before: Sequence[Replicate]) -> tuple[str, ...]:
         return ()
     sessions = _sessions(before)
     commits = {r.commit for r in before if r.commit}
-    told = [
-        f"The baseline holds {len(sessions)} sessions, {_span(sessions)}, of {len(commits) or 'unnamed'} commits."
-    ]
+    count = len(commits) or "unnamed"
+    notes = [f"The baseline has {len(sessions)} sessions, {_span(sessions)}, of {count} commits."]
     if len(sessions) > 1 and len({s[:13] for s in sessions}) == 1:
-        told.append("They are of one hour: how far this machine drifts from day to day is not in the interval.")
-    return tuple(told)
+        notes.append("All are from one hour: the interval does not include drift from day to day.")
+    return tuple(notes)
 
 
 def _with_form(benchmarks: Benchmarks) -> tuple[Benchmarks, str]:
-    """Benchmarks with their form, and the form: where none was asked for, that of the hardware.
+    """Set the benchmarks' form, by default that of the hardware; returns the form too.
 
     Raises:
         InputError: no such hardware profile.
@@ -164,5 +163,5 @@ def _with_form(benchmarks: Benchmarks) -> tuple[Benchmarks, str]:
 
 
 def _processes(form: str, settings: Settings) -> int:
-    """Processes of a session, so that each benchmark has its repeats; ten at least: processes differ too."""
+    """Number of processes in a session that gives each benchmark its repeats; at least ten, as processes differ."""
     return max(10, -(-settings.repeats // FORMS[form].repeats))

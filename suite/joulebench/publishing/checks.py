@@ -1,4 +1,4 @@
-"""Whether a run's records can be defended: everything a reader could hold against them, in words."""
+"""Checks before a run is published: record audit, manifest, environment, windows, task file."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from joulebench.spec.task import Task
 _NEEDED = ("host.cpu", "host.logical_cpus", "host.os", "python", "device", "packages.joulebench")
 _NEEDED_TORCH = ("packages.torch", "torch.threads")
 _NEEDED_CUDA = ("torch.gpu", "torch.driver", "torch.cuda")
-#: More of one sort of problem than this are counted, not listed.
+#: Problems of one kind listed; further ones are counted.
 MOST = 3
 
 
 def problems(folder: RunFolder) -> list[str]:
-    """What forbids to publish a run; empty if nothing does.
+    """List the problems that prevent publishing a run.
 
     Raises:
         InputError: a record file is damaged, of another schema version, or not of its task.
@@ -75,11 +75,11 @@ def _at(tree: Mapping[str, Any], dotted: str) -> Any:
 def _ending(ledger: Sequence[LedgerEntry]) -> Iterator[str]:
     if not ledger or ledger[-1].ending != "done":
         note = f" (it ended with “{ledger[-1].note or ledger[-1].ending}”)" if ledger and ledger[-1].ending else ""
-        yield f"ledger.jsonl: the run is not finished{note}; `joulebench resume` goes on"
+        yield f"ledger.jsonl: the run is not finished{note}; `joulebench resume` continues it"
 
 
 def _of_windows(trials: Sequence[TrialRecord], ledger: Sequence[LedgerEntry]) -> Iterator[str]:
-    """Windows of a session that overlap across trials and ledger: their joules would count twice."""
+    """Find windows of a session that overlap across trials and ledger: their joules would count twice."""
     clocks: dict[tuple[int, str | None], list[tuple[str, Window]]] = {}
     for where, session, windows in (
         *((f"trial {t.trial}", t.session, t.windows) for t in trials),
@@ -98,7 +98,7 @@ def _of_windows(trials: Sequence[TrialRecord], ledger: Sequence[LedgerEntry]) ->
 
 
 def _validity(task: Task, trials: Sequence[TrialRecord]) -> Iterator[str]:
-    """Trials recorded as ok whose own windows do not bear it out."""
+    """Find trials recorded as ok that have too few valid windows."""
     phases = {o.phase for o in task.objectives.values() if o.is_energy and o.phase and o.phase != "train"}
     short = []
     for trial in trials:
@@ -119,7 +119,7 @@ def _several(places: Sequence[str], what: str) -> str:
 
 
 def task_file_problem(manifest: Manifest) -> str | None:
-    """Whether the user's own task file is committed as it ran; None if it is, or the task is the catalogue's.
+    """Return why the user's task file is not committed as it ran; None if it is, or the task is the catalogue's.
 
     git is asked about the working tree that the user is in, and about a file only if it lies in there: a record may
     name any folder, and the settings of a repository may name commands that git executes.
@@ -149,5 +149,5 @@ def task_file_problem(manifest: Manifest) -> str | None:
 
 
 def _blob(algorithm: str, content: bytes) -> str:
-    """Name that git gives to the content of a file."""
+    """Git's object name of a file's content."""
     return hashlib.new(algorithm, b"blob %d\0" % len(content) + content).hexdigest()

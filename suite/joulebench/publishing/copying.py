@@ -29,10 +29,10 @@ RECORDS = ("manifest.json", "trials.jsonl", "ledger.jsonl", "scores.jsonl", WALL
 
 
 def publish(run: Path, reports: Path) -> Path:
-    """Check a run and copy it to `reports/<task>/<hardware>/<date>/`; a published one is left as it is.
+    """Check a run and copy it to `reports/<task>/<hardware>/<date>/`; a published one is left unchanged.
 
     Raises:
-        GateError: the records cannot be defended; every reason in one line.
+        GateError: the run fails the checks; every reason in one line.
         InputError: not a run, damaged records, or already published under that name with other content.
     """
     if (run / SUMS).is_file():
@@ -40,22 +40,22 @@ def publish(run: Path, reports: Path) -> Path:
     folder = RunFolder.open(run)
     manifest, task = folder.manifest(), folder.task()
     profile = validate(HardwareProfile, manifest.hardware, folder.manifest_path)
-    found = [*problems(folder), *([p] if (p := task_file_problem(manifest)) else [])]
-    if found:
-        raise GateError(f"{run}: not published: {'; '.join(found)}")
+    reasons = [*problems(folder), *([p] if (p := task_file_problem(manifest)) else [])]
+    if reasons:
+        raise GateError(f"{run}: not published: {'; '.join(reasons)}")
     with tempfile.TemporaryDirectory() as scratch:
-        made = Path(scratch) / "run"
-        copy_records(run, made)
-        for path in made.rglob("manifest.json"):
+        copy = Path(scratch) / "run"
+        copy_records(run, copy)
+        for path in copy.rglob("manifest.json"):
             plain = without_paths(RunFolder.open(path.parent).manifest())
             path.write_text(plain.model_dump_json(indent=1), encoding="utf-8")
-        write_report(RunFolder.open(made))
-        seal(made)
-        return _place(made, reports / task.name / profile.name, manifest.created_utc[:10])
+        write_report(RunFolder.open(copy))
+        seal(copy)
+        return _place(copy, reports / task.name / profile.name, manifest.created_utc[:10])
 
 
 def copy_records(run: Path, to: Path) -> None:
-    """The files that records are in, and nothing made from them.
+    """Copy the record files of a run, and nothing derived from them.
 
     Raises:
         InputError: one of them is a link or no regular file.
@@ -75,7 +75,7 @@ def copy_records(run: Path, to: Path) -> None:
 
 
 def without_paths(manifest: Manifest) -> Manifest:
-    """Files by their names, another run by its task, hardware and time: where they lay is nobody's business."""
+    """Reduce paths to file names, and another run's path to task, hardware and time."""
 
     def last(path: str | None, parts: int) -> str | None:
         return None if path is None else str(PurePath(*PurePath(path).parts[-parts:]))
@@ -90,7 +90,7 @@ def without_paths(manifest: Manifest) -> Manifest:
 
 
 def publish_comparison(runs: Sequence[Path], reports: Path) -> Path:
-    """Compare published runs and put it beside them, `reports/<task>/comparison/<machines>/`.
+    """Compare published runs and write the comparison to `reports/<task>/comparison/<machines>/`.
 
     Raises:
         InputError: the runs do not compare.
@@ -99,16 +99,16 @@ def publish_comparison(runs: Sequence[Path], reports: Path) -> Path:
     joined = join(read_runs(folders))
     name = "_vs_".join(sorted({str(m.run.manifest.hardware["name"]) for m in joined.machines}))
     with tempfile.TemporaryDirectory() as scratch:
-        made = Path(scratch) / "comparison"
-        write_comparison(folders, made)
+        copy = Path(scratch) / "comparison"
+        write_comparison(folders, copy)
         relative = [run.resolve().relative_to(reports.resolve()).as_posix() for run in runs]
-        (made / RUNS).write_text(json.dumps(relative, indent=1) + "\n", encoding="utf-8")
-        seal(made)
-        return _place(made, reports / joined.task.name / COMPARISON, name)
+        (copy / RUNS).write_text(json.dumps(relative, indent=1) + "\n", encoding="utf-8")
+        seal(copy)
+        return _place(copy, reports / joined.task.name / COMPARISON, name)
 
 
 def seal(folder: Path) -> None:
-    """Leave out the HTML, which anyone can build, and write the checksums of all else."""
+    """Remove HTML pages, which can be rebuilt, and write the checksums of all other files."""
     for page in folder.glob("*.html"):
         page.unlink()
     lines = [f"{_sha256(path)}  {name}\n" for name, path in contents(folder).items()]
@@ -116,13 +116,13 @@ def seal(folder: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, Path]:
-    """What is published in a folder by its name there, the checksums themselves and built pages apart."""
-    found = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS and p.suffix != ".html")
-    return {path.relative_to(folder).as_posix(): path for path in found}
+    """Published files of a folder by relative name, without the checksums and HTML pages."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS and p.suffix != ".html")
+    return {path.relative_to(folder).as_posix(): path for path in files}
 
 
 def changed(folder: Path) -> list[str]:
-    """Files that are not as their checksums say, are missing, or were not published."""
+    """List files that are missing, not in the checksums, or changed."""
     expected: dict[str, str] = {}
     for number, line in enumerate((folder / SUMS).read_text(encoding="utf-8").splitlines(), start=1):
         digest, separator, name = line.partition("  ")
@@ -130,24 +130,24 @@ def changed(folder: Path) -> list[str]:
             return [f"{SUMS}, line {number}: not a checksum and a file name"]
         expected[name] = digest
     actual = {name: _sha256(path) for name, path in contents(folder).items()}
-    found = [f"{name} is missing" for name in expected if name not in actual]
-    found += [f"{name} was not published" for name in actual if name not in expected]
-    found += [f"{name} was changed" for name, digest in actual.items() if expected.get(name, digest) != digest]
-    return found
+    changes = [f"{name} is missing" for name in expected if name not in actual]
+    changes += [f"{name} was not published" for name in actual if name not in expected]
+    changes += [f"{name} was changed" for name, digest in actual.items() if expected.get(name, digest) != digest]
+    return changes
 
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _place(made: Path, parent: Path, name: str) -> Path:
-    """Move a finished folder to its place; the same content twice is one, other content gets a number."""
+def _place(copy: Path, parent: Path, name: str) -> Path:
+    """Move a folder to its place; identical content is kept once, different content gets a number."""
     for n in range(1, 1000):
         target = parent / (name if n == 1 else f"{name}-{n}")
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(made, target)
+            shutil.move(copy, target)
             return target
-        if (target / SUMS).is_file() and (target / SUMS).read_bytes() == (made / SUMS).read_bytes():
+        if (target / SUMS).is_file() and (target / SUMS).read_bytes() == (copy / SUMS).read_bytes():
             return target
-    raise InputError(f"{parent / name}: a thousand of that name are published")
+    raise InputError(f"{parent / name}: 1000 sets of that name are published")

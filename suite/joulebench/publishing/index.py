@@ -1,4 +1,4 @@
-"""The index of what is published: every task on every hardware, as Markdown and as a page to sort."""
+"""Index of published sets, as Markdown and as a sortable HTML page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INTRODUCTION = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One published set as the index shows it; `link` is relative to `reports/`."""
+    """Row of the index; `link` is relative to `reports/`."""
 
     task: str
     title: str
@@ -52,7 +52,7 @@ def write_index(reports: Path) -> None:
 
 
 def stale_index(reports: Path) -> list[str]:
-    """Files of the index that are there and are not what these sets give; of a part of `reports` there is none."""
+    """List index files that are out of date; empty if the folder has no index."""
     if not (reports / "index.html").is_file():
         return []
     made = index_files(reports)
@@ -60,7 +60,7 @@ def stale_index(reports: Path) -> list[str]:
 
 
 def index_files(reports: Path) -> dict[str, bytes]:
-    """The index by file name; the same sets give the same bytes."""
+    """Render the index files by name; the same sets give the same bytes."""
     entries = [_entry(path, reports) for path in published(reports)]
     runs = [e for e in entries if e.trials is not None]
     comparisons = [e for e in entries if e.trials is None]
@@ -95,16 +95,16 @@ def _entry(path: Path, reports: Path) -> Entry:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise InputError(f"{path}: not a JSON object")
-    return found
+    return content
 
 
 def _joules(trials: Iterable[TrialRecord]) -> tuple[float | None, str]:
-    """Joules of all trials, and their kind: estimated where a part of them is."""
+    """Sum the joules of all trials; estimated if any part is."""
     readings = [r for t in trials for w in t.windows for r in w.readings if r.role == "primary"]
     return (sum(r.energy_j for r in readings), combined(r.kind for r in readings)) if readings else (None, "")
 

@@ -1,4 +1,4 @@
-"""Rechecks what is published: checksums, records, and reports made anew from them."""
+"""Verification of published sets: checksums, records, and reports reproduced from them."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from joulebench.publishing.copying import RUNS, SUMS, changed, contents, copy_re
 from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
 
-#: What must come out the same to the last byte; pixels and outlines depend on the font library.
+#: Files that must be reproduced exactly; images depend on the font library.
 EXACT = (".md", ".csv", ".json")
 
 
 @dataclass(frozen=True)
 class Verified:
-    """A published folder and what is wrong with it; nothing if `problems` is empty."""
+    """A published set and its problems."""
 
     path: Path
     problems: tuple[str, ...]
 
 
 def published(reports: Path) -> list[Path]:
-    """Every published set below a folder, runs before the comparisons that need them."""
-    found = sorted(path.parent for path in reports.rglob(SUMS))
-    return sorted(found, key=lambda path: (path / RUNS).exists())
+    """List published sets below a folder, runs before comparisons."""
+    sets = sorted(path.parent for path in reports.rglob(SUMS))
+    return sorted(sets, key=lambda path: (path / RUNS).exists())
 
 
 def verify(reports: Path) -> Iterator[Verified]:
-    """Each published set with what is wrong with it.
+    """Verify each published set.
 
     Raises:
-        InputError: there is nothing published below `reports`.
+        InputError: no set is published below `reports`.
     """
-    found = published(reports)
-    if not found:
+    sets = published(reports)
+    if not sets:
         raise InputError(f"{reports}: nothing is published there (no {SUMS})")
     root = _root(reports)
-    for path in found:
+    for path in sets:
         yield Verified(path, tuple(_problems(path, root)))
 
 
 def _root(path: Path) -> Path:
-    """The folder that the paths of a comparison's runs start from: the one that holds all tasks."""
+    """Find the `reports` folder, which the paths of a comparison's runs are relative to."""
     for folder in (path.resolve(), *path.resolve().parents):
         if folder.name == "reports":
             return folder
@@ -64,17 +64,17 @@ def _problems(path: Path, root: Path) -> Iterator[str]:
             yield from problems(RunFolder.open(path))
             yield from _report_problems(path)
         else:
-            yield "holds neither a run nor a comparison"
+            yield "neither a run nor a comparison"
     except InputError as error:
         yield str(error)
 
 
 def _report_problems(path: Path) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as scratch:
-        made = Path(scratch) / "run"
-        copy_records(path, made)
-        write_report(RunFolder.open(made))
-        yield from _differing(path, made)
+        rebuilt = Path(scratch) / "run"
+        copy_records(path, rebuilt)
+        write_report(RunFolder.open(rebuilt))
+        yield from _differing(path, rebuilt)
 
 
 def _comparison_problems(path: Path, root: Path) -> Iterator[str]:
@@ -89,16 +89,16 @@ def _comparison_problems(path: Path, root: Path) -> Iterator[str]:
         return
     folders = [RunFolder.open(root / name) for name in names]
     with tempfile.TemporaryDirectory() as scratch:
-        made = Path(scratch) / "comparison"
-        write_comparison(folders, made)
-        yield from _differing(path, made)
+        rebuilt = Path(scratch) / "comparison"
+        write_comparison(folders, rebuilt)
+        yield from _differing(path, rebuilt)
 
 
-def _differing(path: Path, made: Path) -> Iterator[str]:
+def _differing(path: Path, rebuilt: Path) -> Iterator[str]:
     ours, theirs = (
         {n: p.read_bytes() for n, p in contents(folder).items() if p.suffix in EXACT and n != RUNS}
-        for folder in (made, path)
+        for folder in (rebuilt, path)
     )
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
-            yield f"{name} does not come out of these records"
+            yield f"{name} cannot be reproduced from these records"

@@ -10,34 +10,34 @@ from joulebench.records.model import TrialRecord, Window
 from joulebench.results.forecast import Training, calibrating, forecast
 from joulebench.workloads.base import Epoch
 
-#: Epochs after which a forecast is also printed: the first one's excess is then apart.
+#: Epochs after which a forecast is also printed: the first epoch alone costs more than the others.
 SHOWN_AFTER = 2
 
 
-def epoch_watch(
+def epoch_callback(
     request: Request,
     records: Sequence[TrialRecord],
     extrapolate: bool,
     left_j: float | None,
     say: Callable[[str, str], None],
 ) -> Watch:
-    """Says each epoch; with `extrapolate` also what the whole training will take, by the parameter `epochs`.
+    """Return a callback that reports each epoch; with `extrapolate`, also a forecast for all `epochs` of the trial.
 
     Args:
-        records: trials so far; those whose training came to its end teach how trainings go on here.
-        left_j: of the run's energy budget when the trial began: a training that is certain to break it is ended.
+        records: trials so far; the forecast is calibrated on their complete trainings.
+        left_j: energy budget left when the trial began, in joules; a training certain to exceed it is ended.
     """
     epochs = request.params.get("epochs")
     if not extrapolate or isinstance(epochs, bool) or not isinstance(epochs, int):
         return lambda epoch, _: say("epoch", f"epoch {epoch.index + 1}")
     finished = [Training.of(t.windows, ALL_DOMAINS) for t in calibrating(records) if t.stopped_by == "epochs"]
 
-    def watch(epoch: Epoch, windows: Sequence[Window]) -> str | None:
-        found = forecast(Training.of(windows, ALL_DOMAINS), epochs, finished)
-        whole = f"; all {epochs} epochs take {found.words}" if found else ""
+    def callback(epoch: Epoch, windows: Sequence[Window]) -> str | None:
+        expected = forecast(Training.of(windows, ALL_DOMAINS), epochs, finished)
+        whole = f"; all {epochs} epochs take {expected.words}" if expected else ""
         say("epoch", f"epoch {epoch.index + 1}{whole}")
-        if epoch.index == SHOWN_AFTER - 1 and found:
+        if epoch.index == SHOWN_AFTER - 1 and expected:
             say("note", f"trial {request.trial}, after {SHOWN_AFTER} epochs{whole}")
-        return found.over_budget(left_j) if found and left_j is not None else None
+        return expected.over_budget(left_j) if expected and left_j is not None else None
 
-    return watch
+    return callback

@@ -1,4 +1,4 @@
-"""What a run reports while it works."""
+"""Progress events of a run, and the observers that receive them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Event:
-    """What a run reports while it works."""
+    """A progress message; `done` of `total` trials or items, 0 where unknown."""
 
     kind: str  # note, data, trial, epoch, result, score
     text: str
@@ -20,4 +20,4 @@ Observer = Callable[[Event], None]
 
 
 def silent(_: Event) -> None:
-    """Nobody watches."""
+    """Ignore the event."""

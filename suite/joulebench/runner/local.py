@@ -1,4 +1,4 @@
-"""The loop on this machine: a task is planned, run in a folder of its own, or resumed where it stopped."""
+"""Run or resume a task on this machine."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(task: str | Task, *, out: str | Path = "runs", observer: Observer = sile
 
 
 def start(chosen: Plan, *, out: str | Path = "runs", observer: Observer = silent) -> RunFolder:
-    """Carry out a plan in a new run folder, `<out>/<task>/<hardware>/<UTC time>/`.
+    """Execute a plan in a new run folder, `<out>/<task>/<hardware>/<UTC time>/`.
 
     Raises:
         InputError: as `run`.
@@ -52,7 +52,7 @@ def start(chosen: Plan, *, out: str | Path = "runs", observer: Observer = silent
 
 
 def free(path: Path) -> Path:
-    """`path`, or with a number behind it if two runs began in the same second."""
+    """Return `path`, with a number appended if it exists: two runs began in the same second."""
     candidates = (path if n == 1 else path.with_name(f"{path.name}-{n}") for n in range(1, 1000))
     return next(p for p in candidates if not p.exists())
 
@@ -65,7 +65,7 @@ def resume(
     set_power_limit: bool = False,
     observer: Observer = silent,
 ) -> RunFolder:
-    """Continue a stopped run where it was; a finished one is left as it is.
+    """Continue a stopped run; a finished one is left unchanged.
 
     Raises:
         InputError: not a run, damaged records, another machine, or other data than it began with.
@@ -95,7 +95,7 @@ def resume(
 def resumed_plan(
     folder: RunFolder, host: Host, data: str | Path | None, strict: bool, set_power_limit: bool
 ) -> Plan:
-    """The plan that a run began with, on this host; the options are the user's of now."""
+    """Restore a run's plan on this host, with the options of the `resume` command."""
     began = folder.manifest()
     task = folder.task()
     importable(began.task_file)
@@ -116,14 +116,14 @@ def resumed_plan(
 
 
 def repair(folder: RunFolder, observer: Observer) -> None:
-    """Cut off what a crash left half written."""
+    """Remove lines that a crash left half written."""
     for torn in folder.repair():
         observer(Event("note", f"dropped a torn line: {torn.path.name}, line {torn.line}"))
 
 
 @dataclass(frozen=True)
 class _Session:
-    """Session of a run, from staging the data to the last record."""
+    """One session of a run, from staging the data to the last record."""
 
     plan: Plan
     bench: Bench
@@ -143,7 +143,7 @@ class _Session:
         return manifest(self.plan, Facts.of(self.plan, self.bench), self.search_facts, created_utc)
 
     def work(self, folder: RunFolder, changed: str = "") -> None:
-        """Run what is left of the run, and close its ledger however it ends."""
+        """Run the remaining trials, score the frontier, and close the ledger in every case."""
         timeline = self.bench.timeline
         try:
             with open_session(folder, timeline, changed) as number:
@@ -163,9 +163,9 @@ class _Session:
             gc.unfreeze()
 
     def _propose(self, *given: Any) -> search.Proposal | None:
-        found = search.propose(*given)
+        proposal = search.propose(*given)
         self.bench.timeline.cut("propose")
-        return found
+        return proposal
 
     def _score(self, folder: RunFolder, trial: TrialRecord) -> dict[str, float]:
         weights = scoring.read_weights(folder, trial, self.bench.device)

@@ -1,4 +1,4 @@
-"""Before a search: does the meter say the same ten times? A search can only rank what its meter tells apart."""
+"""Meter check before a search: the default configuration in ten windows, whose spread limits what can be ranked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REMEDIES = (
 
 
 def is_due(task: Task) -> bool:
-    """Whether a task searches for what a meter must tell apart: some search stage, and energy in windows."""
+    """Whether a task needs the check: it has a search stage, and an objective measured in windows."""
     searches = any(stage.method in SEARCHES and stage.trials for stage in task.stages.values())
     return searches and task.measured is not None
 
@@ -34,10 +34,10 @@ def is_due(task: Task) -> bool:
 def before_search(
     chosen: Plan, bench: Bench, folder: RunFolder, session: int, say: Callable[[str, str], None]
 ) -> None:
-    """Measure the default configuration, untrained, in ten windows; once a session that has trials left to run.
+    """Measure the untrained default configuration in ten windows, once per session with trials left to run.
 
-    The windows go into the ledger (event "span", note "precheck"), where they are judged again by whoever
-    reads them. A spread of 2 % or more is a warning, and so is a check that could not be carried out.
+    The windows go into the ledger (event "precheck"). A relative standard deviation of 2 % or more is a warning,
+    and so is a check that failed.
 
     Raises:
         GateError: either of them, where the plan is strict.
@@ -52,11 +52,11 @@ def before_search(
 
 
 def is_left(chosen: Plan, folder: RunFolder, say: Callable[[str, str], None]) -> bool:
-    """Whether a session on this folder has to begin with the check."""
+    """Whether a session on this folder begins with the check."""
     if not is_due(chosen.task) or len(folder.trials()) >= search.planned_trials(chosen.task):
         return False
     if chosen.replay is not None:
-        say("note", "precheck skipped: the joules are replayed")
+        say("note", "meter check skipped: the joules are replayed")
         return False
     return True
 
@@ -64,20 +64,20 @@ def is_left(chosen: Plan, folder: RunFolder, say: Callable[[str, str], None]) ->
 def judge(
     chosen: Plan, entry: LedgerEntry, error: str | None, say: Callable[[str, str], None], where: str = ""
 ) -> None:
-    """Say what the windows in a ledger's entry show; `error`: why some are missing; `where`: which machine's.
+    """Report the verdict on a ledger entry's windows; `error`: why some are missing; `where`: a prefix.
 
     Raises:
-        GateError: they show too little or too much, and the plan is strict.
+        GateError: the meter is unsteady or its consistency unknown, and the plan is strict.
     """
     good, text = verdict(precheck_of(chosen.task, entry), error)
     text = f"{where}{text}"
     say("note", text if good else f"warning: {text}")
     if chosen.strict and not good:
-        raise GateError(f"{text}; --strict goes no further")
+        raise GateError(f"{text}; --strict ends the run")
 
 
 def measure(bench: Bench, seed: int) -> str | None:
-    """The windows, on the timeline; what went wrong in words if they could not be had."""
+    """Measure the windows on the bench's timeline; returns the error's text if the workload failed."""
     with memory.limited(bench.device, bench.task.protocol.memory_limit_bytes):
         return _measure(bench, seed)
 
@@ -104,21 +104,22 @@ def _measure(bench: Bench, seed: int) -> str | None:
     return error
 
 
-def verdict(found: Consistency | None, error: str | None = None) -> tuple[bool, str]:
-    """Whether the meter is steady enough, and the same in one line."""
-    if found is None or found.rsd is None:
-        reasons = [w.reason for w in found.windows if w.reason] if found else []
+def verdict(consistency: Consistency | None, error: str | None = None) -> tuple[bool, str]:
+    """Whether the meter is steady enough, and one line that says so."""
+    if consistency is None or consistency.rsd is None:
+        reasons = [w.reason for w in consistency.windows if w.reason] if consistency else []
         why = error or (reasons[0] if reasons else "no windows")
-        return False, f"precheck: the meter's consistency is not known ({why})"
-    rsd, n = found.rsd, found.rsd.n
+        return False, f"meter check: consistency is not known ({why})"
+    rsd, n = consistency.rsd, consistency.rsd.n
     spread = f"{_percent(rsd.value)} % (95 % interval {_percent(rsd.low)} to {_percent(rsd.high)} %)"
-    base = f"precheck: joules per {found.unit} over {n} windows differ by {spread} ({found.kind})"
+    base = f"meter check: {spread} standard deviation of joules per {consistency.unit}, {n} windows"
+    base += f" ({consistency.kind})"
     if rsd.value < MAX_RSD:
         return True, f"{base}: below {100 * MAX_RSD:g} %"
-    busy = found.most_other_load
+    busy = consistency.most_other_load
     others = f" while other processes kept up to {busy:.2g} CPUs busy" if busy and busy >= BUSY_CPUS else ""
-    told = f"{base}{others}: not below {100 * MAX_RSD:g} %, so closer models cannot be told apart"
-    return False, f"{told}; {REMEDIES}"
+    text = f"{base}{others}: not below {100 * MAX_RSD:g} %, so models that differ by less cannot be ranked"
+    return False, f"{text}; {REMEDIES}"
 
 
 def _percent(share: float) -> str:

@@ -1,4 +1,4 @@
-"""A run before it starts: names resolved, budget merged, values fixed; nothing is measured here."""
+"""Plan of a run: names resolved, budget merged, parameters fixed. Nothing is measured here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUICK, STANDARD = "quick", "standard"
 
 @dataclass(frozen=True)
 class Plan:
-    """A run before it starts: everything that is chosen, nothing that is measured."""
+    """Everything chosen before a run starts."""
 
     task: Task
     budget: str | None
@@ -34,7 +34,7 @@ class Plan:
     data_path: Path | None = None
     replay: str | None = None
     trials_from: str | None = None
-    strict: bool = False  # a precheck that fails ends the run
+    strict: bool = False  # a meter check that fails ends the run
     hardware_override: str | None = None  # how the host differs from the profile, where that was forced
     task_file: str | None = None  # where the task was read, if not from the catalogue
     overrides: Mapping[str, Value] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Plan:
 
 
 def choose_budget(task: Task, budget: str | None, host: Host) -> str | None:
-    """The budget asked for; else standard with an accelerator and quick without; None if the task has none."""
+    """Return the given budget; else standard with an accelerator and quick without; None if the task has none."""
     if budget is not None or not task.budgets:
         return budget
     preferred = STANDARD if host.has_accelerator else QUICK
@@ -75,12 +75,12 @@ def plan(
     """Resolve names and merge the budget.
 
     Args:
-        host: the machine that will measure; this one where none is given.
+        host: the machine that will measure; this one by default.
         force_hardware: use the profile named by `hardware` even if it does not describe this host.
         grid_intensity: g CO2e/kWh; `country`: ISO 3166, three letters, for CodeCarbon's table; `pue`: at least 1.
-            The user's choices, laid over the profile's: without one of the first two, reports state no carbon.
-        meters: of the user's own (`joulebench.meters.base`), asked before those that ship.
-        max_energy_j, inferences, extrapolate: when to stop, laid over the task's `stopping`.
+            They override the profile's. Without one of the first two, reports state no carbon.
+        meters: the user's own (`joulebench.meters.base`), tried before the built-in ones.
+        max_energy_j, inferences, extrapolate: override the task's `stopping`.
 
     Raises:
         InputError: an unknown task, budget, profile or parameter, or a profile that is not this host's.
@@ -90,14 +90,14 @@ def plan(
     host = host or detect_host()
     profile, override = _profile(hardware, host, force_hardware)
     profile = _with_carbon(profile, grid_intensity, country, pue)
-    found = catalog.find_task(task) if isinstance(task, str) else task
+    base = catalog.find_task(task) if isinstance(task, str) else task
     task_file = str(Path(task).resolve()) if isinstance(task, str) and catalog.is_path(task) else None
     importable(task_file)
     other = RunFolder.open(Path(trials_from)) if trials_from is not None else None
-    if other is not None and budget is None and found.name == other.task().name:
+    if other is not None and budget is None and base.name == other.task().name:
         budget = other.manifest().budget  # what is to compare is measured alike
-    chosen = choose_budget(found, budget, host)
-    merged = _with_values(found.with_budget(chosen), overrides or {})
+    chosen = choose_budget(base, budget, host)
+    merged = _with_values(base.with_budget(chosen), overrides or {})
     if data is not None and merged.dataset is not None and merged.dataset.name == "grammar":
         merged = merged.model_copy(update={"dataset": merged.dataset.with_text()})  # the user's own text instead
     if other is not None:
@@ -132,10 +132,10 @@ def plan(
 
 
 def _profile(name: str | None, host: Host, force: bool) -> tuple[HardwareProfile, str | None]:
-    """The profile, and in words how it differs from the host if it is used all the same."""
+    """Find the profile; the second value says how it differs from the host where that was forced."""
     if name is None:
         if force:
-            raise InputError("--force-hardware: which profile? name it with --hardware")
+            raise InputError("--force-hardware: needs a profile, named with --hardware")
         return choose_profile(catalog.all_profiles(), host), None
     profile = catalog.find_profile(name)
     if not force:
@@ -149,10 +149,7 @@ def _profile(name: str | None, host: Host, force: bool) -> tuple[HardwareProfile
 def _with_carbon(
     profile: HardwareProfile, grid_intensity: float | None, country: str | None, pue: float | None
 ) -> HardwareProfile:
-    """The profile with what the user says of the grid and the building.
-
-    A country becomes the intensity of CodeCarbon's table; the user's overrules what the profile says of another.
-    """
+    """Override the profile's grid intensity and PUE; a country becomes the intensity of CodeCarbon's table."""
     today = RealClock().utc()[:10]
 
     def fact(field: str, value: float, option: str, source: str = "") -> dict[str, object]:
@@ -183,7 +180,7 @@ def _with_stopping(task: Task, rules: Mapping[str, float | None]) -> Task:
 
 
 def _with_values(task: Task, values: Mapping[str, Value]) -> Task:
-    """The task with parameters fixed to the values given by hand; a fixed one may get another of its type."""
+    """Fix parameters to the values of `--set`; a parameter that is fixed already may get another of its type."""
     ranged = {n: v for n, v in values.items() if not isinstance(task.parameters.get(n), FixedParameter)}
     task.resolve(ranged)
     data = task.model_dump(mode="json")
@@ -203,7 +200,7 @@ def _with_values(task: Task, values: Mapping[str, Value]) -> Task:
 
 
 def _with_trials_of(task: Task, other: RunFolder) -> Task:
-    """The task with one stage: the trials another run finished, in their order, so that two machines compare.
+    """Replace the stages by one: the trials another run finished, in their order, so that two machines compare.
 
     Raises:
         InputError: the other run is of another workload, task version or data set, or has no finished trial.

@@ -1,4 +1,4 @@
-"""Where a run's next configuration comes from: its own stages, or the run that it follows."""
+"""Sources of a run's configurations: its own stages, or those of the run that it follows."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from joulebench.records.model import Proposed, TrialRecord
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
 
-#: As `joulebench.search.propose`.
+#: Signature of `joulebench.search.propose`.
 Propose = Callable[[Task, str, Sequence[TrialRecord], int, Sequence[Params]], "search.Proposal | None"]
 
 
 class Source(Protocol):
-    """Gives configurations one after the other."""
+    """A sequence of proposed configurations."""
 
     @property
     def finished(self) -> bool:
-        """Nothing more will come."""
+        """Whether there will be no more proposals."""
         ...
 
-    def draw(self, number: int, records: Sequence[TrialRecord], pending: Mapping[int, Proposed]) -> Proposed | None:
-        """The configuration of trial `number`; None if there is none, or none until pending trials are recorded.
+    def propose(
+        self, number: int, records: Sequence[TrialRecord], pending: Mapping[int, Proposed]
+    ) -> Proposed | None:
+        """Propose trial `number`; None if there is none, or none until pending trials are recorded.
 
         Args:
-            records: what is known, in the order of the trials' numbers.
-            pending: trials handed out and not recorded yet, in the same order.
+            records: finished trials, ordered by number.
+            pending: trials proposed and not recorded yet, ordered by number.
 
         Raises:
             InputError: the search cannot go on.
@@ -40,7 +42,7 @@ class Stages:
     """The task's stages, one after the other: a stage begins when the trials of those before it are recorded."""
 
     def __init__(self, task: Task, seed: int, propose: Propose = search.propose) -> None:
-        """`propose`: `joulebench.search.propose`, or what also accounts for the time and the joules it takes."""
+        """`propose`: `joulebench.search.propose`, or a wrapper that accounts for its time and energy."""
         self._task, self._seed, self._propose = task, seed, propose
         self._left = list(task.stages)
         self._waits_for = -1  # records at which the stage had nothing to propose, with trials pending
@@ -49,7 +51,9 @@ class Stages:
     def finished(self) -> bool:
         return not self._left
 
-    def draw(self, number: int, records: Sequence[TrialRecord], pending: Mapping[int, Proposed]) -> Proposed | None:
+    def propose(
+        self, number: int, records: Sequence[TrialRecord], pending: Mapping[int, Proposed]
+    ) -> Proposed | None:
         while self._left:
             stage = self._left[0]
             if len(records) == self._waits_for or any(p.stage != stage for p in pending.values()):
@@ -83,10 +87,10 @@ class Stages:
 
 
 class Following:
-    """The configurations of another run that searches for both, in its order."""
+    """The proposals of another run, in its order, where the search is shared."""
 
     def __init__(self, proposed: Mapping[int, Proposed], leader_finished: Callable[[], bool]) -> None:
-        """`proposed`: by trial number, growing while the leader works."""
+        """`proposed`: the leader's proposals by trial number; it grows while the leader runs."""
         self._proposed, self._leader_finished = proposed, leader_finished
         self._next = 0
 
@@ -94,9 +98,11 @@ class Following:
     def finished(self) -> bool:
         return self._leader_finished() and self._next not in self._proposed
 
-    def draw(self, number: int, records: Sequence[TrialRecord], pending: Mapping[int, Proposed]) -> Proposed | None:
+    def propose(
+        self, number: int, records: Sequence[TrialRecord], pending: Mapping[int, Proposed]
+    ) -> Proposed | None:
         self._next = number
-        found = self._proposed.get(number)
-        if found is not None:
+        proposal = self._proposed.get(number)
+        if proposal is not None:
             self._next = number + 1
-        return found
+        return proposal

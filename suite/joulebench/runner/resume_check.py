@@ -1,49 +1,54 @@
-"""Whether a run may go on where it stopped: what may differ between its sessions, and what ended them. Pure."""
+"""Checks before a run is resumed: what may differ between sessions, and how often a trial killed its process."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from joulebench.errors import InputError
 from joulebench.records.model import LedgerEntry, Manifest
+from joulebench.runner.session import Facts
 
-#: A trial during which the process died this often is given up, and the run goes on with the next.
+#: A trial during which the process died this often is recorded as failed.
 MAX_DEATHS = 3
 
 
+def mismatch(before: Facts | Manifest, now: Facts | Manifest) -> tuple[str, Any, Any] | None:
+    """Find the first difference in data, host or meters: its name and both values; None if records compare."""
+    old, new = _compared(before), _compared(now)
+    return next(((name, old[name], new[name]) for name in old if old[name] != new[name]), None)
+
+
+def _compared(facts: Facts | Manifest) -> dict[str, Any]:
+    host = facts.environment.get("host", {})
+    meters = sorted(f"{meter['domain']} by {meter['source']} ({meter.get('kind')})" for meter in facts.meters)
+    return {
+        "data": facts.data.get("fingerprint"),
+        **{name: host.get(name) for name in ("cpu", "logical_cpus", "accelerators")},
+        "meters": ", ".join(meters),
+    }
+
+
 def differences(before: Manifest, now: Manifest, path: Path) -> str:
-    """What changed between the sessions of a run and does not forbid to go on: versions, in words.
+    """Describe the package versions that changed between the sessions of a run.
 
     Raises:
-        InputError: other data, another machine or other meters; their records would not belong together.
+        InputError: other data, another machine or other meters; their records would not compare.
     """
-    theirs, ours = before.data.get("fingerprint"), now.data.get("fingerprint")
-    if theirs != ours:
-        raise InputError(f"{path}: began on data {theirs}, these are {ours}; give the same --data")
-    for name in ("cpu", "logical_cpus", "accelerators"):
-        old, new = (m.environment.get("host", {}).get(name) for m in (before, now))
-        if old != new:
-            raise InputError(f"{path}: began on a machine with {name} {old}, this one has {new}; start a new run")
-    old_meters, new_meters = (
-        sorted(f"{meter['domain']} by {meter['source']} ({meter.get('kind')})" for meter in m.meters)
-        for m in (before, now)
-    )
-    if old_meters != new_meters:
-        raise InputError(
-            f"{path}: began with meters {', '.join(old_meters)}, now there are {', '.join(new_meters)}; "
-            "start a new run, or make the meters what they were"
-        )
+    if (unlike := mismatch(before, now)) is not None:
+        name, old, new = unlike
+        remedy = "give the same --data" if name == "data" else "start a new run"
+        raise InputError(f"{path}: began with {name} {old}, now {new}; {remedy}")
     old_versions, new_versions = (m.environment.get("packages", {}) for m in (before, now))
     names = sorted(n for n in old_versions | new_versions if old_versions.get(n) != new_versions.get(n))
     return ", ".join(f"{n} {old_versions.get(n, 'absent')} → {new_versions.get(n, 'absent')}" for n in names)
 
 
 def deaths(ledger: Sequence[LedgerEntry], trial: int) -> int:
-    """How often the trial was under way when the process that ran it was killed.
+    """Count how often the process that ran a trial was killed.
 
-    On one machine: sessions that began it and came to no end of their own. On a cluster: attempts that ended with
-    their worker; there the session's own end says nothing of what ran elsewhere.
+    On one machine: sessions that began it and have no end. On a cluster: attempts that ended with their worker.
     """
     ended = {entry.session for entry in ledger if entry.event == "end"}
     here = (e.event == "begin" and e.node is None and e.session not in ended for e in ledger if e.trial == trial)

@@ -1,19 +1,19 @@
-"""Scheduling of trials: one after the other on this machine, or several at once where an executor has room."""
+"""Scheduling of trials: one at a time on this machine, or several at once on an executor with more places."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from joulebench.measurement.harness import Bench, Finished, run_trial
-from joulebench.runner.epoch_monitor import epoch_watch
+from joulebench.runner.epoch_monitor import epoch_callback
 from joulebench.runner.trials import Order, Trials
 
 
 @dataclass(frozen=True)
 class Place:
-    """Room for one trial; `node` is None where there is one machine."""
+    """A place to run one trial; `node` is None on a single machine."""
 
     node: str | None = None
 
@@ -27,39 +27,39 @@ class Executor(Protocol):
         ...
 
     def ahead(self, trials: Trials) -> int:
-        """How many trials to have waiting, where proposing will not be possible at any time."""
+        """How many trials to propose in advance, where proposing would later disturb a measurement."""
         ...
 
     def place(self, trials: Trials) -> Place | None:
-        """Room for a trial of this run; None while there is none."""
+        """Find a free place for a trial of this run; None while there is none."""
         ...
 
     def begin(self, place: Place, trials: Trials, order: Order) -> None:
-        """Run a trial there."""
+        """Start a trial there."""
         ...
 
     @property
     def working(self) -> bool:
-        """Whether `wait` would have something to wait for."""
+        """Whether a trial is under way."""
         ...
 
     def wait(self) -> None:
-        """Let time pass until something has happened, and tell the runs whose trials are done or lost."""
+        """Wait for the next event, and pass finished and lost trials to their runs."""
         ...
 
     def without_room(self, trials: Trials) -> bool:
-        """There is no room for this run, and none to be expected."""
+        """Whether this run has no place and none is expected."""
         ...
 
 
 def schedule(runs: Sequence[Trials], executor: Executor) -> None:
-    """Run all trials of all runs, each to its end; a run whose last machine is gone is left as it stands.
+    """Run all trials of all runs; a run whose last machine is lost stays incomplete.
 
     Raises:
-        InputError: as `Trials.keep`, or of what runs the trials.
+        InputError: as `Trials.keep`, or from the executor.
     """
     while True:
-        for trials in runs:  # all of them first: a trial that begins may forbid to propose for the next run
+        for trials in runs:  # before any trial begins: it may forbid proposing for the next run
             if executor.may_propose and (ahead := executor.ahead(trials)):
                 trials.fill_queue(ahead)
         for trials in runs:
@@ -79,7 +79,7 @@ def _hand_out(trials: Trials, executor: Executor) -> None:
 
 
 class LocalExecutor:
-    """This process, one trial at a time."""
+    """Runs trials in this process, one at a time."""
 
     may_propose = True
 
@@ -104,15 +104,15 @@ class LocalExecutor:
         if self._next is None:
             return
         (trials, order), self._next = self._next, None
-        finished = run_order(self._bench, order, trials)
+        finished = run_order(self._bench, order, trials.say)
         trials.keep(finished.record, lambda: finished.state)
 
     def without_room(self, trials: Trials) -> bool:
         return False
 
 
-def run_order(bench: Bench, order: Order, trials: Trials) -> Finished:
-    """Run a trial, saying what it reaches as it goes."""
-    rules = trials.task.stopping
-    watch = epoch_watch(order.request, order.records, rules.extrapolate, order.left_j, trials.say)
-    return run_trial(bench, order.request, watch)
+def run_order(bench: Bench, order: Order, say: Callable[[str, str], None]) -> Finished:
+    """Run a trial and report its epochs."""
+    extrapolate = bench.task.stopping.extrapolate
+    callback = epoch_callback(order.request, order.records, extrapolate, order.left_j, say)
+    return run_trial(bench, order.request, callback)

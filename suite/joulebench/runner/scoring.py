@@ -1,4 +1,4 @@
-"""Scores on the test split: of the frontier's models, each once, after the search."""
+"""Test-split scores of the frontier's models, each computed once, after the search."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ def score_frontier(
     say: Callable[[str, str], None],
     settle: Callable[[], object] = lambda: None,
 ) -> None:
-    """Score what has weights and no score yet; `score` gives the metrics of one trial's model.
+    """Score the frontier's trials that have weights and no score yet.
 
-    `settle` is called after each: what it took is to be accounted for.
+    Args:
+        score: returns the test metrics of one trial's model.
+        settle: called after each, to account for its time and energy.
     """
     if task.dataset is None or not task.has_frontier:
         return
-    scored = {found.trial for found in folder.scores()}
+    scored = {score.trial for score in folder.scores()}
     trials = marked(folder.trials(), folder.ledger())
     for configuration in frontier(task, configurations(task, trials)):
         for trial in configuration.trials:
@@ -40,14 +42,14 @@ def score_frontier(
 
 
 def read_weights(folder: RunFolder, trial: TrialRecord, device: str) -> Any:
-    """The weights that were kept of a trial."""
+    """Load the saved weights of a trial."""
     import torch
 
     return torch.load(folder.weights_file(trial.trial), map_location=device, weights_only=True)
 
 
 def test_metrics(bench: Bench, trial: TrialRecord, state: Any) -> dict[str, float]:
-    """Metrics on the test split of a trial's model, by its weights."""
+    """Evaluate a trial's model, restored from its weights, on the test split."""
     workload = bench.workload(trial.seed)
     try:
         workload.build(trial.params)

@@ -1,4 +1,4 @@
-"""Session of a run: the bench before its first trial, the manifest, the ledger's beginning and end."""
+"""Sessions of a run: set up the bench, write the manifest, open and close the ledger."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def open_bench(
     arrays: ImageArrays | TextBytes | None = None,
     load: Callable[[], None] = lambda: None,
 ) -> Bench:
-    """Start the meter, import what measuring needs, stage the data.
+    """Start the meters, import what measuring needs, stage the data.
 
     Args:
-        began_s: where a virtual clock goes on from, on resume.
-        node: of a cluster, to be written into every window.
-        arrays: the decoded data, where they need not be read here.
-        load: what else is to be imported before the first trial.
+        began_s: start time of a virtual clock, on resume.
+        node: of a cluster, written into every window.
+        arrays: decoded data; read from disk by default.
+        load: further imports to do before the first trial.
 
     Raises:
-        InputError: no meter for what the task asks for, no data, or options that the workload refuses.
+        InputError: no meter for a domain that the task needs, no data, or options that the workload refuses.
     """
     workload = workload_class(chosen.task.workload)
     virtual = is_virtual(chosen)
@@ -88,25 +88,25 @@ def open_bench(
 
 
 def is_virtual(chosen: Plan) -> bool:
-    """Whether the run's time is only moved by hand: joules are replayed, and all work is sleep."""
+    """Whether the run uses a virtual clock: its joules are replayed, and its workload only sleeps."""
     return chosen.replay is not None and workload_class(chosen.task.workload).replayable
 
 
 def _limitable(task: Task, device_name: str) -> tuple[int, ...]:
-    """NVML indices of the GPUs that the task may set a power limit on; none where it does not set any."""
+    """NVML indices of the GPUs whose power limit the task sets; empty where it sets none."""
     return tuple(device.nvml_indices(device_name)) if PARAMETER in task.parameters else ()
 
 
 def check_domains(task: Task, device_name: str, meters: Sequence[Mapping[str, str]]) -> None:
-    """A GPU that nothing meters would be missing from every sum, and each model look better than it is.
+    """Check that a GPU whose energy the objectives need has a meter; without it every sum would be too low.
 
     Raises:
         InputError: the run is on a GPU, an objective asks for its joules, and no meter has them.
     """
-    asked = any("gpu" in (o.domains or ()) for o in task.objectives.values())
-    if device_name.startswith("cuda") and asked and not any(m["domain"].startswith("gpu") for m in meters):
+    needed = any("gpu" in (o.domains or ()) for o in task.objectives.values())
+    if device_name.startswith("cuda") and needed and not any(m["domain"].startswith("gpu") for m in meters):
         raise InputError(
-            f"no meter reads the energy of {device_name}, which the task's objectives ask for; "
+            f"no meter reads the energy of {device_name}, which the task's objectives need; "
             "`joulebench hardware` says why, and --hardware generic_cpu --force-hardware runs without the GPU"
         )
 
@@ -128,7 +128,7 @@ def _staged(
 
 @dataclass(frozen=True)
 class Facts:
-    """What the machine that measures says of itself, for the manifest."""
+    """Facts of the measuring machine, for the manifest."""
 
     environment: dict[str, Any]
     data: dict[str, Any]
@@ -143,7 +143,7 @@ class Facts:
 def manifest(
     chosen: Plan, facts: Facts, search: dict[str, Any], created_utc: str, cluster: dict[str, Any] | None = None
 ) -> Manifest:
-    """What a reader needs to repeat the run; `search` as `joulebench.search.prepare` gives it."""
+    """Build the manifest; `search`: the facts returned by `joulebench.search.prepare`."""
     return Manifest(
         joulebench=metadata.version("joulebench"),
         task=chosen.task.model_dump(mode="json"),
@@ -168,20 +168,20 @@ def manifest(
 
 
 def folder_name(created_utc: str) -> str:
-    """`20260102T030405Z` of an ISO time."""
+    """Format an ISO time as `20260102T030405Z`."""
     return created_utc[:19].replace(":", "").replace("-", "") + "Z"
 
 
 @contextlib.contextmanager
 def open_session(folder: RunFolder, timeline: Timeline, changed: str = "") -> Iterator[int]:
-    """Hold the run's folder and keep its ledger: the session's number, from its start to its end however it ends.
+    """Lock the run's folder and write a session's start and end into its ledger; yields the session's number.
 
     Raises:
         InputError: another process is working on this run.
     """
-    with only_one(folder):
+    with locked(folder):
         number = 1 + max((entry.session for entry in folder.ledger()), default=-1)
-        enter(folder, number, "start", timeline, changed and f"changed since the run began: {changed}")
+        append_entry(folder, number, "start", timeline, changed and f"changed since the run began: {changed}")
         ending: Ending = "crashed"
         note = ""
         try:
@@ -196,24 +196,24 @@ def open_session(folder: RunFolder, timeline: Timeline, changed: str = "") -> It
         finally:
             with contextlib.suppress(MeterError):  # a dead meter must not keep what was read before it died
                 timeline.cut("end" if ending == "done" else "unfinished")
-            enter(folder, number, "end", timeline, note, ending)
+            append_entry(folder, number, "end", timeline, note, ending)
 
 
-def enter(
+def append_entry(
     folder: RunFolder, session: int, event: Any, timeline: Timeline, note: str = "", ending: Ending | None = None
 ) -> LedgerEntry:
-    """Write what the timeline has seen into the run's ledger."""
+    """Append a ledger entry with the timeline's windows."""
     entry = LedgerEntry(session=session, event=event, windows=timeline.take(), note=note, ending=ending)
     append(folder.ledger_path, entry)
     return entry
 
 
 @contextlib.contextmanager
-def only_one(folder: RunFolder) -> Iterator[None]:
-    """Hold the run: two processes appending to one folder would interleave their trials.
+def locked(folder: RunFolder) -> Iterator[None]:
+    """Lock the run's folder: two processes appending to it would interleave their trials.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process has locked it.
     """
     descriptor = os.open(folder.manifest_path, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""The trials of one run: which comes next, what came back, what is kept. One process writes; any number measure."""
+"""Trials of one run: queue, results and records. One process writes; any number measure."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from joulebench.spec.task import Task
 
 @dataclass(frozen=True)
 class Order:
-    """A trial to be run, with what its training is watched by."""
+    """A trial to run, with the data its epoch callback needs."""
 
     request: Request
-    records: tuple[TrialRecord, ...] = ()  # so far: their trainings teach how trainings go on here
+    records: tuple[TrialRecord, ...] = ()  # finished trials; forecasts are calibrated on them
     left_j: float | None = None  # of the run's energy budget
 
 
 class Trials:
-    """Hands out requests and keeps what comes back, in whatever order; `source` says what to try.
+    """Queue of a run's trials and writer of their records, which may arrive in any order.
 
     With `logged`, each proposal is in the ledger before its trial begins: trials that were under way when the
-    process ended are then begun again, under their numbers.
+    process ended are then started again under the same numbers.
 
     Raises:
-        IncompleteError: too many failures in a row, or the disk is full; what was recorded is kept.
+        IncompleteError: too many failures in a row, or the disk is full; recorded trials are kept.
     """
 
     def __init__(
@@ -72,43 +72,43 @@ class Trials:
 
     @property
     def finished(self) -> bool:
-        """Nothing runs and nothing more will."""
-        return not self.pending and not self._waiting and self.drawn
+        """Whether no trial is under way and none will follow."""
+        return not self.pending and not self._waiting and self.search_ended
 
     @property
-    def drawn(self) -> bool:
-        """No configuration will be added to those proposed."""
+    def search_ended(self) -> bool:
+        """Whether the search is over: no further configuration will be proposed."""
         return self._stopped or self._source.finished
 
     def _begun(self, trial: int) -> int:
         return sum(e.event == "begin" and e.trial == trial for e in self._ledger)
 
     def next(self, may_propose: bool = True) -> Request | None:
-        """The next trial to begin; None if there is none, or none before something else has happened."""
+        """Return the next trial to begin; None if there is none, or none before a pending one is recorded."""
         if not self._waiting and may_propose:
             self.fill_queue(1)
         return self._waiting.popleft() if self._waiting else None
 
     def fill_queue(self, count: int) -> None:
-        """Propose until `count` trials wait to begin, as far as the search goes without knowing more."""
+        """Propose until `count` trials are queued, or the search needs further results."""
         while len(self._waiting) < count and not self._stopped:
             handed_out = sorted([*self.pending, *(request.trial for request in self._waiting)])
             number = max((*(r.trial for r in self._records[-1:]), *handed_out), default=-1) + 1
-            found = self._source.draw(number, self._records, {n: self.proposed[n] for n in handed_out})
-            if found is None:
+            proposal = self._source.propose(number, self._records, {n: self.proposed[n] for n in handed_out})
+            if proposal is None:
                 return
             reason = stopping.stop_reason(
-                self.task.stopping, self._records, self._ledger, found.expected, len(handed_out)
+                self.task.stopping, self._records, self._ledger, proposal.expected, len(handed_out)
             )
             if reason is not None:
                 self._stopped = True
-                self.enter("stopped", reason)
+                self.append_entry("stopped", reason)
                 self.say("note", f"stopped: {reason}")
                 return
-            self.proposed[number] = found
+            self.proposed[number] = proposal
             if self._logged:
-                self.enter("propose", trial=number, pending=tuple(handed_out), proposal=found)
-            self._waiting.append(self._request(number, found))
+                self.append_entry("propose", trial=number, pending=tuple(handed_out), proposal=proposal)
+            self._waiting.append(self._request(number, proposal))
 
     def _request(self, number: int, proposal: Proposed, attempt: int = 0) -> Request:
         return Request(
@@ -124,7 +124,7 @@ class Trials:
         )
 
     def given_up(self, request: Request) -> bool:
-        """Whether it has ended its process `MAX_DEATHS` times; kept as failed then: the next attempt would, too."""
+        """Record a trial as failed if its process died `MAX_DEATHS` times; returns whether it did."""
         times = deaths(self._ledger, request.trial)
         if times < MAX_DEATHS:
             return False
@@ -133,15 +133,15 @@ class Trials:
         return True
 
     def begin(self, request: Request, node: str | None = None) -> Order:
-        """The trial begins, on that node of a cluster."""
-        mine = [r for r in self._records if r.node == node]
-        since = next((n for n, r in enumerate(reversed(mine), 1) if _has_idle(r)), None)
+        """Record that a trial begins (on a node of a cluster) and return its order."""
+        on_node = [r for r in self._records if r.node == node]
+        since = next((n for n, r in enumerate(reversed(on_node), 1) if _has_idle(r)), None)
         due = since is None or since >= self.task.protocol.idle_every
         due = due or request.trial == self._total - 1  # before and after: drift shows
-        request = replace(request, idle=due, idle_windows=tuple(idle_windows(mine)))
+        request = replace(request, idle=due, idle_windows=tuple(idle_windows(on_node)))
         text = f"{request.stage}: {words(self.task, request.params)}"
         self.say("trial", text, done=len(self._records), total=self._total)
-        self.enter("begin", trial=request.trial, attempt=request.attempt, node=node, windows=())
+        self.append_entry("begin", trial=request.trial, attempt=request.attempt, node=node, windows=())
         order = self._order(request)
         self.pending[request.trial] = request
         return order
@@ -157,21 +157,22 @@ class Trials:
         return Order(request, tuple(self._records), left_j)
 
     def lost(self, request: Request, node: str | None, why: str) -> None:
-        """The worker did not live to the end of the trial: it is tried again."""
+        """Queue a trial again whose worker was lost."""
         self.pending.pop(request.trial)
-        self.enter("died", why, trial=request.trial, attempt=request.attempt, node=node)
+        self.append_entry("died", why, trial=request.trial, attempt=request.attempt, node=node)
         self._waiting.appendleft(replace(request, attempt=request.attempt + 1))
 
     def keep(self, record: TrialRecord, state: Callable[[], Any] = lambda: None) -> bool:
-        """Weights first, then the record: a trial that is recorded has its weights on disk.
-
-        Returns whether it was kept: what was recorded before, or was given up for lost, does not count again.
+        """Write a trial's weights, then its record: a recorded trial has its weights on disk.
 
         Args:
-            state: asked for the weights, if the trial is one of the frontier's.
+            state: returns the weights; called only for trials on the frontier.
+
+        Returns:
+            Whether the record was kept; a second result of a trial is dropped.
         """
-        asked = self.pending.get(record.trial)
-        if asked is None or asked.attempt != record.attempt:
+        request = self.pending.get(record.trial)
+        if request is None or request.attempt != record.attempt:
             self.say("note", f"a second result of trial {record.trial} (attempt {record.attempt}) is dropped")
             return False
         del self.pending[record.trial]
@@ -198,10 +199,12 @@ class Trials:
         if record.node is not None:
             self._records = concurrent_windows.marked(self._records, self._ledger)
 
-    def enter(self, event: Any, note: str = "", windows: Sequence[Window] | None = None, **more: Any) -> None:
-        """A line of the ledger, with the timeline's windows where none are given."""
-        found = self._timeline.take() if windows is None else tuple(windows)
-        entry = LedgerEntry(session=self.session, event=event, windows=found, note=note, **more)
+    def append_entry(
+        self, event: Any, note: str = "", windows: Sequence[Window] | None = None, **more: Any
+    ) -> None:
+        """Append a ledger entry; its windows are the timeline's by default."""
+        windows = self._timeline.take() if windows is None else tuple(windows)
+        entry = LedgerEntry(session=self.session, event=event, windows=windows, note=note, **more)
         append(self.folder.ledger_path, entry)
         self._ledger.append(entry)
 
@@ -214,7 +217,7 @@ def _has_idle(record: TrialRecord) -> bool:
 
 
 def _failures_in_a_row(records: Sequence[TrialRecord]) -> int:
-    """How many of the last trials failed. Out of memory or infeasible is a result: not counted, no interruption."""
+    """Count the last trials that failed. Out of memory or infeasible is a result: neither counts nor interrupts."""
     count = 0
     for record in reversed(records):
         if record.status == "ok":
@@ -224,7 +227,7 @@ def _failures_in_a_row(records: Sequence[TrialRecord]) -> int:
 
 
 def save_weights(folder: RunFolder, trial: int, state: Any) -> None:
-    """Write a trial's weights, whole or not at all.
+    """Write a trial's weights atomically.
 
     Raises:
         IncompleteError: the disk is full or the file cannot be written.
@@ -241,12 +244,12 @@ def save_weights(folder: RunFolder, trial: int, state: Any) -> None:
 
 
 def words(task: Task, params: Params) -> str:
-    """What of a configuration was free to vary."""
+    """Describe a configuration by its free parameters."""
     return ", ".join(f"{name} {params[name]}" for name in task.free) or "the one configuration"
 
 
 def _result(task: Task, record: TrialRecord, records: Sequence[TrialRecord]) -> str:
-    """A finished trial in one line: what proposed it, the configuration, and its objectives or its failure."""
+    """Describe a finished trial in one line: origin, configuration, and objectives or failure."""
     what = f"{record.proposed_by}: {words(task, record.params)}"
     outcomes = trial_outcomes(task, record, idle_windows(records))
     if not outcomes:

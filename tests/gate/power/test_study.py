@@ -31,7 +31,7 @@ def test_gates_of_unchanged_commits_stay_quiet_and_ten_percent_is_found():
     same = tally([run_paired(Noise(0.03), 20, 1.0, seed) for seed in range(10)], 1.0)
     more = tally([run_paired(Noise(0.02), 20, 1.10, seed) for seed in range(5)], 1.10)
     assert (same.gates, same.false_alarms, same.intervals) == (10, 0, 40)
-    assert (more.found, more.false_alarms) == (5, 0)
+    assert (more.detected, more.false_alarms) == (5, 0)
 
 
 def test_a_day_that_lies_off_is_no_regression_where_days_differ():

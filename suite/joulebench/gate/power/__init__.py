@@ -1,1 +1,1 @@
-"""Statistical power of the gate: how often it calls a change that is none, and misses one that is."""
+"""Statistical power of the gate: rates of false alarms and missed regressions."""

@@ -1,7 +1,6 @@
-"""Gates on the replay meter: processes whose power is noisy, drifts and has outliers, with a known true ratio.
+"""Simulated gates on the replay meter: noise, drift and outliers, with a known true ratio.
 
-The joules come from power traces through the same windows, validity and decision as on a machine; only time is
-virtual.
+Power traces pass through the same windows, validity rules and decision as real measurements; time is virtual.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ OUTLIER_MORE = (0.05, 0.40)  # how much more energy they then take
 
 @dataclass(frozen=True)
 class Noise:
-    """How the energy of one process differs from the next, all as fractions.
+    """Noise of a process's energy, as fractions.
 
     Attributes:
-        process: standard deviation of a process's joules per unit, its windows' noise included.
-        drift: how far the level wanders in a gate: half of it steadily, half in slow waves.
-        correlation: of the noise of a process with that of the one before.
+        process: standard deviation of joules per unit between processes, noise of windows included.
+        drift: range of the drift within a gate: half a ramp, half slow waves.
+        correlation: between the noise of successive processes.
         session: standard deviation between sessions on different days.
     """
 
@@ -49,18 +48,18 @@ class Noise:
 
 
 class Machine:
-    """A machine with noise, that measures processes one after another."""
+    """A simulated noisy machine that measures one process after another."""
 
     def __init__(self, noise: Noise, seed: int) -> None:
         self._noise, self._random = noise, np.random.default_rng(seed)
         self._last = np.zeros(len(BENCHMARKS))
 
     def session_level(self) -> float:
-        """How far a session of another day lies off (logarithm)."""
+        """Draw the offset of a session on another day (logarithm)."""
         return float(self._random.normal(0, self._noise.session)) if self._noise.session else 0.0
 
     def drift(self, processes: int) -> np.ndarray:
-        """The level (logarithm) of each process of a gate: a ramp and waves."""
+        """Draw the drift (logarithm) of each process of a gate: a ramp and waves."""
         when = np.arange(processes) / max(1, processes - 1)
         way, phase, waves = self._random.choice([-1, 1]), self._random.uniform(0, 2 * math.pi), processes / WAVE
         ramp = way * when * self._noise.drift / 2
@@ -68,7 +67,7 @@ class Machine:
         return level
 
     def order(self) -> tuple[int, int]:
-        """Which of a pair runs first."""
+        """Draw which of a pair runs first."""
         return (0, 1) if self._random.random() < 0.5 else (1, 0)
 
     def process(
@@ -92,7 +91,7 @@ class Machine:
         )
 
     def _measure(self, name: str, level: float, inner: float) -> Measurement:
-        """The level falls to power and to time, half each; within a process power alone is noisy."""
+        """Measure one benchmark; the level is split equally between power and time, noise within it is of power."""
         points = int(TRACE_S / POINT_S)
         per_window = QUICK.window_s / POINT_S
         wobble = self._random.normal(0, inner * math.sqrt(per_window), points)
@@ -110,7 +109,7 @@ class Machine:
 def paired_gate(
     machine: Machine, pairs: int, ratios: dict[str, float], rerun: bool = False
 ) -> tuple[list[Replicate], list[Replicate]]:
-    """Two commits in turn, by a coin which of a pair runs first; B's benchmarks take `ratios` times A's energy."""
+    """Measure two commits in pairs of random order; the second takes `ratios` times the energy of the first."""
     level = machine.drift(2 * pairs)
     sides: tuple[list[Replicate], list[Replicate]] = ([], [])
     for pair in range(pairs):
@@ -125,6 +124,6 @@ def paired_gate(
 def session(
     machine: Machine, name: str, level: float, ratios: dict[str, float], rerun: bool = False
 ) -> list[Replicate]:
-    """One session of one commit, of as many processes as the gate takes in quick form."""
+    """Measure one session of one commit, with as many processes as the gate in quick form."""
     drift = machine.drift(SESSION_PROCESSES)
     return [machine.process(name, None, rerun, level + d, ratios) for d in drift]

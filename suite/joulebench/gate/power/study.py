@@ -1,9 +1,9 @@
-"""How often the energy gate is wrong, and what it finds: the tables of docs/gate.md.
+"""Power study of the energy gate: false alarms and detected regressions, the tables of docs/gate.md.
 
     python -m joulebench.gate.power.study [--gates 200] [--real 4] [--document docs/gate.md]
 
-On the replay meter: gates of unchanged commits (A/A), and of commits with one benchmark that takes 5 or 10 % more.
-With `--real N`: N gates of this commit against itself on this machine, after the replayed ones.
+Simulated on the replay meter: gates of unchanged commits (A/A), and with one benchmark that takes 5 or 10 % more.
+`--real N` adds N gates of this commit against itself on this machine.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ MARK = re.compile(r"(<!-- (?P<name>[\w-]+): begin[^\n]*-->\n).*?(<!-- (?P=name):
 
 @dataclass(frozen=True)
 class Tally:
-    """What many gates of one kind said.
+    """Counts over many gates of one kind.
 
     Attributes:
-        false_alarms: gates that called a regression of a benchmark that had not changed.
-        found: gates that called the regression of the one that had.
-        covered: of all first intervals, those that held the truth.
+        false_alarms: gates with a regression of an unchanged benchmark.
+        detected: gates that detected the changed benchmark.
+        covered: intervals that contain the true ratio.
     """
 
     gates: int
     false_alarms: int
-    found: int
+    detected: int
     inconclusive: int  # benchmarks
     covered: int
     intervals: int
 
 
 def run_paired(noise: Noise, pairs: int, ratio: float, seed: int) -> list[Verdict]:
-    """One gate of two commits in turn, with its rerun where something is suspected."""
+    """Simulate a gate of two interleaved commits, with a rerun if a benchmark is suspected."""
     machine, ratios = Machine(noise, seed), {CHANGED: ratio}
     before, now = paired_gate(machine, pairs, ratios)
     verdicts = judge(before, now, SETTINGS)
@@ -60,7 +60,7 @@ def run_paired(noise: Noise, pairs: int, ratio: float, seed: int) -> list[Verdic
 
 
 def run_stored(noise: Noise, sessions: int, ratio: float, seed: int) -> list[Verdict]:
-    """One gate against a stored baseline; the rerun is of the same day, and shares its level."""
+    """Simulate a gate against a stored baseline; the rerun shares the offset of its day."""
     machine, ratios = Machine(noise, seed), {CHANGED: ratio}
     before = [r for n in range(sessions) for r in session(machine, f"{n:03d}", machine.session_level(), {})]
     today = machine.session_level()
@@ -72,7 +72,7 @@ def run_stored(noise: Noise, sessions: int, ratio: float, seed: int) -> list[Ver
 
 
 def tally(gates: Iterable[Sequence[Verdict]], ratio: float) -> Tally:
-    """Count what gates said of a change by `ratio` of one benchmark."""
+    """Count the outcomes of gates in which one benchmark changed by `ratio`."""
     done = [list(verdicts) for verdicts in gates]
     truth = {name: math.log(ratio) if name == CHANGED else 0.0 for name in BENCHMARKS}
     changed = {CHANGED} if ratio > 1 + SETTINGS.threshold else set()
@@ -80,7 +80,7 @@ def tally(gates: Iterable[Sequence[Verdict]], ratio: float) -> Tally:
     return Tally(
         gates=len(done),
         false_alarms=sum(any(v.outcome is Outcome.REGRESSION and v.name not in changed for v in g) for g in done),
-        found=sum(any(v.outcome is Outcome.REGRESSION and v.name in changed for v in g) for g in done),
+        detected=sum(any(v.outcome is Outcome.REGRESSION and v.name in changed for v in g) for g in done),
         inconclusive=sum(v.outcome is Outcome.INCONCLUSIVE for g in done for v in g),
         covered=sum(s.low <= t <= s.high for s, t in shifts),
         intervals=len(shifts),
@@ -88,7 +88,7 @@ def tally(gates: Iterable[Sequence[Verdict]], ratio: float) -> Tally:
 
 
 def share(k: int, n: int) -> str:
-    """`195/200 = 97.5 % [94.3, 99.2]`: with the exact 95 % interval (Clopper and Pearson 1934)."""
+    """Format `195/200 = 97.5 % [94.3, 99.2]`, with the exact 95 % interval (Clopper and Pearson 1934)."""
     ends = stats.binomtest(k, n).proportion_ci(0.95, "exact")
     return f"{k}/{n} = {100 * k / n:.4g} % [{100 * ends.low:.3g}, {100 * ends.high:.3g}]"
 
@@ -97,7 +97,7 @@ Gate = Callable[[int], list[Verdict]]
 
 
 def many(gate: Gate, ratio: float, gates: int, seed: int, jobs: int) -> Tally:
-    """`gates` gates with seeds of their own, over `jobs` processes."""
+    """Simulate `gates` gates with different seeds in `jobs` processes."""
     seeds = range(seed, seed + gates)
     if jobs == 1:
         return tally(map(gate, seeds), ratio)
@@ -118,8 +118,8 @@ def _row(
     changes: Sequence[float] = (1.05, 1.10),
 ) -> str:
     same, *others = (many(gate(r), r, gates, seed + int(1e6 * (r - 1)), jobs) for r in (1.0, *changes))
-    found = [share(other.found, gates) for other in others] or ["not run", "not run"]
-    cells = [label, share(same.false_alarms, gates), *found]
+    detected = [share(other.detected, gates) for other in others] or ["not run", "not run"]
+    cells = [label, share(same.false_alarms, gates), *detected]
     cells += [f"{100 * same.inconclusive / same.intervals:.3g} %", share(same.covered, same.intervals)]
     row = f"| {' | '.join(cells)} |"
     print(row, flush=True)
@@ -127,7 +127,7 @@ def _row(
 
 
 def paired_table(gates: int, jobs: int) -> str:
-    """Two commits in one session, by noise and number of pairs."""
+    """Table for two commits in one session, by noise and number of pairs."""
     rows = [HEADER.format("noise of a process, pairs"), RULE]
     for noise, form in (
         (0.02, "standard"),
@@ -137,8 +137,8 @@ def paired_table(gates: int, jobs: int) -> str:
         (0.05, "standard"),
     ):
         pairs, changes = PAIRS[form], (1.05, 1.10) if noise == 0.02 else ()
-        made = partial(_paired, Noise(noise), pairs)
-        rows.append(_row(f"{100 * noise:g} %, {pairs}", made, gates, 1_000 * pairs, jobs, changes))
+        gate = partial(_paired, Noise(noise), pairs)
+        rows.append(_row(f"{100 * noise:g} %, {pairs}", gate, gates, 1_000 * pairs, jobs, changes))
     return "\n".join(rows)
 
 
@@ -147,11 +147,11 @@ def _paired(noise: Noise, pairs: int, ratio: float) -> Gate:
 
 
 def stored_table(gates: int, jobs: int) -> str:
-    """A stored baseline, by how far sessions differ and how many it holds."""
+    """Table for a stored baseline, by spread between sessions and number of sessions."""
     rows = [HEADER.format("between sessions, sessions held"), RULE]
     for spread, sessions in ((0.005, 5), (0.005, 20), (0.02, 5)):
-        made = partial(_stored, Noise(0.02, drift=0.01, session=spread), sessions)
-        rows.append(_row(f"{100 * spread:g} %, {sessions}", made, gates, 500_000 + sessions, jobs))
+        gate = partial(_stored, Noise(0.02, drift=0.01, session=spread), sessions)
+        rows.append(_row(f"{100 * spread:g} %, {sessions}", gate, gates, 500_000 + sessions, jobs))
     return "\n".join(rows)
 
 
@@ -160,7 +160,7 @@ def _stored(noise: Noise, sessions: int, ratio: float) -> Gate:
 
 
 def measure_real(gates: int, out: Path, observe: Callable[[str], None]) -> None:
-    """Gates of this commit against itself on this machine, in quick form, each in a folder of `out`."""
+    """Run gates of this commit against itself in quick form, each in a folder of `out`."""
     from joulebench.gate.workflow import against
 
     for gate in range(1, gates + 1):
@@ -170,7 +170,7 @@ def measure_real(gates: int, out: Path, observe: Callable[[str], None]) -> None:
 
 
 def real_table(out: Path) -> str:
-    """What the gates in `out` say: energy, and time beside it."""
+    """Table of the gates in `out`, with ratios of energy and time."""
     from joulebench.gate.workflow import compare_files
 
     rows = ["| gate | benchmark | compared | ratio | time ratio | pairs | outcome |"]
@@ -184,10 +184,10 @@ def real_table(out: Path) -> str:
 
 
 def put(document: str, tables: dict[str, str]) -> str:
-    """The document with each table between its marks `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
+    """Insert each table between its marks `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
 
     Raises:
-        ValueError: it has no such marks.
+        ValueError: the document has no such marks.
     """
     if missing := tables.keys() - {m["name"] for m in MARK.finditer(document)}:
         raise ValueError(f"no marks for {', '.join(sorted(missing))}")
@@ -198,12 +198,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m joulebench.gate.power.study", description=__doc__.splitlines()[0]
     )
-    parser.add_argument(
-        "--gates", type=int, default=200, help="gates of each kind, on the replay meter; 0 for none"
-    )
+    parser.add_argument("--gates", type=int, default=200, help="simulated gates of each kind; 0 for none")
     parser.add_argument("--real", type=int, default=0, help="gates of this commit against itself")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("runs/gate_study"), help="of the real ones")
+    parser.add_argument("--out", type=Path, default=Path("runs/gate_study"), help="folder of the real gates")
     parser.add_argument("--document", type=Path, default=Path("docs/gate.md"))
     given = parser.parse_args(arguments)
     tables: dict[str, str] = {}
@@ -216,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.out.is_dir():
         tables["real"] = real_table(given.out)
     given.document.write_text(put(given.document.read_text(encoding="utf-8"), tables), encoding="utf-8")
-    print(f"{given.document}: {', '.join(tables) or 'nothing to put there'}")
+    print(f"{given.document}: {', '.join(tables) or 'no table'}")
 
 
 if __name__ == "__main__":
