@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,32 +33,32 @@ def test_it_holds_or_not(text, values, expected):
 
 
 @pytest.mark.parametrize(
-    ("text", "word"),
+    "text",
     [
-        ("width *", "no condition"),
-        ("", "no condition"),
-        ("width + 1", "compares nothing"),
-        ("1 < 2", "reads no parameter"),
-        ("__import__('os').system('x') == 0", "not allowed"),
-        ("width ** 9 < 2", "not allowed"),
-        ("[w for w in width] == 1", "not allowed"),
-        ("width.real < 2", "not allowed"),
-        ("(lambda: 1)() == width", "not allowed"),
-        ("width < 1 if depth else 2", "not allowed"),
-        ("width in values", "not allowed"),
-        ("w" * 501 + " < 1", "at most 500"),
-        ("(" * 400 + "w" + ")" * 90, "no condition"),
+        "width *",
+        "",
+        "width + 1",
+        "1 < 2",
+        "__import__('os').system('x') == 0",
+        "width ** 9 < 2",
+        "[w for w in width] == 1",
+        "width.real < 2",
+        "(lambda: 1)() == width",
+        "width < 1 if depth else 2",
+        "width in values",
+        "w" * 501 + " < 1",
+        "(" * 400 + "w" + ")" * 90,
     ],
 )
-def test_everything_else_is_refused(text, word):
-    with pytest.raises(ValueError, match=word):
+def test_everything_else_is_refused(text):
+    with pytest.raises(ValueError, match=re.escape(text[:9]) or "''" if len(text) <= 500 else "500"):
         condition(text)
 
 
 def test_text_where_a_number_belongs():
-    with pytest.raises(ValueError, match="cannot be evaluated"):
+    with pytest.raises(ValueError, match="'a < b'"):
         condition("a < b").holds({"a": "x", "b": 1})
-    with pytest.raises(ValueError, match="is text, not a number"):
+    with pytest.raises(ValueError, match="'x'"):
         condition("a * 2 < 3").holds({"a": "x"})
 
 
@@ -84,4 +86,4 @@ def test_any_text_is_a_condition_or_a_clear_refusal(text):
         message = f"'{condition(text).text}' is a condition"
     except ValueError as error:
         message = str(error)
-    assert any(word in message for word in ("condition", "compares nothing", "reads no parameter"))
+    assert any(word in message for word in ("condition", "comparison", "parameter"))

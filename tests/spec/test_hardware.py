@@ -64,7 +64,7 @@ def test_the_most_exact_profile_is_chosen():
     profiles = [HardwareProfile(name="any_gpu", title="x", match=Match(accelerator="*")), H200, CPU]
     assert choose_profile(profiles, SERVER).name == "h200"
     assert choose_profile(profiles, LAPTOP).name == "cpu"
-    with pytest.raises(InputError, match="no hardware profile fits"):
+    with pytest.raises(InputError, match="--hardware"):
         choose_profile(profiles[1:2], LAPTOP)
 
 
@@ -106,23 +106,23 @@ def test_a_profile_of_another_machine_is_refused_naming_both():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[cpu_tdp_w]\nvalue = 100.0\ndate = '2026'\n", r"mine\.toml: cpu_tdp_w\.source: Field required"),
-        ("[cpu_tdp_w]\nvalue = 100.0\nsource = 's'\n", r"cpu_tdp_w\.date: Field required"),
+        ("[cpu_tdp_w]\nvalue = 100.0\ndate = '2026'\n", r"mine\.toml: cpu_tdp_w\.source: "),
+        ("[cpu_tdp_w]\nvalue = 100.0\nsource = 's'\n", r"cpu_tdp_w\.date: "),
         ("[cpu_tdp_w]\nvalue = 100.0\nsource = 's'\ndate = 'May'\n", r"cpu_tdp_w\.date: .*got 'May'"),
         ("[cpu_tdp_w]\n" + GIVEN.format(-1.0), r"cpu_tdp_w\.value: .*greater than 0"),
         ("[tdp_w]\n" + GIVEN.format(70.0), "tdp_w: is the accelerator's.*cpu_tdp_w"),
         ("[peak_flops.fp61]\n" + GIVEN.format(1e12), "peak_flops: no data type 'fp61'; did you mean 'fp64'"),
-        ("[peak_flops.fp16]\n" + GIVEN.format(989.0), "peak_flops: fp16: 989 is too little.*not in TFLOP/s"),
-        ("[memory_bytes]\n" + GIVEN.format(80), "memory_bytes: 80 is too little.*not in GB"),
-        ("[memory_bandwidth_bytes_per_s]\n" + GIVEN.format(900.0), "memory_bandwidth_bytes_per_s: 900 is too"),
-        ("[pue]\n" + GIVEN.format(0.9), "pue: 0.9 is below 1"),
-        ("[grid_intensity_g_per_kwh]\n" + GIVEN.format(45000), "grid_intensity_g_per_kwh: 45000 is above"),
-        ('country = "France"\n', "country: must be three capital letters.*got 'France'"),
+        ("[peak_flops.fp16]\n" + GIVEN.format(989.0), "peak_flops: fp16: 989 "),
+        ("[memory_bytes]\n" + GIVEN.format(80), r"memory_bytes: .*got 80\)"),
+        ("[memory_bandwidth_bytes_per_s]\n" + GIVEN.format(900.0), r"memory_bandwidth_bytes_per_s: .*got 900\)"),
+        ("[pue]\n" + GIVEN.format(0.9), r"pue: .*1 .*got 0\.9\)"),
+        ("[grid_intensity_g_per_kwh]\n" + GIVEN.format(45000), r"grid_intensity_g_per_kwh: .*3000 .*got 45000\)"),
+        ('country = "France"\n', "country: .*got 'France'"),
         ("[match]\nacelerator = 'x'\n", "match.acelerator: unknown key; did you mean 'accelerator'"),
-        ("[match]\naccelerator = 'A'\nexamples = ['B']\n", "match.examples: 'B' is not matched by 'A'"),
+        ("[match]\naccelerator = 'A'\nexamples = ['B']\n", r"match\.examples: 'B'.*'A'"),
         (
             "[match]\naccelerator = 'A'\n[tdp_w]\n" + GIVEN.format(70) + "[idle_power_w]\n" + GIVEN.format(71),
-            "idle_power_w: 71 W idle is not below tdp_w, 70 W",
+            "idle_power_w: 71 W.*tdp_w, 70 W",
         ),
     ],
 )
@@ -264,10 +264,10 @@ def test_the_users_country_overrules_a_profiles_intensity(table, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"pue": 0.5}, "--pue: pue: 0.5 is below 1"),
+        ({"pue": 0.5}, r"--pue: pue: .*got 0\.5\)"),
         ({"pue": float("nan")}, "--pue: pue"),
         ({"grid_intensity": 0.0}, "--grid-intensity: .*greater than 0"),
-        ({"grid_intensity": 1e6}, "--grid-intensity: .*is above 3000"),
+        ({"grid_intensity": 1e6}, r"--grid-intensity: .*3000 .*got 1e\+06\)"),
         ({"country": "France"}, "country 'FRANCE': not an ISO 3166 .*did you mean 'FRA'"),
         ({"country": ""}, "country ''"),
     ],

@@ -69,7 +69,7 @@ def test_no_two_profiles_tie():
     found_by_host = [p for p in PROFILES if p.cpu_threads is None]
     for one, other in itertools.combinations(found_by_host, 2):
         for host in (*hosts(one), *hosts(other)):
-            mine, theirs = one.exactness(host), other.exactness(host)
+            mine, theirs = one.specificity(host), other.specificity(host)
             assert mine is None or mine != theirs, (one.name, other.name)
 
 

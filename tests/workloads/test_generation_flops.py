@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import pytest
 import torch
@@ -87,7 +86,7 @@ def test_torchs_counter_agrees(name, attention):
 def test_one_layer_of_each_kind_stands_for_all(name, cache):
     config, _ = miniature(name)
     if config.num_hidden_layers < 7:
-        config = make_config(name, replace(sizes_of(name), layers=7))
+        config = make_config(name, sizes_of(name).model_copy(update={"layers": 7}))
     settings = Settings(prompt_tokens=WINDOW - 1, new_tokens=6, cache=cache)
     assert generation_flops._count(config, settings, "sdpa") == generation_flops._traced(config, settings, "sdpa")
 
@@ -136,7 +135,7 @@ def test_costs_are_per_unit_of_each_phase():
     assert costs.phase_flops["prefill"] == pytest.approx(2 * prefill / 8, rel=1e-3)
     assert costs.phase_flops["decode"] == pytest.approx(2 * (request - prefill) / 3, rel=1e-3)
     assert costs.phase_flops["request"] == pytest.approx(2 * request / 4, rel=1e-3)
-    one = replace(settings, new_tokens=1)
+    one = settings.model_copy(update={"new_tokens": 1})
     assert "decode" not in count_generation(config, one).costs(123, one).phase_flops
 
 
@@ -147,5 +146,5 @@ def test_is_counted_once_a_configuration(monkeypatch):
     first = count_generation(config, REQUEST)
     print(f"\ncounting tiny takes {time.perf_counter() - start_s:.2f} s")
     monkeypatch.setattr(generation_flops, "_count", None)
-    assert count_generation(make_config("tiny"), replace(REQUEST, batch_size=64)) is first
+    assert count_generation(make_config("tiny"), REQUEST.model_copy(update={"batch_size": 64})) is first
     assert config.to_json_string() == make_config("tiny").to_json_string()  # counting leaves it as it was

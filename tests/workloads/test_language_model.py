@@ -106,7 +106,7 @@ def test_without_epochs_it_stays_untrained(text):
     length=st.integers(1, 600),
 )
 def test_the_rate_rises_and_falls(epoch_tokens, epochs, batch, length):
-    schedule = Schedule(length, batch, epoch_tokens, epochs)
+    schedule = Schedule(sequence_length=length, train_batch_tokens=batch, epoch_tokens=epoch_tokens, epochs=epochs)
     rates = [schedule.rate(step) for step in range(epochs * schedule.steps)]
     highest = rates.index(max(rates))
     assert min(rates) > 0
@@ -149,7 +149,7 @@ def test_a_window_longer_than_the_split_is_cut(text):
     short = StagedText(text.train, text.validation[:40], text.test[:1], text.unigram_nats_per_byte)
     workload = made(short, sequence_length=64, prompt_tokens=8)
     assert workload.evaluate("validation")["loss"] == pytest.approx(log(256), abs=0.2)
-    with pytest.raises(InputError, match="the test split has 1 bytes; a loss needs at least 2"):
+    with pytest.raises(InputError, match=r"dataset: .*test split has 1 bytes.* 2"):
         workload.evaluate("test")
 
 
@@ -189,12 +189,12 @@ def test_phases_are_those_asked_for(text):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"heads": 5}, "heads = 5 does not divide hidden_size = 32"),
+        ({"heads": 5}, "heads = 5 .*hidden_size = 32"),
         ({"heads": 32}, "multiple of 2"),
-        ({"new_tokens": 32}, "leave no prompt within sequence_length = 32"),
+        ({"new_tokens": 32}, "new_tokens = 32 .*sequence_length = 32"),
         ({"prompt_tokens": 30}, r"32 positions; prompt_tokens \+ new_tokens = 34"),
-        ({"sequence_length": 155_000}, "no less than the 155000 training bytes"),
-        ({"sequence_length": 6_000}, "longer than the validation text"),
+        ({"sequence_length": 155_000}, "sequence_length = 155000 .*155000"),
+        ({"sequence_length": 6_000}, "5996 bytes .*validation"),
         ({"weights": "pretrained", "architecture": "gpt2"}, "vocabulary"),
     ],
 )
@@ -206,11 +206,11 @@ def test_what_cannot_be_is_infeasible(text, params, message):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"epochs": -1}, "parameters.epochs: must be a whole number of at least 0"),
-        ({"learning_rate": 0}, "parameters.learning_rate: must be above 0"),
-        ({"sequence_length": 2.5}, "parameters.sequence_length: must be a whole number"),
-        ({"dtype": "bfloat16"}, "trains in float32"),
-        ({"lerning_rate": 0.1}, "did you mean 'learning_rate'"),
+        ({"epochs": -1}, r"parameters\.epochs: .* 0 \(got -1\)"),
+        ({"learning_rate": 0}, r"parameters\.learning_rate: .* 0 \(got 0"),
+        ({"sequence_length": 2.5}, r"parameters\.sequence_length: .*\(got 2\.5\)"),
+        ({"dtype": "bfloat16"}, r"parameters\.dtype: .*float32.*\(got 'bfloat16'\)"),
+        ({"lerning_rate": 0.1}, r"parameters\.lerning_rate: .*did you mean 'learning_rate'"),
     ],
 )
 def test_bad_values_are_refused(text, params, message):
@@ -219,20 +219,20 @@ def test_bad_values_are_refused(text, params, message):
 
 
 def test_bad_options_and_data_are_refused(text):
-    with pytest.raises(InputError, match="did you mean 'request'"):
+    with pytest.raises(InputError, match=r"options\.phases: .*'reqest'; did you mean 'request'"):
         made(text, options={"phases": ["reqest"]}).phases()
-    with pytest.raises(InputError, match=r"options.prompts: no such option \(allowed: phases\)"):
+    with pytest.raises(InputError, match=r"options\.prompts: .*\(allowed: phases\)"):
         made(text, options={"prompts": "x"})
     none = Split(torch.empty(0, 1, 1, 1), torch.empty(0, dtype=torch.int64))
     for data in (None, StagedImages(none, none, none, ("a",), (1, 1, 1), (0.0,), (1.0,), ())):
-        with pytest.raises(InputError, match=r"needs text \(allowed: grammar, text\)"):
+        with pytest.raises(InputError, match=r"dataset: .*\(allowed: grammar, text\)"):
             made(data)
 
 
 def test_a_classifier_refuses_text(text):
     from joulebench.workloads.cnn import CNN
 
-    with pytest.raises(InputError, match="needs images, not text"):
+    with pytest.raises(InputError, match=r"dataset: .*CNN"):
         CNN(Context("cpu", 0, RealClock(), text)).build(
             {"width": 4, "depth": 1, "kernel": 3, "pool": False, "batch_size": 4}
         )

@@ -60,7 +60,7 @@ def test_the_known_sizes_by_hand():
 
 @pytest.mark.parametrize("name", ["lenet5_unpadded", "vgg19"])
 def test_an_image_too_small_is_refused(name):
-    with pytest.raises(ValueError, match="leaves no pixel of a 8×8 image"):
+    with pytest.raises(ValueError, match="8×8"):
         MODELS[name]((3, 8, 8), 10)
 
 
@@ -74,5 +74,5 @@ def test_the_encoders_arithmetic():
 
 @pytest.mark.parametrize(("shape", "width"), [(CIFAR, 40), ((3, 30, 32), 64)])
 def test_the_encoder_needs_whole_heads_and_patches(shape, width):
-    with pytest.raises(ValueError, match="must be a multiple of 32"):
+    with pytest.raises(ValueError, match=r"width .* 32"):
         make_encoder(shape, 10, width, 1)

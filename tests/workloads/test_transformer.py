@@ -103,7 +103,7 @@ def test_phases_and_their_units():
 def test_defaults_are_those_documented():
     workload = made()
     assert workload.settings == Settings()
-    assert vars(Settings()) == {
+    assert Settings().model_dump() == {
         "architecture": "tiny", "batch_size": 1, "prompt_tokens": 32, "new_tokens": 16, "dtype": "float32",
         "attention": "sdpa", "cache": "dynamic", "compile": False, "weights": "random",
     }  # fmt: skip
@@ -141,7 +141,7 @@ def test_the_bench_runs_it():
     timeline = Timeline(ReplayMeter([PowerTrace("cpu", (0.0,), (10.0,))], clock, "test"), clock)
     timeline.start()
     record = run_trial(
-        Bench(task, "cpu", clock, timeline), Request(0, 0, "default", "default", {"batch_size": 2}, 7, idle=False)
+        Bench(task, "cpu", clock, timeline), Request(0, 0, "default", "default", None, {"batch_size": 2}, 7)
     ).record
     assert (record.status, record.error) == ("ok", None)
     assert record.unit == {"prefill": "prompt_token", "decode": "token", "request": "token"}
@@ -192,16 +192,16 @@ def test_memory_that_runs_out_while_building_is_released(monkeypatch, where):
     ("params", "message"),
     [
         ({"architecture": "lama"}, r"no architecture 'lama'; did you mean 'llama"),
-        ({"architecture": 3}, r"parameters.architecture: must be a name \(got 3\)"),
-        ({"batch_size": 0}, r"parameters.batch_size: must be a whole number of at least 1 \(got 0\)"),
-        ({"prompt_tokens": 1.5}, r"parameters.prompt_tokens: must be a whole number"),
-        ({"layers": True}, r"parameters.layers: must be a whole number"),
-        ({"dtype": "float23"}, r"parameters.dtype: 'float23' is not allowed; did you mean 'float32'\?"),
-        ({"cache": "none"}, r"parameters.cache: 'none' is not allowed.*\(allowed: dynamic, static\)"),
-        ({"compile": 1}, r"parameters.compile: must be true or false \(got 1\)"),
-        ({"new_token": 4}, r"parameters.new_token: no such parameter.*did you mean 'new_tokens'\?"),
-        ({"weights": "pretrained"}, r"'tiny' has no published weights"),
-        ({"weights": "pretrained", "architecture": "./nowhere"}, r"no architecture './nowhere'"),
+        ({"architecture": 3}, r"parameters\.architecture: .*\(got 3\)"),
+        ({"batch_size": 0}, r"parameters\.batch_size: .* 1 \(got 0\)"),
+        ({"prompt_tokens": 1.5}, r"parameters\.prompt_tokens: .*\(got 1\.5\)"),
+        ({"layers": True}, r"parameters\.layers: .*\(got True\)"),
+        ({"dtype": "float23"}, r"parameters\.dtype: .*'bfloat16'.*\(got 'float23'; did you mean 'float32'\?\)"),
+        ({"cache": "none"}, r"parameters\.cache: .*'dynamic' or 'static' \(got 'none'"),
+        ({"compile": 1}, r"parameters\.compile: .*\(got 1\)"),
+        ({"new_token": 4}, r"parameters\.new_token: .*did you mean 'new_tokens'\?"),
+        ({"weights": "pretrained"}, r"architecture: 'tiny'.* weights = 'random'"),
+        ({"weights": "pretrained", "architecture": "./nowhere"}, r"architecture: .*'./nowhere'"),
     ],
 )
 def test_bad_parameters_are_refused_in_one_line(params, message):
@@ -218,10 +218,10 @@ def test_parameters_of_others_are_left_alone():
     ("params", "message"),
     [
         ({"compile": True}, "compile needs cache = 'static'"),
-        ({"attention": "flash_attention_2", "dtype": "bfloat16"}, "runs on CUDA only, not on cpu"),
-        ({"architecture": "gpt2", "prompt_tokens": 1000, "new_tokens": 25}, "gpt2 has 1024 positions; .* = 1025"),
-        ({"hidden_size": 100, "heads": 6}, "heads = 6 does not divide hidden_size = 100"),
-        ({"weights": "pretrained", "architecture": "gpt2", "layers": 3}, "layers cannot be set"),
+        ({"attention": "flash_attention_2", "dtype": "bfloat16"}, "'flash_attention_2' .* cpu"),
+        ({"architecture": "gpt2", "prompt_tokens": 1000, "new_tokens": 25}, "gpt2 .*1024 .* = 1025"),
+        ({"hidden_size": 100, "heads": 6}, "heads = 6 .*hidden_size = 100"),
+        ({"weights": "pretrained", "architecture": "gpt2", "layers": 3}, "'pretrained'.* layers"),
     ],
 )
 def test_what_does_not_go_together_is_infeasible(params, message):

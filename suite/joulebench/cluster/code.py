@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from joulebench.spec.registry import import_object, importable
+from joulebench.spec.registry import add_import_folders, import_object
 from joulebench.spec.task import Task
 from joulebench.workloads.base import workload_class
 from joulebench.workloads.rows import SHIPPED_TABLES, find_table
@@ -44,7 +44,7 @@ def shipped_code(task: Task, task_file: str | None) -> Iterator[Path | None]:
 
 def _modules(task: Task, task_file: str | None) -> dict[str, Path]:
     """Files and package folders of the user's own imported modules, by name."""
-    importable(task_file)
+    add_import_folders(task_file)
     workload_class(task.workload)
     named = [value for value in task.options.values() if isinstance(value, str)]
     for text in named:

@@ -1,13 +1,12 @@
-"""Data sets: decoded once into uint8 arrays, split and staged as tensors on the device.
+"""Data sets: decoded once into uint8 arrays, then split and staged as tensors on the device.
 
-`load_arrays` finds and decodes, `stage` splits and moves to the device, `augment` runs on batches there.
+`load_arrays` locates and decodes, `stage` splits and copies to the device, `augment` transforms batches there.
 """
 
 from joulebench.data.arrays import ImageArrays
 from joulebench.data.augment import augment
 from joulebench.data.sources import DataRequest, load_arrays
-from joulebench.data.staged import Split, StagedData, StagedImages, StagedText
-from joulebench.data.staging import stage
+from joulebench.data.staging import Split, StagedData, StagedImages, StagedText, stage
 from joulebench.data.text import TextBytes
 
 __all__ = [

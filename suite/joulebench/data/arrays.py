@@ -1,4 +1,4 @@
-"""A decoded data set, and the seeded stratified order that every split is cut from."""
+"""Decoded image data sets, and seeded stratified splitting."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Integers = NDArray[np.int64]
 Progress = Callable[[str, int, int], None]  # (label, done, total)
 
 
-def silent(label: str, done: int, total: int) -> None:
-    """The progress of who does not watch."""
+def no_progress(label: str, done: int, total: int) -> None:
+    """Ignore progress: the default callback."""
 
 
 @dataclass(frozen=True)
 class ImageArrays:
-    """Images decoded once: uint8 (n, height, width, channels), labels int64 (n,) that index `classes`.
+    """Decoded images, uint8 (n, height, width, channels), with labels int64 (n,) that index `classes`.
 
-    `source` says in words where they came from; `fingerprint` is the start of a SHA-256 over the four
-    arrays, so two machines that show the same one trained on the same pixels in the same order.
+    `source` describes the origin; `fingerprint` is the start of a SHA-256 over the four arrays: equal fingerprints
+    mean the same pixels in the same order.
     """
 
     train_x: Pixels
@@ -48,39 +48,39 @@ class ImageArrays:
         return digest.hexdigest()[:16]
 
 
-TEST_CUT, PIXELS, STAGE_CUT, GRAMMAR = range(4)  # what one seed is used for, each with a stream of its own
+TEST_CUT, PIXELS, STAGE_CUT, GRAMMAR = range(4)  # purposes of a seed, each with its own random stream
 
 
-def fifth(n: int) -> int:
-    """The nearest whole number to a fifth of `n`, at least 1: what is set aside for the test."""
+def held_out(n: int) -> int:
+    """The size of the test split of `n` items: a fifth, rounded, at least 1."""
     return max(1, (n + 2) // 5)
 
 
 def shuffled(n: int, seed: int, purpose: int) -> Integers:
     """The indices 0 … n-1 in a random order that depends on seed and purpose alone.
 
-    It sorts the raw stream of PCG64, which numpy promises never to change; `Generator.permutation` may
-    change with numpy's version, and with it the meaning of a seed.
+    It sorts the raw stream of PCG64, which numpy guarantees to be stable; `Generator.permutation` may change with
+    numpy's version.
     """
     keys = np.random.PCG64([seed, purpose]).random_raw(n)
     return np.argsort(keys, kind="stable").astype(np.int64)
 
 
 def take_stratified(order: Integers, labels: Integers, size: int) -> tuple[Integers, Integers]:
-    """Cut `order` (indices into `labels`) into exactly `size` indices and the rest, both still in its order.
+    """Split `order` (indices into `labels`) into a stratified sample of exactly `size` and the rest, order kept.
 
-    Each class gives its share, rounded up or down; of two cuts from one order the smaller shares all but
-    rounding with the larger. Expects 0 <= size <= len(order).
+    Each class gives its share, rounded up or down; up to rounding, a smaller sample from one order is part of a
+    larger one. Expects 0 <= size <= len(order).
     """
-    own = labels[order]
-    counts = np.bincount(own)
-    # largest remainder in whole numbers: exact, and ties fall the same way everywhere
+    ordered = labels[order]
+    counts = np.bincount(ordered)
+    # largest-remainder method in integers: exact, with the same ties everywhere
     quotas, remainders = np.divmod(counts * size, max(len(order), 1))
     short = size - int(quotas.sum())
     quotas[np.argsort(-remainders, kind="stable")[:short]] += 1
 
-    by_class = np.argsort(own, kind="stable")
+    by_class = np.argsort(ordered, kind="stable")
     rank = np.empty_like(by_class)  # how many of its class come before
-    rank[by_class] = np.arange(len(own)) - (np.cumsum(counts) - counts)[own[by_class]]
-    chosen = rank < quotas[own]
+    rank[by_class] = np.arange(len(ordered)) - (np.cumsum(counts) - counts)[ordered[by_class]]
+    chosen = rank < quotas[ordered]
     return order[chosen], order[~chosen]

@@ -1,4 +1,4 @@
-"""Random crops and flips of a whole batch, on the device it lies on."""
+"""Data augmentation of image batches on the device: random crops and flips."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ KINDS = ("crop", "flip")
 
 
 def augment(x: torch.Tensor, kinds: tuple[str, ...], generator: torch.Generator) -> torch.Tensor:
-    """A randomly changed copy of the batch `x` (n, channels, height, width); `x` itself without kinds.
+    """Augment a batch `x` (n, channels, height, width); without kinds `x` itself is returned.
 
-    `crop` moves each image by up to 4 pixels in each direction; what comes in from outside is 0 of the
-    normalised image, which is the data set's mean colour. `flip` mirrors left and right with probability
-    one half. `generator` lives on the device of `x`; the crop draws first, whatever the order of `kinds`.
-    One gather, no loop over images and no wait for the device.
+    `crop` shifts each image by up to 4 pixels in each direction, padded with 0, the mean of normalised images.
+    `flip` mirrors horizontally with probability 0.5. `generator` is on the device of `x`; the crop draws first,
+    whatever the order of `kinds`. One gather, no loop over images, no synchronisation.
 
     Raises:
         InputError: an unknown kind.

@@ -1,4 +1,4 @@
-"""The disk cache of decoded images: one file a source, checked when read, replaced atomically."""
+"""Disk cache of decoded images: one file per source, verified on reading, replaced atomically."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMAT = 1  # raised when decoding changes, so that older files are rebuilt
 
 
 def cache_root(cache_dir: Path | None = None) -> Path:
-    """Where decoded and downloaded data go: the argument, $JOULEBENCH_CACHE, or the user's cache folder."""
+    """The cache folder: the argument, $JOULEBENCH_CACHE, or the user's cache folder."""
     if cache_dir is not None:
         return cache_dir.expanduser()
     if own := os.environ.get("JOULEBENCH_CACHE"):
@@ -38,9 +38,9 @@ def cache_root(cache_dir: Path | None = None) -> Path:
 def cached(
     root: Path, name: str, source: Path, files: Callable[[], list[Path]], decode: Callable[[], ImageArrays]
 ) -> ImageArrays:
-    """The decoded `source`, from the cache where its `files` have not changed since, else from `decode`.
+    """Decode `source`, or read it from the cache if its `files` have not changed.
 
-    A damaged cache file is rebuilt with a warning; one that cannot be written warns and is done without.
+    A damaged cache file is rebuilt with a warning; a failure to write is a warning too.
     """
     key = hashlib.sha256(f"{name}\0{source.resolve()}".encode()).hexdigest()[:16]
     file = root / "decoded" / f"{name}-{key}.npz"
@@ -52,11 +52,11 @@ def cached(
 
 
 def _stamp(source: Path, files: list[Path]) -> str:
-    """What changes when one of the files does: names, sizes, times."""
+    """A hash of the files' names, sizes and modification times."""
     digest = hashlib.sha256(f"{FORMAT}".encode())
     for file in sorted(files):
         stat = file.stat()
-        name = file.relative_to(source)  # however the source was spelled, absolute or not
+        name = file.relative_to(source)  # independent of a relative or absolute source
         digest.update(f"\0{name}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
     return digest.hexdigest()
 
@@ -67,7 +67,7 @@ def _checksum(stamp: str, arrays: ImageArrays) -> str:
 
 
 def _read(file: Path, stamp: str) -> ImageArrays | None:
-    """What `file` holds; None where there is none, it is of other files, or it is damaged (then warned)."""
+    """Read a cache file; None if it is missing, outdated or (with a warning) damaged."""
     try:
         with np.load(file, allow_pickle=False) as stored:
             if str(stored["stamp"]) != stamp:
@@ -110,7 +110,7 @@ def _write(file: Path, stamp: str, arrays: ImageArrays) -> None:
             )
         temporary.replace(file)
     except (OSError, ValueError) as error:  # zipfile turns a full disk into a ValueError
-        reason = f"decoded data cannot be cached ({error}); going on without"
+        reason = f"decoded data cannot be cached ({error}); continuing without the cache"
         warnings.warn(f"{file.parent}: {reason}", stacklevel=2)
     finally:
         with contextlib.suppress(OSError):  # a full or read-only disk: nothing more can be done

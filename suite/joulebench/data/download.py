@@ -1,4 +1,4 @@
-"""Fetch one file over the network: bounded waits, checked, in place only when whole."""
+"""Download of one file with timeouts and checksum, moved into place only when complete."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CHUNK_BYTES = 2**18
 
 
 class DownloadError(Exception):
-    """A file could not be fetched; the message is the reason in a few words."""
+    """A file that could not be downloaded; the message is the reason."""
 
 
 def fetch(urls: list[str], md5: str, target: Path, progress: Progress) -> None:
-    """Bring the file with this MD5 to `target` from the first of `urls` that has it; keep one that is there.
+    """Download the file with this MD5 to `target` from the first of `urls` that has it, unless it is there already.
 
     Raises:
-        DownloadError: none of them gave it, or `target` cannot be written.
+        DownloadError: all of them failed, or `target` cannot be written.
     """
     if _has(target, md5):
         return
@@ -45,7 +45,7 @@ def _has(target: Path, md5: str) -> bool:
 
 
 def _md5() -> hashlib._Hash:
-    return hashlib.md5(usedforsecurity=False)  # what the publishers give; a check against damage
+    return hashlib.md5(usedforsecurity=False)  # the publishers' checksum, against damage
 
 
 def _fetch_one(url: str, md5: str, target: Path, progress: Progress) -> None:
@@ -53,9 +53,9 @@ def _fetch_one(url: str, md5: str, target: Path, progress: Progress) -> None:
     part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("wb") as stream:
-            came = _copy(url, stream, f"download {target.name}", progress)
-        if came != md5:
-            raise DownloadError("the file that came is not the one expected (MD5 differs)")
+            received = _copy(url, stream, f"download {target.name}", progress)
+        if received != md5:
+            raise DownloadError(f"unexpected content (MD5 {received}, expected {md5})")
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Decode a tree of image files, `{train,test}/<class>/<image>`, from a folder or straight from an archive."""
+"""Decoding of image trees, `{train,test}/<class>/<image>`, from a folder or an archive."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ Files = Mapping[str, bytes | Path]  # "train/cat/0001.png" → its content, or w
 
 
 def load_tree(path: Path, shape: tuple[int, int, int], class_count: int, progress: Progress) -> ImageArrays:
-    """Decode the tree at `path`; images are (height, width, channels) = `shape`, classes in sorted order.
+    """Decode the images under `path`, each of `shape` (height, width, channels); classes are in sorted order.
 
-    Archives are read in memory and never extracted, so no member can write outside.
+    Archives are read in memory and never extracted, so no member can write to the disk.
 
     Raises:
         InputError: no such layout, unreadable, or other sizes or classes than expected.
@@ -48,10 +48,10 @@ def load_tree(path: Path, shape: tuple[int, int, int], class_count: int, progres
 
 
 def tree_root(path: Path) -> Path | None:
-    """The folder that holds train and test: `path` or one directly inside; None if there is neither.
+    """Find the folder that holds train and test: `path` or one directly inside; None if there is neither.
 
     Raises:
-        InputError: more than one folder inside `path` would do, or it cannot be read.
+        InputError: several such folders, or `path` cannot be read.
     """
     try:
         inside = [path, *sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))]
@@ -85,24 +85,24 @@ def _archive_files(path: Path, progress: Progress) -> Files:
         elif tarfile.is_tarfile(path):
             members = _tar_members(path)
         else:
-            raise InputError(f"{path}: is no archive that can be read; {EXPECTED}")
-        found: dict[PurePosixPath, bytes] = {}
+            raise InputError(f"{path}: is not a readable archive; {EXPECTED}")
+        images: dict[PurePosixPath, bytes] = {}
         for name, content in members:
-            found[name] = content
-            if len(found) % CHUNK == 0:
-                progress("read archive", len(found), 0)
+            images[name] = content
+            if len(images) % CHUNK == 0:
+                progress("read archive", len(images), 0)
     except InputError:
         raise
     except Exception as error:  # each kind of archive fails in its own way
         raise InputError(f"{path}: the archive is damaged ({error}); {EXPECTED}") from None
-    roots = sorted({str(name.parents[2]) for name in found})
+    roots = sorted({str(name.parents[2]) for name in images})
     if len(roots) > 1:
         raise InputError(f"{path}: holds several data sets ({', '.join(roots)}); {EXPECTED}")
-    return {str(PurePosixPath(*name.parts[-3:])): content for name, content in found.items()}
+    return {str(PurePosixPath(*name.parts[-3:])): content for name, content in images.items()}
 
 
 def _is_image(name: PurePosixPath) -> bool:
-    """Whether a file lies where an image belongs, `[folder/]{train,test}/<class>/<image>`, and is not hidden."""
+    """Whether a path is `[folder/]{train,test}/<class>/<image>` and not hidden."""
     hidden = any(part.startswith((".", "__MACOSX")) for part in name.parts)
     placed = len(name.parts) in (3, 4) and name.parts[-3] in SPLITS
     return placed and not hidden and name.suffix.lower() in SUFFIXES
@@ -115,7 +115,7 @@ def _tar_members(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
             if member.isfile() and _is_image(name) and (stream := archive.extractfile(member)):
                 _check_bytes(path, name, member.size)
                 yield name, stream.read()
-        # tarfile stops at the first bad header without a word; reading on makes gzip check its sum
+        # tarfile stops silently at the first bad header; reading on makes gzip verify its checksum
         while archive.fileobj is not None and archive.fileobj.read(MAX_FILE_BYTES):
             pass
 
@@ -139,19 +139,19 @@ def _class_of(name: str) -> str:
 
 
 def _classes(files: Files, path: Path, count: int) -> tuple[str, ...]:
-    found = {split: {_class_of(name) for name in files if name.startswith(f"{split}/")} for split in SPLITS}
+    classes = {split: {_class_of(name) for name in files if name.startswith(f"{split}/")} for split in SPLITS}
     if not files:
         raise InputError(f"{path}: holds no images; {EXPECTED}")
     for split in SPLITS:
-        if not found[split]:
+        if not classes[split]:
             raise InputError(f"{path}: holds no images under {split}/<class>/; {EXPECTED}")
-    if stray := sorted(found["test"] - found["train"]):
-        known = ", ".join(sorted(found["train"]))
+    if stray := sorted(classes["test"] - classes["train"]):
+        known = ", ".join(sorted(classes["train"]))
         raise InputError(f"{path}: test/{stray[0]} is not a class of train (expected: {known})")
-    if len(found["train"]) != count:
-        names = ", ".join(sorted(found["train"])[: count + 1])
-        raise InputError(f"{path}: train has {len(found['train'])} classes ({names}); expected {count}")
-    return tuple(sorted(found["train"]))
+    if len(classes["train"]) != count:
+        names = ", ".join(sorted(classes["train"])[: count + 1])
+        raise InputError(f"{path}: train has {len(classes['train'])} classes ({names}); expected {count}")
+    return tuple(sorted(classes["train"]))
 
 
 def _decode(
@@ -180,5 +180,5 @@ def _pixels(content: bytes | Path, shape: tuple[int, int, int], where: str) -> P
     except InputError:
         raise
     except Exception as error:  # each of Pillow's decoders fails in its own way
-        raise InputError(f"{where} is no readable image ({error})") from None
+        raise InputError(f"{where} is not a readable image ({error})") from None
     return pixels.reshape(shape)

@@ -1,4 +1,4 @@
-"""Where each data set comes from: scikit-learn, torchvision's files, image trees, text files, or a generator."""
+"""Sources of data sets: scikit-learn, torchvision's files, image trees, text files and generators."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from joulebench.data.arrays import (
     Integers,
     Pixels,
     Progress,
-    fifth,
+    held_out,
+    no_progress,
     shuffled,
-    silent,
     take_stratified,
 )
 from joulebench.data.cache import cache_root, cached
@@ -36,7 +36,7 @@ from joulebench.spec.task import Dataset
 
 @dataclass(frozen=True)
 class _Published:
-    """A data set that torchvision knows: its class there, its folder under a root, and its images."""
+    """A data set of torchvision: its class, its folder under a root, and the shape of its images."""
 
     torchvision_class: str
     folder: str
@@ -46,10 +46,10 @@ class _Published:
 
 @dataclass(frozen=True)
 class DataRequest:
-    """What the function of a data set is asked for; it returns `ImageArrays` or `TextBytes`."""
+    """Argument of a data set's function, which returns `ImageArrays` or `TextBytes`."""
 
     dataset: Dataset
-    path: Path | None  # what the user gave with --data
+    path: Path | None  # from --data
     cache: Path  # a folder for what is decoded or downloaded once
     progress: Progress  # called with a label, the amount done and the total (0: unknown)
 
@@ -68,69 +68,69 @@ def load_arrays(
     cache_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> ImageArrays | TextBytes:
-    """The whole data set as uint8 arrays, from the disk cache where it was decoded before.
+    """Load a whole data set as uint8 arrays, from the disk cache if it was decoded before.
 
-    `dataset.name` is one below, or `package.module:function` of the user's own, called with a `DataRequest`.
+    `dataset.name` is one below, or `package.module:function` of the user, called with a `DataRequest`.
 
-    `digits` and `synthetic` have no test split of their own: a fifth of the images, stratified and seeded
-    with `dataset.seed`, is set aside. `cifar10` and `mnist` are read from `data_path`, else from
-    $JOULEBENCH_DATA: a torchvision folder, a folder `{train,test}/<class>/` of images, or an archive of
-    one; without either torchvision's files are downloaded into the cache. `text` is read from `data_path`
-    alone: a file, or a folder of .txt files; `grammar` writes its text. `progress` is called with a label,
-    the amount done and the total (0 where that is unknown).
+    `digits` and `synthetic` have no test split of their own: a fifth of the images, stratified and seeded with
+    `dataset.seed`, is held out. `cifar10` and `mnist` are read from `data_path`, else from $JOULEBENCH_DATA: a
+    torchvision folder, a folder `{train,test}/<class>/` of images, or an archive of one; else torchvision's files
+    are downloaded into the cache. `text` is read from `data_path` alone: a file, or a folder of .txt files;
+    `grammar` generates its text. `progress` is called with a label, the amount done and the total (0: unknown).
 
     Raises:
         InputError: there are no such data, or they cannot be read or are not of the expected form.
     """
     source: Source = DATASETS.load(dataset.name, "dataset.name")
-    request = DataRequest(dataset, data_path, cache_root(cache_dir), progress or silent)
-    return _own(dataset.name, source, request) if is_own(dataset.name) else source(request)
+    request = DataRequest(dataset, data_path, cache_root(cache_dir), progress or no_progress)
+    return _load_own(dataset.name, source, request) if is_own(dataset.name) else source(request)
 
 
-def _own(name: str, source: Source, request: DataRequest) -> ImageArrays | TextBytes:
-    """Data of the user's own function, held to what staging expects.
+def _load_own(name: str, source: Source, request: DataRequest) -> ImageArrays | TextBytes:
+    """Call the user's function and check what it returns.
 
     Raises:
-        InputError: the function fails, or gives something else.
+        InputError: the function fails, or returns something else.
     """
     try:
-        found = source(request)
+        arrays = source(request)
     except (InputError, KeyboardInterrupt):
         raise
     except BaseException as error:
         raise InputError(f"dataset.name: '{name}' failed: {described(error)}") from error
     wrong = None
-    if not isinstance(found, ImageArrays | TextBytes):
-        wrong = f"has to give ImageArrays or TextBytes of joulebench.data (got {type(found).__name__})"
-    elif isinstance(found, ImageArrays):
-        wrong = _wrong_images(found)
+    if not isinstance(arrays, ImageArrays | TextBytes):
+        wrong = f"must return ImageArrays or TextBytes of joulebench.data (got {type(arrays).__name__})"
+    elif isinstance(arrays, ImageArrays):
+        wrong = _wrong_images(arrays)
     if wrong:
         raise InputError(f"dataset.name: '{name}' {wrong}")
-    return found
+    return arrays
 
 
-def _wrong_images(found: ImageArrays) -> str | None:
-    for part, x, y in (("train", found.train_x, found.train_y), ("test", found.test_x, found.test_y)):
+def _wrong_images(arrays: ImageArrays) -> str | None:
+    """What is wrong with the shapes, types or labels of `arrays`; None if nothing is."""
+    for part, x, y in (("train", arrays.train_x, arrays.train_y), ("test", arrays.test_x, arrays.test_y)):
         if not (isinstance(x, np.ndarray) and x.dtype == np.uint8 and x.ndim == 4 and len(x)):
-            return f"has to give {part}_x as uint8 of shape (n, height, width, channels), n at least 1"
+            return f"must return {part}_x as uint8 of shape (n, height, width, channels), n at least 1"
         if not (isinstance(y, np.ndarray) and y.dtype == np.int64 and y.shape == (len(x),)):
-            return f"has to give {part}_y as int64 of shape ({len(x)},), one label an image"
-        if y.min() < 0 or y.max() >= len(found.classes):
-            return f"has to give labels of {part}_y that index its {len(found.classes)} classes"
-    if found.train_x.shape[1:] != found.test_x.shape[1:]:
-        return "has to give train_x and test_x of images of one shape"
+            return f"must return {part}_y as int64 of shape ({len(x)},), one label an image"
+        if y.min() < 0 or y.max() >= len(arrays.classes):
+            return f"must return labels of {part}_y that index its {len(arrays.classes)} classes"
+    if arrays.train_x.shape[1:] != arrays.test_x.shape[1:]:
+        return "must return train_x and test_x of images of one shape"
     return None
 
 
-def _made_in_memory(request: DataRequest) -> None:
-    """Refuse a path that would be ignored.
+def _refuse_path(request: DataRequest) -> None:
+    """Refuse --data for a data set that reads no files.
 
     Raises:
         InputError: there is one.
     """
     if request.path is not None:
         name = request.dataset.name
-        raise InputError(f"data set '{name}' is made in memory and reads no --data (got {request.path})")
+        raise InputError(f"data set '{name}' reads no files, so it takes no --data (got {request.path})")
 
 
 def text(request: DataRequest) -> TextBytes:
@@ -150,7 +150,7 @@ def mnist(request: DataRequest) -> ImageArrays:
 
 def grammar(request: DataRequest) -> TextBytes:
     """Text of a small grammar, generated from the seed."""
-    _made_in_memory(request)
+    _refuse_path(request)
     dataset = request.dataset
     if dataset.n is None:
         raise InputError("grammar data need n, the bytes in all")
@@ -162,7 +162,7 @@ def digits(request: DataRequest) -> ImageArrays:
     """scikit-learn's 1,797 handwritten digits of 8 × 8 pixels."""
     from sklearn.datasets import load_digits
 
-    _made_in_memory(request)
+    _refuse_path(request)
     seed = request.dataset.seed
 
     bunch = load_digits()
@@ -173,8 +173,8 @@ def digits(request: DataRequest) -> ImageArrays:
 
 
 def synthetic(request: DataRequest) -> ImageArrays:
-    """Random pixels in the asked shape, with labels in turn."""
-    _made_in_memory(request)
+    """Random pixels of the task's shape, with labels 0, 1, … in turn."""
+    _refuse_path(request)
     dataset = request.dataset
     if dataset.shape is None or dataset.n is None or dataset.classes is None:
         raise InputError("synthetic data need shape, n and classes")
@@ -195,9 +195,9 @@ def synthetic(request: DataRequest) -> ImageArrays:
 
 
 def _with_test_cut(x: Pixels, y: Integers, classes: tuple[str, ...], source: str, seed: int) -> ImageArrays:
-    """Set a fifth of the images aside for the test."""
+    """Hold out a stratified fifth of the images as the test split."""
     order = shuffled(len(y), seed, TEST_CUT)
-    test, train = (np.sort(part) for part in take_stratified(order, y, fifth(len(y))))
+    test, train = (np.sort(part) for part in take_stratified(order, y, held_out(len(y))))
     return ImageArrays(x[train], y[train], x[test], y[test], classes, source)
 
 
@@ -223,7 +223,7 @@ def _published(name: str, request: DataRequest) -> ImageArrays:
 
 
 def _downloaded(name: str, cache: Path, progress: Progress) -> ImageArrays:
-    """Torchvision's files in the cache, fetched there first where they are missing or damaged."""
+    """Read torchvision's files from the cache, downloaded first if they are missing or damaged."""
     known, root = PUBLISHED[name], cache / "torchvision"
 
     def decode() -> ImageArrays:
@@ -241,7 +241,7 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _torchvision_root(known: _Published, path: Path) -> Path | None:
-    """The folder that torchvision calls root, where `path` is that or lies on the way from it to the files."""
+    """Torchvision's root folder, if `path` is that or between it and the files."""
     here, parts = path.absolute(), Path(known.folder).parts
     for depth, root in enumerate((here, *here.parents)[: len(parts) + 1]):
         if here == root.joinpath(*parts[:depth]) and (root / known.folder).is_dir():
@@ -250,7 +250,7 @@ def _torchvision_root(known: _Published, path: Path) -> Path | None:
 
 
 def _torchvision(known: _Published, root: Path) -> ImageArrays:
-    """Torchvision checks CIFAR-10's files against published sums before it unpickles them."""
+    """Read torchvision's files. It checks CIFAR-10's against published checksums before it unpickles them."""
     from torchvision import datasets
 
     make = getattr(datasets, known.torchvision_class)
@@ -272,10 +272,10 @@ def _torchvision(known: _Published, root: Path) -> ImageArrays:
 
 
 def _download(name: str, root: Path, progress: Progress) -> None:
-    """Have torchvision's files under `root`; they are fetched here, since torchvision waits without limit.
+    """Download torchvision's files to `root`, with timeouts, which torchvision's own download lacks.
 
     Raises:
-        InputError: they are not there and cannot be fetched; names the three remedies.
+        InputError: they cannot be downloaded.
     """
     from torchvision import datasets
 

@@ -1,14 +1,15 @@
-"""From decoded data to splits on the device: images normalised and shuffled with a seed, text in its order."""
+"""Staging: decoded data as training, validation and test tensors on the device."""
 
 from __future__ import annotations
 
+from collections.abc import Sized
+from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from joulebench.data.arrays import STAGE_CUT, ImageArrays, Integers, Pixels, fifth, shuffled, take_stratified
-from joulebench.data.staged import Split, StagedData, StagedImages, StagedText
+from joulebench.data.arrays import STAGE_CUT, ImageArrays, Integers, Pixels, held_out, shuffled, take_stratified
 from joulebench.data.text import Bytes, TextBytes
 from joulebench.errors import InputError
 from joulebench.spec.task import Dataset
@@ -17,6 +18,106 @@ if TYPE_CHECKING:
     import torch
 
 CHUNK = 4_096  # images counted at a time
+SPLITS = ("train", "validation", "test")
+
+S = TypeVar("S", bound=Sized)
+
+
+class StagedData(Protocol):
+    """Staged data of any kind, as a run sees them."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the data: equal on two machines if their data are."""
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready description for the run manifest."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images on the device: `x` float32 (n, channels, height, width), normalised; `y` int64 (n,)."""
+
+    x: torch.Tensor  # channels_last in memory where there is more than one channel
+    y: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class Splits(Generic[S]):
+    """Training, validation and test split: disjoint, on one device."""
+
+    train: S
+    validation: S
+    test: S
+
+    def split(self, name: str) -> S:
+        """The split called `train`, `validation` or `test`.
+
+        Raises:
+            InputError: another name.
+        """
+        if name not in SPLITS:
+            raise InputError(f"no split '{name}' (allowed: {', '.join(SPLITS)})")
+        split: S = getattr(self, name)
+        return split
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images or bytes of each split."""
+        return {name: len(self.split(name)) for name in SPLITS}
+
+
+@dataclass(frozen=True)
+class StagedImages(Splits[Split]):
+    """Splits of labelled images.
+
+    `shape` is (channels, height, width); `mean` and `std` are per channel, of pixels scaled to 0 … 1, from the
+    training split alone.
+    """
+
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: tuple[str, ...]
+    source: str = ""
+    fingerprint: str = ""
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready description for the run manifest."""
+        return {
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+            "counts": self.counts,
+            "shape": list(self.shape),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "classes": list(self.classes),
+            "augment": list(self.augment),
+        }
+
+
+@dataclass(frozen=True)
+class StagedText(Splits["torch.Tensor"]):
+    """Splits of a text, each uint8 (bytes,) and contiguous: test passages are not next to training passages."""
+
+    unigram_nats_per_byte: float  # the loss of a unigram model
+    floor_nats_per_byte: float | None = None  # the text's entropy, if known
+    source: str = ""
+    fingerprint: str = ""
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready description for the run manifest; counts are of bytes."""
+        return {
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+            "counts": self.counts,
+            "unigram_nats_per_byte": self.unigram_nats_per_byte,
+            "floor_nats_per_byte": self.floor_nats_per_byte,
+        }
 
 
 def stage(decoded: ImageArrays | TextBytes, dataset: Dataset, device: str) -> StagedData:
@@ -31,7 +132,7 @@ def stage(decoded: ImageArrays | TextBytes, dataset: Dataset, device: str) -> St
 
 
 def stage_text(text: TextBytes, dataset: Dataset, device: str) -> StagedText:
-    """Cut `text` into training, validation and test, in this order, as uint8 tensors on `device`.
+    """Split `text` into training, validation and test, in this order, as uint8 tensors on `device`.
 
     The last fifth is the test, the `validation` bytes before it are for validation, and the first `train` bytes
     (all that are left, where that is None) for training.
@@ -44,7 +145,7 @@ def stage_text(text: TextBytes, dataset: Dataset, device: str) -> StagedText:
     train, validation, test = (text.content[cut] for cut in text_cuts(len(text.content), dataset))
 
     def put(content: Bytes) -> torch.Tensor:
-        return torch.from_numpy(content.copy()).to(device)  # a copy: what was read is not writable
+        return torch.from_numpy(content.copy()).to(device)  # a copy, since the array is read-only
 
     return StagedText(
         train=put(train),
@@ -58,12 +159,12 @@ def stage_text(text: TextBytes, dataset: Dataset, device: str) -> StagedText:
 
 
 def text_cuts(n: int, dataset: Dataset) -> tuple[slice, slice, slice]:
-    """Which of a text's `n` bytes are for training, validation and test: disjoint, exact in number.
+    """Slices of a text's `n` bytes for training, validation and test: disjoint, of exact size.
 
     Raises:
         InputError: there are fewer bytes than the data set asks for.
     """
-    test = fifth(n)
+    test = held_out(n)
     left = n - test - dataset.validation  # for training
     if left < (dataset.train or 1):
         asked = "at least 1" if dataset.train is None else str(dataset.train)
@@ -75,7 +176,7 @@ def text_cuts(n: int, dataset: Dataset) -> tuple[slice, slice, slice]:
 
 
 def unigram_entropy(content: Bytes) -> float:
-    """Nats per byte by the frequencies of the bytes alone."""
+    """Unigram entropy of bytes in nats per byte."""
     counts = np.bincount(content, minlength=256)
     shares = counts[counts > 0] / len(content)
     return float(-(shares * np.log(shares)).sum())
@@ -120,7 +221,7 @@ def stage_images(arrays: ImageArrays, dataset: Dataset, device: str) -> StagedIm
 
 
 def split_indices(labels: Integers, dataset: Dataset) -> tuple[Integers, Integers]:
-    """Which training images are for training and which for validation: disjoint, stratified, exact in number.
+    """Indices of the training and the validation images: disjoint, stratified, of exact size.
 
     The validation images depend on the seed and their number, not on how many are trained on.
 
@@ -143,7 +244,7 @@ def split_indices(labels: Integers, dataset: Dataset) -> tuple[Integers, Integer
 def channel_statistics(x: Pixels, indices: Integers) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of the chosen images (n, h, w, c), of pixels scaled to 0 … 1.
 
-    Counted in whole numbers on the CPU, so every machine normalises by the same numbers.
+    Computed in integers on the CPU, so that every machine normalises alike.
     """
     counts = np.zeros((x.shape[3], 256), dtype=np.int64)
     for start in range(0, len(indices), CHUNK):
@@ -153,7 +254,7 @@ def channel_statistics(x: Pixels, indices: Integers) -> tuple[tuple[float, ...],
     levels = np.arange(256, dtype=np.int64)
     mean, std = [], []
     for channel_counts in counts:
-        # Python's integers: exact however many pixels, so that a constant channel has a spread of exactly 0
+        # Python's integers: exact however many pixels, so that a constant channel has a deviation of exactly 0
         n, first, second = (int(channel_counts @ levels**power) for power in range(3))
         mean.append(first / (255 * n))
         std.append(sqrt((n * second - first**2) / (255 * n) ** 2))

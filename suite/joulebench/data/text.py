@@ -1,4 +1,4 @@
-"""Text as bytes, and how it is read from the user's files."""
+"""Text data sets as bytes, read from the user's files."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ EXPECTED = "expected a text file, or a folder with .txt files"
 
 @dataclass(frozen=True)
 class TextBytes:
-    """A text as uint8 (n,), in its order; `source` says in words where it came from.
+    """A text as uint8 (n,); `source` describes its origin.
 
-    `fingerprint` is the start of the bytes' SHA-256. `floor_nats_per_byte` is the entropy of generated text, below
-    which no model's loss lies; None where nobody knows it.
+    `fingerprint` is the start of the bytes' SHA-256. `floor_nats_per_byte` is the entropy of generated text, the
+    lowest expected loss; None if unknown.
     """
 
     content: Bytes
@@ -37,10 +37,10 @@ class TextBytes:
 
 
 def read_text(path: Path | None, most: int | None) -> TextBytes:
-    """The first `most` bytes (None: all) of a file, whatever its encoding, or of a folder's .txt files.
+    """Read the first `most` bytes (None: all) of a file, whatever its encoding, or of a folder's .txt files.
 
-    A folder's files, also those in folders inside it, follow one another in the order of their paths, each
-    beginning on a new line; what is hidden is left out.
+    A folder's files, including subfolders, are joined in the order of their paths, each on a new line; hidden ones
+    are left out.
 
     Raises:
         InputError: no path, no such text, it cannot be read, or there is more than 1 GiB of it.
@@ -66,8 +66,8 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; {EXPECTED}")
-    found = [file.relative_to(path) for file in path.rglob("*.txt") if file.is_file()]
-    shown = sorted(file for file in found if not any(part.startswith(".") for part in file.parts))
+    files = [file.relative_to(path) for file in path.rglob("*.txt") if file.is_file()]
+    shown = sorted(file for file in files if not any(part.startswith(".") for part in file.parts))
     if not shown:
         raise InputError(f"{path}: holds no .txt files; {EXPECTED}")
     return [path / file for file in shown]

@@ -22,7 +22,7 @@ from joulebench.runner.scheduling import LocalExecutor, schedule
 from joulebench.runner.session import Facts, folder_name, manifest, open_bench, open_session
 from joulebench.runner.trials import Trials
 from joulebench.spec.hardware import HardwareProfile, Host, detect_host, mismatch
-from joulebench.spec.registry import importable
+from joulebench.spec.registry import add_import_folders
 from joulebench.spec.task import Task
 from joulebench.spec.toml import validate
 
@@ -98,7 +98,7 @@ def resumed_plan(
     """Restore a run's plan on this host, with the options of the `resume` command."""
     began = folder.manifest()
     task = folder.task()
-    importable(began.task_file)
+    add_import_folders(began.task_file)
     return Plan(
         task,
         began.budget,

@@ -13,7 +13,7 @@ from joulebench.records.folder import RunFolder
 from joulebench.spec import catalog
 from joulebench.spec.hardware import HardwareProfile, Host, check_profile, choose_profile, detect_host, mismatch
 from joulebench.spec.parameters import FixedParameter, Value
-from joulebench.spec.registry import METERS, importable
+from joulebench.spec.registry import METERS, add_import_folders
 from joulebench.spec.stage import Stage
 from joulebench.spec.task import Task, check_names
 from joulebench.spec.toml import validate
@@ -92,7 +92,7 @@ def plan(
     profile = _with_carbon(profile, grid_intensity, country, pue)
     base = catalog.find_task(task) if isinstance(task, str) else task
     task_file = str(Path(task).resolve()) if isinstance(task, str) and catalog.is_path(task) else None
-    importable(task_file)
+    add_import_folders(task_file)
     other = RunFolder.open(Path(trials_from)) if trials_from is not None else None
     if other is not None and budget is None and base.name == other.task().name:
         budget = other.manifest().budget  # what is to compare is measured alike

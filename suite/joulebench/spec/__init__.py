@@ -1,1 +1,1 @@
-"""What a user writes: tasks with their parts, hardware profiles, and what the names in them stand for."""
+"""User input: tasks, hardware profiles, and the registries that resolve the names in them."""

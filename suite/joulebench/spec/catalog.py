@@ -1,4 +1,4 @@
-"""Finding tasks and hardware profiles by name: those of this checkout or of the installed package."""
+"""Lookup of tasks and hardware profiles by name, in this checkout or the installed package."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def is_path(name: str) -> bool:
 
 
 def load_file(path: Path) -> Task | HardwareProfile:
-    """The task or hardware profile in a file: a profile has a match rule or lies among profiles.
+    """Load a task or a hardware profile: a file is a profile if it has `match` or is in the profiles' folder.
 
     Raises:
         InputError: the file is broken.

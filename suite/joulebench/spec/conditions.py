@@ -39,10 +39,10 @@ class Condition:
     _body: ast.expr
 
     def holds(self, values: Mapping[str, bool | int | float | str]) -> bool:
-        """Whether it holds for these parameter values; a division by zero does not.
+        """Evaluate the condition for parameter values; a division by zero makes it false.
 
         Raises:
-            ValueError: text where a number is needed, or the other way round.
+            ValueError: text where a number is needed, or a number where text is needed.
         """
         try:
             return bool(_evaluate(self._body, values))
@@ -65,9 +65,9 @@ def condition(text: str) -> Condition:
         body = ast.parse(text.strip(), mode="eval").body
         _check(body)
     except (SyntaxError, RecursionError, MemoryError):
-        raise ValueError(f"'{text}' is no condition; write, say, 'width * depth <= 512'") from None
+        raise ValueError(f"'{text}' is not a condition such as 'width * depth <= 512'") from None
     if not isinstance(body, ast.Compare | ast.BoolOp | ast.UnaryOp | ast.Name):
-        raise ValueError(f"'{text}' compares nothing; write, say, 'width * depth <= 512'")
+        raise ValueError(f"'{text}' has no comparison; write, say, 'width * depth <= 512'")
     names = frozenset(node.id for node in ast.walk(body) if isinstance(node, ast.Name))
     if not names:
         raise ValueError(f"'{text}' reads no parameter")
@@ -118,7 +118,7 @@ def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:
 
 
 def _number(node: ast.expr, values: Mapping[str, Any]) -> float | int:
-    """Whole numbers stay below 2^53 in tasks, and no operator here grows them without bound."""
+    """Evaluate a number. Integers in tasks are below 2^53, and no operator here grows them without bound."""
     value = _evaluate(node, values)
     if isinstance(value, str):
         raise TypeError(f"'{value}' is text, not a number")

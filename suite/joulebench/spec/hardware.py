@@ -1,4 +1,4 @@
-"""The machine: hardware profiles read from TOML, what this host is, and whether the two match."""
+"""Hardware profiles read from TOML, detection of this host, and matching of the two."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -19,12 +20,17 @@ from joulebench.spec.toml import Definition, read_toml, validate
 Dtype = Literal["fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "fp4", "int8", "int4"]
 
 MIN_RATE = 1e9  # FLOP/s and bytes/s: less is a figure in TFLOP/s or GB/s
-MIN_MEMORY_BYTES = 2**28  # less is a figure in GB
-MAX_INTENSITY_G_PER_KWH = 3000.0  # no grid is dirtier; more is another unit
+#: By field: the plausible range, which shows a figure in another unit, and the unit.
+_LIMITS = {
+    "memory_bytes": (2**28, inf, "in bytes, not in GB"),
+    "memory_bandwidth_bytes_per_s": (MIN_RATE, inf, "in bytes/s, not in GB/s"),
+    "grid_intensity_g_per_kwh": (0.0, 3000.0, "in g CO2e/kWh"),
+    "pue": (1.0, inf, "facility power over IT power"),
+}
 
 
 class Match(Definition):
-    """Which hosts a profile describes; shell patterns, matched without regard to case."""
+    """Patterns of the hosts that a profile describes: shell patterns, case-insensitive."""
 
     accelerator: tuple[str, ...] = ()  # GPU names as NVML gives them, any one; none: hosts without a GPU
     cpu: str = "*"  # CPU model
@@ -33,11 +39,11 @@ class Match(Definition):
 
     @field_validator("accelerator", mode="before")
     @classmethod
-    def _one_or_many(cls, given: Any) -> Any:
+    def _one_or_many(cls, patterns: Any) -> Any:
         """A single pattern may be written without brackets."""
-        if isinstance(given, str):
-            return (given,) if given else ()
-        return tuple(given) if isinstance(given, list) else given
+        if isinstance(patterns, str):
+            return (patterns,) if patterns else ()
+        return tuple(patterns) if isinstance(patterns, list) else patterns
 
     @field_validator("examples")
     @classmethod
@@ -50,7 +56,7 @@ class Match(Definition):
 
 
 class Fact(Definition):
-    """A number with where it comes from, and when that was published or read (YYYY, YYYY-MM or YYYY-MM-DD)."""
+    """A number with its source and the date of publication or access (YYYY, YYYY-MM or YYYY-MM-DD)."""
 
     value: Annotated[float, Field(gt=0)]
     source: Annotated[str, Field(min_length=1)]
@@ -58,10 +64,10 @@ class Fact(Definition):
 
 
 class HardwareProfile(Definition):
-    """A machine kind. Facts that are not known are absent; country, grid intensity and PUE are the user's to set.
+    """A type of machine. Unknown facts are absent; country, grid intensity and PUE are set by the user.
 
-    Figures of the device are those of one accelerator, or of all CPU sockets where there is none. Peaks are
-    dense (no structured sparsity), at the rated boost clock, with tensor cores where the data type has them.
+    Device figures are of one accelerator, or of all CPU sockets where there is none. Peaks are dense (no structured
+    sparsity), at the rated boost clock, with tensor cores where the data type has them.
     """
 
     name: Name
@@ -89,28 +95,22 @@ class HardwareProfile(Definition):
             raise ValueError(f"{fact.value:g} W idle is not below tdp_w, {tdp.value:g} W")
         return fact
 
-    @field_validator("memory_bytes")
+    @field_validator(*_LIMITS)
     @classmethod
-    def _in_bytes(cls, fact: Fact | None) -> Fact | None:
-        if fact and fact.value < MIN_MEMORY_BYTES:
-            raise ValueError(f"{fact.value:g} is too little; it is in bytes, not in GB")
-        return fact
-
-    @field_validator("memory_bandwidth_bytes_per_s")
-    @classmethod
-    def _in_bytes_per_s(cls, fact: Fact | None) -> Fact | None:
-        if fact and fact.value < MIN_RATE:
-            raise ValueError(f"{fact.value:g} is too little; it is in bytes/s, not in GB/s")
+    def _in_its_unit(cls, fact: Fact | None, info: ValidationInfo) -> Fact | None:
+        low, high, unit = _LIMITS[str(info.field_name)]
+        if fact and not low <= fact.value <= high:
+            raise ValueError(f"must be {unit}, within {low:g} … {high:g} (got {fact.value:g})")
         return fact
 
     @field_validator("peak_flops", mode="before")
     @classmethod
-    def _known_dtypes(cls, given: Any) -> Any:
+    def _known_dtypes(cls, peaks: Any) -> Any:
         known = get_args(Dtype)
-        for name in given if isinstance(given, dict) else ():
+        for name in peaks if isinstance(peaks, dict) else ():
             if name not in known:
                 raise ValueError(f"no data type '{name}'{did_you_mean(name, known)} (allowed: {', '.join(known)})")
-        return given
+        return peaks
 
     @field_validator("peak_flops")
     @classmethod
@@ -127,29 +127,15 @@ class HardwareProfile(Definition):
             raise ValueError("must be three capital letters of ISO 3166, such as FRA, DEU or USA")
         return country
 
-    @field_validator("grid_intensity_g_per_kwh")
-    @classmethod
-    def _of_a_grid(cls, fact: Fact | None) -> Fact | None:
-        if fact and fact.value > MAX_INTENSITY_G_PER_KWH:
-            raise ValueError(f"{fact.value:g} is above {MAX_INTENSITY_G_PER_KWH:g}; it is in g CO2e/kWh")
-        return fact
-
-    @field_validator("pue")
-    @classmethod
-    def _at_least_one(cls, fact: Fact | None) -> Fact | None:
-        if fact and fact.value < 1:
-            raise ValueError(f"{fact.value:g} is below 1; it is the building's power over the machines' power")
-        return fact
-
     @property
     def kind(self) -> Literal["cpu", "gpu"]:
         return "gpu" if self.match.accelerator else "cpu"
 
     def fits(self, host: Host) -> bool:
-        return self.exactness(host) is not None
+        return self.specificity(host) is not None
 
-    def exactness(self, host: Host) -> tuple[int, int, int] | None:
-        """How exactly this profile describes `host`, for comparison; None if it does not."""
+    def specificity(self, host: Host) -> tuple[int, int, int] | None:
+        """Specificity of the match with `host`, to rank profiles; None if the profile does not match."""
         match = self.match
         if not _like(host.cpu, match.cpu) or match.virtual not in (None, host.virtual):
             return None
@@ -170,13 +156,13 @@ def _literal(pattern: str) -> int:
 
 @dataclass(frozen=True)
 class Host:
-    """What this machine says it is."""
+    """CPU, accelerators and memory of a machine, as it reports them."""
 
     cpu: str
     logical_cpus: int
     accelerators: tuple[str, ...]
     memory_bytes: int | None = None
-    virtual: bool = False  # a hypervisor shows itself
+    virtual: bool = False  # a virtual machine
 
     @property
     def has_accelerator(self) -> bool:
@@ -187,7 +173,7 @@ class Host:
 
 
 def detect_host() -> Host:
-    """This machine, by the operating system and the GPU driver; imports no torch."""
+    """Detect this machine by the operating system and the GPU driver, without torch."""
     import psutil
 
     cpuinfo = Path("/proc/cpuinfo")
@@ -204,7 +190,7 @@ def _cpu_model(cpuinfo: str) -> str:
 
 
 def _is_virtual(cpuinfo: str) -> bool:
-    """x86 guests carry the flag `hypervisor`; Xen and Arm guests have a file each."""
+    """Detect a virtual machine: x86 guests have the CPU flag `hypervisor`; Xen and Arm guests a file each."""
     flags = next((line.split() for line in cpuinfo.splitlines() if line.startswith("flags")), [])
     signs = (Path("/sys/hypervisor/type"), Path("/proc/device-tree/hypervisor"))
     return "hypervisor" in flags or any(path.exists() for path in signs)
@@ -239,16 +225,16 @@ def load_profile(path: Path) -> HardwareProfile:
 
 
 def choose_profile(profiles: Sequence[HardwareProfile], host: Host) -> HardwareProfile:
-    """The profile that fits this host; the most exact one if several do.
+    """Choose the profile that fits this host; the most specific one if several do.
 
     Raises:
         InputError: none fits, or two fit equally well.
     """
     known = [p for p in profiles if p.cpu_threads is None]
-    ranked = sorted(((e, p.name) for p in known if (e := p.exactness(host)) is not None), reverse=True)
+    ranked = sorted(((e, p.name) for p in known if (e := p.specificity(host)) is not None), reverse=True)
     if not ranked:
         raise InputError(f"no hardware profile fits this host ({host}); add one, or name one with --hardware")
-    best = [name for exactness, name in ranked if exactness == ranked[0][0]]
+    best = [name for specificity, name in ranked if specificity == ranked[0][0]]
     if len(best) > 1:
         names = "' and '".join(sorted(best))
         raise InputError(f"hardware profiles '{names}' fit this host ({host}) equally; name one with --hardware")
@@ -256,7 +242,7 @@ def choose_profile(profiles: Sequence[HardwareProfile], host: Host) -> HardwareP
 
 
 def mismatch(profile: HardwareProfile, host: Host) -> str | None:
-    """In words, naming both, how a profile and a host differ; None if they match."""
+    """Describe the difference between a profile and a host; None if they match."""
     if profile.fits(host):
         return None
     match = profile.match
@@ -276,4 +262,4 @@ def check_profile(profile: HardwareProfile, host: Host) -> None:
         InputError: they do not match; both are named.
     """
     if words := mismatch(profile, host):
-        raise InputError(f"{words}; --force-hardware uses it all the same, and says so in the report")
+        raise InputError(f"{words}; --force-hardware uses it nevertheless and marks the report")

@@ -1,4 +1,4 @@
-"""What a task asks of a configuration: objectives to improve and constraints to keep, over the same quantities."""
+"""Objectives and constraints of a task, and the quantities that they are about."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from joulebench.spec.toml import TAG, Definition
 
 _ENERGY_NAME = re.compile(r"^(?P<unit>[a-z_]+)s_per_j$|^j_per_(?P<per>[a-z_]+)$")
 
-#: What `joulebench.records.model.Costs` holds of every configuration that has them; a constraint may name one.
+#: Static costs in `joulebench.records.model.Costs`; a constraint may name one.
 COSTS = ("parameters", "macs", "flops", "peak_memory_bytes")
 
 
@@ -48,7 +48,7 @@ class Quantity(Definition):
         return self.quantile is not None
 
     def check_name(self, name: str) -> None:
-        """The name says what the number is.
+        """Check that `name` fits the quantity.
 
         Raises:
             ValueError: energy not named <unit>s_per_j or j_per_<unit>, a latency not named …_s, or a plain number
@@ -71,7 +71,7 @@ class Objective(Quantity):
 
 
 class Constraint(Quantity):
-    """A bound on a measured number: a configuration that breaks it is no member of the frontier."""
+    """A bound on a measured number: a configuration that violates it is not in the frontier."""
 
     at_most: float | None = None
     at_least: float | None = None
@@ -100,7 +100,11 @@ AnyConstraint = Annotated[
 
 
 def energy_unit(objective_name: str) -> tuple[str, bool]:
-    """The unit of work an energy objective counts, and whether it is work per joule (else joules per work)."""
+    """Split an energy objective's name: its unit of work, and whether it is work per joule (else joules per work).
+
+    Raises:
+        ValueError: not the name of an energy objective.
+    """
     named = _ENERGY_NAME.match(objective_name)
     if named is None:
         raise ValueError(f"'{objective_name}' is not an energy objective")

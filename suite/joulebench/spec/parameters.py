@@ -1,4 +1,4 @@
-"""What a task may vary, and what it keeps: parameters and their values."""
+"""Parameters of a task: the search space and fixed values."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ChoiceParameter(_Parameter):
 
     @model_validator(mode="after")
     def _consistent(self) -> ChoiceParameter:
-        # bool is an int to Python, so `1` and `true` are told apart by type
+        # bool is an int to Python, so `1` and `true` are distinguished by type
         if len({(type(v), v) for v in self.values}) < len(self.values):
             raise ValueError("values must differ from one another")
         if not self.contains(self.default):
@@ -96,7 +96,7 @@ class ChoiceParameter(_Parameter):
 
 
 class FixedParameter(_Parameter):
-    """A value that the search does not touch but the record keeps."""
+    """A constant of the task that is kept in the records."""
 
     type: Literal["fixed"] = "fixed"
     value: Value

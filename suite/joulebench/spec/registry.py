@@ -1,7 +1,7 @@
-"""Registries: what a task, a card or a run may name, by a short name or as `package.module:Class`.
+"""Registries that resolve names of workloads, studies, data sets, meters and cards.
 
-A short name is one that ships with joulebench, or an entry point of an installed package in the registry's group.
-Names are checked without importing anything; what stands behind a name is imported when it is first used.
+A name is a short name that ships with joulebench, an entry point of an installed package in the registry's group,
+or `package.module:Class`. Names are checked without importing anything; the object is imported at first use.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ PATTERN = r"^[a-z][a-z0-9_]*$|^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 
 @dataclass(frozen=True)
 class Registry:
-    """What a field may name, by a short name or as `package.module:name`."""
+    """Objects of one kind by short name or `package.module:name`."""
 
     kind: str  # in messages: "workload"
     group: str  # of entry points: "joulebench.workloads"
-    form: Literal["Class", "function"]  # what stands behind a name
+    form: Literal["Class", "function"]  # of the object behind a name
     shipped: Mapping[str, str]  # short name -> package.module:name
 
     def target(self, name: str, field: str | None = None) -> str:
-        """The `package.module:name` behind a name; nothing is imported.
+        """Resolve a name to `package.module:name` without importing it.
 
         Args:
             field: where the name was given, for messages.
 
         Raises:
-            InputError: no such name; says the nearest and what is allowed.
+            InputError: no such name.
         """
         if is_own(name) and re.search(PATTERN, name):
             return name
@@ -53,27 +53,27 @@ class Registry:
         )
 
     def load(self, name: str, field: str | None = None, base: type | None = None) -> Any:
-        """What stands behind a name, imported now: a subclass of `base`, or a function.
+        """Import the object behind a name: a subclass of `base`, or a function.
 
         Raises:
-            InputError: no such name, module or object, or it is nothing of that form.
+            InputError: no such name, module or object, or an object of another form.
         """
         target = self.target(name, field)
-        found = import_object(target, field or self.kind, own=is_own(name))
-        if base is not None and not (isinstance(found, type) and issubclass(found, base)):
+        loaded = import_object(target, field or self.kind, own=is_own(name))
+        if base is not None and not (isinstance(loaded, type) and issubclass(loaded, base)):
             raise InputError(f"{field or self.kind}: '{name}' is not a subclass of joulebench's {base.__name__}")
-        if not callable(found):
-            raise InputError(f"{field or self.kind}: '{name}' is no {self.form} (but a {type(found).__name__})")
-        return found
+        if not callable(loaded):
+            raise InputError(f"{field or self.kind}: '{name}' must be a {self.form} (got {type(loaded).__name__})")
+        return loaded
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is `package.module:Class`: code of the user's own."""
+    """Whether a name is `package.module:Class`, user code, rather than a short name."""
     return ":" in name
 
 
-def importable(task_file: str | None) -> None:
-    """Let modules in the current folder and beside a task's file be imported: a command has neither on its path."""
+def add_import_folders(task_file: str | None) -> None:
+    """Add the current folder and the task file's folder to the import path, which a command lacks."""
     folders = [Path.cwd(), *([Path(task_file).resolve().parent] if task_file else [])]
     for folder in folders:
         if str(folder) not in sys.path:
@@ -81,11 +81,11 @@ def importable(task_file: str | None) -> None:
 
 
 def import_object(path: str, field_name: str, own: bool = True) -> Any:
-    """The object named `package.module:name`.
+    """Import the object named `package.module:name`.
 
     Args:
-        own: the user named it, so it may lie in the current folder. For code that ships or is installed the folder
-            stays off the import path: a library's optional import would find whatever lies there.
+        own: user code, which may be in the current folder. For shipped or installed code the folder stays off the
+            import path: a library's optional import would find whatever is there.
 
     Raises:
         InputError: the path has another form, or there is no such module or name.
@@ -94,9 +94,9 @@ def import_object(path: str, field_name: str, own: bool = True) -> Any:
     if not separator:
         raise InputError(f"{field_name}: '{path}' must read package.module:name")
     if own:
-        importable(None)
+        add_import_folders(None)
     try:
-        found: Any = importlib.import_module(module_name)
+        imported: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise InputError(
             f"{field_name}: no module '{error.name}' (for '{path}') here, beside the task file or on PYTHONPATH"
@@ -110,14 +110,14 @@ def import_object(path: str, field_name: str, own: bool = True) -> Any:
             f"{field_name}: module '{module_name}' cannot be imported{where}: {described(error)}"
         ) from None
     for part in attribute.split("."):
-        if not hasattr(found, part):
+        if not hasattr(imported, part):
             raise InputError(f"{field_name}: module '{module_name}' has no '{attribute}'")
-        found = getattr(found, part)
-    return found
+        imported = getattr(imported, part)
+    return imported
 
 
 def _studies() -> dict[str, str]:
-    """A study that ships is a folder of `joulebench/studies`; its class is named like it, in CamelCase."""
+    """Shipped studies: the folders of `joulebench/studies`; a study's class has its name in CamelCase."""
     folders = (Path(__file__).parents[1] / "studies").iterdir()
     names = sorted(folder.name for folder in folders if (folder / "section.py").is_file())
     return {n: f"joulebench.studies.{n}.section:{n.title().replace('_', '')}Study" for n in names}
@@ -132,8 +132,8 @@ WORKLOADS = Registry(
         "families": "joulebench.workloads.families:Families",
         "function": "joulebench.workloads.function:Function",
         "language_model": "joulebench.workloads.language_model:LanguageModel",
-        "mlp": "joulebench.workloads.mlp:MLP",
-        "recurrent": "joulebench.workloads.recurrent:Recurrent",
+        "mlp": "joulebench.workloads.families:MLP",
+        "recurrent": "joulebench.workloads.families:Recurrent",
         "search": "joulebench.studies.search_quality.workload:SearchQuality",
         "table": "joulebench.workloads.table:Table",
         "transformer": "joulebench.workloads.transformer:Transformer",

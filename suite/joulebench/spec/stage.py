@@ -1,4 +1,4 @@
-"""One step of a study: where its configurations come from, and how many."""
+"""Stages of a task: the search methods and their settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAY: dict[str, set[str]] = {
 
 
 class Stage(Definition):
-    """One step of a study: where its configurations come from, and how many."""
+    """One stage of a run: the method that proposes configurations, and how many."""
 
     method: Method
     trials: Annotated[int, Field(ge=0, le=100_000)] | None = None

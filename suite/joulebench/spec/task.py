@@ -1,4 +1,4 @@
-"""What to measure: a task and its parts, as frozen data read from TOML."""
+"""Tasks: the definition of a measurement, as frozen data read from TOML."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from joulebench.spec.registry import DATASETS, PATTERN, STUDIES, WORKLOADS
 from joulebench.spec.stage import Stage
 from joulebench.spec.toml import Definition, digest, merge, read_toml, validate
 
-#: Budgets that narrow what a task asks, so that it takes minutes.
+#: Budgets that reduce a task so that it takes minutes.
 NARROWED = ("quick", "short")
-#: The report's own part among `analyses`; all others are studies.
+#: The Pareto frontier among `analyses`; all others are studies.
 FRONTIER = "frontier"
-#: The study that judges a task's `gate`.
+#: The study that evaluates a task's `gate`.
 GATE_STUDY = "consistency"
 
 
@@ -41,7 +41,7 @@ Named = Annotated[str, Field(pattern=PATTERN, max_length=200)]
 
 
 class Dataset(Definition):
-    """Which data, how much of it, and how it is split."""
+    """The data set, its size and its splits."""
 
     name: Named  # one that ships, or package.module:function
     # images: a stratified subset of this size; text: bytes; all when absent
@@ -56,16 +56,16 @@ class Dataset(Definition):
     seed: Count = 0  # of the images' split, and of what is generated; the split of text is by place
 
     @model_validator(mode="after")
-    def _says_what_its_data_need(self) -> Dataset:
-        given = [field for field in ("shape", "n", "classes") if getattr(self, field) is not None]
-        if self.name == "synthetic" and len(given) < 3:
+    def _check_fields(self) -> Dataset:
+        present = [field for field in ("shape", "n", "classes") if getattr(self, field) is not None]
+        if self.name == "synthetic" and len(present) < 3:
             raise ValueError("synthetic data need shape, n and classes")
         if self.name == "grammar" and self.n is None:
             raise ValueError("grammar data need n, the bytes in all")
         taken: tuple[str, ...] = ("shape", "n", "classes")
         if self.name in DATASETS.shipped:
             taken = {"synthetic": taken, "grammar": ("n",), "text": ("n",)}.get(self.name, ())
-        refused = [field for field in given if field not in taken]
+        refused = [field for field in present if field not in taken]
         if self.is_text and self.augment:
             refused.append("augment")
         if refused:
@@ -79,11 +79,11 @@ class Dataset(Definition):
 
     @property
     def is_text(self) -> bool:
-        """Bytes in a row, not labelled images."""
+        """Whether the data are text (bytes) rather than labelled images."""
         return self.name in ("grammar", "text")
 
     def with_text(self) -> Dataset:
-        """The user's text in the place of generated text: no more bytes of it than of that, split alike."""
+        """The same data set with the user's text in place of generated text: at most as many bytes, split alike."""
         return self.model_copy(update={"name": "text"})
 
 
@@ -96,12 +96,12 @@ class Training(Definition):
 
 
 class Protocol(Definition):
-    """How energy is measured."""
+    """Settings of the energy measurement."""
 
     cooldown_s: Seconds = 0.0  # after training, before anything is measured
-    warmup_s: Seconds = 2.0  # at least; longer until the pace has settled
+    warmup_s: Seconds = 2.0  # at least; longer until the step time is stable
     max_warmup_s: Seconds = 20.0
-    settled_rel: Annotated[float, Field(gt=0, le=1)] = 0.05  # three successive paces within this of one another
+    settled_rel: Annotated[float, Field(gt=0, le=1)] = 0.05  # three successive step times within this fraction
     window_s: Annotated[float, Field(gt=0, le=100_000)] = 5.0
     repeats: Annotated[int, Field(ge=2, le=10_000)] = 5
     max_repeats: Annotated[int, Field(ge=2, le=10_000)] = 15
@@ -109,7 +109,7 @@ class Protocol(Definition):
     idle_s: Seconds = 10.0
     idle_every: Annotated[int, Field(ge=1, le=1_000_000)] = 10  # trials
     max_train_s: Annotated[float, Field(gt=0, le=10_000_000)] = 3600.0
-    memory_limit_bytes: Annotated[int, Field(ge=1 << 20)] | None = None  # as if the device had no more
+    memory_limit_bytes: Annotated[int, Field(ge=1 << 20)] | None = None  # a limit below the device's memory
 
     @model_validator(mode="after")
     def _repeats(self) -> Protocol:
@@ -121,31 +121,31 @@ class Protocol(Definition):
 
 
 class Gate(Definition):
-    """What the run must meet, or it ends with exit code 1; the analysis `consistency` judges it."""
+    """Acceptance criterion of a run, evaluated by the study `consistency`; exit code 1 if it fails."""
 
     max_rsd: Annotated[float, Field(gt=0, le=1)]  # of joules per unit of work over the windows; 0.02 is 2 %
 
 
 class Stopping(Definition):
-    """When a run ends before its stages do."""
+    """Early stopping of a run."""
 
     max_energy_j: Annotated[float, Field(gt=0)] | None = None  # of the whole run, everything counted
-    inferences: Annotated[float, Field(gt=0)] | None = None  # units of work the chosen model will do: searching
-    # on has to pay for itself at that volume
-    extrapolate: bool = False  # tell a training's cost from its first epochs; end one that breaks max_energy_j
+    # expected number of inferences (units of work) after the search: it stops once it cannot pay back its energy
+    inferences: Annotated[float, Field(gt=0)] | None = None
+    extrapolate: bool = False  # forecast a training's energy; stop one that would break max_energy_j
 
 
 class Cluster(Definition):
-    """What a run on several kinds of hardware does; on one kind it changes nothing.
+    """Search on several kinds of hardware; on one kind it has no effect.
 
-    `search`: "each": every kind of hardware has a search of its own, by its own records. "shared": one search over
-    one space; it sees what the first kind measured, and every other kind measures the same configurations.
+    `search`: "each": a separate search for every kind of hardware, on its own records. "shared": one search on the
+    records of the first kind; every other kind measures the same configurations.
     """
 
     search: Literal["each", "shared"] = "each"
 
 
-#: Windows that the harness names; a workload's phases have other names.
+#: Names of the harness's own windows, which a workload's phases cannot have.
 RESERVED_PHASES = frozenset(
     {
         "start", "data", "precheck", "propose", "build", "train", "validate", "score", "cooldown", "settle", "idle",
@@ -159,10 +159,10 @@ def _workload_path(value: object) -> object:
 
 
 class Task(Definition):
-    """Everything about a measurement that is not the machine it runs on.
+    """Definition of a measurement, independent of the machine that it runs on.
 
-    `workload` names one that ships with joulebench, or `package.module:Class`; in Python the class itself
-    may be given. `options` are the workload's own.
+    `workload` is a shipped name or `package.module:Class`; in Python also the class itself. `options` are passed to
+    the workload.
     """
 
     name: Name
@@ -173,9 +173,9 @@ class Task(Definition):
     options: dict[str, Any] = {}
     analyses: Annotated[tuple[Named, ...], Field(min_length=1, max_length=100)] = (
         "frontier",
-    )  # what its report holds
+    )  # sections of the report
     gate: Gate | None = None
-    deviations: tuple[str, ...] = ()  # where the task departs, on purpose, from what always holds
+    deviations: tuple[str, ...] = ()  # intended exceptions from joulebench's rules
     dataset: Dataset | None = None
     parameters: Annotated[dict[Name, Parameter], Field(min_length=1, max_length=1000)]
     objectives: Annotated[dict[Name, Objective], Field(min_length=1, max_length=10)]
@@ -190,7 +190,7 @@ class Task(Definition):
     budgets: dict[Name, dict[str, Any]] = {}
 
     @model_validator(mode="after")
-    def _quantities_can_be_had(self) -> Task:
+    def _check_quantities(self) -> Task:
         for where, name, quantity in self.quantities():
             try:
                 quantity.check_name(name)
@@ -211,12 +211,12 @@ class Task(Definition):
         return self
 
     def quantities(self) -> list[tuple[str, str, Quantity]]:
-        """Everything the task asks of a configuration: where it is written, its name, and what it is."""
+        """All objectives and outcome constraints: path in the task, name, quantity."""
         objectives = [(f"objectives.{n}", n, o) for n, o in self.objectives.items()]
         return [*objectives, *((f"constraints.{n}", n, c) for n, c in self.outcome_constraints.items())]
 
     @model_validator(mode="after")
-    def _conditions_are_of_parameters(self) -> Task:
+    def _check_conditions(self) -> Task:
         conditions = {f"constraints.{n}": c for n, c in self.constraints.items() if isinstance(c, str)}
         own = {n: p.only_if for n, p in self.parameters.items() if p.only_if is not None}
         conditions |= {f"parameters.{n}.only_if": c for n, c in own.items()}
@@ -234,7 +234,7 @@ class Task(Definition):
         return self
 
     @model_validator(mode="after")
-    def _whole(self) -> Task:
+    def _check_stages(self) -> Task:
         for stage_name, stage in self.stages.items():
             where = f"stages.{stage_name}"
             for name in stage.vary or ():
@@ -262,20 +262,20 @@ class Task(Definition):
 
     @property
     def digest(self) -> str:
-        """Fingerprint of the task as it runs; budgets not chosen do not count, nor who searches for whom."""
+        """Fingerprint of the task as it runs, without `budgets` and `cluster`."""
         return digest(self.model_dump(mode="json", exclude={"budgets", "cluster"}))
 
     @property
     def outcome_constraints(self) -> dict[str, Constraint]:
-        """Bounds on what is measured or counted."""
+        """Constraints on measured outcomes and static costs."""
         return {n: c for n, c in self.constraints.items() if isinstance(c, Constraint)}
 
     def allows(self, params: Mapping[str, Value]) -> bool:
-        """Whether a complete configuration keeps every constraint on parameters."""
+        """Whether a complete configuration satisfies every constraint on parameters."""
         return all(condition(c).holds(params) for c in self.constraints.values() if isinstance(c, str))
 
     def _canonical(self, params: Params) -> Params:
-        """A parameter that cannot matter stands at its default, so that equal models are one configuration."""
+        """Reset parameters whose `only_if` does not hold, so that equal models are one configuration."""
         for name, parameter in self.parameters.items():
             if parameter.only_if is not None and not condition(parameter.only_if).holds(params):
                 params[name] = parameter.default
@@ -292,17 +292,17 @@ class Task(Definition):
 
     @property
     def has_frontier(self) -> bool:
-        """Whether the run looks for a frontier; where not, no weights are kept and no test scores taken."""
+        """Whether the run reports a Pareto frontier; if not, no weights are kept and no test scores computed."""
         return FRONTIER in self.analyses
 
     @property
     def measured(self) -> Objective | None:
-        """The first energy objective of a phase in windows of its own: all but training."""
+        """The first energy objective of a measured phase (any but training)."""
         return next((o for o in self.objectives.values() if o.is_energy and o.phase != "train"), None)
 
     @property
     def space_size(self) -> int | None:
-        """How many configurations there are; None where a parameter is continuous."""
+        """The number of configurations; None if a parameter is continuous."""
         if any(isinstance(p, FloatParameter) for p in self.free.values()):
             return None
         return prod(
@@ -332,7 +332,7 @@ class Task(Definition):
         """This task with the named budget merged over it; `None` leaves it as it stands.
 
         Raises:
-            InputError: no such budget, or the merged task does not hold together.
+            InputError: no such budget, or the merged task is not valid.
         """
         data = self.model_dump(mode="json")
         budgets = data.pop("budgets", {})
@@ -346,10 +346,10 @@ class Task(Definition):
 
 
 def check_names(task: Task) -> None:
-    """Refuse short names that nothing here has. A record is read without: another machine may have had more.
+    """Check the short names of workload, data set and studies. Records are read without this check.
 
     Raises:
-        InputError: field, name, the nearest and what is allowed.
+        InputError: a name that is not known here.
     """
     WORKLOADS.target(task.workload, "workload")
     if task.dataset is not None:
@@ -360,7 +360,7 @@ def check_names(task: Task) -> None:
 
 
 def load_task(path: Path) -> Task:
-    """The task in a TOML file; each of its budgets is merged and checked too.
+    """Load the task in a TOML file; each of its budgets is merged and checked too.
 
     Raises:
         InputError: one line with file, field and what is allowed.

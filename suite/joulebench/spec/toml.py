@@ -1,4 +1,4 @@
-"""Reading definitions (tasks, hardware profiles) from TOML: refused where they are read, in one line."""
+"""Reading and validation of definitions (tasks, hardware profiles) in TOML, with one-line errors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from joulebench.errors import InputError, did_you_mean
 
 MAX_BYTES = 1_000_000
-#: How the tag of a union's member begins where no field of it is the discriminator; no key of a file does.
+#: First character of the tag of a union's member that has no discriminator field; no key of a file begins so.
 TAG = "="
 
 
 class Definition(BaseModel):
-    """A frozen part of a definition; keys it does not know are refused."""
+    """Base class of the parts of a definition: frozen, unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -28,7 +28,7 @@ D = TypeVar("D", bound=Definition)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The table in a TOML file.
+    """Read the table in a TOML file.
 
     Raises:
         InputError: no such file, not text, not TOML, or larger than 1 MB.
@@ -46,7 +46,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def validate(model: type[D], data: Mapping[str, Any], origin: str | Path) -> D:
-    """`data` as a `model`, types taken strictly as they stand in the file.
+    """Validate `data` as a `model`, without type conversion.
 
     Raises:
         InputError: one line with origin, field, what is wrong, and what is allowed.
@@ -60,9 +60,9 @@ def validate(model: type[D], data: Mapping[str, Any], origin: str | Path) -> D:
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first problem of a pydantic error as `field: problem (got value)`, and how many more there are.
+    """Format the first problem of a pydantic error as `field: problem (got value)`, with the number of others.
 
-    An unknown key comes first: what is missing beside it is often the same key, misspelt.
+    An unknown key comes first: a missing key beside it is often the same key, misspelt.
     """
     problems = sorted(error.errors(include_url=False), key=lambda p: p["type"] != "extra_forbidden")
     first = problems[0]
@@ -72,7 +72,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     got = ""
     if first["type"] == "extra_forbidden":
         _, models = _follow(model, first["loc"][:-1])
-        allowed = list(dict.fromkeys(name for found in models for name in found.model_fields))
+        allowed = list(dict.fromkeys(name for candidate in models for name in candidate.model_fields))
         message = f"unknown key{did_you_mean(str(first['loc'][-1]), allowed)} (allowed: {', '.join(allowed)})"
     elif not isinstance(value, Mapping | list | tuple) and first["type"] != "missing":
         got = f" (got {_short(repr(value))}{_literal_hint(first, value)})"
@@ -81,15 +81,15 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _follow(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[str, list[type[BaseModel]]]:
-    """A place inside a definition as it is written in the file, and the models that may stand there.
+    """Convert pydantic's location to the path written in the file, and the models allowed there.
 
-    pydantic's location also holds the tag of a union's member, which no file spells as a table.
+    pydantic's location also holds the tag of a union's member, which is not a table in the file.
     """
     written: list[str] = []
     models: list[type[BaseModel]] = [model]
     for part in location:
         if inner := [m.model_fields[str(part)].annotation for m in models if part in m.model_fields]:
-            models = [found for annotation in inner for found in _models(annotation)]
+            models = [inner_model for annotation in inner for inner_model in _models(annotation)]
         elif tagged := [m for m in models if "type" in m.model_fields and m.model_fields["type"].default == part]:
             models = tagged
             continue
@@ -116,9 +116,9 @@ def _short(text: object, limit: int = 200) -> str:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid upon `base`, table by table; lists and scalars are replaced.
+    """Merge `over` into `base`, table by table; lists and scalars are replaced.
 
-    A table that names another `type` or `method` than the one below it replaces it whole.
+    A table with another `type` or `method` than that of `base` replaces it whole.
     """
     merged = dict(base)
     for key, value in over.items():
@@ -135,6 +135,6 @@ def _other_kind(below: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
 
 
 def digest(data: Any) -> str:
-    """SHA-256 of `data`'s JSON, first 16 hexadecimal digits; the order of keys counts, as it does for stages."""
+    """SHA-256 of `data`'s JSON, first 16 hexadecimal digits; the order of keys counts, as for stages."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,1 +1,1 @@
-"""What runs: each module here is one workload behind the contract in `base`."""
+"""Workloads: the models that are measured, behind the interface in `base`."""

@@ -1,4 +1,4 @@
-"""Architectures of language models by name: published configurations as data, and the same at another size.
+"""Published architectures of language models by name, optionally resized.
 
 Each file in `architectures/` holds one: where it was published, the parameters it has, and the arguments of its
 transformers configuration under transformers 5's names.
@@ -7,10 +7,10 @@ transformers configuration under transformers 5's names.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from transformers import AutoConfig
 
 from joulebench.errors import InputError, did_you_mean
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent / "architectures"
 
 
 class Architecture(Definition):
-    """What one file says."""
+    """A published configuration: the content of one file in `architectures/`."""
 
     model_type: str  # transformers' name for the code that runs it
     source: str  # the document its configuration is from
@@ -32,21 +32,20 @@ class Architecture(Definition):
     config: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """What a task sets in place of the published sizes; None keeps them."""
+Size = Annotated[int, Field(ge=1)] | None
 
-    hidden_size: int | None = None
-    layers: int | None = None
-    heads: int | None = None
-    vocabulary: int | None = None
 
-    def given(self) -> dict[str, int]:
-        return {name: value for name, value in vars(self).items() if value is not None}
+class Sizes(Definition):
+    """Sizes that a task sets in place of the published ones; None keeps the published size."""
+
+    hidden_size: Size = None
+    layers: Size = None
+    heads: Size = None
+    vocabulary: Size = None
 
 
 def architecture_names() -> list[str]:
-    """Names that `read_architecture` knows."""
+    """Names that `read_architecture` accepts, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
@@ -58,13 +57,12 @@ def read_architecture(name: str) -> Architecture:
     """
     names = architecture_names()
     if name not in names:
-        raise InputError(f"architecture: no architecture '{name}'{did_you_mean(name, names)} ({_allowed(names)})")
+        raise InputError(
+            f"architecture: no architecture '{name}'{did_you_mean(name, names)} (allowed: {', '.join(names)}; "
+            "with weights = 'pretrained' also a folder or a Hugging Face model)"
+        )
     path = FOLDER / f"{name}.toml"
     return validate(Architecture, read_toml(path), path)
-
-
-def _allowed(names: list[str]) -> str:
-    return f"allowed: {', '.join(names)}; with weights = 'pretrained' also a folder or a Hugging Face model"
 
 
 def make_config(name: str, sizes: Sizes | None = None) -> Any:
@@ -79,10 +77,10 @@ def make_config(name: str, sizes: Sizes | None = None) -> Any:
 
 
 def _resized(name: str, config: Mapping[str, Any], sizes: Sizes) -> dict[str, Any]:
-    """`config` at other sizes, its proportions kept.
+    """Resize `config`, keeping its proportions.
 
-    Attention stays as wide in proportion to the model as it was published, and so do the feed-forward layers. As
-    many heads share a key-value head as did.
+    The widths of attention and feed-forward layers keep their ratio to `hidden_size`, and the number of query
+    heads per key-value head stays.
     """
     values = dict(config)
     if sizes.vocabulary is not None:
@@ -117,7 +115,7 @@ def _resized(name: str, config: Mapping[str, Any], sizes: Sizes) -> dict[str, An
 
 
 def _head_dim(name: str, width: float, hidden: int, heads: int, multiple: int) -> int:
-    """Channels of a head where attention is `width` channels wide in all; rotary positions turn them in pairs."""
+    """Channels per head of attention `width` channels wide; rotary position embeddings need an even number."""
     if hidden % heads:
         raise InfeasibleError(f"heads = {heads} does not divide hidden_size = {hidden}")
     if width % (multiple * heads):

@@ -1,4 +1,4 @@
-"""The contract between the harness and what it measures: build, train, evaluate, phases.
+"""Interface between the harness and the models it measures: build, train, evaluate, phases.
 
 A user's own model is one subclass of `Workload` in their own module.
 """
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 
 class InfeasibleError(Exception):
-    """There is no such configuration, though the parameters allow it: a result, not a failure."""
+    """A configuration that the parameters allow but that cannot be built; recorded as a result, not a failure."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a workload is given: where it runs, on what data, and when to stop."""
+    """What the harness passes to a workload: device, seed, clock, data, options and the time limit."""
 
     device: str  # "cpu", "cuda:0"
     seed: int
     clock: Clock
     data: StagedData | None = None  # staged on the device
     options: Mapping[str, Any] = field(default_factory=dict)
-    should_stop: Callable[[], bool] = lambda: False  # asked between training steps: time is up
+    should_stop: Callable[[], bool] = lambda: False  # checked between training steps; true when the time is up
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Phase:
-    """Work that energy is charged to: `step` does `units` units of it; `prepare` runs once, outside windows."""
+    """A measured operation: `step` does `units` units of work; `prepare` runs once, outside measured windows."""
 
     step: Callable[[], None]
     units: int
@@ -71,12 +71,23 @@ class Workload(ABC):
         self.context = context
         self.model: torch.nn.Module | None = None
 
+    @property
+    def built_model(self) -> torch.nn.Module:
+        """The model that `build` made.
+
+        Raises:
+            ValueError: `build` was not called, or the workload is closed.
+        """
+        if self.model is None:
+            raise ValueError("build the model first")
+        return self.model
+
     @abstractmethod
     def build(self, params: Params) -> None:
         """Make the model that `params` describe and put it on the device."""
 
     def train(self) -> Iterator[Epoch]:
-        """Train, yielding after every epoch; ask `context.should_stop()` between steps. Default: untrained."""
+        """Train, yielding after every epoch; check `context.should_stop()` between steps. Default: untrained."""
         return iter(())
 
     def evaluate(self, split: str) -> dict[str, float]:
@@ -84,19 +95,19 @@ class Workload(ABC):
         return {}
 
     def outcomes(self) -> dict[str, float]:
-        """Metrics that belong to no split, under their own names. Default: none."""
+        """Metrics that belong to no split, by name. Default: none."""
         return {}
 
     @abstractmethod
     def phases(self) -> dict[str, Phase]:
-        """What is measured after training, by name (`inference`; `prefill`, `decode`)."""
+        """Phases to measure after training, by name (`inference`; `prefill`, `decode`)."""
 
     def standard_errors(self) -> dict[str, float]:
         """Standard errors of metrics, by the metric's name, where the workload knows them. Default: none."""
         return {}
 
     def example_input(self) -> torch.Tensor | None:
-        """One sample (batch of 1) on the device, for counting; None if there is nothing to count."""
+        """One sample (batch of 1) on the device, to count FLOPs with; None if there is nothing to count."""
         return None
 
     def costs(self) -> Costs:
@@ -111,7 +122,7 @@ class Workload(ABC):
         return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
 
     def load_state(self, state: Any) -> None:
-        """Put weights taken by `state` back."""
+        """Restore weights that `state` returned."""
         if self.model is not None and state is not None:
             self.model.load_state_dict(state)
 
@@ -126,5 +137,5 @@ def workload_class(name: str) -> type[Workload]:
     Raises:
         InputError: no such workload, module or class, or it is not a `Workload`.
     """
-    found: type[Workload] = WORKLOADS.load(name, base=Workload)
-    return found
+    workload: type[Workload] = WORKLOADS.load(name, base=Workload)
+    return workload

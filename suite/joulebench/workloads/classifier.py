@@ -1,7 +1,4 @@
-"""Image classifiers: training, scoring and the inference phase are the same for all; the network is not.
-
-A classifier of one's own is one subclass with one method, `make_model`.
-"""
+"""Image classifiers: training, evaluation and inference for any network; a subclass defines `make_model`."""
 
 from __future__ import annotations
 
@@ -13,55 +10,42 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from joulebench.data import StagedImages, augment
 from joulebench.errors import InputError
 from joulebench.spec.parameters import Params
 from joulebench.workloads.base import Epoch, Phase, Workload
-from joulebench.workloads.optimiser import make_optimizer, make_schedule
 from joulebench.workloads.traffic import ACTIVATIONS, BYTES_MOVED, traffic
 
 EVALUATION_BATCH = 500
 
 
 class ImageClassifier(Workload):
-    """Trains on cross-entropy, with Adam if nothing else is said; inference is charged per image, in batches of
-    `batch_size`.
+    """Base class of image classifiers, trained on cross-entropy; inference is measured per image.
 
-    It reads the parameters `batch_size` and `epochs` (0: untrained) and, to train, those of
-    `joulebench.workloads.optimiser`: `learning_rate`, and `optimizer`, `momentum`, `weight_decay`, `schedule` and
-    `schedule_epochs` where the task has them. The others are `make_model`'s. What the layers write and move is
-    among its metrics (`joulebench.workloads.traffic`).
+    Parameters: `batch_size` (of training and inference), `epochs` (0: untrained) and, to train, those of
+    `make_optimizer` and `make_schedule`; the others are `make_model`'s. Its metrics include memory traffic
+    (`joulebench.workloads.traffic`).
     """
 
     @abstractmethod
     def make_model(self, params: Params) -> nn.Module:
-        """The network: images (n, channels, height, width) as `self.data.shape` says → logits (n, classes)."""
+        """The network: images (n, channels, height, width) of shape `self.data.shape` → logits (n, classes)."""
 
     @property
     def data(self) -> StagedImages:
         """The staged data set.
 
         Raises:
-            ValueError: the task names none.
-            InputError: it is one of text.
+            ValueError: the task names no data set.
+            InputError: the data set is text.
         """
         if self.context.data is None:
             raise ValueError(f"the workload {type(self).__name__} needs a data set")
         if not isinstance(self.context.data, StagedImages):
             raise InputError(f"dataset: the workload {type(self).__name__} needs images, not text")
         return self.context.data
-
-    @property
-    def network(self) -> nn.Module:
-        """The model that `build` made.
-
-        Raises:
-            ValueError: nothing was built, or it was closed.
-        """
-        if self.model is None:
-            raise ValueError("build the model first")
-        return self.model
 
     def build(self, params: Params) -> None:
         self.params = params
@@ -73,7 +57,7 @@ class ImageClassifier(Workload):
         epochs, batch = int(self.params["epochs"]), int(self.params["batch_size"])
         if epochs == 0:
             return
-        model, x, y = self.network, self.data.train.x, self.data.train.y
+        model, x, y = self.built_model, self.data.train.x, self.data.train.y
         optimizer = make_optimizer(model, self.params)
         schedule = make_schedule(optimizer, self.params)
         generator = torch.Generator(device=x.device).manual_seed(self.context.seed)
@@ -81,16 +65,16 @@ class ImageClassifier(Workload):
             model.train()
             order = torch.randperm(len(y), generator=generator, device=x.device)
             loss_sum, done = torch.zeros((), device=x.device), 0
-            for picked in order.split(batch):
-                images = x[picked]
+            for indices in order.split(batch):
+                images = x[indices]
                 if self.data.augment:
                     images = augment(images, self.data.augment, generator)
-                loss = F.cross_entropy(model(images), y[picked])
+                loss = F.cross_entropy(model(images), y[indices])
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
-                loss_sum += loss.detach() * len(picked)
-                done += len(picked)
+                loss_sum += loss.detach() * len(indices)
+                done += len(indices)
                 if self.context.should_stop():
                     break
             complete = done == len(y)
@@ -102,7 +86,7 @@ class ImageClassifier(Workload):
 
     @torch.inference_mode()
     def evaluate(self, split: str) -> dict[str, float]:
-        model = self.network
+        model = self.built_model
         model.eval()
         data = self.data.split(split)
         loss = correct = torch.zeros((), device=data.x.device)
@@ -113,7 +97,7 @@ class ImageClassifier(Workload):
         return {"accuracy": float(correct) / len(data), "loss": float(loss) / len(data)}
 
     def outcomes(self) -> dict[str, float]:
-        moved = traffic(self.network, self.example_input())
+        moved = traffic(self.built_model, self.example_input())
         batch = int(self.params["batch_size"])
         return {ACTIVATIONS: float(moved.written), BYTES_MOVED: moved.bytes_moved(batch)}
 
@@ -124,7 +108,7 @@ class ImageClassifier(Workload):
     def phases(self) -> dict[str, Phase]:
         full = full_batches(self.data.validation.x, int(self.params["batch_size"]))
         batches = cycle(full)
-        model = self.network
+        model = self.built_model
 
         def step() -> None:
             with torch.inference_mode():
@@ -140,12 +124,46 @@ class ImageClassifier(Workload):
 
 
 def full_batches(x: torch.Tensor, batch: int) -> list[torch.Tensor]:
-    """`x` in batches of exactly `batch`; a split smaller than one batch is repeated until it fills it.
+    """Batches of exactly `batch` images of `x`; fewer images than one batch are repeated to fill it.
 
-    What is left over is not measured: a step of another size would be another configuration.
+    A smaller last batch is left out: a step of another size would be another configuration.
     """
     if len(x) >= batch:
         return [images for images in x.split(batch) if len(images) == batch]
     layout = torch.channels_last if x.shape[1] > 1 else torch.contiguous_format
     repeated = x.repeat(-(-batch // len(x)), 1, 1, 1)[:batch]
     return [repeated.contiguous(memory_format=layout)]
+
+
+def make_optimizer(model: nn.Module, params: Params) -> torch.optim.Optimizer:
+    """The optimiser that the parameters name: `optimizer` (adam or sgd, default adam), `learning_rate`,
+    `weight_decay` (default 0) and, for sgd, `momentum` (default 0).
+
+    Raises:
+        ValueError: another optimiser.
+    """
+    name = str(params.get("optimizer", "adam"))
+    rate, decay = float(params["learning_rate"]), float(params.get("weight_decay", 0.0))
+    if name == "adam":
+        return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay)
+    if name == "sgd":
+        momentum = float(params.get("momentum", 0.0))
+        return torch.optim.SGD(model.parameters(), lr=rate, momentum=momentum, weight_decay=decay)
+    raise ValueError(f"no optimizer '{name}' (allowed: adam, sgd)")
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, params: Params) -> LRScheduler | None:
+    """The learning-rate schedule that the parameter `schedule` names: none (the default), or cosine.
+
+    Cosine sets the rate of epoch e to rate · (1 + cos(π e / T)) / 2 (Loshchilov and Hutter 2017, without restarts);
+    T is `schedule_epochs`, else `epochs`.
+
+    Raises:
+        ValueError: another schedule.
+    """
+    name = str(params.get("schedule", "none"))
+    if name == "none":
+        return None
+    if name == "cosine":
+        return CosineAnnealingLR(optimizer, T_max=int(params.get("schedule_epochs", params["epochs"])))
+    raise ValueError(f"no schedule '{name}' (allowed: none, cosine)")

@@ -1,8 +1,8 @@
-"""ECOpt's convolutional network (arXiv 2601.08991): its search space is width, depth, kernel and pooling.
+"""Workload `cnn`: ECOpt's convolutional network (arXiv 2601.08991), searched over width, depth, kernel and pooling.
 
 Each layer is conv (padding k // 2) + ReLU, with a 2×2 max-pool after every one except the first when `pool` is set;
-one linear head; no normalisation, no dropout. The search keeps every layer's stride at 1; the study of proxies for
-energy varies it, which changes the work and not the parameters.
+one linear head; no normalisation, no dropout. ECOpt keeps every stride at 1; the study of energy proxies varies it,
+which changes the FLOPs but hardly the parameters.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def make_cnn(
     """The network for images of `shape` (channels, height, width); every convolution has the same `stride`.
 
     Raises:
-        ValueError: pooling leaves nothing of an image.
+        ValueError: an image too small for that many poolings.
     """
     channels, height, breadth = shape
     layers: list[nn.Module] = []

@@ -1,13 +1,15 @@
-"""One image classifier from any of six families of networks, so that figures of one can be held against another's.
+"""Small image classifiers: six families of networks, so that figures of one can be compared with another's.
 
-The parameter `family` chooses: dense, recurrent, convolutional without and with pooling, separable, attention;
-`width` and `depth` mean what they do in that family. `cell` (lstm or gru) is the recurrent one's alone.
+`width` and `depth` mean what they do in each family. `cell` (lstm or gru) is the recurrent family's alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
+from typing import ClassVar
 
+import torch
 from torch import nn
 
 from joulebench.errors import did_you_mean
@@ -16,13 +18,50 @@ from joulebench.spec.parameters import Params
 from joulebench.workloads.base import InfeasibleError
 from joulebench.workloads.classifier import ImageClassifier
 from joulebench.workloads.cnn import make_cnn
-from joulebench.workloads.mlp import make_mlp
 from joulebench.workloads.networks.blocks import Shape
 from joulebench.workloads.networks.encoder import make_encoder
 from joulebench.workloads.networks.mobile import make_separable
-from joulebench.workloads.recurrent import RowReader, with_recurrent_macs
 
 KERNEL = 3
+CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+
+
+def make_mlp(shape: Shape, classes: int, width: int, depth: int) -> nn.Sequential:
+    """A multi-layer perceptron over all pixels: `depth` hidden layers of `width` units with ReLU, a linear head."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    inputs = prod(shape)
+    for _ in range(depth):
+        layers += [nn.Linear(inputs, width), nn.ReLU()]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, classes))
+
+
+class RowReader(nn.Module):
+    """An LSTM or GRU that reads an image row by row: `depth` layers of `width` units, a linear head on the last
+    step. A step's input is one row of pixels of all channels."""
+
+    def __init__(self, shape: Shape, classes: int, cell: str, width: int, depth: int) -> None:
+        super().__init__()
+        channels, self.steps, columns = shape
+        sizes = [channels * columns, *[width] * (depth - 1)]
+        self.layers = nn.ModuleList(CELLS[cell](size, width, batch_first=True) for size in sizes)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        steps = x.permute(0, 2, 1, 3).flatten(2)  # (n, rows, channels · columns)
+        for layer in self.layers:
+            steps, _ = layer(steps)
+        logits: torch.Tensor = self.head(steps[:, -1])
+        return logits
+
+    def recurrent_macs(self) -> int:
+        """MACs of the recurrent layers in one forward pass of one image, which fvcore does not count.
+
+        Each step multiplies every weight once: 4 gates (LSTM) or 3 (GRU) × width × (inputs + width).
+        """
+        matrices = (p for layer in self.layers for p in layer.parameters() if p.ndim == 2)
+        return self.steps * sum(p.numel() for p in matrices)
+
 
 FAMILIES: dict[str, Callable[[Shape, int, int, int, str], nn.Module]] = {
     "dense": lambda shape, classes, width, depth, _: make_mlp(shape, classes, width, depth),
@@ -35,10 +74,13 @@ FAMILIES: dict[str, Callable[[Shape, int, int, int, str], nn.Module]] = {
 
 
 class Families(ImageClassifier):
-    """An image classifier of `family`, `width`, `depth` and, where it is recurrent, `cell`."""
+    """Workload `families`: a network of `family`, `width`, `depth` and, if recurrent, `cell` (default lstm)."""
+
+    #: The family of a subclass; None: the parameter `family`.
+    FAMILY: ClassVar[str | None] = None
 
     def make_model(self, params: Params) -> nn.Module:
-        name = str(params["family"])
+        name = self.FAMILY or str(params["family"])
         if name not in FAMILIES:
             raise ValueError(f"no family '{name}'{did_you_mean(name, FAMILIES)} (allowed: {', '.join(FAMILIES)})")
         width, depth, cell = int(params["width"]), int(params["depth"]), str(params.get("cell", "lstm"))
@@ -48,5 +90,27 @@ class Families(ImageClassifier):
             raise InfeasibleError(f"{name}: {error}") from None
 
     def costs(self) -> Costs:
+        """fvcore's count and, of a recurrent network, the MACs that fvcore lists as unsupported."""
         costs = super().costs()
-        return with_recurrent_macs(costs, self.model) if isinstance(self.model, RowReader) else costs
+        if not isinstance(self.model, RowReader) or costs.macs is None or costs.flops is None:
+            return costs
+        macs, counted = self.model.recurrent_macs(), {f"aten::{cell}" for cell in CELLS}
+        return costs.model_copy(
+            update={
+                "macs": costs.macs + macs,
+                "flops": costs.flops + 2 * macs,
+                "unsupported_ops": {op: n for op, n in costs.unsupported_ops.items() if op not in counted},
+            }
+        )
+
+
+class MLP(Families):
+    """Workload `mlp`: the family `dense`, of `width` and `depth`."""
+
+    FAMILY = "dense"
+
+
+class Recurrent(Families):
+    """Workload `recurrent`: the family `recurrent`, of `cell`, `width` and `depth`."""
+
+    FAMILY = "recurrent"

@@ -1,10 +1,10 @@
-"""Static costs of a model: parameters, multiply-accumulates and FLOPs by fvcore.
+"""Static costs of a model: parameters, multiply-accumulates (MACs) and FLOPs by fvcore.
 
-The counting rule: fvcore counts one fused multiply-add of a convolution or matrix product as one; that is our MAC.
+Counting rule: one fused multiply-add of a convolution or matrix product, which fvcore counts as one, is one MAC.
 FLOPs = 2 × MACs + fvcore's arithmetic of every other operator it knows (norms, pooling, interpolation).
 Scaled-dot-product attention, which fvcore does not know, counts as its two matrix products: every query with every
-key it is given, whether a mask then hides the result or not. Elementwise work and the moving of data count nothing.
-Operators that are none of these are listed with how often they occur, never silently left out.
+key it is given, whether or not a mask hides the result. Elementwise operators and data movement count 0. All other
+operators are listed with their number of calls (`unsupported_ops`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _ATTENTION = "scaled_dot_product_attention"
 _MAC_OPERATORS = frozenset({"conv", "linear", "addmm", "matmul", "bmm", "einsum", "mm", "baddbmm", _ATTENTION})
 
-# Elementwise work and the moving of data, which every model has; fvcore leaves them out by design, and so do we.
+# Elementwise operators and data movement, which fvcore leaves out by design.
 _NEGLIGIBLE = frozenset(
     "aten::" + name
     for name in (
@@ -35,7 +35,7 @@ _NEGLIGIBLE = frozenset(
 
 @dataclass(frozen=True)
 class Tally:
-    """Arithmetic of one call of a model."""
+    """MACs and FLOPs of one call of a model, and the operators that are not counted, with their number of calls."""
 
     macs: int
     flops: int
@@ -43,7 +43,7 @@ class Tally:
 
 
 def load_counter() -> Any:
-    """fvcore's counter. Importing it takes seconds: a run does so before its first trial."""
+    """Import fvcore's counter, which takes seconds: a run does so before its first trial."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # fvcore's own imports use torch.jit.script
         from fvcore.nn import FlopCountAnalysis
@@ -51,7 +51,7 @@ def load_counter() -> Any:
 
 
 def tally(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Tally:
-    """The arithmetic of `model(*inputs)`.
+    """Count the MACs and FLOPs of `model(*inputs)`.
 
     Model and inputs may lie on the meta device, where nothing is computed. The model's mode is restored.
     """
@@ -83,7 +83,7 @@ def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:  # noqa: ARG0
 
 
 def count(model: torch.nn.Module, example: torch.Tensor) -> Costs:
-    """Costs of one forward pass of `example` (one sample, on the model's device), run outside any window."""
+    """Static costs of one forward pass of `example`: one sample, on the model's device."""
     tallied = tally(model, (example,))
     return Costs(
         parameters=sum(p.numel() for p in model.parameters()),

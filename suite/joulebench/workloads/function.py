@@ -1,4 +1,4 @@
-"""A trial that is a Python function of the parameters: studies of the search itself, and dry runs.
+"""Workload `function`: a Python function of the parameters as the trial, for tests of the search and dry runs.
 
 `options.function` names it as `package.module:name`; it is called as `function(params, seed)` and returns the
 trial's metrics. Two of its keys are the workload's own: `train_s` and `step_s`, the seconds that training and one
@@ -16,13 +16,13 @@ from joulebench.errors import InputError, did_you_mean
 from joulebench.spec.parameters import Params
 from joulebench.spec.registry import import_object
 from joulebench.workloads.base import Context, Epoch, Phase
-from joulebench.workloads.simulated import Simulated, Spread
+from joulebench.workloads.simulated import MetricSpread, Simulated
 
 DEFAULT_STEP_S = 0.01
 
 
 class Function(Simulated):
-    """Calls the function once in `build`; everything else replays what it returned."""
+    """Workload `function`: call the function once in `build` and report the metrics that it returned."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -30,8 +30,8 @@ class Function(Simulated):
         if not isinstance(name, str):
             raise InputError("options.function: the function workload needs package.module:name")
         self._function: Any = import_object(name, "options.function")
-        self._noise = Spread.of(context.options, "noise")
-        self._errors = Spread.of(context.options, "standard_errors")
+        self._noise = MetricSpread.of(context.options, "noise")
+        self._errors = MetricSpread.of(context.options, "standard_errors")
         self._result: dict[str, float] = {}
 
     def build(self, params: Params) -> None:
@@ -50,7 +50,7 @@ class Function(Simulated):
             yield Epoch(0, 1)
 
     def outcomes(self) -> dict[str, float]:
-        return self._noise.drawn(self._result, self._number, self.context.seed)
+        return self._noise.add_noise(self._result, self._number, self.context.seed)
 
     def noise_free(self) -> dict[str, float]:
         """What the function returned, before the noise of the options."""

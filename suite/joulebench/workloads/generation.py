@@ -1,8 +1,8 @@
-"""Greedy generation of a fixed number of tokens, in parts that can be repeated exactly: prefill, decode, request.
+"""Greedy generation of a fixed number of tokens, in phases that can be repeated exactly: prefill, decode, request.
 
-Every request of a batch makes `new_tokens` tokens a prompt. No token ends it early (an end-of-text token is like
-any other), nothing is sampled, nothing leaves the device, and decoding never waits for it: what is queued is done
-when the caller synchronises. Tokens are counted by the shape of what was made.
+Every request generates `new_tokens` tokens per prompt. No token ends it early (an end-of-text token is like any
+other), nothing is sampled, nothing leaves the device, and decoding never waits for it: queued work is done when the
+caller synchronises. Tokens are counted by the shape of the output.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from joulebench.workloads.generation_settings import Settings
 from joulebench.workloads.kv_cache import Snapshot, make_cache, rewind
 from joulebench.workloads.prompts import Batch
 
-SHARE_S = 0.05  # how long decoding is timed for, at least, to tell what putting its cache back takes
+SHARE_S = 0.05  # least time of decoding to estimate the share of restoring its cache
 SHARE_RESTORES = 20
 
 
 @dataclass(frozen=True)
-class _Run:
-    """One request under way: its prompts, and the cache that they have filled."""
+class _Prefilled:
+    """A request after prefill: its prompts and the cache that they have filled."""
 
     batch: Batch
     cache: Any
@@ -35,9 +35,9 @@ class _Run:
 
 
 class Generation:
-    """Runs requests of one shape on one model, batch after batch in turn.
+    """Runner of requests of one shape on one model, cycling through the batches.
 
-    It holds the model, so that `close` lets go of everything, whoever still holds one of its methods.
+    It holds the model, so that `close` frees everything even while a phase still holds one of its methods.
     """
 
     def __init__(self, model: Any, batches: Sequence[Batch], settings: Settings) -> None:
@@ -48,18 +48,19 @@ class Generation:
         self._static = (
             make_cache(model.config, "static", settings.positions) if settings.cache == "static" else None
         )
-        self._decoding: _Run | None = None
+        self._decoding: _Prefilled | None = None
         self._snapshot: Snapshot | None = None
         self._step = self._compiled() if settings.compile else model
 
     def _compiled(self) -> Any:
-        """The model compiled for one more token. CUDA graphs, where there is CUDA: launching costs more than the
-        work of a small batch. Prompts are prefilled as they are, as transformers does: once a request."""
+        """The model compiled for decoding one token, with CUDA graphs on CUDA: a small batch is launch-bound.
+
+        Prefill stays uncompiled, as in transformers: it runs once a request."""
         cuda = self._model.device.type == "cuda"
         return torch.compile(self._model, mode="reduce-overhead" if cuda else "default")
 
     def _guard(self) -> AbstractContextManager[Any]:
-        # a compiled graph is best known under no_grad, which generate() uses; inference mode is cheaper without one
+        # compiled graphs are best tested under no_grad, which generate() uses; else inference mode is cheaper
         return torch.no_grad() if self._settings.compile else torch.inference_mode()
 
     def prefill(self) -> torch.Tensor:
@@ -74,14 +75,14 @@ class Generation:
             return torch.cat([run.first, *self._continued(run)], dim=1)
 
     def start_decode(self) -> None:
-        """Prefill one batch for `decode`, which repeats it: each further one would take a cache more of memory."""
+        """Prefill one batch, which `decode` then repeats: each further batch would need another cache in memory."""
         self.stop_decode()
         with self._guard():
             self._decoding = self._prefilled(next(self._batches))
             self._snapshot = Snapshot(self._decoding.cache, self._settings.new_tokens - 1)
 
     def decode(self) -> torch.Tensor:
-        """Put the prefilled cache back and make the rest. Returns int64 (batch, new_tokens − 1).
+        """Restore the prefilled cache and decode the other tokens. Returns int64 (batch, new_tokens − 1).
 
         Raises:
             ValueError: `start_decode` was not called.
@@ -93,18 +94,18 @@ class Generation:
             return torch.cat(self._continued(self._decoding), dim=1)
 
     def stop_decode(self) -> None:
-        """Let go of the prefilled cache."""
+        """Free the prefilled cache."""
         self._decoding = self._snapshot = None
 
     def close(self) -> None:
-        """Let go of the model, the caches and the prompts. Nothing can be run after this."""
+        """Free the model, the caches and the prompts. Nothing can be run after this."""
         self.stop_decode()
         if self._settings.compile:
             torch.compiler.reset()  # what was compiled holds the weights and a memory pool of its own
         self._model = self._step = self._static = None
         self._batches = cycle(())
 
-    def _prefilled(self, batch: Batch) -> _Run:
+    def _prefilled(self, batch: Batch) -> _Prefilled:
         if self._static is not None:
             cache = self._static
             rewind(cache)
@@ -113,18 +114,18 @@ class Generation:
         length = self._settings.prompt_tokens
         mask = None if batch.attended is None else batch.attended[:, :length]
         first = self._next(self._model, cache, batch.tokens, batch.positions[:, :length], mask)
-        return _Run(batch, cache, first)
+        return _Prefilled(batch, cache, first)
 
-    def _continued(self, run: _Run) -> list[torch.Tensor]:
+    def _continued(self, run: _Prefilled) -> list[torch.Tensor]:
         """The tokens after the first, each int64 (batch, 1)."""
-        token, made = run.first, []
+        token, tokens = run.first, []
         for position in range(self._settings.prompt_tokens, self._settings.positions):
             if self._settings.compile:
                 torch.compiler.cudagraph_mark_step_begin()
             positions = run.batch.positions[:, position : position + 1]
             token = self._next(self._step, run.cache, token, positions, self._mask(run, position))
-            made.append(token)
-        return made
+            tokens.append(token)
+        return tokens
 
     def _next(
         self, model: Any, cache: Any, tokens: torch.Tensor, positions: torch.Tensor, mask: Any
@@ -140,12 +141,12 @@ class Generation:
         chosen: torch.Tensor = logits[:, -1].argmax(-1, keepdim=True)
         return chosen
 
-    def _mask(self, run: _Run, position: int) -> Any:
-        """What the token at `position` may attend to, in the form that keeps the host from waiting.
+    def _mask(self, run: _Prefilled, position: int) -> Any:
+        """The attention mask of the token at `position`, in a form that needs no synchronisation with the device.
 
-        Given a plain mask, transformers asks the device whether it is all true, before every token that attends to
-        a dynamic cache by scaled-dot-product attention. A single token's mask is a row of `attended`, so it is
-        handed over ready.
+        Given a 2-d mask, transformers checks on the device whether it is all true, before every token that attends
+        to a dynamic cache by scaled-dot-product attention. A single token's mask is a row of `attended`, so it is
+        passed as the 4-d mask.
         """
         attended = run.batch.attended
         if attended is None:
@@ -159,14 +160,14 @@ class Generation:
             return self._row(run, 0)
         return {name: self._row(run, types.index(name)) for name in set(types)}
 
-    def _row(self, run: _Run, layer: int) -> torch.Tensor:
+    def _row(self, run: _Prefilled, layer: int) -> torch.Tensor:
         """Bool (batch, 1, 1, keys): which keys of a layer's cache and of the next token are no padding."""
         assert run.batch.attended is not None
         length, offset = run.cache.get_mask_sizes(1, layer)
         return run.batch.attended[:, None, None, offset : offset + length]
 
     def restore_share(self, synchronize: Callable[[], None]) -> float:
-        """What part of a decode step is putting the cache back. Runs a few steps, at least two."""
+        """The share of a decode step's time (0 … 1) that restores the cache, from at least two timed steps."""
         self.start_decode()
         self.decode()  # caches warm, kernels chosen
         steps, decode_s = 0, 0.0
@@ -182,7 +183,7 @@ class Generation:
 
 
 def last_only(model: Any) -> dict[str, int]:
-    """How a model is told that the logits of the last token are enough, if it can be."""
+    """The argument that limits a model's logits to the last token; empty where `forward` has none."""
     return {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
 
 

@@ -1,14 +1,14 @@
-"""Arithmetic of generation by fvcore, on the meta device: no weights, no work, any size of model.
+"""MACs and FLOPs of text generation by fvcore, on the meta device: no weights are allocated, for any model size.
 
-One prompt is counted; a batch of them is as many times as much. Prefill computes the logits of the last prompt
-token alone, and decode feeds the new tokens back one by one, all but the last. With a dynamic cache a token attends
-to all before it (in a sliding layer to as many as the window holds), so that its arithmetic is a piecewise linear
-function of its position: it is counted where the pieces meet, and is exact in between. With a static cache every
-token is multiplied with the cache's whole length, of which a mask hides what is not filled yet.
+One prompt is counted; a batch is proportional. Prefill computes the logits of the last prompt token alone, and
+decode feeds the new tokens back one by one, all but the last. With a dynamic cache a token attends to all before it
+(in a sliding-window layer to those in the window), so its FLOPs are a piecewise linear function of its position:
+counted where the pieces meet, and interpolated exactly in between. With a static cache every token attends to the
+cache's whole length, masked where it is not filled yet.
 
-What is counted is what the program asks for (`joulebench.workloads.flops` has the rule): a causal mask discounts
-nothing, although attention kernels may skip the blocks that it hides. Kernels that fvcore cannot look into
-(flash_attention_2) count as scaled-dot-product attention, whose arithmetic is the same.
+The counting rule is that of `joulebench.workloads.flops`: a causal mask reduces nothing, although attention kernels
+may skip masked blocks. Kernels that fvcore cannot trace (flash_attention_2) count as scaled-dot-product attention,
+whose arithmetic is the same.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ FEW_LAYERS = 4  # that many are traced as they are, in no more time
 
 @dataclass(frozen=True)
 class GenerationTally:
-    """Arithmetic of one request of one prompt."""
+    """MACs and FLOPs of one request of one prompt."""
 
     prefill: Tally  # of the whole prompt, with the first new token
     decode: Tally  # of all tokens after the first together
 
     def costs(self, parameters: int, settings: Settings) -> Costs:
-        """`macs` and `flops` a new token of a whole request, and FLOPs a unit of each phase."""
+        """Static costs: MACs and FLOPs per new token of a whole request, and FLOPs per unit of each phase."""
         new = settings.new_tokens
         macs, flops = self.prefill.macs + self.decode.macs, self.prefill.flops + self.decode.flops
         phase_flops = {"prefill": self.prefill.flops / settings.prompt_tokens, "request": flops / new}
@@ -60,10 +60,7 @@ _counted: dict[tuple[object, ...], GenerationTally] = {}
 
 
 def count_generation(config: Any, settings: Settings) -> GenerationTally:
-    """The arithmetic of one request to a model of `config`.
-
-    It is counted once a process for the same model and request: a sweep of batch sizes asks again and again.
-    """
+    """Count one request to a model of `config`, once per process for the same model and request."""
     attention = "eager" if settings.attention == "eager" else "sdpa"
     key = (config.to_json_string(), settings.prompt_tokens, settings.new_tokens, settings.cache, attention)
     if key not in _counted:
@@ -87,7 +84,7 @@ def _count(config: Any, settings: Settings, attention: str) -> GenerationTally:
 
 
 def _with_layers(total: Tally, further: int, two: Tally, one: Tally) -> Tally:
-    """`total` and so many more layers, of which each is what `two` has more than `one`."""
+    """`total` with `further` more layers, each of which costs `two` − `one`."""
     unsupported = {
         op: total.unsupported_ops.get(op, 0) + further * (count - one.unsupported_ops.get(op, 0))
         for op, count in two.unsupported_ops.items()
@@ -97,12 +94,12 @@ def _with_layers(total: Tally, further: int, two: Tally, one: Tally) -> Tally:
 
 
 def _copy(config: Any) -> Any:
-    """A model writes its attention and its dtype into its configuration."""
+    """A copy of `config`: a model writes its attention and its dtype into its configuration."""
     return type(config).from_dict(config.to_dict())
 
 
 def _cut(config: Any, kinds: list[str]) -> Any:
-    """`config` with layers of these kinds alone."""
+    """`config` with only layers of these kinds."""
     cut = _copy(config)
     cut.num_hidden_layers = len(kinds)
     if getattr(config, "layer_types", None):
@@ -129,7 +126,7 @@ def _traced(config: Any, settings: Settings, attention: str) -> GenerationTally:
 
 
 def _contexts(config: Any, settings: Settings, first: int, last: int) -> list[int]:
-    """Where to count a token fed back: enough to draw the line through all contexts, bends included."""
+    """Context lengths at which to count a decoded token: ends and knots of the piecewise linear function."""
     if settings.cache == "static":
         return [first]
     layers = make_cache(config, "dynamic", settings.positions).layers
@@ -138,7 +135,7 @@ def _contexts(config: Any, settings: Settings, first: int, last: int) -> list[in
 
 
 class _Sequence(nn.Module):
-    """A sequence of tokens on the meta device and the cache it fills, as a module that can be traced."""
+    """A model with its cache on the meta device, as a module that fvcore can trace."""
 
     def __init__(self, model: nn.Module, cache: Any) -> None:
         super().__init__()
@@ -160,14 +157,14 @@ class _Sequence(nn.Module):
         return positions
 
     def count(self, tokens: int) -> Tally:
-        """The arithmetic of that many tokens more."""
+        """Count a forward pass of that many further tokens."""
         positions = self._next(tokens)
         counted = tally(self, (positions, positions))
         set_length(self.cache, self.filled)
         return counted
 
     def skip_to(self, filled: int) -> None:
-        """Fill the cache up to there, uncounted."""
+        """Fill the cache up to `filled` tokens without counting."""
         if filled > self.filled:
             positions = self._next(filled - self.filled)
             with torch.no_grad():
@@ -175,7 +172,7 @@ class _Sequence(nn.Module):
 
 
 def _total(counted: dict[int, int], last: int) -> int:
-    """Sum over contexts from the first counted one to `last`, on the line through the counted points and beyond."""
+    """Sum over contexts from the first counted one to `last`, inter- and extrapolated linearly."""
     points = sorted(counted.items())
     if len(points) == 1:
         return (last - points[0][0] + 1) * points[0][1]

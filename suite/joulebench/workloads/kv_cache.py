@@ -1,14 +1,14 @@
-"""Key-value caches: made, emptied without clearing them, and put back to where prefill left them.
+"""Key-value caches: creation, reset, and snapshots that restore the state after prefill.
 
-Decoding is measured over and over from the same prefilled cache, so each repeat has to begin by putting it back.
-What that takes depends on the layer, and is as little as is exact:
+Decoding is measured repeatedly from the same prefilled cache, so each repeat begins by restoring it. The cheapest
+exact way depends on the layer:
 
-dynamic, whole context
-    It grows into new tensors. A view of their first positions is what prefill left.
+dynamic, full attention
+    It grows into new tensors. A view of their first positions is the prefilled state.
 dynamic, sliding window
-    The same until positions are dropped. Then the tensors it had are kept beside it: nothing writes to them.
-static, whole context
-    It is written in place behind the prompt. Its length is set back: what lies beyond is masked until overwritten.
+    The same until positions are dropped. Then copies of the prefilled tensors are kept: nothing writes to them.
+static, full attention
+    It is written in place behind the prompt. Its length is set back: later positions are masked until overwritten.
 static, sliding window
     The same until its content is shifted in place. Then a copy of the content is kept and copied back.
 """
@@ -30,21 +30,21 @@ def make_cache(config: Any, kind: str, positions: int) -> Any:
     """An empty cache for a model of `config`; a static one is `positions` long.
 
     Raises:
-        InfeasibleError: the model keeps a state that cannot be put back.
+        InfeasibleError: the model keeps a state that cannot be restored.
     """
     text = config.get_text_config(decoder=True)
     cache = DynamicCache(config=text) if kind == "dynamic" else StaticCache(config=text, max_cache_len=positions)
     for layer in cache.layers:
         if type(layer) not in _KNOWN:
             raise InfeasibleError(
-                f"{config.model_type} keeps its context in a {type(layer).__name__}, which cannot be put back "
-                "between repeats; only attention over keys and values can be measured"
+                f"{config.model_type} has a cache layer {type(layer).__name__}, which cannot be restored between "
+                f"repeats (allowed: {', '.join(known.__name__ for known in _KNOWN)})"
             )
     return cache
 
 
 def rewind(cache: Any) -> None:
-    """Make a static cache empty again, in place. Its old content is masked until it is overwritten."""
+    """Reset a static cache to empty, in place. Its old content is masked until it is overwritten."""
     layers = [layer for layer in cache.layers if layer.is_initialized]
     if layers:
         torch._foreach_zero_([layer.cumulative_length for layer in layers])
@@ -54,7 +54,7 @@ def rewind(cache: Any) -> None:
 
 
 def set_length(cache: Any, length: int) -> None:
-    """Write a cache's length anew as the whole number it is: tracing makes a tensor of it, since it is a shape."""
+    """Set a cache's length to an int again: tracing turns it into a tensor, since it is a shape."""
     for layer in cache.layers:
         if isinstance(layer, StaticSlidingWindowLayer):
             layer.cumulative_length_int = length
@@ -63,7 +63,7 @@ def set_length(cache: Any, length: int) -> None:
 
 
 class Snapshot:
-    """A prefilled cache, to be put back after `steps` more tokens."""
+    """State of a prefilled cache, to be restored after `steps` more tokens."""
 
     def __init__(self, cache: Any, steps: int) -> None:
         self._cropped: list[Any] = []
@@ -72,11 +72,11 @@ class Snapshot:
         self._length = 0
         for layer in cache.layers:
             if isinstance(layer, StaticLayer):
-                self._remember_static(layer, steps)
+                self._save_static(layer, steps)
             else:
-                self._remember_dynamic(layer, steps)
+                self._save_dynamic(layer, steps)
 
-    def _remember_static(self, layer: Any, steps: int) -> None:
+    def _save_static(self, layer: Any, steps: int) -> None:
         written = [layer.cumulative_length]
         if isinstance(layer, StaticSlidingWindowLayer):
             length = layer.cumulative_length_int
@@ -88,7 +88,7 @@ class Snapshot:
             to.append(tensor)
             saved.append(tensor.clone())
 
-    def _remember_dynamic(self, layer: Any, steps: int) -> None:
+    def _save_dynamic(self, layer: Any, steps: int) -> None:
         length = layer.get_seq_length()
         if not isinstance(layer, DynamicSlidingWindowLayer):
             self._cropped.append(layer)
@@ -103,7 +103,7 @@ class Snapshot:
             self._attributes += [(layer, "keys", layer.keys.clone()), (layer, "values", layer.values.clone())]
 
     def restore(self) -> None:
-        """Put the cache back."""
+        """Restore the cache in place."""
         for to, saved in self._copies.values():
             torch._foreach_copy_(to, saved)  # one kernel for all layers, where there are kernels
         for layer in self._cropped:

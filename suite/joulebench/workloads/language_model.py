@@ -1,20 +1,21 @@
-"""Byte-level language models, trained briefly and then measured as they answer: loss against joules a token."""
+"""Workload `language_model`: byte-level decoders, trained and then measured while they generate text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import cos, log, pi
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch.nn import functional as F
 
 from joulebench.data import StagedText
 from joulebench.errors import InputError, did_you_mean
 from joulebench.spec.parameters import Params
+from joulebench.spec.toml import Definition
 from joulebench.workloads.base import Context, Epoch, InfeasibleError, Phase, Workload
-from joulebench.workloads.generation_settings import Settings, read_count
+from joulebench.workloads.generation_settings import PositiveInt, Settings, read_params
 from joulebench.workloads.prompts import RANDOM_BATCHES, Batch
 from joulebench.workloads.transformer import Transformer
 
@@ -25,24 +26,23 @@ EVALUATION_TOKENS = 16_384  # predicted at a time
 BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.1
 CLIP_NORM = 1.0
-LAST_RATE = 0.1  # of the highest, at the end of the cosine
-WARMUP = 0.1  # of all steps; their 2,000 are more than a brief training has
+LAST_RATE = 0.1  # of the peak, at the end of the cosine
+WARMUP = 0.1  # of all steps; the paper's 2,000 steps are more than a short training has
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How a model is trained. The defaults are those of parameters that a task leaves out."""
+class Schedule(Definition):
+    """Parameters of training; one that a task leaves out has the default given here."""
 
-    sequence_length: int = 128  # bytes it is trained to see at once
-    batch_tokens: int = 8192  # a step, whatever the length: every configuration takes as many steps
-    epoch_tokens: int = 1_000_000  # at most; whole steps
-    epochs: int = 1  # 0: untrained
-    learning_rate: float = 0.002  # the highest: it rises from 0 for a tenth of the steps, then falls as a cosine
+    sequence_length: PositiveInt = 128  # bytes of a training window
+    train_batch_tokens: PositiveInt = 8192  # a step, whatever the length: every configuration takes as many steps
+    epoch_tokens: PositiveInt = 1_000_000  # at most; whole steps
+    epochs: Annotated[int, Field(ge=0)] = 1  # 0: untrained
+    learning_rate: Annotated[float, Field(gt=0)] = 0.002  # the peak, after linear warm-up, before cosine decay
 
     @property
     def windows(self) -> int:
         """Windows a step."""
-        return max(1, self.batch_tokens // self.sequence_length)
+        return max(1, self.train_batch_tokens // self.sequence_length)
 
     @property
     def steps(self) -> int:
@@ -50,34 +50,13 @@ class Schedule:
         return max(1, self.epoch_tokens // (self.windows * self.sequence_length))
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step, counted from 0 over all epochs, as a share of the highest."""
+        """The learning rate of a step, counted from 0 over all epochs, as a fraction of the peak."""
         total = self.epochs * self.steps
-        rising = max(1, int(WARMUP * total))
-        if step < rising:
-            return (step + 1) / rising
-        fallen = (step - rising) / max(1, total - rising)
-        return LAST_RATE + (1 - LAST_RATE) * (1 + cos(pi * fallen)) / 2
-
-
-def read_schedule(params: Params) -> Schedule:
-    """The parameters of training.
-
-    Raises:
-        InputError: a value that is not allowed.
-    """
-    default = Schedule()
-    epochs, rate = params.get("epochs", default.epochs), params.get("learning_rate", default.learning_rate)
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
-        raise InputError(f"parameters.epochs: must be a whole number of at least 0 (got {epochs!r})")
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0:
-        raise InputError(f"parameters.learning_rate: must be above 0 (got {rate!r})")
-    return Schedule(
-        sequence_length=read_count(params, "sequence_length", default.sequence_length),
-        batch_tokens=read_count(params, "train_batch_tokens", default.batch_tokens),
-        epoch_tokens=read_count(params, "epoch_tokens", default.epoch_tokens),
-        epochs=epochs,
-        learning_rate=float(rate),
-    )
+        warmup_steps = max(1, int(WARMUP * total))
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        progress = (step - warmup_steps) / max(1, total - warmup_steps)
+        return LAST_RATE + (1 - LAST_RATE) * (1 + cos(pi * progress)) / 2
 
 
 class LanguageModel(Transformer):
@@ -92,14 +71,7 @@ class LanguageModel(Transformer):
     """
 
     needs_data = True
-    PARAMETERS = (
-        *Transformer.PARAMETERS,
-        "sequence_length",
-        "train_batch_tokens",
-        "epoch_tokens",
-        "epochs",
-        "learning_rate",
-    )
+    PARAMETERS = (*Transformer.PARAMETERS, *Schedule.model_fields)
     OPTIONS = frozenset({"phases"})
 
     def __init__(self, context: Context) -> None:
@@ -116,15 +88,15 @@ class LanguageModel(Transformer):
             InputError: a value that is not allowed.
             InfeasibleError: values that do not go together, or a window longer than the text.
         """
-        self.schedule = read_schedule(params)
-        length, new = self.schedule.sequence_length, read_count(params, "new_tokens", Settings.new_tokens)
+        self.schedule = read_params(Schedule, params)
+        length, new = self.schedule.sequence_length, read_params(Settings, params).new_tokens
         if new >= length:
-            raise InfeasibleError(f"new_tokens = {new} leave no prompt within sequence_length = {length}")
+            raise InfeasibleError(f"new_tokens = {new} must be below sequence_length = {length}")
         if params.get("dtype", "float32") != "float32":
-            raise InputError(f"parameters.dtype: language_model trains in float32 (got {params['dtype']!r})")
+            raise InputError(f"parameters.dtype: language_model trains in float32 only (got {params['dtype']!r})")
         if len(self.text.train) <= length:
             raise InfeasibleError(
-                f"sequence_length = {length} is no less than the {len(self.text.train)} training bytes"
+                f"sequence_length = {length} must be below the {len(self.text.train)} training bytes"
             )
         super().build({"architecture": "custom", "prompt_tokens": length - new, **params})
 
@@ -147,7 +119,7 @@ class LanguageModel(Transformer):
 
     def train(self) -> Iterator[Epoch]:
         """AdamW on cross-entropy; an epoch is `epoch_tokens` predicted bytes, in windows that begin anywhere."""
-        schedule, text, model = self.schedule, self.text.train, self.network
+        schedule, text, model = self.schedule, self.text.train, self.built_model
         length, windows = schedule.sequence_length, schedule.windows
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=schedule.learning_rate, betas=BETAS, weight_decay=WEIGHT_DECAY
@@ -180,9 +152,8 @@ class LanguageModel(Transformer):
     def evaluate(self, split: str) -> dict[str, float]:
         """`loss` in nats per byte and `bits_per_byte`, over every byte of the split but the first, each once.
 
-        The split is cut into windows of the model's own length, the last one shorter, and a byte is predicted from
-        those before it in its window. So all models are judged on the same bytes, and one with a longer window sees
-        more before each: that is what its length buys.
+        The split is cut into windows of `sequence_length`, the last one shorter, and a byte is predicted from those
+        before it in its window: all models are evaluated on the same bytes, each with its own context length.
 
         Raises:
             InputError: no such split, or one of less than 2 bytes.
@@ -190,27 +161,16 @@ class LanguageModel(Transformer):
         text = self.text.split(split)
         if len(text) < 2:
             raise InputError(f"dataset: the {split} split has {len(text)} bytes; a loss needs at least 2")
-        self.network.eval()
+        self.built_model.eval()
         nats = torch.zeros((), dtype=torch.float64, device=text.device)
         for tokens, targets in windows_of(text, self.schedule.sequence_length):
             nats += self._loss(tokens.long(), targets.long(), "sum")
         loss = float(nats) / (len(text) - 1)
         return {"loss": loss, "bits_per_byte": loss / log(2)}
 
-    @property
-    def network(self) -> torch.nn.Module:
-        """The model that `build` made.
-
-        Raises:
-            ValueError: nothing was built, or it was closed.
-        """
-        if self.model is None:
-            raise ValueError("build the model first")
-        return self.model
-
     def _loss(self, tokens: torch.Tensor, targets: torch.Tensor, reduction: str) -> torch.Tensor:
         """Cross-entropy in nats of int64 `targets` (windows, length) after `tokens` of the same shape."""
-        logits = self.network(input_ids=tokens, use_cache=False).logits
+        logits = self.built_model(input_ids=tokens, use_cache=False).logits
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction=reduction)
 
     def phases(self) -> dict[str, Phase]:
@@ -228,12 +188,12 @@ class LanguageModel(Transformer):
 
 
 def passages(text: torch.Tensor, starts: torch.Tensor, length: int) -> torch.Tensor:
-    """What stands at `starts` (n,) of a uint8 text: int64 (n, length)."""
+    """Passages of `length` bytes that begin at `starts` (n,) of a uint8 text: int64 (n, length)."""
     return text[starts[:, None] + torch.arange(length, device=text.device)].long()
 
 
 def windows_of(text: torch.Tensor, length: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Every byte of `text` but the last, and the byte after each: batches (windows, length), then the rest."""
+    """Inputs and targets (each input's next byte) of a whole text: batches (windows, length), then the rest."""
     tokens, targets = text[:-1], text[1:]
     windows = len(tokens) // length
     whole = windows * length

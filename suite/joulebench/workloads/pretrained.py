@@ -1,4 +1,4 @@
-"""Language models with trained weights, from a folder or the Hugging Face hub: safetensors, no foreign code."""
+"""Pretrained language models from a folder or the Hugging Face hub: safetensors only, no remote code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from joulebench.workloads.architectures import architecture_names, read_architec
 
 
 def model_source(name: str) -> str:
-    """Where the weights called `name` are: a shipped architecture's model on the hub, a folder, or a hub model.
+    """Resolve `name` to a folder or hub model: a shipped architecture's hub model, a folder, or a hub model.
 
     Raises:
         InputError: it is none of these.
@@ -29,12 +29,12 @@ def model_source(name: str) -> str:
     if folder.is_dir():
         return str(folder)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        read_architecture(name)  # says what is allowed
+        read_architecture(name)  # raises, with the allowed names
     return name
 
 
 def pretrained_config(source: str) -> Any:
-    """The configuration of a model with trained weights.
+    """The transformers configuration of a pretrained model.
 
     Raises:
         InputError: there is no such model, or it cannot be reached.
@@ -43,7 +43,7 @@ def pretrained_config(source: str) -> Any:
 
 
 def pretrained_model(source: str, config: Any, dtype: torch.dtype, attention: str) -> Any:
-    """The model in host memory, its weights in `dtype`.
+    """Load a pretrained model into host memory, its weights in `dtype`.
 
     Raises:
         InputError: there is no such model, it cannot be reached, or it has no safetensors.

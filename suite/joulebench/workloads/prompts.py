@@ -1,4 +1,4 @@
-"""Prompts as tokens on the device, made once: seeded random ones of exact length, or a file's, padded in front."""
+"""Batches of prompt tokens on the device: seeded random tokens of exact length, or a text file's, left-padded."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ RANDOM_BATCHES = 8  # distinct ones, used in turn
 
 @dataclass(frozen=True)
 class Batch:
-    """The prompts of one request, and what their positions will be once the new tokens are there.
+    """Prompts of one request, with the positions of prompt and new tokens.
 
-    `attended` is None where no prompt is padded: then every token is attended to.
+    `attended` is the attention mask; None where no prompt is padded and every token is attended to.
     """
 
     tokens: torch.Tensor  # int64 (batch, prompt_tokens)
@@ -28,7 +28,7 @@ class Batch:
 
 
 def random_batches(settings: Settings, vocabulary: int, seed: int, device: str) -> list[Batch]:
-    """Random tokens: the same for a seed on every device. Shapes as in `Batch`."""
+    """Batches of random tokens, the same for a seed on every device. Shapes as in `Batch`."""
     generator = torch.Generator().manual_seed(seed)
     shape = (RANDOM_BATCHES, settings.batch_size, settings.prompt_tokens)
     tokens = torch.randint(vocabulary, shape, generator=generator).to(device)
@@ -37,7 +37,7 @@ def random_batches(settings: Settings, vocabulary: int, seed: int, device: str) 
 
 
 def read_prompts(path: Path) -> list[str]:
-    """The prompts in a text file, one a line; empty lines are none.
+    """Read prompts from a text file, one per line; empty lines are skipped.
 
     Raises:
         InputError: the file cannot be read or holds no prompt.
@@ -50,7 +50,7 @@ def read_prompts(path: Path) -> list[str]:
         raise InputError(f"options.prompts: {path}: not UTF-8 text") from None
     prompts = [line for line in text.splitlines() if line.strip()]
     if not prompts:
-        raise InputError(f"options.prompts: {path}: holds no prompt; give one a line")
+        raise InputError(f"options.prompts: {path}: holds no prompt; write one per line")
     return prompts
 
 
@@ -58,7 +58,7 @@ def tokenise(prompts: Sequence[str], tokenizer: str) -> list[list[int]]:
     """Token ids of each prompt by the tokenizer in a folder or on the Hugging Face hub.
 
     Raises:
-        InputError: there is no such tokenizer, or it makes nothing of a prompt.
+        InputError: no such tokenizer, or it gives no token for a prompt.
     """
     try:
         loaded = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
@@ -68,27 +68,27 @@ def tokenise(prompts: Sequence[str], tokenizer: str) -> list[list[int]]:
     rows: list[list[int]] = loaded(list(prompts))["input_ids"]
     for number, row in enumerate(rows, start=1):
         if not row:
-            raise InputError(f"options.tokenizer: '{tokenizer}' makes no token of prompt {number}")
+            raise InputError(f"options.tokenizer: '{tokenizer}' gives no token for prompt {number}")
     return rows
 
 
 def padded_batches(rows: Sequence[Sequence[int]], settings: Settings, vocabulary: int, device: str) -> list[Batch]:
-    """Prompts of any length as batches of one shape: cut after `prompt_tokens`, or padded on the left.
+    """Batches of prompts of any length in one shape: truncated to `prompt_tokens`, or padded on the left.
 
-    Only full batches are made, since another size would be another configuration; too few prompts for one are
-    repeated until they fill it.
+    Only full batches are returned, since another size would be another configuration; fewer prompts than one batch
+    are repeated to fill it.
 
     Args:
         rows: token ids of each prompt, at least one.
         vocabulary: of the model.
 
     Raises:
-        InputError: the tokenizer knows more tokens than the model.
+        InputError: a token is outside the model's vocabulary.
     """
     if (largest := max(max(row) for row in rows)) >= vocabulary:
         raise InputError(
-            f"options.tokenizer: makes token {largest}, but the model's vocabulary has {vocabulary}; they do not "
-            "belong together"
+            f"options.tokenizer: token {largest} is outside the model's vocabulary of {vocabulary}; "
+            "take the model's own tokenizer"
         )
     size = settings.batch_size
     repeated = list(rows) * -(-size // len(rows)) if len(rows) < size else list(rows)

@@ -1,4 +1,4 @@
-"""Rows of a CSV file, checked as they are read: every complaint names the file, the line and the column."""
+"""Checked reading of CSV files: every error names the file, the line and the column."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text"
 
 
 def find_table(name: str) -> Path:
-    """A CSV file: as the path stands, beside the task file or on PYTHONPATH, or among the tables that are shipped.
+    """Find a CSV file: in the current folder, beside the task file, on PYTHONPATH or among the shipped tables.
 
     Raises:
-        InputError: there is none.
+        InputError: no such file.
     """
     folders = [Path.cwd(), *map(Path, sys.path), SHIPPED_TABLES]
-    found = next((path for folder in folders if (path := folder / name).is_file()), None)
-    if found is None:
+    file = next((path for folder in folders if (path := folder / name).is_file()), None)
+    if file is None:
         shipped = sorted(path.name for path in SHIPPED_TABLES.glob("*.csv"))
         raise InputError(
             f"options.csv: no file '{name}' here, beside the task file or among the shipped tables"
             f"{did_you_mean(name, shipped)} (shipped: {', '.join(shipped)})"
         )
-    return found.resolve()
+    return file.resolve()
 
 
 class Rows:
-    """The rows of one file: text cells, read as numbers or truth values where they are asked for as such."""
+    """Rows of one CSV file: text cells, converted to numbers or booleans on access."""
 
     def __init__(self, path: Path, columns: Sequence[str], cells: Sequence[tuple[str, ...]],
                  lines: Sequence[int], sha256: str) -> None:  # fmt: skip
@@ -50,10 +50,10 @@ class Rows:
 
     @classmethod
     def read(cls, path: Path) -> Rows:
-        """The file's rows; read once a process as long as it does not change.
+        """Read a file, once per process as long as it does not change.
 
         Raises:
-            InputError: it cannot be read, or is no table with a header and rows as long as it.
+            InputError: it cannot be read, or is no CSV file with a header and rows of its length.
         """
         try:
             stat = path.stat()
@@ -64,15 +64,18 @@ class Rows:
     def __len__(self) -> int:
         return len(self._cells)
 
-    def check_column(self, name: str, wanted_for: str) -> None:
-        """Raises:
-        InputError: there is no such column."""
+    def check_column(self, name: str, field: str) -> None:
+        """Check that a column exists; `field` of the task names it.
+
+        Raises:
+            InputError: there is no such column.
+        """
         if name not in self.columns:
             hint, there = did_you_mean(name, self.columns), ", ".join(self.columns)
-            raise InputError(f"{wanted_for}: {self.path.name} has no column '{name}'{hint} (there are: {there})")
+            raise InputError(f"{field}: {self.path.name} has no column '{name}'{hint} (there are: {there})")
 
     def line(self, row: int) -> int:
-        """Where a row stands in the file, from 1."""
+        """The line of a row in the file, from 1."""
         return self._lines[row]
 
     def number(self, row: int, column: str) -> float | None:
@@ -85,25 +88,28 @@ class Rows:
         return None if not text else self._number(text, row, column, "is no finite number")
 
     def check_numbers(self, column: str) -> None:
-        """Raises:
-        InputError: a cell of the column is neither empty nor a finite number."""
+        """Check that every cell of a column is empty or a finite number.
+
+        Raises:
+            InputError: one is neither.
+        """
         for row in range(len(self)):
             self.number(row, column)
 
     def matching(self, wanted: Mapping[str, Value]) -> list[int]:
-        """The rows whose columns have the values wanted; numbers compare as numbers, `64` with `64.0`.
+        """Indices of the rows that have the values wanted; numbers compare as numbers, `64` with `64.0`.
 
         Raises:
-            InputError: a column holds something of another kind than the value, or a text that no row has.
+            InputError: a column holds another type than the value, or a text value is in no row.
         """
         kinds = tuple((column, float if type(v) is int else type(v)) for column, v in wanted.items())
         if kinds not in self._indices:
             self._indices[kinds] = self._index(kinds)
         key = tuple(float(v) if type(v) is int else v for v in wanted.values())
-        found = self._indices[kinds].get(key, [])
-        for column, value in wanted.items() if not found else ():
+        rows = self._indices[kinds].get(key, [])
+        for column, value in wanted.items() if not rows else ():
             self._check_text(column, value)
-        return found
+        return rows
 
     def _index(self, kinds: Sequence[tuple[str, type]]) -> dict[Key, list[int]]:
         index: dict[Key, list[int]] = {}
@@ -113,24 +119,24 @@ class Rows:
 
     def _value(self, row: int, column: str, kind: type) -> Value:
         text = self._cells[row][self._position[column]]
-        complaint = f"does not fit parameter, which is {_KINDS[kind]}"
+        problem = f"does not fit parameter, which is {_KINDS[kind]}"
         if not text:
             raise InputError(f"{self._place(row, column)}: a parameter's cell is empty")
         if kind is str:
             return text
         if kind is bool:
             if text.lower() not in ("true", "false"):
-                raise InputError(f"{self._place(row, column)}: '{text}' {complaint}")
+                raise InputError(f"{self._place(row, column)}: '{text}' {problem}")
             return text.lower() == "true"
-        return self._number(text, row, column, complaint)
+        return self._number(text, row, column, problem)
 
-    def _number(self, text: str, row: int, column: str, complaint: str) -> float:
+    def _number(self, text: str, row: int, column: str, problem: str) -> float:
         try:
             value = math.nan if "_" in text else float(text)  # Python would read 1_000 as a thousand
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise InputError(f"{self._place(row, column)}: '{text}' {complaint}")
+            raise InputError(f"{self._place(row, column)}: '{text}' {problem}")
         return value
 
     def _check_text(self, column: str, value: Value) -> None:
@@ -150,7 +156,7 @@ class Rows:
 
 @lru_cache(maxsize=8)
 def _read(path: Path, mtime_ns: int, size: int) -> Rows:  # noqa: ARG001
-    """`mtime_ns` and `size` are of the cache's key: a file that changes is read again."""
+    """Read a file; `mtime_ns` and `size` are part of the cache's key, so a file that changes is read again."""
     if size > MAX_BYTES:
         raise InputError(f"{path}: larger than {MAX_BYTES} bytes")
     try:

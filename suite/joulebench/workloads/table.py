@@ -1,4 +1,4 @@
-"""A trial that is a row of a CSV file: a published run or table, searched again in seconds.
+"""Workload `table`: rows of a CSV file as trials, to repeat a search over published results in seconds.
 
 Options:
 
@@ -7,8 +7,8 @@ Options:
     metrics = ["time_s", "energy_j"]    # the columns that are metrics, or {metric = column}
     parameters = { lr = "Learning rate" }   # columns of parameters that are not called like them
     noise = { energy_j = 12.0 }         # sd of runs, a number or a column; drawn by the trial's seed
-    standard_errors = { energy_j = "se" }   # what the search is told
-    cost_j = "energy_j"                 # what the trial would have taken: metric `trial_cost_j`
+    standard_errors = { energy_j = "se" }   # given to the search
+    cost_j = "energy_j"                 # joules of the real trial: metric `trial_cost_j`
 
 Every parameter of the task has a column; a fixed one picks out its rows. Rows with values outside the task's
 parameters are no part of its space. A configuration without a row, or whose row lacks one of `metrics`, is
@@ -28,14 +28,14 @@ from joulebench.errors import InputError, did_you_mean
 from joulebench.spec.parameters import Params
 from joulebench.workloads.base import Context, InfeasibleError, Phase
 from joulebench.workloads.rows import Rows, find_table
-from joulebench.workloads.simulated import Simulated, Spread
+from joulebench.workloads.simulated import MetricSpread, Simulated
 
 COST = "trial_cost_j"
 _OPTIONS = ("csv", "sha256", "metrics", "parameters", "noise", "standard_errors", "cost_j")
 
 
 class Table(Simulated):
-    """Looks the trial up in `build`; everything else says what was found."""
+    """Workload `table`: look up the trial's row in `build` and report its metrics."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -43,7 +43,7 @@ class Table(Simulated):
         for name in options:
             if name not in _OPTIONS:
                 raise InputError(
-                    f"options: the table workload knows no '{name}'{did_you_mean(name, _OPTIONS)} "
+                    f"options.{name}: no such option of the table workload{did_you_mean(name, _OPTIONS)} "
                     f"(allowed: {', '.join(_OPTIONS)})"
                 )
         if not isinstance(options.get("csv"), str):
@@ -53,9 +53,9 @@ class Table(Simulated):
         self._metrics = self._columns("metrics")
         self._columns_of = self._columns("parameters")
         if not self._metrics:
-            raise InputError('options.metrics: which columns are metrics? metrics = ["column", …]')
-        self._noise = Spread.of(options, "noise")
-        self._errors = Spread.of(options, "standard_errors")
+            raise InputError('options.metrics: must name columns, as metrics = ["column", …]')
+        self._noise = MetricSpread.of(options, "noise")
+        self._errors = MetricSpread.of(options, "standard_errors")
         self._check_numbers()
         self._row: int | None = None
         self._replicates: list[int] = []
@@ -63,22 +63,22 @@ class Table(Simulated):
     def _check_digest(self, wanted: object) -> None:
         if wanted is not None and wanted != self._rows.sha256:
             raise InputError(
-                f"options.csv: {self._rows.path} is not the table that the task means "
+                f"options.csv: {self._rows.path} is not the task's table "
                 f"(SHA-256 {self._rows.sha256}, options.sha256 = {wanted!r})"
             )
 
     def _columns(self, option: str) -> dict[str, str]:
-        given = self.context.options.get(option, {})
-        if isinstance(given, list | tuple):
-            given = {name: name for name in given}
-        if not isinstance(given, Mapping) or not all(isinstance(c, str) for c in given.values()):
-            raise InputError(f'options.{option}: must read {{ name = "column" }} or ["column"] (got {given!r})')
-        for column in given.values():
+        columns = self.context.options.get(option, {})
+        if isinstance(columns, list | tuple):
+            columns = {name: name for name in columns}
+        if not isinstance(columns, Mapping) or not all(isinstance(c, str) for c in columns.values()):
+            raise InputError(f'options.{option}: must be {{ name = "column" }} or ["column"] (got {columns!r})')
+        for column in columns.values():
             self._rows.check_column(column, f"options.{option}")
-        return dict(given)
+        return dict(columns)
 
     def _check_numbers(self) -> None:
-        """What is read as a number is one in every row, not only in those a search comes by."""
+        """Check every column that is read as numbers, in all rows: a search may not come to all of them."""
         used = [(f"options.metrics.{name}", column) for name, column in self._metrics.items()]
         for spread in (self._noise, self._errors):
             spread.check(self._metrics)
@@ -102,15 +102,15 @@ class Table(Simulated):
             wanted[column] = value
         if len(wanted) < len(params):
             raise InputError("options.parameters: two parameters share a column")
-        found = self._rows.matching(wanted)
-        self._replicates = [row for row in found if self._lacking(row) is None]
+        rows = self._rows.matching(wanted)
+        self._replicates = [row for row in rows if self._empty_column(row) is None]
         if not self._replicates:
-            why = f"line {self._rows.line(found[0])}: no '{self._lacking(found[0])}'" if found else "no such row"
+            why = f"line {self._rows.line(rows[0])}: no '{self._empty_column(rows[0])}'" if rows else "no such row"
             raise InfeasibleError(f"{self._rows.path.name}: {why}")
         self._row = random.Random(self.context.seed).choice(self._replicates)
 
-    def _lacking(self, row: int) -> str | None:
-        """A column of `metrics` that is empty in a row."""
+    def _empty_column(self, row: int) -> str | None:
+        """The first column of `metrics` that is empty in a row."""
         return next((c for c in self._metrics.values() if self._rows.number(row, c) is None), None)
 
     def _number(self, column: str) -> float | None:
@@ -119,19 +119,19 @@ class Table(Simulated):
 
     def outcomes(self) -> dict[str, float]:
         assert self._row is not None, "build comes first"
-        found = self._noise.drawn(self._values(self._row), self._number, self.context.seed)
+        metrics = self._noise.add_noise(self._values(self._row), self._number, self.context.seed)
         cost = self.context.options.get("cost_j")
         cost_j = self._number(cost) if isinstance(cost, str) else cost
-        return found if cost_j is None else {**found, COST: float(cost_j)}
+        return metrics if cost_j is None else {**metrics, COST: float(cost_j)}
 
     def noise_free(self) -> dict[str, float]:
-        """The mean over the configuration's rows."""
+        """Means over the configuration's rows."""
         rows = [self._values(row) for row in self._replicates]
         return {name: fmean(values[name] for values in rows) for name in self._metrics}
 
     def _values(self, row: int) -> dict[str, float]:
-        found = {name: self._rows.number(row, column) for name, column in self._metrics.items()}
-        return {name: value for name, value in found.items() if value is not None}
+        numbers = {name: self._rows.number(row, column) for name, column in self._metrics.items()}
+        return {name: value for name, value in numbers.items() if value is not None}
 
     def standard_errors(self) -> dict[str, float]:
         return self._errors.values(self._number)

@@ -1,4 +1,4 @@
-"""What a model's layers write and read: activations and bytes moved, counted by hooks on one forward pass.
+"""Memory traffic of a model's layers: activations and bytes moved, counted by hooks on one forward pass.
 
 *Activations* are the elements of all layers' outputs for one sample. A layer is a module without children; what
 only passes its input on in another shape (flatten, identity, dropout out of training) writes nothing and does not
@@ -29,7 +29,7 @@ _WRITE_NOTHING = (nn.Flatten, nn.Unflatten, nn.Identity, _DropoutNd)
 
 @dataclass(frozen=True)
 class Traffic:
-    """Of one sample's forward pass."""
+    """Memory traffic of one sample's forward pass."""
 
     written: int  # elements
     read: int  # elements
@@ -37,21 +37,22 @@ class Traffic:
     parameter_bytes: int
 
     def bytes_moved(self, batch: int) -> float:
+        """Bytes moved for one sample at batch size `batch`."""
         return self.element_bytes * (self.written + self.read) + self.parameter_bytes / batch
 
 
 @torch.no_grad()
 def traffic(model: nn.Module, example: torch.Tensor) -> Traffic:
-    """Of one forward pass of `example`, one sample on the model's device; the model's mode is restored."""
+    """Count one forward pass of `example`, one sample on the model's device; the model's mode is restored."""
     written = read = 0
 
-    def see(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def count(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal written, read
         read += sum(t.numel() for t in _tensors(inputs))
         written += sum(t.numel() for t in _tensors(output))
 
     layers = [m for m in model.modules() if not any(m.children()) and not isinstance(m, _WRITE_NOTHING)]
-    hooks = [layer.register_forward_hook(see) for layer in layers]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
     training = model.training
     model.eval()
     try:
@@ -65,7 +66,7 @@ def traffic(model: nn.Module, example: torch.Tensor) -> Traffic:
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors in what a layer takes or gives: a tensor, or nested tuples of them."""
+    """The tensors among a layer's inputs or outputs: a tensor, or nested tuples of them."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, tuple | list):

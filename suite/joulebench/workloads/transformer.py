@@ -1,14 +1,14 @@
-"""Causal language models: any by its configuration, with random or trained weights; prefill, decode, and both.
+"""Workload `transformer`: causal language models with random or pretrained weights, measured during generation.
 
-With random weights the work is that of the trained model (the same shapes, the same kernels), and nothing is
-downloaded; what it writes is noise, so it is for studies of energy alone.
+With random weights the computation is that of the trained model (the same shapes, the same kernels) and nothing is
+downloaded, but the output is noise: for measurements of energy alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -22,25 +22,25 @@ from joulebench.workloads.architectures import Sizes, make_config
 from joulebench.workloads.base import Context, InfeasibleError, Phase, Workload
 from joulebench.workloads.generation import Generation
 from joulebench.workloads.generation_flops import count_generation
-from joulebench.workloads.generation_settings import Settings, read_count, read_settings, refuse_misspelt
+from joulebench.workloads.generation_settings import Settings, read_params, refuse_misspelt
 from joulebench.workloads.pretrained import model_source, pretrained_config, pretrained_model
 from joulebench.workloads.prompts import Batch, padded_batches, random_batches, read_prompts, tokenise
 
 
 class Transformer(Workload):
-    """Answers batches of prompts greedily, each with the same number of new tokens.
+    """Workload `transformer`: greedy generation of a fixed number of new tokens for batches of prompts.
 
     Parameters, all optional (defaults: `Settings`): `architecture`, `batch_size`, `prompt_tokens`, `new_tokens`,
     `dtype`, `attention`, `cache`, `compile`, `weights`; and to resize an architecture `hidden_size`, `layers`,
-    `heads` and `vocabulary`. The architecture `custom` is there to be sized so.
+    `heads` and `vocabulary`. The architecture `custom` is meant to be resized.
 
-    Options: `prompts`, a text file of one prompt a line, and `tokenizer`, a folder or Hugging Face model (by
+    Options: `prompts`, a text file with one prompt per line, and `tokenizer`, a folder or Hugging Face model (by
     default that of the trained weights). Without them prompts are seeded random tokens.
 
     Phases, each timed step by step:
         prefill: prompts in, the first new token out; its unit is a prompt token.
-        decode: from a prefilled cache, the tokens after the first; its unit is a new token. Putting the cache back
-            for the next repeat is inside; the outcome `decode_restore_share` says what part of a step it is.
+        decode: from a prefilled cache, the tokens after the first; its unit is a new token. Restoring the cache
+            for the next repeat is included; the outcome `decode_restore_share` is its share of a step.
         request: prefill and decode in one; its unit is a new token.
 
     A subclass may override `config` (what to build), `make_model` (how) and `make_batches` (the prompts), and add
@@ -49,10 +49,10 @@ class Transformer(Workload):
 
     needs_data = False
 
-    #: Parameters this workload reads; others are left alone unless they are nearly one of these.
-    PARAMETERS: tuple[str, ...] = (*Settings.__dataclass_fields__, *Sizes.__dataclass_fields__)
+    #: Parameters of this workload; others are ignored unless they are nearly one of these.
+    PARAMETERS: tuple[str, ...] = (*Settings.model_fields, *Sizes.model_fields)
 
-    #: Options this workload reads; there are no others.
+    #: Options of this workload; others are refused.
     OPTIONS = frozenset({"prompts", "tokenizer"})
 
     def __init__(self, context: Context) -> None:
@@ -68,10 +68,10 @@ class Transformer(Workload):
 
         Raises:
             InputError: a value that is not allowed, or weights or prompts that cannot be read.
-            InfeasibleError: values that do not go together.
+            InfeasibleError: values that cannot be combined.
         """
         refuse_misspelt(params, self.PARAMETERS)
-        self.settings = read_settings(params)
+        self.settings = read_params(Settings, params)
         self.settings.check_feasible(self.context.device)
         config = self.config(params)
         self._check_positions(config)
@@ -82,12 +82,12 @@ class Transformer(Workload):
             self._generation.request()  # every shape once, so that compiling is charged to building
 
     def config(self, params: Params) -> Any:
-        """The transformers configuration that `params` ask for."""
-        sizes = Sizes(**{n: read_count(params, n, 1) for n in Sizes.__dataclass_fields__ if n in params})
+        """The transformers configuration for `params`."""
+        sizes = read_params(Sizes, params)
         if self.settings.weights == "random":
             return make_config(self.settings.architecture, sizes)
-        if given := sizes.given():
-            raise InfeasibleError(f"trained weights have the size they have: {', '.join(given)} cannot be set")
+        if resized := sizes.model_dump(exclude_none=True):
+            raise InfeasibleError(f"weights = 'pretrained' cannot be resized: {', '.join(resized)} cannot be set")
         return pretrained_config(model_source(self.settings.architecture))
 
     def make_model(self, params: Params, config: Any) -> nn.Module:  # noqa: ARG002
@@ -98,8 +98,7 @@ class Transformer(Workload):
         else:
             source = model_source(self.settings.architecture)
             model = pretrained_model(source, config, dtype, attention).to(self.context.device)
-        made: nn.Module = model
-        return made
+        return cast(nn.Module, model)
 
     def make_batches(self, config: Any) -> list[Batch]:
         """The prompts, tokenised, on the device."""
@@ -127,10 +126,10 @@ class Transformer(Workload):
 
     @property
     def generation(self) -> Generation:
-        """What runs requests on the model.
+        """The runner of requests on the model.
 
         Raises:
-            ValueError: nothing was built, or it was closed.
+            ValueError: `build` was not called, or the workload is closed.
         """
         if self._generation is None:
             raise ValueError("build the model first")
@@ -148,21 +147,21 @@ class Transformer(Workload):
         return phases
 
     def outcomes(self) -> dict[str, float]:
-        """`decode_restore_share`: the part of a decode step that is putting its cache back, timed on its own."""
+        """`decode_restore_share`: the share of a decode step that restores its cache, timed separately."""
         if self.settings.new_tokens == 1:
             return {}
         return {"decode_restore_share": self.generation.restore_share(synchronizer(self.context.device))}
 
     def costs(self) -> Costs:
-        """Parameters, and arithmetic by fvcore: `macs` and `flops` are those of one new token of a request of one
-        prompt, prefill included; `phase_flops` those of one unit of each phase. See `generation_flops`."""
+        """Static costs by fvcore: `macs` and `flops` of one new token of a request of one prompt, prefill included;
+        `phase_flops` of one unit of each phase. See `generation_flops`."""
         if self.model is None:
             return Costs()
         parameters = sum(p.numel() for p in self.model.parameters())
         return count_generation(self.model.config, self.settings).costs(parameters, self.settings)
 
     def state(self) -> Any:
-        """Nothing to keep: weights are random or published."""
+        """None: weights are random or published, so none need to be kept."""
         return None
 
     def close(self) -> None:
@@ -180,9 +179,9 @@ def _silent(work: Callable[[], object]) -> Callable[[], None]:
 
 
 def random_model(config: Any, dtype: torch.dtype, attention: str, seed: int, device: str) -> Any:
-    """A model of `config` with the initial weights its architecture prescribes, drawn on the device in `dtype`.
+    """A model of `config` with its architecture's random initial weights, drawn on the device in `dtype`.
 
-    It is laid out without memory first, so that neither a copy in host memory or in float32 nor a second copy of
+    It is created on the meta device first, so that neither a copy in host memory or in float32 nor a second copy of
     tied weights ever exists.
     """
     with torch.device("meta"):
@@ -194,14 +193,14 @@ def random_model(config: Any, dtype: torch.dtype, attention: str, seed: int, dev
 
 
 def _materialise(model: nn.Module, device: str) -> None:
-    """Give the model's tensors memory on the device, one for all that share one."""
-    made: dict[torch.Tensor, torch.Tensor] = {}
+    """Allocate a meta model's tensors on the device; tied ones share memory."""
+    tensors: dict[torch.Tensor, torch.Tensor] = {}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            if parameter not in made:
-                made[parameter] = nn.Parameter(torch.empty_like(parameter, device=device))
-            setattr(module, name, made[parameter])
+            if parameter not in tensors:
+                tensors[parameter] = nn.Parameter(torch.empty_like(parameter, device=device))
+            setattr(module, name, tensors[parameter])
         for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
-            if buffer not in made:
-                made[buffer] = torch.empty_like(buffer, device=device)
-            setattr(module, name, made[buffer])
+            if buffer not in tensors:
+                tensors[buffer] = torch.empty_like(buffer, device=device)
+            setattr(module, name, tensors[buffer])

@@ -1,8 +1,9 @@
-"""Published networks by name: the parameter `model` chooses one."""
+"""Workload `zoo`: published image classifiers, chosen by the parameter `model`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -12,7 +13,7 @@ from joulebench.workloads.classifier import ImageClassifier
 from joulebench.workloads.networks.aggregate import make_densenet121, make_dpn26, make_simple_dla
 from joulebench.workloads.networks.blocks import Shape
 from joulebench.workloads.networks.mobile import make_efficientnet_b0, make_mobilenet, make_mobilenet_v2
-from joulebench.workloads.networks.plain import make_googlenet, make_lenet5_unpadded, make_vgg19
+from joulebench.workloads.networks.plain import make_googlenet, make_lenet5, make_vgg19
 from joulebench.workloads.networks.residual import (
     make_preactresnet18,
     make_regnetx_200mf,
@@ -21,40 +22,9 @@ from joulebench.workloads.networks.residual import (
     make_senet18,
 )
 
-
-def make_lenet5(shape: Shape, classes: int) -> nn.Sequential:
-    """LeNet-5 as it is mostly built today, with ReLU and max-pooling: 61,706 parameters on 1×28×28 and 10 classes.
-
-    LeCun et al., "Gradient-based learning applied to document recognition", 1998, had trainable sub-sampling,
-    sigmoids and a partly connected second convolution instead. The first convolution pads 28×28 to the paper's
-    32×32, so its maps have 28×28 pixels.
-
-    Raises:
-        ValueError: an image too small for two 5×5 convolutions and two poolings.
-    """
-    channels, height, breadth = shape
-    rows, columns = ((side // 2 - 4) // 2 for side in (height, breadth))
-    if min(rows, columns) < 1:
-        raise ValueError(f"LeNet-5 leaves no pixel of a {height}×{breadth} image; 12×12 is the least")
-    return nn.Sequential(
-        nn.Conv2d(channels, 6, 5, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(6, 16, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(16 * rows * columns, 120),
-        nn.ReLU(),
-        nn.Linear(120, 84),
-        nn.ReLU(),
-        nn.Linear(84, classes),
-    )
-
-
 MODELS: dict[str, Callable[[Shape, int], nn.Module]] = {
     "lenet5": make_lenet5,
-    "lenet5_unpadded": make_lenet5_unpadded,
+    "lenet5_unpadded": partial(make_lenet5, padding=0),
     "efficientnet_b0": make_efficientnet_b0,
     "mobilenet": make_mobilenet,
     "mobilenet_v2": make_mobilenet_v2,
@@ -72,7 +42,7 @@ MODELS: dict[str, Callable[[Shape, int], nn.Module]] = {
 
 
 class Zoo(ImageClassifier):
-    """An image classifier of the network that the parameter `model` names."""
+    """Workload `zoo`: the network that the parameter `model` names."""
 
     def make_model(self, params: Params) -> nn.Module:
         name = str(params["model"])

@@ -15,7 +15,7 @@ from joulebench.results.frontier import hypervolume, objective_goals
 from joulebench.results.outcome import configuration_key
 from joulebench.spec import catalog
 from joulebench.spec.parameters import ChoiceParameter, FloatParameter, IntParameter, Params, Value
-from joulebench.spec.registry import importable
+from joulebench.spec.registry import add_import_folders
 from joulebench.spec.task import Task
 from joulebench.workloads.base import Context, InfeasibleError, workload_class
 from joulebench.workloads.simulated import Simulated
@@ -97,7 +97,7 @@ def _problem(name: str, settings: tuple[tuple[str, Value], ...]) -> Problem:
         if not catalog.is_path(name) and name not in catalog.task_files():
             hint = did_you_mean(name, [*BUILT_IN, *catalog.task_files()])
             raise InputError(f"no problem '{name}'{hint} (built in: {', '.join(BUILT_IN)}; or a task)")
-        importable(name if catalog.is_path(name) else None)
+        add_import_folders(name if catalog.is_path(name) else None)
         task = catalog.find_task(name)
     problem = Problem(name, task, known)
     _check(problem)

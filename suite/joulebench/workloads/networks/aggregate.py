@@ -1,4 +1,4 @@
-"""Networks that keep what earlier layers found beside what later ones add: DenseNet-121, DPN-26, SimpleDLA."""
+"""Networks that concatenate features of several layers: DenseNet-121, DPN-26, SimpleDLA."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def make_densenet121(shape: Shape, classes: int) -> nn.Module:
 
 
 class DualPath(nn.Module):
-    """A grouped bottleneck whose first `out` channels are added to the input's, and the rest put beside them.
+    """A grouped bottleneck whose first `out` channels are added to the input's, and the rest concatenated.
 
     `first` projects the input, which then has `out + dense` channels; later blocks keep it and grow by `dense`.
     """
@@ -54,7 +54,7 @@ def make_dpn26(shape: Shape, classes: int) -> nn.Sequential:
 
 
 class Tree(nn.Module):
-    """Two subtrees in a row, their outputs aggregated by a 1×1 convolution; at level 1 they are basic blocks."""
+    """Two subtrees in sequence, their outputs aggregated by a 1×1 convolution; at level 1 they are basic blocks."""
 
     def __init__(self, channels: int, out: int, level: int, stride: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the networks share: convolution with normalisation, residual addition, squeeze-and-excitation, the head."""
+"""Building blocks of the networks: convolution, residual connection, squeeze-and-excitation, classifier head."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def shortcut(channels: int, out: int, stride: int) -> nn.Module:
 
 
 class Residual(nn.Module):
-    """after(body(x) + shortcut(x))."""
+    """A residual connection: after(body(x) + shortcut(x))."""
 
     def __init__(self, body: nn.Module, shortcut: nn.Module, after: nn.Module | None = None) -> None:
         super().__init__()
@@ -61,5 +61,5 @@ class SqueezeExcite(nn.Module):
 
 
 def head(channels: int, classes: int) -> nn.Sequential:
-    """Mean over the image, then one linear layer."""
+    """A classifier head: global average pooling and one linear layer."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))

@@ -13,7 +13,7 @@ HEAD_WIDTH = 32  # channels of one attention head
 
 
 class Attention(nn.Module):
-    """softmax(q kᵀ / √d) v, in heads; the projections are its neighbours."""
+    """Multi-head attention without projections: q, k, v (n, tokens, 3·width) → (n, tokens, width)."""
 
     def __init__(self, heads: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Attention(nn.Module):
 
 
 class Positions(nn.Module):
-    """Adds a learned vector to each token, so that their order matters."""
+    """Learned position embeddings, added to the tokens (n, tokens, width)."""
 
     def __init__(self, tokens: int, width: int) -> None:
         super().__init__()
@@ -38,14 +38,14 @@ class Positions(nn.Module):
 
 
 class Tokens(nn.Module):
-    """(n, width, rows, columns) → (n, tokens, width)."""
+    """A feature map as tokens: (n, width, rows, columns) → (n, tokens, width)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.flatten(2).transpose(1, 2)
 
 
 class TokenMean(nn.Module):
-    """(n, tokens, width) → (n, width)."""
+    """The mean over tokens: (n, tokens, width) → (n, width)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.mean(1)
@@ -70,7 +70,7 @@ def make_encoder(shape: Shape, classes: int, width: int, depth: int) -> nn.Seque
         Positions(height // PATCH * (columns // PATCH), width),
     ]
     for _ in range(depth):
-        mix = (nn.Linear(width, 3 * width), Attention(width // HEAD_WIDTH), nn.Linear(width, width))
-        think = (nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        layers += [Residual(nn.Sequential(nn.LayerNorm(width), *part), nn.Identity()) for part in (mix, think)]
+        attend = (nn.Linear(width, 3 * width), Attention(width // HEAD_WIDTH), nn.Linear(width, width))
+        feed = (nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        layers += [Residual(nn.Sequential(nn.LayerNorm(width), *part), nn.Identity()) for part in (attend, feed)]
     return nn.Sequential(*layers, nn.LayerNorm(width), TokenMean(), nn.Linear(width, classes))

@@ -68,7 +68,7 @@ def make_efficientnet_b0(shape: Shape, classes: int) -> nn.Sequential:
 
 
 def make_separable(shape: Shape, classes: int, width: int, depth: int) -> nn.Sequential:
-    """A plain stack for studies: `depth` separable convolutions of one width behind a 3×3 stem, at full size."""
+    """`depth` separable convolutions of one width behind a 3×3 stem, all at full resolution."""
     layers: list[nn.Module] = [conv_norm(shape[0], width, 3)]
     for _ in range(depth):
         layers += [conv_norm(width, width, 3, groups=width), conv_norm(width, width, 1)]

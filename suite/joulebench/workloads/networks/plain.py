@@ -8,21 +8,23 @@ from torch import nn
 from joulebench.workloads.networks.blocks import Shape, conv_norm, head
 
 
-def make_lenet5_unpadded(shape: Shape, classes: int) -> nn.Sequential:
-    """LeNet-5 for 32×32 images without padding: two 5×5 convolutions with max-pooling, three linear layers.
+def make_lenet5(shape: Shape, classes: int, padding: int = 2) -> nn.Sequential:
+    """LeNet-5 with ReLU and max-pooling: 61,706 parameters on 1×28×28 and 10 classes.
 
-    LeCun et al., "Gradient-based learning applied to document recognition", 1998, with ReLU and max-pooling in
-    place of its sigmoids and trainable sub-sampling. The `lenet5` of the zoo pads 28×28 to 32×32.
+    LeCun et al., "Gradient-based learning applied to document recognition", 1998, had trainable sub-sampling,
+    sigmoids and a partly connected second convolution instead. `padding` is the first convolution's: 2 pads 28×28
+    to the paper's 32×32, so its maps have 28×28 pixels; 0 is for images of 32×32.
 
     Raises:
-        ValueError: an image too small for it.
+        ValueError: an image too small for two 5×5 convolutions and two poolings.
     """
     channels, height, width = shape
-    rows, columns = (((side - 4) // 2 - 4) // 2 for side in (height, width))
+    rows, columns = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in (height, width))
     if min(rows, columns) < 1:
-        raise ValueError(f"LeNet leaves no pixel of a {height}×{width} image; 16×16 is the least")
+        least = 16 - 2 * padding
+        raise ValueError(f"LeNet-5 leaves no pixel of a {height}×{width} image; {least}×{least} is the least")
     return nn.Sequential(
-        nn.Conv2d(channels, 6, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(channels, 6, 5, padding=padding), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
         nn.Linear(16 * rows * columns, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, classes),
     )  # fmt: skip
