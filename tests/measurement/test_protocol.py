@@ -33,7 +33,7 @@ def test_known_power_gives_known_joules_per_sample():
     phase = Phase(lambda: timeline.clock.sleep(0.01), units=4)
     windows = measure_phase(timeline, "inference", phase, PROTOCOL)
     energy = phase_energy(windows, "inference", ["cpu"], PROTOCOL)
-    assert energy.j_per_unit.mean == pytest.approx(50.0 * 0.01 / 4, rel=1e-9)
+    assert energy.mean == pytest.approx(50.0 * 0.01 / 4, rel=1e-9)
     assert len(windows) == PROTOCOL.repeats
     assert all(w.duration_s >= PROTOCOL.window_s for w in windows)
 
@@ -67,7 +67,7 @@ def test_noisy_power_is_repeated_to_the_limit_and_the_interval_stays_wide():
     windows = measure_phase(timeline, "inference", phase, PROTOCOL)
     assert len(windows) == PROTOCOL.max_repeats
     energy = phase_energy(windows, "inference", ["cpu"], PROTOCOL)
-    assert energy.j_per_unit.rel_half_width > PROTOCOL.target_rel_ci
+    assert energy.rel_half_width > PROTOCOL.target_rel_ci
 
 
 def test_a_model_that_speeds_up_gets_longer_windows():
@@ -80,7 +80,7 @@ def test_a_model_that_speeds_up_gets_longer_windows():
         timeline.clock.sleep(0.5 if calls <= 4 else 0.01)
 
     windows = measure_phase(timeline, "inference", Phase(step, units=1), PROTOCOL)
-    assert invalidity(windows[0], PROTOCOL).startswith("too short")
+    assert invalidity(windows[0], PROTOCOL).kind == "too_short"
     assert sum(invalidity(w, PROTOCOL) is None for w in windows) >= PROTOCOL.repeats
 
 
@@ -107,7 +107,7 @@ def test_the_device_is_settled_at_both_edges():
     timeline.start()
     windows = measure_phase(timeline, "inference", Phase(step, units=1), PROTOCOL)
     energy = phase_energy(windows, "inference", ["gpu"], PROTOCOL)
-    assert energy.j_per_unit.mean == pytest.approx(25.0)
+    assert energy.mean == pytest.approx(25.0)
 
 
 @settings(max_examples=50)
@@ -133,8 +133,8 @@ def test_a_counter_that_goes_back_or_drops_out_is_a_fault():
     before = (Counter("gpu:0", 100.0, "nvml_counter", "measured"), Counter("cpu", 5.0, "rapl", "measured"))
     readings, fault = difference(before, (Counter("gpu:0", 40.0, "nvml_counter", "measured"),))
     assert readings == ()
-    assert "gpu:0 counter went back by 60 J" in fault
-    assert "cpu (rapl) dropped out" in fault
+    assert "gpu:0 counter went back by 60 J" in fault.text
+    assert "cpu (rapl) dropped out" in fault.text
 
 
 def test_two_primary_counters_of_a_domain_are_refused():
@@ -205,12 +205,12 @@ def test_windows_grow_until_the_counter_has_moved_often_enough():
     timeline.start()
     protocol = PROTOCOL.model_copy(update={"max_warmup_s": 2.0})
     windows = measure_phase(timeline, "inference", Phase(lambda: clock.sleep(0.05), units=1), protocol)
-    assert "counter moved" in invalidity(windows[0], protocol)
+    assert invalidity(windows[0], protocol).kind == "few_counter_updates"
     valid = [w for w in windows if invalidity(w, protocol) is None]
     assert len(valid) >= protocol.repeats
     assert all(w.readings[0].counter_updates >= 20 for w in valid)
     energy = phase_energy(windows, "inference", ["gpu"], protocol)
-    assert energy.j_per_unit.mean == pytest.approx(5.0, rel=0.05)
+    assert energy.mean == pytest.approx(5.0, rel=0.05)
 
 
 def test_cooling_down_is_time_of_its_own():

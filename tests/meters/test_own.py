@@ -12,6 +12,7 @@ from joulebench.errors import InputError, MeterError
 from joulebench.host.clock import VirtualClock
 from joulebench.meters.base import CheckedMeter, Counter, MeterOffer, description, difference
 from joulebench.meters.select import meters_for
+from joulebench.records.model import FaultKind
 from joulebench.spec.hardware import HardwareProfile
 
 PROFILE = HardwareProfile(name="here", title="x")
@@ -112,7 +113,8 @@ def test_its_failures_are_the_meters(method):
 def test_a_domain_that_is_absent_for_once_makes_the_window_faulty():
     meter = checked((counter(1.0),), (counter(1.0),), ())
     meter.start()
-    assert difference(meter.read(), meter.read()) == ((), "cpu (own) dropped out")
+    readings, fault = difference(meter.read(), meter.read())
+    assert (readings, fault.kind) == ((), FaultKind.MISSING_READING)
 
 
 @pytest.mark.parametrize("lines", [["text"], [{}], None, 5, [description("cpu", "own", "guess", "m")]])

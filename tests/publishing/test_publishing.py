@@ -146,7 +146,7 @@ def _task(run):
         (_overlap, "overlaps the window before it"),
         (_negative, "reads -5 J"),
         (_unfinished, "not finished"),
-        (_torn, "half a line"),
+        (_torn, "incomplete line"),
         (_task, "changed after the run"),
         (_manifest(replay="65"), "not measured here"),
         (_manifest(hardware_override="another machine"), "another machine"),

@@ -22,6 +22,7 @@ from joulebench.reporting import write_report
 from joulebench.reporting.export_json import report_json
 from joulebench.reporting.render import headline, render_markdown
 from joulebench.reporting.summary import Summary
+from joulebench.results.findings import Code
 from joulebench.results.run import Run
 from joulebench.studies.sections import sections
 from tests.run_factory import RunBuilder, full_run, make_task
@@ -141,8 +142,9 @@ def test_trials_in_another_order_are_no_doubt(edited: Edited) -> None:
 def test_an_unknown_phase_and_scores_of_nothing_are_told(edited: Edited) -> None:
     edited.window(0, "build")["phase"] = "mining"
     edited.scores += json.dumps({"trial": 99, "split": "test", "metrics": {"accuracy": 1.0}}) + "\n"
-    assert "nor the workload names: mining" in edited.alerts()
-    assert "scores of trials that are not there: trial 99" in edited.alerts()
+    texts = {f.code: f.text for f in edited.summary().run.findings if f.level == "alert"}
+    assert "mining" in texts[Code.UNKNOWN_PHASES]
+    assert "trial 99" in texts[Code.SCORES_WITHOUT_TRIAL]
 
 
 def test_no_units_are_no_work(edited: Edited) -> None:
@@ -191,10 +193,9 @@ def test_half_a_line_is_refused_inside_and_told_at_the_end(edited: Edited) -> No
     with pytest.raises(InputError, match=r"line 4: not a JSON object; the file is damaged"):
         write_report(folder)
     folder.trials_path.write_text(text[:-300])
-    write_report(folder)
-    markdown = (folder.path / "report.md").read_text()
-    assert "> **A record is lost.** trials.jsonl ends in half a line (10)" in markdown
-    assert "do not hold together" not in markdown
+    (finding,) = Run.of(folder).findings
+    assert (finding.level, finding.code) == ("note", Code.TORN_LINE)
+    assert "trials.jsonl" in finding.text and "(10)" in finding.text  # noqa: PT018
 
 
 class Page(HTMLParser):

@@ -52,7 +52,7 @@ def test_proposals_and_prechecks_on_a_measuring_node_are_seen_and_waiting_is_not
         return LedgerEntry(session=0, event="propose", windows=(window(1, 2, node, phase),))
 
     assert faults(measured, [span("propose")]) == [["overlaps the choice of a configuration on the same node"]]
-    assert "precheck" in faults(measured, [span("precheck")])[0][0]
+    assert "meter check" in faults(measured, [span("precheck")])[0][0]
     assert faults(measured, [span("propose", "b")]) == [[None]]
     assert faults(measured, [span("wait")]) == [[None]]
 

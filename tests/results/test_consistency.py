@@ -11,7 +11,7 @@ from joulebench.errors import InputError
 from joulebench.presentation.rows import csv_text
 from joulebench.records.model import LedgerEntry, Reading
 from joulebench.reporting import write_report
-from joulebench.results.consistency import PRECHECK, consistency, precheck_of, precheck_protocol
+from joulebench.results.consistency import PRECHECK, consistency, meter_check_of, meter_check_protocol
 from joulebench.spec.task import Protocol, Task
 from joulebench.studies.base import check_studies
 from joulebench.studies.consistency.section import consistency_answer, consistency_section, meaning
@@ -143,12 +143,12 @@ def test_a_precheck_is_judged_from_its_ledger_entry():
     task = make_task()
     run = RunBuilder(task)
     windows = tuple(run.window(PRECHECK, seconds, 64) for seconds in TIMES)
-    found = precheck_of(task, LedgerEntry(session=0, event="precheck", windows=windows))
+    found = meter_check_of(task, LedgerEntry(session=0, event="precheck", windows=windows))
     assert found.rsd.n == 10
     assert found.passed
-    protocol = precheck_protocol(Protocol(window_s=5.0, warmup_s=2.0))
+    protocol = meter_check_protocol(Protocol(window_s=5.0, warmup_s=2.0))
     assert (protocol.window_s, protocol.warmup_s, protocol.repeats, protocol.max_repeats) == (1.0, 1.0, 10, 10)
-    assert precheck_protocol(Protocol(window_s=0.3, warmup_s=0.1, max_warmup_s=1.0)).window_s == 0.3
+    assert meter_check_protocol(Protocol(window_s=0.3, warmup_s=0.1, max_warmup_s=1.0)).window_s == 0.3
 
 
 @pytest.mark.parametrize(

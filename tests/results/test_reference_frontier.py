@@ -11,7 +11,7 @@ import pytest
 from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
-from joulebench.results.reference_frontier import keep_overlay
+from joulebench.results.reference_frontier import keep_reference
 from joulebench.stats.estimate import Estimate, point
 from joulebench.studies.training_inference.reference_frontier import compare
 from tests.run_factory import ENERGY, RunBuilder, make_task
@@ -62,7 +62,7 @@ def test_equal_models_do_not_dominate_and_intervals_must_lie_apart():
 
 def test_the_sentence_the_figure_and_the_json_have_it(tmp_path):
     folder = known(tmp_path)
-    keep_overlay(folder, search(tmp_path).path)
+    keep_reference(folder, search(tmp_path).path)
     write_report(folder)
     text = (folder.path / "report.md").read_text()
     # 80 W over 5 000 samples a second: 16 mJ, better than all but "poor" (8 mJ at 0.09, below the reference)
@@ -74,21 +74,21 @@ def test_the_sentence_the_figure_and_the_json_have_it(tmp_path):
 
 def test_a_search_that_finds_nothing_new_does_not_improve(tmp_path):
     folder = known(tmp_path)
-    keep_overlay(folder, search(tmp_path, accuracy=0.5, units=100).path)
+    keep_reference(folder, search(tmp_path, accuracy=0.5, units=100).path)
     write_report(folder)
     assert "The search does not improve on these models" in (folder.path / "report.md").read_text()
 
 
 def test_it_is_kept_beside_the_run_and_needs_the_other_no_more(tmp_path):
     folder, other = known(tmp_path), search(tmp_path)
-    keep_overlay(folder, other.path)
+    keep_reference(folder, other.path)
     write_report(folder)
     before = {name: (folder.path / name).read_bytes() for name in FILES}
     shutil.rmtree(other.path)
     write_report(folder)
     assert {name: (folder.path / name).read_bytes() for name in FILES} == before
     assert not any(str(tmp_path).encode() in content for content in before.values())
-    keep_overlay(folder, folder.path / "overlay")  # itself again: nothing to do
+    keep_reference(folder, folder.path / "overlay")  # itself again: nothing to do
 
 
 NET = {**OBJECTIVES, "j_per_sample": {**OBJECTIVES["j_per_sample"], "basis": "net"}}
@@ -109,7 +109,7 @@ CPU_ONLY = {**OBJECTIVES, "j_per_sample": {"goal": "minimize", **ENERGY, "domain
 def test_what_does_not_compare_is_refused_in_one_line(tmp_path, other, message):
     folder = known(tmp_path)
     with pytest.raises(InputError, match=message):
-        keep_overlay(folder, search(tmp_path, **other).path)
+        keep_reference(folder, search(tmp_path, **other).path)
     assert not (folder.path / "overlay").exists()
 
 

@@ -11,7 +11,7 @@ from joulebench.errors import GateError
 from joulebench.records.folder import RunFolder
 from joulebench.reporting.diagnosis import findings
 from joulebench.reporting.summary import summarise
-from joulebench.results.consistency import prechecks
+from joulebench.results.consistency import meter_checks
 from joulebench.runner import meter_check
 from joulebench.runner.local import resume, run
 from joulebench.spec.catalog import find_task
@@ -114,7 +114,7 @@ def test_strict_refuses_and_a_resume_checks_once_more(tmp_path, unsteady, monkey
     monkeypatch.setattr(meter_check, "MAX_RSD", 1e9)
     resume(path, strict=True)
     assert len(folder.trials()) == 2
-    assert [session for session, _ in prechecks(folder.task(), folder.ledger())] == [0, 1]
+    assert [session for session, _ in meter_checks(folder.task(), folder.ledger())] == [0, 1]
     resume(path)  # nothing left to run, so nothing to check
     assert len(entries(folder)) == 2
 

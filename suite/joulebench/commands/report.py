@@ -46,7 +46,7 @@ def report(
 
     folder = RunFolder.open(run)
     if overlay is not None:
-        from joulebench.results.reference_frontier import keep_overlay
+        from joulebench.results.reference_frontier import keep_reference
 
-        keep_overlay(folder, overlay)
+        keep_reference(folder, overlay)
     print_report(folder, pue=pue, grid_intensity=grid_intensity, studies=study or ())

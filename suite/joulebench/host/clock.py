@@ -1,4 +1,4 @@
-"""Time behind one seam: the real clock, and a virtual one that replayed work moves by hand."""
+"""Clocks: the machine's own, and a virtual one for replay and tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Seconds that only go forward, and the wall-clock time that belongs to them."""
+    """Monotonic seconds and the wall-clock time that belongs to them."""
 
     def now_s(self) -> float:
         """Seconds since an arbitrary origin; monotonic."""
@@ -41,7 +41,7 @@ class RealClock:
 
 
 class VirtualClock:
-    """Time that passes only when somebody sleeps: replay finishes at once and repeats exactly."""
+    """Clock that advances only by `sleep`: replay finishes at once and repeats exactly."""
 
     def __init__(self, start_s: float = 0.0, epoch: datetime = datetime(2000, 1, 1, tzinfo=UTC)) -> None:
         self._now_s = start_s

@@ -1,8 +1,9 @@
-"""The accelerator through torch: choosing it, waiting for it, seeding it. Imports torch lazily."""
+"""Accelerator by torch: selection, synchronisation, seeding. Imports torch lazily."""
 
 from __future__ import annotations
 
 import functools
+import importlib
 import random
 import sys
 from typing import TYPE_CHECKING, Any
@@ -39,22 +40,22 @@ def _default_threads() -> int:
 
 
 def use_threads(count: int | None) -> None:
-    """Let torch compute with `count` threads on the CPU, or with as many as it began with."""
+    """Set torch's number of CPU threads; None restores its initial number."""
     if count is None and "torch" not in sys.modules:
         return
     import torch
 
-    default = _default_threads()
+    default = _default_threads()  # before the first change
     torch.set_num_threads(default if count is None else count)
 
 
 def load_optimisers() -> None:
-    """Import what torch's optimisers import when the first one is made: seconds, which are no trial's training."""
+    """Import torch._dynamo, which the first optimiser would import, so that no training is charged for it."""
     import torch._dynamo  # noqa: F401
 
 
 def synchronizer(device: str) -> Callable[[], None]:
-    """What to call at a window's edges so that no work of the device crosses them."""
+    """Function that waits for the device's work; called at a window's edges."""
     if not device.startswith("cuda"):
         return lambda: None
     import torch
@@ -71,19 +72,14 @@ def nvml_indices(device: str, nvml: Any = None) -> list[int]:
         nvml: `pynvml`, or what behaves like it.
 
     Raises:
-        InputError: NVML is not there, or does not know the device; reading another GPU's energy is no way out.
+        InputError: NVML does not start, or does not know the device.
     """
     if not device.startswith("cuda"):
         return []
     import torch
 
-    return [nvml_index(str(torch.cuda.get_device_properties(device).uuid), nvml or _pynvml(), device)]
-
-
-def _pynvml() -> Any:
-    import pynvml
-
-    return pynvml
+    nvml = nvml or importlib.import_module("pynvml")
+    return [nvml_index(str(torch.cuda.get_device_properties(device).uuid), nvml, device)]
 
 
 def nvml_index(uuid: str, nvml: Any, device: str = "the device") -> int:
@@ -125,7 +121,7 @@ def seed_everything(seed: int) -> None:
 
 
 def to_host(state: Any) -> Any:
-    """Tensors of a state, however nested in dicts and lists, in host memory: the device is for the next model."""
+    """State with its tensors, nested in dicts and lists, copied to host memory."""
     if isinstance(state, dict):
         return {name: to_host(value) for name, value in state.items()}
     if isinstance(state, list | tuple):

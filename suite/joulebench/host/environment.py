@@ -1,4 +1,4 @@
-"""What a reader needs to repeat a run: versions, commit, device, driver, threads."""
+"""Software environment of a run: versions, commit, device, driver, threads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,15 @@ PACKAGES = (
     "codecarbon", "nvidia-ml-py", "numpy", "scikit-learn", "scipy",
 )  # fmt: skip
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTORCH_ALLOC_CONF")
-#: What a run is made of; other files of the checkout change nothing in it.
+#: Parts of the checkout that affect a run.
 DECIDING = ("suite", "tasks", "hardware_profiles", "pyproject.toml")
 
 
 def describe(host: Host, device: str) -> dict[str, Any]:
-    """The environment as JSON-able tables; what cannot be told is absent."""
+    """Environment as JSON-able tables; unknown entries are absent."""
     import psutil
 
-    found: dict[str, Any] = {
+    environment: dict[str, Any] = {
         "host": {
             "cpu": host.cpu,
             "logical_cpus": host.logical_cpus,
@@ -41,24 +42,22 @@ def describe(host: Host, device: str) -> dict[str, Any]:
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
     if "torch" in sys.modules:
-        found["torch"] = _torch(device)
-    return found
+        environment["torch"] = _torch(device)
+    return environment
 
 
 def _versions() -> dict[str, str]:
     versions = {}
     for name in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return versions
 
 
 def _commit() -> dict[str, Any]:
-    """Commit of the checkout this code runs from, and whether it differs from it; empty when installed.
+    """Commit of the checkout this code runs from, and whether it is modified; empty when installed.
 
-    Where there is a checkout and git says nothing of it, `unknown` says why: a reader has to know the difference.
+    `unknown` says why git does not tell the commit of an existing checkout.
     """
     checkout = Path(__file__).resolve().parents[3]
     if not (checkout / ".git").exists():
@@ -71,8 +70,8 @@ def _commit() -> dict[str, Any]:
             "modified": bool(git(checkout, "status", "--porcelain", "--", *DECIDING)),
         }
     except subprocess.CalledProcessError as error:
-        said = " ".join(str(error.stderr).encode(errors="replace").decode().split())
-        return {"unknown": said[:200] or "git failed"}
+        reason = " ".join(str(error.stderr).encode(errors="replace").decode().split())
+        return {"unknown": reason[:200] or "git failed"}
     except (OSError, subprocess.SubprocessError) as error:
         return {"unknown": type(error).__name__}
 
@@ -80,7 +79,7 @@ def _commit() -> dict[str, Any]:
 def _torch(device: str) -> dict[str, Any]:
     import torch
 
-    found: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "threads": torch.get_num_threads(),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if device.startswith("cuda") else None,
@@ -88,9 +87,9 @@ def _torch(device: str) -> dict[str, Any]:
         "tf32_conv": torch.backends.cudnn.allow_tf32,
     }
     if device.startswith("cuda"):
-        found["gpu"] = torch.cuda.get_device_name(device)
-        found["driver"] = _driver()
-    return {name: value for name, value in found.items() if value is not None}
+        settings["gpu"] = torch.cuda.get_device_name(device)
+        settings["driver"] = _driver()
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _driver() -> str | None:

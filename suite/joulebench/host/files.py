@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and never through a link that somebody else has laid."""
+"""Atomic writes and appends, and reads that follow no symbolic link."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write into, on the disk and moved to `path` when all is written: no reader sees half of it.
+    """Temporary file to write to, flushed and moved to `path` at the end: no reader sees an incomplete file.
 
     A link at `path` is replaced, not followed.
 
@@ -49,7 +49,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def append_whole(path: Path, content: bytes) -> None:
-    """Append to a file, made where there is none, and force it to the disk; what is not whole is cut off.
+    """Append to a file, which is made if missing, and force it to the disk; a partial write is cut off.
 
     Raises:
         OSError: the disk is full, or `path` is a link or cannot be written; what was there before is untouched.
@@ -70,7 +70,7 @@ def append_whole(path: Path, content: bytes) -> None:
 
 
 def read_own(path: Path) -> bytes:
-    """Read a file that has to lie where it is: no link, pipe or device.
+    """Read a regular file; no link, pipe or device.
 
     Raises:
         OSError: there is none, it cannot be read, or it is no regular file.
@@ -80,7 +80,7 @@ def read_own(path: Path) -> bytes:
 
 
 def own_file(path: Path) -> BinaryIO:
-    """Open, to read, a file that has to lie where it is: no link, pipe or device.
+    """Open a regular file for reading; no link, pipe or device.
 
     Raises:
         OSError: as `read_own`.

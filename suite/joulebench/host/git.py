@@ -1,4 +1,4 @@
-"""Questions to git about a working tree that the user named, and never about one that a record names."""
+"""Git queries on a working tree that the user named, never on one that a record names."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 import subprocess
 from pathlib import Path
 
-#: A repository's own settings may name commands that git then executes: hooks, and a monitor of the file system.
+#: Disables commands that a repository's settings may make git execute: hooks, and a monitor of the file system.
 _INERT = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
 
-#: What a hook's environment has: with it git would answer for another repository than that of the folder.
+#: Variables of a hook's environment, by which git would use another repository than the folder's.
 _ELSEWHERE = frozenset(
     f"GIT_{name}"
     for name in (
@@ -20,7 +20,7 @@ _ELSEWHERE = frozenset(
 
 
 def git(folder: Path, *arguments: str, timeout_s: float = 10.0) -> str:
-    """What git prints of `folder`, without running hooks.
+    """Output of a git command in `folder`, run without hooks.
 
     Raises:
         OSError: there is no git, or no such folder.

@@ -1,4 +1,4 @@
-"""Memory of the device a trial runs on: how much there is, how much was taken, and running out as an error.
+"""Memory of a trial's device: limit, peak use, and out-of-memory errors.
 
 On a GPU that is torch's allocator. On a CPU it is the process: Linux would rather kill a process than refuse it
 memory, so a trial runs under a limit on its data (RLIMIT_DATA), and an allocation beyond it fails like any other.
@@ -21,14 +21,20 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 #: torch on CUDA ("Tried to allocate 2.00 GiB") and on the CPU ("you tried to allocate 4294967296 bytes").
 _ASKED = re.compile(r"tried to allocate ([\d.]+) ?([KMGT]?)i?B(?:ytes)?", re.IGNORECASE)
+#: Messages of torch, C++, and cuBLAS and cuDNN (the last).
+_OUT_OF_MEMORY = (
+    "out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "bad allocation",
+    "status_alloc_failed",
+)  # fmt: skip
 
 
 @contextlib.contextmanager
 def limited(device: str, limit_bytes: int | None = None) -> Iterator[int | None]:
-    """Hold a trial to the memory there is, or to `limit_bytes` if that is less; yields the bytes it may have.
+    """Limit a trial to the available memory, or to `limit_bytes` if that is less; yields the limit in bytes.
 
-    On a CPU that is what is resident now and the room there is. Data that was asked for before and not touched yet
-    is not in it, so a peak may pass it by that much. None where it is not known: on a system that does not tell.
+    On a CPU it is the resident memory plus what is available. Memory allocated before and not touched yet is not
+    included, so a peak may exceed it by that much. Without /proc/self/status nothing is limited, and it yields
+    `limit_bytes`.
     """
     if device.startswith("cuda"):
         with _cuda_limited(device, limit_bytes) as limit:
@@ -67,26 +73,24 @@ def _cuda_limited(device: str, limit_bytes: int | None) -> Iterator[int]:
 
 
 def _available_bytes() -> int | None:
-    """What the system, and a container's own limit, still have for this process."""
+    """Bytes available to this process by the system and by its control group."""
     import psutil
 
     available = int(psutil.virtual_memory().available)
     with contextlib.suppress(OSError, ValueError):  # no such control group, or "max"
         group = Path("/sys/fs/cgroup")
-        available = min(
-            available,
-            int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()),
-        )
+        limit, current = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        available = min(available, limit - current)
     return available
 
 
 def _process_bytes(field: str) -> int | None:
-    """A figure of this process from /proc/self/status; None where there is no such file."""
+    """Field of /proc/self/status in bytes; None where there is no such file."""
     try:
-        found = re.search(rf"^{field}:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+        match = re.search(rf"^{field}:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
     except OSError:
         return None
-    return int(found[1]) << 10 if found else None
+    return int(match[1]) << 10 if match else None
 
 
 def reset_peak(device: str) -> None:
@@ -113,9 +117,9 @@ def peak_bytes(device: str) -> int | None:
 
 
 def asked_bytes(error: BaseException) -> int:
-    """What an allocation that failed asked for, as the error tells; 0 where it does not."""
-    found = _ASKED.search(described(error))
-    return round(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
+    """Size of a failed allocation by its error's message; 0 where it does not state one."""
+    match = _ASKED.search(described(error))
+    return round(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -123,18 +127,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = described(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text
-        or "can't allocate memory" in text
-        or "not enough memory" in text
-        or "bad_alloc" in text
-        or "bad allocation" in text
-        or "status_alloc_failed" in text  # cuBLAS, cuDNN
-    )
+    return isinstance(error, RuntimeError) and any(message in text for message in _OUT_OF_MEMORY)
 
 
 def release(device: str) -> None:
-    """Give back what the last model held."""
+    """Free cached memory of the last model."""
     gc.collect()
     if device.startswith("cuda"):
         import torch

@@ -1,7 +1,7 @@
-"""A GPU's power limit, set for a while by NVML and put back on every way out.
+"""Power limit of a GPU, set by NVML for a block and restored on every exit from it.
 
-Nothing here is done unless the user asks for it: a limit is a setting of the machine that other users meet too. It
-is put back at the end of the `with` block, at an exception, at the interpreter's exit, and at SIGTERM or SIGHUP.
+Only on the user's request: a limit is a setting of the machine that affects other users too. It is restored at the
+end of the `with` block, at an exception, at the interpreter's exit, and at SIGTERM or SIGHUP.
 Only SIGKILL leaves it; `nvidia-smi -q -d POWER` then shows the default, and `nvidia-smi -pl` sets it.
 """
 
@@ -27,12 +27,12 @@ PARAMETER = "power_limit_w"
 
 
 class OutOfRangeError(InputError):
-    """The device has no such limit: a configuration that does not exist on it."""
+    """Power limit that the device does not allow: the configuration is infeasible on it."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a GPU allows and what holds now, watts."""
+    """Allowed range and current value of a GPU's power limit, watts."""
 
     low_w: float
     high_w: float
@@ -40,7 +40,7 @@ class Limits:
 
 
 def limits(index: int, nvml: Any) -> Limits:
-    """The limits of a GPU.
+    """Power limits of a GPU.
 
     Args:
         index: NVML index.
@@ -59,7 +59,7 @@ def limits(index: int, nvml: Any) -> Limits:
 
 @contextmanager
 def capped(index: int, watts: float | None, nvml: Any = None) -> Iterator[Limits | None]:
-    """The GPU under a power limit, inside the block; None leaves it as it is.
+    """Set a GPU's power limit for the block; None leaves it unchanged. Yields the limits from before.
 
     Args:
         index: NVML index.
@@ -81,7 +81,7 @@ def capped(index: int, watts: float | None, nvml: Any = None) -> Iterator[Limits
                 f"gpu:{index} allows power limits of {before.low_w:g} to {before.high_w:g} W (got {watts:g} W)"
             )
         restore = _Restore(nvml, index, before.now_w)
-        with _whatever_happens(restore):
+        with _restored(restore):
             try:
                 _set(nvml, index, watts)
             except InputError:
@@ -92,7 +92,7 @@ def capped(index: int, watts: float | None, nvml: Any = None) -> Iterator[Limits
 
 @contextmanager
 def for_trial(params: Params, gpus: Sequence[int], permitted: bool, nvml: Any = None) -> Iterator[None]:
-    """The GPUs of a trial under the power limit that its parameter `power_limit_w` asks for, if it asks for one.
+    """Set the power limit of a trial's parameter `power_limit_w`, if it has one, on the trial's GPUs.
 
     Args:
         gpus: NVML indices of the GPUs that the trial runs on.
@@ -130,8 +130,7 @@ def _opened(nvml: Any) -> Iterator[None]:
 
 
 def _set(nvml: Any, index: int, watts: float) -> None:
-    """Raises:
-    InputError: not permitted, or refused by the driver."""
+    """Set a power limit; raises InputError where it is not permitted, or refused by the driver."""
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
         nvml.nvmlDeviceSetPowerManagementLimit(handle, round(watts * 1000))
@@ -143,18 +142,17 @@ def _set(nvml: Any, index: int, watts: float) -> None:
 
 
 class _Restore:
-    """Puts the limit back, once."""
+    """Callable that restores the limit once."""
 
     def __init__(self, nvml: Any, index: int, watts: float) -> None:
         self._nvml, self._index, self._watts, self._done = nvml, index, watts, False
 
     def forget(self) -> None:
-        """The limit was never changed."""
+        """Do nothing when called: the limit was not changed."""
         self._done = True
 
     def __call__(self) -> None:
-        """Raises:
-        InputError: the driver refuses; the message says what to type."""
+        """Restore the limit; raises InputError with the command to type where the driver refuses."""
         if self._done:
             return
         self._done = True
@@ -162,11 +160,11 @@ class _Restore:
             _set(self._nvml, self._index, self._watts)
         except InputError as error:
             command = f"nvidia-smi -i {self._index} -pl {self._watts:g}"
-            raise InputError(f"{error}; the limit from before is not back: run `{command}` as root") from None
+            raise InputError(f"{error}; the previous limit is not restored: run `{command}` as root") from None
 
 
 @contextmanager
-def _whatever_happens(restore: _Restore) -> Iterator[None]:
+def _restored(restore: _Restore) -> Iterator[None]:
     """Call `restore` at the block's end, at the interpreter's exit or at a signal that ends the process."""
     previous = {number: signal.getsignal(number) for number in _ENDING}
 

@@ -1,4 +1,4 @@
-"""Child processes: a command and all that it starts, which end together and never outlive this process.
+"""Child processes that end together with all their descendants and never outlive this process.
 
 A command runs in a session of its own. What it starts belongs to that session too, unless it leaves it as a daemon
 does (`setsid`), and is killed with it: when the command has ended, at a time limit, at an exception or Ctrl-C, and
@@ -31,7 +31,7 @@ _GONE_S = 5.0
 
 
 class TimeLimitError(InputError):
-    """A command took longer than it may, and was killed."""
+    """Command that exceeded its time limit and was killed."""
 
 
 def environment(
@@ -40,25 +40,25 @@ def environment(
     import_first: Sequence[Path] = (),
     values: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Environment of this process, changed for a child.
+    """Environment variables for a child process.
 
     Args:
         without: prefixes of the variables that the child does not get.
         import_first: folders to put first on Python's import path, before those of PYTHONPATH.
         values: variables to set, whatever they are here.
     """
-    found = {name: value for name, value in os.environ.items() if not name.startswith(tuple(without))}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(tuple(without))}
     if import_first:
-        given = found.get("PYTHONPATH")
-        found["PYTHONPATH"] = os.pathsep.join([*map(str, import_first), *([given] if given else [])])
-    return {**found, **(values or {})}
+        given = variables.get("PYTHONPATH")
+        variables["PYTHONPATH"] = os.pathsep.join([*map(str, import_first), *([given] if given else [])])
+    return {**variables, **(values or {})}
 
 
 class ChildProcess:
-    """Command running as a child process, with all that it starts.
+    """Command running as a child process, with all its descendants.
 
-    Use it as a context manager: nothing of it runs after the block. An object that is merely dropped has its
-    processes killed too, as soon as it is collected.
+    Use it as a context manager: all are killed at the end of the block. They are also killed when the object is
+    garbage-collected.
     """
 
     def __init__(
@@ -160,9 +160,9 @@ class ChildProcess:
         if expired.is_set():
             self.kill()
             where = "" if self._folder is None else f" in {self._folder}"
-            said = "" if self._log is None else f"; it said last: {self.last_line()}"
+            last = "" if self._log is None else f"; its last output: {self.last_line()}"
             raise TimeLimitError(
-                f"{shlex.join(self._words)[:200]}{where} took longer than {limit_s:g} s and was killed{said}"
+                f"{shlex.join(self._words)[:200]}{where} took longer than {limit_s:g} s and was killed{last}"
             )
 
     def kill(self) -> None:
@@ -187,14 +187,14 @@ class ChildProcess:
         """The processes of its session that are alive now, also those whose own parent has ended."""
         if self._popen.returncode is not None:
             return ()
-        found = []
+        alive = []
         for pid in psutil.pids():
             with suppress(ProcessLookupError, PermissionError, psutil.Error):
                 if os.getsid(pid) == self.pid:
                     process = psutil.Process(pid)
                     if process.status() != psutil.STATUS_ZOMBIE:
-                        found.append(process)
-        return tuple(found)
+                        alive.append(process)
+        return tuple(alive)
 
     def log_tail(self, limit_bytes: int = TAIL_BYTES) -> str:
         """The end of what it has written to its log; empty where there is none."""
@@ -242,10 +242,9 @@ _LIFELINES = weakref.WeakSet[io.FileIO]()
 
 
 class _Watcher:
-    """Shell that kills a process group once this process has ended, however that came.
+    """Shell that kills a process group once this process has ended for any reason.
 
-    It starts before the command; only the command's own start, a millisecond or two until its id is known, goes
-    unwatched.
+    It starts before the command; only the first milliseconds until the command's id is known are not covered.
     `preexec_fn` with Linux's PR_SET_PDEATHSIG would not do: it is unsafe with threads, and not inherited.
     """
 
@@ -280,17 +279,17 @@ class _Watcher:
             self._lifeline.write(f"{line}\n".encode())
 
 
-def _let_go() -> None:
+def _close_lifelines() -> None:
     for lifeline in list(_LIFELINES):
         lifeline.close()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_lifelines)
 
 
 @contextmanager
 def _interrupt_deferred() -> Iterator[None]:
-    """Put Ctrl-C off until the end of the block: between a fork and the note of its id, it would lose a process."""
+    """Defer Ctrl-C to the end of the block: between a fork and the record of its id it would leak a process."""
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield

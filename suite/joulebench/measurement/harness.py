@@ -1,4 +1,4 @@
-"""One trial, the same way everywhere: build → train → idle → count → warm up and measure → score → record."""
+"""Harness of one trial: build → train → score → idle → count → warm up and measure → record."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from joulebench.data import StagedData
 
 
-#: Sees each epoch and the trial's windows so far; returns why the training should end here, or None.
-Watch = Callable[[Epoch, Sequence[Window]], str | None]
+#: Called after each epoch with it and the trial's windows so far; returns why training should stop, or None.
+EpochCallback = Callable[[Epoch, Sequence[Window]], str | None]
 
 
-def _unwatched(_: Epoch, __: Sequence[Window]) -> None:
+def _no_callback(_: Epoch, __: Sequence[Window]) -> None:
     return None
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What every trial of a run shares."""
+    """Resources that all trials of a run share."""
 
     task: Task
     device: str
@@ -54,7 +54,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Request:
-    """Which trial to run."""
+    """Trial to run."""
 
     trial: int
     session: int
@@ -71,7 +71,7 @@ class Request:
 
 @dataclass
 class _Progress:
-    """What a trial has reached so far; kept when it fails."""
+    """Results of a trial so far; recorded also when it fails."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     sems: dict[str, float] = field(default_factory=dict)
@@ -84,15 +84,18 @@ class _Progress:
 
 @dataclass(frozen=True)
 class Finished:
-    """A trial's record, and the weights it ended with (None if it failed or has none)."""
+    """Finished trial: its record and final weights (None if it failed or has none)."""
 
     record: TrialRecord
     state: Any
 
 
-def run_trial(bench: Bench, request: Request, watch: Watch = _unwatched) -> Finished:
-    """Run one trial. A failure of the configuration is a result, with its reason; only the user's and the
-    meter's errors (`InputError`) and interrupts propagate. A training that `watch` ends is a failure."""
+def run_trial(bench: Bench, request: Request, on_epoch: EpochCallback = _no_callback) -> Finished:
+    """Run one trial; a failure of the configuration is recorded with its reason, also when `on_epoch` stops it.
+
+    Raises:
+        InputError: an error of the user or the meter.
+    """
     progress = _Progress()
     status: Status = "ok"
     error: str | None = None
@@ -101,7 +104,7 @@ def run_trial(bench: Bench, request: Request, watch: Watch = _unwatched) -> Fini
     with memory.limited(bench.device, bench.task.protocol.memory_limit_bytes) as limit:
         try:
             with power_limit.for_trial(_limits(bench, request.params), bench.gpus, bench.set_power_limit):
-                _stages(bench, request, progress, watch)
+                _stages(bench, request, progress, on_epoch)
         except power_limit.OutOfRangeError as failure:
             status, error = "infeasible", str(failure)
         except InputError:
@@ -127,17 +130,17 @@ def run_trial(bench: Bench, request: Request, watch: Watch = _unwatched) -> Fini
 
 
 def _limits(bench: Bench, params: Params) -> Params:
-    """The parameters that may set a power limit: none where the trial does not run on the device."""
+    """Parameters that may set a power limit; none for a replayable workload, which does not run on the device."""
     return {} if workload_class(bench.task.workload).replayable else params
 
 
-def died(task: Task, request: Request, times: int, windows: tuple[Window, ...]) -> TrialRecord:
-    """The record of a trial that ended the process itself, and is not tried again."""
+def crashed_trial(task: Task, request: Request, times: int, windows: tuple[Window, ...]) -> TrialRecord:
+    """Record of a trial during which the process died `times` times, and which is not retried."""
     error = f"the process died {times} times in this trial; killed, perhaps for the memory it took"
     return _record(task, request, _Progress(), "failed", error, windows)
 
 
-def _stages(bench: Bench, request: Request, progress: _Progress, watch: Watch) -> None:
+def _stages(bench: Bench, request: Request, progress: _Progress, on_epoch: EpochCallback) -> None:
     timeline, protocol = bench.timeline, bench.task.protocol
     deadline = Deadline(bench.clock, protocol.max_train_s)
     workload = bench.workload(request.seed, deadline.passed)
@@ -145,7 +148,7 @@ def _stages(bench: Bench, request: Request, progress: _Progress, watch: Watch) -
         workload.build(request.params)
         timeline.cut("build")
         deadline.start()
-        _train(bench, workload, deadline, progress, watch)
+        _train(bench, workload, deadline, progress, on_epoch)
         _score(bench, workload, progress)
         cool_down(timeline, protocol)
         if request.idle:
@@ -166,17 +169,17 @@ def _stages(bench: Bench, request: Request, progress: _Progress, watch: Watch) -
 
 
 def _keep_memory(bench: Bench, progress: _Progress, asked: int = 0) -> None:
-    """Peak memory so far, with what was asked for and refused: a model that ran out needs at least that."""
+    """Record peak memory, plus the size of a failed allocation: a model that ran out needs at least that."""
     peak = memory.peak_bytes(bench.device)
     if peak is not None:
         progress.costs = progress.costs.model_copy(update={"peak_memory_bytes": peak + asked})
 
 
 def _check_phases(task: Task, phases: Mapping[str, Phase]) -> None:
-    """What the task asks of phases is about phases that the workload has, in the units it counts.
+    """Check that the task's quantities name phases of the workload, in its units.
 
     Raises:
-        InputError: they are not; no trial of the task could ever have them.
+        InputError: a phase is reserved, missing, not timed, or counts another unit.
     """
     if taken := sorted(RESERVED_PHASES & phases.keys()):
         raise InputError(f"workload '{task.workload}': a phase may not be called '{taken[0]}', the harness's own")
@@ -184,8 +187,7 @@ def _check_phases(task: Task, phases: Mapping[str, Phase]) -> None:
         if quantity.phase is None or quantity.phase == "train":
             continue
         if quantity.phase not in phases:
-            hint = did_you_mean(quantity.phase, phases)
-            allowed = ", ".join(phases) or "none"
+            hint, allowed = did_you_mean(quantity.phase, phases), ", ".join(phases) or "none"
             raise InputError(
                 f"{where}.phase: workload '{task.workload}' has no phase '{quantity.phase}'{hint} "
                 f"(allowed: {allowed})"
@@ -198,17 +200,13 @@ def _check_phases(task: Task, phases: Mapping[str, Phase]) -> None:
 
 
 def _domains(task: Task, phase: str) -> tuple[str, ...]:
-    """The domains that decide when a phase has been measured well enough: those that the task names."""
+    """Domains whose interval decides when a phase is measured precisely enough: those that the task names."""
     named = {d for _, _, q in task.quantities() if q.phase == phase for d in q.domains or ()}
     return tuple(sorted(named)) or ALL_DOMAINS
 
 
 def _train(
-    bench: Bench,
-    workload: Workload,
-    deadline: Deadline,
-    progress: _Progress,
-    watch: Watch,
+    bench: Bench, workload: Workload, deadline: Deadline, progress: _Progress, on_epoch: EpochCallback
 ) -> None:
     best = BestWeights(bench.task, workload)
     for epoch in workload.train():
@@ -220,7 +218,7 @@ def _train(
         )
         stop = best.see(metrics, epoch.index)
         bench.timeline.cut("validate")  # with the copy of the best weights: none of it is training
-        reason = watch(epoch, bench.timeline.pending)
+        reason = on_epoch(epoch, bench.timeline.pending)
         bench.timeline.cut("record")
         if reason is not None:
             raise TrialFailedError(reason)
@@ -234,7 +232,7 @@ def _train(
 
 
 def _score(bench: Bench, workload: Workload, progress: _Progress) -> None:
-    """Metrics that training did not give; the test split only where the task says that it searches on it."""
+    """Evaluate metrics that training did not give; the test split only where the task searches on it."""
     if not progress.epochs:
         scores = workload.evaluate("validation")
         progress.metrics |= {f"val_{name}": value for name, value in scores.items()}
@@ -265,10 +263,10 @@ def _count(bench: Bench, workload: Workload, progress: _Progress) -> None:
 
 
 def _check_costs(task: Task, progress: _Progress) -> None:
-    """A cost that the task asks for and nobody can tell would leave every trial without a value.
+    """Check that the static costs that the task names are known.
 
     Raises:
-        InputError: it names the cost and why it is not known.
+        InputError: a cost is not known, so every trial would be without a value; with the reason.
     """
     for where, name, quantity in task.quantities():
         plain = quantity.phase is None and name in COSTS and name not in progress.metrics

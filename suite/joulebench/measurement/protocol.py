@@ -1,7 +1,4 @@
-"""The measurement protocol: touching windows on one timeline, idle baseline, warm-up, repeats.
-
-Nothing here knows a vendor or a task.
-"""
+"""Measurement protocol: contiguous windows on one timeline, idle baseline, warm-up, repeats."""
 
 from __future__ import annotations
 
@@ -22,9 +19,9 @@ MAX_STEPS = 2**20
 
 
 class Timeline:
-    """Cuts a run's time into windows that touch, so that every joule falls in exactly one.
+    """Timeline of contiguous windows: every joule falls in exactly one.
 
-    `cut(phase)` says what everything since the last cut was.
+    `cut(phase)` ends the window since the last cut and names its phase.
     """
 
     def __init__(
@@ -37,11 +34,11 @@ class Timeline:
         self.clock = clock
         self.node = node
         self._meter = meter
-        self._synchronize = synchronize
+        self.synchronize = synchronize  # waits until the device has done all its work
         self._windows: list[Window] = []
 
     def start(self) -> None:
-        """Start the meter; the first window begins."""
+        """Start the meter and the first window."""
         self._meter.start()
         self._mark()
         self._domains = {counter.domain for counter in self._counters if counter.role == "primary"}
@@ -65,8 +62,8 @@ class Timeline:
         of: str | None = None,
         step_s: tuple[float, ...] = (),
     ) -> Window:
-        """End the current window with the device settled, name it, and begin the next."""
-        self._synchronize()
+        """Synchronise the device, end the current window as `phase`, and begin the next."""
+        self.synchronize()
         utc, start_s, counters, integrals = self._utc, self._start_s, self._counters, self._integrals
         self._mark()
         readings, fault = difference(counters, self._counters)
@@ -96,13 +93,9 @@ class Timeline:
             return {}
         return {n: round((v - before[n]) / seconds, 6) for n, v in self._integrals.items() if n in before}
 
-    def synchronize(self) -> None:
-        """Wait until the device has done all it was asked to."""
-        self._synchronize()
-
     @property
     def pending(self) -> tuple[Window, ...]:
-        """The windows since the last `take`, as far as they are cut."""
+        """The windows since the last `take`."""
         return tuple(self._windows)
 
     def take(self) -> tuple[Window, ...]:
@@ -112,14 +105,14 @@ class Timeline:
 
 
 def cool_down(timeline: Timeline, protocol: Protocol) -> None:
-    """Leave the device alone after training, so that its heat is not measured as the model's."""
+    """Wait for `cooldown_s` after training, so that its heat does not affect the measurement."""
     if protocol.cooldown_s > 0:
         timeline.clock.sleep(protocol.cooldown_s)
         timeline.cut("cooldown")
 
 
 def measure_idle(timeline: Timeline, protocol: Protocol) -> None:
-    """The settled process with its model resident, in windows of its own: the baseline for net energy."""
+    """Measure the idle process with its model resident, as the baseline for net energy."""
     if protocol.idle_s <= 0:
         return
     timeline.clock.sleep(protocol.idle_s / IDLE_WINDOWS)
@@ -165,7 +158,7 @@ def _repeat(phase: Phase, steps: int) -> tuple[float, ...]:
 
 
 def _timed(timeline: Timeline, phase: Phase, steps: int) -> tuple[float, ...]:
-    """Run `steps` steps, each until the device has done it; the seconds of each, to 7 significant digits."""
+    """Run `steps` synchronised steps; the seconds of each, to 7 significant digits."""
     seconds, last_s = [], timeline.clock.now_s()
     for _ in range(steps):
         phase.step()
@@ -177,9 +170,9 @@ def _timed(timeline: Timeline, phase: Phase, steps: int) -> tuple[float, ...]:
 
 
 def _warm_up(timeline: Timeline, name: str, phase: Phase, protocol: Protocol) -> float:
-    """Run for at least `warmup_s` and until the pace has settled, or for `max_warmup_s`; seconds a step.
+    """Run for at least `warmup_s` and until step time is stable, or for `max_warmup_s`; seconds a step.
 
-    Steps are timed in chunks that double until one is long enough to tell the pace from.
+    Steps are timed in chunks that double until one is long enough to be timed.
     """
     clock, steps, done = timeline.clock, 1, 0
     start_s = last_s = clock.now_s()
@@ -206,13 +199,13 @@ def _warm_up(timeline: Timeline, name: str, phase: Phase, protocol: Protocol) ->
 
 
 def _settled(paces: list[float], tolerance: float) -> bool:
-    """Whether the last three paces agree: caches are warm, clocks steady, kernels chosen."""
+    """Whether the last three step times agree within `tolerance`."""
     last = paces[-3:]
     return len(last) == 3 and max(last) <= (1 + tolerance) * min(last)
 
 
 def _long_enough(steps: int, window: Window, protocol: Protocol) -> int:
-    """Steps for the next window: more if this one was short, in time or in updates of its slowest counter."""
+    """Steps for the next window: more if this one had too little time or too few counter updates."""
     updates = [r.counter_updates for r in window.readings if r.role == "primary" and r.counter_updates is not None]
     short = max(
         protocol.window_s / max(window.duration_s, protocol.window_s / 10),

@@ -1,4 +1,4 @@
-"""When training ends, and with which weights: early stopping, a deadline, the best epoch's weights restored."""
+"""Early stopping, training deadline, and restoring the best epoch's weights."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from joulebench.workloads.base import Workload
 
 
 class TrialFailedError(RuntimeError):
-    """The configuration itself failed: training diverged, or the model gave no number."""
+    """Failure of the configuration: training diverged, or a metric is not finite."""
 
 
 class Deadline:
-    """Training time that is left."""
+    """Time limit of a training."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock, self._seconds, self._end_s = clock, seconds, math.inf
@@ -29,7 +29,7 @@ class Deadline:
 
 
 class BestWeights:
-    """Early stopping on the monitored metric, and the weights of its best epoch."""
+    """Early stopping on the monitored metric, and the best epoch's weights."""
 
     def __init__(self, task: Task, workload: Workload) -> None:
         self._rules, self._workload = task.training, workload
@@ -39,7 +39,7 @@ class BestWeights:
         self.metrics: dict[str, float] = {}
 
     def see(self, metrics: dict[str, float], epoch: int) -> bool:
-        """Take an epoch's metrics; True when training should stop.
+        """Record an epoch's metrics; True when training should stop.
 
         Raises:
             InputError: early stopping is asked for on a metric that the workload does not give.

@@ -1,1 +1,1 @@
-"""What reads energy: each module here is one meter behind the contract in `base`."""
+"""Energy meters: one module a meter, behind the contract in `base`."""

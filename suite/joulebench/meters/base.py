@@ -1,4 +1,4 @@
-"""The contract of a meter: a set of counters that only grow.
+"""Contract of a meter: a set of monotonic energy counters.
 
 A window's energy is the difference of two readings, so windows may follow each other without a gap, nothing is
 set up inside one, and every joule of a run falls in exactly one window.
@@ -33,11 +33,11 @@ class Counter:
     kind: Kind
     role: Literal["primary", "check"] = "primary"
     updates: int | None = None  # how often the counter has moved; None for a continuous source
-    fault: Fault | None = None  # what happened since the last read, that no window ending here may count
+    fault: Fault | None = None  # since the last read; it makes a window that ends here invalid
 
 
 class Meter(Protocol):
-    """Reads one or more domains for a whole run."""
+    """Meter of one or more domains for a whole run."""
 
     def start(self) -> None:
         """Begin counting; called once a run."""
@@ -60,13 +60,13 @@ class Meter(Protocol):
         ...
 
     def describe(self) -> list[dict[str, str]]:
-        """Per domain and source: `domain`, `source`, `kind`, `role`, `method` in words."""
+        """Table for each domain and source: `domain`, `source`, `kind`, `role`, and `method` in words."""
         ...
 
 
 @dataclass(frozen=True)
 class MeterRequest:
-    """What a meter is made for: the function of a registered meter is called with it and returns an `MeterOffer`.
+    """Argument of a registered meter's function, which returns a `MeterOffer` or None.
 
     `taken` are the domains that a meter before it reads already; `powercap` is the kernel's tree of that name.
     """
@@ -80,7 +80,7 @@ class MeterRequest:
 
 @dataclass(frozen=True)
 class MeterOffer:
-    """A meter, and the domains whose primary counter it is; no other meter is asked for those."""
+    """Meter with the domains whose primary counter it is; no other meter reads those."""
 
     meter: Meter
     domains: tuple[str, ...]
@@ -95,24 +95,24 @@ def description(domain: str, source: str, kind: Kind, method: str, role: str = "
 DOMAIN = re.compile(r"cpu|ram|gpu:\d+")
 
 
-def _is_domain(text: object) -> bool:
-    return isinstance(text, str) and DOMAIN.fullmatch(text) is not None
-
-
 class CheckedMeter:
-    """A meter of the user's own, held to what it offers: what it does not keep would change sums without a word.
+    """User-defined meter, checked against its offer and its description at every read.
 
     Args:
-        offer: the meter, and the domains that no other meter reads because of it.
+        offer: the meter, and the domains that only it reads.
         name: how the user named it, for messages.
 
     Raises:
-        InputError: it offers what is no domain.
+        InputError: it offers something other than a tuple of domains.
     """
 
     def __init__(self, offer: MeterOffer, name: str) -> None:
         domains = offer.domains
-        if not (isinstance(domains, tuple) and domains and all(map(_is_domain, domains))):
+        if not (
+            isinstance(domains, tuple)
+            and domains
+            and all(isinstance(d, str) and DOMAIN.fullmatch(d) for d in domains)
+        ):
             raise InputError(
                 f"--meter: '{name}' has to offer a tuple of domains, of cpu, ram and gpu:<number> (got {domains!r})"
             )
@@ -120,10 +120,10 @@ class CheckedMeter:
         self._known: dict[tuple[str, str, str], str] = {}
 
     def start(self) -> None:
-        """Start it, and see whether it reads all that it offered, and as it says of it.
+        """Start it, and check that it reads all domains that it offered, as described.
 
         Raises:
-            MeterError: it does not.
+            MeterError: it does not start, or does not read them.
         """
         self._call(self._meter.start)
         try:
@@ -163,24 +163,21 @@ class CheckedMeter:
             raise self._fault(f"gives {counter.updates!r} updates of {counter.domain}")
 
     def integrals(self) -> dict[str, float]:
-        def numbers() -> dict[str, float]:
-            found = {str(name): float(value) for name, value in self._meter.integrals().items()}
-            return {name: value for name, value in found.items() if math.isfinite(value)}
-
-        return self._call(numbers)
+        values = self._call(lambda: {str(name): float(value) for name, value in self._meter.integrals().items()})
+        return {name: value for name, value in values.items() if math.isfinite(value)}
 
     def stop(self) -> None:
-        """Stop it; what was read before is no less true where it cannot be stopped."""
+        """Stop it; a failure is only a warning, since earlier readings stay valid."""
         try:
             self._call(self._meter.stop)
         except MeterError as error:
             warnings.warn(str(error), stacklevel=2)
 
     def describe(self) -> list[dict[str, str]]:
-        """What it says of its domains.
+        """Its description, complete.
 
         Raises:
-            MeterError: it fails, or says less than a record needs.
+            MeterError: it fails, or its description is incomplete.
         """
         lines = self._call(lambda: list(self._meter.describe()))
         keys = {"domain", "source", "kind", "role", "method"}
@@ -210,7 +207,7 @@ class MeterSet:
         self._meters = tuple(meters)
 
     def start(self) -> None:
-        """Start all, or none: if one fails, those before it are stopped again."""
+        """Start all meters; if one fails, those before it are stopped again."""
         with ExitStack() as started:
             for meter in self._meters:
                 meter.start()
@@ -239,9 +236,9 @@ class MeterSet:
 
 
 def difference(before: Sequence[Counter], after: Sequence[Counter]) -> tuple[tuple[Reading, ...], Fault | None]:
-    """Readings of the window between two reads, and the fault if a primary counter failed, went back or vanished.
+    """Readings of the window between two reads, and a fault if a primary counter failed, went back or vanished.
 
-    A check that did so is left out; the window stands without it.
+    A failed check counter is only left out.
     """
     earlier = {(c.domain, c.source, c.role): c for c in before}
     readings, faults = [], []

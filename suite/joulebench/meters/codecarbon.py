@@ -1,4 +1,4 @@
-"""What CodeCarbon gives: CPU and RAM energy, each component labelled with the method it truly uses.
+"""CPU and RAM energy by CodeCarbon, each component labelled with the method that it uses.
 
 Its hardware classes are asked for power once a second, as its own tracker asks them, and at every read. The
 tracker, with its configuration files, output, emissions (which assume a country) and PUE factor, is not used. A
@@ -24,13 +24,13 @@ from joulebench.errors import InputError, MeterError, did_you_mean
 from joulebench.host.clock import Clock, RealClock
 from joulebench.meters.base import Counter, MeterOffer, MeterRequest, description
 from joulebench.meters.sampling import Sampler, ThreadSampler
+from joulebench.stats.constants import JOULES_PER_KWH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from joulebench.records.model import Kind
 
-JOULES_PER_KWH = 3.6e6
 PERIOD_S = 1.0  # the tracker's own; the load model is not linear, so its joules depend on how often it is asked
 STILL_S = 0.5  # totals that have not moved for longer are not being counted
 
@@ -45,7 +45,7 @@ _CPU_MODES: dict[str, tuple[str, Kind, str]] = {
 
 @dataclass
 class _Part:
-    """A component of CodeCarbon's with its label, and its joules since it was started."""
+    """CodeCarbon component with its label, and its joules since it was started."""
 
     hardware: Any
     domain: str
@@ -119,7 +119,10 @@ class CodeCarbonMeter:
         """
         try:
             with _silence(), _meter_errors("did not start"):
-                self._parts = tuple(self._find_parts())
+                self._parts = (
+                    *([_ram(self._ram_power_w)] if "ram" in self._domains else []),
+                    *([_cpu(self._cpu_power_w)] if "cpu" in self._domains else []),
+                )
                 for part in self._parts:
                     part.start(self._clock.now_s())
             if not self._parts:
@@ -131,12 +134,6 @@ class CodeCarbonMeter:
             self.stop()
             raise
 
-    def _find_parts(self) -> Iterator[_Part]:
-        if "ram" in self._domains:
-            yield _ram(self._ram_power_w)
-        if "cpu" in self._domains:
-            yield _cpu(self._cpu_power_w)
-
     def _sample(self) -> None:
         with self._lock:
             self._count()
@@ -146,7 +143,7 @@ class CodeCarbonMeter:
             part.count(self._clock.now_s())
 
     def read(self) -> tuple[Counter, ...]:
-        """Joules since `start`; a tenth of a millisecond.
+        """Joules since `start`. It takes 0.1 ms.
 
         Raises:
             MeterError: the meter or its sampler is not running, a component failed, or its total stands still.
@@ -185,7 +182,7 @@ def _silence() -> Iterator[None]:
 
 @contextmanager
 def _meter_errors(what: str) -> Iterator[None]:
-    """Turn whatever breaks within into a MeterError, "CodeCarbon `what`": no joules follow."""
+    """Raise any exception of the block as a MeterError, "CodeCarbon `what`: …"."""
     try:
         yield
     except MeterError:
@@ -248,8 +245,8 @@ def _guess_tdp() -> tuple[str, float]:
 
     if is_mac_os() and is_mac_arm(model := detect_cpu_model() or ""):
         return model, float(POWER_CONSTANT)
-    found = TDP()
-    return found.model, float(POWER_CONSTANT if found.tdp is None else found.tdp * count_physical_cpus())
+    tdp = TDP()
+    return tdp.model, float(POWER_CONSTANT if tdp.tdp is None else tdp.tdp * count_physical_cpus())
 
 
 @cache
@@ -282,7 +279,7 @@ def grid_intensity_g_per_kwh(country_iso3: str) -> tuple[float, str]:
 
 
 def _nearest(given: str) -> str:
-    """Hint, `; did you mean 'x'?`, at the country of the nearest name or else code; may be the empty string."""
+    """Hint `; did you mean 'x'?` at the country with the nearest name, else code; may be empty."""
     countries = _countries()
     by_name = {entry["country_name"].lower(): code for code, entry in countries.items()}
     if near := difflib.get_close_matches(given.strip().lower(), by_name, n=1, cutoff=0.5):
@@ -292,7 +289,7 @@ def _nearest(given: str) -> str:
 
 
 def offer(request: MeterRequest) -> MeterOffer | None:
-    """CodeCarbon's models for what no counter reads."""
+    """Offer CodeCarbon's models for domains that no other meter reads."""
     domains = tuple(domain for domain in ("cpu", "ram") if domain not in request.taken)
     cpu, ram = request.profile.cpu_tdp_w, request.profile.ram_power_w
     if not domains:

@@ -1,4 +1,4 @@
-"""What else the host did: its load, this process's share of it, its memory. Conditions, no joules."""
+"""Conditions of the host: load, this process's share of it, memory. No joules."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ ANSWER_S = 10.0  # a driver that takes longer to answer hangs
 
 
 class GpuSensor:
-    """The energy sources of one GPU: which it has, and their readings. Changes nothing on the device.
+    """Energy sources of one GPU and their readings. Changes nothing on the device.
 
     Args:
         nvml: `pynvml`, initialised, or what behaves like it.
@@ -83,7 +83,7 @@ class GpuSensor:
         return "estimated" if self.is_mig else "measured"
 
     def describe(self) -> list[dict[str, str]]:
-        """What `NvmlMeter.describe` says of this GPU: the primary source, and the check if there is one."""
+        """Entries of `NvmlMeter.describe` for this GPU: the primary source, and the check if there is one."""
         shared = "; of the whole GPU, of which a MIG slice is only a part: an upper bound" if self.is_mig else ""
         how = "instantaneous power" if self._instant else "power as the driver averages it"
         polled = f"{how} of {self.name} polled at {PERIOD_S * 1000:.0f} ms and integrated{shared}"
@@ -99,7 +99,7 @@ class GpuSensor:
 
 
 class _Gpu:
-    """One GPU through a run."""
+    """Counters and conditions of one GPU over a run."""
 
     def __init__(self, sensor: GpuSensor, nvml: Any, clock: Clock) -> None:
         self.sensor = sensor
@@ -109,7 +109,7 @@ class _Gpu:
         self._clock = clock
 
     def sample(self) -> tuple[bool, bool]:
-        """Take counter and power; whether each could be read."""
+        """Sample counter and power; whether each could be read."""
         raw = self.sensor.energy_mj() if self.sensor.has_counter else None
         watts = self.sensor.power_w() if self.sensor.has_power else None
         now_s = self._clock.now_s()
@@ -172,7 +172,7 @@ class NvmlMeter:
         self._ticks = 0
 
     def start(self) -> None:
-        """Open NVML, see what each GPU has, begin to sample.
+        """Open NVML, find each GPU's sources, begin to sample.
 
         Raises:
             MeterError: NVML does not start, or knows no such GPU.
@@ -218,7 +218,7 @@ class NvmlMeter:
 
     @contextmanager
     def _settled(self) -> Iterator[None]:
-        """Between two samples of the background thread."""
+        """Hold the lock against the background thread; raises MeterError if the driver hangs."""
         if not self._lock.acquire(timeout=ANSWER_S):
             raise MeterError(f"NVML has not answered for {ANSWER_S:g} s")
         try:
@@ -233,11 +233,11 @@ class NvmlMeter:
         self._open = False
 
     def describe(self) -> list[dict[str, str]]:
-        """Per GPU its primary source and its check; a GPU that can be read by neither is not listed."""
+        """Primary source and check of each GPU; a GPU without either is not listed."""
         return [line for gpu in self._gpus for line in gpu.sensor.describe()]
 
 
 def offer(request: MeterRequest) -> MeterOffer | None:
-    """NVML for the GPU that the run is on; None on a CPU."""
+    """Offer NVML for the GPU of the run; None on a CPU."""
     gpus = [i for i in torch_device.nvml_indices(request.device) if f"gpu:{i}" not in request.taken]
     return MeterOffer(NvmlMeter(gpus, clock=request.clock), tuple(f"gpu:{i}" for i in gpus)) if gpus else None

@@ -1,4 +1,4 @@
-"""Under what conditions a GPU worked: temperature, clocks, utilisation, memory, throttling, other processes."""
+"""Conditions of a GPU: temperature, clocks, utilisation, memory, throttling, other processes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class GpuConditions:
         self.sample(now_s)
 
     def sample(self, now_s: float) -> None:
-        """Take every condition's value now."""
+        """Sample every condition."""
         working, held = [], {}
         for probe in self._probes:
             try:

@@ -39,7 +39,7 @@ DOMAINS: dict[Part, tuple[str, str]] = {"package": ("cpu", "rapl_package"), "dra
 
 @dataclass(frozen=True)
 class Zone:
-    """One energy counter: which part it measures, in which package, and its files."""
+    """Energy counter of one part of one package, with its folder."""
 
     part: Part
     package: str  # package-0, package-1-die-0, …
@@ -61,7 +61,7 @@ class Zone:
 
 @dataclass(frozen=True)
 class Rapl:
-    """What the powercap tree offers: the zones that can be read per part, and why a part cannot be."""
+    """Readable zones of the powercap tree by part, and why a part is not readable."""
 
     zones: dict[Part, tuple[Zone, ...]]
     why_not: dict[Part, str]
@@ -73,7 +73,7 @@ class Rapl:
 
 
 def _text(path: Path | str) -> str:
-    """A small file, read without the ceremony of a text stream: it is done 25 times a second and zone."""
+    """Content of a small file, read without a text stream: 25 times a second and zone."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         return os.read(descriptor, 128).decode("ascii").strip()
@@ -82,17 +82,19 @@ def _text(path: Path | str) -> str:
 
 
 def find_rapl(root: Path = POWERCAP) -> Rapl:
-    """Look for readable RAPL zones. A part that is readable in some packages only is not readable."""
+    """Find readable RAPL zones. A part that is readable in some packages only is not readable."""
     zones: dict[Part, tuple[Zone, ...]] = {}
     why_not: dict[Part, str] = {}
     remedy: dict[Part, str] = {}
-    found = _zone_folders(root)
+    folders = _zone_folders(root)
     for part in DOMAINS:
-        mine = {package: path for (kind, package), path in found.items() if kind == part}
+        packages = {package: path for (kind, package), path in folders.items() if kind == part}
         try:
-            if not mine:
-                raise LookupError(_absence(part, root))
-            zones[part] = tuple(_zone(part, package, path) for package, path in sorted(mine.items()))
+            if not packages and part == "dram" and folders:
+                raise LookupError("this CPU's RAPL has no DRAM domain")
+            if not packages:
+                raise LookupError("this machine (often a virtual machine) exposes no RAPL")
+            zones[part] = tuple(_zone(part, package, path) for package, path in sorted(packages.items()))
         except LookupError as error:
             why_not[part] = str(error)
         except PermissionError as error:
@@ -103,33 +105,18 @@ def find_rapl(root: Path = POWERCAP) -> Rapl:
     return Rapl(zones, why_not, remedy)
 
 
-def _absence(part: str, root: Path) -> str:
-    if part == "dram" and any(kind == "package" for kind, _ in _zone_folders(root)):
-        return "this CPU's RAPL has no DRAM domain"
-    return "this machine (often a virtual machine) exposes no RAPL"
-
-
 def _zone_folders(root: Path) -> dict[tuple[str, str], Path]:
-    """(part, package) -> folder; the first of several that describe the same, MSR before MMIO."""
-    found: dict[tuple[str, str], Path] = {}
-    for path in _folders(root):
+    """Folders by (part, package); the first of several that describe the same, MSR before MMIO."""
+    folders: dict[tuple[str, str], Path] = {}
+    # the tree lists a subzone both beside its package and inside it
+    zones = [p for pattern in ("intel-rapl*:*", "intel-rapl*:*/intel-rapl*:*") for p in root.glob(pattern)]
+    for path in sorted(zones, key=lambda p: ("mmio" in p.name, p.name, len(p.parts))):
         name = _name(path)
         if re.fullmatch(r"package-\d+(-die-\d+)?", name):
-            found.setdefault(("package", name), path)
-        elif name == "dram":
-            found.setdefault(("dram", _name(_parent(path, root))), path)
-    return found
-
-
-def _folders(root: Path) -> list[Path]:
-    """Zones of the tree, which lists a subzone both beside its package and inside it."""
-    zones = [p for pattern in ("intel-rapl*:*", "intel-rapl*:*/intel-rapl*:*") for p in root.glob(pattern)]
-    return sorted(zones, key=lambda p: ("mmio" in p.name, p.name, len(p.parts)))
-
-
-def _parent(path: Path, root: Path) -> Path:
-    """`intel-rapl:0` of `intel-rapl:0:1`."""
-    return root / path.name.rsplit(":", 1)[0]
+            folders.setdefault(("package", name), path)
+        elif name == "dram":  # its package: `intel-rapl:0` of `intel-rapl:0:1`
+            folders.setdefault(("dram", _name(root / path.name.rsplit(":", 1)[0])), path)
+    return folders
 
 
 def _name(path: Path) -> str:
@@ -150,7 +137,7 @@ class RaplMeter:
     """RAPL counters of the whole machine: packages as `cpu`, DRAM as `ram`.
 
     Args:
-        rapl: what `find_rapl` found.
+        rapl: the result of `find_rapl`.
         domains: which of `cpu`, `ram` to read.
         tdp_w: TDP of all sockets, to tell a wrapped counter from one that was reset.
         clock: the clock that windows are cut by.
@@ -190,7 +177,7 @@ class RaplMeter:
                 self._sample(zone)
 
     def _sample(self, zone: Zone) -> bool:
-        """Take a zone's counter; whether it could be read. One missed sample loses nothing, the counter goes on."""
+        """Sample a zone's counter; whether it could be read. A missed sample loses no joules."""
         try:
             raw = zone.energy_uj()
         except (OSError, ValueError):
@@ -206,8 +193,8 @@ class RaplMeter:
         """
         self._sampler.check()
         with self._lock:
-            found = [self._sum(part, zones) for part, zones in self._zones.items()]
-        return tuple(counter for counter in found if counter is not None)
+            sums = [self._sum(part, zones) for part, zones in self._zones.items()]
+        return tuple(counter for counter in sums if counter is not None)
 
     def _sum(self, part: Part, zones: Sequence[Zone]) -> Counter | None:
         sampled = [self._sample(zone) for zone in zones]  # every one, so that the edges of all are exact
@@ -237,13 +224,13 @@ class RaplMeter:
 
 
 def method(part: Part, zones: Sequence[Zone]) -> str:
-    """How a part is read, in words."""
+    """Description of how a part is read."""
     where = ", ".join(zone.package for zone in zones)
     return f"RAPL {part} energy counter of {where}" + (", summed" if len(zones) > 1 else "")
 
 
 def offer(request: MeterRequest) -> MeterOffer | None:
-    """RAPL for the domains that it can read here and no other meter does."""
+    """Offer RAPL for the domains that it can read and no other meter does."""
     rapl, tdp = find_rapl(request.powercap), request.profile.cpu_tdp_w
     domains = tuple(domain for domain in rapl.domains() if domain not in request.taken)
     if not domains:

@@ -1,4 +1,4 @@
-"""A meter that plays a known power trace back against any clock: tests and dry runs need no hardware."""
+"""Meter that replays a power trace against any clock, for tests and dry runs without hardware."""
 
 from __future__ import annotations
 
@@ -81,15 +81,8 @@ class ReplayMeter:
         self._start_s = None
 
     def describe(self) -> list[dict[str, str]]:
-        return [
-            {
-                "domain": t.domain,
-                "source": "replay",
-                "kind": "estimated",
-                "method": f"replay of {self._origin}",
-            }
-            for t in self._traces
-        ]
+        line = {"source": "replay", "kind": "estimated", "method": f"replay of {self._origin}"}
+        return [{"domain": t.domain, **line} for t in self._traces]
 
 
 def load_traces(spec: str) -> list[PowerTrace]:

@@ -1,4 +1,4 @@
-"""Following a sensor between reads: a background sampler, raw counters that wrap or fail, integrals over time."""
+"""Sampling of sensors between reads: background sampler, raw counters that wrap or fail, time integrals."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Sampler(Protocol):
 
 
 class ThreadSampler:
-    """A daemon thread that calls `sample` every `period_s` seconds, late rather than twice in a row.
+    """Daemon thread that calls `sample` every `period_s` seconds; late calls are not made up for.
 
-    It ends at the first exception, which the next `check` raises: a sampler that died may not look like a sensor
-    that stood still.
+    It ends at the first exception, which the next `check` raises: a dead sampler must not look like a sensor that
+    stands still.
     """
 
     def __init__(self, name: str, period_s: float) -> None:
@@ -75,7 +75,7 @@ class ThreadSampler:
 
 
 class CounterTrack:
-    """Joules and updates of one raw counter, with what went wrong since somebody last asked.
+    """Joules and updates of one raw counter, with faults since the last `take_fault`.
 
     A counter that falls is taken to have wrapped where it has a range and the power this implies is plausible;
     otherwise it was reset. One that stands still for `STUCK_S` while its part draws power, or that was not seen for
@@ -134,7 +134,7 @@ class CounterTrack:
         return counts
 
     def take_fault(self) -> Fault | None:
-        """What went wrong since the last call."""
+        """Fault since the last call; None without one."""
         fault, self._fault = self._fault, None
         return fault
 
@@ -144,7 +144,7 @@ def _reset(lost_j: float) -> Fault:
 
 
 class PowerIntegral:
-    """Energy from samples of power by the trapezoidal rule, and how well they covered the time."""
+    """Energy from samples of power by the trapezoidal rule, and the time in gaps between them."""
 
     def __init__(self) -> None:
         self._last: tuple[float, float] | None = None
@@ -169,13 +169,13 @@ class PowerIntegral:
         self._last = (now_s, watts)
 
     def take_fault(self) -> Fault | None:
-        """What went wrong since the last call."""
+        """Fault since the last call; None without one."""
         fault, self._fault = self._fault, None
         return fault
 
 
 class HeldIntegral:
-    """Integral over time of a condition, each sample held until the next."""
+    """Time integral of a condition, each sample held until the next."""
 
     def __init__(self, now_s: float, value: float) -> None:
         self._total = 0.0

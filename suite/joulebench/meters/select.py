@@ -1,4 +1,4 @@
-"""Which meters a run uses: one primary counter a domain, the best source that this machine has."""
+"""Selection of a run's meters: the best source that this machine has, one primary counter a domain."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def meters_for(
     powercap: Path = POWERCAP,
     own: Sequence[str] = (),
 ) -> Meter:
-    """The meters of a run on `device`; with `replay`, the trace and nothing else.
+    """Meters of a run on `device`; with `replay`, only the trace.
 
     Those named by `own` come first (an entry point in the group `joulebench.meters`, or `package.module:function`);
     each domain that is left is read by the first that can: RAPL, then CodeCarbon's models, and NVML for GPUs. The
@@ -73,7 +73,7 @@ def _offer(name: str, request: MeterRequest, own: bool) -> Any:
 
 @dataclass(frozen=True)
 class MeterStatus:
-    """One source of energy on this machine: whether it can be used, and what to do if not."""
+    """Availability of one energy source on this machine, and a remedy."""
 
     domain: str
     source: str
@@ -106,7 +106,7 @@ def _rapl_statuses(powercap: Path) -> list[MeterStatus]:
 
 
 def _model_statuses(profile: HardwareProfile) -> list[MeterStatus]:
-    """What CodeCarbon would do; only a started meter knows."""
+    """Status of CodeCarbon's models, by a meter that is started and stopped."""
     cpu, ram = profile.cpu_tdp_w, profile.ram_power_w
     statuses = []
     for domain, source in (("cpu", "cpu_load_model"), ("ram", "ram_model")):
@@ -134,23 +134,21 @@ def _gpu_statuses(host: Host, nvml: Any) -> list[MeterStatus]:
         sensors = [GpuSensor(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
         return [status for sensor in sensors for status in _sensor_statuses(sensor)]
     except nvml.NVMLError as error:
-        why = f"NVML failed: {error}"
-        return [MeterStatus("gpu", "nvml_counter", "measured", False, why)]
+        return [MeterStatus("gpu", "nvml_counter", "measured", False, f"NVML failed: {error}")]
     finally:
         nvml.nvmlShutdown()
 
 
 def _sensor_statuses(sensor: GpuSensor) -> list[MeterStatus]:
     lines = sensor.describe()
-    found = [MeterStatus(d["domain"], d["source"], _kind(d), True, d["method"]) for d in lines]
-    lacking = []
+    statuses = [MeterStatus(d["domain"], d["source"], _kind(d), True, d["method"]) for d in lines]
     if not sensor.has_counter:
         why = f"{sensor.name} has no energy counter (vGPU, MIG, or before Volta)"
-        lacking.append(MeterStatus(sensor.domain, "nvml_counter", sensor.kind, False, why))
+        statuses.append(MeterStatus(sensor.domain, "nvml_counter", sensor.kind, False, why))
     if not sensor.has_power:
         why = f"the driver gives no power of {sensor.name}"
-        lacking.append(MeterStatus(sensor.domain, "nvml_power", sensor.kind, False, why))
-    return [*found, *lacking]
+        statuses.append(MeterStatus(sensor.domain, "nvml_power", sensor.kind, False, why))
+    return statuses
 
 
 def _kind(line: dict[str, str]) -> Kind:

@@ -1,4 +1,4 @@
-"""A wall meter's log beside a run: what the whole machine drew while software counted some of its chips."""
+"""Wall meter log of a run: energy of the whole machine, against that of its software meters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MIN_WINDOW_S = 1.0  # shorter windows are lost in a wall meter's sampling
 
 @dataclass(frozen=True)
 class WallComparison:
-    """Wall energy over software energy, for the windows that the log covers."""
+    """Wall energy and software energy over the windows that the log covers."""
 
     windows: int
     covered_s: float
@@ -40,7 +40,7 @@ class WallComparison:
 
 
 def read_log(path: Path) -> PowerTrace:
-    """A CSV log with columns `utc` (ISO 8601 with zone, or Unix seconds) and `watts`.
+    """Read a CSV log with columns `utc` (ISO 8601 with zone, or Unix seconds) and `watts`.
 
     Raises:
         InputError: one line with file, line and what is wrong.
@@ -79,22 +79,22 @@ def _unix(text: str) -> float:
 
 
 def import_log(folder: RunFolder, path: Path) -> WallComparison:
-    """Put a log beside a run's records, after checking that it covers some of the run.
+    """Copy a log into a run's folder, after checking that it covers some of the run.
 
     Raises:
         InputError: the log cannot be read, or its times and the run's do not meet.
     """
     trace = read_log(path)
-    found = compare(_windows(folder), trace)
-    if found is None:
+    result = compare(_windows(folder), trace)
+    if result is None:
         raise InputError(f"{path}: covers no window of {folder.path}; are its times in UTC?")
     lines = ["utc,watts", *(f"{t!r},{w!r}" for t, w in zip(trace.times_s, trace.watts, strict=True))]
     write_whole(folder.path / FILE, ("\n".join(lines) + "\n").encode())
-    return found
+    return result
 
 
 def comparison(folder: RunFolder, windows: Iterable[Window] | None = None) -> WallComparison | None:
-    """Wall against software for a run that has a log beside it; None if it has none.
+    """Compare wall and software energy of a run with a log in its folder; None without one.
 
     `windows` are the run's, where they have been read already.
     """
@@ -109,7 +109,7 @@ def _windows(folder: RunFolder) -> list[Window]:
 
 
 def compare(windows: Iterable[Window], trace: PowerTrace) -> WallComparison | None:
-    """Both energies over the windows that lie inside the log and outside its holes; None if there are none."""
+    """Compare both energies over the windows inside the log and outside its gaps; None without such windows."""
     holes = [(a, b) for a, b in pairwise(trace.times_s) if b - a > MAX_GAP_S]
     wall_j = software_j = covered_s = 0.0
     ratios: list[float] = []

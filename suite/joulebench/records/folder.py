@@ -1,4 +1,4 @@
-"""Run folders: records on disk, append-only and fsynced, and how they are read back."""
+"""Run folders: append-only, fsynced record files, and their readers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def append(path: Path, record: Record) -> None:
 
 
 def _whole(value: Any) -> Any:
-    """The same with text of whole characters: half of one (a lone surrogate) becomes a question mark."""
+    """JSON value with lone surrogates in its texts replaced by question marks."""
     if isinstance(value, str):
         return value.encode(errors="replace").decode()
     if isinstance(value, dict):
@@ -51,7 +51,7 @@ def _whole(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class TornLine:
-    """An incomplete last line, left by a crash while it was written."""
+    """Incomplete last line, left by a crash during a write."""
 
     path: Path
     line: int
@@ -59,7 +59,7 @@ class TornLine:
 
 
 def read_lines(path: Path, model: type[R]) -> tuple[list[R], TornLine | None]:
-    """The records in a file, and its torn last line if there is one.
+    """Read the records of a file, and its torn last line if there is one.
 
     Raises:
         InputError: a line other than the last is damaged, or was written by another schema version.
@@ -85,7 +85,7 @@ def read_lines(path: Path, model: type[R]) -> tuple[list[R], TornLine | None]:
 
 
 def read_record(raw: bytes | str, model: type[R]) -> R:
-    """A record from its JSON, of this schema or of an earlier one.
+    """Parse a record from JSON of this schema or of schema 1.
 
     Raises:
         ValidationError: it is damaged, or of another schema version.
@@ -106,7 +106,7 @@ def _json(raw: bytes | str) -> Any:
         return None
 
 
-#: Which fields a line gave. Nothing asks for it, and a set of them for every object takes a third of the memory.
+#: Replaces pydantic's sets of given fields, which nothing uses and which take a third of the memory.
 _GIVEN: set[str] = set()
 
 

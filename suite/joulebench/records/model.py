@@ -23,7 +23,7 @@ Ending = Literal["done", "interrupted", "failed", "crashed"]
 
 
 def combined(kinds: Iterable[Kind | None]) -> Kind:
-    """Kind of joules made of several parts: measured only if there are parts and every one is; else estimated."""
+    """Kind of a sum of joules: measured if there are parts and all are measured; else estimated."""
     return "measured" if set(kinds) == {"measured"} else "estimated"
 
 
@@ -79,7 +79,7 @@ class Fault(Record):
 
     @classmethod
     def joined(cls, faults: Iterable[Fault]) -> Fault | None:
-        """Several as one: the first one's kind, every text; None of none."""
+        """Join faults: the kind of the first, all texts; None without faults."""
         each = list(faults)
         return cls(kind=each[0].kind, text="; ".join(f.text for f in each)) if each else None
 
@@ -127,7 +127,7 @@ class Costs(Record):
 
 
 class EpochRecord(Record):
-    """One epoch: what was trained and what it reached."""
+    """Epoch of a training: units of work done and metrics reached."""
 
     index: int
     units: Count
@@ -136,7 +136,7 @@ class EpochRecord(Record):
 
 
 class TrialRecord(Record):
-    """One configuration, built, trained, measured and scored once."""
+    """Trial: one configuration built, trained, measured and scored once."""
 
     schema_version: Literal[2] = SCHEMA
     trial: Annotated[int, Field(ge=0, le=10**9)]
@@ -160,17 +160,17 @@ class TrialRecord(Record):
 
     @property
     def proposed_by(self) -> str:
-        """What proposed it, in words: the method, and why where it was not the stage's own."""
+        """The method, with the reason where it was not the stage's own."""
         return self.origin if self.fallback is None else f"{self.origin} ({self.fallback})"
 
     @property
     def node(self) -> str | None:
-        """Where it was measured; None where there is one machine, or nothing was measured."""
+        """Node of a cluster that measured it; None on one machine, or where nothing was measured."""
         return self.windows[-1].node if self.windows else None
 
 
 class Proposed(Record):
-    """A configuration that was chosen: what for, by what, and what the search expected of it."""
+    """Proposed configuration: its stage, method and the search's expectations."""
 
     stage: str
     origin: str
@@ -180,8 +180,8 @@ class Proposed(Record):
 
 
 class LedgerEntry(Record):
-    """Energy of the run outside its trials: data, idle, final scores, reporting; a session's ends, and a trial's
-    beginning, so that one which ends the process is known.
+    """Event of a run and its energy outside trials: data, idle, final scores, reporting; a session's start and end,
+    and the start of a trial, so that a trial that ended the process is known.
 
     On a cluster also each proposal ("propose") with the trials that were `pending` when it was made: with the
     records of all others before it, it is what the proposal was a function of. "died": an attempt at a trial whose
@@ -202,7 +202,7 @@ class LedgerEntry(Record):
 
 
 class ScoreRecord(Record):
-    """Scores on the test split, taken once, after the search."""
+    """Scores on the test split, evaluated once, after the search."""
 
     schema_version: Literal[2] = SCHEMA
     trial: int
@@ -211,7 +211,7 @@ class ScoreRecord(Record):
 
 
 class Manifest(Record):
-    """What a run is: everything a reader needs to repeat it."""
+    """Description of a run: what is needed to repeat it."""
 
     schema_version: Literal[2] = SCHEMA
     joulebench: str

@@ -1,4 +1,4 @@
-"""Records of schema 1, as lines of the present one.
+"""Conversion of records of schema 1 to the present schema.
 
 Schema 1 kept in text what is now data: how a session ended and why it stopped (a ledger's `note`), what a fallback
 was for (`origin`), why a window is at fault.
@@ -16,22 +16,22 @@ _STOPPED, _PRECHECK = "stopped: ", "precheck"
 
 
 def upgraded(line: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of schema 1 (trial, ledger entry, scores, manifest or replicate) in the present schema."""
-    found = {**_origin(line), "schema_version": SCHEMA}
+    """Convert a record of schema 1 (trial, ledger entry, scores, manifest or replicate)."""
+    record = {**_origin(line), "schema_version": SCHEMA}
     if isinstance(windows := line.get("windows"), list):
-        found["windows"] = [_window(w) for w in windows]
+        record["windows"] = [_window(w) for w in windows]
     if isinstance(measurements := line.get("measurements"), list):
-        found["measurements"] = [
+        record["measurements"] = [
             {**m, "windows": [_window(w) for w in m.get("windows", ())]} if isinstance(m, Mapping) else m
             for m in measurements
         ]
     if isinstance(proposal := line.get("proposal"), Mapping):
-        found["proposal"] = _origin(proposal)
-    return found | _event(line)
+        record["proposal"] = _origin(proposal)
+    return record | _event(line)
 
 
 def _origin(line: Mapping[str, Any]) -> dict[str, Any]:
-    """`sobol (no model yet)` is the method `sobol`, and why."""
+    """Split `sobol (no model yet)` into origin and fallback."""
     origin = line.get("origin")
     if not isinstance(origin, str) or not origin.endswith(")") or " (" not in origin:
         return dict(line)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from joulebench.presentation.numbers import number, percent, rsd_words
 from joulebench.records.model import LedgerEntry
-from joulebench.results.consistency import MAX_RSD, Consistency, prechecks
+from joulebench.results.consistency import MAX_RSD, Consistency, meter_checks
 from joulebench.results.findings import Code, Finding
 from joulebench.spec.task import Task
 
 
 def precheck_findings(task: Task, entries: Sequence[LedgerEntry]) -> tuple[Finding, ...]:
     """One finding for each session's precheck; none where none was made."""
-    found = prechecks(task, entries)
+    found = meter_checks(task, entries)
     several = len(found) > 1
     return tuple(_finding(check, f" of session {session}" if several else "") for session, check in found)
 

@@ -1,8 +1,8 @@
-"""Audit of a run's records: what cannot be, what is missing, what does not belong together. Pure.
+"""Audit of a run's records: impossible, missing and inconsistent records. Pure.
 
 The harness writes windows that do not overlap, joules that are not negative, trials numbered without a gap and
-values that lie in the task's space. Records that say otherwise were damaged or changed. Where it is not even clear
-which configuration or which trial is meant they are refused; else the trial gives no value and the reader is told.
+values that lie in the task's space. Records that differ were damaged or changed. Where the configuration or the
+trial cannot be identified they are refused; else the trial gives no value and a finding says so.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_LISTED = 3
 
 @dataclass(frozen=True)
 class Audit:
-    """The trials as they may be used, and what speaks against them."""
+    """The trials as they may be used, and the audit's findings."""
 
     trials: tuple[TrialRecord, ...]
     findings: tuple[Finding, ...]
@@ -43,7 +43,7 @@ def audit(
     scores: Sequence[ScoreRecord] = (),
     torn: Sequence[TornLine] = (),
 ) -> Audit:
-    """Judge a run's records by themselves; a trial that cannot have happened as recorded becomes `invalid`.
+    """Check a run's records; a trial that cannot have happened as recorded becomes `invalid`.
 
     Raises:
         InputError: a trial's number is taken, its parameters are not the task's, or a time is none; one line with
@@ -59,28 +59,21 @@ def audit(
             broken.append(f"trial {trial.trial}: {problem}")
             trial = trial.model_copy(update={"status": "invalid", "error": f"not as recorded: {problem}"})
         usable.append(trial)
-    found = [
+    named = (w.phase for t in trials for w in t.windows if w.phase not in t.unit)
+    unknown = dict.fromkeys(phase for phase in named if phase not in RESERVED_PHASES)
+    known = {t.trial for t in trials}
+    lost = [f"trial {s.trial}" for s in scores if s.trial not in known]
+    findings = [
         _digest(manifest, task),
         _listed(Code.IMPOSSIBLE_TRIALS, "Trials that cannot have happened as recorded; they give no value", broken),
         _numbers(trials),
-        _listed(
-            Code.UNKNOWN_PHASES,
-            "Phases that neither the harness nor the workload names",
-            _unknown_phases(trials),
-        ),
-        _listed(
-            Code.SCORES_WITHOUT_TRIAL, "Test scores of trials that are not there", _lost_scores(trials, scores)
-        ),
+        _listed(Code.UNKNOWN_PHASES, "Phases that neither the harness nor the workload names", unknown),
+        _listed(Code.SCORES_WITHOUT_TRIAL, "Test scores of trials that are not recorded", lost),
     ]
-    notes = [
-        _finding(
-            "note",
-            Code.TORN_LINE,
-            f"{t.path.name} ends in half a line ({t.line}), as a crash leaves it: that record is lost.",
-        )
-        for t in torn
-    ]
-    return Audit(tuple(usable), (*(d for d in found if d is not None), *notes))
+    for t in torn:
+        text = f"{t.path.name} ends in an incomplete line ({t.line}), as after a crash: that record is lost."
+        findings.append(_finding("note", Code.TORN_LINE, text))
+    return Audit(tuple(usable), tuple(f for f in findings if f is not None))
 
 
 def _refuse(origin: object, task: Task, trials: Sequence[TrialRecord]) -> None:
@@ -142,7 +135,7 @@ def _impossible(window: Window) -> Iterator[str]:
 
 
 def _digest(manifest: Manifest, task: Task) -> Finding | None:
-    """Of the task as it stands in the manifest, and of the same with what later versions of joulebench add."""
+    """Finding where the manifest's digest is neither its task's nor that with later versions' defaults added."""
     try:
         own = digest({name: part for name, part in manifest.task.items() if name != "budgets"})
         if manifest.digest in (own, task.digest):
@@ -158,7 +151,7 @@ def _digest(manifest: Manifest, task: Task) -> Finding | None:
 
 
 def _numbers(trials: Sequence[TrialRecord]) -> Finding | None:
-    """Trials are numbered from 0 in the order in which they end."""
+    """Finding where trials are not numbered from 0 without a gap."""
     numbers = [t.trial for t in trials]
     if numbers == list(range(len(numbers))):
         return None
@@ -175,21 +168,8 @@ def _numbers(trials: Sequence[TrialRecord]) -> Finding | None:
     )
 
 
-def _unknown_phases(trials: Iterable[TrialRecord]) -> list[str]:
-    return list(
-        dict.fromkeys(
-            w.phase for t in trials for w in t.windows if w.phase not in RESERVED_PHASES and w.phase not in t.unit
-        )
-    )
-
-
-def _lost_scores(trials: Iterable[TrialRecord], scores: Iterable[ScoreRecord]) -> list[str]:
-    known = {t.trial for t in trials}
-    return [f"trial {s.trial}" for s in scores if s.trial not in known]
-
-
-def _listed(code: Code, title: str, found: Iterable[str]) -> Finding | None:
-    every = list(found)
+def _listed(code: Code, title: str, items: Iterable[str]) -> Finding | None:
+    every = list(items)
     if not every:
         return None
     more = f"; and {len(every) - MAX_LISTED} more" if len(every) > MAX_LISTED else ""

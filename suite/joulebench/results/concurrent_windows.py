@@ -1,7 +1,7 @@
-"""What overlapped on one node of a cluster: found from the windows' own times, not from who wrote them. Pure.
+"""Windows that overlap on one node of a cluster, by their recorded times. Pure.
 
-Times are those of the node's own monotonic clock, and only windows of one node (and one boot of it) are compared:
-how far the clocks of two nodes stand apart does not matter.
+Times are those of the node's own monotonic clock; only windows of one node (and one boot of it) are compared, so
+clock differences between nodes do not matter.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from joulebench.records.model import Fault, FaultKind, LedgerEntry, TrialRecord, Window
 
-#: What the run does outside its trials and no node may do while it measures.
-_APART = ("propose", "precheck")
+#: Phases outside trials that no node may run while it measures.
+_EXCLUSIVE = ("propose", "precheck")
 
 
 @dataclass(frozen=True)
@@ -25,21 +25,21 @@ class _Span:
 
 
 def marked(trials: Iterable[TrialRecord], entries: Sequence[LedgerEntry]) -> list[TrialRecord]:
-    """The trials with a fault in every window that overlaps another trial's, a proposal or a precheck on its node.
+    """Mark windows that overlap another trial, a proposal or a meter check on their node as faulty; all trials.
 
     A faulty window counts in no mean (`joulebench.results.energy.invalidity`).
     """
-    found = list(trials)
-    if all(trial.node is None for trial in found):
-        return found
+    every = list(trials)
+    if all(trial.node is None for trial in every):
+        return every
     faults: dict[tuple[int, int], Fault] = {}
-    for spans in _by_node(found, entries).values():
+    for spans in _by_node(every, entries).values():
         for span, other in _overlapping(sorted(spans, key=lambda s: (s.start_s, s.end_s))):
             if span.trial is not None:
                 text = f"overlaps {other.owner} on the same node"
                 faults.setdefault((span.trial, span.window), Fault(kind=FaultKind.OVERLAP, text=text))
     numbers = {number for number, _ in faults}
-    return [_faulted(trial, faults) if trial.trial in numbers else trial for trial in found]
+    return [_faulted(trial, faults) if trial.trial in numbers else trial for trial in every]
 
 
 def _by_node(trials: Iterable[TrialRecord], entries: Iterable[LedgerEntry]) -> dict[str, list[_Span]]:
@@ -49,8 +49,8 @@ def _by_node(trials: Iterable[TrialRecord], entries: Iterable[LedgerEntry]) -> d
             _add(spans, window, f"trial {trial.trial}", trial.trial, index)
     for number, entry in enumerate(entries):
         for index, window in enumerate(entry.windows):
-            if window.phase in _APART:
-                what = "the choice of a configuration" if window.phase == "propose" else f"precheck {number}"
+            if window.phase in _EXCLUSIVE:
+                what = "the choice of a configuration" if window.phase == "propose" else f"meter check {number}"
                 _add(spans, window, what, None, index)
     return spans
 
@@ -62,7 +62,7 @@ def _add(spans: dict[str, list[_Span]], window: Window, owner: str, trial: int |
 
 
 def _overlapping(spans: Sequence[_Span]) -> Iterable[tuple[_Span, _Span]]:
-    """Both ways round, each pair of spans that share time and not their owner; `spans` by their start."""
+    """Pairs of spans that overlap and differ in owner, in both orders; `spans` are sorted by start."""
     open_: list[_Span] = []
     for span in spans:
         open_ = [other for other in open_ if other.end_s > span.start_s]

@@ -1,4 +1,4 @@
-"""Does the meter say the same twice? The same work in several windows: spread, drift, and what carries it. Pure."""
+"""Consistency of a meter: spread and drift of its joules over repeated windows of the same work. Pure."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from joulebench.spec.task import Protocol, Task
 from joulebench.stats.dispersion import Drift, Rsd, drift, relative_sd
 from joulebench.stats.estimate import Estimate, estimate
 
-#: The relative standard deviation that readers of energy studies ask a meter to stay under.
+#: The relative standard deviation that a meter has to stay under.
 MAX_RSD = 0.02
 #: Phase and note of the windows that are measured before a search.
 PRECHECK = "precheck"
-PRECHECK_WINDOWS = 10
-PRECHECK_WINDOW_S = 1.0
+CHECK_WINDOWS = 10
+CHECK_WINDOW_S = 1.0
 #: Power that moves less than this over the windows is a constant: the joules are seconds times it.
 STEADY_POWER_RSD = 1e-3
 #: … or less than this share of what the time per unit moves.
@@ -29,7 +29,7 @@ STEADY_POWER_SHARE = 0.1
 
 @dataclass(frozen=True)
 class WindowEnergy:
-    """One window as the check sees it; `reason` says why it does not count."""
+    """Energy of one window; `reason` says why it is not valid."""
 
     start_s: float
     seconds: float
@@ -46,7 +46,7 @@ class WindowEnergy:
 
 @dataclass(frozen=True)
 class SourceSpread:
-    """The power that one primary meter gave over the windows."""
+    """Mean power and its spread, of one primary meter over the windows."""
 
     domain: str
     source: str
@@ -59,7 +59,7 @@ class SourceSpread:
 
 @dataclass(frozen=True)
 class CheckSpread:
-    """A second meter over the same windows: its own spread, and how far it is off the primary on average."""
+    """A check meter over the same windows: its spread, and its mean relative difference from the primary."""
 
     domain: str
     source: str
@@ -69,10 +69,9 @@ class CheckSpread:
 
 @dataclass(frozen=True, eq=False)
 class Consistency:
-    """The same work measured again and again; numbers are of the valid windows, gross.
+    """Repeated windows of the same work; numbers are of the valid windows, gross.
 
-    `passed` is None where no gate is set. With fewer than two valid windows nothing can be judged, and a gate
-    is not passed.
+    `passed` is None where no limit (`max_rsd`) is set, and False with fewer than two valid windows.
     """
 
     phase: str
@@ -148,7 +147,7 @@ class Consistency:
 
     @property
     def most_other_load(self) -> float | None:
-        """Processors that other processes kept busy in the window where they did so most."""
+        """Largest mean load of other processes in a valid window, in CPUs."""
         return max((w.other_load_cpus for w in self.valid if w.other_load_cpus is not None), default=None)
 
     @property
@@ -159,19 +158,19 @@ class Consistency:
 
     @property
     def close(self) -> bool:
-        """Whether the interval of the RSD holds the gate: the verdict could have been the other one."""
+        """Whether the RSD's interval contains the limit: a repetition could have the other result."""
         return self.rsd is not None and self.max_rsd is not None and self.rsd.low <= self.max_rsd <= self.rsd.high
 
     @property
     def steady_power(self) -> bool:
-        """Whether power is a constant as far as the spread goes, so that the joules follow time only."""
+        """Whether power varies so little that the spread of the joules is that of time alone."""
         if self.power_rsd is None or self.time_rsd is None:
             return False
         return self.power_rsd.value < max(STEADY_POWER_RSD, STEADY_POWER_SHARE * self.time_rsd.value)
 
     @property
     def net_share(self) -> Estimate | None:
-        """1 − idle power / load power, the share of the joules that is not idle's; None without quiet idle.
+        """1 − idle power / load power, the share of the joules above idle; None without a quiet idle baseline.
 
         Its interval is that of idle power.
         """
@@ -184,37 +183,37 @@ class Consistency:
 
 
 def consistency(run: Run) -> Consistency | None:
-    """Of the windows of a run's default configuration; None if the task measures no phase."""
+    """Consistency over the windows of a run's default configuration; None if the task measures no phase."""
     task = run.task
-    own = [t for t in run.trials if t.params == task.defaults]
-    errors = tuple(t.error or t.status for t in own if t.status != "ok")
-    windows = [w for t in own for w in t.windows if task.measured and w.phase == task.measured.phase]
+    trials = [t for t in run.trials if t.params == task.defaults]
+    errors = tuple(t.error or t.status for t in trials if t.status != "ok")
+    windows = [w for t in trials for w in t.windows if task.measured and w.phase == task.measured.phase]
     return _of(task, windows, task.protocol, run.idle, task.gate.max_rsd if task.gate else None, errors)
 
 
-def precheck_protocol(protocol: Protocol) -> Protocol:
-    """The protocol of the check before a search: ten windows, no longer than the task's own and than 1 s."""
-    window_s = min(protocol.window_s, PRECHECK_WINDOW_S)
+def meter_check_protocol(protocol: Protocol) -> Protocol:
+    """Protocol of the meter check before a search: ten windows of at most 1 s and the task's own length."""
+    window_s = min(protocol.window_s, CHECK_WINDOW_S)
     return protocol.model_copy(
         update={
             "warmup_s": min(protocol.warmup_s, window_s),
             "max_warmup_s": min(protocol.max_warmup_s, 3 * window_s),
             "window_s": window_s,
-            "repeats": PRECHECK_WINDOWS,
-            "max_repeats": PRECHECK_WINDOWS,
+            "repeats": CHECK_WINDOWS,
+            "max_repeats": CHECK_WINDOWS,
         }
     )
 
 
-def precheck_of(task: Task, entry: LedgerEntry) -> Consistency | None:
-    """What a precheck's ledger entry shows, against 2 %; None if the task measures no phase."""
+def meter_check_of(task: Task, entry: LedgerEntry) -> Consistency | None:
+    """Result of a meter check's ledger entry, against `MAX_RSD`; None if the task measures no phase."""
     windows = [w for w in entry.windows if w.phase == PRECHECK]
-    return _of(task, windows, precheck_protocol(task.protocol), max_rsd=MAX_RSD)
+    return _of(task, windows, meter_check_protocol(task.protocol), max_rsd=MAX_RSD)
 
 
-def prechecks(task: Task, entries: Sequence[LedgerEntry]) -> list[tuple[int, Consistency]]:
-    """Session and result of every precheck of a run."""
-    checks = ((e.session, precheck_of(task, e)) for e in entries if e.event == PRECHECK)
+def meter_checks(task: Task, entries: Sequence[LedgerEntry]) -> list[tuple[int, Consistency]]:
+    """Session and result of every meter check of a run."""
+    checks = ((e.session, meter_check_of(task, e)) for e in entries if e.event == PRECHECK)
     return [(session, result) for session, result in checks if result is not None]
 
 

@@ -1,4 +1,4 @@
-"""What the search cost, and after how many inferences it has paid for itself. Pure."""
+"""Cost of the search, and its break-even: after how many inferences it has saved what it cost. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from joulebench.stats.intervals import shifted
 
 @dataclass(frozen=True)
 class Fact:
-    """A number from the hardware profile and where it comes from."""
+    """Number from the hardware profile, and its source."""
 
     value: float
     source: str
@@ -25,7 +25,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class SearchCost:
-    """Everything the run spent. Carbon is None unless the profile gives a grid intensity."""
+    """Energy and time of the whole run. Carbon is None unless the profile gives a grid intensity."""
 
     energy_j: float | None
     duration_s: float
@@ -43,7 +43,7 @@ class SearchCost:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A configuration as break-even sees it: quality by objective name, and joules per unit of work."""
+    """Configuration with its quality by objective name, and its joules per unit of work."""
 
     label: str
     quality: Mapping[str, float]
@@ -70,13 +70,13 @@ class BreakEven:
     low: float | None = None
     high: float | None = None
     reason: str | None = None
-    volume: float | None = None  # units of work that the chosen configuration is said to do
+    volume: float | None = None  # expected number of inferences with the chosen configuration
 
     @property
     def net(self) -> Estimate | None:
-        """Joules saved over `volume` less those of the search; None where no volume is stated or one is unknown.
+        """Joules saved over `volume` less those of the search; None where either or the volume is unknown.
 
-        Where nothing beats the default it is what would be used, so nothing is saved.
+        Where nothing beats the default, the default would be used and nothing is saved.
         """
         if self.volume is None or self.search_j is None or self.default is None:
             return None
@@ -85,7 +85,7 @@ class BreakEven:
 
 
 def search_cost(ledger: Ledger, hardware: Mapping[str, Any]) -> SearchCost:
-    """The run's joules and seconds, with the profile's grid intensity and PUE where it gives them."""
+    """Joules and seconds of the run, with the profile's grid intensity and PUE where it gives them."""
     return SearchCost(
         energy_j=ledger.total_j,
         duration_s=ledger.duration_s,
@@ -111,7 +111,7 @@ def break_even(
     goals: Mapping[str, str],
     volume: float | None = None,
 ) -> BreakEven:
-    """Break-even of the search against the default configuration, and its net at a stated volume.
+    """Break-even of the search against the default configuration, and its net saving at a stated volume.
 
     The best is the frontier member with the least joules per unit among those at least as good as the
     default in every objective of `goals` (the task's objectives other than energy).
@@ -150,5 +150,5 @@ def _at_least_as_good(own: Mapping[str, float], other: Mapping[str, float], goal
 
 
 def stated_volume(task: Task, objective: str) -> float | None:
-    """Units of work that the task says the chosen model will do; they are those of its first energy objective."""
+    """Expected number of inferences that the task states, where `objective` is its first energy objective."""
     return task.stopping.inferences if task.objectives[objective] is task.measured else None

@@ -1,4 +1,4 @@
-"""How near to the machine's limit: achieved FLOP/s, FLOP/J and the fraction of the peak. Pure.
+"""Efficiency: achieved FLOP/s, FLOP/J and the fraction of the hardware's peak. Pure.
 
 Achieved FLOP/s = FLOPs of a unit of work / seconds of a unit; FLOP/J = FLOPs of a unit / joules of a unit. FLOPs
 are counted (`joulebench.workloads.flops`: 2 a multiply-accumulate), not observed, so operators that could not be
@@ -41,7 +41,7 @@ class Peak:
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Work against the limit; `fraction` is of `peak`. None where a divisor's interval makes no sense (≤ 0)."""
+    """Achieved rates and the fraction of `peak`; `flops_per_j` is None where joules are unknown or not positive."""
 
     flops_per_s: Estimate
     flops_per_j: Estimate | None
@@ -50,10 +50,10 @@ class Efficiency:
 
 
 def run_dtype(params: Params, environment: Mapping[str, Any], profile: HardwareProfile) -> Dtype | None:
-    """The data type whose peak limits a run: parameter `dtype`, else fp32; None for one that no profile knows.
+    """Data type whose peak limits a run: parameter `dtype`, else fp32; None for one that no profile knows.
 
-    Single precision counts as tf32 where torch was let use it for matrix products and the device has it. torch's
-    own default, tf32 in convolutions alone, counts as fp32; `convolutions_may_use_tf32` tells of it.
+    Single precision is tf32 where torch may use it for matrix products and the device has it. torch's default,
+    tf32 in convolutions alone, is fp32 here; see `convolutions_may_use_tf32`.
     """
     given = params.get("dtype")
     dtype = "fp32" if given is None else _NAMES.get(str(given).lower().removeprefix("torch."))
@@ -71,8 +71,8 @@ def _has_tf32(environment: Mapping[str, Any], profile: HardwareProfile) -> bool:
 
 
 def _torch(environment: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = environment.get("torch")
-    return found if isinstance(found, Mapping) else {}
+    settings = environment.get("torch")
+    return settings if isinstance(settings, Mapping) else {}
 
 
 def peak_of(profile: HardwareProfile, dtype: Dtype | None) -> Peak | None:

@@ -1,6 +1,6 @@
-"""What windows say: validity, joules per unit of work, gross and net, with intervals. Pure; computed by the reader.
+"""Energy of windows: validity, joules per unit of work, gross and net, with intervals. Pure.
 
-Validity is never trusted from the writer: a window counts only if its raw times and readings bear it out.
+Validity is computed by the reader, from a window's raw times and readings.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ WINDOWS, IDLE, RUNS = "windows", "idle", "runs"
 class Energy(Estimate):
     """Joules, or joules per unit of work, with their interval and where they come from.
 
-    Sums and differences are of energies on one basis and per the same unit of work; what they are made of (domains,
-    kind, measured share, variances) combines by itself. Intervals are those of `joulebench.stats.intervals`.
+    Sums and differences are of energies on one basis and per the same unit of work; their domains, kind,
+    measured share and variances are combined. Intervals are those of `joulebench.stats.intervals`.
 
     Attributes:
         domains: that are counted in it (`gpu:0`, `cpu`, …).
@@ -60,9 +60,8 @@ class Energy(Estimate):
     @classmethod
     def of(cls, value: Estimate, like: Energy, **changed: Any) -> Energy:
         """An estimate as energy with the provenance of another."""
-        own = {f.name: getattr(value, f.name) for f in fields(Estimate)}
-        more = {f.name: getattr(like, f.name) for f in fields(cls) if f.name not in own}
-        return cls(**{**own, **more, **changed})
+        provenance = {f.name: getattr(like, f.name) for f in fields(cls)}
+        return cls(**{**provenance, **{f.name: getattr(value, f.name) for f in fields(Estimate)}, **changed})
 
     def __add__(self, other: Energy) -> Energy:
         """Raises ValueError where the two differ in basis or unit of work."""
@@ -124,17 +123,16 @@ def matches(domain: str, wanted: Iterable[str]) -> bool:
 
 
 def is_read(reading: Reading) -> bool:
-    """Whether a reading adds up: one that is not a number, negative or beyond all measure was not read."""
+    """Whether a reading is a number from 0 to `MAX_J`; any other was not read."""
     return 0 <= reading.energy_j <= MAX_J
 
 
 def joules(window: Window, domains: Iterable[str]) -> float | None:
     """Primary joules of a window over the domains; None where it has none of them."""
     wanted = tuple(domains)
-    found = [
-        r.energy_j for r in window.readings if r.role == "primary" and is_read(r) and matches(r.domain, wanted)
-    ]
-    return sum(found) if found else None
+    primary = (r for r in window.readings if r.role == "primary" and is_read(r))
+    energies = [r.energy_j for r in primary if matches(r.domain, wanted)]
+    return sum(energies) if energies else None
 
 
 def invalidity(window: Window, protocol: Protocol) -> Fault | None:
@@ -162,8 +160,8 @@ def invalidity(window: Window, protocol: Protocol) -> Fault | None:
 
 def common_domains(windows: Sequence[Window], wanted: Iterable[str]) -> tuple[str, ...]:
     """The primary domains that every window has, among those wanted."""
-    asked = tuple(wanted)
-    sets = [{r.domain for r in w.readings if r.role == "primary" and matches(r.domain, asked)} for w in windows]
+    names = tuple(wanted)
+    sets = [{r.domain for r in w.readings if r.role == "primary" and matches(r.domain, names)} for w in windows]
     return tuple(sorted(set.intersection(*sets))) if sets else ()
 
 
@@ -182,40 +180,40 @@ def _idle_powers(windows: Iterable[Window], domains: Sequence[str]) -> list[floa
     for window in windows:
         if window.phase != "idle" or window.fault or window.duration_s <= 0:
             continue
-        found = {r.domain: r.energy_j for r in window.readings if r.role == "primary" and is_read(r)}
-        if all(domain in found for domain in domains):
-            powers.append(sum(found[d] for d in domains) / window.duration_s)
+        energies = {r.domain: r.energy_j for r in window.readings if r.role == "primary" and is_read(r)}
+        if all(domain in energies for domain in domains):
+            powers.append(sum(energies[d] for d in domains) / window.duration_s)
     return powers
 
 
 class IdleWindows(tuple[Window, ...]):
-    """A run's idle windows in order, with their blocks found once: every trial asks for the one nearest to it."""
+    """Idle windows of a run in order, with their blocks cached: every trial needs the nearest one."""
 
     @cached_property
     def blocks(self) -> list[list[Window]]:
-        """Windows that touch."""
-        found: list[list[Window]] = []
+        """Runs of windows that touch, on one node."""
+        blocks: list[list[Window]] = []
         for window in self:
-            last = found[-1][-1] if found else None
+            last = blocks[-1][-1] if blocks else None
             touching = last is not None and last.end_s == window.start_s and last.node == window.node
-            found[-1].append(window) if touching else found.append([window])
-        return found
+            blocks[-1].append(window) if touching else blocks.append([window])
+        return blocks
 
     @cached_property
     def _starts(self) -> dict[str | None, list[tuple[float, int]]]:
-        """By node, when each block begins and which it is; of blocks that begin at once the first."""
+        """Start (Unix seconds) and index of each block by node; of blocks with the same start the first."""
         first: dict[str | None, dict[float, int]] = {}
         for number, block in enumerate(self.blocks):
             first.setdefault(block[0].node, {}).setdefault(_seconds(block[0].start_utc), number)
         return {node: sorted(begun.items()) for node, begun in first.items()}
 
     def nearest(self, moment_s: float, node: str | None = None) -> list[Window]:
-        """The block of a node that begins nearest to a time (Unix seconds); of two as near the first."""
+        """The block of a node whose start is nearest to a time (Unix seconds); of ties the first."""
         starts = self._starts.get(node, [])
         after = bisect_left(starts, (moment_s, -1))
         beside = starts[max(0, after - 1) : after + 1]
-        found = min(beside, key=lambda start: (abs(start[0] - moment_s), start[1]), default=None)
-        return self.blocks[found[1]] if found else []
+        nearest = min(beside, key=lambda start: (abs(start[0] - moment_s), start[1]), default=None)
+        return self.blocks[nearest[1]] if nearest else []
 
 
 def nearest_idle(idle: Sequence[Window], to: Window) -> list[Window]:
@@ -308,7 +306,7 @@ def training_energy(
     """Joules of one training, all epochs together; net of idle power if idle windows are given.
 
     It ran once, so gross joules have no interval; net ones have that of idle power. None where an epoch's window
-    is faulty (its joules are then unknown, and the sum with them) or reads nothing, or (net) no quiet idle is near.
+    is faulty (the sum is then unknown) or reads nothing, or (net) no quiet idle is near.
     """
     train = [w for w in windows if w.phase == "train"]
     names = common_domains(train, domains)
@@ -329,8 +327,7 @@ def training_energy(
 
 
 def _kind(windows: Sequence[Window], names: Sequence[str]) -> Kind:
-    kinds = {r.kind for w in windows for r in w.readings if r.role == "primary" and r.domain in names}
-    return combined(kinds)
+    return combined(r.kind for w in windows for r in w.readings if r.role == "primary" and r.domain in names)
 
 
 def _measured_j(windows: Sequence[Window], names: Sequence[str]) -> float:
@@ -351,7 +348,7 @@ def _widen(value: Estimate, extra_sem: float) -> Estimate:
 
 
 def total_j(windows: Iterable[Window], domains: Iterable[str] = ("gpu", "cpu", "ram")) -> float | None:
-    """Gross joules over windows, whatever they were spent on; None where nothing was read."""
+    """Gross joules of all windows; None where nothing was read."""
     wanted = tuple(domains)
-    found = [e for w in windows if (e := joules(w, wanted)) is not None]
-    return sum(found) if found else None
+    energies = [e for w in windows if (e := joules(w, wanted)) is not None]
+    return sum(energies) if energies else None

@@ -1,4 +1,4 @@
-"""Findings: what a reader must know before believing a run's numbers, each with a code that a program can read."""
+"""Findings: what limits the meaning of a run's numbers, each with a machine-readable code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Level = Literal["alert", "warning", "note"]
 
 
 class Code(StrEnum):
-    """What a finding is about."""
+    """Machine-readable code of a finding."""
 
     # the records
     IMPOSSIBLE_TRIALS = "impossible_trials"

@@ -1,15 +1,15 @@
-"""How long will a training take, and how many joules? Its end told from its first epochs, start-up apart. Pure.
+"""Forecast of a training's total energy and time from its first epochs. Pure.
 
-Three rules need nothing but the training itself; U units of work in all, u of them done:
+Three rules need only the training itself; U units of work in all, u of them done:
 
-    proportional   (E₀ + E) · U/u                      start-up taken for work, as most calculators do
-    two-term       E₀ + E · U/u                        start-up E₀ as a term of its own
-    steady         E₀ + E + r · (U − u)                r: joules per unit of the epochs after the first, whose own
-                                                       excess (caches, allocation, kernel choice) is not paid again
+    proportional   (E₀ + E) · U/u                      start-up included in the work, as most calculators do
+    two-term       E₀ + E · U/u                        start-up E₀ as a separate constant
+    steady         E₀ + E + r · (U − u)                r: joules per unit after the first epoch, which alone has
+                                                       the cost of caches, allocation and kernel selection
 
-The fourth, `calibrated`, also looks at trainings that came to their end on the same machine: how much dearer or
-cheaper per unit the rest was than what had been seen at the same point, as a regression on the power and the time
-seen so far. It mends what one epoch cannot tell: its own excess, and the noise of a power sensor that had seconds.
+The fourth, `calibrated`, also uses finished trainings of the same machine: the ratio of the remaining cost per unit
+to that observed at the same point, by a regression on the power and the time per unit observed so far. It corrects
+for the first epoch's extra cost and for the noise of a power sensor over a few seconds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Training:
-    """A training as far as it has been seen: what it took before its first epoch, and its epochs."""
+    """Observed part of a training: its start-up before the first epoch, and its epochs."""
 
     startup_j: float | None
     startup_s: float
@@ -57,11 +57,11 @@ class Training:
 
         Joules are those of the domains that every one of these windows has; none if one of them is faulty.
         """
-        own = [w for w in windows if w.phase in ("build", "train", "validate")]
-        names = () if any(w.fault for w in own) else common_domains(own, domains)
-        startup = [w for w in own if w.phase == "build"]
+        parts = [w for w in windows if w.phase in ("build", "train", "validate")]
+        names = () if any(w.fault for w in parts) else common_domains(parts, domains)
+        startup = [w for w in parts if w.phase == "build"]
         groups: list[list[Window]] = []
-        for window in own:
+        for window in parts:
             if window.phase == "train":
                 groups.append([window])
             elif window.phase == "validate" and groups:
@@ -74,26 +74,26 @@ class Training:
         return sum(s.units for s in self.segments)
 
     def first(self, n: int) -> Training:
-        """As it stood after `n` segments."""
+        """The training after its first `n` segments."""
         return replace(self, segments=self.segments[:n])
 
     def startup(self, amount: Amount) -> float | None:
         return self.startup_j if amount == "energy_j" else self.startup_s
 
     def total(self, amount: Amount) -> float | None:
-        """Everything so far; None where a part of it was not measured."""
+        """Sum of start-up and all segments; None where one of them was not measured."""
         parts = [self.startup(amount), *(getattr(s, amount) for s in self.segments)]
         return None if any(part is None for part in parts) else math.fsum(parts)
 
 
 def _joules(windows: Sequence[Window], names: Sequence[str]) -> float | None:
-    found = [joules(w, names) for w in windows] if names else [None]
-    return math.fsum(e for e in found if e is not None) if None not in found else None
+    parts = [joules(w, names) for w in windows] if names else [None]
+    return None if None in parts else math.fsum(e for e in parts if e is not None)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a whole training takes, with a 95 % interval where there is something to tell it from."""
+    """Predicted total of a training, with a 95 % interval where it can be estimated."""
 
     total: float
     low: float | None
@@ -104,7 +104,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class _Pace:
-    """What a unit of work takes by the segments that speak for the rest: all but the first, if there are more."""
+    """Cost per unit of work in the steady segments: all but the first, if there are more."""
 
     seen: float  # start-up and all segments
     startup: float
@@ -116,7 +116,7 @@ class _Pace:
 
 
 def _pace(training: Training, amount: Amount) -> _Pace | None:
-    """None where nothing was measured or done, or it took nothing."""
+    """None where nothing was measured or done, or a segment's cost is not positive."""
     seen, startup = training.total(amount), training.startup(amount)
     counting = training.segments[1:] or training.segments
     units = sum(s.units for s in counting)
@@ -132,7 +132,7 @@ def _pace(training: Training, amount: Amount) -> _Pace | None:
 
 
 def predict(training: Training, total_units: int, rule: Rule, amount: Amount = "energy_j") -> Prediction | None:
-    """The whole training by one of the rules that need nothing else; None where it cannot tell.
+    """Predict a training's total by a rule that needs only the training itself; None where it cannot.
 
     Only `steady` has an interval, from its third segment on: Student's t over the m later segments' paces, for the
     mean of the R segments to come, s √(1/m + 1/R), with s and m as `joulebench.stats.estimate` corrects them for
@@ -175,7 +175,7 @@ def _half_width(pace: _Pace, left: int) -> float | None:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How trainings that came to their end went on after their first `seen` segments: see `calibrate`."""
+    """Correction of the cost per unit, from finished trainings after `seen` segments: see `calibrate`."""
 
     seen: int
     amount: Amount
@@ -183,7 +183,7 @@ class Calibration:
     model: Any  # a regression of them on what was seen; None: their mean
 
     def predict(self, training: Training, total_units: int) -> Prediction | None:
-        """The whole training, its pace corrected; None where it cannot tell, or not `seen` segments were seen."""
+        """Predict a training's total; None where it cannot, or where its segments are not `seen` in number."""
         pace = _pace(training, self.amount)
         if pace is None or total_units < pace.units or len(training.segments) != self.seen:
             return None
@@ -202,16 +202,14 @@ class Calibration:
 
 
 def calibrate(finished: Sequence[Training], seen: int, amount: Amount = "energy_j") -> Calibration | None:
-    """What finished trainings tell of others of which `seen` segments have been seen.
+    """Calibration for trainings with `seen` segments, from finished ones; None with too few of them.
 
     The logarithm of (pace of the rest) / (pace seen) is expected at their mean, from `MIN_FINISHED` on; from
     `MIN_REGRESSED` on, where a Bayesian ridge regression on the logarithms of power and of seconds per unit as seen
     has it (MacKay 1992; scikit-learn's). The interval is Student's t times the standard deviation of a prediction.
-    The trainings are taken for independent of one another, and a new one for another such.
-
-    None with too few finished trainings.
+    The trainings, and a new one, are taken as independent and alike.
     """
-    known = [k for t in finished if (k := _how_it_went_on(t, seen, amount)) is not None]
+    known = [k for t in finished if (k := _remaining_ratio(t, seen, amount)) is not None]
     if len(known) < MIN_FINISHED:
         return None
     ratios = tuple(ratio for _, ratio in known)
@@ -223,8 +221,7 @@ def calibrate(finished: Sequence[Training], seen: int, amount: Amount = "energy_
 
 
 def calibrating(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Those whose trainings may tell of others: finished, and not the first that their process trained, which also
-    pays for what a process loads once."""
+    """Trials to calibrate by: finished, and not the first training of their process, which loads libraries."""
     trained = [t for t in trials if any(w.phase == "train" for w in t.windows)]
     first = {(t.session, t.node): t.trial for t in reversed(trained)}
     return [t for t in trained if t.status == "ok" and t.trial != first[t.session, t.node]]
@@ -234,8 +231,8 @@ def _features(pace: _Pace) -> tuple[float, float]:
     return math.log(pace.per_unit / pace.seconds_per_unit), math.log(pace.seconds_per_unit)
 
 
-def _how_it_went_on(training: Training, seen: int, amount: Amount) -> tuple[tuple[float, float], float] | None:
-    """Features after `seen` segments, and the logarithm of the rest's pace over the pace seen."""
+def _remaining_ratio(training: Training, seen: int, amount: Amount) -> tuple[tuple[float, float], float] | None:
+    """Features after `seen` segments, and log(cost per unit of the rest / cost per unit so far)."""
     begun = training.first(seen)
     pace, total, left = _pace(begun, amount), training.total(amount), training.units - begun.units
     if pace is None or total is None or left <= 0 or total <= pace.seen:
@@ -245,7 +242,7 @@ def _how_it_went_on(training: Training, seen: int, amount: Amount) -> tuple[tupl
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a training that is under way will take, joules (None where they are not measured) and seconds."""
+    """Forecast of a running training: joules (None where they are not measured) and seconds."""
 
     energy: Prediction | None
     time: Prediction
@@ -253,10 +250,10 @@ class Forecast:
     at_least_j: float | None  # if no epoch to come costs less than the cheapest so far; None after one epoch
 
     def over_budget(self, left_j: float) -> str | None:
-        """Why the training is certain to break what is left of an energy budget, in words; None if it is not.
+        """Message if the training is certain to exceed what is left of an energy budget; None if it is not.
 
-        Certain is the lower end of the interval; where there is none, the cheapest epoch so far for every one to
-        come; after a single epoch, whose excess is not known, only what is spent already.
+        The certain minimum is the lower end of the interval; without one, the cheapest epoch so far for every
+        remaining one; after a single epoch, only the joules already spent.
         """
         low = self.energy.low if self.energy else None
         certain = (self.spent_j, self.at_least_j if low is None else low)
@@ -272,16 +269,20 @@ class Forecast:
         return "about " + ", ".join(_words(p, unit) for p, unit in parts if p is not None)
 
 
-def _words(found: Prediction, unit: str) -> str:
-    ends = "" if found.low is None or found.high is None else f" ({found.low:.4g} to {found.high:.4g})"
-    return f"{found.total:.4g} {unit}{ends}"
+def _words(prediction: Prediction, unit: str) -> str:
+    ends = (
+        ""
+        if prediction.low is None or prediction.high is None
+        else f" ({prediction.low:.4g} to {prediction.high:.4g})"
+    )
+    return f"{prediction.total:.4g} {unit}{ends}"
 
 
 def forecast(training: Training, epochs: int, finished: Sequence[Training] = ()) -> Forecast | None:
-    """The whole of a training of `epochs` epochs after its first ones; None before the first has ended.
+    """Forecast a training of `epochs` epochs from its first ones; None before the first has ended.
 
-    Of `steady` and `calibrated` the one with the narrower interval; else what can be told: `steady` after two
-    epochs, `two-term` after one.
+    Of `steady` and `calibrated` the one with the narrower interval; without an interval `steady` after two epochs,
+    `two-term` after one.
     """
     if not training.segments or training.segments[0].units <= 0:
         return None

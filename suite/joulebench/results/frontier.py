@@ -1,4 +1,4 @@
-"""The non-dominated set of any number of objectives, and the hypervolume it covers. Pure."""
+"""Pareto frontier of any number of objectives, and its hypervolume. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_HYPERVOLUME_OBJECTIVES = 5
 
 
 def non_dominated(points: ArrayLike, goals: Sequence[Goal]) -> NDArray[np.bool_]:
-    """Which rows of `points` no other row dominates; equal rows are kept or dropped together.
+    """Mask of the rows of `points` (n × objectives) that no other row dominates; equal rows share their value.
 
     Row a dominates row b if it is at least as good in every objective and better in one.
 
@@ -55,14 +55,14 @@ def hypervolume(points: ArrayLike, reference: ArrayLike, goals: Sequence[Goal]) 
     return float(moocore.hypervolume(better, ref=bound))
 
 
-def frontier(task: Task, found: Sequence[Configuration]) -> list[Configuration]:
-    """The non-dominated ones among complete configurations, best in the first objective first.
+def frontier(task: Task, every: Sequence[Configuration]) -> list[Configuration]:
+    """Non-dominated complete configurations, best in the first objective first.
 
-    A configuration that breaks a constraint is none, nor one that is not better than every reference: a model
-    that guesses is no trade-off, however little it takes. Ties go by the further objectives, then by the
+    Without those that break a constraint or are not better than every reference: a model that guesses is no
+    trade-off, however little it takes. Ties go by the further objectives, then by the
     configuration's key, so the order does not depend on the order of trials. With one objective: the best.
     """
-    complete = [c for c in found if c.complete and c.feasible and beats_reference(task, c)]
+    complete = [c for c in every if c.complete and c.feasible and beats_reference(task, c)]
     if not complete:
         return []
     goals, points = objective_goals(task), objective_values(task, complete)
@@ -84,19 +84,19 @@ def beats_reference(task: Task, configuration: Configuration) -> bool:
 
 
 def hypervolume_by_trial(
-    task: Task, trials: Sequence[TrialRecord], found: Sequence[Configuration] | None = None
+    task: Task, trials: Sequence[TrialRecord], every: Sequence[Configuration] | None = None
 ) -> list[float | None]:
     """Hypervolume after each trial, in the order given; it never falls.
 
     A configuration counts with its final value (the mean of its runs) from its first trial on, so the last
     number is the frontier's. All None where an objective has no reference, or where there are more than
-    `MAX_HYPERVOLUME_OBJECTIVES` of them. `found` are the trials' configurations, where they are known already.
+    `MAX_HYPERVOLUME_OBJECTIVES` of them. `every` are the trials' configurations, if known.
     """
     references = [o.reference for o in task.objectives.values()]
     if any(r is None for r in references) or len(references) > MAX_HYPERVOLUME_OBJECTIVES:
         return [None] * len(trials)
     goals = objective_goals(task)
-    every = configurations(task, trials) if found is None else found
+    every = configurations(task, trials) if every is None else every
     key_of = {id(trial): c.key for c in every for trial in c.trials}
     pending = {c.key: c for c in every if c.complete and c.feasible}
     bound = np.asarray(references, dtype=float)
@@ -125,7 +125,7 @@ def objective_values(task: Task, complete: Sequence[Configuration]) -> Array:
 
 
 def _as_costs(points: ArrayLike, goals: Sequence[Goal]) -> Array:
-    """`points` turned so that less is better in every column."""
+    """`points` with the sign of maximised columns changed, so that less is better."""
     values = np.asarray(points, dtype=float)
     if values.ndim != 2 or values.shape[1] != len(goals) or not goals:
         raise ValueError(f"points must be n × {len(goals)}, one column a goal (got shape {values.shape})")

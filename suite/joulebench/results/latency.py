@@ -1,4 +1,4 @@
-"""How long a step takes: quantiles over the steps of a phase's valid windows, with intervals. Pure."""
+"""Latency of a step: quantiles over the steps of a phase's valid windows, with intervals. Pure."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Every joule of a run: what it was spent on, and how it was obtained. Pure."""
+"""Ledger of a run: every joule by phase, domain and source. Pure."""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -50,7 +51,7 @@ _ACCOUNTS: dict[str, tuple[Group, str]] = {
 
 @dataclass(frozen=True)
 class Account:
-    """What windows of one phase cost; `energy_j` is None where none of them has a reading."""
+    """Sum over the windows of one phase; `energy_j` is None where none of them has a reading."""
 
     name: str
     about: str
@@ -76,7 +77,7 @@ class SourceShare:
 
 @dataclass(frozen=True)
 class Check:
-    """A second meter beside the primary one of its domain, over the windows that have both."""
+    """Check meter against the primary one of its domain, over the windows that have both."""
 
     domain: str
     source: str
@@ -90,7 +91,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Ledger:
-    """All windows of a run, added up."""
+    """Sums over all windows of a run."""
 
     accounts: tuple[Account, ...]
     total_j: float | None
@@ -109,15 +110,15 @@ class Ledger:
         return self.measured_j / self.total_j if self.total_j else None
 
     def group_j(self, group: Group) -> float | None:
-        found = [a.energy_j for a in self.accounts if a.group == group and a.energy_j is not None]
-        return math.fsum(found) if found else None
+        energies = [a.energy_j for a in self.accounts if a.group == group and a.energy_j is not None]
+        return math.fsum(energies) if energies else None
 
     def group_s(self, group: Group) -> float:
         return math.fsum(a.duration_s for a in self.accounts if a.group == group)
 
 
 def balance(trials: Sequence[TrialRecord], entries: Sequence[LedgerEntry]) -> Ledger:
-    """The ledger over all trials and over what the run spent between them."""
+    """Ledger over all trials and the entries between them."""
     sums = _Sums()
     every = chain((t.windows for t in trials), (e.windows for e in entries))
     for window in chain.from_iterable(every):
@@ -142,7 +143,7 @@ def balance(trials: Sequence[TrialRecord], entries: Sequence[LedgerEntry]) -> Le
 
 @dataclass
 class _Parts:
-    """What windows of one phase add up from: seconds of each, joules of each primary reading by its source."""
+    """Addends of one phase: seconds of each window, joules of each primary reading by source."""
 
     durations_s: list[float] = field(default_factory=list)
     energies: dict[_Source, list[float]] = field(default_factory=dict)
@@ -167,16 +168,14 @@ class _Parts:
 
 @dataclass
 class _Sums:
-    """Everything that a ledger adds up, gathered in one pass: a long run has a million readings."""
+    """Addends of a ledger, gathered in one pass: a long run has a million readings."""
 
-    accounts: dict[str, _Parts] = field(default_factory=dict)
+    accounts: defaultdict[str, _Parts] = field(default_factory=lambda: defaultdict(_Parts))
     check_sources: dict[_Source, list[float]] = field(default_factory=dict)  # joules of each check
     checks: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)  # check, primary
 
     def add(self, window: Window) -> None:
-        parts = self.accounts.get(window.phase)
-        if parts is None:
-            parts = self.accounts[window.phase] = _Parts()
+        parts = self.accounts[window.phase]
         parts.durations_s.append(max(0.0, window.duration_s))
         primary: dict[str, float] = {}
         checks: list[Reading] = []
@@ -198,11 +197,11 @@ class _Sums:
     @property
     def primary(self) -> dict[_Source, list[float]]:
         """Joules of each primary reading of the run."""
-        found: dict[_Source, list[float]] = {}
+        energies: defaultdict[_Source, list[float]] = defaultdict(list)
         for account in self.accounts.values():
             for key, parts in account.energies.items():
-                found.setdefault(key, []).extend(parts)
-        return found
+                energies[key].extend(parts)
+        return energies
 
 
 def family(domain: str) -> str:
@@ -222,32 +221,31 @@ def _order(account: Account) -> tuple[int, int, str]:
 
 
 def _by_family(energies: Mapping[_Source, Sequence[float]]) -> dict[str, float]:
-    parts: dict[str, list[float]] = {}
-    for (_, domain, _, _), own in energies.items():
-        parts.setdefault(family(domain), []).extend(own)
+    parts: defaultdict[str, list[float]] = defaultdict(list)
+    for (_, domain, _, _), joules in energies.items():
+        parts[family(domain)].extend(joules)
     order = ["gpu", "cpu", "ram"]
     names = sorted(parts, key=lambda n: (order.index(n) if n in order else len(order), n))
     return {name: math.fsum(parts[name]) for name in names}
 
 
 def _sources(sources: Mapping[_Source, Sequence[float]], total_j: float | None) -> tuple[SourceShare, ...]:
-    found = []
-    for (role, domain, source, kind), energies in sorted(
-        sources.items(), key=lambda i: (i[0][0] != "primary", i[0])
-    ):
+    shares = []
+    ordered = sorted(sources.items(), key=lambda item: (item[0][0] != "primary", item[0]))
+    for (role, domain, source, kind), energies in ordered:
         energy_j = math.fsum(energies)
         share = energy_j / total_j if role == "primary" and total_j else None
-        found.append(SourceShare(domain, source, kind, role, energy_j, share))
-    return tuple(found)
+        shares.append(SourceShare(domain, source, kind, role, energy_j, share))
+    return tuple(shares)
 
 
 def _checks(pairs: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> tuple[Check, ...]:
-    found = []
+    checks = []
     for (domain, source), members in sorted(pairs.items()):
         check_j, primary_j = (math.fsum(column) for column in zip(*members, strict=True))
         if primary_j > 0:
-            found.append(Check(domain, source, check_j, primary_j))
-    return tuple(found)
+            checks.append(Check(domain, source, check_j, primary_j))
+    return tuple(checks)
 
 
 def _stopped(entries: Sequence[LedgerEntry]) -> str:
@@ -256,10 +254,5 @@ def _stopped(entries: Sequence[LedgerEntry]) -> str:
 
 
 def _open_sessions(entries: Iterable[LedgerEntry]) -> tuple[int, ...]:
-    started, ended = set(), set()
-    for entry in entries:
-        if entry.event == "start":
-            started.add(entry.session)
-        elif entry.event == "end":
-            ended.add(entry.session)
-    return tuple(sorted(started - ended))
+    ends = [(entry.event, entry.session) for entry in entries if entry.event in ("start", "end")]
+    return tuple(sorted({s for event, s in ends if event == "start"} - {s for event, s in ends if event == "end"}))

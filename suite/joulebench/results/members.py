@@ -1,4 +1,4 @@
-"""What the report says of one configuration: objectives, joules per unit of work, costs and scores. Pure."""
+"""Results of one configuration: objectives, joules per unit of work, costs and scores. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from joulebench.stats.estimate import Estimate, mean_of_runs, point
 
 @dataclass(frozen=True)
 class Target:
-    """Work that joules are stated for: a phase and the domains counted, in the objective's own unit."""
+    """Phase, domains and unit of work that joules are stated for."""
 
     objective: str | None  # the energy objective it belongs to, if any
     phase: str
@@ -28,7 +28,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Member:
-    """One configuration with everything measured of it. Missing energies, costs and scores are absent."""
+    """Configuration with its measurements. Missing energies, costs and scores are absent."""
 
     trials: tuple[int, ...]  # the usable ones
     params: Params
@@ -48,13 +48,13 @@ class Member:
 
 def targets(task: Task, trials: Sequence[TrialRecord]) -> list[Target]:
     """The phases of the energy objectives; without any, every phase the workload measured."""
-    found: dict[tuple[str, tuple[str, ...]], Target] = {}
+    known: dict[tuple[str, tuple[str, ...]], Target] = {}
     for name, objective in task.objectives.items():
         if objective.phase is not None and objective.domains is not None:
             key = (objective.phase, objective.domains)
-            found.setdefault(key, Target(name, objective.phase, energy_unit(name)[0], objective.domains))
-    if found:
-        return list(found.values())
+            known.setdefault(key, Target(name, objective.phase, energy_unit(name)[0], objective.domains))
+    if known:
+        return list(known.values())
     units = {phase: unit for trial in trials for phase, unit in trial.unit.items()}
     return [Target(None, phase, unit, EVERY_FAMILY) for phase, unit in units.items()]
 

@@ -1,4 +1,4 @@
-"""From records to the numbers a task asks for: objective values per trial and per configuration. Pure."""
+"""Objective and constraint values of trials and of configurations, from records. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from joulebench.stats.estimate import NORMAL_975, Estimate, deviation, mean_of_r
 
 @dataclass(frozen=True)
 class Outcome:
-    """One objective's value: its estimate, and for energy how the joules were obtained."""
+    """Estimate of one objective; for energy with the kind of the joules and their domains."""
 
     value: Estimate
     kind: Kind | None = None
@@ -31,7 +31,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Configuration:
-    """One point of the parameter space with all its finished trials and its objective values."""
+    """Point of the parameter space with its trials and its objective values."""
 
     key: str
     params: Params
@@ -56,7 +56,7 @@ class Configuration:
 
 
 def merged_costs(trials: Sequence[TrialRecord]) -> Costs:
-    """What was counted of one configuration, from the first trial that has it; memory at its highest."""
+    """Static costs of one configuration, from the first trial that has them; the highest peak memory."""
 
     def first(name: str) -> int | None:
         return next((v for t in trials if (v := getattr(t.costs, name)) is not None), None)
@@ -78,8 +78,7 @@ def merged_costs(trials: Sequence[TrialRecord]) -> Costs:
 
 def configuration_key(task: Task, params: Params) -> str:
     """Canonical JSON of the parameters that belong to the configuration, not to the device."""
-    own = {n: v for n, v in params.items() if task.parameters[n].scope == "task"}
-    return json.dumps(own, sort_keys=True)
+    return json.dumps({n: v for n, v in params.items() if task.parameters[n].scope == "task"}, sort_keys=True)
 
 
 def trial_energy(task: Task, trial: TrialRecord, objective: Quantity, idle: Sequence[Window]) -> Energy | None:
@@ -108,24 +107,24 @@ def trial_outcomes(task: Task, trial: TrialRecord, idle: Sequence[Window] = ()) 
 
 
 def trial_constraints(task: Task, trial: TrialRecord, idle: Sequence[Window] = ()) -> dict[str, Outcome]:
-    """What the task bounds, as a finished trial has it; a quantity it does not have is absent."""
+    """Constrained quantities of a finished trial; one that it does not have is absent."""
     if trial.status != "ok":
         return {}
-    found = {n: _outcome(task, trial, n, c, idle) for n, c in task.outcome_constraints.items()}
-    return {name: outcome for name, outcome in found.items() if outcome is not None}
+    outcomes = ((n, _outcome(task, trial, n, c, idle)) for n, c in task.outcome_constraints.items())
+    return {name: outcome for name, outcome in outcomes if outcome is not None}
 
 
 def _outcome(
     task: Task, trial: TrialRecord, name: str, quantity: Quantity, idle: Sequence[Window]
 ) -> Outcome | None:
     if quantity.is_energy:
-        found = _energy_outcome(task, trial, name, quantity, idle)
+        outcome = _energy_outcome(task, trial, name, quantity, idle)
     elif quantity.phase is not None and quantity.quantile is not None:
         value = latency(trial.windows, quantity.phase, quantity.quantile, task.protocol)
-        found = None if value is None else Outcome(value)
+        outcome = None if value is None else Outcome(value)
     else:
-        found = _plain_outcome(trial, name)
-    return found if found is not None and abs(found.value.mean) <= MAX_VALUE else None
+        outcome = _plain_outcome(trial, name)
+    return outcome if outcome is not None and abs(outcome.value.mean) <= MAX_VALUE else None
 
 
 def _plain_outcome(trial: TrialRecord, name: str) -> Outcome | None:
@@ -203,16 +202,16 @@ def _between_runs(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def run_to_run_rsd(
-    task: Task, trials: Sequence[TrialRecord], found: Sequence[Configuration] | None = None
+    task: Task, trials: Sequence[TrialRecord], every: Sequence[Configuration] | None = None
 ) -> dict[str, float]:
     """Relative standard deviation between runs of one configuration, per energy objective, pooled.
 
-    What a search is told as noise beside each trial's own standard error. Objectives without replicates
-    are absent. `found` are the trials' configurations, where they are known already.
+    The search takes it as noise beside each trial's own standard error. Objectives without replicates are absent.
+    `every` are the trials' configurations, if known.
     """
     pooled: dict[str, list[tuple[float, int]]] = {}
     idle = idle_windows(trials)
-    for configuration in configurations(task, trials) if found is None else found:
+    for configuration in configurations(task, trials) if every is None else every:
         if len(configuration.trials) < 2:
             continue
         done = [o for t in configuration.trials if (o := trial_outcomes(task, t, idle))]

@@ -1,4 +1,4 @@
-"""What a phase, or training, takes of one configuration: joules, seconds and steps, over all its runs. Pure.
+"""Joules, seconds and steps of a phase, or of training, over all runs of one configuration. Pure.
 
 A configuration run once has the intervals of its windows and steps; one run more than once those between its runs.
 """
@@ -45,7 +45,7 @@ class PhaseRuns:
 
     @cached_property
     def unit(self) -> str:
-        """What the phase's work is counted in: sample, token, …"""
+        """Unit of the phase's work: sample, token, …"""
         return next((t.unit[self.phase] for t in self.trials if self.phase in t.unit), "unit")
 
     def _energies(self, idle: Sequence[Window] | None) -> list[Energy | None]:
@@ -70,8 +70,8 @@ class PhaseRuns:
     @cached_property
     def net(self) -> Energy | None:
         """Joules per unit less idle power; None where idle power is unknown for a run."""
-        found = [e for e in self._energies(self.idle) if e is not None] if self.idle else []
-        return over_runs(found) if len(found) == len(self.runs) else None
+        known = [e for e in self._energies(self.idle) if e is not None] if self.idle else []
+        return over_runs(known) if len(known) == len(self.runs) else None
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -140,8 +140,8 @@ def phase_runs(
     idle: Sequence[Window] = (),
 ) -> PhaseRuns | None:
     """A phase over the usable trials of one configuration; None where none of them has joules of it."""
-    found = PhaseRuns(protocol, tuple(trials), phase, tuple(families), idle)
-    return found if found.runs else None
+    runs = PhaseRuns(protocol, tuple(trials), phase, tuple(families), idle)
+    return runs if runs.runs else None
 
 
 def _rate(values: Sequence[Estimate]) -> Estimate | None:
@@ -163,8 +163,7 @@ class TrainingRuns:
     @cached_property
     def runs(self) -> list[Energy]:
         """Gross joules of each training."""
-        found = (training_energy(t.windows, self.families) for t in self.trials)
-        return [e for e in found if e is not None]
+        return [e for t in self.trials if (e := training_energy(t.windows, self.families)) is not None]
 
     @cached_property
     def gross(self) -> Energy:
@@ -174,8 +173,8 @@ class TrainingRuns:
     @cached_property
     def net(self) -> Energy | None:
         """Joules of a training less idle power; None where idle power is unknown for one."""
-        found = [training_energy(t.windows, self.families, self.idle) for t in self.trials] if self.idle else []
-        known = [e for e in found if e is not None]
+        energies = [training_energy(t.windows, self.families, self.idle) for t in self.trials] if self.idle else []
+        known = [e for e in energies if e is not None]
         return over_runs(known) if known and len(known) == len(self.trials) else None
 
     @cached_property

@@ -1,4 +1,4 @@
-"""A run as it is read: its records, what the audit found, and what follows from them, computed once."""
+"""Run as it is read: its records, the audit's findings, and results computed once when needed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,7 @@ from joulebench.results.findings import Finding
 from joulebench.results.frontier import frontier
 from joulebench.results.ledger import Ledger, balance
 from joulebench.results.outcome import Configuration, configurations, idle_windows, run_to_run_rsd
-from joulebench.results.phase_runs import (
-    PhaseRuns,
-    TrainingRuns,
-    families,
-    phase_runs,
-    training_runs,
-    varied,
-)
+from joulebench.results.phase_runs import PhaseRuns, TrainingRuns, families, phase_runs, training_runs, varied
 from joulebench.spec.task import Task
 
 FOLDER = "overlay"
@@ -30,7 +23,7 @@ FOLDER = "overlay"
 
 @dataclass(frozen=True)
 class Run:
-    """A run's records and what follows from them. Derived values are computed when first asked for, and kept."""
+    """Records of a run and results derived from them, each computed at first use."""
 
     manifest: Manifest
     task: Task
@@ -38,7 +31,7 @@ class Run:
     entries: Sequence[LedgerEntry] = ()
     scores: Sequence[ScoreRecord] = ()
     findings: Sequence[Finding] = ()  # of the audit
-    overlay: Run | None = None  # another run, kept beside this one to be laid over it
+    overlay: Run | None = None  # the reference run kept with this one
 
     @classmethod
     def of(cls, folder: RunFolder) -> Run:
@@ -53,7 +46,7 @@ class Run:
 
     @classmethod
     def _alone(cls, folder: RunFolder) -> Run:
-        """The run without what lies beside it: a run laid over another has none of its own."""
+        """The run without a reference run: a reference run has none itself."""
         manifest, task = folder.manifest(), folder.task()
         trials, entries, scores, torn = folder.records()
         audited = audit(folder.trials_path, manifest, task, marked(trials, entries), entries, scores, torn)
@@ -98,12 +91,12 @@ class Run:
     @cached_property
     def scores_by_trial(self) -> Mapping[int, Mapping[str, float]]:
         """`{trial: {"test_accuracy": …}}`; a trial scored again (after a resume) has its last scores."""
-        found: dict[int, dict[str, float]] = {}
+        scores: dict[int, dict[str, float]] = {}
         for record in self.scores:
             prefix = f"{record.split}_"
             named = {prefix + name.removeprefix(prefix): value for name, value in record.metrics.items()}
-            found.setdefault(record.trial, {}).update(named)
-        return found
+            scores.setdefault(record.trial, {}).update(named)
+        return scores
 
     def phase(
         self, trials: Sequence[TrialRecord], phase: str, counted: Sequence[str] | None = None
@@ -113,10 +106,10 @@ class Run:
         Args:
             counted: families of domains (`gpu`, `cpu`, `ram`); those of the task's energy objectives if not given.
         """
-        own, asked = _usable(trials), tuple(self.families if counted is None else counted)
-        key = (tuple(t.trial for t in own), phase, asked)
+        usable, domains = _usable(trials), tuple(self.families if counted is None else counted)
+        key = (tuple(t.trial for t in usable), phase, domains)
         if key not in self._phases:
-            self._phases[key] = phase_runs(self.task.protocol, own, phase, asked, self.idle)
+            self._phases[key] = phase_runs(self.task.protocol, usable, phase, domains, self.idle)
         return self._phases[key]
 
     @cached_property
@@ -125,10 +118,10 @@ class Run:
 
     def training(self, trials: Sequence[TrialRecord], counted: Sequence[str] | None = None) -> TrainingRuns | None:
         """Training over the usable among trials of one configuration; None where none has known joules."""
-        own, asked = _usable(trials), tuple(self.families if counted is None else counted)
-        key = (tuple(t.trial for t in own), asked)
+        usable, domains = _usable(trials), tuple(self.families if counted is None else counted)
+        key = (tuple(t.trial for t in usable), domains)
         if key not in self._trainings:
-            self._trainings[key] = training_runs(own, asked, self.idle)
+            self._trainings[key] = training_runs(usable, domains, self.idle)
         return self._trainings[key]
 
     @cached_property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from joulebench.measurement.harness import Request, Watch
+from joulebench.measurement.harness import EpochCallback, Request
 from joulebench.measurement.protocol import ALL_DOMAINS
 from joulebench.records.model import TrialRecord, Window
 from joulebench.results.forecast import Training, calibrating, forecast
@@ -20,7 +20,7 @@ def epoch_callback(
     extrapolate: bool,
     left_j: float | None,
     say: Callable[[str, str], None],
-) -> Watch:
+) -> EpochCallback:
     """Return a callback that reports each epoch; with `extrapolate`, also a forecast for all `epochs` of the trial.
 
     Args:

@@ -12,7 +12,7 @@ from joulebench.measurement.harness import Bench
 from joulebench.measurement.protocol import measure_phase
 from joulebench.records.folder import RunFolder, append
 from joulebench.records.model import LedgerEntry
-from joulebench.results.consistency import MAX_RSD, PRECHECK, Consistency, precheck_of, precheck_protocol
+from joulebench.results.consistency import MAX_RSD, PRECHECK, Consistency, meter_check_of, meter_check_protocol
 from joulebench.runner.plan import Plan
 from joulebench.spec.task import Task
 
@@ -69,7 +69,7 @@ def judge(
     Raises:
         GateError: the meter is unsteady or its consistency unknown, and the plan is strict.
     """
-    good, text = verdict(precheck_of(chosen.task, entry), error)
+    good, text = verdict(meter_check_of(chosen.task, entry), error)
     text = f"{where}{text}"
     say("note", text if good else f"warning: {text}")
     if chosen.strict and not good:
@@ -92,7 +92,7 @@ def _measure(bench: Bench, seed: int) -> str | None:
         timeline.cut("build", of=PRECHECK)
         phase = workload.phases()[measured.phase or ""] if measured else None
         if phase is not None:
-            measure_phase(timeline, PRECHECK, phase, precheck_protocol(bench.task.protocol))
+            measure_phase(timeline, PRECHECK, phase, meter_check_protocol(bench.task.protocol))
     except InputError:
         raise
     except Exception as failure:  # the default's own failure: its first trial will record it in full

@@ -11,7 +11,7 @@ from typing import Any
 from joulebench import search
 from joulebench.errors import IncompleteError
 from joulebench.host.files import whole_file
-from joulebench.measurement.harness import Request, died
+from joulebench.measurement.harness import Request, crashed_trial
 from joulebench.measurement.protocol import Timeline
 from joulebench.records.folder import RunFolder, append
 from joulebench.records.model import LedgerEntry, Proposed, TrialRecord, Window
@@ -129,7 +129,7 @@ class Trials:
         if times < MAX_DEATHS:
             return False
         self.pending[request.trial] = request
-        self.keep(died(self.task, request, times, self._timeline.take()))
+        self.keep(crashed_trial(self.task, request, times, self._timeline.take()))
         return True
 
     def begin(self, request: Request, node: str | None = None) -> Order:

@@ -1,4 +1,4 @@
-"""Intervals of quantiles by resampling whole groups: runs of one model are not independent of one another. Pure."""
+"""Cluster bootstrap intervals of quantiles: runs of one model are not independent of one another. Pure."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def quantile(values: Sequence[float], groups: Sequence[Hashable], share: float, 
     if not values or len(values) != len(groups):
         raise ValueError(f"{len(values)} values in {len(groups)} groups")
     index = {group: i for i, group in enumerate(dict.fromkeys(groups))}
-    found = float(np.quantile(values, share))
+    value = float(np.quantile(values, share))
     if len(index) < MIN_GROUPS:
-        return Estimate(found, len(values), None, None, None, varied)
+        return Estimate(value, len(values), None, None, None, varied)
     order = np.argsort(values, kind="stable")
     ranked, owner = np.asarray(values, dtype=float)[order], np.asarray([index[g] for g in groups])[order]
     drawn = np.random.default_rng(0).multinomial(len(index), np.full(len(index), 1 / len(index)), size=RESAMPLES)
     below = np.cumsum(drawn[:, owner], axis=1)  # values drawn, up to each rank
     again = ranked[(below < share * below[:, -1:]).sum(axis=1)]
     low, high = (float(end) for end in np.quantile(again, (0.025, 0.975)))
-    return Estimate(found, len(values), float(np.std(again)), low, high, varied)
+    return Estimate(value, len(values), float(np.std(again)), low, high, varied)
 
 
 def folds(groups: Sequence[Hashable], most: int) -> list[set[Hashable]]:
-    """The groups in `most` parts, or one each if there are fewer: what is held out together. Seeded."""
+    """Cross-validation folds: the groups in `most` seeded random parts, or one each if there are fewer."""
     distinct = list(dict.fromkeys(groups))
     order = np.random.default_rng(0).permutation(len(distinct))
     count = min(most, len(distinct))

@@ -1,7 +1,7 @@
-"""How two quantities go together: Pearson's and Spearman's coefficients with bootstrap intervals. Pure.
+"""Pearson's and Spearman's correlation coefficients with bootstrap intervals. Pure.
 
-*pearson* is linear correlation of the values as they are, where a few large ones decide; *pearson_log* that of the
-logarithms (base 10), where a factor counts the same anywhere; *spearman* that of their ranks.
+*pearson* is linear correlation of the values, which a few large ones dominate; *pearson_log* that of their
+logarithms (base 10); *spearman* that of their ranks.
 
 Intervals are percentile bootstraps (Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13): pairs are
 drawn again with replacement, seeded, and the 2.5 % and 97.5 % quantiles taken; draws in which either side does
@@ -44,7 +44,7 @@ class Correlation:
 
 
 def correlation(x: Sequence[float], y: Sequence[float], method: Method) -> Correlation | None:
-    """The coefficient; None for fewer than three pairs, where a side does not vary, or logarithms do not exist.
+    """Correlation coefficient; None for fewer than three pairs, a side that does not vary, or undefined logarithms.
 
     Raises:
         ValueError: `x` and `y` differ in length.
@@ -63,8 +63,7 @@ def correlation(x: Sequence[float], y: Sequence[float], method: Method) -> Corre
     if n < MIN_FOR_INTERVAL:
         return Correlation(method, value, None, None, n)
     drawn = np.random.default_rng([SEED, n]).integers(0, n, (RESAMPLES, n))
-    found = _coefficients(a[0][drawn], b[0][drawn], method)
-    low, high = np.quantile(found, (0.025, 0.975))
+    low, high = np.quantile(_coefficients(a[0][drawn], b[0][drawn], method), (0.025, 0.975))
     return Correlation(method, value, float(low), float(high), n)
 
 
@@ -81,5 +80,5 @@ def _coefficients(a: _Array, b: _Array, method: Method) -> _Array:
         a, b = stats.rankdata(a, axis=1), stats.rankdata(b, axis=1)
     a, b = (side - side.mean(axis=1, keepdims=True) for side in (a, b))
     scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    found: _Array = np.clip((a * b).sum(axis=1) / scale, -1.0, 1.0)
-    return found
+    coefficients: _Array = np.clip((a * b).sum(axis=1) / scale, -1.0, 1.0)
+    return coefficients

@@ -1,4 +1,4 @@
-"""How far values lie apart: relative standard deviation with its own interval, quantiles, drift. Pure."""
+"""Dispersion of values: relative standard deviation with its interval, quantiles, drift. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Rsd:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Values in the order they were measured, and what describes them; `quantiles` maps shares to values."""
+    """Values in order of measurement, and their summary; `quantiles` maps shares to values."""
 
     values: tuple[float, ...]
     mean: float
@@ -48,7 +48,7 @@ class Drift:
 
     @property
     def shows(self) -> bool:
-        """Whether the 95 % interval leaves out 0."""
+        """Whether the drift is significant: its 95 % interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
@@ -75,19 +75,19 @@ def distribution(values: Sequence[float]) -> Distribution | None:
     """Mean, spread, ends and quantiles (linear between order statistics); None without values."""
     if not values:
         return None
-    found = np.quantile(np.asarray(values, dtype=float), QUANTILES)
+    quantiles = np.quantile(np.asarray(values, dtype=float), QUANTILES)
     return Distribution(
         values=tuple(values),
         mean=fmean(values),
         rsd=relative_sd(values),
         minimum=min(values),
         maximum=max(values),
-        quantiles={share: float(value) for share, value in zip(QUANTILES, found, strict=True)},
+        quantiles={share: float(value) for share, value in zip(QUANTILES, quantiles, strict=True)},
     )
 
 
 def drift(at: Sequence[float], values: Sequence[float]) -> Drift | None:
-    """Least-squares slope over `at` times its span, relative to the mean; None where no line can be judged.
+    """Least-squares slope over `at` times its span, relative to the mean; None where the line has no interval.
 
     The interval is Student's t with n − 2 degrees of freedom.
     """

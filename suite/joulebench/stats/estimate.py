@@ -31,7 +31,7 @@ class Estimate:
 
 @lru_cache(maxsize=4096)
 def t_quantile(freedom: float, level: float = 0.025) -> float:
-    """What Student's t with `freedom` degrees of freedom exceeds with probability `level`."""
+    """Upper `level` quantile of Student's t with `freedom` degrees of freedom."""
     from scipy import special  # takes a fifth of a second to import, which most commands do not need
 
     return float(special.stdtrit(freedom, 1 - level))
@@ -53,8 +53,8 @@ def estimate(
 ) -> Estimate:
     """Mean and 95 % interval by Student's t, n reduced for lag-1 correlation of the sequence.
 
-    n_eff = n (1 - r) / (1 + r) for r > 0 (AR(1) mean variance), never below 2. Values whose order means nothing
-    are `independent`: n_eff = n.
+    n_eff = n (1 - r) / (1 + r) for r > 0 (AR(1) mean variance), never below 2. `independent` values, whose
+    order has no meaning, have n_eff = n.
 
     Raises:
         ValueError: no values.
@@ -72,10 +72,7 @@ def estimate(
 
 
 def effective_n(values: Sequence[float]) -> float:
-    """Number of independent values worth as much as these, by their lag-1 autocorrelation.
-
-    Below 8 values the autocorrelation is noise itself, and n is returned.
-    """
+    """Effective sample size by the lag-1 autocorrelation; n below 8 values, where that is only noise."""
     n = len(values)
     mean = fmean(values)
     variance = sum((v - mean) ** 2 for v in values)
@@ -90,7 +87,7 @@ BETWEEN_RUNS = "runs of the configuration"
 
 
 def mean_of_runs(runs: Sequence[Estimate]) -> Estimate:
-    """One run's estimate as it is; over several runs their mean, with the interval between them.
+    """Mean of several runs with the interval between them; a single run's estimate unchanged.
 
     Raises:
         ValueError: no runs.
@@ -102,7 +99,7 @@ NORMAL_975 = 1.959963985  # 97.5 % quantile of the standard normal distribution
 
 
 def point(value: float) -> Estimate:
-    """A single value: no interval."""
+    """Estimate of a single value, without an interval."""
     return Estimate(value, 1, None, None, None, "single run")
 
 

@@ -1,9 +1,9 @@
 """Sums, differences and ratios of two estimates, with 95 % intervals from theirs. Pure.
 
 The intervals are recovered from those of the two estimates (MOVER; Zou and Donner, Statistics in Medicine 27, 2008,
-1693): the distance from the result to its end is the root of the sum of squares of the two distances that pull that
-way. That keeps intervals of unequal n and of skewed shape as they are; where both are symmetric it is the delta
-method. The two estimates are taken as independent.
+1693): the distance from the result to each end is the root of the sum of squares of the two distances on that side.
+Unequal n and skewed intervals are kept; where both are symmetric it is the delta method. The two
+estimates are taken as independent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def difference(a: Estimate, b: Estimate, varied: str = TWO) -> Estimate:
 
 
 def ratio(a: Estimate, b: Estimate, varied: str = TWO) -> Estimate | None:
-    """a / b by the difference of their logarithms; None where either is not positive.
+    """Ratio a / b by the difference of their logarithms; None where either is not positive.
 
     Without an interval if either has none, or one that reaches zero.
     """
@@ -42,15 +42,15 @@ def ratio(a: Estimate, b: Estimate, varied: str = TWO) -> Estimate | None:
     ends = a.low, a.high, b.low, b.high
     if any(end is None or end <= 0 for end in ends):
         return Estimate(mean, n, None, None, None, varied)
-    found = difference(_log(a), _log(b))
-    assert found.low is not None
-    assert found.high is not None
-    sem = None if found.sem is None else mean * found.sem
-    return Estimate(mean, n, sem, math.exp(found.low), math.exp(found.high), varied)
+    log = difference(_log(a), _log(b))
+    assert log.low is not None
+    assert log.high is not None
+    sem = None if log.sem is None else mean * log.sem
+    return Estimate(mean, n, sem, math.exp(log.low), math.exp(log.high), varied)
 
 
 def scaled(value: Estimate, factor: float) -> Estimate:
-    """An estimate in other units; a negative factor turns its interval round."""
+    """Estimate times a constant; a negative factor swaps the ends of its interval."""
     low, high = (None if end is None else end * factor for end in (value.low, value.high))
     sem = None if value.sem is None else value.sem * abs(factor)
     low, high = (low, high) if factor >= 0 else (high, low)
@@ -58,7 +58,7 @@ def scaled(value: Estimate, factor: float) -> Estimate:
 
 
 def shifted(value: Estimate, by: float) -> Estimate:
-    """An estimate with a known number added."""
+    """Estimate plus a constant."""
     low, high = (None if end is None else end + by for end in (value.low, value.high))
     return replace(value, mean=value.mean + by, low=low, high=high)
 

@@ -1,4 +1,4 @@
-"""Quantiles and their intervals by order statistics: no distribution is assumed, and infinity is a value. Pure."""
+"""Quantiles with distribution-free intervals by order statistics; values may be infinite. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TAIL = 0.025  # of a 95 % interval
 
 
 def quantile_of(values: Sequence[float], share: float, varied: str) -> Estimate:
-    """The quantile (linear between order statistics) and its distribution-free 95 % interval.
+    """Quantile (linear between order statistics) and its distribution-free 95 % interval.
 
     The ends are the order statistics x_(l), x_(u) with P(l ≤ B < u) ≥ 0.95 for B ~ Binomial(n, share)
     (David & Nagaraja, "Order Statistics", 2003, section 7.1). Where n is too small for the upper or the lower one

@@ -1,4 +1,4 @@
-"""Straight lines through measurements, by least squares. Pure."""
+"""Simple linear regression by least squares. Pure."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def fit_line(x: Sequence[float], y: Sequence[float]) -> Line | None:
         return None
     from scipy.stats import linregress  # importing it takes a second, and few reports have a line
 
-    found = linregress(x, y)
-    intercept, slope = float(found.intercept), float(found.slope)
+    fit = linregress(x, y)
+    intercept, slope = float(fit.intercept), float(fit.slope)
     level = min(y) == max(y)  # of which SciPy knows no standard errors
-    r2 = None if level else float(found.rvalue) ** 2
+    r2 = None if level else float(fit.rvalue) ** 2
     if n == 2:
         return Line(_within(intercept, None, n), _within(slope, None, n), r2, None, n)
-    intercept_sem, slope_sem = (0.0, 0.0) if level else (float(found.intercept_stderr), float(found.stderr))
+    intercept_sem, slope_sem = (0.0, 0.0) if level else (float(fit.intercept_stderr), float(fit.stderr))
     residual_sd = slope_sem * float(np.std(x)) * math.sqrt(n)  # se(slope) = s / √Σ(x − x̄)²
     return Line(_within(intercept, intercept_sem, n), _within(slope, slope_sem, n), r2, residual_sd, n)
 

@@ -10,7 +10,7 @@ import pytest
 from joulebench import run
 from joulebench.records.model import Costs, EpochRecord
 from joulebench.reporting import write_report
-from joulebench.results.reference_frontier import read_overlay
+from joulebench.results.reference_frontier import read_reference
 from joulebench.results.run import Run
 from joulebench.spec.catalog import find_task
 from joulebench.spec.task import Task
@@ -211,7 +211,7 @@ def test_the_frontier_of_a_search_is_laid_over(tmp_path):
     for model in MODELS:
         add(made, model)
     folder = made.write(tmp_path / "run")
-    overlay = read_overlay(Run.of(folder), "val_accuracy")
+    overlay = read_reference(Run.of(folder), "val_accuracy")
     assert overlay.problem is None
     assert len(overlay.points) >= 2
     cheapest_point = min(overlay.points, key=lambda p: p.j_per_unit.mean)
@@ -228,14 +228,14 @@ def test_an_overlay_that_is_not_there_is_said(tmp_path):
     made = RunBuilder(study_task(options={"overlay": str(tmp_path / "nowhere")}))
     add(made, "small")
     folder = made.write(tmp_path / "run")
-    overlay = read_overlay(Run.of(folder), "val_accuracy")
+    overlay = read_reference(Run.of(folder), "val_accuracy")
     assert "not a run folder" in overlay.problem
     assert "not a run folder" in " ".join(sentences(result(made), overlay))
     write_report(folder)
     records = Run.of(RunBuilder(study_task()).write(tmp_path / "plain"))
-    assert read_overlay(records, "val_accuracy") is None
+    assert read_reference(records, "val_accuracy") is None
     same = Run.of(RunBuilder(study_task(options={"overlay": str(folder.path)})).write(tmp_path / "third"))
-    assert "does not judge by test_accuracy" in read_overlay(same, "test_accuracy").problem
+    assert "does not judge by test_accuracy" in read_reference(same, "test_accuracy").problem
 
 
 def test_overlays_say_what_differs(tmp_path):
@@ -243,7 +243,7 @@ def test_overlays_say_what_differs(tmp_path):
     task = study_task(options={"overlay": str(other.path)})
     made = RunBuilder(task)
     add(made, "small")
-    overlay = read_overlay(Run.of(made.write(tmp_path / "run")), "val_accuracy")
+    overlay = read_reference(Run.of(made.write(tmp_path / "run")), "val_accuracy")
     assert any(d.startswith("hardware (nvidia_h200 there, generic_cpu here)") for d in overlay.differs)
 
 

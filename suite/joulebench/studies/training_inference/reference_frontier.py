@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from joulebench.presentation.numbers import number, percent
 from joulebench.presentation.units import plain
 from joulebench.results.frontier import hypervolume
-from joulebench.results.reference_frontier import Overlay
+from joulebench.results.reference_frontier import ReferenceFrontier
 from joulebench.stats.estimate import Estimate
 from joulebench.studies.training_inference.analysis import TrainingInference
 
@@ -63,7 +63,7 @@ def _volume(pairs: Sequence[_Pair], floor: float) -> float:
     return hypervolume(points, [floor, 0.0], ["maximize", "maximize"]) if points else 0.0
 
 
-def against_known(costs: TrainingInference, overlay: Overlay) -> str | None:
+def against_known(costs: TrainingInference, overlay: ReferenceFrontier) -> str | None:
     """The answer in one sentence; None where no architecture was judged."""
     judged = [(a.quality, a.inference.gross) for a in costs.architectures if a.quality is not None]
     if not judged or not overlay.points:

@@ -14,7 +14,7 @@ from joulebench.presentation.section import Section
 from joulebench.presentation.series import estimates, value_axis
 from joulebench.presentation.units import plain
 from joulebench.records.model import combined
-from joulebench.results.reference_frontier import OPTION, Overlay, read_overlay
+from joulebench.results.reference_frontier import OPTION, ReferenceFrontier, read_reference
 from joulebench.results.run import Run
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate
@@ -55,10 +55,10 @@ class TrainingInferenceStudy(Study[TrainingInference]):
         return training_inference(run)
 
     def section(self, result: TrainingInference, run: Run) -> Section:
-        return training_inference_section(result, read_overlay(run, result.quality))
+        return training_inference_section(result, read_reference(run, result.quality))
 
 
-def training_inference_section(costs: TrainingInference, overlay: Overlay | None = None) -> Section:
+def training_inference_section(costs: TrainingInference, overlay: ReferenceFrontier | None = None) -> Section:
     """Everything the report says of it."""
     return Section(
         name="training_inference",
@@ -118,7 +118,7 @@ def _cheapest(costs: TrainingInference, choice: Choice) -> str:
     return text
 
 
-def sentences(costs: TrainingInference, overlay: Overlay | None) -> tuple[str, ...]:
+def sentences(costs: TrainingInference, overlay: ReferenceFrontier | None) -> tuple[str, ...]:
     """What the joules are, what a total holds, what is not known, and what else is in the figures."""
     parts = (
         _basis(costs),
@@ -185,7 +185,7 @@ def _time(costs: TrainingInference) -> str | None:
     )
 
 
-def _overlay(costs: TrainingInference, overlay: Overlay | None) -> tuple[str, ...]:
+def _overlay(costs: TrainingInference, overlay: ReferenceFrontier | None) -> tuple[str, ...]:
     if overlay is None:
         why = f"options.{OPTION} names no run, and none was given with --{OPTION}"
         return (f"No frontier of a search is drawn beside these architectures: {why}.",)
@@ -196,11 +196,11 @@ def _overlay(costs: TrainingInference, overlay: Overlay | None) -> tuple[str, ..
     text = f"The frontier of {overlay.name} ({size}) is in the first figure"
     if overlay.differs:
         text += f"; it differs in {', '.join(overlay.differs)}, so its points do not strictly compare"
-    against = None if overlay.apart else against_known(costs, overlay)
+    against = None if overlay.incomparable else against_known(costs, overlay)
     return f"{text}.", *((against,) if against else ())
 
 
-def _kinds(overlay: Overlay) -> str:
+def _kinds(overlay: ReferenceFrontier) -> str:
     return combined(p.j_per_unit.kind for p in overlay.points)
 
 
@@ -208,7 +208,7 @@ def _lost(costs: TrainingInference) -> str | None:
     return f"{costs.lost} of {costs.trials} trials have no value and are left out." if costs.lost else None
 
 
-def _quality_plots(costs: TrainingInference, overlay: Overlay | None) -> tuple[Plot, ...]:
+def _quality_plots(costs: TrainingInference, overlay: ReferenceFrontier | None) -> tuple[Plot, ...]:
     """Quality against the energy of inference, with the overlay, and against that of training."""
     judged = [a for a in costs.architectures if a.quality is not None]
     if not judged or costs.quality is None:
@@ -249,7 +249,7 @@ def _quality_plot(
     return Plot(f"training_inference-{what}", caption, alt, x, y, (*series, *over))
 
 
-def _overlay_series(overlay: Overlay | None, x: Axis, y: Axis) -> tuple[Series, ...]:
+def _overlay_series(overlay: ReferenceFrontier | None, x: Axis, y: Axis) -> tuple[Series, ...]:
     if overlay is None or not overlay.points:
         return ()
     places = [p.j_per_unit.mean / x.factor for p in overlay.points]
