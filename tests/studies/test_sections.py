@@ -77,8 +77,8 @@ def mine(monkeypatch):
 @pytest.mark.parametrize("name", STUDIES.shipped)
 def test_any_study_of_a_run_without_trials_says_so_or_nothing(name):
     run = RunBuilder(make_task(analyses=[name]))
-    found = sections(Run(run.manifest(), run.task, ()))
-    assert all(part.name == name and part.answer and part.rows is not None for part in found)
+    parts = sections(Run(run.manifest(), run.task, ()))
+    assert all(part.name == name and part.answer and part.rows is not None for part in parts)
 
 
 def test_every_folder_is_a_study():
@@ -105,7 +105,7 @@ def test_ones_own_study_runs_where_it_is_asked_for_or_trusted_and_nowhere_else(m
     run = Run.of(folder)
     shown = {"untrusted": sections(run), "trusted": sections(run, trusted=["mine:Length"]),
              "asked": sections(run, ["mine:Length"])}  # fmt: skip
-    names = {how: [part.name for part in found] for how, found in shown.items()}
+    names = {how: [part.name for part in parts] for how, parts in shown.items()}
     assert names == {"untrusted": ["study_0"], "trusted": ["length"], "asked": ["length"]}
     assert "--study mine:Length" in shown["untrusted"][0].answer
 
@@ -156,8 +156,8 @@ def test_another_studys_verdict_passes_no_gate(mine, tmp_path, monkeypatch):
 def test_two_studies_of_one_name_do_not_overwrite_one_another(mine, tmp_path):
     mine.Other = type("Other", (mine.Length,), {})
     folder = full_run(trials=3).write(tmp_path / "run")
-    found = sections(Run.of(folder), ["mine:Length", "mine:Other"])
-    assert [part.name for part in found] == ["length", "study_1"]
+    parts = sections(Run.of(folder), ["mine:Length", "mine:Other"])
+    assert [part.name for part in parts] == ["length", "study_1"]
 
 
 def test_a_study_cannot_name_a_file_elsewhere(mine, tmp_path):

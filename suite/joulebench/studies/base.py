@@ -1,8 +1,8 @@
-"""The contract of a study: one question, asked of a run's records, and the section of the report that answers it.
+"""Interface of a study: an analysis of a run's records and the section of the report that shows it.
 
-A study that ships is a folder `joulebench/studies/<name>/`: what is computed in `analysis.py`, its class and what
-is shown in `section.py`. A user's own is any subclass of `Study` that a task names as `package.module:Class`, or an
-entry point in the group `joulebench.studies`.
+A shipped study is a folder `joulebench/studies/<name>/`: `analysis.py` computes, `section.py` has the `Study` class
+and writes the section. A user's own study is any subclass of `Study` that a task names as `package.module:Class`,
+or an entry point in the group `joulebench.studies`.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ NEEDS_ENERGY = "needs an energy objective of a phase other than train"
 
 
 class Study(ABC, Generic[R]):
-    """One question about a run; `R` is what `analyse` computes and `section` shows."""
+    """Analysis of a run; `R` is the type of its result."""
 
-    #: The heading's id and the stem of the section's files: lower-case letters, digits and `_`.
+    #: Id of the heading and stem of the section's files: lower-case letters, digits and `_`.
     name: ClassVar[str]
 
     def needs(self, task: Task) -> str | None:
-        """Why the study can say nothing of a task ("needs …"), or None if it can. Default: None."""
+        """Say what the study requires that the task lacks ("needs …"); None if nothing. Default: None."""
         return None
 
     @abstractmethod
     def analyse(self, run: Run) -> R | None:
-        """Compute the result from the records; None if they allow none."""
+        """Compute the result from the records; None if they do not suffice."""
 
     @abstractmethod
     def section(self, result: R, run: Run) -> Section:
@@ -44,47 +44,40 @@ class Study(ABC, Generic[R]):
 
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-
-
-#: Stems of files that a run's folder has already.
+#: Stems of a run's other files.
 _TAKEN = frozenset({"frontier", "wall", "report", "manifest", "overlay", "comparison"})
 
 
 def load_study(name: str) -> Study[Any]:
-    """The study behind a name that ships, an entry point, or a user's own `package.module:Class`.
+    """Load a study by its shipped name, entry point, or `package.module:Class`.
 
     Raises:
-        InputError: no such study, module or class, it is not a `Study`, or its own name cannot be a file's.
+        InputError: unknown study, module or class, not a `Study`, or its `name` is invalid or taken.
     """
-    study = _made(name)
-    own = getattr(type(study), "name", None)
-    if not isinstance(own, str) or not _NAME.fullmatch(own):
-        raise InputError(f"study: '{name}': its name has to be lower-case letters, digits and _ (got {own!r})")
-    if own in _TAKEN or own.startswith("study_"):
-        raise InputError(f"study: '{name}': its name '{own}' is taken by the report itself; choose another")
-    if own in STUDIES.shipped and type(study).__module__ != f"joulebench.studies.{own}.section":
-        raise InputError(f"study: '{name}': its name '{own}' is that of a study which ships with joulebench")
-    return study
-
-
-def _made(name: str) -> Study[Any]:
     if name == FRONTIER:
-        raise InputError(f"study: '{name}' is the report's own part; it is named in a task's analyses alone")
-    kind = STUDIES.load(name, base=Study)
+        raise InputError(f"study: '{name}' is part of every report; it is only named in a task's analyses")
+    study_class = STUDIES.load(name, base=Study)
     try:
-        study: Study[Any] = kind()
+        study: Study[Any] = study_class()
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a method is missing, or it asks for arguments
-        raise InputError(f"study: '{name}' cannot be made: {described(error)}") from None
+    except BaseException as error:  # a method is missing, or it takes arguments
+        raise InputError(f"study: '{name}' cannot be created: {described(error)}") from None
+    stem = getattr(study_class, "name", None)
+    if not isinstance(stem, str) or not _NAME.fullmatch(stem):
+        raise InputError(f"study: '{name}': name must be lower-case letters, digits and _ (got {stem!r})")
+    if stem in _TAKEN or stem.startswith("study_"):
+        raise InputError(f"study: '{name}': name '{stem}' is reserved by the report; choose another")
+    if stem in STUDIES.shipped and study_class.__module__ != f"joulebench.studies.{stem}.section":
+        raise InputError(f"study: '{name}': name '{stem}' is that of a study shipped with joulebench")
     return study
 
 
 def needs(name: str, task: Task) -> str | None:
-    """Why a study can say nothing of a task, or None.
+    """Say what a study requires that the task lacks; None if nothing.
 
     Raises:
-        InputError: as `load_study`, or the study cannot say.
+        InputError: as `load_study`, or `needs()` of the study fails.
     """
     study = load_study(name)
     try:
@@ -92,20 +85,21 @@ def needs(name: str, task: Task) -> str | None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise InputError(f"study: '{name}' cannot say what it needs: {described(error)}") from None
+        raise InputError(f"study: '{name}' needs() failed: {described(error)}") from None
     if not (why is None or isinstance(why, str)):
-        raise InputError(f"study: '{name}': needs() has to return text or None (got {type(why).__name__})")
+        raise InputError(f"study: '{name}': needs() must return text or None (got {type(why).__name__})")
     return why
 
 
 def check_studies(task: Task, origin: str, own: bool = True) -> None:
-    """Refuse a task that names a study which could say nothing of it; the user's own are imported if `own`.
+    """Check that a task has what its studies require.
 
     Args:
         origin: the task's file or name, for messages.
+        own: import and check the user's own studies, too.
 
     Raises:
-        InputError: as `load_study`, or what a study needs and the task has not.
+        InputError: as `load_study`, or a study requires what the task lacks.
     """
     for name in task.analyses:
         if name != FRONTIER and (own or not is_own(name)):

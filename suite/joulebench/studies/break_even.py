@@ -1,26 +1,31 @@
-"""After how much work a search has paid for itself, and what is left at a stated volume, in sentences. Pure."""
+"""Sentences on the break-even of a search and its net saving at a stated volume. Pure."""
 
 from __future__ import annotations
 
 from joulebench.presentation.findings import WIDE
-from joulebench.presentation.numbers import interval, joules, number, percent, prefix
-from joulebench.presentation.units import plain
+from joulebench.presentation.numbers import interval, joules, number
+from joulebench.presentation.units import in_words, plain
+from joulebench.presentation.words import about, domains
 from joulebench.results.cost import BreakEven, Candidate
-from joulebench.stats.estimate import Estimate
 
 
 def break_even_text(break_even: BreakEven, target_rel_ci: float) -> tuple[str, ...]:
-    """The break-even of the search in sentences, or why there is none."""
+    """Write the break-even of the search, or why there is none; `target_rel_ci` is the width that is flagged."""
     net = tuple(part for part in (net_text(break_even),) if part)
     if break_even.units is None:
         why = f"There is no break-even for {break_even.objective}: {break_even.reason}."
         return why, *_compared(break_even, target_rel_ci), *net
     first = f"The search pays for itself after {break_even_units(break_even)}."
-    return first, *_compared(break_even, target_rel_ci), *net, _formula(break_even)
+    formula = (
+        f"That is E_search / (j_default − j_best), gross, over {domains(break_even.domains)}, with E_search = "
+        f"{joules(break_even.search_j)}. It assumes that the default would be used without the search, at the "
+        "batch size and load measured here."
+    )
+    return first, *_compared(break_even, target_rel_ci), *net, formula
 
 
 def break_even_units(break_even: BreakEven) -> str:
-    """`4 802 tokens (95 % interval 4 700 to 4 910)`; asked only of a break-even that exists."""
+    """`4 802 tokens (95 % interval 4 700 to 4 910)`; for a break-even that exists."""
     if break_even.low is not None and break_even.high is not None:
         ends = f"95 % interval {number(break_even.low, 3)} to {number(break_even.high, 3)}"
     elif break_even.low is not None:
@@ -31,31 +36,22 @@ def break_even_units(break_even: BreakEven) -> str:
 
 
 def net_text(break_even: BreakEven) -> str | None:
-    """What is left of the saving at the stated volume once the search is paid; None where none is stated."""
+    """Write the saving at the stated volume less the energy of the search; None if no volume is stated."""
     net, volume = break_even.net, break_even.volume
     if net is None or volume is None or break_even.search_j is None:
         return None
     work = f"At the stated volume of {number(volume)} {plain(break_even.unit)}s"
     if break_even.units is None or break_even.saving is None:
-        return f"{work} the search then saves nothing: its {joules(break_even.search_j)} are its net cost."
+        return f"{work} the search saves nothing: its {joules(break_even.search_j)} are the net cost."
     kept = "a net saving" if net.mean >= 0 else "a net loss"
     if net.low is None or net.high is None:
         ends = "no interval"
     else:
         ends = f"95 % interval of the net saving {joules(net.low)} to {joules(net.high)}"
-        ends += ", so it may be either" if net.low < 0 < net.high else ""
+        ends += ", so the sign is uncertain" if net.low < 0 < net.high else ""
     return (
         f"{work} the best saves {joules(volume * break_even.saving.mean)} and the search cost "
         f"{joules(break_even.search_j)}: {kept} of {joules(abs(net.mean))} ({ends})."
-    )
-
-
-def _formula(break_even: BreakEven) -> str:
-    domains = " + ".join(break_even.domains)
-    return (
-        f"That is E_search / (j_default − j_best), gross, over {domains}, with E_search = "
-        f"{joules(break_even.search_j)}. It holds where the default would have been used without the "
-        "search, at the batch and load measured here."
     )
 
 
@@ -65,20 +61,14 @@ def _compared(break_even: BreakEven, target_rel_ci: float) -> tuple[str, ...]:
     if break_even.default.label == break_even.best.label:
         return ()
     saved, unit = break_even.saving.mean / break_even.default.energy.mean, plain(break_even.unit)
-    less = f"{percent(abs(saved))} {'less' if saved >= 0 else 'more'} per {unit}"
+    less = f"{about(-saved)} per {unit}"
     default, best = (_candidate(c, unit, target_rel_ci) for c in (break_even.default, break_even.best))
     return (f"Default: {default}. Most efficient frontier member at least as good: {best}; {less}.",)
 
 
 def _candidate(candidate: Candidate, unit: str, target_rel_ci: float) -> str:
     quality = ", ".join(f"{n} {number(v)}" for n, v in candidate.quality.items())
-    value = _value(candidate.energy, unit, target_rel_ci)
-    return f"{candidate.label} ({', '.join(p for p in (quality, value, candidate.energy.kind) if p)})"
-
-
-def _value(value: Estimate, unit: str, target_rel_ci: float) -> str:
-    factor, letter = prefix(value.mean)
-    ends = interval(value, factor)
-    half = value.rel_half_width
-    flag = f", {WIDE}" if ends and (half is None or half > target_rel_ci) else ""
-    return f"{number(value.mean / factor)} {letter}J/{unit}{f' {ends}' if ends else ''}{flag}"
+    energy, half = candidate.energy, candidate.energy.rel_half_width
+    wide = WIDE if interval(energy) and (half is None or half > target_rel_ci) else ""
+    parts = (quality, in_words(energy, f"J/{unit}"), wide, energy.kind)
+    return f"{candidate.label} ({', '.join(filter(None, parts))})"

@@ -1,4 +1,4 @@
-"""A configuration of a run as studies show it. Pure."""
+"""Configuration of a run with what several studies read of it. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from joulebench.spec.parameters import Params
 
 @dataclass(frozen=True, eq=False)
 class Configured:
-    """A configuration of a run; each study's own kind adds what the study asks of it."""
+    """Configuration of a run; a study derives its own class and adds what it reads."""
 
     run: Run
     configuration: Configuration
@@ -22,7 +22,7 @@ class Configured:
 
     @property
     def trials(self) -> tuple[int, ...]:
-        """Numbers of its usable trials."""
+        """Numbers of the usable trials."""
         return tuple(t.trial for t in self.configuration.usable)
 
     @property
@@ -35,7 +35,7 @@ class Configured:
 
     @property
     def memory_bytes(self) -> int | None:
-        """The highest peak of its trials."""
+        """Highest peak memory of the trials."""
         return self.configuration.costs.peak_memory_bytes
 
     @property
@@ -44,11 +44,11 @@ class Configured:
 
     @property
     def memory_share(self) -> float | None:
-        """Peak memory of what the device had."""
+        """Peak memory / memory limit."""
         if self.memory_bytes is None or not self.memory_limit_bytes:
             return None
         return self.memory_bytes / self.memory_limit_bytes
 
     def metric(self, name: str) -> float | None:
-        """A metric that does not change between trials, from the first that has it."""
+        """Read a metric that is equal in all trials; None if no usable trial has it."""
         return next((t.metrics[name] for t in self.configuration.usable if name in t.metrics), None)

@@ -1,4 +1,4 @@
-"""The studies of a run: those that its task names, those asked for besides, and what is shown where one fails."""
+"""Sections of a report, one per study; a study that fails is replaced by a section that says so."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ from joulebench.studies.base import load_study
 def sections(
     run: Run, asked: Sequence[str] = (), trusted: Collection[str] = (), fitting: Sequence[str] = ()
 ) -> tuple[Section, ...]:
-    """A section for each study that the task names, that is `asked` for or `fitting`, in this order.
+    """Run the studies that the task names, those `asked` for and those `fitting`, in this order.
 
-    A study that finds nothing in the records has none, and says so only if it was asked for.
-
-    A study that fails shows a section which says so, and the others stand. Code of the task author's own
-    (`package.module:Class`) runs only if it is asked for or `trusted`: a record may come from anybody.
+    A study without a result has no section, or one that says so if it was `asked` for. A study that fails has a
+    section with its error; the others are not affected. Code of the task's author (`package.module:Class`) runs
+    only if it is `asked` for or `trusted`: records may come from anyone.
     """
     named = [name for name in run.task.analyses if name != FRONTIER]
     return tuple(_sections(run, dict.fromkeys([*named, *asked, *fitting]), asked, {*asked, *trusted}))
@@ -39,20 +38,20 @@ def _sections(
     for number, name in enumerate(names):
         stem = name if name in STUDIES.shipped else f"study_{number}"
         if is_own(name) and name not in trusted:
-            yield _in_its_place(
+            yield _placeholder(
                 run, stem, name,
-                f"The study {name} is not shown: it is code of the task's author, and a report runs no code that a "
-                f"record names. Where you have that code and trust it: joulebench report RUN --study {name}",
+                f"The study {name} did not run: it is code of the task's author, which a report runs only if "
+                f"asked. If you trust that code: joulebench report RUN --study {name}",
             )  # fmt: skip
             continue
         try:
             part = _section(run, name, shown)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # one study's fault is no reason to lose the report
-            part = _in_its_place(run, stem, name, _failure(name, error))
+        except BaseException as error:  # one study's error must not cost the report
+            part = _placeholder(run, stem, name, _failure(name, error))
         if part is None and name in asked:
-            part = _in_its_place(run, stem, name, f"The study {name} finds nothing to say of these records.")
+            part = _placeholder(run, stem, name, f"The study {name} has no result for these records.")
         if part is not None:
             shown.add(part.name)
             yield part
@@ -60,65 +59,65 @@ def _sections(
 
 def _section(run: Run, name: str, shown: Collection[str]) -> Section | None:
     study = load_study(name)
-    own = type(study).name  # an instance may change its own
-    if own in shown:
-        raise ValueError(f"another study of this report is named '{own}'")
+    stem = type(study).name  # an instance may change its own
+    if stem in shown:
+        raise ValueError(f"another study of this report is named '{stem}'")
     result = study.analyse(run)
-    return None if result is None else _checked(study.section(result, run), own)
+    return None if result is None else _checked(study.section(result, run), stem)
 
 
 def drawn(run: Run, parts: Sequence[Section]) -> tuple[tuple[Section, ...], dict[str, bytes]]:
-    """The sections, and their CSV and still figures by file name; one that cannot be drawn says so instead."""
+    """Draw the sections: CSV files and figures by file name; one that fails is replaced by its error."""
     kept: list[Section] = []
     files: dict[str, bytes] = {}
     for part in parts:
         try:
             files |= files_of((part,))
         except Exception as error:
-            part = _in_its_place(run, part.name, part.name, _failure(part.name, error))
+            part = _placeholder(run, part.name, part.name, _failure(part.name, error))
         kept.append(part)
     return tuple(kept), files
 
 
 def _checked(section: Section, name: str) -> Section:
-    """A section of that name, whose parts are what the page's templates expect.
+    """Check a section's name and the types that the page's templates expect.
 
     Raises:
-        TypeError: they are not.
+        TypeError: a field has another type, or the name is not the study's.
     """
     if not isinstance(section, Section):
-        raise TypeError(f"section() has to return a Section (got {type(section).__name__})")
+        raise TypeError(f"section() must return a Section (got {type(section).__name__})")
     parts = (("sentences", str), ("plots", Plot), ("tables", Table), ("columns", str))
     wrong = [
-        f"{field} has to hold {kind.__name__}s" for field, kind in parts if not _all(getattr(section, field), kind)
+        f"{field} must hold {kind.__name__}s" for field, kind in parts if not _all(getattr(section, field), kind)
     ]
     wrong += [
-        f"{field} has to be a str"
+        f"{field} must be a str"
         for field in ("name", "title", "answer")
         if not _all([getattr(section, field)], str)
     ]
     if section.rows is not None and not (isinstance(section.rows, tuple) and all(map(is_row, section.rows))):
-        wrong.append("rows has to be None or a tuple of values by column name")
-    wrong += ["verdict has to be True, False or None"] if section.verdict not in (True, False, None) else []
+        wrong.append("rows must be None or a tuple of values by column name")
+    wrong += ["verdict must be True, False or None"] if section.verdict not in (True, False, None) else []
     for table in section.tables if not wrong else ():
         cells = [cell for row in table.rows for cell in row]
-        said = [table.caption, *(t for c in cells if isinstance(c, Cell) for t in (c.text, c.flag, *c.below))]
-        if not (_all(table.columns, Column) and _all(cells, Cell) and _all(said, str)):
-            wrong.append("tables have to be of Columns, Cells and str")
+        texts = [table.caption, *(t for c in cells if isinstance(c, Cell) for t in (c.text, c.flag, *c.below))]
+        if not (_all(table.columns, Column) and _all(cells, Cell) and _all(texts, str)):
+            wrong.append("tables must be of Columns, Cells and str")
     if wrong:
         raise TypeError(f"Section.{wrong[0]}")
     if section.name != name:
-        raise TypeError(f"Section.name has to be the study's, {name!r} (got {section.name!r})")
+        raise TypeError(f"Section.name must be the study's, {name!r} (got {section.name!r})")
     return section
 
 
 def _all(parts: Iterable[object], kind: type) -> bool:
-    """Whether all are of a type; text exactly, as a subclass of str may claim to be safe HTML."""
+    """Whether all are of a type; str exactly, as a subclass may mark itself as safe HTML."""
     return all(type(part) is str if kind is str else isinstance(part, kind) for part in parts)
 
 
-def _in_its_place(run: Run, stem: str, name: str, text: str) -> Section:
-    """A section for one that is missing. A gate that could not be judged is not passed."""
+def _placeholder(run: Run, stem: str, name: str, text: str) -> Section:
+    """Section in place of a missing one; a gate that could not be judged is not passed."""
     verdict = False if run.task.gate is not None and name == GATE_STUDY else None
     return Section(stem, f"Study {name}", text, verdict, (), (), (), rows=None)
 

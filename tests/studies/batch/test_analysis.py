@@ -1,4 +1,4 @@
-"""A sweep of batch sizes: the optimum, its neighbours, the wall and the worth, recomputed by hand."""
+"""A sweep of batch sizes: optimum, ties, memory limit and break-even, recomputed by hand."""
 
 from __future__ import annotations
 
@@ -13,25 +13,21 @@ from joulebench.presentation.numbers import significant
 from joulebench.reporting import write_report
 from joulebench.stats.estimate import point
 from joulebench.stats.intervals import ratio
-from joulebench.studies.batch.analysis import batch, swept, told_apart
-from joulebench.studies.batch.section import answer, batch_section, sentences, worth
+from joulebench.studies.batch.analysis import batch_sweep, differ, swept
+from joulebench.studies.batch.section import BatchStudy
 from tests.generation_runs import ENERGY, GIB, NEW, add, batch_run, generation_task, out_of_memory, request_s
 from tests.run_factory import RunBuilder
 
 WATTS = 80.0
 
 
-def found_in(run: RunBuilder):
-    return batch(run.read())
+def sweep_of(run: RunBuilder):
+    return batch_sweep(run.read())
 
 
 def section_of(run: RunBuilder):
-    return batch_section(found_in(run))
-
-
-def told(run: RunBuilder) -> str:
-    found = found_in(run)
-    return " ".join(sentences(found, worth(found)))
+    read = run.read()
+    return BatchStudy().section(batch_sweep(read), read)
 
 
 def steps(seconds: float) -> dict[str, float]:
@@ -47,27 +43,23 @@ def sweep(times: dict[int, float], task=None, **more) -> RunBuilder:
 
 
 def test_the_optimum_and_what_it_gains():
-    found = found_in(batch_run())
-    assert (found.parameter, found.objective, found.unit, found.phase) == (
+    result = sweep_of(batch_run())
+    assert (result.parameter, result.objective, result.unit, result.phase) == (
         "batch_size", "tokens_per_j", "token", "request",
     )  # fmt: skip
-    assert [s.size for s in found.sizes] == [1, 4, 16, 64, 256]
-    for size in found.sizes:
+    assert [s.size for s in result.sizes] == [1, 4, 16, 64, 256]
+    for size in result.sizes:
         expected = NEW * size.size / (WATTS * size.cost.unit_s.mean * NEW * size.size)
         assert size.efficiency.mean == pytest.approx(expected, rel=1e-3)
-    assert found.best.size == found.peak.size == 256
-    assert found.shape == "rising"
-    assert found.gain.mean == pytest.approx(256 * request_s(1) / request_s(256), rel=1e-3)
-    assert found.gain == ratio(found.best.efficiency, found.smallest.efficiency)
+    assert result.best.size == result.peak.size == 256
+    assert result.shape == "rising"
+    assert result.gain.mean == pytest.approx(256 * request_s(1) / request_s(256), rel=1e-3)
+    assert result.gain == ratio(result.best.efficiency, result.smallest.efficiency)
 
 
 def test_an_optimum_inside_the_sweep():
-    run = batch_run(sizes=(1, 32, 128, 384))
-    found = found_in(run)
-    assert (found.best.size, found.shape, found.ties) == (128, "interior", ())
-    text = told(run)
-    assert "The optimum lies inside the sweep" in text
-    assert "Every other size is told apart from batch_size 128." in text
+    result = sweep_of(batch_run(sizes=(1, 32, 128, 384)))
+    assert (result.best.size, result.shape, result.ties) == (128, "interior", ())
 
 
 @pytest.mark.parametrize(
@@ -82,85 +74,72 @@ def test_an_optimum_inside_the_sweep():
     ],
 )
 def test_how_efficiency_goes_at_the_ends(times, shape):
-    assert found_in(sweep(times)).shape == shape
+    assert sweep_of(sweep(times)).shape == shape
 
 
-def test_the_edge_is_said_with_its_reason():
+def test_the_edge_is_explained_by_memory_or_by_the_task():
     run = sweep({1: 1.0, 2: 1.5, 4: 2.0})
-    assert "still rises at the edge: batch_size 4 is the largest that has a value (the task allows 4 096)" in told(
-        run
-    )
+    assert "4 096" in section_of(run).sentences[0]
+    assert sweep_of(run).highest == 4096
     out_of_memory(run, {"batch_size": 8}, 9 * GIB, 8 * GIB)
-    assert "the largest that has a value (8 ran out of memory)" in told(run)
-    assert "falls from the smallest size on" in told(sweep({1: 1.0, 2: 3.0, 4: 9.0}))
-    assert "levels off" in told(sweep({1: 1.0, 2: 2.0, 4: 4.001}))
-    assert "Only batch_size 8 has a value" in told(sweep({8: 1.0}))
+    assert "8 ran out of memory" in section_of(run).sentences[0]
+    single = sweep({8: 1.0})
+    assert (sweep_of(single).shape, section_of(single).plots) == ("one size", ())
 
 
 def test_sizes_that_are_no_different_are_listed():
     run = sweep({1: 1.0, 2: 1.0, 4: 2.0, 8: 3.99, 16: 16.0})
-    found = found_in(run)
-    assert found.best.size == 8
-    assert [s.size for s in found.ties] == [2, 4]
-    assert "Not told apart from batch_size 8: 2, 4." in told(run)
-    assert (
-        "(gross, estimated; 2, 4 not told apart from it), 2.01 times that of batch_size 1" in section_of(run).answer
-    )
+    result = sweep_of(run)
+    assert result.best.size == 8
+    assert [s.size for s in result.ties] == [2, 4]
+    assert result.gain.mean == pytest.approx(8 / 3.99, rel=1e-3)
+    assert [row["not_told_apart"] for row in section_of(run).rows] == [False, True, True, False, False]
 
 
-def test_sizes_closer_than_runs_of_one_configuration_are_not_told_apart():
-    """Windows say ± 0.05 %, runs of the default 3 %: the repeatability limit decides."""
+def test_sizes_closer_than_runs_of_one_configuration_do_not_differ_significantly():
+    """Windows vary by 0.05 %, runs of the default by 4 %: the repeatability limit decides."""
     run = sweep({1: 1.0, 2: 1.0, 4: 1.9}, wobble=0.0005)
-    before = found_in(run)
+    before = sweep_of(run)
     assert before.ties == ()
     add(run, {"batch_size": 1}, steps(1.06), wobble=0.0005)
-    found = found_in(run)
-    assert found.rsd == pytest.approx(0.0412, abs=2e-4)  # 1 and 1/1.06
-    assert [s.size for s in found.ties] == [2]
-    two, four = (s for s in found.sizes if s.size > 1)
-    assert abs(math.log(four.efficiency.mean / two.efficiency.mean)) < 1.96 * found.rsd * math.sqrt(2)
-    assert told_apart(four, two, None)
-    assert not told_apart(four, two, found.rsd)
+    result = sweep_of(run)
+    assert result.rsd == pytest.approx(0.0412, abs=2e-4)  # 1 and 1/1.06
+    assert [s.size for s in result.ties] == [2]
+    two, four = (s for s in result.sizes if s.size > 1)
+    assert abs(math.log(four.efficiency.mean / two.efficiency.mean)) < 1.96 * result.rsd * math.sqrt(2)
+    assert differ(four, two, None)
+    assert not differ(four, two, result.rsd)
 
 
-def test_a_size_without_an_interval_is_not_told_apart():
+def test_a_size_without_an_interval_does_not_differ_significantly():
     run = sweep({1: 1.0, 2: 1.5})
-    a, b = found_in(run).sizes
-    assert not told_apart(a, replace(b, efficiency=point(99.0)), None)
+    a, b = sweep_of(run).sizes
+    assert not differ(a, replace(b, efficiency=point(99.0)), None)
 
 
 def test_the_knee_is_the_smallest_size_within_five_percent():
     run = sweep({1: 1.0, 8: 4.2, 16: 7.8, 32: 15.5, 64: 40.0}, memory=GIB)
-    found = found_in(run)
-    assert (found.best.size, found.knee.size) == (32, 16)
-    assert "batch_size 16 is the smallest within 5 % of the best: 99.4 % of its efficiency" in told(run)
-    assert "p95 7.8 s against 15.5 s" in told(run)
+    result = sweep_of(run)
+    assert (result.best.size, result.knee.size) == (32, 16)
+    assert result.knee.efficiency.mean / result.best.efficiency.mean == pytest.approx(0.9936, abs=1e-4)
+    assert (result.knee.p95_s.mean, result.best.p95_s.mean) == pytest.approx((7.8, 15.5))
 
 
-def test_memory_and_the_wall():
-    run = batch_run()
-    found = found_in(run)
-    assert found.best.memory_share == pytest.approx(1.0)
-    wall = found.wall
-    assert (wall.largest_ok, wall.smallest_oom) == (256, 512)
-    assert (wall.need_bytes, wall.limit_bytes) == (14 * GIB, 8 * GIB)
-    expected = (
-        "Memory of 8 GiB ends between batch_size 256, the largest that completed, and 512, the smallest that ran "
-        "out, which needs at least 14 GiB."
-    )
-    assert expected in told(run)
-    assert found_in(sweep({1: 1.0})).wall is None
+def test_memory_and_its_limit():
+    result = sweep_of(batch_run())
+    assert result.best.memory_share == pytest.approx(1.0)
+    limit = result.memory_limit
+    assert (limit.largest_completed, limit.smallest_oom) == (256, 512)
+    assert (limit.required_bytes, limit.limit_bytes) == (14 * GIB, 8 * GIB)
+    assert sweep_of(sweep({1: 1.0})).memory_limit is None
 
 
 def test_a_constraint_moves_the_best_from_the_peak():
     task = generation_task(constraints={"request_p95_s": {"phase": "request", "quantile": 0.95, "at_most": 3.0}})
     run = sweep({1: 1.0, 2: 1.5, 4: 2.5, 8: 4.0}, task)
-    found = found_in(run)
-    assert (found.best.size, found.peak.size) == (4, 8)
-    assert answer(found, worth(found)).startswith(
-        "batch_size 4 is the most efficient of 4 within the constraints: "
-    )
-    assert "batch_size 8 is 25 % more efficient and breaks a constraint of the task." in told(run)
+    result = sweep_of(run)
+    assert (result.best.size, result.peak.size) == (4, 8)
+    assert result.peak.efficiency.mean / result.best.efficiency.mean == pytest.approx(1.25, rel=1e-3)
     rows = {row[0].text: row[0].flag for row in section_of(run).tables[0].rows}
     assert rows == {"1": "", "2": "", "4": "", "8": "breaks a constraint"}
 
@@ -171,36 +150,32 @@ def test_break_even_against_the_default_and_against_the_smallest():
         stopping={"inferences": 1e6},
     )
     run = sweep({1: 1.0, 2: 1.5, 8: 4.0}, task, wobble=0.001)
-    found = found_in(run)
-    ledger = found.run.ledger
-    paid = worth(found)
+    result = sweep_of(run)
+    ledger = result.run.ledger
     j = {1: 80 * 1.0 / NEW, 2: 80 * 1.5 / (2 * NEW), 8: 80 * 4.0 / (8 * NEW)}
-    default, smallest = paid.against_default, paid.against_smallest
+    default, smallest = result.against_default, result.against_smallest
     assert default.search_j == pytest.approx(ledger.total_j)
     assert default.units == pytest.approx(ledger.total_j / (j[2] - j[8]))
     assert smallest.units == pytest.approx(ledger.total_j / (j[1] - j[8]))
     assert default.net.mean == pytest.approx(1e6 * (j[2] - j[8]) - ledger.total_j)
     assert default.net.low == pytest.approx(1e6 * default.saving.low - ledger.total_j)
-    text = told(run)
-    assert "Against the default, batch_size 2, the run (" in text
-    assert "Against batch_size 1, it does so after" in text
-    assert "At the stated volume of 1 000 000 tokens the best saves 1.25 MJ" in text
-    assert "a net saving of" in text
+    assert default.volume * default.saving.mean == pytest.approx(1.25e6)
 
 
-def test_a_volume_too_small_is_a_net_loss_and_none_stated_says_nothing():
-    small = sweep({1: 1.0, 8: 4.0}, generation_task(stopping={"inferences": 10}))
-    assert "a net loss of" in told(small)
-    assert "stated volume" not in told(sweep({1: 1.0, 8: 4.0}))
-    best = sweep({1: 1.0, 8: 40.0}, generation_task(stopping={"inferences": 10}))
-    assert "the search then saves nothing: its" in told(best)
-    assert "there is no break-even: the default configuration is itself the most efficient" in told(best)
+def test_a_volume_too_small_is_a_net_loss_and_none_stated_gives_none():
+    small = sweep_of(sweep({1: 1.0, 8: 4.0}, generation_task(stopping={"inferences": 10})))
+    assert small.against_default.net.mean < 0
+    assert small.against_smallest is None  # it is the default
+    assert sweep_of(sweep({1: 1.0, 8: 4.0})).against_default.net is None
+    best = sweep_of(sweep({1: 1.0, 8: 40.0}, generation_task(stopping={"inferences": 10})))
+    assert best.against_default.units is None
+    assert best.against_default.net.mean == pytest.approx(-best.run.ledger.total_j)
 
 
 def test_an_objective_in_joules_per_token_gives_the_same_sweep():
     j_per_token = {"j_per_token": {"goal": "minimize", **ENERGY}}
     times = {1: 1.0, 2: 1.5, 4: 4.0}
-    by_rate, by_cost = found_in(sweep(times)), found_in(sweep(times, generation_task(objectives=j_per_token)))
+    by_rate, by_cost = sweep_of(sweep(times)), sweep_of(sweep(times, generation_task(objectives=j_per_token)))
     assert [s.efficiency.mean for s in by_cost.sizes] == pytest.approx([s.efficiency.mean for s in by_rate.sizes])
     assert (by_cost.best.size, by_cost.unit) == (2, "token")
 
@@ -213,7 +188,7 @@ def test_the_parameter_is_the_one_that_varies():
     two = {**width, "depth": {"type": "int", "low": 1, "high": 8, "default": 1}}
     assert swept(generation_task(parameters=two)) is None
     assert swept(generation_task(parameters={"batch_size": {"type": "fixed", "value": 1}})) is None
-    assert found_in(RunBuilder(generation_task(parameters=two))) is None
+    assert sweep_of(RunBuilder(generation_task(parameters=two))) is None
 
 
 def test_only_configurations_that_differ_in_nothing_else_are_on_the_sweep():
@@ -223,33 +198,33 @@ def test_only_configurations_that_differ_in_nothing_else_are_on_the_sweep():
     }
     run = sweep({1: 1.0, 2: 1.5}, generation_task(parameters=parameters))
     add(run, {"batch_size": 4, "layers": 8}, steps(0.1))
-    assert [s.size for s in found_in(run).sizes] == [1, 2]
+    assert [s.size for s in sweep_of(run).sizes] == [1, 2]
 
 
-def test_nothing_usable_is_said():
+def test_nothing_usable_has_an_answer_and_no_figure():
     run = RunBuilder(generation_task())
-    assert section_of(run).answer.startswith("No batch_size has a value")
+    assert section_of(run).answer
     out_of_memory(run, {"batch_size": 1}, 9 * GIB, 8 * GIB)
-    assert "The smallest tried, batch_size 1, ran out of memory of 8 GiB" in told(run)
+    limit = sweep_of(run).memory_limit
+    assert (limit.largest_completed, limit.smallest_oom, limit.limit_bytes) == (None, 1, 8 * GIB)
     assert section_of(run).plots == ()
     task = generation_task(constraints={"request_p95_s": {"phase": "request", "quantile": 0.95, "at_most": 0.1}})
     shut = sweep({1: 1.0}, task)
-    assert section_of(shut).answer == "Every batch_size measured breaks a constraint."
+    assert (sweep_of(shut).best, sweep_of(shut).peak.size) == (None, 1)
+    assert section_of(shut).answer != section_of(RunBuilder(generation_task())).answer
 
 
 def test_the_answer_and_the_files(tmp_path):
     task = generation_task(analyses=["batch"])
     run = batch_run(task, sizes=(1, 32, 128, 384), measured=True)
     written = write_report(run.write(tmp_path / "run"))
-    found = found_in(run)
-    assert written.headline.startswith("batch_size 128 is the most efficient of 4: ")
-    assert "(gross, measured)" in written.headline
-    assert f"{found.gain.mean:.1f} times that of batch_size 1 (95 % interval" in written.headline
-    assert "of memory (62.5 % of the limit)" in written.headline
-    assert "the run pays for itself after" in written.headline
+    result = sweep_of(run)
+    assert written.headline == section_of(run).answer
+    assert result.kind == "measured"
+    assert result.best.memory_share == pytest.approx(0.625)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "run" / "batch.csv").read_text())))
     assert [row["batch_size"] for row in rows] == ["1", "32", "128", "384"]
-    assert float(rows[2]["tokens_per_j_gross"]) == significant(found.best.efficiency.mean)
+    assert float(rows[2]["tokens_per_j_gross"]) == significant(result.best.efficiency.mean)
     assert [row["best"] for row in rows] == ["false", "false", "true", "false"]
     page = (tmp_path / "run" / "report.html").read_text()
     assert all(f'id="chart-batch-{name}"' in page for name in ("efficiency", "latency", "memory"))

@@ -1,4 +1,4 @@
-"""Figures against energy: coefficients from records made by hand, the report, and the tasks themselves."""
+"""Proxies against energy: coefficients from records made by hand, the report, and the tasks themselves."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from joulebench.reporting import write_report
 from joulebench.results.run import Run
 from joulebench.spec.catalog import find_task
 from joulebench.spec.task import Task
-from joulebench.studies.proxies.analysis import proxies
-from joulebench.studies.proxies.section import answer, proxies_section, sentences
+from joulebench.studies.proxies.analysis import PROXIES, STATIC, WEAK, proxies
+from joulebench.studies.proxies.section import WORDS, ProxiesStudy
 from tests.run_factory import ENERGY, RunBuilder, make_task
 
 OBJECTIVES = {"j_per_sample": {"goal": "minimize", **ENERGY}}
@@ -59,108 +59,118 @@ def full(families=True, parameters=None, **builder) -> RunBuilder:
     return made
 
 
-def result(made: RunBuilder):
+def proxies_of(made: RunBuilder):
     return proxies(made.read())
 
 
+def section_of(made: RunBuilder):
+    read = made.read()
+    return ProxiesStudy().section(proxies(read), read)
+
+
 def test_coefficients_within_families_and_across():
-    found = result(full())
-    assert found.families == ("conv", "dense")  # the task's order
-    assert found.of("macs", "gross", "pearson", "dense").value > 0.99
-    assert found.of("macs", "gross", "spearman", "dense").value == pytest.approx(1)
-    assert found.of("parameters", "gross", "spearman", "conv").value == pytest.approx(-1)
-    assert abs(found.of("parameters", "gross", "pearson").value) < 0.3
-    assert found.of("macs", "gross", "pearson").n == 10
-    assert found.of("macs", "gross", "pearson", "dense").n == 5
+    result = proxies_of(full())
+    assert result.families == ("conv", "dense")  # the task's order
+    assert result.of("macs", "gross", "pearson", "dense").value > 0.99
+    assert result.of("macs", "gross", "spearman", "dense").value == pytest.approx(1)
+    assert result.of("parameters", "gross", "spearman", "conv").value == pytest.approx(-1)
+    assert abs(result.of("parameters", "gross", "pearson").value) < 0.3
+    assert result.of("macs", "gross", "pearson").n == 10
+    assert result.of("macs", "gross", "pearson", "dense").n == 5
 
 
 def test_energy_at_constant_power_is_time():
-    found = result(full())
-    assert found.of("runtime", "gross", "pearson").value == pytest.approx(1)
-    assert ("runtime", "runtime") not in {(f, t) for _, f, t, _ in found.correlations}
-    assert found.of("macs", "runtime", "pearson").value == found.of("macs", "gross", "pearson").value
-    text = " ".join(sentences(found))
-    assert "estimated energy follows time by construction" in text
-    assert "is no finding" in text
-    measured = result(full(measured=True))
-    assert measured.kind == "measured"
-    assert "by construction" not in " ".join(sentences(measured))
+    result = proxies_of(full())
+    assert result.of("runtime", "gross", "pearson").value == pytest.approx(1)
+    assert ("runtime", "runtime") not in {(f, t) for _, f, t, _ in result.correlations}
+    assert result.of("macs", "runtime", "pearson").value == result.of("macs", "gross", "pearson").value
+    assert result.power_w.ratio == pytest.approx(1)
+    kinds = {proxies_of(made).kind: section_of(made).sentences[1] for made in (full(), full(measured=True))}
+    assert set(kinds) == {"estimated", "measured"}
+    assert kinds["estimated"] != kinds["measured"]
 
 
 def test_net_energy_is_less_idle_power():
-    found = result(full())
-    subject = found.subjects[0]
+    result = proxies_of(full())
+    subject = result.subjects[0]
     assert subject.cost.net.mean / subject.cost.gross.mean == pytest.approx(50 / 80)
-    assert "Net energy is from 62.5 % to 62.5 % of gross" in " ".join(sentences(found))
 
 
 def test_net_energy_that_is_noise_has_no_coefficients():
-    found = result(full(watts={"cpu": 10.0, "ram": 20.0}))  # no more than idle
-    assert found.subjects[0].cost.net.mean == pytest.approx(0)
-    assert not any(target == "net" for _, _, target, _ in found.correlations)
-    assert "no coefficients follow" in " ".join(sentences(found))
+    result = proxies_of(full(watts={"cpu": 10.0, "ram": 20.0}))  # no more than idle
+    assert result.subjects[0].cost.net.mean == pytest.approx(0)
+    assert not any(target == "net" for _, _, target, _ in result.correlations)
 
 
 def test_without_idle_there_is_no_net():
     made = RunBuilder(study_task())
     for index, model in enumerate(MODELS):
         add(made, index, model)
-    found = result(made)
-    assert found.of("macs", "net", "pearson") is None
-    assert "Net energy is absent" in " ".join(sentences(found))
+    result = proxies_of(made)
+    assert result.of("macs", "net", "pearson") is None
+    assert {s.cost.net for s in result.subjects} == {None}
 
 
-def test_a_figure_that_stays_says_nothing_and_that_is_said():
-    found = result(full(families=False, parameters=5_315_850))
-    assert found.families == ()
-    assert found.of("parameters", "gross", "pearson") is None
-    assert "parameters stay the same while it varies 33.3 times; n = 10 (estimated energy)" in answer(found)
-    assert "Nothing can be told from parameters (5 315 850 in every one)" in " ".join(sentences(found))
-    assert "proxies-parameters" not in [p.id for p in proxies_section(found).plots]
+def test_a_constant_proxy_has_no_coefficient_and_no_figure():
+    made = full(families=False, parameters=5_315_850)
+    result = proxies_of(made)
+    assert result.families == ()
+    assert result.of("parameters", "gross", "pearson") is None
+    assert result.constant == {"parameters": 5_315_850}
+    assert result.energy_j.ratio == pytest.approx(1000 / 30, rel=1e-3)
+    assert "33.3 times" in section_of(made).answer
+    assert "proxies-parameters" not in [p.id for p in section_of(made).plots]
 
 
-def test_the_answer_names_best_and_worst_with_n_and_interval():
-    text = answer(result(full()))
-    assert text.startswith("Over 10 configurations of 2 families, ")
-    assert "best (Pearson r 0." in text
-    assert "95 % interval" in text
-    assert "parameters least" in text
-    assert text.endswith("n = 10 (estimated energy).")
+def test_proxies_are_ranked_by_their_correlation():
+    result = proxies_of(full())
+    ranked = [name for name, _ in result.ranked]
+    assert (ranked[0], ranked[-1]) == ("bytes_moved", "parameters")
+    values = [abs(value.value) for _, value in result.ranked]
+    assert values == sorted(values, reverse=True)
+    answer = section_of(full()).answer
+    assert answer.index("bytes moved") < answer.index("parameters") < answer.index("n = 10 (estimated energy)")
     close = RunBuilder(study_task(families=False))
     for index, model in enumerate(MODELS[:5]):
         add(close, index, model, families=False)
-    assert "all of " in answer(result(close))
+    assert all(value.value > WEAK for _, value in proxies_of(close).ranked)
+    assert all(WORDS[name] in section_of(close).answer for name, _ in proxies_of(close).ranked)
 
 
-def test_joules_for_a_unit_of_a_figure():
-    found = result(full())
-    assert found.joules_per("macs", "dense") == pytest.approx(80 / 250 / 4000)
-    assert found.joules_per("macs", "conv") == pytest.approx(80 / 125 / 4000)
-    assert found.joules_per("runtime", "conv") == pytest.approx(80)
-    rates = [found.joules_per("bytes_moved", f) for f in found.families]
-    assert f"least for bytes moved: there still {max(rates) / min(rates):.3g} times" in " ".join(sentences(found))
+def test_joules_per_unit_of_a_proxy():
+    result = proxies_of(full())
+    assert result.joules_per("macs", "dense") == pytest.approx(80 / 250 / 4000)
+    assert result.joules_per("macs", "conv") == pytest.approx(80 / 125 / 4000)
+    assert result.joules_per("runtime", "conv") == pytest.approx(80)
+    spread = {}
+    for name in STATIC:
+        rates = [result.joules_per(name, f) for f in result.families]
+        spread[name] = max(rates) / min(rates)
+    assert min(spread, key=spread.get) == "bytes_moved"
+    assert any(f"bytes moved: {spread['bytes_moved']:.3g} times" in s for s in section_of(full()).sentences)
 
 
 def test_a_parameter_that_does_not_matter_names_no_configuration():
-    found = result(full())
-    assert [s.names for s in found.subjects if s.family == "conv"] == [("family", "size")] * 5
-    assert {s.names for s in found.subjects if s.family == "dense"} == {("family", "size", "extra")}
+    result = proxies_of(full())
+    assert [s.names for s in result.subjects if s.family == "conv"] == [("family", "size")] * 5
+    assert {s.names for s in result.subjects if s.family == "dense"} == {("family", "size", "extra")}
 
 
-def test_unknown_figures_are_absent():
+def test_unknown_proxies_are_absent():
     made = RunBuilder(study_task())
     for index, (family, *_, units) in enumerate(MODELS):
         made.add({"size": index, "family": family}, units, {}, "sizes", costs=Costs(), idle=True)
-    found = result(made)
-    assert set(found.subjects[0].figures) == {"runtime"}
-    assert answer(found).endswith("no figure's correlation with energy can be told (estimated energy).")
-    assert result(RunBuilder(study_task())) is None
+    result = proxies_of(made)
+    assert set(result.subjects[0].figures) == {"runtime"}
+    assert result.ranked == []
+    assert section_of(made).answer
+    assert proxies_of(RunBuilder(study_task())) is None
 
 
 def test_trials_without_a_value_are_left_out_and_counted():
     made = full()
     made.fail({"size": 50}, "oom", "out of memory")
-    assert "1 of 11 trials have no value" in " ".join(sentences(result(made)))
+    assert (proxies_of(made).left_out, proxies_of(made).trials) == (1, 11)
 
 
 def test_its_report_and_csv(tmp_path):
@@ -173,15 +183,10 @@ def test_its_report_and_csv(tmp_path):
     assert (float(by_size[9]["macs"]), by_size[9]["kind"]) == (16000, "estimated")
     text = (folder.path / "report.md").read_text()
     assert MASKED in text
-    for heading in (
-        "All configurations together",
-        "How far each goes",
-        "Joules per sample for one unit of a figure",
-    ):
-        assert heading in text
+    assert all(table.caption.partition(" (")[0] in text for table in section_of(full()).tables)
     page = (folder.path / "report.html").read_text()
-    for figure in ("parameters", "macs", "activations", "bytes_moved", "runtime"):
-        assert f'id="chart-proxies-{figure}"' in page
+    for name in PROXIES:
+        assert f'id="chart-proxies-{name}"' in page
     first = (folder.path / "proxies.png").read_bytes()
     write_report(folder)
     assert (folder.path / "proxies.png").read_bytes() == first
@@ -209,9 +214,9 @@ def test_the_study_of_depth_runs(tmp_path):
     task = tiny("proxies_depth", {"width": {"type": "fixed", "value": 64}})
     folder = run(task, out=tmp_path, replay="100")
     assert [t.params["depth"] for t in folder.trials()] == [4, 7, 2, 8, 3, 6, 5, 1]
-    found = proxies(Run.of(folder))
-    assert found.reach(lambda s: s.figures["macs"]).high == 784 * 64 + 7 * 64 * 64 + 640
-    assert found.of("parameters", "gross", "pearson").n == 8
+    result = proxies(Run.of(folder))
+    assert result.range_of("macs").high == 784 * 64 + 7 * 64 * 64 + 640
+    assert result.of("parameters", "gross", "pearson").n == 8
 
 
 def test_the_study_of_stride_runs(tmp_path):
@@ -220,7 +225,7 @@ def test_the_study_of_stride_runs(tmp_path):
     folder = run(task, out=tmp_path, replay="100")
     assert [t.status for t in folder.trials()] == ["ok"] * 3
     assert {t.costs.parameters for t in folder.trials()} == {5_315_850}
-    assert "parameters stay the same" in answer(proxies(Run.of(folder)))
+    assert proxies(Run.of(folder)).constant["parameters"] == 5_315_850
 
 
 def test_the_study_of_families_runs(tmp_path):

@@ -12,7 +12,7 @@ from joulebench.records.model import Costs
 from joulebench.reporting import write_report
 from joulebench.stats.regression import fit_line
 from joulebench.studies.scaling.analysis import scaling
-from joulebench.studies.scaling.section import answer, scaling_section, sentences
+from joulebench.studies.scaling.section import ScalingStudy
 from tests.generation_runs import NEW, add, generation_task, out_of_memory
 from tests.run_factory import RunBuilder, make_task
 
@@ -65,15 +65,15 @@ def sweeps(power: float = 0.8, **builder) -> RunBuilder:
     return run
 
 
-def found_in(run: RunBuilder):
+def scaling_of(run: RunBuilder):
     return scaling(run.read())
 
 
 def test_the_exponent_is_that_of_the_points():
     run = sweeps()
-    found = found_in(run)
-    fit = found.overall("parameters", "request")
-    points = [(m.parameters, m.costs["request"].gross.mean) for m in found.models if m.params["batch_size"] == 1]
+    result = scaling_of(run)
+    fit = result.overall("parameters", "request")
+    points = [(m.parameters, m.costs["request"].gross.mean) for m in result.models if m.params["batch_size"] == 1]
     expected = fit_line([math.log10(x) for x, _ in points], [math.log10(j) for _, j in points])
     assert fit.line == expected
     assert fit.line.slope.low < 0.8 < fit.line.slope.high
@@ -84,28 +84,27 @@ def test_the_exponent_is_that_of_the_points():
 
 
 def test_energy_is_that_of_the_phase_and_flops_are_the_phases_own():
-    found = found_in(sweeps())
-    by_layers = {m.params["layers"]: m for m in found.models if "layers" in m.stages}
+    result = scaling_of(sweeps())
+    by_layers = {m.params["layers"]: m for m in result.models if "layers" in m.stages}
     smallest = by_layers[2]
     seconds = 0.5 * (smallest.parameters / 1e6) ** 0.8 / 1.05
     assert smallest.costs["request"].gross.mean == pytest.approx(WATTS * seconds / NEW)
     assert smallest.flops["decode"] == 3.0 * smallest.parameters
-    decode, request = (found.overall("flops", p) for p in ("decode", "request"))
+    decode, request = (result.overall("flops", p) for p in ("decode", "request"))
     assert decode.low == pytest.approx(1.5 * request.low)
     assert decode.line.slope.mean == pytest.approx(request.line.slope.mean)  # ∝: the same shape
 
 
 def test_a_stage_that_does_not_change_the_size_is_left_out_of_the_lines():
-    found = found_in(sweeps())
-    assert found.left_out == ("batches",)
-    assert {m.params["batch_size"] for m in found.sized} == {1}
-    assert {m.params["batch_size"] for m in found.models} == {1, 2, 4}
-    assert any("a stage that does not change the number of parameters: batches." in s for s in sentences(found))
+    result = scaling_of(sweeps())
+    assert result.left_out == ("batches",)
+    assert {m.params["batch_size"] for m in result.sized} == {1}
+    assert {m.params["batch_size"] for m in result.models} == {1, 2, 4}
 
 
 def test_each_sweep_has_a_line_through_all_that_lie_on_it():
-    found = found_in(sweeps())
-    fits = {f.stage: f for f in found.fits if f.phase == "request" and f.measure == "parameters"}
+    result = scaling_of(sweeps())
+    fits = {f.stage: f for f in result.fits if f.phase == "request" and f.measure == "parameters"}
     assert set(fits) == {None, "layers", "hidden"}
     assert (fits["hidden"].varies, fits["layers"].varies) == (("hidden_size",), ("layers",))
     assert fits["hidden"].models == 4  # the default was run with the layers
@@ -116,24 +115,24 @@ def test_fewer_than_three_sizes_have_no_line():
     run = RunBuilder(size_task(layers={"method": "points", "points": [{"layers": 2}, {"layers": 64}]}))
     for layers in (2, 64):
         model(run, "layers", 0.0, layers=layers)
-    found = found_in(run)
-    assert {f.line for f in found.fits} == {None}
-    assert answer(found) == "No line can be fitted: 2 different model sizes where at least 3 are needed."
-    assert any("No line with fewer than 3 different sizes: parameters, all sweeps of size (2 diff" in s
-               for s in sentences(found))  # fmt: skip
-    assert any("no line: 2 of 3 sizes" in c.text for row in section(run).tables[0].rows for c in row)
+    result = scaling_of(run)
+    assert {f.line for f in result.fits} == {None}
+    assert {f.sizes for f in result.fits} == {2}
+    assert result.main is None
+    assert "2 different model sizes where at least 3" in section(run).answer
 
 
 def section(run: RunBuilder):
-    return scaling_section(found_in(run))
+    read = run.read()
+    return ScalingStudy().section(scaling(read), read)
 
 
 def test_without_sizes_there_is_no_section():
     run = RunBuilder(size_task())
-    assert found_in(run) is None
+    assert scaling_of(run) is None
     add(run, {"layers": 2}, stage="layers")
     out_of_memory(run, {"layers": 8}, 9, 8)
-    assert found_in(run) is None
+    assert scaling_of(run) is None
 
 
 def test_samples_use_the_forward_pass():
@@ -141,37 +140,39 @@ def test_samples_use_the_forward_pass():
     for width, units in ((2, 1000), (4, 500), (8, 250)):
         costs = Costs(parameters=width * 100, flops=width * 1000)
         run.add({"width": width}, units, {"val_accuracy": 0.9}, costs=costs)
-    found = found_in(run)
-    assert found.overall("flops", "inference").line.slope.mean == pytest.approx(1.0)
-    assert answer(found).startswith("Energy per sample of inference grows as parameters to the power 1 ")
+    result = scaling_of(run)
+    assert result.overall("flops", "inference").line.slope.mean == pytest.approx(1.0)
+    assert (result.main.phase, result.main.unit, result.main.measure) == ("inference", "sample", "parameters")
+    assert result.main.line.slope.mean == pytest.approx(1.0)
 
 
-def test_what_the_exponent_means():
-    def text(power: float) -> str:
-        return " ".join(sentences(found_in(sweeps(power))))
+@pytest.mark.parametrize(("power", "side"), [(0.8, "below"), (1.0, "around"), (1.2, "above")])
+def test_the_exponents_interval_lies_below_around_or_above_one(power, side):
+    main = scaling_of(sweeps(power)).main
+    low, high = main.line.slope.low, main.line.slope.high
+    assert (main.phase, low < power < high) == ("request", True)
+    assert {"below": high < 1, "around": low <= 1 <= high, "above": low > 1}[side]
 
-    assert "less than proportional (1): over these sizes a larger model takes less per parameter" in text(0.8)
-    assert "the interval holds it: energy in proportion to parameters fits" in text(1.0)
-    assert "more than proportional (1)" in text(1.2)
-    flat = found_in(sweeps(0.0))
-    assert answer(flat).startswith(
-        "Energy per token of request shows no trend: it goes as parameters to the power "
-    )
-    assert "Ten times the parameters take 6." in text(0.8)  # 10^0.8 = 6.31
-    assert "explain this share of the variance of log energy per token of request: in parameters 99." in text(0.8)
+
+def test_the_wording_follows_the_exponents_interval():
+    proportions = {power: section(sweeps(power)).sentences[1] for power in (0.8, 1.0, 1.2)}
+    assert len(set(proportions.values())) == 3
+    flat = scaling_of(sweeps(0.0)).main.line.slope
+    assert flat.low <= 0 <= flat.high
+    assert "no significant trend" in section(sweeps(0.0)).answer
 
 
 def test_the_report_has_the_section_and_its_files(tmp_path):
     run = sweeps(measured=True)
     written = write_report(run.write(tmp_path / "run"))
-    assert written.headline.startswith("Energy per token of request grows as parameters to the power 0.")
-    assert written.headline.endswith("over 7 configurations (measured).")
+    assert written.headline == section(run).answer
+    assert scaling_of(run).kind == "measured"
     rows = list(csv.DictReader(io.StringIO((tmp_path / "run" / "scaling.csv").read_text())))
     assert len(rows) == 9
-    assert {row["parameters"] for row in rows} == {str(m.parameters) for m in found_in(run).models}
-    found = section(run)
-    assert [p.id for p in found.plots] == ["scaling-parameters", "scaling-flops"]
-    dots, line = found.plots[0].series[0], found.plots[0].series[-1]
+    assert {row["parameters"] for row in rows} == {str(m.parameters) for m in scaling_of(run).models}
+    result = section(run)
+    assert [p.id for p in result.plots] == ["scaling-parameters", "scaling-flops"]
+    dots, line = result.plots[0].series[0], result.plots[0].series[-1]
     assert len(dots.x) == 7
     assert line.dashed
     assert not line.named

@@ -1,1 +1,1 @@
-"""Energy efficiency against batch size: the optimum, its price in latency and memory, and where memory ends."""
+"""Energy efficiency against batch size: the optimum, its latency and memory, and the memory limit."""

@@ -1,4 +1,4 @@
-"""Energy efficiency against one parameter, mostly the batch size: the optimum, its neighbours, the wall. Pure."""
+"""Energy efficiency as a function of one parameter, usually the batch size: optimum, ties, memory limit. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from joulebench.presentation.numbers import number
 from joulebench.records.model import Kind, combined
+from joulebench.results.cost import BreakEven, Candidate, break_even, stated_volume
 from joulebench.results.energy import Basis
 from joulebench.results.outcome import Configuration, merged_costs
 from joulebench.results.phase_runs import PhaseRuns
@@ -21,15 +23,15 @@ from joulebench.stats.intervals import ratio
 from joulebench.studies.configured import Configured
 
 BATCH = "batch_size"
-#: The smallest size within this share of the best is called the knee.
+#: The knee is the smallest size whose efficiency is within this share of the best.
 KNEE = 0.05
-#: How efficiency goes at the ends of what was measured.
+#: Course of efficiency over the sizes measured.
 Shape = Literal["one size", "interior", "rising", "falling", "flat"]
 
 
 @dataclass(frozen=True, eq=False)
 class Size(Configured):
-    """One size with everything measured of it; `efficiency` is work per joule, in the objective's basis."""
+    """A size with its measurements; `efficiency` is units of work per joule, in the objective's basis."""
 
     size: float
     efficiency: Estimate
@@ -47,18 +49,18 @@ class Size(Configured):
 
 
 @dataclass(frozen=True)
-class Wall:
-    """Where memory ends: `need_bytes` is what the smallest size that ran out needs at least."""
+class MemoryLimit:
+    """Sizes on both sides of the memory limit; `required_bytes` is a lower bound for the smallest that ran out."""
 
-    largest_ok: float | None
+    largest_completed: float | None
     smallest_oom: float
-    need_bytes: int | None
+    required_bytes: int | None
     limit_bytes: int | None
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """A sweep of one parameter, all others at their default, judged by one energy objective."""
+class BatchSweep:
+    """Sweep of one parameter, all others at their default, judged by one energy objective."""
 
     run: Run
     parameter: str
@@ -82,21 +84,21 @@ class Batch:
 
     @property
     def highest(self) -> float:
-        """The largest size that the task allows."""
+        """Largest size that the task allows."""
         parameter = self.run.task.free[self.parameter]
         values = parameter.values if isinstance(parameter, ChoiceParameter) else (parameter.high,)
         return max(float(v) for v in values)
 
     @cached_property
     def configurations(self) -> list[Configuration]:
-        """Those on the sweep, with a value or without."""
+        """Configurations on the sweep, with a value or without."""
         return [c for c in self.run.configurations if _on_sweep(self.run.task, self.parameter, c.params)]
 
     @cached_property
     def sizes(self) -> tuple[Size, ...]:
-        """Those with a value, smallest first."""
+        """Sizes that have a value, ascending."""
         measured = (_size(self, c) for c in self.configurations)
-        return tuple(sorted((s for s in measured if s is not None), key=lambda s: s.size))
+        return tuple(sorted(filter(None, measured), key=lambda s: s.size))
 
     @property
     def kind(self) -> Kind | None:
@@ -120,36 +122,36 @@ class Batch:
 
     @property
     def peak(self) -> Size | None:
-        """The most efficient of all."""
+        """Most efficient size, constraints aside."""
         return max(self.sizes, key=lambda s: s.efficiency.mean, default=None)
 
     @property
     def best(self) -> Size | None:
-        """The most efficient of those that keep the task's constraints."""
+        """Most efficient size that meets the task's constraints."""
         return max(self._feasible, key=lambda s: s.efficiency.mean, default=None)
 
     @property
     def knee(self) -> Size | None:
-        """The smallest that keeps them and comes near the best."""
+        """Smallest size that meets the constraints and is within `KNEE` of the best."""
         best = self.best
         near = (s for s in self._feasible if best and s.efficiency.mean >= (1 - KNEE) * best.efficiency.mean)
         return next(near, None)
 
     @cached_property
     def ties(self) -> tuple[Size, ...]:
-        """Those that keep the constraints and cannot be told apart from the best."""
+        """Sizes that meet the constraints and do not differ significantly from the best."""
         return self._ties(self.best, self._feasible)
 
     @cached_property
     def gain(self) -> Estimate | None:
-        """Efficiency of the best over that of the smallest."""
+        """Efficiency of the best size over that of the smallest."""
         best, smallest = self.best, self.smallest
         return ratio(best.efficiency, smallest.efficiency) if best and smallest and best is not smallest else None
 
     @cached_property
     def shape(self) -> Shape:
-        """The peak's place among the sizes measured: `interior` only where both ends are told apart from it, `flat`
-        where one is not."""
+        """Place of the peak: `interior` if both ends differ significantly from it, `flat` if one of them (or, for a
+        peak at an end, its neighbour) does not."""
         sizes, peak = self.sizes, self.peak
         if peak is None or len(sizes) < 2:
             return "one size"
@@ -161,34 +163,58 @@ class Batch:
         return "flat" if sizes[0] in ties or sizes[-1] in ties else "interior"
 
     @cached_property
-    def wall(self) -> Wall | None:
+    def memory_limit(self) -> MemoryLimit | None:
+        """Limit that trials ran into; None if none ran out of memory."""
         out = [(c.params[self.parameter], t) for c in self.configurations for t in c.trials if t.status == "oom"]
         if not out:
             return None
         smallest = min(float(size) for size, _ in out if is_number(size))
         costs = merged_costs([t for size, t in out if size == smallest])
-        largest_ok = self.sizes[-1].size if self.sizes else None
-        return Wall(largest_ok, smallest, costs.peak_memory_bytes, costs.memory_limit_bytes)
+        largest = self.sizes[-1].size if self.sizes else None
+        return MemoryLimit(largest, smallest, costs.peak_memory_bytes, costs.memory_limit_bytes)
 
     @property
     def rsd(self) -> float | None:
         """Relative standard deviation between runs of one configuration."""
         return self.run.rsd.get(self.objective)
 
+    @cached_property
+    def against_default(self) -> BreakEven | None:
+        """Break-even of the run's energy, the best size replacing the default; None if either is unknown."""
+        return self._break_even(self.default)
+
+    @cached_property
+    def against_smallest(self) -> BreakEven | None:
+        """As `against_default`, with the smallest size replaced, where that is not the default."""
+        return None if self.smallest is self.default else self._break_even(self.smallest)
+
+    def label(self, size: Size) -> str:
+        """`batch_size 8`."""
+        return f"{self.parameter} {number(size.size)}"
+
+    def _break_even(self, base: Size | None) -> BreakEven | None:
+        if base is None or self.best is None:
+            return None
+        old, new = (Candidate(self.label(s), {}, s.cost.gross) for s in (base, self.best))
+        spent = [e for name, e in self.run.ledger.by_family.items() if name in (self.goal.domains or ())]
+        volume = stated_volume(self.run.task, self.objective)
+        total = sum(spent) if spent else None
+        return break_even(self.objective, self.unit, old.energy.domains, total, old, [new], {}, volume)
+
     def _ties(self, of: Size | None, among: Sequence[Size]) -> tuple[Size, ...]:
-        return () if of is None else tuple(s for s in among if s is not of and not told_apart(of, s, self.rsd))
+        return () if of is None else tuple(s for s in among if s is not of and not differ(of, s, self.rsd))
 
 
-def batch(run: Run) -> Batch | None:
-    """The sweep of a run; None where the task varies no number or has no energy objective."""
+def batch_sweep(run: Run) -> BatchSweep | None:
+    """Find the sweep of a run; None where the task varies no number or has no energy objective."""
     name, measured = swept(run.task), run.task.measured
     if name is None or measured is None:
         return None
-    return Batch(run, name, next(n for n, o in run.task.objectives.items() if o is measured))
+    return BatchSweep(run, name, next(n for n, o in run.task.objectives.items() if o is measured))
 
 
 def swept(task: Task) -> str | None:
-    """The parameter whose sweep this is: `batch_size` where the task varies it, else the only number it varies."""
+    """Name the swept parameter: `batch_size` if the task varies it, else the only number it varies, else None."""
     numbers = [
         n
         for n, p in task.free.items()
@@ -202,8 +228,8 @@ def _on_sweep(task: Task, name: str, params: Params) -> bool:
     return is_number(params.get(name)) and all(params.get(n) == task.defaults[n] for n in others)
 
 
-def _size(sweep: Batch, configuration: Configuration) -> Size | None:
-    """None where the configuration has no value, or none that can be turned into work per joule."""
+def _size(sweep: BatchSweep, configuration: Configuration) -> Size | None:
+    """Read a size; None if the configuration has no value that can be turned into work per joule."""
     outcome = configuration.outcomes.get(sweep.objective)
     if outcome is None:
         return None
@@ -216,15 +242,15 @@ def _size(sweep: Batch, configuration: Configuration) -> Size | None:
     return Size(sweep.run, configuration, size, value, outcome.kind, cost)
 
 
-def told_apart(a: Size, b: Size, rsd: float | None) -> bool:
-    """Whether two sizes differ by more than chance.
+def differ(a: Size, b: Size, rsd: float | None) -> bool:
+    """Test whether two sizes differ significantly in efficiency, at the 5 % level.
 
-    The 95 % interval of their ratio must leave out 1, and, where the relative standard deviation between runs of
+    The 95 % interval of their ratio must exclude 1, and, where the relative standard deviation between runs of
     one configuration is known, the ratio must lie outside what two results of equal configurations differ by with
     95 % probability (the repeatability limit of ISO 5725-6; of means, with each one's number of runs).
     """
-    times = ratio(a.efficiency, b.efficiency)
-    if times is None or times.low is None or times.high is None or times.low <= 1 <= times.high:
+    quotient = ratio(a.efficiency, b.efficiency)
+    if quotient is None or quotient.low is None or quotient.high is None or quotient.low <= 1 <= quotient.high:
         return False
     limit = NORMAL_975 * (rsd or 0.0) * math.sqrt(1 / len(a.trials) + 1 / len(b.trials))
-    return abs(math.log(times.mean)) > limit
+    return abs(math.log(quotient.mean)) > limit

@@ -1,1 +1,1 @@
-"""Text generation: energy per token, latency and memory of whole requests, of prefill and of decode."""
+"""Text generation: energy per token, latency and memory of whole requests, prefill and decode."""

@@ -1,7 +1,7 @@
-"""What generating text costs: a request whole, and its prefill and decode apart, for every configuration. Pure.
+"""Text generation: energy and latency of a whole request, its prefill and its decode, by configuration. Pure.
 
-A step of `prefill` is one batch's prompts, at whose end each sequence has its first token; a step of `decode` makes
-the others; a step of `request` is both, as a user sees it. Energy is gross unless called net, over the domains that
+A step of `prefill` processes the prompts of one batch and gives each sequence its first token; a step of `decode`
+generates the other tokens; a step of `request` is both. Energy is gross unless called net, over the domains that
 the task's energy objectives name.
 """
 
@@ -25,23 +25,23 @@ from joulebench.studies.configured import Configured
 PREFILL, DECODE, REQUEST = "prefill", "decode", "request"
 PHASES = (REQUEST, PREFILL, DECODE)
 BATCH = "batch_size"
-#: The share of decode's time that goes to putting the cache back as it was after the prompt.
+#: Metric: share of decode's time spent on restoring the KV cache to its state after the prompt.
 RESTORE_SHARE = "decode_restore_share"
-#: From here on that share is flagged: decode looks dearer than it is.
+#: A larger share is flagged, as it inflates decode's energy.
 MAX_RESTORE_SHARE = 0.01
-#: Prefill and decode that add up to the request within this share agree, whatever their intervals.
+#: Prefill and decode add up to the request if their sum is within this share of it.
 CLOSURE_TOLERANCE = 0.05
-_APART = "phases measured apart"
+_SEPARATELY = "phases measured separately"
 
 
 class Generator(Configured):
-    """One configuration with what was measured of it; what was not is absent."""
+    """Configuration with its measured phases; what was not measured is absent."""
 
     @cached_property
     def parts(self) -> dict[str, PhaseRuns]:
-        """Its phases, by name."""
-        parts = {name: self.run.phase(self.configuration.trials, name) for name in PHASES}
-        return {name: part for name, part in parts.items() if part is not None}
+        """Measured phases by name."""
+        trials = self.configuration.trials
+        return {name: part for name in PHASES if (part := self.run.phase(trials, name)) is not None}
 
     @property
     def batch(self) -> float | None:
@@ -50,44 +50,44 @@ class Generator(Configured):
 
     @property
     def restore_share(self) -> float | None:
-        """The share of decode's time that went to putting the cache back."""
+        """Mean share of decode's time spent on restoring the KV cache."""
         shares = [t.metrics[RESTORE_SHARE] for t in self.configuration.usable if RESTORE_SHARE in t.metrics]
         return fmean(shares) if shares else None
 
     @property
     def requests_per_s(self) -> Estimate | None:
-        """Sequences completed a second: the batch over a request's mean seconds."""
+        """Sequences completed per second: batch size / mean request latency."""
         request = self.parts.get(REQUEST)
         each = reciprocal(request.step_mean) if request is not None and request.step_mean is not None else None
         return scaled(each, self.batch) if each is not None and self.batch else None
 
     @property
     def tokens_per_sequence(self) -> float | None:
-        """Tokens of a sequence that a decode step makes: N − 1."""
+        """Tokens per sequence that a decode step generates: new tokens − 1."""
         decode = self.parts.get(DECODE)
         if decode is None or not decode.step_units or not self.batch:
             return None
         return decode.step_units / self.batch
 
     def per_token_s(self, read: Callable[[PhaseRuns], Estimate | None]) -> Estimate | None:
-        """Time per output token: a decode step's seconds over the tokens each sequence got in it."""
+        """Seconds per output token: decode step / tokens per sequence; `read` picks the step's statistic."""
         decode, tokens = self.parts.get(DECODE), self.tokens_per_sequence
         step_s = read(decode) if decode is not None else None
         return scaled(step_s, 1 / tokens) if step_s is not None and tokens else None
 
     def share(self, phase: str) -> Estimate | None:
-        """Joules of a phase's step over a whole request's; None where they count different domains."""
+        """Energy of a phase's step / that of a whole request; None if unknown or over different domains."""
         joules = self._step_j(phase, REQUEST)
-        return None if joules is None else ratio(joules[0], joules[1], _APART)
+        return None if joules is None else ratio(joules[0], joules[1], _SEPARATELY)
 
     @property
     def closure(self) -> Estimate | None:
-        """(Prefill + decode) / request, each measured in windows of its own: 1 if nothing is lost between them."""
+        """(Prefill + decode) / request, each measured in its own windows; ideally 1."""
         joules = self._step_j(PREFILL, DECODE, REQUEST)
-        return None if joules is None else ratio(plus(joules[0], joules[1], _APART), joules[2], _APART)
+        return None if joules is None else ratio(plus(joules[0], joules[1], _SEPARATELY), joules[2], _SEPARATELY)
 
     def _step_j(self, *phases: str) -> list[Energy] | None:
-        """Gross joules of a step of each phase; None where they are not all known, or count different domains."""
+        """Gross joules per step of each phase; None if one is unknown or their domains differ."""
         parts = [part for name in phases if (part := self.parts.get(name)) is not None and part.step_units]
         if len(parts) < len(phases) or len({part.domains for part in parts}) > 1:
             return None
@@ -95,7 +95,7 @@ class Generator(Configured):
 
     @property
     def closes(self) -> bool | None:
-        """Whether the parts add up to the request, within the tolerance or the interval; None if not known."""
+        """Whether closure is 1, within the tolerance or the interval; None if unknown."""
         closure = self.closure
         if closure is None:
             return None
@@ -108,19 +108,19 @@ class Generator(Configured):
 
 @dataclass(frozen=True, eq=False)
 class Generation:
-    """All configurations of a run that have a measured phase."""
+    """Configurations of a run that have a measured phase."""
 
     run: Run
     measured: tuple[Generator, ...]
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The parameters that differ between them."""
+        """Parameters that differ between the configurations."""
         return tuple(varied(self.run.task, [p.params for p in self.measured]))
 
     @cached_property
     def points(self) -> tuple[Generator, ...]:
-        """They, in the order of their parameters."""
+        """Configurations in the order of their parameters."""
         return tuple(sorted(self.measured, key=lambda p: [_order(p.params[n]) for n in self.names]))
 
     @property
@@ -136,14 +136,14 @@ class Generation:
         return combined(part.kind for part in self._phases)
 
     @property
-    def lost(self) -> Mapping[str, int]:
+    def left_out(self) -> Mapping[str, int]:
         """Trials without a value, by status."""
         counts = Counter(t.status for t in self.run.trials)
         return {s: counts[s] for s in ("oom", "failed", "invalid", "infeasible") if counts[s]}
 
     @property
     def best(self) -> Generator | None:
-        """The configuration with the fewest joules per token of a request, or of decode where none has one."""
+        """Configuration with the least energy per token of a request, else of decode."""
         for phase in (REQUEST, DECODE):
             known = [p for p in self.points if phase in p.parts]
             if known:
@@ -152,11 +152,11 @@ class Generation:
 
 
 def generation(run: Run) -> Generation | None:
-    """The text generation of a run; None where no trial has a prefill, decode or request phase."""
+    """Read the text generation of a run; None if no trial has a prefill, decode or request phase."""
     measured = tuple(p for c in run.configurations if (p := Generator(run, c)).parts)
     return Generation(run, measured) if measured else None
 
 
 def _order(value: object) -> tuple[bool, float, str]:
-    """Numbers by size, then text."""
+    """Sort key: numbers by size, then text."""
     return (False, float(value), "") if isinstance(value, int | float) else (True, 0.0, str(value))

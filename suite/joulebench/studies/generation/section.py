@@ -1,15 +1,19 @@
-"""The report's section on generating text: energy per token, latency and memory, prefill and decode apart. Pure."""
+"""Report section on text generation: energy per token, latency and memory of requests, prefill and decode. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from joulebench.presentation.axis import Axis
 from joulebench.presentation.findings import wide_flag
 from joulebench.presentation.numbers import number, octets, percent, ratio_percent, seconds
+from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.rows import Exact, estimate_cells
 from joulebench.presentation.section import Section
+from joulebench.presentation.series import along, estimates, value_axis
 from joulebench.presentation.table import label, show
 from joulebench.presentation.units import in_words, plain
+from joulebench.presentation.words import domains, kind, listed, times
 from joulebench.results.phase_runs import PhaseRuns
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
@@ -26,15 +30,20 @@ from joulebench.studies.generation.analysis import (
     Generator,
     generation,
 )
-from joulebench.studies.generation.figures import figures
 from joulebench.studies.generation.tables import tables
 
 #: Configurations that a sentence names.
 MAX_NAMED = 8
+STEPS = (
+    "A step is one batch, and latencies are of steps: time to first token is that of prefill; time per output "
+    "token is decode's over the tokens per sequence. There is no queueing."
+)
+
+Read = Callable[[Generator], Estimate | None]
 
 
 class GenerationStudy(Study[Generation]):
-    """Text generation: energy per token, latency and memory of whole requests, of prefill and of decode."""
+    """Text generation: energy per token, latency and memory of whole requests, prefill and decode."""
 
     name = "generation"
 
@@ -42,98 +51,69 @@ class GenerationStudy(Study[Generation]):
         return generation(run)
 
     def section(self, result: Generation, run: Run) -> Section:
-        return generation_section(result)
+        phases = [part for point in result.points for part in point.parts.values()]
+        left_out = ", ".join(f"{n} {status}" for status, n in result.left_out.items())
+        sentences = (
+            f"Energy is over {domains(result.domains)} and {kind(result.kind)}. "
+            + (
+                "It is gross: idle power is not known, so there is no net energy."
+                if all(part.net is None for part in phases)
+                else "Net is gross less idle power × time, where idle power is known."
+            ),
+            _per_token(result),
+            _closure(result),
+            _throughput(result),
+            _restore(result),
+            _memory(result),
+            STEPS if any(part.step_mean for part in phases) else None,
+            f"Trials without a value are left out: {left_out}." if left_out else None,
+        )
+        return Section(
+            name="generation",
+            title="Generation: prefill and decode",
+            answer=_answer(result),
+            verdict=None,
+            sentences=tuple(filter(None, sentences)),
+            plots=_figures(result),
+            tables=tables(result),
+            rows=tuple(_row(p) for p in result.points),
+        )
 
 
-def generation_section(generation: Generation) -> Section:
-    """Everything the report says of it."""
-    return Section(
-        name="generation",
-        title="Generation: prefill and decode",
-        answer=answer(generation),
-        verdict=None,
-        sentences=sentences(generation),
-        plots=figures(generation),
-        tables=tables(generation),
-        rows=tuple(_row(p) for p in generation.points),
-    )
-
-
-def answer(generation: Generation) -> str:
-    """What the most efficient configuration takes for a token, for what, and how fast."""
+def _answer(generation: Generation) -> str:
     best = generation.best
     if best is None:
         return "No configuration has a valid window of a whole request or of decode."
-    where = ""
-    if len(generation.points) > 1:
-        n = len(generation.points)
-        where = f"At {label(best.params, generation.names)}, the most efficient of {n} configurations, "
     name = REQUEST if REQUEST in best.parts else DECODE
     phase = best.parts[name]
+    where = ""
+    if len(generation.points) > 1:
+        among = f"the most efficient of {len(generation.points)} configurations"
+        where = f"at {label(best.params, generation.names)}, {among}, "
     rate = "" if phase.units_per_j is None else f", {number(phase.units_per_j.mean)} {plain(phase.unit)}s/J"
-    text = f"{where}{'a request' if name == REQUEST else 'decode'} takes {in_words(phase.gross, _per(phase.unit))}"
-    text += f" gross ({phase.kind}{wide_flag(phase.gross, generation.run.task.protocol)}{rate})"
-    parts = [p for p in (_shares(best), _pace(best)) if p]
-    text = "; ".join((text, *parts))
+    text = (
+        f"{where}{'a request' if name == REQUEST else 'decode'} takes "
+        f"{in_words(phase.gross, f'J/{plain(phase.unit)}')} gross "
+        f"({phase.kind}{wide_flag(phase.gross, generation.run.task.protocol)}{rate})"
+    )
+    shares = ((name, best.share(name)) for name in (PREFILL, DECODE))
+    known = [f"{name} {percent(share.mean)}" for name, share in shares if share is not None]
+    if known:
+        text += f"; of a request's energy {' and '.join(known)}"
+    prefill, each = best.parts.get(PREFILL), best.per_token_s(lambda p: p.step_mean)
+    if prefill is not None and prefill.step_mean is not None and each is not None:
+        text += f"; time to first token {seconds(prefill.step_mean.mean)}, per output token {seconds(each.mean)}"
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _at(generation: Generation, point: Generator) -> str:
-    """` at batch_size 8`; nothing where there is only one configuration."""
-    return f" at {label(point.params, generation.names)}" if generation.names else ""
-
-
-def _at_all(generation: Generation, points: Sequence[Generator]) -> str:
-    """` at batch_size 1, 2, 4`, the first few of them."""
-    names = [_at(generation, p) for p in points]
+def _at(generation: Generation, *points: Generator) -> str:
+    """` at batch_size 1, 2 and 4 more`; nothing where there is only one configuration."""
+    if not generation.names:
+        return ""
     if len(generation.names) == 1:
-        shown = [show(p.params[generation.names[0]]) for p in points]
-        names = [f" at {generation.names[0]} {shown[0]}", *(f" {value}" for value in shown[1:])]
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ",".join(names[:MAX_NAMED]) + more
-
-
-def _per(unit: str) -> str:
-    return f"J/{plain(unit)}"
-
-
-def _shares(point: Generator) -> str | None:
-    shares = [(name, point.share(name)) for name in (PREFILL, DECODE)]
-    known = [f"{name} {percent(share.mean)}" for name, share in shares if share is not None]
-    return f"of a request's energy {' and '.join(known)}" if known else None
-
-
-def _pace(point: Generator) -> str | None:
-    prefill, each = point.parts.get(PREFILL), point.per_token_s(lambda p: p.step_mean)
-    first = prefill.step_mean if prefill is not None else None
-    if first is None or each is None:
-        return None
-    return f"the first token comes after {seconds(first.mean)}, each further one after {seconds(each.mean)}"
-
-
-def sentences(generation: Generation) -> tuple[str, ...]:
-    """What the numbers are of, whether the parts add up, and what is to be kept in mind."""
-    parts = (
-        _basis(generation),
-        _per_token(generation),
-        _closure(generation),
-        _served(generation),
-        _restore(generation),
-        _memory(generation),
-        _latency(generation),
-        _lost(generation),
-    )
-    return tuple(part for part in parts if part)
-
-
-def _basis(generation: Generation) -> str:
-    domains = " + ".join(generation.domains)
-    kind = "measured" if generation.kind == "measured" else "estimated, at least in part"
-    base = f"Energy is over {domains} and {kind}."
-    known = [part.net for p in generation.points for part in p.parts.values()]
-    if all(net is None for net in known):
-        return f"{base} It is gross: idle power is not known, so there is no net."
-    return f"{base} Net is gross less idle power × time, where idle power is known."
+        (name,) = generation.names
+        return f" at {name} {listed([show(p.params[name]) for p in points], MAX_NAMED)}"
+    return f" at {listed([label(p.params, generation.names) for p in points], MAX_NAMED, joint='; ')}"
 
 
 def _per_token(generation: Generation) -> str | None:
@@ -141,67 +121,58 @@ def _per_token(generation: Generation) -> str | None:
     if best is None or PREFILL not in best.parts or DECODE not in best.parts:
         return None
     decode, prefill = best.parts[DECODE], best.parts[PREFILL]
-    times = ratio(decode.gross, prefill.gross)
-    if times is None or decode.domains != prefill.domains:
+    quotient = ratio(decode.gross, prefill.gross)
+    if quotient is None or decode.domains != prefill.domains:
         return None
-    where = _at(generation, best)
+    more = times(quotient, f" the energy of a {plain(prefill.unit)}")
     return (
-        f"A {plain(decode.unit)} made takes {_times(times)} the energy of a {plain(prefill.unit)} read{where}: "
-        "prefill does all tokens of a prompt at once, decode one token of each sequence at a time."
+        f"A {plain(decode.unit)} of decode takes {more}{_at(generation, best)}: prefill processes all tokens of a "
+        "prompt at once, decode one token of each sequence at a time."
     )
-
-
-def _times(value: Estimate) -> str:
-    ends = ""
-    if value.low is not None and value.high is not None:
-        ends = f" (95 % interval {number(value.low, 3)} to {number(value.high, 3)})"
-    return f"{number(value.mean, 3)} times{ends}"
 
 
 def _closure(generation: Generation) -> str | None:
-    """Whether prefill and decode, each measured in windows of its own, add up to the request measured whole."""
+    """Whether prefill and decode, each measured in its own windows, add up to the request measured whole."""
     known = [(p, c) for p in generation.points if (c := p.closure) is not None]
     if not known:
         return None
-    off = [p for p, _ in known if p.closes is False]
-    best = next((c for p, c in known if p is generation.best), known[0][1])
-    known_ends = best.low is not None and best.high is not None
-    ends = f" [{ratio_percent(best.low)}, {ratio_percent(best.high)}]" if known_ends else ""
-    whole = f"{ratio_percent(best.mean)}{ends} of a request measured whole"
-    text = f"Prefill and decode, measured apart, add up to {whole}"
+    point, best = next(((p, c) for p, c in known if p is generation.best), known[0])
+    ends = ""
+    if best.low is not None and best.high is not None:
+        ends = f" [{ratio_percent(best.low)}, {ratio_percent(best.high)}]"
+    text = (
+        f"Prefill and decode, measured separately, add up to {ratio_percent(best.mean)}{ends} of a request "
+        f"measured whole{_at(generation, point)}"
+    )
     if len(known) > 1:
         means = sorted(c.mean for _, c in known)
-        where = _at(generation, generation.best) if generation.best else ""
-        range_ = " to ".join(dict.fromkeys(ratio_percent(m) for m in (means[0], means[-1])))
-        over = f"{range_} over {len(known)} configurations"
-        text += f"{where}, and to {over}"
+        span = " to ".join(dict.fromkeys(ratio_percent(m) for m in (means[0], means[-1])))
+        text += f", and to {span} over {len(known)} configurations"
     if all(p.closes for p, _ in known):
-        within = percent(CLOSURE_TOLERANCE)
-        return f"{text}: they account for the request (within {within}, or within the interval)."
-    if not off:
-        return f"{text}: the intervals are too wide to say more."
+        return f"{text}: equal within {percent(CLOSURE_TOLERANCE)} or within the interval."
+    unequal = [p for p, _ in known if p.closes is False]
+    if not unequal:
+        return f"{text}: the intervals are too wide to decide whether they are equal."
     return (
-        f"{text}. They do not account for it{_at_all(generation, off)}: the machine was in another state, or a "
-        "phase leaves work out. Trust the request's own joules; the shares of its parts are rough there."
+        f"{text}. They do not add up{_at(generation, *unequal)}: the machine's state changed, or a phase omits "
+        "work. Use the energy of the request there; the shares of its phases are rough."
     )
 
 
-def _served(generation: Generation) -> str | None:
+def _throughput(generation: Generation) -> str | None:
     best = generation.best
     if best is None or REQUEST not in best.parts:
         return None
     request = best.parts[REQUEST]
-    rates = []
-    if best.requests_per_s is not None:
-        rates.append(f"{number(best.requests_per_s.mean, 3)} requests/s")
-    if request.units_per_s is not None:
-        rates.append(f"{number(request.units_per_s.mean, 3)} {plain(request.unit)}s/s")
+    rates = ((best.requests_per_s, "request"), (request.units_per_s, plain(request.unit)))
+    known = [f"{number(rate.mean, 3)} {unit}s/s" for rate, unit in rates if rate is not None]
     middle, late = request.step_quantile(0.5), request.step_quantile(0.95)
-    if middle is None or late is None or not rates:
+    if middle is None or late is None or not known:
         return None
-    where = f"{label(best.params, generation.names)} serves" if generation.names else "It serves"
+    where = label(best.params, generation.names) if generation.names else "It"
     return (
-        f"{where} {', '.join(rates)}; a request takes {seconds(middle.mean)} (p50) and {seconds(late.mean)} (p95)."
+        f"{where} serves {', '.join(known)}; a request takes {seconds(middle.mean)} (p50) and {seconds(late.mean)} "
+        "(p95)."
     )
 
 
@@ -212,11 +183,11 @@ def _restore(generation: Generation) -> str | None:
         return None
     if not high:
         most = number(100 * max(s for _, s in known), 2)
-        return f"Putting the cache back as it was before each decode step takes at most {most} % of its time."
+        return f"Restoring the KV cache before each decode step takes at most {most} % of decode's time."
     parts = ", ".join(f"{percent(s)}{_at(generation, p)}" for p, s in high)
     return (
-        "Decode holds work that a request does not, putting the cache back before each step, which takes more than "
-        f"{percent(MAX_RESTORE_SHARE)} of its time ({parts}): its joules per token are that much too high."
+        "Decode includes work that a request does not, restoring the KV cache before each step, which takes more "
+        f"than {percent(MAX_RESTORE_SHARE)} of its time ({parts}) and inflates its energy per token by that share."
     )
 
 
@@ -230,28 +201,10 @@ def _memory(generation: Generation) -> str | None:
     return f"Peak memory is{' at most' if len(known) > 1 else ''} {octets(most.memory_bytes)}{where}{share}."
 
 
-def _latency(generation: Generation) -> str | None:
-    if not any(part.step_mean for p in generation.points for part in p.parts.values()):
-        return None
-    return (
-        "A step is one batch, and latencies are of steps: the time to the first token is prefill's; the time per "
-        "output token is decode's over the tokens each sequence gets in it. Nothing waits in a queue here."
-    )
-
-
-def _lost(generation: Generation) -> str | None:
-    if not generation.lost:
-        return None
-    counts = ", ".join(f"{n} {status}" for status, n in generation.lost.items())
-    return f"Trials without a value are left out: {counts}."
-
-
 def _row(point: Generator) -> dict[str, object]:
     row: dict[str, object] = {"trials": point.trials, **{n: Exact(v) for n, v in point.params.items()}}
-    for name in PHASES:
-        part = point.parts.get(name)
-        if part is not None:
-            row |= _phase_cells(name, part)
+    for name, part in point.parts.items():
+        row |= _phase_cells(name, part)
     row |= {
         **estimate_cells("s_per_output_token", point.per_token_s(lambda p: p.step_mean)),
         **estimate_cells("requests_per_s", point.requests_per_s),
@@ -277,3 +230,43 @@ def _phase_cells(name: str, part: PhaseRuns) -> dict[str, object]:
         **estimate_cells(f"{name}_step_p50_s", part.step_quantile(0.5)),
         **estimate_cells(f"{name}_step_p95_s", part.step_quantile(0.95)),
     }
+
+
+def _figures(generation: Generation) -> tuple[Plot, ...]:
+    """Energy and latency over the configurations; none of a single one."""
+    points = generation.points
+    if len(points) < 2:
+        return ()
+    x, places = along([p.params for p in points], generation.names)
+
+    def lines(
+        reads: Sequence[tuple[str, Read]], unit: str, title: Callable[[str], str], detail: str
+    ) -> tuple[Axis, tuple[Series, ...]]:
+        values = [(name, [read(p) for p in points]) for name, read in reads]
+        y = value_axis([v.mean for _, vs in values for v in vs if v is not None], unit, title, detail=detail)
+        return y, tuple(estimates(name, places, vs, y, x.name is not None) for name, vs in values)
+
+    units = {name: part.unit for p in points for name, part in p.parts.items()}
+    energy = [(f"{name}, per {plain(units[name])}", _gross(name)) for name in PHASES if name in units]
+    detail = f"{generation.kind}, {domains(generation.domains)}"
+    y, series = lines(energy, "J", lambda unit: f"{unit} per unit, gross", detail)
+    alt = f"Gross energy per token against {x.title}: {', '.join(s.name for s in series)}."
+    energy_plot = Plot("generation-energy", f"Energy per token by {x.title}", alt, x, y, series)
+
+    latency: list[tuple[str, Read]] = [
+        ("request, p95", _p95(REQUEST)),
+        ("time to first token, p95", _p95(PREFILL)),
+        ("time per output token, p95", lambda p: p.per_token_s(lambda part: part.step_quantile(0.95))),
+    ]
+    y, series = lines(latency, "s", lambda unit: f"latency, {unit}", "of steps")
+    alt = f"95 % quantiles of latency against {x.title}: {', '.join(s.name for s in series if s.x)}."
+    latency_plot = Plot("generation-latency", f"Latency by {x.title}", alt, x, y, series)
+    return tuple(plot for plot in (energy_plot, latency_plot) if plot.drawn)
+
+
+def _gross(phase: str) -> Read:
+    return lambda p: p.parts[phase].gross if phase in p.parts else None
+
+
+def _p95(phase: str) -> Read:
+    return lambda p: p.parts[phase].step_quantile(0.95) if phase in p.parts else None

@@ -1,4 +1,4 @@
-"""Requests, prefill and decode of every configuration as tables. Pure."""
+"""Tables of requests, prefill and decode, one row per configuration. Pure."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from joulebench.presentation.table import (
     worded_cell,
 )
 from joulebench.presentation.units import plain
+from joulebench.presentation.words import domains
 from joulebench.results.phase_runs import PhaseRuns
 from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import Estimate
@@ -30,7 +31,7 @@ from joulebench.studies.generation.analysis import (
     Generator,
 )
 
-#: Mean, median and 95 % quantile of a step's seconds.
+#: Mean, median and 95 % quantile of a step's latency in seconds.
 STEPS: tuple[Callable[[PhaseRuns], Estimate | None], ...] = (
     lambda part: part.step_mean, lambda part: part.step_quantile(0.5), lambda part: part.step_quantile(0.95),
 )  # fmt: skip
@@ -38,9 +39,8 @@ TITLES = {REQUEST: "Whole requests", PREFILL: "Prefill", DECODE: "Decode"}
 
 
 def tables(generation: Generation) -> tuple[Table, ...]:
-    """One for each phase that any configuration has."""
-    made = (_table(generation, phase) for phase in (REQUEST, PREFILL, DECODE))
-    return tuple(table for table in made if table is not None)
+    """Write one table for each phase that a configuration has."""
+    return tuple(filter(None, (_table(generation, phase) for phase in TITLES)))
 
 
 def _table(generation: Generation, phase: str) -> Table | None:
@@ -49,12 +49,12 @@ def _table(generation: Generation, phase: str) -> Table | None:
         return None
     protocol = generation.run.task.protocol
     measured = [every[i] for i in least([part.gross.mean for _, part in every])]
-    rows = [{**_energy(part, protocol), **_own(point, part, phase, protocol)} for point, part in measured]
+    rows = [{**_energy(part, protocol), **_by_phase(point, part, phase, protocol)} for point, part in measured]
     first, names = first_column([point.params for point, _ in measured], generation.names)
     columns = (Column(first), *(Column(title, numeric=True) for title in rows[0]))
     body = tuple((Cell(name), *cells.values()) for name, cells in zip(names, rows, strict=True))
     some = of_all(len(measured), len(every), "most efficient")
-    caption = f"{TITLES[phase]} ({generation.kind}, {' + '.join(generation.domains)}){some}"
+    caption = f"{TITLES[phase]} ({generation.kind}, {domains(generation.domains)}){some}"
     return condensed(Table(caption, columns, body))
 
 
@@ -67,20 +67,26 @@ def _energy(part: PhaseRuns, protocol: Protocol) -> dict[str, Cell]:
     }
 
 
-def _own(point: Generator, part: PhaseRuns, phase: str, protocol: Protocol) -> dict[str, Cell]:
-    """What only this phase has, and FLOP/J."""
+def _by_phase(point: Generator, part: PhaseRuns, phase: str, protocol: Protocol) -> dict[str, Cell]:
+    """Columns specific to the phase, and FLOP/J."""
     flops = {"FLOP/J": prefixed_cell(part.flops_per_j, "FLOP/J", protocol)}
     if phase == REQUEST:
+        memory = () if point.memory_share is None else (f"{percent(point.memory_share)} of the limit",)
         return {
             f"{plain(part.unit)}s/s": value_cell(part.units_per_s, protocol),
             "Requests/s": value_cell(point.requests_per_s, protocol),
             "Latency p50": prefixed_cell(part.step_quantile(0.5), "s", protocol),
             "p95": prefixed_cell(part.step_quantile(0.95), "s", protocol),
-            "Peak memory": _memory(point),
+            "Peak memory": Cell(octets(point.memory_bytes), memory),
             "Prefill + decode": _closure(point),
             **flops,
         }
-    share = {"Share of request": _share(point.share(phase))}
+    part_of = point.share(phase)
+    share = {
+        "Share of request": Cell(ABSENT)
+        if part_of is None
+        else worded_cell(percent, part_of.mean, part_of.low, part_of.high)
+    }
     if phase == PREFILL:
         first = tuple(read(part) for read in STEPS)
         return {**_times("Time to first token, mean", first, protocol), **share, **flops}
@@ -97,11 +103,6 @@ def _times(title: str, values: tuple[Estimate | None, ...], protocol: Protocol) 
     return {name: prefixed_cell(v, "s", protocol) for name, v in zip((title, "p50", "p95"), values, strict=True)}
 
 
-def _memory(point: Generator) -> Cell:
-    details = () if point.memory_share is None else (f"{percent(point.memory_share)} of the limit",)
-    return Cell(octets(point.memory_bytes), details)
-
-
 def _closure(point: Generator) -> Cell:
     value = point.closure
     if value is None:
@@ -110,14 +111,8 @@ def _closure(point: Generator) -> Cell:
     return worded_cell(ratio_percent, value.mean, value.low, value.high, flag=flag)
 
 
-def _share(value: Estimate | None) -> Cell:
-    if value is None:
-        return Cell(ABSENT)
-    return worded_cell(percent, value.mean, value.low, value.high)
-
-
 def _restored(point: Generator) -> Cell:
     share = point.restore_share
     if share is None:
         return Cell(ABSENT)
-    return Cell(percent(share), flag="decode looks dearer" if share >= MAX_RESTORE_SHARE else "")
+    return Cell(percent(share), flag="inflates decode" if share >= MAX_RESTORE_SHARE else "")

@@ -1,13 +1,13 @@
-"""Do figures that need no meter tell energy? Parameters, MACs, activations, bytes moved and runtime against joules.
+"""Correlation of energy with proxies that need no meter: parameters, MACs, activations, bytes moved, runtime. Pure.
 
-Every configuration with a measured phase is one pair: joules per unit of work, gross and (where idle power is
-known) net, against each figure. Configurations are taken together and by `family`, where the task has it:
-a figure that is right within each family and wrong across them is no proxy for choosing between families. Pure.
+Each configuration with a measured phase gives one pair per proxy: joules per unit of work (gross, and net where
+idle power is known) against the proxy. Correlations are over all configurations and by `family`, where the task has
+that parameter: a proxy that works within each family may still fail between families.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -23,36 +23,33 @@ from joulebench.spec.task import Task
 from joulebench.stats.correlation import METHODS, Correlation, Method, correlation
 from joulebench.studies.configured import Configured
 
-FAMILY = "family"  # the parameter that groups configurations
-Figure = Literal["parameters", "macs", "activations", "bytes_moved", "runtime"]
-FIGURES: tuple[Figure, ...] = get_args(Figure)
-#: What is known of a model before it runs.
-STATIC: tuple[Figure, ...] = FIGURES[:-1]
+FAMILY = "family"  # parameter that groups configurations
+Proxy = Literal["parameters", "macs", "activations", "bytes_moved", "runtime"]
+PROXIES: tuple[Proxy, ...] = get_args(Proxy)
+#: Proxies that are known before a model runs.
+STATIC: tuple[Proxy, ...] = PROXIES[:-1]
 Target = Literal["gross", "net", "runtime"]
 TARGETS: tuple[Target, ...] = get_args(Target)
-#: |r| below this is masked where coefficients are shown side by side.
+#: Coefficients of a smaller size are masked in tables of many.
 WEAK = 0.7
 
 
 @dataclass(frozen=True, eq=False)
 class Subject(Configured):
-    """One configuration and what the phase takes of it.
-
-    `names` are the parameters that tell it from others and matter to it.
-    """
+    """Configuration with the energy of its measured phase; `names` are its distinguishing parameters in effect."""
 
     names: tuple[str, ...]
     cost: PhaseRuns
 
     @property
     def family(self) -> str | None:
-        own = self.params.get(FAMILY)
-        return None if own is None else str(own)
+        family = self.params.get(FAMILY)
+        return None if family is None else str(family)
 
     @cached_property
-    def figures(self) -> Mapping[Figure, float]:
-        """Figures per unit of work; absent where unknown."""
-        known: dict[Figure, float | None] = {
+    def figures(self) -> Mapping[Proxy, float]:
+        """Proxies by name, per unit of work except parameters; unknown ones are absent."""
+        known: dict[Proxy, float | None] = {
             "parameters": self.parameters,
             "macs": self.macs if self.cost.unit == "sample" else None,
             "activations": self.metric("activations"),
@@ -62,6 +59,7 @@ class Subject(Configured):
         return {name: value for name, value in known.items() if value is not None}
 
     def target(self, name: Target) -> float | None:
+        """Read joules (gross, net) or seconds per unit of work; None if unknown."""
         value = {"runtime": self.cost.unit_s, "gross": self.cost.gross, "net": self.cost.net}[name]
         return None if value is None else value.mean
 
@@ -71,11 +69,16 @@ class Subject(Configured):
 
 
 @dataclass(frozen=True)
-class Reach:
-    """How far a quantity goes over the configurations."""
+class Range:
+    """Smallest and largest value of a quantity over the configurations."""
 
     low: float
     high: float
+
+    @classmethod
+    def of(cls, values: Collection[float]) -> Range:
+        """Range of at least one value."""
+        return cls(min(values), max(values))
 
     @property
     def ratio(self) -> float | None:
@@ -88,7 +91,7 @@ class Reach:
 
 @dataclass(frozen=True, eq=False)
 class Proxies:
-    """Every configuration of a run with the measured phase, and how its figures go with what that takes."""
+    """Configurations of a run with the measured phase, and the correlations of their proxies with its energy."""
 
     run: Run
     phase: str
@@ -100,15 +103,15 @@ class Proxies:
 
     @cached_property
     def families(self) -> tuple[str, ...]:
-        """Those there are, in the task's order; empty where the task has none."""
+        """Families measured, in the task's order; empty if the task has none."""
         parameter = self.run.task.parameters.get(FAMILY)
         values = [str(v) for v in parameter.values] if isinstance(parameter, ChoiceParameter) else []
-        there = {s.family for s in self.measured if s.family is not None}
-        return (*(v for v in values if v in there), *sorted(there - set(values)))
+        measured = {s.family for s in self.measured if s.family is not None}
+        return (*(v for v in values if v in measured), *sorted(measured - set(values)))
 
     @cached_property
     def subjects(self) -> tuple[Subject, ...]:
-        """The configurations by family, least energy first."""
+        """Configurations by family, least energy first."""
         place = {family: number for number, family in enumerate(self.families)}
         return tuple(sorted(self.measured, key=lambda s: (place.get(s.family or "", 0), s.cost.gross.mean)))
 
@@ -125,57 +128,82 @@ class Proxies:
         return len(self.run.trials)
 
     @property
-    def lost(self) -> int:
+    def left_out(self) -> int:
         """Trials without a value."""
         return self.trials - sum(len(s.trials) for s in self.measured)
 
     @cached_property
-    def correlations(self) -> Mapping[tuple[str | None, Figure, Target, Method], Correlation]:
-        """By family (None: all together), figure and target. Net energy that is not above 0 somewhere has none: its
-        sources do not tell idle from load, and what they give is noise."""
+    def correlations(self) -> Mapping[tuple[str | None, Proxy, Target, Method], Correlation]:
+        """Correlations by family (None: all), proxy, target and method; those that are undefined are absent.
+
+        Net energy has none if a value is not above 0: its source does not register the load, so it is noise.
+        """
         net = [v for s in self.subjects if (v := s.target("net")) is not None]
         targets = [t for t in TARGETS if t != "net" or (net and min(net) > 0)]
         return {
-            (family, figure, target, method): value
-            for family, figure, target in product((None, *self.families), FIGURES, targets)
-            if figure != target
-            for pairs in [self._pairs(family, figure, target)]
+            (family, proxy, target, method): value
+            for family, proxy, target in product((None, *self.families), PROXIES, targets)
+            if proxy != target
+            for pairs in [self._pairs(family, proxy, target)]
             for method in METHODS
             if (value := correlation([a for a, _ in pairs], [b for _, b in pairs], method)) is not None
         }
 
-    def _pairs(self, family: str | None, figure: Figure, target: Target) -> list[tuple[float, float]]:
+    def _pairs(self, family: str | None, proxy: Proxy, target: Target) -> list[tuple[float, float]]:
         members = [s for s in self.subjects if family is None or s.family == family]
-        known = [(s.figures.get(figure), s.target(target)) for s in members]
+        known = [(s.figures.get(proxy), s.target(target)) for s in members]
         return [(a, b) for a, b in known if a is not None and b is not None]
 
-    def of(self, figure: Figure, target: Target, method: Method, family: str | None = None) -> Correlation | None:
-        """None where it does not exist: too few configurations, or a side that does not vary."""
-        return self.correlations.get((family, figure, target, method))
+    def of(self, proxy: Proxy, target: Target, method: Method, family: str | None = None) -> Correlation | None:
+        """Find a correlation; None if undefined (too few configurations, or a constant variable)."""
+        return self.correlations.get((family, proxy, target, method))
 
-    def reach(self, read: Callable[[Subject], float | None]) -> Reach | None:
-        known = [v for s in self.subjects if (v := read(s)) is not None]
-        return Reach(min(known), max(known)) if known else None
+    def range_of(self, proxy: Proxy) -> Range | None:
+        """Range of a proxy; None if it is unknown throughout."""
+        known = [s.figures[proxy] for s in self.subjects if proxy in s.figures]
+        return Range.of(known) if known else None
 
-    def joules_per(self, figure: Figure, family: str) -> float | None:
-        """Median over a family of gross joules divided by the figure."""
-        own = [s for s in self.subjects if s.family == family and s.figures.get(figure)]
-        return median(s.cost.gross.mean / s.figures[figure] for s in own) if own else None
+    @property
+    def energy_j(self) -> Range:
+        """Range of gross joules per unit of work."""
+        return Range.of([s.cost.gross.mean for s in self.subjects])
+
+    @property
+    def power_w(self) -> Range:
+        """Range of mean power in watts."""
+        return Range.of([s.power_w for s in self.subjects])
+
+    @property
+    def constant(self) -> dict[Proxy, float]:
+        """Static proxies that are equal in every configuration, with their value."""
+        ranges = ((f, self.range_of(f)) for f in STATIC)
+        return {f: r.low for f, r in ranges if r is not None and not r.varies}
+
+    @property
+    def ranked(self) -> list[tuple[Proxy, Correlation]]:
+        """Static proxies with their Pearson correlation with gross energy, largest |r| first."""
+        known = [(f, r) for f in STATIC if (r := self.of(f, "gross", "pearson")) is not None]
+        return sorted(known, key=lambda pair: -abs(pair[1].value))
+
+    def joules_per(self, proxy: Proxy, family: str) -> float | None:
+        """Median over a family of gross joules / proxy; None if the proxy is unknown or 0."""
+        members = [s for s in self.subjects if s.family == family and s.figures.get(proxy)]
+        return median(s.cost.gross.mean / s.figures[proxy] for s in members) if members else None
 
 
 def proxies(run: Run) -> Proxies | None:
-    """The proxies of a run; None where the task measures no phase, or no configuration has one."""
+    """Read the proxies of a run; None if the task measures no phase, or no configuration has it."""
     if run.task.measured is None or run.task.measured.phase is None:
         return None
     phase = run.task.measured.phase
     measured = tuple(
-        Subject(run, c, tuple(n for n in run.varied if _matters(run.task, n, c.params)), cost)
+        Subject(run, c, tuple(n for n in run.varied if _in_effect(run.task, n, c.params)), cost)
         for c in run.configurations
         if (cost := run.phase(c.trials, phase)) is not None
     )
     return Proxies(run, phase, measured) if measured else None
 
 
-def _matters(task: Task, name: str, params: Params) -> bool:
+def _in_effect(task: Task, name: str, params: Params) -> bool:
     only_if = task.parameters[name].only_if
     return only_if is None or condition(only_if).holds(params)

@@ -1,7 +1,7 @@
-"""How joules per unit of work grow with the model: lines through logarithms, for each phase and sweep. Pure.
+"""Scaling laws: power-law fits of joules per unit of work against model size, by phase and sweep. Pure.
 
-log10(J/unit) = a + b · log10(x), x the parameters or the FLOPs of a unit; b is the power: 1 is proportional. Energy
-is gross, over the domains that the task's energy objectives name.
+Least squares through log10(J/unit) = a + b · log10(x), where x is the number of parameters or the FLOPs of a unit
+and b the exponent (1 is proportional). Energy is gross, over the domains that the task's energy objectives name.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from joulebench.results.phase_runs import PhaseRuns, varied
 from joulebench.results.run import Run
 from joulebench.stats.regression import Line, fit_line
 from joulebench.studies.configured import Configured
+from joulebench.studies.generation.analysis import REQUEST
 
-#: A line through fewer sizes than this has no residual, so nothing says how well it fits.
+#: Fewer different sizes than this leave no residual, so the fit has no error.
 MIN_SIZES = 3
 Measure = Literal["parameters", "flops"]
 MEASURES: tuple[Measure, ...] = ("parameters", "flops")
@@ -26,18 +27,18 @@ MEASURES: tuple[Measure, ...] = ("parameters", "flops")
 
 @dataclass(frozen=True, eq=False)
 class Model(Configured):
-    """One configuration: its size, and what each phase takes."""
+    """Configuration with its size and the energy of each phase."""
 
     @cached_property
     def costs(self) -> Mapping[str, PhaseRuns]:
-        """By phase, training apart."""
+        """Energy by phase, without training."""
         usable = self.configuration.usable
         phases = dict.fromkeys(phase for t in usable for phase in t.unit if phase != "train")
         return {p: runs for p in phases if (runs := self.run.phase(usable, p)) is not None}
 
     @cached_property
     def flops(self) -> Mapping[str, float]:
-        """Of one unit, by phase."""
+        """FLOPs of one unit, by phase."""
         return {p: flops for p, runs in self.costs.items() if (flops := runs.flops_per_unit) is not None}
 
     @cached_property
@@ -45,16 +46,17 @@ class Model(Configured):
         return frozenset(t.stage for t in self.configuration.usable)
 
     def x(self, measure: Measure, phase: str) -> float | None:
+        """Read the size in this measure; None if it is unknown or 0."""
         size = self.parameters if measure == "parameters" else self.flops.get(phase)
         return None if not size or size <= 0 else float(size)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One line; None with fewer than `MIN_SIZES` different x. `stage` is None over all sweeps of model size.
+    """Fitted line of one phase; `line` is None with fewer than `MIN_SIZES` different x.
 
-    `varies` are the parameters that the stage varies; its line goes through every configuration that differs from
-    its own in no other.
+    `stage` is None for the fit over all sweeps of model size. `varies` are the parameters that the stage varies;
+    its fit uses every configuration that differs from the stage's own in no other parameter.
     """
 
     stage: str | None
@@ -70,7 +72,7 @@ class Fit:
 
     @property
     def scatter(self) -> float | None:
-        """Factor by which joules lie above or below the line: one residual standard deviation."""
+        """Residual standard deviation as a factor above or below the line."""
         if self.line is None or self.line.residual_sd is None:
             return None
         return float(10**self.line.residual_sd)
@@ -78,14 +80,14 @@ class Fit:
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """Every configuration of a run with a size and a phase, and the lines through them."""
+    """Configurations of a run that have a size and a measured phase, with their fits."""
 
     run: Run
     models: tuple[Model, ...]  # smallest first
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The parameters that differ between them."""
+        """Parameters that differ between the models."""
         return tuple(varied(self.run.task, [m.params for m in self.models]))
 
     @property
@@ -107,47 +109,59 @@ class Scaling:
 
     @cached_property
     def _stages(self) -> dict[str, list[Model]]:
-        """The models of each stage that has several."""
+        """Models by stage, for stages that have several."""
         stages = {s: [m for m in self.models if s in m.stages] for s in self.run.task.stages}
         return {s: models for s, models in stages.items() if len(models) > 1}
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Stages that vary something without changing the number of parameters (a batch size, a prompt's length):
-        their joules would be scatter in the common lines."""
+        """Stages that do not change the number of parameters (batch size, prompt length); they would only add
+        scatter to the fit over all sweeps."""
         return tuple(s for s, models in self._stages.items() if len({m.parameters for m in models}) == 1)
 
     @property
     def sized(self) -> tuple[Model, ...]:
-        """The models that the common lines go through."""
+        """Models of the fit over all sweeps."""
         return tuple(m for m in self.models if not m.stages <= set(self.left_out))
 
     @cached_property
     def fits(self) -> tuple[Fit, ...]:
-        """Lines over all sweeps of model size and, where there are several, for each."""
-        sweeps = [self._sweep(s, own) for s, own in self._stages.items()] if len(self._stages) > 1 else []
-        made = (
+        """Fits over all sweeps of model size and, where there are several, for each."""
+        sweeps = [self._sweep(s, models) for s, models in self._stages.items()] if len(self._stages) > 1 else []
+        fits = (
             _fit(sweep, phase, unit, measure)
             for sweep in (_Sweep(None, (), self.sized), *sweeps)
             for phase, unit in self.phases.items()
             for measure in MEASURES
         )
-        return tuple(f for f in made if f is not None)
+        return tuple(filter(None, fits))
 
     def overall(self, measure: Measure, phase: str) -> Fit | None:
+        """Find the fit over all sweeps of model size."""
         fits = (f for f in self.fits if f.stage is None and f.measure == measure and f.phase == phase)
         return next(fits, None)
 
-    def _sweep(self, stage: str, own: Sequence[Model]) -> _Sweep:
-        """A stage with the models of others that lie on it: its base is often measured elsewhere."""
-        names = varied(self.run.task, [m.params for m in own])
-        base = {n: v for n, v in own[0].params.items() if n not in names}
+    @property
+    def main_phase(self) -> str:
+        """Phase of the answer: whole requests where they are measured."""
+        return REQUEST if REQUEST in self.phases else next(iter(self.phases))
+
+    @property
+    def main(self) -> Fit | None:
+        """Fit of the main phase with a line: in parameters, or in FLOPs where parameters do not differ."""
+        fits = (self.overall(m, self.main_phase) for m in MEASURES)
+        return next((f for f in fits if f is not None and f.line is not None), None)
+
+    def _sweep(self, stage: str, models: Sequence[Model]) -> _Sweep:
+        """Add the models of other stages that lie on the sweep: its base is often measured elsewhere."""
+        names = varied(self.run.task, [m.params for m in models])
+        base = {n: v for n, v in models[0].params.items() if n not in names}
         on = [m for m in self.models if all(m.params[n] == v for n, v in base.items())]
         return _Sweep(stage, tuple(names), on)
 
 
 def scaling(run: Run) -> Scaling | None:
-    """The scaling of a run; None where no configuration has both a size and a measured phase."""
+    """Fit the scaling of a run; None if no configuration has both a size and a measured phase."""
     models = [m for c in run.configurations if (m := Model(run, c)).costs and (m.parameters or m.flops)]
     ordered = sorted(models, key=lambda m: (m.parameters or 0, *m.flops.values()))
     return Scaling(run, tuple(ordered)) if ordered else None
@@ -161,7 +175,7 @@ class _Sweep:
 
 
 def _fit(sweep: _Sweep, phase: str, unit: str, measure: Measure) -> Fit | None:
-    """None where no model has both numbers, or a stage does not vary x."""
+    """Fit one phase of a sweep; None if no model has both numbers, or a stage does not vary x."""
     pairs = [
         (x, m.costs[phase].gross.mean)
         for m in sweep.models

@@ -1,8 +1,9 @@
-"""The report's section on model size: how joules per unit of work grow with parameters and FLOPs. Pure."""
+"""Report section on model size: scaling of joules per unit of work with parameters and FLOPs. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from joulebench.presentation.numbers import ABSENT, count, number, percent, si
 from joulebench.presentation.plots import Plot
@@ -21,10 +22,9 @@ from joulebench.presentation.table import (
     worded_cell,
 )
 from joulebench.presentation.units import plain
+from joulebench.presentation.words import domains, kind, plural, times, with_ci
 from joulebench.results.run import Run
-from joulebench.stats.estimate import Estimate
 from joulebench.studies.base import Study
-from joulebench.studies.generation.analysis import REQUEST
 from joulebench.studies.scaling.analysis import MEASURES, MIN_SIZES, Fit, Measure, Model, Scaling, scaling
 
 #: Axes of power laws are logarithmic from this span on.
@@ -42,37 +42,32 @@ class ScalingStudy(Study[Scaling]):
         return scaling(run)
 
     def section(self, result: Scaling, run: Run) -> Section:
-        return scaling_section(result)
+        sentences = (
+            f"Energy is gross over {domains(result.domains)} and {kind(result.kind)}. Lines are least squares "
+            "through log10(J/unit) = a + b · log10(x), each configuration counting once; intervals by Student's t.",
+            _proportion(result),
+            _tenfold(result),
+            *_other_phases(result),
+            _explained(result),
+            _left_out(result),
+            _without_line(result),
+        )
+        return Section(
+            name="scaling",
+            title="Energy against model size",
+            answer=_answer(result),
+            verdict=None,
+            sentences=tuple(filter(None, sentences)),
+            plots=tuple(p for p in (_plot(result, m) for m in MEASURES) if p.drawn),
+            tables=(_fits_table(result), _models_table(result)),
+            rows=tuple(_row(result, m) for m in result.models),
+        )
 
 
-def scaling_section(scaling: Scaling) -> Section:
-    """Everything the report says of it."""
-    return Section(
-        name="scaling",
-        title="Energy against model size",
-        answer=answer(scaling),
-        verdict=None,
-        sentences=sentences(scaling),
-        plots=tuple(p for p in (_plot(scaling, m) for m in MEASURES) if p.drawn),
-        tables=(_fits_table(scaling), _models_table(scaling)),
-        rows=tuple(_row(scaling, m) for m in scaling.models),
-    )
-
-
-def main_phase(scaling: Scaling) -> str:
-    """The phase that a one-sentence answer is about: whole requests where there are any."""
-    return REQUEST if REQUEST in scaling.phases else next(iter(scaling.phases))
-
-
-def answer(scaling: Scaling) -> str:
-    """The exponent of the main phase in parameters, or in FLOPs where parameters do not differ."""
-    phase = main_phase(scaling)
-    for measure in MEASURES:
-        fit = scaling.overall(measure, phase)
-        if fit is not None and fit.line is not None:
-            return f"{_law(fit)}, over {fit.models} configurations ({scaling.kind})."
-    known = max((f.sizes for f in scaling.fits), default=0)
-    sizes = f"{known} different model {'size' if known == 1 else 'sizes'}"
+def _answer(scaling: Scaling) -> str:
+    if scaling.main is not None:
+        return f"{_law(scaling.main)}, over {scaling.main.models} configurations ({scaling.kind})."
+    sizes = plural(max((f.sizes for f in scaling.fits), default=0), "different model size")
     return f"No line can be fitted: {sizes} where at least {MIN_SIZES} are needed."
 
 
@@ -82,115 +77,71 @@ def _law(fit: Fit) -> str:
     slope = fit.line.slope
     verb = "grows" if slope.mean >= 0 else "falls"
     if slope.low is not None and slope.high is not None and slope.low <= 0 <= slope.high:
-        verb = "shows no trend: it goes"
+        verb = "shows no significant trend: it goes"
     r2 = "" if fit.line.r2 is None else f", R² {number(fit.line.r2, 3)}"
     work = f"{plain(fit.unit)} of {fit.phase}"
-    return f"Energy per {work} {verb} as {WORDS[fit.measure]} to the power {_exponent(slope)}{r2}"
+    return f"Energy per {work} {verb} as {WORDS[fit.measure]} to the power {with_ci(slope)}{r2}"
 
 
-def _exponent(slope: Estimate) -> str:
-    if slope.low is None or slope.high is None:
-        return number(slope.mean, 3)
-    return f"{number(slope.mean, 3)} (95 % interval {number(slope.low, 3)} to {number(slope.high, 3)})"
-
-
-def sentences(scaling: Scaling) -> tuple[str, ...]:
-    """What the exponents mean, which measure says more, and what was not fitted."""
-    parts = (
-        _basis(scaling),
-        _meaning(scaling),
-        _tenfold(scaling),
-        *_others(scaling),
-        _which(scaling),
-        _left_out(scaling),
-        _few(scaling),
-    )
-    return tuple(part for part in parts if part)
-
-
-def _basis(scaling: Scaling) -> str:
-    kind = "measured" if scaling.kind == "measured" else "estimated, at least in part"
-    return (
-        f"Energy is gross over {' + '.join(scaling.domains)} and {kind}. Lines are least squares through "
-        "log10(J/unit) = a + b · log10(x), every configuration counting once; intervals are Student's t."
-    )
-
-
-def _main(scaling: Scaling) -> Fit | None:
-    fits = (scaling.overall(m, main_phase(scaling)) for m in MEASURES)
-    return next((f for f in fits if f is not None and f.line is not None), None)
-
-
-def _meaning(scaling: Scaling) -> str | None:
-    fit = _main(scaling)
+def _proportion(scaling: Scaling) -> str | None:
+    fit = scaling.main
     if fit is None or fit.line is None or fit.line.slope.low is None or fit.line.slope.high is None:
         return None
-    low, high = fit.line.slope.low, fit.line.slope.high
-    what = WORDS[fit.measure]
-    if low <= 1 <= high:
-        return (
-            f"A power of 1 would be proportional, and the interval holds it: energy in proportion to {what} fits."
-        )
-    if high < 1:
-        return f"That is less than proportional (1): over these sizes a larger model takes less per {_one(fit)}."
-    return f"That is more than proportional (1): over these sizes a larger model takes more per {_one(fit)}."
-
-
-def _one(fit: Fit) -> str:
-    return "parameter" if fit.measure == "parameters" else "FLOP"
+    if fit.line.slope.low <= 1 <= fit.line.slope.high:
+        return f"The interval includes 1: energy in proportion to {WORDS[fit.measure]} is consistent with the data."
+    than = "less" if fit.line.slope.high < 1 else "more"
+    each = "parameter" if fit.measure == "parameters" else "FLOP"
+    return f"That is {than} than proportional (1): over these sizes a larger model takes {than} energy per {each}."
 
 
 def _tenfold(scaling: Scaling) -> str | None:
-    fit = _main(scaling)
+    fit = scaling.main
     if fit is None or fit.line is None:
         return None
     slope = fit.line.slope
-    ends = ""
-    if slope.low is not None and slope.high is not None:
-        ends = f" (95 % interval {number(10**slope.low, 3)} to {number(10**slope.high, 3)})"
+    low, high = (None if end is None else 10**end for end in (slope.low, slope.high))
+    factor = times(replace(slope, mean=10**slope.mean, low=low, high=high), f" the energy per {plain(fit.unit)}")
     scatter = (
-        "" if fit.scatter is None else f"; configurations lie off the line by a factor of {number(fit.scatter, 3)}"
+        "" if fit.scatter is None else f"; the residual standard deviation is a factor of {number(fit.scatter, 3)}"
     )
-    return (
-        f"Ten times the {WORDS[fit.measure]} take {number(10**slope.mean, 3)} times the energy per "
-        f"{plain(fit.unit)}{ends}{scatter}. The line is known from {si(fit.low, '')} to {si(fit.high, '')}."
-    )
+    span = f"{si(fit.low, '')} to {si(fit.high, '')}"
+    return f"Ten times the {WORDS[fit.measure]} take {factor}{scatter}. The line is fitted from {span}."
 
 
-def _others(scaling: Scaling) -> list[str]:
-    """The other phases' laws in the same measure."""
-    main = _main(scaling)
+def _other_phases(scaling: Scaling) -> list[str]:
+    main = scaling.main
     if main is None:
         return []
     fits = [scaling.overall(main.measure, p) for p in scaling.phases if p != main.phase]
     return [f"{_law(f)}." for f in fits if f is not None and f.line is not None]
 
 
-def _which(scaling: Scaling) -> str | None:
-    fits = [scaling.overall(m, main_phase(scaling)) for m in MEASURES]
+def _explained(scaling: Scaling) -> str | None:
+    fits = [scaling.overall(m, scaling.main_phase) for m in MEASURES]
     known = [(f, f.line.r2) for f in fits if f is not None and f.line is not None and f.line.r2 is not None]
     if len(known) < 2:
         return None
-    parts = " and ".join(f"{WORDS[f.measure]} {percent(r2)}" for f, r2 in known)
-    what = f"log energy per {plain(known[0][0].unit)} of {known[0][0].phase}"
-    return f"The lines explain this share of the variance of {what}: in {parts}."
+    parts = ", ".join(f"{percent(r2)} by {WORDS[f.measure]}" for f, r2 in known)
+    fit, _ = known[0]
+    return f"Explained variance of log energy per {plain(fit.unit)} of {fit.phase}: {parts}."
 
 
 def _left_out(scaling: Scaling) -> str | None:
     if not scaling.left_out:
         return None
-    names = ", ".join(scaling.left_out)
     stages = "a stage that does" if len(scaling.left_out) == 1 else "stages that do"
-    return f"Not in the common lines, as {stages} not change the number of parameters: {names}."
+    return (
+        f"Not in the fits over all sweeps, as {stages} not change the number of parameters: "
+        f"{', '.join(scaling.left_out)}."
+    )
 
 
-def _few(scaling: Scaling) -> str | None:
+def _without_line(scaling: Scaling) -> str | None:
     missing = [f for f in scaling.fits if f.line is None]
     if not missing:
         return None
     parts = dict.fromkeys(
-        f"{WORDS[f.measure]}, {_sweep(f)} ({f.sizes} different {'value' if f.sizes == 1 else 'values'})"
-        for f in missing
+        f"{WORDS[f.measure]}, {_sweep(f)} ({plural(f.sizes, 'different value')})" for f in missing
     )
     return f"No line with fewer than {MIN_SIZES} different sizes: {'; '.join(parts)}."
 
@@ -202,7 +153,7 @@ def _sweep(fit: Fit) -> str:
 
 
 def _fits_table(scaling: Scaling) -> Table:
-    """A row a sweep and phase, with the lines in both measures side by side."""
+    """One row per sweep and phase, with the fits in both measures side by side."""
     pairs: dict[tuple[str, str], dict[Measure, Fit]] = {}
     for fit in scaling.fits:
         pairs.setdefault((_sweep(fit), fit.phase), {})[fit.measure] = fit
@@ -261,7 +212,7 @@ def _plot(scaling: Scaling, measure: Measure) -> Plot:
     xs = [x for m in models for p in scaling.phases if (x := m.x(measure, p)) is not None]
     ys = [c.gross.mean for m in models for c in m.costs.values()]
     x_axis = value_axis(xs, "", lambda u: f"{WORDS[measure]}{f', {u}' if u else ''}", log_from=LOG_FROM)
-    detail = f"{scaling.kind}, {' + '.join(scaling.domains)}"
+    detail = f"{scaling.kind}, {domains(scaling.domains)}"
     y_axis = value_axis(ys, "J", lambda u: f"{u} per unit, gross", log_from=LOG_FROM, detail=detail)
     points, curves, laws = [], [], []
     for phase, unit in scaling.phases.items():
