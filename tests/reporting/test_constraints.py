@@ -11,11 +11,11 @@ import pytest
 from joulebench.presentation.numbers import interval, sample_size, significant
 from joulebench.presentation.units import bound, objective_unit, scaled
 from joulebench.records.model import Costs
-from joulebench.reporting.diagnosis import findings
+from joulebench.reporting.efficiency import efficiencies
 from joulebench.reporting.export_csv import frontier_csv
 from joulebench.reporting.failures import failures
+from joulebench.reporting.findings import findings
 from joulebench.reporting.frontier_plot import frontier_plots
-from joulebench.reporting.limits import efficiencies
 from joulebench.reporting.prose import banners
 from joulebench.reporting.render import render_markdown
 from joulebench.reporting.summary import Summary, headline

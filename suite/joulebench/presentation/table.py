@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from joulebench.presentation.findings import WIDE, is_wide
 from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, count, interval, number, prefix, sample_size
+from joulebench.presentation.wide import WIDE, is_wide
 
 if TYPE_CHECKING:
     from joulebench.spec.parameters import Params

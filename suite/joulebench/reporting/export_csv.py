@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from joulebench.presentation.findings import is_wide
 from joulebench.presentation.rows import Exact, csv_text, estimate_cells
+from joulebench.presentation.wide import is_wide
 from joulebench.records.model import Costs
 from joulebench.reporting.summary import Summary
 from joulebench.results.energy import total_j

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from joulebench.presentation.axis import Axis
-from joulebench.presentation.findings import is_wide
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.rows import Exact, json_text
 from joulebench.presentation.section import Section
 from joulebench.presentation.table import Cell, Table
 from joulebench.presentation.units import objective_unit
+from joulebench.presentation.wide import is_wide
 from joulebench.reporting import prose
-from joulebench.reporting.diagnosis import findings
+from joulebench.reporting.findings import findings
 from joulebench.reporting.summary import Summary
 from joulebench.results.cost import BreakEven, Candidate
 from joulebench.results.ledger import GROUPS, Account, Ledger

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from joulebench.presentation.findings import WIDE
 from joulebench.presentation.numbers import grams, joules, kilowatt_hours, number, percent, seconds
+from joulebench.presentation.wide import WIDE
 from joulebench.reporting.summary import Summary
 from joulebench.results.findings import Code, Finding
 from joulebench.spec.task import NARROWED, Protocol

@@ -15,11 +15,11 @@ from joulebench.presentation.table import condensed
 from joulebench.presentation.text import visible
 from joulebench.records.folder import RunFolder, uncollected
 from joulebench.reporting import prose, tables
-from joulebench.reporting.diagnosis import findings
+from joulebench.reporting.efficiency import efficiency_sentences, efficiency_table
 from joulebench.reporting.export_csv import frontier_csv
 from joulebench.reporting.export_json import FILE, report_json
+from joulebench.reporting.findings import findings
 from joulebench.reporting.frontier_plot import frontier_plots, hypervolume_plot
-from joulebench.reporting.limits import efficiency_table, limit_sentences
 from joulebench.reporting.site import at_site
 from joulebench.reporting.summary import Summary, summarise
 from joulebench.reporting.tables import frontier_table
@@ -143,8 +143,8 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
         "banners": prose.banners(summary),
         "findings": findings(summary),
         "frontier": condensed(frontier_table(summary)),
-        "limits": efficiency_table(summary),
-        "limit_sentences": limit_sentences(summary),
+        "efficiency": efficiency_table(summary),
+        "efficiency_sentences": efficiency_sentences(summary),
         "one_training_run": prose.ONE_TRAINING_RUN,
         "wide_note": prose.wide_note(task.protocol),
         "counting_note": prose.counting_note(summary),

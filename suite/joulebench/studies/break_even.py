@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from joulebench.presentation.findings import WIDE
 from joulebench.presentation.numbers import interval, joules, number, percent, prefix
 from joulebench.presentation.units import plain
+from joulebench.presentation.wide import WIDE
 from joulebench.results.cost import BreakEven, Candidate
 from joulebench.stats.estimate import Estimate
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from joulebench.presentation.findings import wide_flag
 from joulebench.presentation.numbers import interval, joules, number, octets, percent, seconds
 from joulebench.presentation.section import Section
 from joulebench.presentation.units import plain
+from joulebench.presentation.wide import wide_flag
 from joulebench.results.cost import BreakEven, Candidate, break_even, stated_volume
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from joulebench.presentation.findings import wide_flag
 from joulebench.presentation.numbers import number, octets, percent, ratio_percent, seconds
 from joulebench.presentation.rows import Exact, estimate_cells
 from joulebench.presentation.section import Section
 from joulebench.presentation.table import label, show
 from joulebench.presentation.units import in_words, plain
+from joulebench.presentation.wide import wide_flag
 from joulebench.results.phase_runs import PhaseRuns
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate

@@ -1,4 +1,4 @@
-"""Efficiency against the machine's limit as a table and sentences, where the profile states a peak. Pure."""
+"""Efficiency on the hardware against its peak FLOP/s, where the hardware profile states one: a table and sentences. Pure."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ def efficiency_table(summary: Summary) -> Table:
         )
     titles = ("Trials", "Phase", "Achieved FLOP/s", "FLOP/J", "Fraction of peak", "Dense peak")
     columns = tuple(Column(t, numeric=t not in ("Trials", "Phase")) for t in titles)
-    return Table("Efficiency against the machine's limit", columns, tuple(rows))
+    return Table("Efficiency against the hardware's peak", columns, tuple(rows))
 
 
-def limit_sentences(summary: Summary) -> tuple[str, ...]:
+def efficiency_sentences(summary: Summary) -> tuple[str, ...]:
     """Which peaks these are, from where, and what they do not tell."""
     rows = list(efficiencies(summary))
     found = {found.peak.dtype: found.peak for _, _, found in rows}

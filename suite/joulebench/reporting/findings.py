@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from joulebench.meters.wall_meter import WallComparison
-from joulebench.presentation.findings import is_wide
 from joulebench.presentation.numbers import joules, number, percent
+from joulebench.presentation.wide import is_wide
 from joulebench.records.model import FaultKind, TrialRecord, Window
 from joulebench.reporting.constraints import constraint_findings
 from joulebench.reporting.failures import failure_findings
