@@ -1,30 +1,26 @@
-"""What went wrong or looks wrong, in plain words with what to do about it. Pure."""
+"""Findings of a report: problems and remarks that a run's records show, each with what to do about it. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator
 
-from joulebench.meters.wall_meter import WallComparison
-from joulebench.presentation.numbers import joules, number, percent
+from joulebench.presentation.numbers import interval, joules, number, percent, rsd_words
+from joulebench.presentation.units import bound
 from joulebench.presentation.wide import is_wide
-from joulebench.records.model import FaultKind, TrialRecord, Window
-from joulebench.reporting.constraints import constraint_findings
+from joulebench.presentation.words import domains, plural
+from joulebench.records.model import FaultKind, Window
 from joulebench.reporting.failures import failure_findings
-from joulebench.reporting.meter_check import precheck_findings
 from joulebench.reporting.summary import Summary
+from joulebench.results.consistency import MAX_RSD, prechecks
 from joulebench.results.energy import idle_drift, invalidity
 from joulebench.results.findings import Code, Finding
-from joulebench.results.ledger import Ledger
-from joulebench.results.members import Member
-from joulebench.results.outcome import Outcome
-from joulebench.spec.task import Task
-from joulebench.stats.estimate import Estimate
 
-#: Primary and check meter of one domain further apart than this deserve a word.
+#: A finding is made where the primary and the check meter of one domain differ by more than this share.
 CHECK_TOLERANCE = 0.05
-#: Idle power that changed by more than this during a run deserves a word.
+#: A finding is made where idle power changed by more than this share during a run.
 MAX_IDLE_DRIFT = 0.05
-#: A hypervolume that has not moved for this share of the trials is called flat …
+#: A hypervolume that has not changed over this share of the trials is called flat …
 FLAT_SHARE = 1 / 3
 #: … if there were at least this many trials.
 FLAT_MIN_TRIALS = 12
@@ -39,292 +35,292 @@ REMEDIES = {
 
 
 def findings(summary: Summary) -> tuple[Finding, ...]:
-    """Every failure signature that a run's records show, with what to do about it."""
-    task, trials, ledger = summary.task, summary.run.trials, summary.ledger
-    has_frontier = task.has_frontier
-    found = [
-        *precheck_findings(task, summary.run.entries),
-        _no_trials(task, trials, summary.complete),
-        _none_better(summary.feasible, summary.members) if has_frontier else None,
-        _one_point(task, summary.feasible, summary.members) if has_frontier else None,
-        _variance(task, summary.outcomes),
-        _unlike_runs(task, summary.rsd),
-        _overlapping(trials),
-        _nodes(trials),
-        _discarded(task, trials, {target.phase for member in summary.members for target in member.gross}),
-        _mixed_domains(summary.outcomes),
-        *_fall_backs(ledger),
-        *_check_meters(ledger),
-        _cut_off(task, trials),
-        _idle(task, trials, summary.idle_w),
-        _drift(summary.run.idle, summary.idle_w),
-        _flat(summary.hypervolume) if summary.feasible and has_frontier else None,
-        _open(ledger),
-        *constraint_findings(task, summary.complete, summary.feasible, summary.broken),
-        *failure_findings(task, trials),
-        None if summary.wall is None else _wall_meter(summary.wall),
-    ]
-    return tuple(finding for finding in found if finding is not None)
-
-
-def _no_trials(task: Task, trials: Sequence[TrialRecord], complete: int) -> Finding | None:
-    if complete:
-        return None
-    text = "No trial has finished yet." if not trials else "No trial has a value for every objective."
-    what = "frontier" if task.has_frontier else "result"
-    return Finding("warning", Code.NO_USABLE_TRIAL, "No usable trial", f"{text} There is no {what} to show.")
-
-
-def _none_better(feasible: int, members: Sequence[Member]) -> Finding | None:
-    if members or not feasible:
-        return None
-    return Finding(
-        "warning",
-        Code.BELOW_REFERENCE,
-        "Nothing beats the reference",
-        f"Of {feasible} configurations none is better than the reference (the worst value worth having) in every "
-        "objective, so there is no frontier. Train longer, widen the space, or set a reference that can be met.",
+    """Every finding on a run, in the order of the report."""
+    checks = (
+        _meter_check,
+        _no_trials,
+        _frontier,
+        _wide_intervals,
+        _runs_differ,
+        _overlapping,
+        _cluster,
+        _invalid_windows,
+        _mixed_domains,
+        _meters,
+        _cut_off,
+        _no_idle,
+        _idle_drift,
+        _hypervolume,
+        _open_session,
+        _constraints,
+        _failures,
+        _wall_meter,
     )
+    return tuple(finding for check in checks for finding in check(summary))
 
 
-def _one_point(task: Task, feasible: int, members: Sequence[Member]) -> Finding | None:
-    if len(task.objectives) < 2 or feasible < 2 or len(members) != 1:
-        return None
-    return Finding(
-        "warning",
-        Code.ONE_POINT,
-        "The frontier is one point",
-        f"Of {feasible} configurations one is the best in every objective: the objectives do not conflict, or the "
-        "space is too narrow to show where they do. Widen the parameters' ranges or take a larger budget; if it "
-        "stays one point, this task has no trade-off to search for.",
-    )
+def _meter_check(summary: Summary) -> Iterator[Finding]:
+    """The meter's consistency as checked before the search, one finding a session that did."""
+    checks = prechecks(summary.task, summary.run.entries)
+    for session, check in checks:
+        which = f" of session {session}" if len(checks) > 1 else ""
+        if check.rsd is None:
+            reasons = [w.reason for w in check.windows if w.reason]
+            why = reasons[0] if reasons else "no window was measured"
+            text = f"The meter check{which} could not judge the meter's consistency: {why}."
+            yield Finding("warning", Code.METER_UNKNOWN, "Meter consistency unknown", text)
+            continue
+        text = (
+            f"Before the search{which}, the default configuration, untrained, was measured in {check.rsd.n} "
+            f"windows: joules per {check.unit} differ by {rsd_words(check.rsd)}, {check.kind}"
+        )
+        if (busy := check.most_other_load) is not None:
+            text += f", with up to {number(busy, 2)} CPUs kept busy by other processes"
+        steady = check.kind == "estimated" and check.steady_power
+        follows = " Its power was constant, so this is the variation of time." if steady else ""
+        if check.rsd.value < MAX_RSD:
+            text += f"; below the limit of {percent(MAX_RSD)}.{follows}"
+            yield Finding("note", Code.METER_CONSISTENT, "Meter consistency", text)
+            continue
+        text += (
+            f"; {percent(MAX_RSD)} or more.{follows} Configurations closer than that cannot be ranked. Keep other "
+            "load off the machine, warm up longer (protocol.warmup_s), measure longer windows (protocol.window_s) "
+            "or take a larger batch; --strict refuses to search on such a machine."
+        )
+        yield Finding("warning", Code.METER_INCONSISTENT, "Meter inconsistent before the search", text)
 
 
-def _variance(task: Task, outcomes: Sequence[Mapping[str, Outcome]]) -> Finding | None:
-    usable = [o.value for found in outcomes for n, o in found.items() if task.objectives[n].is_energy]
-    wide = sum(is_wide(e, task.protocol) for e in usable)
-    if not wide:
-        return None
-    return Finding(
-        "warning",
-        Code.WIDE_INTERVALS,
-        "High variance",
-        f"{wide} of {len(usable)} energy values of trials have a 95 % half-width above the target of "
-        f"{percent(task.protocol.target_rel_ci)} after {task.protocol.max_repeats} windows at most. Warm up longer "
-        "(protocol.warmup_s), measure longer windows (protocol.window_s), take a larger batch, or keep other "
-        "load off the machine. Differences smaller than the intervals are not differences.",
-    )
+def _no_trials(summary: Summary) -> Iterator[Finding]:
+    if summary.complete:
+        return
+    why = "No trial has a value for every objective." if summary.run.trials else "No trial has finished yet."
+    what = "frontier" if summary.task.has_frontier else "result"
+    yield Finding("warning", Code.NO_USABLE_TRIAL, "No usable trial", f"{why} There is no {what} to show.")
 
 
-def _unlike_runs(task: Task, rsd: Mapping[str, float]) -> Finding | None:
-    """Spread between runs that the intervals within a run do not show."""
-    far = {name: spread for name, spread in rsd.items() if spread > task.protocol.target_rel_ci}
-    if not far:
-        return None
-    values = ", ".join(f"{name} by {percent(spread)}" for name, spread in far.items())
-    return Finding(
-        "warning",
-        Code.RUNS_DIFFER,
-        "Runs differ more than their windows",
-        f"Runs of one configuration differ (relative standard deviation) in {values}, above the target of "
-        f"{percent(task.protocol.target_rel_ci)}: intervals within a single run are too narrow to rank by. Keep "
-        "other load off the machine, and repeat what is to be compared.",
-    )
+def _frontier(summary: Summary) -> Iterator[Finding]:
+    """A frontier without members, or of a single one though there are several objectives."""
+    feasible, members = summary.feasible, len(summary.members)
+    if not summary.task.has_frontier or not feasible:
+        return
+    if not members:
+        text = (
+            f"Of {feasible} configurations none is better than the reference (the worst value worth having) in "
+            "every objective, so there is no frontier. Train longer, widen the space, or set a reference that can "
+            "be met."
+        )
+        yield Finding("warning", Code.BELOW_REFERENCE, "Nothing beats the reference", text)
+    elif members == 1 < feasible and len(summary.task.objectives) > 1:
+        text = (
+            f"Of {feasible} configurations one is the best in every objective: the objectives do not conflict, or "
+            "the space is too narrow to show where they do. Widen the parameters' ranges or take a larger budget; "
+            "if it stays one point, this task has no trade-off to search for."
+        )
+        yield Finding("warning", Code.ONE_POINT, "The frontier is one point", text)
 
 
-def _discarded(task: Task, trials: Sequence[TrialRecord], phases: set[str]) -> Finding | None:
-    windows = [w for t in trials for w in t.windows if w.phase in phases - {"train"}]
-    reasons = [f.text for w in windows if (f := invalidity(w, task.protocol)) is not None]
-    if not reasons:
-        return None
-    return Finding(
-        "note",
-        Code.INVALID_WINDOWS,
-        "Windows that do not count",
-        f"{len(reasons)} of {len(windows)} measured windows are left out of every mean, the first because: "
-        f"{reasons[0]}. Their joules are in the ledger all the same.",
-    )
+def _wide_intervals(summary: Summary) -> Iterator[Finding]:
+    task, protocol = summary.task, summary.task.protocol
+    usable = [o.value for trial in summary.outcomes for n, o in trial.items() if task.objectives[n].is_energy]
+    if wide := sum(is_wide(value, protocol) for value in usable):
+        text = (
+            f"{wide} of {len(usable)} energy values of trials have a 95 % half-width above the target of "
+            f"{percent(protocol.target_rel_ci)} after {protocol.max_repeats} windows at most. Warm up longer "
+            "(protocol.warmup_s), measure longer windows (protocol.window_s), take a larger batch, or keep other "
+            "load off the machine. Differences smaller than the intervals are not significant."
+        )
+        yield Finding("warning", Code.WIDE_INTERVALS, "High variance", text)
 
 
-def _overlapping(trials: Sequence[TrialRecord]) -> Finding | None:
-    found = {
+def _runs_differ(summary: Summary) -> Iterator[Finding]:
+    """Variation between runs, which the intervals within a run do not show."""
+    target = summary.task.protocol.target_rel_ci
+    if far := [f"{name} by {percent(rsd)}" for name, rsd in summary.rsd.items() if rsd > target]:
+        text = (
+            f"Runs of one configuration differ (relative standard deviation) in {', '.join(far)}, above the target "
+            f"of {percent(target)}: intervals within a single run are too narrow to rank by. Keep other load off "
+            "the machine, and repeat what is to be compared."
+        )
+        yield Finding("warning", Code.RUNS_DIFFER, "Runs differ more than their windows", text)
+
+
+def _overlapping(summary: Summary) -> Iterator[Finding]:
+    faults = {
         t.trial: (w.node, w.fault.text)
-        for t in trials
+        for t in summary.run.trials
         for w in t.windows
         if w.fault is not None and w.fault.kind is FaultKind.OVERLAP
     }
-    if not found:
-        return None
-    where = ", ".join(sorted({str(node) for node, _ in found.values()}))
-    first = next(iter(found))
-    return Finding(
-        "warning",
-        Code.OVERLAPPING_WINDOWS,
-        "Windows overlapped on a node",
-        f"Windows of {len(found)} trials (the first: trial {first}, which {found[first][1]}) shared time with "
-        f"other work of the run on {where}: their joules are also the other's, and they count in no mean. One node "
-        "of the cluster is to be one machine with one slot.",
-    )
+    if faults:
+        first, (_, reason) = next(iter(faults.items()))
+        nodes = ", ".join(sorted({str(node) for node, _ in faults.values()}))
+        text = (
+            f"Windows of {plural(len(faults), 'trial')} (the first: trial {first}, which {reason}) shared time "
+            f"with other work of the run on {nodes}: their joules are also the other's, and they count in no mean. "
+            "Give each node of the cluster a machine of its own, with one slot."
+        )
+        yield Finding("warning", Code.OVERLAPPING_WINDOWS, "Windows overlapped on a node", text)
 
 
-def _nodes(trials: Sequence[TrialRecord]) -> Finding | None:
-    counts: dict[str, int] = {}
-    for trial in trials:
-        if trial.node is not None:
-            counts[trial.node] = counts.get(trial.node, 0) + 1
-    if not counts:
-        return None
-    each = ", ".join(f"{node} ({count})" for node, count in sorted(counts.items()))
-    lost = sum(trial.attempt for trial in trials)
-    again = f" {lost} attempts were lost with their workers, and made again." if lost else ""
-    return Finding(
-        "note",
-        Code.CLUSTER,
-        "Measured on a cluster",
-        f"Trials by node: {each}. Seconds and joules of the ledger are sums over nodes, waiting included; idle "
-        f"power is each node's own.{again}",
-    )
+def _cluster(summary: Summary) -> Iterator[Finding]:
+    trials = summary.run.trials
+    if nodes := Counter(trial.node for trial in trials if trial.node is not None):
+        each = ", ".join(f"{node} ({count})" for node, count in sorted(nodes.items()))
+        lost = sum(trial.attempt for trial in trials)
+        again = f" {plural(lost, 'attempt')} lost with a worker, and repeated." if lost else ""
+        text = (
+            f"Trials by node: {each}. Seconds and joules of the ledger are sums over nodes, waiting included; idle "
+            f"power is each node's own.{again}"
+        )
+        yield Finding("note", Code.CLUSTER, "Measured on a cluster", text)
 
 
-def _mixed_domains(outcomes: Sequence[Mapping[str, Outcome]]) -> Finding | None:
-    """A trial that lacks a domain looks more efficient than it was."""
+def _invalid_windows(summary: Summary) -> Iterator[Finding]:
+    phases = {target.phase for member in summary.members for target in member.gross} - {"train"}
+    windows = [w for t in summary.run.trials for w in t.windows if w.phase in phases]
+    reasons = [fault.text for w in windows if (fault := invalidity(w, summary.task.protocol)) is not None]
+    if reasons:
+        text = (
+            f"{len(reasons)} of {len(windows)} measured windows are left out of every mean, the first because: "
+            f"{reasons[0]}. Their joules are in the ledger all the same."
+        )
+        yield Finding("note", Code.INVALID_WINDOWS, "Invalid windows", text)
+
+
+def _mixed_domains(summary: Summary) -> Iterator[Finding]:
+    """Trials that lack a domain, which look more efficient than they were; the first such objective."""
+    outcomes = summary.outcomes
     for name in outcomes[0] if outcomes else ():
         sets = sorted({o[name].domains for o in outcomes if o[name].domains})
         if len(sets) > 1:
-            return Finding(
-                "warning",
-                Code.MIXED_DOMAINS,
-                "Trials count different domains",
-                f"{name} counts {' or '.join(' + '.join(s) for s in sets)}, depending on the trial: a meter "
-                "dropped out. Their values do not compare; a trial with fewer domains looks more efficient than it "
-                "was.",
+            text = (
+                f"{name} counts {' or '.join(map(domains, sets))}, depending on the trial: a meter dropped out. "
+                "Their values do not compare; a trial with fewer domains looks more efficient than it was."
             )
-    return None
+            yield Finding("warning", Code.MIXED_DOMAINS, "Trials count different domains", text)
+            return
 
 
-def _fall_backs(ledger: Ledger) -> list[Finding]:
-    sources = sorted({s.source for s in ledger.sources if s.role == "primary"})
-    return [
-        Finding("warning", Code.FALL_BACK_METER, f"Fall-back meter: {s}", REMEDIES[s])
-        for s in sources
-        if s in REMEDIES
-    ]
+def _meters(summary: Summary) -> Iterator[Finding]:
+    """Fall-back meters, and check meters that disagree with the primary ones."""
+    for source in sorted({s.source for s in summary.ledger.sources if s.role == "primary"} & REMEDIES.keys()):
+        yield Finding("warning", Code.FALL_BACK_METER, f"Fall-back meter: {source}", REMEDIES[source])
+    for check in summary.ledger.checks:
+        if abs(check.rel_difference) > CHECK_TOLERANCE:
+            text = (
+                f"The check ({check.source}) is {number(100 * check.rel_difference, 3)} % off the primary meter "
+                "over the same windows. Trust neither to better than that."
+            )
+            yield Finding("warning", Code.METERS_DISAGREE, f"Two meters disagree on {check.domain}", text)
 
 
-def _check_meters(ledger: Ledger) -> list[Finding]:
-    return [
-        Finding(
-            "warning",
-            Code.METERS_DISAGREE,
-            f"Two meters disagree on {check.domain}",
-            f"The check ({check.source}) is {number(100 * check.rel_difference, 3)} % off the primary meter over "
-            "the same windows. Trust neither to better than that.",
+def _cut_off(summary: Summary) -> Iterator[Finding]:
+    trials = summary.run.trials
+    if stopped := sum(t.stopped_by == "time" for t in trials):
+        trainings = sum(bool(t.epochs) or t.stopped_by == "time" for t in trials)
+        text = (
+            f"{stopped} of {plural(trainings, 'training')} reached protocol.max_train_s = "
+            f"{summary.task.protocol.max_train_s:g} s before early stopping or the last epoch: the quality "
+            "reached depends on how fast this machine is, and does not compare with another machine or a longer "
+            "budget."
         )
-        for check in ledger.checks
-        if abs(check.rel_difference) > CHECK_TOLERANCE
-    ]
+        yield Finding("warning", Code.TRAINING_CUT_OFF, "Training was cut off", text)
 
 
-def _cut_off(task: Task, trials: Sequence[TrialRecord]) -> Finding | None:
-    stopped = sum(t.stopped_by == "time" for t in trials)
-    if not stopped:
-        return None
-    return Finding(
-        "warning",
-        Code.TRAINING_CUT_OFF,
-        "Training was cut off",
-        f"{stopped} of {sum(bool(t.epochs) for t in trials)} trainings were ended by protocol.max_train_s = "
-        f"{task.protocol.max_train_s:g} s, not by early stopping or the last epoch: what they reached depends on "
-        "how fast this machine is, and does not compare with another machine or a longer budget.",
-    )
-
-
-def _idle(task: Task, trials: Sequence[TrialRecord], idle: Mapping[str, Estimate | None]) -> Finding | None:
-    if not trials or not idle or all(v is not None for v in idle.values()):
-        return None
-    missing = ", ".join(name for name, value in idle.items() if value is None)
+def _no_idle(summary: Summary) -> Iterator[Finding]:
+    trials, missing = summary.run.trials, [name for name, value in summary.idle_w.items() if value is None]
+    if not trials or len(missing) < max(1, len(summary.idle_w)):
+        return
     measured = any(w.phase == "idle" for t in trials for w in t.windows)
     why = "idle windows were too few or not quiet" if measured else "no idle windows were measured"
-    if task.protocol.idle_s == 0:
+    if summary.task.protocol.idle_s == 0:
         why = "the protocol asks for none (protocol.idle_s = 0)"
-    return Finding(
-        "note",
-        Code.NO_IDLE,
-        "No idle baseline",
-        f"Idle power of {missing} is unknown: {why}. Net energy (gross − idle) cannot be given where it is needed.",
+    text = (
+        f"Idle power of {', '.join(missing)} is unknown: {why}. Net energy (gross − idle) cannot be given where it "
+        "is needed."
     )
+    yield Finding("note", Code.NO_IDLE, "No idle baseline", text)
 
 
-def _drift(windows: Sequence[Window], idle: Mapping[str, Estimate | None]) -> Finding | None:
-    blocks: dict[str | None, list[Window]] = {}
-    for window in windows:
-        blocks.setdefault(window.node, []).append(window)
+def _idle_drift(summary: Summary) -> Iterator[Finding]:
+    """Domains whose idle power changed, each by its largest change on any node."""
+    nodes: dict[str | None, list[Window]] = {}
+    for window in summary.run.idle:
+        nodes.setdefault(window.node, []).append(window)
     drifts = {
-        name: max(found, key=abs)
-        for name in idle
-        if (found := [d for b in blocks.values() if (d := idle_drift(b, [name])) and abs(d) > MAX_IDLE_DRIFT])
+        name: max((d for windows in nodes.values() if (d := idle_drift(windows, [name]))), key=abs, default=0.0)
+        for name in summary.idle_w
     }
-    if not drifts:
-        return None
-    words = ", ".join(f"{name} by {d:+.0%}" for name, d in drifts.items())
-    return Finding(
-        "warning",
-        Code.IDLE_DRIFT,
-        "Idle power drifted",
-        f"Between the first and the last idle windows idle power changed: {words}. The machine's state changed "
-        "during the run (heat, clocks, other load), so net energy early and late in it does not compare.",
-    )
-
-
-def _wall_meter(found: WallComparison) -> Finding:
-    """What a wall meter beside the run says of the joules that software counted."""
-    each = found.by_window
-    spread = ""
-    if each is not None and each.low is not None and each.high is not None:
-        spread = f"; over {each.n} measured windows {number(each.mean)} [{number(each.low)}, {number(each.high)}]"
-    return Finding(
-        "note",
-        Code.WALL_METER,
-        "Wall meter",
-        f"Over {found.covered_s:.0f} s of the run that the wall meter's log covers, the wall drew "
-        f"{joules(found.wall_j)} where software counted {joules(found.software_j)}: a ratio of "
-        f"{number(found.ratio)}{spread}. The difference is what software does not see: power supply, board, fans, "
-        "storage, and every domain without a meter.",
-    )
-
-
-def _flat(hypervolume: Sequence[float | None]) -> Finding | None:
-    values = [v for v in hypervolume if v is not None]
-    if not values:
-        return None
-    if values[-1] == 0:
-        return Finding(
-            "warning",
-            Code.HYPERVOLUME_ZERO,
-            "Hypervolume is zero",
-            "No configuration is better than the reference in every objective: the references are out of reach of "
-            "this space, or the trials are too few.",
+    if far := [f"{name} by {drift:+.0%}" for name, drift in drifts.items() if abs(drift) > MAX_IDLE_DRIFT]:
+        text = (
+            f"Between the first and the last idle windows idle power changed: {', '.join(far)}. The machine's "
+            "state changed during the run (heat, clocks, other load), so net energy early and late in it does not "
+            "compare."
         )
-    still = sum(v == values[-1] for v in values) - 1
-    if len(values) < FLAT_MIN_TRIALS or still < FLAT_SHARE * len(values):
-        return None
-    return Finding(
-        "note",
-        Code.HYPERVOLUME_FLAT,
-        "Hypervolume is flat",
-        f"The last {still} of {len(values)} trials did not move the frontier. The search has converged, or is "
-        "stuck in a narrow space: more trials of the same kind are unlikely to help.",
-    )
+        yield Finding("warning", Code.IDLE_DRIFT, "Idle power drifted", text)
 
 
-def _open(ledger: Ledger) -> Finding | None:
-    if not ledger.open_sessions:
-        return None
-    names = ", ".join(map(str, ledger.open_sessions))
-    return Finding(
-        "warning",
-        Code.OPEN_SESSION,
-        "A session has no end",
-        f"Session {names} started and did not end: it was killed, or is still running. Energy of the trial that "
-        "was under way is not in the ledger, so totals are lower bounds.",
+def _hypervolume(summary: Summary) -> Iterator[Finding]:
+    values = [v for v in summary.hypervolume if v is not None]
+    if not values or not summary.feasible or not summary.task.has_frontier:
+        return
+    if values[-1] == 0:
+        text = (
+            "No configuration is better than the reference in every objective: the references are out of reach of "
+            "this space, or the trials are too few."
+        )
+        yield Finding("warning", Code.HYPERVOLUME_ZERO, "Hypervolume is zero", text)
+        return
+    same = sum(v == values[-1] for v in values) - 1
+    if len(values) >= FLAT_MIN_TRIALS and same >= FLAT_SHARE * len(values):
+        text = (
+            f"The last {same} of {len(values)} trials did not change the frontier. The search has converged, or is "
+            "stuck in a narrow space: more trials of the same kind are unlikely to help."
+        )
+        yield Finding("note", Code.HYPERVOLUME_FLAT, "Hypervolume is flat", text)
+
+
+def _open_session(summary: Summary) -> Iterator[Finding]:
+    if sessions := summary.ledger.open_sessions:
+        text = (
+            f"Session {', '.join(map(str, sessions))} started and did not end: it was killed, or is still running. "
+            "Energy of the trial that was under way is not in the ledger, so totals are lower bounds."
+        )
+        yield Finding("warning", Code.OPEN_SESSION, "A session has no end", text)
+
+
+def _constraints(summary: Summary) -> Iterator[Finding]:
+    """How many configurations break which constraint; a warning where none keeps them all."""
+    if not summary.broken:
+        return
+    parts = []
+    for name, n in summary.broken.items():
+        configurations = "configuration completes but breaks" if n == 1 else "configurations complete but break"
+        parts.append(f"{n} {configurations} {name} {bound(name, summary.task.outcome_constraints[name])}")
+    text = f"Of {summary.complete}, {', '.join(parts)}."
+    if summary.feasible:
+        text += " The figures show them; the frontier has none of them."
+        yield Finding("note", Code.CONSTRAINTS, "Constraints", text)
+    else:
+        text += " None keeps every constraint, so nothing can be recommended: loosen a bound, or widen the space."
+        yield Finding("warning", Code.NONE_FEASIBLE, "No configuration keeps the constraints", text)
+
+
+def _failures(summary: Summary) -> Iterator[Finding]:
+    return failure_findings(summary.run)
+
+
+def _wall_meter(summary: Summary) -> Iterator[Finding]:
+    """Ratio of a wall meter's joules to those that software counted."""
+    if (wall := summary.wall) is None:
+        return
+    ratio, spread = wall.by_window, ""
+    if ratio is not None and ratio.low is not None and ratio.high is not None:
+        spread = f"; over {ratio.n} measured windows {number(ratio.mean)} {interval(ratio)}"
+    text = (
+        f"Over {wall.covered_s:.0f} s of the run that the wall meter's log covers, the wall meter read "
+        f"{joules(wall.wall_j)} and software {joules(wall.software_j)}: a ratio of {number(wall.ratio)}{spread}. "
+        "The difference is what software does not see: power supply, board, fans, storage, and every domain "
+        "without a meter."
     )
+    yield Finding("note", Code.WALL_METER, "Wall meter", text)

@@ -20,14 +20,14 @@ from joulebench.presentation.numbers import (
     watts,
 )
 from joulebench.presentation.table import Cell, Column, Table, flatten, show, value_cell
-from joulebench.presentation.units import bound, plain, scaled
-from joulebench.reporting.constraints import constraint_facts
+from joulebench.presentation.units import bound, plain, quantile_name, scaled
+from joulebench.presentation.words import domains
 from joulebench.reporting.failures import FailureGroup
 from joulebench.reporting.summary import Summary
 from joulebench.results.ledger import GROUPS, SourceShare
 from joulebench.results.members import Member, Target
 from joulebench.results.outcome import Outcome
-from joulebench.spec.objectives import COSTS, Quantity, energy_unit
+from joulebench.spec.objectives import COSTS, Constraint, Quantity, energy_unit
 from joulebench.spec.task import Protocol, Task
 
 
@@ -48,7 +48,7 @@ def facts(summary: Summary) -> tuple[tuple[str, str], ...]:
         ("Trials", f"{len(summary.points)} ({counts})" if summary.points else counts),
         ("Configurations", _configurations(summary)),
         ("joulebench", manifest.joulebench),
-        *constraint_facts(task),
+        *_constraint_facts(task),
         *_stopping_facts(task),
     ]
     if manifest.trials_from:
@@ -56,6 +56,25 @@ def facts(summary: Summary) -> tuple[tuple[str, str], ...]:
     if fixed := [(n, v) for n, v in task.defaults.items() if n not in task.free]:
         rows.append(("Fixed parameters", ", ".join(f"{n} = {show(v)}" for n, v in fixed)))
     return tuple(rows)
+
+
+def _constraint_facts(task: Task) -> Iterator[tuple[str, str]]:
+    if task.outcome_constraints:
+        yield "Constraints", "; ".join(_bound(name, c) for name, c in task.outcome_constraints.items())
+    if conditions := [c for c in task.constraints.values() if isinstance(c, str)]:
+        yield "Constraints on parameters", "; ".join(conditions)
+    if only := [f"{n} only if {p.only_if}" for n, p in task.parameters.items() if p.only_if is not None]:
+        yield "Parameters that depend on others", "; ".join(only)
+
+
+def _bound(name: str, constraint: Constraint) -> str:
+    """`request_p95_s ≤ 3 s (p95 of request steps)`."""
+    text = f"{name} {bound(name, constraint)}"
+    if constraint.quantile is not None:
+        return f"{text} ({quantile_name(constraint.quantile)} of {constraint.phase} steps)"
+    if constraint.is_energy:
+        return f"{text} ({constraint.phase}, {domains(constraint.domains or ())}, {constraint.basis})"
+    return text
 
 
 def _stopping_facts(task: Task) -> list[tuple[str, str]]:
