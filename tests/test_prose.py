@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from joulebench.presentation.section import Section
-from joulebench.reporting.diagnosis import findings
+from joulebench.reporting.findings import findings
 from joulebench.reporting.prose import banners
 from joulebench.reporting.summary import Summary
 from joulebench.results.findings import Finding

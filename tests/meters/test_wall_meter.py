@@ -10,7 +10,7 @@ from joulebench.errors import InputError
 from joulebench.meters.wall_meter import compare, comparison, import_log, read_log
 from joulebench.records.model import Reading, Window
 from joulebench.reporting import summarise
-from joulebench.reporting.diagnosis import findings
+from joulebench.reporting.findings import findings
 from tests.runner.test_local import run_toy
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,16 +11,14 @@ import pytest
 from joulebench.presentation.numbers import interval, sample_size, significant
 from joulebench.presentation.units import bound, objective_unit, scaled
 from joulebench.records.model import Costs
-from joulebench.reporting.diagnosis import findings
+from joulebench.reporting.efficiency import efficiencies
 from joulebench.reporting.export_csv import frontier_csv
-from joulebench.reporting.failures import failures
+from joulebench.reporting.findings import findings
 from joulebench.reporting.frontier_plot import frontier_plots
-from joulebench.reporting.limits import efficiencies
 from joulebench.reporting.prose import banners
 from joulebench.reporting.render import render_markdown
-from joulebench.reporting.summary import Summary, headline
+from joulebench.reporting.summary import Summary
 from joulebench.reporting.tables import facts, failures_table, frontier_table
-from joulebench.results.outcome import Outcome
 from joulebench.stats.estimate import Estimate
 from tests.generation_runs import ENERGY, GIB, TOKENS_PER_J, add, batch_run, generation_task, out_of_memory
 from tests.run_factory import RunBuilder, full_run, make_task
@@ -149,7 +147,7 @@ def test_trials_out_of_memory_are_one_group_with_what_they_need() -> None:
     run = batch_run()
     run.fail({"batch_size": 3}, "infeasible", "flash_attention_2 runs on CUDA only")
     summary = summary_of(run)
-    oom, infeasible = failures(run.trials)
+    oom, infeasible = summary.failures
     assert (oom.trials, oom.need_low, oom.need_high, oom.limit_bytes) == ((5, 6), 14 * GIB, 26 * GIB, 8 * GIB)
     assert (infeasible.status, infeasible.need_low) == ("infeasible", None)
     cells = [[c.text for c in row] for row in failures_table(summary).rows]
@@ -222,9 +220,3 @@ def test_a_stop_in_an_earlier_session_is_no_longer_true() -> None:
     run.span("start", session=1)
     run.span("end", session=1)
     assert summary_of(run).ledger.stopped == ""
-
-
-def test_the_headline_keeps_its_form_without_constraints() -> None:
-    summary = summary_of(full_run())
-    assert headline(summary.task, summary.statuses, summary.members, summary.cost) == summary.headline
-    assert all(isinstance(o, Outcome) for m in summary.members for o in m.outcomes.values())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from joulebench.records.model import Ending, Reading, ScoreRecord
-from joulebench.reporting.diagnosis import findings
+from joulebench.reporting.findings import findings
 from joulebench.reporting.prose import banners, repeat_command, search_price
 from joulebench.reporting.summary import Summary, summarise
 from joulebench.reporting.tables import provenance_table

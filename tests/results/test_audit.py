@@ -84,7 +84,7 @@ def test_another_digest_is_a_banner(edited: Edited) -> None:
     edited.manifest["digest"] = "0" * 16
     written = write_report(edited.folder())
     text = (edited.path / "report.md").read_text()
-    assert "> **These records do not hold together.**" in text
+    assert "> **These records are inconsistent.**" in text
     assert "states the digest 0000000000000000" in text
     assert 'class="banner alert"' in written.page.read_text()
     assert json.loads((edited.path / "report.json").read_text())["banners"][0]["level"] == "alert"

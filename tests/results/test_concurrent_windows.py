@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import LedgerEntry, TrialRecord, Window
-from joulebench.reporting.diagnosis import findings
+from joulebench.reporting.findings import findings
 from joulebench.reporting.summary import summarise
 from joulebench.results.concurrent_windows import marked
 from joulebench.results.energy import phase_energy

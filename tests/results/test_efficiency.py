@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from joulebench.records.model import Costs
-from joulebench.reporting.limits import efficiencies, efficiency_table, limit_sentences
+from joulebench.reporting.efficiency import efficiencies, efficiency_sentences, efficiency_table
 from joulebench.reporting.render import render_markdown, write_report
 from joulebench.reporting.summary import Summary
 from joulebench.results.efficiency import efficiency, peak_of, run_dtype
@@ -108,7 +108,7 @@ def summary_of(built: RunBuilder, profile: HardwareProfile = CPU, **manifest):
 
 def test_the_page_has_the_section(tmp_path):
     page = write_report(run().write(tmp_path / "run", hardware=CPU.model_dump(mode="json"))).page
-    assert '<h2 id="limits">Against the limit</h2>' in page.read_text(encoding="utf-8")
+    assert '<h2 id="efficiency">Efficiency against the peak</h2>' in page.read_text(encoding="utf-8")
 
 
 def test_a_report_states_it_where_the_profile_has_a_peak():
@@ -123,9 +123,9 @@ def test_a_report_states_it_where_the_profile_has_a_peak():
     (row,) = efficiency_table(summary).rows
     assert [cell.text for cell in row] == ["0", "inference", "8 GFLOP/s", "100 MFLOP/J", "8 %", "100 GFLOP/s fp32"]
     assert "estimated" in " ".join(row[3].details)
-    assert any("the datasheet: dense" in s for s in limit_sentences(summary))
-    assert any("fewer than 10 FLOPs a byte" in s for s in limit_sentences(summary))
-    assert "## Against the limit" in render_markdown(summary)
+    assert any("the datasheet: dense" in s for s in efficiency_sentences(summary))
+    assert any("fewer than 10 FLOPs a byte" in s for s in efficiency_sentences(summary))
+    assert "## Efficiency against the peak" in render_markdown(summary)
 
 
 def test_more_than_the_peak_is_flagged():
@@ -144,7 +144,7 @@ def test_more_than_the_peak_is_flagged():
     ],
 )
 def test_convolutions_in_tf32_are_said(environment, profile, said):
-    sentences = limit_sentences(summary_of(run(), profile, environment=environment))
+    sentences = efficiency_sentences(summary_of(run(), profile, environment=environment))
     assert any("convolutions" in s and "40 TFLOP/s" in s for s in sentences) is said
 
 
@@ -152,7 +152,7 @@ def test_operators_that_were_not_counted_are_said():
     built = run()
     costs = Costs(flops=1_000_000, unsupported_ops={"aten::softmax": 3})
     built.trials[0] = built.trials[0].model_copy(update={"costs": costs})
-    assert "aten::softmax" in limit_sentences(summary_of(built))[-1]
+    assert "aten::softmax" in efficiency_sentences(summary_of(built))[-1]
 
 
 @pytest.mark.parametrize("hardware", [{}, {"name": "lab", "title": "x", "peak_flops": {"fp32": 3}}])
@@ -160,8 +160,8 @@ def test_without_a_peak_the_report_has_no_such_section(hardware):
     built = run()
     summary = Summary(built.read(hardware=hardware))
     assert efficiency_table(summary).rows == ()
-    assert limit_sentences(summary) == ()
-    assert "Against the limit" not in render_markdown(summary)
+    assert efficiency_sentences(summary) == ()
+    assert "Efficiency against the peak" not in render_markdown(summary)
 
 
 def test_flops_of_a_forward_pass_say_nothing_of_training_and_tokens():

@@ -9,7 +9,7 @@ import pytest
 from joulebench.commands.main import main
 from joulebench.errors import GateError
 from joulebench.records.folder import RunFolder
-from joulebench.reporting.diagnosis import findings
+from joulebench.reporting.findings import findings
 from joulebench.reporting.summary import summarise
 from joulebench.results.consistency import meter_checks
 from joulebench.runner import meter_check

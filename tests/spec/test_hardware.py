@@ -12,7 +12,7 @@ import pytest
 from joulebench.commands.hardware import catalogue_lines, host_lines, meter_lines, profile_lines
 from joulebench.errors import InputError
 from joulebench.meters.select import MeterStatus
-from joulebench.reporting.limits import profile_of
+from joulebench.reporting.efficiency import profile_of
 from joulebench.reporting.prose import banners, repeat_command, search_price
 from joulebench.reporting.summary import summarise
 from joulebench.runner import plan as planning

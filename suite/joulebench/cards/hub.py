@@ -18,7 +18,7 @@ from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed
 from joulebench.presentation.text import flat
 from joulebench.presentation.units import plain
 from joulebench.reporting import prose, tables
-from joulebench.reporting.diagnosis import findings
+from joulebench.reporting.findings import findings
 from joulebench.reporting.summary import Summary
 from joulebench.results.energy import Energy
 from joulebench.results.phase_runs import EVERY_FAMILY, TrainingRuns

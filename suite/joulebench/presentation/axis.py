@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 
 DECADE = 10.0
-
-
+#: A logarithmic axis with a smaller ratio of its ends has ticks at 2 and 5 too.
 LABELLED_SPAN = 500.0
 
 
@@ -15,7 +14,7 @@ LABELLED_SPAN = 500.0
 class Axis:
     """One axis; values are divided by `factor` so that its unit is readable.
 
-    `title` is what it shows, with the unit, and `detail` what else there is to know of that, for a line of its own.
+    `title` is the quantity with its unit, `detail` a note on it for a line of its own.
     """
 
     name: str | None  # of the parameter or objective; None: of an order, such as the trials'

@@ -1,4 +1,4 @@
-"""Plots for the page: plotly's JSON, whose fonts and lines the page's script colours for light, dark and print."""
+"""Interactive plots as plotly's JSON; the page's script sets their colours for light, dark and print."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from joulebench.presentation.numbers import number
 from joulebench.presentation.plots import Bars, Hover, Plot, Series
 from joulebench.presentation.text import short, visible
 
-#: Okabe and Ito's colours, told apart by readers with any colour vision; legible on white and on dark.
+#: Okabe and Ito's colours, distinguishable with any colour vision; legible on white and on dark.
 _COLOURS = ("#56b4e9", "#009e73", "#cc79a7", "#8a8f98", "#0072b2", "#b8a900")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon")
 _QUIET, _ACCENT = "#8a8f98", "#d55e00"
@@ -48,17 +48,17 @@ def interactive(plot: Plot) -> Markup:
 
 def _axis(axis: Axis) -> dict[str, Any]:
     detail = f"\n({axis.detail})" if axis.detail else ""  # two lines fit a narrow screen
-    found: dict[str, Any] = {
+    layout: dict[str, Any] = {
         "title": {"text": escape(visible(axis.title + detail)).replace("\n", "<br>"), "standoff": 15},
         "automargin": True,
         "zeroline": False,
         "ticks": "",  # none beside the grid, though the page gives them a colour
     }
     if axis.log:
-        found |= {"type": "log", "tickvals": axis.ticks, "ticktext": [number(t) for t in axis.ticks]}
+        layout |= {"type": "log", "tickvals": axis.ticks, "ticktext": [number(t) for t in axis.ticks]}
     if axis.ends:
-        found["range"] = [math.log10(end) if axis.log else end for end in axis.ends]
-    return found
+        layout["range"] = [math.log10(end) if axis.log else end for end in axis.ends]
+    return layout
 
 
 def _trace(plot: Plot, series: Series, index: int) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _trace(plot: Plot, series: Series, index: int) -> dict[str, Any]:
     elif series.dashed or series.role == "quiet":
         colour, marker["symbol"] = _QUIET, "x"
     dash, shape = "dash" if series.dashed else "solid", series.line if isinstance(series.line, str) else "linear"
-    found: dict[str, Any] = {
+    trace: dict[str, Any] = {
         "x": series.x,
         "y": series.y,
         "name": name,
@@ -83,14 +83,14 @@ def _trace(plot: Plot, series: Series, index: int) -> dict[str, Any]:
         "error_y": None if crowded else _bars(series.bars, colour),
     }
     if series.hover:
-        return found | {
+        return trace | {
             "hovertext": [_hover(lines) for lines in series.hover],
             "hovertemplate": "%{hovertext}<extra></extra>",
         }
     values = f"%{{x:.5g}}: %{{y:.5g}}<extra>{name}</extra>"
     if not series.labels:
-        return found | {"hovertemplate": values}
-    return found | {
+        return trace | {"hovertemplate": values}
+    return trace | {
         "text": [escape(short(label)) for label in series.labels],
         "textposition": [" ".join(place) for place in plot.label_places(series)],
         "textfont": {"size": 11},

@@ -1,4 +1,4 @@
-"""Correlations in words and tables: one with its interval, or many side by side with the weak ones masked. Pure."""
+"""Correlation coefficients in sentences, cells and matrices with weak ones masked. Pure."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ HOW = (
 )
 
 
-def coefficient(found: Correlation) -> str:
+def coefficient(correlation: Correlation) -> str:
     """`Pearson r 0.93, 95 % interval 0.81 to 0.98`."""
     ends = ""
-    if found.low is not None and found.high is not None:
-        ends = f", 95 % interval {rounded(found.low)} to {rounded(found.high)}"
-    return f"{SYMBOLS[found.method]} {rounded(found.value)}{ends}"
+    if correlation.low is not None and correlation.high is not None:
+        ends = f", 95 % interval {rounded(correlation.low)} to {rounded(correlation.high)}"
+    return f"{SYMBOLS[correlation.method]} {rounded(correlation.value)}{ends}"
 
 
 def rounded(value: float) -> str:
-    """Two decimals, three near the ends; 1 is not reached by rounding."""
+    """Two decimals, three near ±1, which is not reached by rounding."""
     if abs(value) < 0.995:
         text = f"{value:.2f}"
     else:
@@ -44,13 +44,13 @@ def rounded(value: float) -> str:
     return text.replace("-", "−")
 
 
-def cell(found: Correlation | None, mask: float = 0.0) -> Cell:
-    """A coefficient with its interval and n; only a dot where it is nearer 0 than `mask`."""
-    if found is None:
+def cell(correlation: Correlation | None, mask: float = 0.0) -> Cell:
+    """A coefficient with its interval and n; a dot where its size is below `mask`."""
+    if correlation is None:
         return Cell(ABSENT)
-    if abs(found.value) < mask:
+    if abs(correlation.value) < mask:
         return Cell(MASKED)
-    return worded_cell(rounded, found.value, found.low, found.high, (f"n = {found.n}",))
+    return worded_cell(rounded, correlation.value, correlation.low, correlation.high, (f"n = {correlation.n}",))
 
 
 def matrix(

@@ -1,4 +1,4 @@
-"""Text from records in Markdown templates: shown as it is, and doing nothing else."""
+"""Jinja environments, and escaping of text from records for Markdown."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def tidy(text: str) -> str:
 
 
 def markdown_safe(value: Any) -> Any:
-    """Text from records as Markdown that shows it and does nothing else."""
+    """Text from records with all markup of Markdown and HTML escaped; other values, and Markup, as they are."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     escaped = flat(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -49,10 +49,10 @@ def markdown_safe(value: Any) -> Any:
 
 
 def code(text: str) -> Markup:
-    """Text for a fenced block, which it cannot close."""
+    """Text for a fenced code block, with its fences broken so that it cannot end the block."""
     return Markup(flat(text).replace("```", "` ` `"))
 
 
 def without_surrogates(text: str) -> str:
-    """A reason or name may hold half a character, which no file can."""
+    """Replace lone surrogates, which reasons and names may hold but UTF-8 files cannot."""
     return text.encode("utf-8", "replace").decode()

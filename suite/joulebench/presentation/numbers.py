@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: 3–4 significant digits, a unit, and never a 0 for what is missing."""
+"""Numbers as text: 3–4 significant digits with a unit; a missing number is never 0."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ ABSENT = "—"
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
 
-#: What CSV and JSON state of a decimal: enough for any use, and the same on every machine, where the last bits of a
-#: sum or of a quantile are not.
+#: Digits of decimals in CSV and JSON: the last bits of a sum or quantile differ between machines, these do not.
 SIGNIFICANT = 6
 
 
 def significant(value: float) -> float:
-    """`value` to six significant digits; no negative zero. What is no number stays none."""
+    """`value` to six significant digits, without negative zero; NaN and infinities as they are."""
     return float(f"{value:.{SIGNIFICANT}g}") + 0.0
 
 

@@ -1,4 +1,4 @@
-"""From sections to pages and files, for whatever has sections: HTML that needs nothing else, and Markdown."""
+"""Pages and files of sections: self-contained HTML, Markdown, CSV and still figures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _section_files(section: Section) -> dict[str, bytes]:
 
 
 def html_environment(templates: Path) -> Environment:
-    """Templates whose values are escaped, and whose numbers keep their units on the line."""
+    """Templates whose values are escaped, with no line break between a number and its unit."""
     environment = template_environment(templates, autoescape=True)
     environment.finalize = _unbroken
     return environment
@@ -50,7 +50,7 @@ def html_environment(templates: Path) -> Environment:
 def html_page(
     template: Path, content: Mapping[str, Any], parts: Sequence[Section], files: Mapping[str, bytes]
 ) -> str:
-    """One page that needs nothing else: plotly.js and the PNGs of `files`, for readers without scripts, inlined."""
+    """A self-contained page: plotly.js inlined, and the PNGs of `files` for readers without scripts."""
     pictures = {name: _inlined(png) for name, png in files.items() if name.endswith(".png")}
     drawn = [(part, with_json(part.plots), pictures.get(f"{part.name}.png")) for part in parts]
     plotly_js = Markup(PLOTLY_JS.read_text(encoding="utf-8"))
@@ -81,14 +81,14 @@ _BEFORE_UNIT = re.compile(r"(?<=\d) (?=%|\d{3}\b|[GMkmµn]?(?:J|W|Wh|s)\b|[KMGT]
 
 
 def _unbroken(value: Any) -> Any:
-    """A number keeps its unit and its thousands on one line."""
+    """Put no-break spaces between a number and its unit, and between its thousands."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return _BEFORE_UNIT.sub("\u00a0", visible(value))
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write each beside and move it over, so that a reader never sees half a file.
+    """Write files atomically: each to a temporary file that is then renamed.
 
     Raises:
         InputError: the folder cannot be written.

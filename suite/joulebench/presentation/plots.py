@@ -9,14 +9,14 @@ from typing import Literal
 
 from joulebench.presentation.axis import Axis
 
-#: More labels than this would lie over one another: they are on hover alone.
+#: With more labels than this in a figure they would overlap, and are shown on hover alone.
 MAX_LABELS = 20
-#: Of more points than this a figure shows no intervals: they would cover one another.
+#: With more points than this in a figure their intervals would overlap, and are not drawn.
 MAX_BARS = 2000
 
 #: Lengths of the intervals below and above each value.
 Bars = tuple[tuple[float, ...], tuple[float, ...]]
-#: What a point says on hover: lines of a bold head and the text after it, either of which may be empty.
+#: Lines of a point's hover text, each a bold head and the text after it; either may be empty.
 Hover = tuple[tuple[str, str], ...]
 
 
@@ -35,7 +35,7 @@ class Series:
     labels: tuple[str, ...] = ()  # of the points: on hover, and beside them where they are few
     x_low: tuple[float | None, ...] = ()  # ends of intervals of x
     x_high: tuple[float | None, ...] = ()
-    role: Literal["plain", "accent", "quiet"] = "plain"  # accent: what the figure is about; quiet: beside it
+    role: Literal["plain", "accent", "quiet"] = "plain"  # accent: the main result; quiet: context
     marked: bool = True  # its points are drawn, not the line alone
     hover: tuple[Hover, ...] = ()  # of the points, in place of label, x and y
 
@@ -61,7 +61,7 @@ def _bars(values: Sequence[float], low: Sequence[float | None], high: Sequence[f
 
 @dataclass(frozen=True)
 class Plot:
-    """One pair of axes with its series; `alt` says in words what it shows."""
+    """One pair of axes with its series; `alt` describes it for readers who do not see it."""
 
     id: str
     caption: str
@@ -81,12 +81,12 @@ class Plot:
         return 0 < sum(len(s.labels) for s in self.series) <= MAX_LABELS
 
     def crowded(self, series: Series) -> bool:
-        """Whether the points of `series` are among too many for intervals: small ones then. An accent never is."""
+        """Whether the figure has too many points to draw the intervals of `series`; never for an accent."""
         others = (len(s.x) for s in self.series if s.marked and not s.dashed and s.role != "accent")
         return series.role != "accent" and sum(others) > MAX_BARS
 
     def label_places(self, series: Series) -> list[tuple[Literal["top", "bottom"], Literal["left", "right"]]]:
-        """Where each point's label goes, by turns above and below it, and towards the figure's middle."""
+        """Place of each point's label: alternately above and below it, towards the figure's middle."""
         every = [x for s in self.series for x in s.x]
         low, high = min(every), max(every)
         middle = math.sqrt(low * high) if self.x.log and low > 0 else (low + high) / 2

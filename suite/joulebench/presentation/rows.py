@@ -22,7 +22,7 @@ Row = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Exact:
-    """What was given or recorded and not computed (parameters, settings, environment): it is not rounded."""
+    """A value that was given or recorded, not computed (parameter, setting, environment), and is not rounded."""
 
     value: Any
 
@@ -35,7 +35,7 @@ def estimate_cells(name: str, value: Estimate | None) -> dict[str, object]:
 
 
 def is_row(row: object) -> bool:
-    """Whether both writers can write it: values by name, of the types above; a list holds no lists."""
+    """Whether both writers can write `row`: values by name, of the module's types; lists are not nested."""
     return isinstance(row, Mapping) and all(isinstance(name, str) and _is_value(v) for name, v in row.items())
 
 
@@ -60,8 +60,8 @@ def json_text(tree: Any) -> str:
 
 
 def stated(value: Any, exact: bool = False) -> Any:
-    """What JSON states: decimals to six digits unless they are exact; keys without a value left out; null for a
-    float that is no number or not finite."""
+    """Convert to what JSON holds: decimals to six digits unless exact, keys without a value left out, null for NaN
+    and infinities."""
     if isinstance(value, Exact):
         return stated(value.value, exact=True)
     if isinstance(value, float):
@@ -104,7 +104,7 @@ def _text(value: object, exact: bool) -> str:
 
 
 def _inert(text: str) -> str:
-    """Text that no spreadsheet takes for a formula; numbers stay as they are."""
+    """Put an apostrophe before text that a spreadsheet would run as a formula."""
     if not text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
         return text
     try:

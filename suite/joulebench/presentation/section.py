@@ -1,4 +1,4 @@
-"""A part of the report that an analysis adds: sentences, figures, tables and rows of data. Pure."""
+"""Section of a report: what one study adds in sentences, figures, tables and rows of data. Pure."""
 
 from __future__ import annotations
 

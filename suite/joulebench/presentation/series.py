@@ -1,4 +1,4 @@
-"""From estimates of several configurations to axes and series of a figure. Pure."""
+"""Axes and series of figures, made from estimates of several configurations. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAW_POINTS = 33
 
 
 def along(configurations: Sequence[Params], names: Sequence[str]) -> tuple[Axis, tuple[float, ...]]:
-    """The axis that tells configurations apart and where each stands on it.
+    """The axis that distinguishes configurations, and the place of each on it.
 
     It is the parameter where a single number differs (the axis has its name), else the configurations' order.
     """
@@ -35,7 +35,7 @@ def along(configurations: Sequence[Params], names: Sequence[str]) -> tuple[Axis,
 
 
 def _ticks(numbers: Sequence[float]) -> tuple[float, ...]:
-    """The numbers themselves where they are few and far enough apart to be read, as those of a doubling are."""
+    """The numbers themselves where they are few and far apart, as in a sweep by doubling; else decades."""
     own = sorted(set(numbers))
     if len(own) <= MAX_OWN_TICKS and all(b / a >= MIN_OWN_STEP for a, b in pairwise(own)):
         return tuple(own)
@@ -43,7 +43,7 @@ def _ticks(numbers: Sequence[float]) -> tuple[float, ...]:
 
 
 def reaching(axis: Axis, numbers: Sequence[float]) -> Axis:
-    """The axis with room for all these numbers, and a little at both ends."""
+    """The axis extended to all these numbers, with a margin at both ends."""
     low, high = min(numbers), max(numbers)
     if low == high:
         return axis
@@ -79,7 +79,7 @@ def value_axis(
 def estimates(
     name: str, x: Sequence[float], values: Sequence[Estimate | None], axis: Axis, joined: bool = False
 ) -> Series:
-    """Values with their intervals in the axis's unit; what is not known is left out."""
+    """Series of values with their intervals in the axis's unit; unknown values are left out."""
     known = [(at, v) for at, v in zip(x, values, strict=True) if v is not None and not (axis.log and v.mean <= 0)]
     low, high = _ends([v for _, v in known], axis)
     places, means = tuple(at for at, _ in known), tuple(v.mean / axis.factor for _, v in known)
@@ -87,21 +87,21 @@ def estimates(
 
 
 def pairs(name: str, values: Sequence[tuple[Estimate, Estimate]], x: Axis, y: Axis) -> Series:
-    """Two values a point, both with their intervals in their axis's unit; positive where that is logarithmic."""
+    """Series of points with an estimate on each axis; values must be positive where the axis is logarithmic."""
     (x_low, x_high), ends = _ends([a for a, _ in values], x), _ends([b for _, b in values], y)
     across, up = tuple(a.mean / x.factor for a, _ in values), tuple(b.mean / y.factor for _, b in values)
     return Series(name, across, up, *ends, x_low=x_low, x_high=x_high)
 
 
 def power_law(name: str, line: Line, low: float, high: float, x: Axis, y: Axis) -> Series:
-    """A guide from `low` to `high` along a line through decimal logarithms."""
+    """Dashed guide from `low` to `high` along a power law, given as a line through decimal logarithms."""
     at = [low * (high / low) ** (i / (LAW_POINTS - 1)) for i in range(LAW_POINTS)]
     values = tuple(10 ** line.at(math.log10(v)) / y.factor for v in at)
     return Series(name, tuple(v / x.factor for v in at), values, dashed=True, named=False)
 
 
 def _ends(values: Sequence[Estimate], axis: Axis) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
-    """Of the values' intervals; None where there is none, or none that a logarithmic axis could show."""
+    """Ends of the values' intervals; None where there is none, or where a logarithmic axis cannot show it."""
 
     def end(value: float | None) -> float | None:
         return None if value is None or (axis.log and value <= 0) else value / axis.factor

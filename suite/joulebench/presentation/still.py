@@ -1,4 +1,4 @@
-"""Plots for files: matplotlib's PNG and SVG, the same bytes from the same records."""
+"""Still plots by matplotlib, as PNG and SVG: the same bytes from the same records."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
 
 def still(plots: Sequence[Plot], title: str, file_format: Literal["png", "svg"]) -> bytes:
-    """The plots below one another in one picture."""
+    """One picture of all plots, one below the other, as the bytes of a file."""
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -85,7 +85,7 @@ def _annotate(axes: Axes, plot: Plot, series: Series) -> None:
 
 
 def _look(plot: Plot, series: Series, index: int) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    look: dict[str, Any] = {
         "xerr": series.x_bars,
         "yerr": series.bars,
         "color": _COLOURS[index % len(_COLOURS)],
@@ -99,14 +99,14 @@ def _look(plot: Plot, series: Series, index: int) -> dict[str, Any]:
     }
     if series.role == "accent":
         edge = {"markersize": 7, "markeredgecolor": "white", "markeredgewidth": 0.8}
-        found |= {"color": _ACCENT, "marker": "o", "linewidth": 1.6, "elinewidth": 1.0, "zorder": 4, **edge}
+        look |= {"color": _ACCENT, "marker": "o", "linewidth": 1.6, "elinewidth": 1.0, "zorder": 4, **edge}
     elif series.dashed or series.role == "quiet":
-        found |= {"color": _QUIET, "marker": "x"}
+        look |= {"color": _QUIET, "marker": "x"}
     if series.dashed or not series.marked:
-        found["marker"] = None
+        look["marker"] = None
     if plot.crowded(series):  # one picture of the points inside the figure, not an element for each
-        found |= {"xerr": None, "yerr": None, "markersize": 2, "markeredgewidth": 0, "rasterized": True}
-    return found
+        look |= {"xerr": None, "yerr": None, "markersize": 2, "markeredgewidth": 0, "rasterized": True}
+    return look
 
 
 def _scale(axes: Axes, x: Axis, y: Axis) -> None:

@@ -1,4 +1,4 @@
-"""Tables: cells with text, details and flags under columns, and the cells that values become. Pure."""
+"""Tables of text, and the cells that show values with intervals. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from joulebench.presentation.findings import WIDE, is_wide
 from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, count, interval, number, prefix, sample_size
+from joulebench.presentation.wide import WIDE, is_wide
 
 if TYPE_CHECKING:
     from joulebench.spec.parameters import Params
@@ -15,14 +15,13 @@ if TYPE_CHECKING:
     from joulebench.stats.estimate import Estimate
 
 
-#: More rows than this are not read: a section's table shows the best, its CSV file all.
+#: Most rows that a section's table shows; its CSV file has all.
 MAX_ROWS = 100
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A value in words; `interval` are the ends of its interval, `details` its n and kind, `flag` a warning that
-    belongs to it."""
+    """A value as text, with its `interval`, `details` such as n and kind, and a `flag` that warns of it."""
 
     text: str
     details: tuple[str, ...] = ()
@@ -37,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """`details` hold for every cell of it."""
+    """A column's title; `details` hold for every cell below it."""
 
     title: str
     numeric: bool = False
@@ -55,7 +54,7 @@ class Table:
 
 
 def condensed(table: Table) -> Table:
-    """The table with the details that all cells of a column share (n, kind) said once, below its title."""
+    """Move details that all cells of a column share (n, kind) below its title."""
     if len(table.rows) < 2:
         return table
     shared = [_shared([row[i] for row in table.rows]) for i in range(len(table.columns))]
@@ -71,10 +70,10 @@ def condensed(table: Table) -> Table:
 
 
 def _shared(cells: Sequence[Cell]) -> tuple[str, ...]:
-    told = [cell.details for cell in cells if cell.below]
-    if len(told) < 2:
+    every = [cell.details for cell in cells if cell.below]
+    if len(every) < 2:
         return ()
-    return tuple(d for d in told[0] if all(d in details for details in told))
+    return tuple(d for d in every[0] if all(d in details for details in every))
 
 
 def value_cell(
@@ -97,13 +96,13 @@ def worded_cell(
     details: tuple[str, ...] = (),
     flag: str = "",
 ) -> Cell:
-    """A value above the ends of its interval, where both are known; `words` says each number."""
+    """A value with the ends of its interval, where both are known, each formatted by `words`."""
     ends = "" if low is None or high is None else f"[{words(low)}, {words(high)}]"
     return Cell(words(value), details, flag, ends)
 
 
 def prefixed_cell(value: Estimate | None, unit: str, protocol: Protocol) -> Cell:
-    """As `value_cell`, in the SI prefix that suits the value."""
+    """`value_cell` in the SI prefix that suits the value."""
     if value is None:
         return Cell(NOT_MEASURED)
     factor, letter = prefix(value.mean)
@@ -120,12 +119,12 @@ def flatten(tree: Mapping[str, Any], start: str = "") -> Iterable[tuple[str, str
 
 
 def label(params: Params, names: Sequence[str]) -> str:
-    """A configuration by the parameters that tell it from others: `batch_size 8, layers 4`."""
+    """A configuration by the parameters that distinguish it: `batch_size 8, layers 4`."""
     return ", ".join(f"{name} {show(params.get(name))}" for name in names) or "the one configuration"
 
 
 def least(values: Sequence[float], most: int = MAX_ROWS) -> list[int]:
-    """Which rows to show where there are more than `most`: those of the least values, in the order given."""
+    """Indices of the `most` least values, in ascending order of index."""
     ranked = sorted(range(len(values)), key=lambda i: values[i])
     return sorted(ranked[:most])
 

@@ -1,4 +1,4 @@
-"""Text from records as a reader may see it: nothing in it moves the cursor, turns the line or hides. Pure."""
+"""Control and bidirectional characters stripped from untrusted text. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2
 
 
 def visible(text: str) -> str:
-    """`text` with every such character, and every half of a surrogate pair, as a replacement character."""
+    """Replace control characters, direction marks and lone surrogates by �."""
     return CONTROL.sub("\ufffd", text).encode("utf-8", "replace").decode()
 
 
 def flat(text: str) -> str:
-    """On one line, without control characters and halves of characters."""
+    """`visible` text on one line."""
     return " ".join(visible(text).split())
 
 
 def short(text: str, most: int = 80) -> str:
-    """On one line that a figure has room for."""
+    """`flat` text of at most `most` characters, for figures."""
     line = flat(text)
     return line if len(line) <= most else f"{line[:most]}…"

@@ -1,4 +1,4 @@
-"""Units of what a task asks for, for tables and axes. Pure."""
+"""Units and prefixes of objectives, constraints and energies, for tables and axes. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentences and phrases that recur in reports, each written once. Pure."""
+"""Phrases that recur in reports. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a run's records to its report. Loads no torch."""
+"""Report of one run, and its exports. Loads no torch."""
 
 from joulebench.reporting.render import Written, write_report
 from joulebench.reporting.summary import Summary, summarise

@@ -1,9 +1,9 @@
-"""The frontier, and all trials, as CSV: an empty cell where there is no value. Pure."""
+"""Frontier and trials as CSV, with empty cells for missing values. Pure."""
 
 from __future__ import annotations
 
-from joulebench.presentation.findings import is_wide
 from joulebench.presentation.rows import Exact, csv_text, estimate_cells
+from joulebench.presentation.wide import is_wide
 from joulebench.records.model import Costs
 from joulebench.reporting.summary import Summary
 from joulebench.results.energy import total_j
@@ -59,14 +59,14 @@ def _row(summary: Summary, member: Member) -> dict[str, object]:
     row: dict[str, object] = {"trials": member.trials}
     row |= {_param(name): Exact(member.params.get(name)) for name in task.parameters}
     for name, objective in task.objectives.items():
-        found = member.outcomes.get(name)
-        row |= _estimate(name, found.value if found else None, task.protocol)
+        outcome = member.outcomes.get(name)
+        row |= _estimate(name, outcome.value if outcome else None, task.protocol)
         if objective.is_energy:
-            row[f"{name}_kind"] = found.kind if found else None
+            row[f"{name}_kind"] = outcome.kind if outcome else None
     for name in task.outcome_constraints:
         if name not in row and name not in COSTS:  # these have columns of their own
-            found = member.constraints.get(name)
-            row |= _estimate(name, found.value if found else None, task.protocol)
+            outcome = member.constraints.get(name)
+            row |= _estimate(name, outcome.value if outcome else None, task.protocol)
     for target in summary.targets:
         for basis in ("gross", "net"):
             stem = f"{target.phase}_j_per_{target.unit}_{basis}"

@@ -1,4 +1,4 @@
-"""What a report states as data: `report.json`, the same bytes from the same records on every machine. Pure.
+"""Report as data: `report.json`, the same bytes from the same records on every machine. Pure.
 
 A key that is missing is not known. Energies are joules, times seconds; decimals have six significant digits.
 """
@@ -6,37 +6,39 @@ A key that is missing is not known. Energies are joules, times seconds; decimals
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from joulebench.presentation.axis import Axis
-from joulebench.presentation.findings import is_wide
-from joulebench.presentation.plots import Plot, Series
+from joulebench.presentation.plots import Plot
 from joulebench.presentation.rows import Exact, json_text
 from joulebench.presentation.section import Section
 from joulebench.presentation.table import Cell, Table
 from joulebench.presentation.units import objective_unit
+from joulebench.presentation.wide import is_wide
 from joulebench.reporting import prose
-from joulebench.reporting.diagnosis import findings
+from joulebench.reporting.findings import findings
 from joulebench.reporting.summary import Summary
 from joulebench.results.cost import BreakEven, Candidate
-from joulebench.results.ledger import GROUPS, Account, Ledger
+from joulebench.results.ledger import GROUPS, Ledger
 from joulebench.results.members import Member, Target
 from joulebench.results.outcome import Outcome
 from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import Estimate
 
 FILE = "report.json"
-#: Of the file's layout; a reader may rely on it.
+#: Version of the file's layout, documented in docs/report.md.
 SCHEMA = 2
+#: What is stated of a figure's series.
+SERIES = ("name", "x", "y", "low", "high", "labels", "x_low", "x_high")
 
 
 def report_json(summary: Summary, sections: Sequence[Section], headline: str) -> str:
-    """The report's facts as JSON, ASCII only, so that a terminal or a page that shows it runs nothing of it."""
+    """The report's facts as JSON in ASCII, so that no terminal or page that shows it can run any of it."""
     return json_text(facts(summary, sections, headline))
 
 
 def facts(summary: Summary, sections: Sequence[Section], headline: str) -> dict[str, Any]:
-    """Everything the report states, by what it is about."""
+    """Everything the report states, by the keys of `report.json`."""
     task, manifest = summary.task, summary.manifest
     return {
         "schema_version": SCHEMA,
@@ -72,8 +74,8 @@ def facts(summary: Summary, sections: Sequence[Section], headline: str) -> dict[
 
 
 def _estimate(value: Estimate, protocol: Protocol | None = None) -> dict[str, Any]:
-    found = {"value": value.mean, "low": value.low, "high": value.high, "n": value.n, "varied": value.varied}
-    return found if protocol is None else {**found, "wide": is_wide(value, protocol)}
+    stated = {"value": value.mean, "low": value.low, "high": value.high, "n": value.n, "varied": value.varied}
+    return stated if protocol is None else {**stated, "wide": is_wide(value, protocol)}
 
 
 def _outcome(summary: Summary, name: str, outcome: Outcome) -> dict[str, Any]:
@@ -88,15 +90,15 @@ def _outcome(summary: Summary, name: str, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _member(summary: Summary, found: Member) -> dict[str, Any]:
+def _member(summary: Summary, member: Member) -> dict[str, Any]:
     return {
-        "trials": found.trials,
-        "params": Exact(found.params),
-        "objectives": {n: _outcome(summary, n, o) for n, o in found.outcomes.items()},
-        "constraints": {n: _outcome(summary, n, o) for n, o in found.constraints.items()},
-        "energy": [_energy(found, target, summary.task.protocol) for target in found.gross],
-        "costs": {n: v for n, v in found.costs.model_dump(mode="json").items() if v not in (None, {})},
-        "scores": {n: _estimate(e) for n, e in found.scores.items()},
+        "trials": member.trials,
+        "params": Exact(member.params),
+        "objectives": {n: _outcome(summary, n, o) for n, o in member.outcomes.items()},
+        "constraints": {n: _outcome(summary, n, o) for n, o in member.constraints.items()},
+        "energy": [_energy(member, target, summary.task.protocol) for target in member.gross],
+        "costs": {n: v for n, v in member.costs.model_dump(mode="json").items() if v not in (None, {})},
+        "scores": {n: _estimate(e) for n, e in member.scores.items()},
     }
 
 
@@ -132,39 +134,35 @@ def _ledger(ledger: Ledger) -> dict[str, Any]:
         "measured_j": ledger.measured_j,
         "duration_s": ledger.duration_s,
         "by_family": ledger.by_family,
-        "accounts": [_account(a) for a in ledger.accounts],
+        "accounts": [asdict(a) for a in ledger.accounts],
         "sources": [vars(s) for s in ledger.sources],
         "checks": [{**vars(c), "rel_difference": c.rel_difference} for c in ledger.checks],
         "open_sessions": ledger.open_sessions or None,
     }
 
 
-def _account(account: Account) -> dict[str, Any]:
-    return {**vars(account), "by_source": [vars(s) for s in account.by_source]}
-
-
-def _break_even(found: BreakEven) -> dict[str, Any]:
+def _break_even(even: BreakEven) -> dict[str, Any]:
     return {
-        "objective": found.objective,
-        "unit": found.unit,
-        "domains": found.domains,
-        "search_j": found.search_j,
-        "default": _candidate(found.default),
-        "best": _candidate(found.best),
-        "saving_j_per_unit": _estimate(found.saving) if found.saving else None,
-        "units": found.units,
-        "low": found.low,
-        "high": found.high,
-        "reason": found.reason,
-        "volume": found.volume,
-        "net_j": _estimate(found.net) if found.net else None,
+        "objective": even.objective,
+        "unit": even.unit,
+        "domains": even.domains,
+        "search_j": even.search_j,
+        "default": _candidate(even.default),
+        "best": _candidate(even.best),
+        "saving_j_per_unit": _estimate(even.saving) if even.saving else None,
+        "units": even.units,
+        "low": even.low,
+        "high": even.high,
+        "reason": even.reason,
+        "volume": even.volume,
+        "net_j": _estimate(even.net) if even.net else None,
     }
 
 
-def _candidate(found: Candidate | None) -> dict[str, Any] | None:
-    if found is None:
+def _candidate(candidate: Candidate | None) -> dict[str, Any] | None:
+    if candidate is None:
         return None
-    return {"label": found.label, "quality": dict(found.quality), "j_per_unit": _estimate(found.energy)}
+    return {"label": candidate.label, "quality": dict(candidate.quality), "j_per_unit": _estimate(candidate.energy)}
 
 
 def _section(section: Section) -> dict[str, Any]:
@@ -185,19 +183,9 @@ def _figure(plot: Plot) -> dict[str, Any]:
         "id": plot.id,
         "caption": plot.caption,
         "alt": plot.alt,
-        "x": _axis(plot.x),
-        "y": _axis(plot.y),
-        "series": [_series(s) for s in plot.series],
+        **{name: {"title": axis.full_title, "log": axis.log} for name, axis in (("x", plot.x), ("y", plot.y))},
+        "series": [{n: v for n in SERIES if (v := getattr(s, n)) != ()} for s in plot.series],
     }
-
-
-def _axis(axis: Axis) -> dict[str, Any]:
-    return {"title": axis.full_title, "log": axis.log}
-
-
-def _series(series: Series) -> dict[str, Any]:
-    told = ("name", "x", "y", "low", "high", "labels", "x_low", "x_high")
-    return {n: v for n, v in vars(series).items() if n in told and v != ()}
 
 
 def _table(table: Table) -> dict[str, Any]:

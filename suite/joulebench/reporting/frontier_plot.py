@@ -1,4 +1,4 @@
-"""The frontier, and its hypervolume over the trials, as figures. Pure."""
+"""Figures of the frontier and of the hypervolume over the trials. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from joulebench.presentation.plots import Hover, Plot, Series
 from joulebench.presentation.series import pairs, reaching
 from joulebench.presentation.table import show
 from joulebench.presentation.units import bound, quantile_name, scaled
+from joulebench.presentation.words import domains
 from joulebench.reporting.summary import Summary, TrialPoint
 from joulebench.reporting.tables import outcome_cell
 from joulebench.results.ledger import family
@@ -21,20 +22,19 @@ from joulebench.results.phase_runs import EVERY_FAMILY
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate, point
 
-#: With more objectives than this, figures show each against the first instead of every pair.
+#: With more objectives than this, figures show each against the first, not every pair.
 MAX_PAIRED = 3
 MAX_HOVER_PARAMS = 16
 
 
 def frontier_plots(summary: Summary) -> tuple[Plot, ...]:
-    """A figure for every pair of objectives (each against the first if there are many); one over the trials if
-    there is one objective. Not drawn without a usable trial."""
+    """Scatter plots of trials and frontier, one for each pair of objectives; a single objective over the trials."""
     task = summary.task
     names = list(task.objectives)
     if len(names) == 1:
         return (_frontier(summary, "frontier-1", None, names[0]),)
     chosen = list(combinations(names, 2)) if len(names) <= MAX_PAIRED else [(names[0], n) for n in names[1:]]
-    # what it takes is on x: energy, else time; quality is on y
+    # cost (energy, else latency) on x, quality on y
     turned = [sorted(pair, key=lambda name: _rank(task, name)) for pair in chosen]
     return tuple(_frontier(summary, f"frontier-{i}", x, y) for i, (x, y) in enumerate(turned, start=1))
 
@@ -48,12 +48,12 @@ def _frontier(summary: Summary, ident: str, x_name: str | None, y_name: str) -> 
     task = summary.task
     x, y = _axis(summary, x_name), _axis(summary, y_name)
 
-    def at(found: TrialPoint | Member) -> tuple[Estimate, Estimate]:
-        trial = found.trial if isinstance(found, TrialPoint) else found.trials[0]
-        return found.outcomes[x_name].value if x_name else point(float(trial)), found.outcomes[y_name].value
+    def at(item: TrialPoint | Member) -> tuple[Estimate, Estimate]:
+        trial = item.trial if isinstance(item, TrialPoint) else item.trials[0]
+        return item.outcomes[x_name].value if x_name else point(float(trial)), item.outcomes[y_name].value
 
-    def series(name: str, found: Sequence[TrialPoint | Member]) -> Series:
-        return replace(pairs(name, list(map(at, found)), x, y), hover=tuple(_hover(task, f) for f in found))
+    def series(name: str, items: Sequence[TrialPoint | Member]) -> Series:
+        return replace(pairs(name, list(map(at, items)), x, y), hover=tuple(_hover(task, item) for item in items))
 
     usable = [trial for trial in summary.points if trial.outcomes]
     stages = dict.fromkeys(trial.stage for trial in usable)
@@ -67,8 +67,7 @@ def _frontier(summary: Summary, ident: str, x_name: str | None, y_name: str) -> 
 
 
 def _steps(task: Task, x_name: str | None, places: Sequence[float]) -> Literal["hv", "vh", False]:
-    """How the edge of what the frontier dominates goes from one member to the next, which is worse in the first
-    objective; no line with one objective, or in the plane of two of several."""
+    """Step direction of the line along the dominated region; no line unless there are two objectives."""
     if x_name is None or len(task.objectives) != 2 or len(places) < 2:
         return False
     rightwards = places[0] <= places[-1]
@@ -91,15 +90,15 @@ def _axis(summary: Summary, name: str | None) -> Axis:
         )
     elif objective.is_energy:
         counted = {family(domain) for o in outcomes for domain in o.domains} or set(objective.domains or ())
-        domains = " + ".join(d for d in EVERY_FAMILY if d in counted)
-        title, detail = f"{objective.phase} energy, {unit}", f"{objective.basis}, {domains}; {better}"
+        families = domains(d for d in EVERY_FAMILY if d in counted)
+        title, detail = f"{objective.phase} energy, {unit}", f"{objective.basis}, {families}; {better}"
     log = (objective.is_energy or objective.is_latency) and bool(values) and 0 < min(values) < max(values) / DECADE
     ticks = log_ticks(min(values) / factor, max(values) / factor) if log else ()
     return Axis(name, title, factor, log, ticks, detail=detail)
 
 
 def _alt(plot: Plot, members: Sequence[str]) -> str:
-    """What a frontier's figure shows; the frontier, if there is one, is its last series."""
+    """Description of a frontier's figure, whose last series is the frontier, if there is one."""
     trials = [s for s in plot.series if s.role != "accent"]
     text = f"Scatter of {sum(len(s.x) for s in trials)} trials: {plot.y.full_title} against {plot.x.full_title}."
     if any(map(plot.crowded, trials)):
@@ -114,26 +113,26 @@ def _alt(plot: Plot, members: Sequence[str]) -> str:
     return f"{text} The frontier has {len(members)} members, {ends}."
 
 
-def _hover(task: Task, found: TrialPoint | Member) -> Hover:
-    if isinstance(found, Member):
-        lines = [(found.label, ""), ("", "on the frontier")]
+def _hover(task: Task, item: TrialPoint | Member) -> Hover:
+    if isinstance(item, Member):
+        lines = [(item.label, ""), ("", "on the frontier")]
     else:
-        lines = [(f"trial {found.trial}", ""), ("", f"stage {found.stage}, from {found.origin}, {found.status}")]
-        lines += [("breaks", f"{name} {bound(name, task.outcome_constraints[name])}") for name in found.breaks]
-    for name, outcome in found.outcomes.items():
+        lines = [(f"trial {item.trial}", ""), ("", f"stage {item.stage}, from {item.origin}, {item.status}")]
+        lines += [("breaks", f"{name} {bound(name, task.outcome_constraints[name])}") for name in item.breaks]
+    for name, outcome in item.outcomes.items():
         cell = outcome_cell(name, task.objectives[name], outcome, task.protocol)
         lines += [
             (name, cell.text),
             *(("", text) for text in (cell.interval, *cell.details, cell.flag.upper()) if text),
         ]
-    lines += [("", f"{name} = {show(value)}") for name, value in islice(found.params.items(), MAX_HOVER_PARAMS)]
-    if (more := len(found.params) - MAX_HOVER_PARAMS) > 0:
+    lines += [("", f"{name} = {show(value)}") for name, value in islice(item.params.items(), MAX_HOVER_PARAMS)]
+    if (more := len(item.params) - MAX_HOVER_PARAMS) > 0:
         lines.append(("", f"… and {more} more parameters"))
     return tuple(lines)
 
 
 def hypervolume_plot(summary: Summary) -> Plot | None:
-    """Hypervolume after each trial, with the trials that have no value at its foot; None where none is known."""
+    """Hypervolume after each trial, with failed trials at zero; None where no hypervolume is known."""
     known = [(p.trial, v) for p, v in zip(summary.points, summary.hypervolume, strict=True) if v is not None]
     if not summary.complete or not known:
         return None

@@ -1,4 +1,4 @@
-"""What an experiment tracker is told of a run and of its trials: parameters, metrics, tags and files. Pure."""
+"""Parameters, metrics, tags and files of a run and its trials, for an experiment tracker."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REPORT_FILES = ("manifest.json", "scores.jsonl", "report.html", "report.md", "*.
 
 @dataclass(frozen=True)
 class Logged:
-    """One run of the tracker. `digest` tells whether it has changed since it was written."""
+    """One run of the tracker; its `digest` changes with its content."""
 
     name: str
     finished: bool
@@ -43,18 +43,18 @@ class Logged:
 
     @property
     def digest(self) -> str:
-        files = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
-        told = [self.name, self.finished, dict(self.params), dict(self.metrics), dict(self.tags), files]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        files = {name: hashlib.sha256(data).hexdigest() for name, data in self.files.items()}
+        content = [self.name, self.finished, dict(self.params), dict(self.metrics), dict(self.tags), files]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def run_key(folder: RunFolder) -> str:
-    """What tells this run from others, wherever its folder lies: a fingerprint of its manifest."""
+    """Fingerprint of the run's manifest, which identifies it wherever its folder is."""
     return hashlib.sha256(folder.manifest_path.read_bytes()).hexdigest()[:16]
 
 
 def study_logged(folder: RunFolder, summary: Summary) -> Logged:
-    """The run as a whole, with the report's files as they lie in its folder."""
+    """The run as a whole, with the report's files in its folder."""
     run, manifest, ledger = summary.run, summary.manifest, summary.ledger
     windows = [w for t in run.trials for w in t.windows] + [w for e in run.entries for w in e.windows]
     metrics: dict[str, float | None] = {
@@ -89,7 +89,7 @@ def study_logged(folder: RunFolder, summary: Summary) -> Logged:
 
 
 def trials_logged(folder: RunFolder, run: Run) -> Iterable[Logged]:
-    """Every trial, in the order of the records, with its line of `trials.jsonl` as it stands there."""
+    """Every trial in the order of the records, with its line of `trials.jsonl`."""
     lines = folder.trials_path.read_bytes().splitlines(keepends=True) if run.trials else []
     for trial, line in zip(run.trials, lines, strict=False):  # a torn last line is no trial
         yield _trial(run, trial, line)
@@ -156,13 +156,13 @@ def _domain_metrics(windows: Sequence[Window]) -> dict[str, float | None]:
 
 
 def _kind_tags(windows: Sequence[Window]) -> dict[str, str]:
-    """By domain, whether its joules were measured or estimated, and by what."""
+    """Kind (measured or estimated) and source of each domain's joules."""
     readings = [r for w in windows for r in _counted(w)]
     tags = {}
     for domain in sorted({r.domain for r in readings}):
-        own = [r for r in readings if r.domain == domain]
-        tags[f"joulebench.kind.{domain}"] = ", ".join(sorted({r.kind for r in own}))
-        tags[f"joulebench.source.{domain}"] = ", ".join(sorted({r.source for r in own}))
+        of_domain = [r for r in readings if r.domain == domain]
+        tags[f"joulebench.kind.{domain}"] = ", ".join(sorted({r.kind for r in of_domain}))
+        tags[f"joulebench.source.{domain}"] = ", ".join(sorted({r.source for r in of_domain}))
     return tags
 
 

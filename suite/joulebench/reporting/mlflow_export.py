@@ -1,4 +1,4 @@
-"""A run in MLflow: one run a trial under a parent run of the study. Written once, however often it is exported."""
+"""Export to MLflow: one MLflow run a trial, under a parent run for the whole; repeated exports add nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAGE = 1000  # runs of one answer
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export did."""
+    """Number of trials that an export wrote, replaced and left as they were."""
 
     experiment: str
     written: int
@@ -46,7 +46,7 @@ class Exported:
 def export_mlflow(
     folder: RunFolder, uri: str, track: Callable[[list[T]], Iterable[T]] = lambda every: every
 ) -> Exported:
-    """Write a run and its trials to an MLflow store; what is already there stays as it is.
+    """Write a run and its trials to an MLflow store; what is already there is kept.
 
     Trials are found again by tag. One whose record has changed since (a test score came later, an export was cut
     short) is replaced. Trials that are not ok end as FAILED. MLflow's telemetry is off. `track` shows progress.

@@ -1,14 +1,14 @@
-"""What a report says in sentences: banners, the price of the search, break-even. Pure; no markup."""
+"""Sentences of a report: banners, cost of the search, notes on tables, and the command that repeats it. Pure."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from joulebench.presentation.findings import WIDE
 from joulebench.presentation.numbers import grams, joules, kilowatt_hours, number, percent, seconds
+from joulebench.presentation.wide import WIDE
 from joulebench.reporting.summary import Summary
 from joulebench.results.findings import Code, Finding
 from joulebench.spec.task import NARROWED, Protocol
@@ -23,7 +23,7 @@ ONE_TRAINING_RUN = (
     "differ."
 )
 
-#: What estimated sources are, in words a reader can weigh.
+#: What estimated sources are, and what their joules can be used for.
 _SOURCES = {
     "cpu_load_model": "CodeCarbon's model of the CPU: its TDP scaled by load, no counter is read. The absolute "
     "level is a guess; where the load is alike, a ranking by it mostly follows time.",
@@ -34,126 +34,98 @@ _SOURCES = {
 
 
 def banners(summary: Summary) -> tuple[Finding, ...]:
-    """What a reader must know before reading a number."""
-    every = (_altered, _torn, _replay, _forced, _estimates, _narrowed, _deviations, _stopped, _unfinished)
-    found = [banner(summary) for banner in every]
-    return tuple(b for b in found if b is not None)
+    """What a reader must know before reading a number, in the order of the report."""
+    checks = (_altered, _torn, _replay, _forced, _estimates, _narrowed, _deviations, _stopped, _unfinished)
+    return tuple(banner for check in checks for banner in check(summary))
 
 
-def _altered(summary: Summary) -> Finding | None:
-    points = tuple(f.text for f in summary.run.findings if f.level == "alert")
-    if not points:
-        return None
-    text = (
-        "The harness does not write such records, so they were damaged or changed. Do not rely on this report "
-        "before each of these is explained:"
-    )
-    return Finding("alert", Code.ALTERED, "These records do not hold together", text, points)
-
-
-def _torn(summary: Summary) -> Finding | None:
-    points = tuple(f.text for f in summary.run.findings if f.level == "note")
-    return Finding("note", Code.TORN_LINE, "A record is lost", " ".join(points)) if points else None
-
-
-def _replay(summary: Summary) -> Finding | None:
-    origin = summary.manifest.replay
-    replayed = any(s.source == "replay" for s in summary.ledger.sources)
-    if not origin and not replayed:
-        return None
-    return Finding(
-        "alert",
-        Code.REPLAYED,
-        "These joules are REPLAYED",
-        f"They come from a recorded trace ({origin or 'not named'}) and say nothing about this machine.",
-    )
-
-
-def _forced(summary: Summary) -> Finding | None:
-    if not (differs := summary.manifest.hardware_override):
-        return None
-    text = f"Forced by the user: {differs}. Power figures, peaks and fractions of peak are the profile's."
-    return Finding("warning", Code.FORCED_HARDWARE, "The hardware profile is not this machine's", text)
-
-
-def _estimates(summary: Summary) -> Finding | None:
-    primary = [s for s in summary.ledger.sources if s.role == "primary"]
-    if not primary:
-        if not summary.ledger.accounts:
-            return None
-        return Finding(
-            "warning",
-            Code.NO_ENERGY,
-            "No energy was read",
-            "No window of this run has a reading: joules are not measured.",
+def _altered(summary: Summary) -> Iterator[Finding]:
+    if points := tuple(f.text for f in summary.run.findings if f.level == "alert"):
+        text = (
+            "The harness does not write such records, so they were damaged or changed. Do not rely on this report "
+            "before each of these is explained:"
         )
+        yield Finding("alert", Code.ALTERED, "These records are inconsistent", text, points)
+
+
+def _torn(summary: Summary) -> Iterator[Finding]:
+    if points := [f.text for f in summary.run.findings if f.level == "note"]:
+        yield Finding("note", Code.TORN_LINE, "A record is lost", " ".join(points))
+
+
+def _replay(summary: Summary) -> Iterator[Finding]:
+    origin = summary.manifest.replay
+    if origin or any(s.source == "replay" for s in summary.ledger.sources):
+        text = f"They come from a recorded trace ({origin or 'not named'}) and say nothing about this machine."
+        yield Finding("alert", Code.REPLAYED, "These joules are REPLAYED", text)
+
+
+def _forced(summary: Summary) -> Iterator[Finding]:
+    if differs := summary.manifest.hardware_override:
+        text = f"Forced by the user: {differs}. Power figures, peaks and fractions of peak are the profile's."
+        yield Finding("warning", Code.FORCED_HARDWARE, "The hardware profile is not this machine's", text)
+
+
+def _estimates(summary: Summary) -> Iterator[Finding]:
+    """Whether the run's joules were measured; each estimated source with its share and method."""
+    primary = [s for s in summary.ledger.sources if s.role == "primary"]
     estimated = [s for s in primary if s.kind == "estimated"]
-    if not estimated and summary.manifest.replay:
-        return None
+    if not primary:
+        if summary.ledger.accounts:
+            text = "No window of this run has a reading: joules are not measured."
+            yield Finding("warning", Code.NO_ENERGY, "No energy was read", text)
+        return
     if not estimated:
-        return Finding("note", Code.ALL_MEASURED, "All joules were measured", BEYOND_SOFTWARE)
+        if not summary.manifest.replay:
+            yield Finding("note", Code.ALL_MEASURED, "All joules were measured", BEYOND_SOFTWARE)
+        return
     methods = {(m.get("domain"), m.get("source")): m.get("method", "") for m in summary.manifest.meters}
     points = []
     for source in estimated:
         meaning = _SOURCES.get(source.source) or methods.get((source.domain, source.source)) or "a model."
         share = percent(source.share)
         points.append(f"{source.domain}: {share} of the run's joules, estimated by {source.source}: {meaning}")
-    share = percent(summary.ledger.measured_share)
-    every = "All" if len(estimated) == len(primary) else "Some"
-    return Finding(
-        "warning",
-        Code.ESTIMATED,
-        f"{every} joules here are estimates",
-        f"Measured share of the run's joules: {share}. A total that mixes kinds is an estimate. {BEYOND_SOFTWARE}",
-        tuple(points),
-    )
-
-
-def _narrowed(summary: Summary) -> Finding | None:
-    budget = summary.manifest.budget
-    if budget not in NARROWED:
-        return None
+    title = f"{'All' if len(estimated) == len(primary) else 'Some'} joules here are estimates"
     text = (
-        f"The study was narrowed to be {budget}: its results compare with no other budget and no published study."
+        f"Measured share of the run's joules: {percent(summary.ledger.measured_share)}. A total that mixes kinds "
+        f"is an estimate. {BEYOND_SOFTWARE}"
     )
-    return Finding("note", Code.NARROWED, f"Budget: {budget}", text)
+    yield Finding("warning", Code.ESTIMATED, title, text, tuple(points))
 
 
-def _deviations(summary: Summary) -> Finding | None:
-    if not summary.task.deviations:
-        return None
-    text = "This task departs, on purpose, from what otherwise always holds:"
-    return Finding("note", Code.DEVIATIONS, "Deviations of the task", text, summary.task.deviations)
+def _narrowed(summary: Summary) -> Iterator[Finding]:
+    if (budget := summary.manifest.budget) in NARROWED:
+        text = (
+            f"The study was reduced to be {budget}: its results cannot be compared with another budget or with "
+            "published studies."
+        )
+        yield Finding("note", Code.NARROWED, f"Budget: {budget}", text)
 
 
-def _stopped(summary: Summary) -> Finding | None:
-    """A run that a rule of the task ended is complete, with fewer trials than its stages would have had."""
-    if not (why := summary.ledger.stopped) or summary.ledger.ending != "done":
-        return None
-    return Finding(
-        "note",
-        Code.STOPPED_EARLY,
-        "Stopped early, by the task's own rule",
-        f"The run ended before its stages did: {why}.",
-    )
+def _deviations(summary: Summary) -> Iterator[Finding]:
+    if deviations := summary.task.deviations:
+        text = "This task departs on purpose from the rules that other tasks keep:"
+        yield Finding("note", Code.DEVIATIONS, "Deviations of the task", text, deviations)
 
 
-def _unfinished(summary: Summary) -> Finding | None:
+def _stopped(summary: Summary) -> Iterator[Finding]:
+    """A run that a rule of the task ended: it is complete, with fewer trials than its stages plan."""
+    if (why := summary.ledger.stopped) and summary.ledger.ending == "done":
+        text = f"The run ended before its stages did: {why}."
+        yield Finding("note", Code.STOPPED_EARLY, "Stopped early, by the task's own rule", text)
+
+
+def _unfinished(summary: Summary) -> Iterator[Finding]:
     ending = summary.ledger.ending
-    if ending == "done":
-        return None
-    word = summary.ledger.ending_note or ending
-    why = f"it ended with “{word}”" if word else "its last word is missing: it was killed, or is still running"
-    return Finding(
-        "note",
-        Code.UNFINISHED,
-        "Unfinished run",
-        f"This run is not complete: {why}. What follows is what there is.",
-    )
+    if ending != "done":
+        word = summary.ledger.ending_note or ending
+        why = f"it ended with “{word}”" if word else "no end was recorded, so it was killed or is still running"
+        text = f"This run is not complete: {why}. The report covers the records so far."
+        yield Finding("note", Code.UNFINISHED, "Unfinished run", text)
 
 
 def search_price(summary: Summary) -> tuple[str, ...]:
-    """Joules, time and, only with a grid intensity from the profile, carbon."""
+    """Cost of the run in two sentences: joules and time; carbon, where a grid intensity is known."""
     cost, ledger = summary.cost, summary.ledger
     if cost.energy_j is None:
         first = f"The run took {seconds(cost.duration_s)}; its energy was not measured."
@@ -181,16 +153,16 @@ def _carbon(summary: Summary) -> str:
 
 
 def spread(summary: Summary) -> tuple[str, ...]:
-    """How far apart runs of one configuration were: what an interval within a run does not show."""
+    """Variation between runs of one configuration, which an interval within a run does not show."""
     return tuple(
-        f"Run again from scratch, the same configuration differed by {percent(rsd)} (relative standard deviation, "
-        f"pooled) in {name}."
+        f"Repeated runs of one configuration differed by {percent(rsd)} (relative standard deviation, pooled) in "
+        f"{name}."
         for name, rsd in summary.rsd.items()
     )
 
 
 def counting_note(summary: Summary) -> str:
-    """How MACs and FLOPs were counted, and what was not."""
+    """How MACs and FLOPs were counted, and which operators were not."""
     missed = sorted({op for member in summary.members for op in member.costs.unsupported_ops})
     if any(member.costs.phase_flops for member in summary.members):
         without = f" Operators that could not be counted: {', '.join(missed)}." if missed else ""
@@ -229,7 +201,7 @@ def repeat_command(summary: Summary) -> str:
 
 
 def _given(hardware: Mapping[str, Any]) -> list[str]:
-    """The options by which the user told of grid and building; what the profile says needs none."""
+    """The options that gave grid intensity, PUE or country, where the hardware profile did not."""
     words: list[str] = []
     for field, option in (("grid_intensity_g_per_kwh", "--grid-intensity"), ("pue", "--pue")):
         fact = hardware.get(field)
@@ -242,7 +214,7 @@ def _given(hardware: Mapping[str, Any]) -> list[str]:
 
 
 def check_sentences(summary: Summary) -> tuple[str, ...]:
-    """How the check meters compare with the primary ones over the same windows."""
+    """Readings of each check meter against the primary one's over the same windows."""
     return tuple(
         f"Check on {c.domain}: {c.source} read {joules(c.check_j)} where the primary meter read "
         f"{joules(c.primary_j)} ({number(100 * c.rel_difference, 3)} %)."
@@ -251,7 +223,7 @@ def check_sentences(summary: Summary) -> tuple[str, ...]:
 
 
 def wide_note(protocol: Protocol) -> str:
-    """What the flag on an interval means."""
+    """The meaning of the flag on a wide interval."""
     return (
         f"“{WIDE}” marks a 95 % interval whose half-width is above the protocol's target of "
         f"{percent(protocol.target_rel_ci)} of the mean."

@@ -1,4 +1,4 @@
-"""Writes a run's report beside its records: HTML, Markdown, CSV and still figures."""
+"""Writer of a run's report: HTML, Markdown, JSON, CSV and still figures, beside its records."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from joulebench.presentation.table import condensed
 from joulebench.presentation.text import visible
 from joulebench.records.folder import RunFolder, uncollected
 from joulebench.reporting import prose, tables
-from joulebench.reporting.diagnosis import findings
+from joulebench.reporting.efficiency import efficiency_sentences, efficiency_table
 from joulebench.reporting.export_csv import frontier_csv
 from joulebench.reporting.export_json import FILE, report_json
+from joulebench.reporting.findings import findings
 from joulebench.reporting.frontier_plot import frontier_plots, hypervolume_plot
-from joulebench.reporting.limits import efficiency_table, limit_sentences
 from joulebench.reporting.site import at_site
 from joulebench.reporting.summary import Summary, summarise
 from joulebench.reporting.tables import frontier_table
@@ -34,7 +34,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class BreakEvenText:
-    """One break-even in sentences, under the objective it is about."""
+    """Sentences on the break-even of one objective."""
 
     objective: str
     sentences: tuple[str, ...]
@@ -42,7 +42,7 @@ class BreakEvenText:
 
 @dataclass(frozen=True)
 class Written:
-    """Where the page is, the run in one sentence, and whether it passed its task's gate (None: it has none)."""
+    """Page of a written report, its headline, and whether the run passed its task's gate (None: it has none)."""
 
     page: Path
     headline: str
@@ -85,7 +85,7 @@ def _write(
     studies: Sequence[str],
     trusted: Collection[str],
 ) -> Written:
-    for name in studies:  # what the user asked for is refused, not excused
+    for name in studies:  # a study asked for by name is refused, one that the task names has an error section
         if (why := needs(name, folder.task())) is not None:
             raise InputError(f"--study: '{name}' {why}")
     run = Run.of(folder)
@@ -112,13 +112,13 @@ def _write(
 
 
 def headline(summary: Summary, parts: Sequence[Section]) -> str:
-    """The run in one sentence; where it looks for no frontier, what its first analysis found."""
+    """The run in one sentence; without a frontier, the answer of its first study."""
     answers = [part.answer for part in parts if part.rows is not None] or [part.answer for part in parts]
     return answers[0] if answers and not summary.task.has_frontier else summary.headline
 
 
 def render_html(summary: Summary, parts: Sequence[Section], pictures: Mapping[str, bytes]) -> str:
-    """One page that needs nothing else."""
+    """The report as one self-contained page."""
     content = _content(summary, parts)
     content["frontier_charts"] = with_json(plot for plot in frontier_plots(summary) if plot.drawn)
     content["hypervolume_charts"] = with_json(filter(None, [hypervolume_plot(summary)]))
@@ -126,7 +126,7 @@ def render_html(summary: Summary, parts: Sequence[Section], pictures: Mapping[st
 
 
 def render_markdown(summary: Summary, parts: Sequence[Section] = ()) -> str:
-    """The same facts as Markdown."""
+    """The report as Markdown."""
     return markdown_page(TEMPLATES / "report.md.j2", _content(summary, parts), parts)
 
 
@@ -143,8 +143,8 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
         "banners": prose.banners(summary),
         "findings": findings(summary),
         "frontier": condensed(frontier_table(summary)),
-        "limits": efficiency_table(summary),
-        "limit_sentences": limit_sentences(summary),
+        "efficiency": efficiency_table(summary),
+        "efficiency_sentences": efficiency_sentences(summary),
         "one_training_run": prose.ONE_TRAINING_RUN,
         "wide_note": prose.wide_note(task.protocol),
         "counting_note": prose.counting_note(summary),

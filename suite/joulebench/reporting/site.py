@@ -1,4 +1,4 @@
-"""A run as it would be reported from another building, on another grid: both are factors of the report."""
+"""Report of a run for another PUE or grid intensity. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from joulebench.records.model import Manifest
 def at_site(
     manifest: Manifest, *, pue: float | None = None, grid_intensity_g_per_kwh: float | None = None
 ) -> Manifest:
-    """The manifest with the reader's PUE and grid in the place of the run's; as it is where none is given.
+    """The manifest with another PUE or grid intensity (g CO2/kWh); unchanged where neither is given.
 
     Nothing is written back: records hold joules at the meters, and these factors are applied once, in the report.
 

@@ -1,8 +1,8 @@
-"""From a run's records to everything its report states. Pure: reads a folder, writes nothing."""
+"""Summary of a run: everything that its report states, computed from its records. Writes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -11,9 +11,9 @@ from typing import get_args
 from joulebench.meters.wall_meter import WallComparison, comparison
 from joulebench.presentation.numbers import joules, number, seconds
 from joulebench.presentation.units import scaled
+from joulebench.presentation.words import plural
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import Manifest, Status, TrialRecord
-from joulebench.reporting.constraints import broken, broken_by
 from joulebench.reporting.failures import FailureGroup, failures
 from joulebench.results.cost import BreakEven, Candidate, SearchCost, break_even, search_cost, stated_volume
 from joulebench.results.energy import invalidity
@@ -23,7 +23,7 @@ from joulebench.results.members import Member, Target, member, targets
 from joulebench.results.outcome import Configuration, Outcome, configuration_key, trial_outcomes
 from joulebench.results.run import Run
 from joulebench.spec.parameters import Params
-from joulebench.spec.task import Protocol, Task
+from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate
 
 
@@ -38,7 +38,16 @@ class TrialPoint:
     params: Params
     outcomes: Mapping[str, Outcome]
     error: str | None
-    breaks: tuple[str, ...] = ()  # constraints that its configuration does not keep
+    breaks: tuple[str, ...] = ()  # constraints that its configuration breaks
+
+
+@dataclass(frozen=True)
+class WindowCount:
+    """Windows of one phase over all trials; `first_reason` says why the first invalid one is."""
+
+    measured: int
+    valid: int
+    first_reason: str | None
 
 
 @dataclass(frozen=True)
@@ -86,11 +95,11 @@ class Summary:
     @cached_property
     def points(self) -> tuple[TrialPoint, ...]:
         """Every trial as a figure shows it."""
-        found = [(t, c, o) for c in self.run.configurations for t, o in self._outcomes(c)]
-        broken_of = {c.key: broken_by(self.task, c) for c in self.run.configurations if not c.feasible}
+        trials = [(t, c, o) for c in self.run.configurations for t, o in self._outcomes(c)]
+        broken_of = {c.key: self._breaks(c) for c in self.run.configurations if not c.feasible}
         points = (
             TrialPoint(t.trial, t.stage, t.proposed_by, t.status, t.params, o, t.error, broken_of.get(c.key, ()))
-            for t, c, o in found
+            for t, c, o in trials
         )
         return tuple(sorted(points, key=lambda point: point.trial))
 
@@ -119,8 +128,15 @@ class Summary:
 
     @cached_property
     def broken(self) -> Mapping[str, int]:
-        """Constraint -> complete configurations that break it."""
-        return broken(self.task, self.run.configurations)
+        """How many complete configurations break each constraint, of those that any breaks."""
+        names = [name for c in self.run.configurations if c.complete for name in self._breaks(c)]
+        return {name: names.count(name) for name in self.task.outcome_constraints if name in names}
+
+    def _breaks(self, configuration: Configuration) -> tuple[str, ...]:
+        """The constraints that a configuration breaks."""
+        known = configuration.constraints
+        bounds = self.task.outcome_constraints.items()
+        return tuple(n for n, c in bounds if n in known and not c.met_by(known[n].value.mean))
 
     @cached_property
     def hypervolume(self) -> tuple[float | None, ...]:
@@ -138,7 +154,7 @@ class Summary:
 
     @cached_property
     def break_even(self) -> tuple[BreakEven, ...]:
-        """One for each phase with an energy objective, training apart: what training costs is paid once."""
+        """One for each phase with an energy objective but training, whose energy is spent once."""
         wanted = [t for t in self.targets if t.phase != "train"]
         return tuple(self._break_even(t, t.objective) for t in wanted if t.objective is not None)
 
@@ -164,13 +180,57 @@ class Summary:
 
     @cached_property
     def windows(self) -> Mapping[str, WindowCount]:
-        """By measured phase."""
-        return window_counts(self.task.protocol, self.run.trials)
+        """By phase that workloads measured, in order of first appearance."""
+        reasons: dict[str, list[str | None]] = {}
+        for trial in self.run.trials:
+            for window in trial.windows:
+                if window.phase in trial.unit:
+                    fault = invalidity(window, self.task.protocol)
+                    reasons.setdefault(window.phase, []).append(None if fault is None else fault.text)
+        return {
+            phase: WindowCount(len(all_), all_.count(None), next(filter(None, all_), None))
+            for phase, all_ in reasons.items()
+        }
 
     @cached_property
     def headline(self) -> str:
-        shut_out = self.complete > self.feasible == 0
-        return headline(self.task, self.statuses, self.members, self.cost, shut_out)
+        """The run in one sentence: the frontier's range, or why there is none, and what the search cost.
+
+        `Frontier of 5 configurations: val_accuracy 0.61…0.97 at 210…5 800 samples/J (estimated); search cost …`.
+        """
+        spent = "energy not measured," if self.cost.energy_j is None else f"{joules(self.cost.energy_j)} in"
+        price = f"{spent} {seconds(self.cost.duration_s)}"
+        if not self.members:
+            return f"{self._no_frontier()}; cost so far {price}."
+        objectives, n = self.task.objectives.items(), len(self.members)
+        what = "Best of one objective" if len(objectives) == 1 else f"Frontier of {plural(n, 'configuration')}"
+        quality = [self._range(name) for name, o in objectives if not o.is_energy and not o.is_latency]
+        expense = [self._range(name) for name, o in objectives if o.is_energy]
+        expense += [self._range(name) for name, o in objectives if o.is_latency]
+        values = " at ".join(", ".join(part) for part in (quality, expense) if part)
+        return f"{what}: {values}; search cost {price}."
+
+    def _no_frontier(self) -> str:
+        total = sum(self.statuses.values())
+        if self.complete > self.feasible == 0:
+            return f"No configuration of {total} trials keeps every constraint"
+        if self.statuses.get("ok"):
+            return f"No trial of {total} beats the reference in every objective"
+        bad = ", ".join(f"{n} {status}" for status, n in self.statuses.items() if n)
+        return f"No usable trial of {total}{f' ({bad})' if bad else ''}"
+
+    def _range(self, name: str) -> str:
+        """The least and the greatest value of an objective over the frontier, with unit and kind."""
+        outcomes, objective = [m.outcomes[name] for m in self.members], self.task.objectives[name]
+        low, high = min(o.value.mean for o in outcomes), max(o.value.mean for o in outcomes)
+        factor, unit = scaled(name, high, objective)
+        ends = dict.fromkeys(number(v / factor, 3) for v in (low, high))
+        value = f"{'…'.join(ends)} {unit}".rstrip()
+        if not objective.is_energy:
+            return f"{name} {value}"
+        kinds = {o.kind for o in outcomes} - {None}
+        label = f" ({'measured' if kinds == {'measured'} else 'estimated'})" if kinds else ""
+        return f"{value}{label}"
 
 
 def summarise(folder: RunFolder, run: Run | None = None) -> Summary:
@@ -192,65 +252,3 @@ def _candidate(member: Member, target: Target, goals: Mapping[str, str]) -> Cand
     if energy is None:
         return None
     return Candidate(member.label, {n: member.outcomes[n].value.mean for n in goals}, energy)
-
-
-def headline(
-    task: Task, statuses: Mapping[str, int], members: Sequence[Member], cost: SearchCost, shut_out: bool = False
-) -> str:
-    """`Frontier of 5 configurations: val_accuracy 0.61…0.97 at 210…5 800 samples/J (estimated); …`.
-
-    `shut_out`: every configuration with values breaks a constraint.
-    """
-    spent = f"{joules(cost.energy_j)} in" if cost.energy_j is not None else "energy not measured,"
-    price = f"{spent} {seconds(cost.duration_s)}"
-    if not members:
-        total = sum(statuses.values())
-        if shut_out:
-            return f"No configuration of {total} trials keeps every constraint; cost so far {price}."
-        if statuses.get("ok"):
-            return f"No trial of {total} beats the reference in every objective; cost so far {price}."
-        bad = ", ".join(f"{n} {s}" for s, n in statuses.items() if n)
-        return f"No usable trial of {total}{f' ({bad})' if bad else ''}; cost so far {price}."
-    noun = "configuration" if len(members) == 1 else "configurations"
-    what = "Best of one objective" if len(task.objectives) == 1 else f"Frontier of {len(members)} {noun}"
-    found = task.objectives.items()
-    quality = [_range(task, n, members) for n, o in found if not o.is_energy and not o.is_latency]
-    taken = [_range(task, n, members) for n, o in found if o.is_energy]
-    taken += [_range(task, n, members) for n, o in found if o.is_latency]
-    values = " at ".join(", ".join(part) for part in (quality, taken) if part)
-    return f"{what}: {values}; search cost {price}."
-
-
-def _range(task: Task, name: str, members: Sequence[Member]) -> str:
-    values = [m.outcomes[name].value.mean for m in members]
-    kinds = {m.outcomes[name].kind for m in members} - {None}
-    label = f" ({'measured' if kinds == {'measured'} else 'estimated'})" if kinds else ""
-    low, high = min(values), max(values)
-    objective = task.objectives[name]
-    factor, unit = scaled(name, high, objective)
-    ends = list(dict.fromkeys(number(v / factor, 3) for v in (low, high)))
-    value = f"{'…'.join(ends)} {unit}".rstrip()
-    return f"{value}{label}" if objective.is_energy else f"{name} {value}"
-
-
-@dataclass(frozen=True)
-class WindowCount:
-    """Windows of one phase over all trials; `first_reason` is why the first that does not count does not."""
-
-    measured: int
-    valid: int
-    first_reason: str | None
-
-
-def window_counts(protocol: Protocol, trials: Iterable[TrialRecord]) -> dict[str, WindowCount]:
-    """By phase, in order of first appearance, of the phases that workloads measured."""
-    reasons: dict[str, list[str | None]] = {}
-    for trial in trials:
-        for window in trial.windows:
-            if window.phase in trial.unit:
-                fault = invalidity(window, protocol)
-                reasons.setdefault(window.phase, []).append(None if fault is None else fault.text)
-    return {
-        phase: WindowCount(len(found), found.count(None), next((r for r in found if r is not None), None))
-        for phase, found in reasons.items()
-    }

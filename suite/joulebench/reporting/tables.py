@@ -1,8 +1,8 @@
-"""The summary's numbers as tables of words, the same for HTML and Markdown. Pure."""
+"""Tables of a report, from its summary; the same for HTML and Markdown. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 from joulebench.presentation.numbers import (
     ABSENT,
@@ -20,19 +20,19 @@ from joulebench.presentation.numbers import (
     watts,
 )
 from joulebench.presentation.table import Cell, Column, Table, flatten, show, value_cell
-from joulebench.presentation.units import bound, plain, scaled
-from joulebench.reporting.constraints import constraint_facts
+from joulebench.presentation.units import bound, plain, quantile_name, scaled
+from joulebench.presentation.words import domains, listed
 from joulebench.reporting.failures import FailureGroup
 from joulebench.reporting.summary import Summary
 from joulebench.results.ledger import GROUPS, SourceShare
 from joulebench.results.members import Member, Target
 from joulebench.results.outcome import Outcome
-from joulebench.spec.objectives import COSTS, Quantity, energy_unit
+from joulebench.spec.objectives import COSTS, Constraint, Quantity, energy_unit
 from joulebench.spec.task import Protocol, Task
 
 
 def facts(summary: Summary) -> tuple[tuple[str, str], ...]:
-    """What the run is: label and value."""
+    """Facts on the run as pairs of label and value."""
     manifest, task = summary.manifest, summary.task
     hardware = manifest.hardware
     counts = ", ".join(f"{n} {s}" for s, n in summary.statuses.items() if n) or "none yet"
@@ -48,7 +48,7 @@ def facts(summary: Summary) -> tuple[tuple[str, str], ...]:
         ("Trials", f"{len(summary.points)} ({counts})" if summary.points else counts),
         ("Configurations", _configurations(summary)),
         ("joulebench", manifest.joulebench),
-        *constraint_facts(task),
+        *_constraint_facts(task),
         *_stopping_facts(task),
     ]
     if manifest.trials_from:
@@ -56,6 +56,25 @@ def facts(summary: Summary) -> tuple[tuple[str, str], ...]:
     if fixed := [(n, v) for n, v in task.defaults.items() if n not in task.free]:
         rows.append(("Fixed parameters", ", ".join(f"{n} = {show(v)}" for n, v in fixed)))
     return tuple(rows)
+
+
+def _constraint_facts(task: Task) -> Iterator[tuple[str, str]]:
+    if task.outcome_constraints:
+        yield "Constraints", "; ".join(_bound(name, c) for name, c in task.outcome_constraints.items())
+    if conditions := [c for c in task.constraints.values() if isinstance(c, str)]:
+        yield "Constraints on parameters", "; ".join(conditions)
+    if only := [f"{n} only if {p.only_if}" for n, p in task.parameters.items() if p.only_if is not None]:
+        yield "Parameters that depend on others", "; ".join(only)
+
+
+def _bound(name: str, constraint: Constraint) -> str:
+    """`request_p95_s ≤ 3 s (p95 of request steps)`."""
+    text = f"{name} {bound(name, constraint)}"
+    if constraint.quantile is not None:
+        return f"{text} ({quantile_name(constraint.quantile)} of {constraint.phase} steps)"
+    if constraint.is_energy:
+        return f"{text} ({constraint.phase}, {domains(constraint.domains or ())}, {constraint.basis})"
+    return text
 
 
 def _stopping_facts(task: Task) -> list[tuple[str, str]]:
@@ -76,7 +95,7 @@ def _configurations(summary: Summary) -> str:
 
 
 def provenance_table(summary: Summary) -> Table:
-    """Domain, source and kind of every joule, its share, how it was read, and idle power."""
+    """Energy by domain and source, with kind, share, method and idle power."""
     methods = {(m.get("domain"), m.get("source")): m.get("method", "") for m in summary.manifest.meters}
     rows = []
     for source in summary.ledger.sources:
@@ -93,7 +112,7 @@ def provenance_table(summary: Summary) -> Table:
         )
     titles = ("Domain", "Source", "Kind", "Energy", "Share", "Idle power", "Method")
     columns = tuple(Column(t, numeric=t in ("Energy", "Share", "Idle power")) for t in titles)
-    return Table("How each joule was obtained", columns, tuple(rows))
+    return Table("Energy sources and methods", columns, tuple(rows))
 
 
 def _idle_cell(summary: Summary, source: SourceShare) -> Cell:
@@ -109,7 +128,7 @@ def _idle_cell(summary: Summary, source: SourceShare) -> Cell:
 
 
 def ledger_table(summary: Summary) -> Table:
-    """Every account of the run and their total."""
+    """Energy, time and windows of every account, and their total."""
     ledger = summary.ledger
     families = list(ledger.by_family)
     columns = [Column("Account"), Column("Group"), Column("Energy", True), Column("Share", True)]
@@ -130,11 +149,11 @@ def ledger_table(summary: Summary) -> Table:
     ]
     total += [Cell(joules(energy_j)) for energy_j in ledger.by_family.values()]
     total += [Cell(seconds(ledger.duration_s)), Cell(count(sum(a.windows for a in ledger.accounts)))]
-    return Table("Every joule of the run", tuple(columns), (*rows, tuple(total)), total=True)
+    return Table("Energy of the run by account", tuple(columns), (*rows, tuple(total)), total=True)
 
 
 def groups_table(summary: Summary) -> Table:
-    """Training, measured phases, protocol and overhead side by side."""
+    """Energy and time of training, measured phases, protocol and overhead."""
     ledger = summary.ledger
     rows = []
     for group, title in GROUPS.items():
@@ -148,7 +167,7 @@ def groups_table(summary: Summary) -> Table:
 
 
 def failures_table(summary: Summary) -> Table:
-    """Trials without a value, by status and reason; of those out of memory, what they need at least."""
+    """Trials without a value, by status and reason, with the memory that those out of memory needed."""
     memory = any(f.need_low is not None for f in summary.failures)
     columns = [Column("Status"), Column("Trials", True)]
     columns += [Column("Needs at least", True), Column("Limit", True)] if memory else []
@@ -157,7 +176,15 @@ def failures_table(summary: Summary) -> Table:
     for f in summary.failures:
         limit = ABSENT if f.limit_bytes is None else octets(f.limit_bytes)
         middle = (Cell(_need(f)), Cell(limit)) if memory else ()
-        rows.append((Cell(f.status), Cell(count(len(f.trials))), *middle, Cell(f.reason), Cell(_some(f.trials))))
+        rows.append(
+            (
+                Cell(f.status),
+                Cell(count(len(f.trials))),
+                *middle,
+                Cell(f.reason),
+                Cell(listed([str(t) for t in f.trials], 12)),
+            )
+        )
     return Table("Trials without a value", tuple(columns), tuple(rows))
 
 
@@ -169,7 +196,7 @@ def _need(group: FailureGroup) -> str:
 
 
 def environment_table(summary: Summary) -> Table:
-    """Versions, device and settings, as the manifest has them."""
+    """Versions, device and settings from the manifest."""
     parts = [("", summary.manifest.environment), ("search.", summary.manifest.search)]
     rows = [(Cell(start + key), Cell(value)) for start, part in parts for key, value in flatten(part)]
     return Table("Environment", (Column("What"), Column("Value")), tuple(rows))
@@ -179,15 +206,20 @@ Read = Callable[[Member], Cell]
 
 
 def frontier_table(summary: Summary) -> Table:
-    """One row a member, best in the first objective first."""
-    columns: list[tuple[str, Read]] = [*_asked(summary), *_joules(summary), *_costs(summary), *_scores(summary)]
+    """Members of the frontier, best in the first objective first."""
+    columns: list[tuple[str, Read]] = [
+        *_quantities(summary),
+        *_joules(summary),
+        *_costs(summary),
+        *_scores(summary),
+    ]
     rows = tuple((Cell(", ".join(map(str, m.trials))), *(read(m) for _, read in columns)) for m in summary.members)
     titles = (Column("Trials"), *(Column(title, numeric=True) for title, _ in columns))
     return Table("Frontier, best in the first objective first", titles, rows)
 
 
-def _asked(summary: Summary) -> Iterator[tuple[str, Read]]:
-    """Parameters, objectives, and the quantities that only a constraint names."""
+def _quantities(summary: Summary) -> Iterator[tuple[str, Read]]:
+    """Columns of parameters, objectives, and quantities that only a constraint names."""
     task = summary.task
     for name in task.free:
         yield name, _parameter(name)
@@ -216,13 +248,13 @@ def _outcome(
 
 
 def outcome_cell(name: str, quantity: Quantity, outcome: Outcome, protocol: Protocol) -> Cell:
-    """A value in the unit that suits it, with interval, n and kind."""
+    """An outcome in the unit that suits it, with interval, n and kind."""
     factor, unit = scaled(name, outcome.value.mean, quantity)
     return value_cell(outcome.value, protocol, factor, unit, outcome.kind or "")
 
 
 def _joules(summary: Summary) -> Iterator[tuple[str, Read]]:
-    """Joules per unit of work of each target, gross and net."""
+    """Columns of joules per unit of work, gross and net."""
     protocol = summary.task.protocol
     for target in summary.targets:
         work = _work(summary, target)
@@ -247,12 +279,12 @@ def _work(summary: Summary, target: Target) -> str:
     if len(alike) == 1:
         return f"J per {plain(target.unit)}"
     same_phase = [t for t in alike if t.phase == target.phase]
-    domains = f" ({' + '.join(target.families)})" if len(same_phase) > 1 else ""
-    return f"J per {plain(target.unit)} of {target.phase}{domains}"
+    over = f" ({domains(target.families)})" if len(same_phase) > 1 else ""
+    return f"J per {plain(target.unit)} of {target.phase}{over}"
 
 
 def _costs(summary: Summary) -> Iterator[tuple[str, Read]]:
-    """What was counted, and peak memory; of FLOPs, a phase's own where the workload counts them."""
+    """Columns of parameters, MACs, FLOPs (of a phase where the workload counts them) and peak memory."""
     by_phase = [t for t in summary.targets if any(t.phase in m.costs.phase_flops for m in summary.members)]
     yield _bounded(summary, "Parameters", "parameters"), lambda m: Cell(count(m.costs.parameters))
     if not by_phase or any(m.costs.flops is not None for m in summary.members):
@@ -280,8 +312,3 @@ def _scores(summary: Summary) -> Iterator[tuple[str, Read]]:
 
 def _score(name: str, protocol: Protocol) -> Read:
     return lambda m: value_cell(m.scores.get(name), protocol)
-
-
-def _some(trials: Sequence[int], most: int = 12) -> str:
-    more = f", … ({len(trials) - most} more)" if len(trials) > most else ""
-    return ", ".join(map(str, trials[:most])) + more

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from joulebench.presentation.findings import WIDE
 from joulebench.presentation.numbers import interval, joules, number
 from joulebench.presentation.units import in_words, plain
+from joulebench.presentation.wide import WIDE
 from joulebench.presentation.words import about, domains
 from joulebench.results.cost import BreakEven, Candidate
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from joulebench.presentation.axis import Axis
-from joulebench.presentation.findings import wide_flag
 from joulebench.presentation.numbers import ABSENT, joules, number, octets, percent, seconds
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.rows import Exact, estimate_cells
@@ -13,6 +12,7 @@ from joulebench.presentation.section import Section
 from joulebench.presentation.series import along, estimates, reaching, value_axis
 from joulebench.presentation.table import Cell, Column, Table, condensed, least, of_all, prefixed_cell, value_cell
 from joulebench.presentation.units import in_words, plain
+from joulebench.presentation.wide import wide_flag
 from joulebench.presentation.words import domains, listed, times
 from joulebench.results.cost import BreakEven
 from joulebench.results.run import Run

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from joulebench.presentation.axis import Axis
-from joulebench.presentation.findings import wide_flag
 from joulebench.presentation.numbers import number, octets, percent, ratio_percent, seconds
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.rows import Exact, estimate_cells
@@ -13,6 +12,7 @@ from joulebench.presentation.section import Section
 from joulebench.presentation.series import along, estimates, value_axis
 from joulebench.presentation.table import label, show
 from joulebench.presentation.units import in_words, plain
+from joulebench.presentation.wide import wide_flag
 from joulebench.presentation.words import domains, kind, listed, times
 from joulebench.results.phase_runs import PhaseRuns
 from joulebench.results.run import Run

@@ -1,4 +1,4 @@
-"""Efficiency against the machine's limit as a table and sentences, where the profile states a peak. Pure."""
+"""Energy and time efficiency against the hardware's peak FLOP/s, as a table and sentences. Pure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
-from joulebench.presentation.numbers import NOT_MEASURED, number, prefix, si
-from joulebench.presentation.table import Cell, Column, Table, value_cell
+from joulebench.presentation.numbers import number, prefix, si
+from joulebench.presentation.table import Cell, Column, Table, prefixed_cell, value_cell
+from joulebench.presentation.words import domains
 from joulebench.reporting.summary import Summary
 from joulebench.results.efficiency import Efficiency, convolutions_may_use_tf32, efficiency, peak_of, run_dtype
 from joulebench.results.members import Member, Target
@@ -19,7 +20,7 @@ Row = tuple[Member, Target, Efficiency]
 
 
 def profile_of(summary: Summary) -> HardwareProfile | None:
-    """The run's hardware profile; None if the manifest's is of another format."""
+    """The run's hardware profile; None where the manifest's is of another format."""
     try:
         return HardwareProfile.model_validate(summary.manifest.hardware)
     except ValidationError:
@@ -27,7 +28,7 @@ def profile_of(summary: Summary) -> HardwareProfile | None:
 
 
 def efficiencies(summary: Summary) -> Iterator[Row]:
-    """Every frontier member and phase whose FLOPs, time and peak are known.
+    """Efficiency of every frontier member and phase whose FLOPs, time and peak are known.
 
     FLOPs are those counted for the phase, else those of a sample's forward pass where that is its unit of work.
     """
@@ -38,47 +39,42 @@ def efficiencies(summary: Summary) -> Iterator[Row]:
         peak = peak_of(profile, run_dtype(member.params, summary.manifest.environment, profile))
         for target, gross in member.gross.items():
             flops = flops_per_unit(member.costs, target.phase, target.unit)
-            found = efficiency(flops, member.unit_s.get(target), gross, peak)
-            if found is not None:
-                yield member, target, found
+            achieved = efficiency(flops, member.unit_s.get(target), gross, peak)
+            if achieved is not None:
+                yield member, target, achieved
 
 
 def efficiency_table(summary: Summary) -> Table:
-    """Achieved FLOP/s, FLOP/J and fraction of peak; without rows where nothing can be said."""
+    """Achieved FLOP/s, FLOP/J and fraction of peak by member and phase; no rows where none is known."""
     protocol = summary.task.protocol
     rows = []
-    for member, target, found in efficiencies(summary):
+    for member, target, achieved in efficiencies(summary):
         energy = member.gross[target]
-        rate, letter = prefix(found.flops_per_s.mean)
-        per_joule = Cell(NOT_MEASURED)
-        if found.flops_per_j is not None:
-            factor, symbol = prefix(found.flops_per_j.mean)
-            per_joule = value_cell(found.flops_per_j, protocol, factor, f"{symbol}FLOP/J", energy.kind)
-        fraction = value_cell(found.fraction, protocol, 0.01, "%")
-        if found.fraction.mean > 1:
+        per_joule, letter = prefix(achieved.flops_per_j.mean) if achieved.flops_per_j else (1.0, "")
+        fraction = value_cell(achieved.fraction, protocol, 0.01, "%")
+        if achieved.fraction.mean > 1:
             fraction = replace(fraction, flag="above the peak: another data type ran")
-        domains = " + ".join(energy.domains)
         rows.append(
             (
                 Cell(", ".join(map(str, member.trials))),
-                Cell(target.phase, (f"gross, {domains}",)),
-                value_cell(found.flops_per_s, protocol, rate, f"{letter}FLOP/s"),
-                per_joule,
+                Cell(target.phase, (f"gross, {domains(energy.domains)}",)),
+                prefixed_cell(achieved.flops_per_s, "FLOP/s", protocol),
+                value_cell(achieved.flops_per_j, protocol, per_joule, f"{letter}FLOP/J", energy.kind),
                 fraction,
-                Cell(f"{si(found.peak.flops_per_s, 'FLOP/s')} {found.peak.dtype}"),
+                Cell(f"{si(achieved.peak.flops_per_s, 'FLOP/s')} {achieved.peak.dtype}"),
             )
         )
     titles = ("Trials", "Phase", "Achieved FLOP/s", "FLOP/J", "Fraction of peak", "Dense peak")
     columns = tuple(Column(t, numeric=t not in ("Trials", "Phase")) for t in titles)
-    return Table("Efficiency against the machine's limit", columns, tuple(rows))
+    return Table("Efficiency against the hardware's peak", columns, tuple(rows))
 
 
-def limit_sentences(summary: Summary) -> tuple[str, ...]:
-    """Which peaks these are, from where, and what they do not tell."""
+def efficiency_sentences(summary: Summary) -> tuple[str, ...]:
+    """Source of each peak, its roofline ridge, and how FLOPs were counted."""
     rows = list(efficiencies(summary))
-    found = {found.peak.dtype: found.peak for _, _, found in rows}
+    peaks = {achieved.peak.dtype: achieved.peak for _, _, achieved in rows}
     sentences = []
-    for peak in found.values():
+    for peak in peaks.values():
         sentences.append(f"Peak {peak.dtype}: {si(peak.flops_per_s, 'FLOP/s', 4)}; {peak.source}.")
         if peak.ridge_flop_per_byte is not None:
             sentences.append(
@@ -87,9 +83,9 @@ def limit_sentences(summary: Summary) -> tuple[str, ...]:
                 "the memory is then its limit."
             )
     profile = profile_of(summary)
-    if profile and "fp32" in found and convolutions_may_use_tf32(summary.manifest.environment, profile):
+    if profile and "fp32" in peaks and convolutions_may_use_tf32(summary.manifest.environment, profile):
         faster = si(profile.peak_flops["tf32"].value, "FLOP/s", 4)
-        sentences.append(f"Unless told otherwise, torch runs convolutions in fp32 as tf32, whose peak is {faster}.")
+        sentences.append(f"By default torch runs convolutions in fp32 as tf32, whose peak is {faster}.")
     if rows:
         sentences.append("FLOPs are counted from the model, two a multiply-accumulate, not observed.")
     missed = sorted({op for member, _, _ in rows for op in member.costs.unsupported_ops})

@@ -1,4 +1,4 @@
-"""The mark of an interval that is wider than the protocol asks for. Pure."""
+"""Flag for confidence intervals that are wider than the protocol's target. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from joulebench.stats.estimate import Estimate
 
 
-#: What stands beside a value whose interval is wider than the protocol asks for.
+#: Flag beside a value whose interval is wider than the protocol's target.
 WIDE = "wide interval"
 
 
 def is_wide(value: Estimate, protocol: Protocol) -> bool:
-    """Whether an interval is wider than the protocol asks for, or has no end; a single value has none to judge."""
+    """Whether an interval is wider than the protocol's target, or has no end; False for a single value."""
     if value.n < 2 and value.low is None and value.high is None:
         return False
     half = value.rel_half_width

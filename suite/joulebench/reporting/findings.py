@@ -1,0 +1,326 @@
+"""Findings of a report: problems and remarks that a run's records show, each with what to do about it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from joulebench.presentation.numbers import interval, joules, number, percent, rsd_words
+from joulebench.presentation.units import bound
+from joulebench.presentation.wide import is_wide
+from joulebench.presentation.words import domains, plural
+from joulebench.records.model import FaultKind, Window
+from joulebench.reporting.failures import failure_findings
+from joulebench.reporting.summary import Summary
+from joulebench.results.consistency import MAX_RSD, meter_checks
+from joulebench.results.energy import idle_drift, invalidity
+from joulebench.results.findings import Code, Finding
+
+#: A finding is made where the primary and the check meter of one domain differ by more than this share.
+CHECK_TOLERANCE = 0.05
+#: A finding is made where idle power changed by more than this share during a run.
+MAX_IDLE_DRIFT = 0.05
+#: A hypervolume that has not changed over this share of the trials is called flat …
+FLAT_SHARE = 1 / 3
+#: … if there were at least this many trials.
+FLAT_MIN_TRIALS = 12
+#: Sources of fall-back meters: what they are, and how to replace them by a measurement.
+REMEDIES = {
+    "cpu_load_model": "The CPU has no readable energy counter, so CodeCarbon's load model stood in. On Intel and "
+    "AMD hosts, run with read access to /sys/class/powercap (RAPL): as root, or after "
+    "“sudo chmod -R a+r /sys/class/powercap/*”; virtual machines and most containers do not expose it.",
+    "tdp_constant": "The CPU has no readable energy counter and its load could not be used either: its joules are "
+    "a constant power × seconds. Run with read access to /sys/class/powercap (RAPL).",
+}
+
+
+def findings(summary: Summary) -> tuple[Finding, ...]:
+    """Every finding on a run, in the order of the report."""
+    checks = (
+        _meter_check,
+        _no_trials,
+        _frontier,
+        _wide_intervals,
+        _runs_differ,
+        _overlapping,
+        _cluster,
+        _invalid_windows,
+        _mixed_domains,
+        _meters,
+        _cut_off,
+        _no_idle,
+        _idle_drift,
+        _hypervolume,
+        _open_session,
+        _constraints,
+        _failures,
+        _wall_meter,
+    )
+    return tuple(finding for check in checks for finding in check(summary))
+
+
+def _meter_check(summary: Summary) -> Iterator[Finding]:
+    """The meter's consistency as checked before the search, one finding a session that did."""
+    checks = meter_checks(summary.task, summary.run.entries)
+    for session, check in checks:
+        which = f" of session {session}" if len(checks) > 1 else ""
+        if check.rsd is None:
+            reasons = [w.reason for w in check.windows if w.reason]
+            why = reasons[0] if reasons else "no window was measured"
+            text = f"The meter check{which} could not judge the meter's consistency: {why}."
+            yield Finding("warning", Code.METER_UNKNOWN, "Meter consistency unknown", text)
+            continue
+        text = (
+            f"Before the search{which}, the default configuration, untrained, was measured in {check.rsd.n} "
+            f"windows: joules per {check.unit} differ by {rsd_words(check.rsd)}, {check.kind}"
+        )
+        if (busy := check.most_other_load) is not None:
+            text += f", with up to {number(busy, 2)} CPUs kept busy by other processes"
+        steady = check.kind == "estimated" and check.steady_power
+        follows = " Its power was constant, so this is the variation of time." if steady else ""
+        if check.rsd.value < MAX_RSD:
+            text += f"; below the limit of {percent(MAX_RSD)}.{follows}"
+            yield Finding("note", Code.METER_CONSISTENT, "Meter consistency", text)
+            continue
+        text += (
+            f"; {percent(MAX_RSD)} or more.{follows} Configurations closer than that cannot be ranked. Keep other "
+            "load off the machine, warm up longer (protocol.warmup_s), measure longer windows (protocol.window_s) "
+            "or take a larger batch; --strict refuses to search on such a machine."
+        )
+        yield Finding("warning", Code.METER_INCONSISTENT, "Meter inconsistent before the search", text)
+
+
+def _no_trials(summary: Summary) -> Iterator[Finding]:
+    if summary.complete:
+        return
+    why = "No trial has a value for every objective." if summary.run.trials else "No trial has finished yet."
+    what = "frontier" if summary.task.has_frontier else "result"
+    yield Finding("warning", Code.NO_USABLE_TRIAL, "No usable trial", f"{why} There is no {what} to show.")
+
+
+def _frontier(summary: Summary) -> Iterator[Finding]:
+    """A frontier without members, or of a single one though there are several objectives."""
+    feasible, members = summary.feasible, len(summary.members)
+    if not summary.task.has_frontier or not feasible:
+        return
+    if not members:
+        text = (
+            f"Of {feasible} configurations none is better than the reference (the worst value worth having) in "
+            "every objective, so there is no frontier. Train longer, widen the space, or set a reference that can "
+            "be met."
+        )
+        yield Finding("warning", Code.BELOW_REFERENCE, "Nothing beats the reference", text)
+    elif members == 1 < feasible and len(summary.task.objectives) > 1:
+        text = (
+            f"Of {feasible} configurations one is the best in every objective: the objectives do not conflict, or "
+            "the space is too narrow to show where they do. Widen the parameters' ranges or take a larger budget; "
+            "if it stays one point, this task has no trade-off to search for."
+        )
+        yield Finding("warning", Code.ONE_POINT, "The frontier is one point", text)
+
+
+def _wide_intervals(summary: Summary) -> Iterator[Finding]:
+    task, protocol = summary.task, summary.task.protocol
+    usable = [o.value for trial in summary.outcomes for n, o in trial.items() if task.objectives[n].is_energy]
+    if wide := sum(is_wide(value, protocol) for value in usable):
+        text = (
+            f"{wide} of {len(usable)} energy values of trials have a 95 % half-width above the target of "
+            f"{percent(protocol.target_rel_ci)} after {protocol.max_repeats} windows at most. Warm up longer "
+            "(protocol.warmup_s), measure longer windows (protocol.window_s), take a larger batch, or keep other "
+            "load off the machine. Differences smaller than the intervals are not significant."
+        )
+        yield Finding("warning", Code.WIDE_INTERVALS, "High variance", text)
+
+
+def _runs_differ(summary: Summary) -> Iterator[Finding]:
+    """Variation between runs, which the intervals within a run do not show."""
+    target = summary.task.protocol.target_rel_ci
+    if far := [f"{name} by {percent(rsd)}" for name, rsd in summary.rsd.items() if rsd > target]:
+        text = (
+            f"Runs of one configuration differ (relative standard deviation) in {', '.join(far)}, above the target "
+            f"of {percent(target)}: intervals within a single run are too narrow to rank by. Keep other load off "
+            "the machine, and repeat what is to be compared."
+        )
+        yield Finding("warning", Code.RUNS_DIFFER, "Runs differ more than their windows", text)
+
+
+def _overlapping(summary: Summary) -> Iterator[Finding]:
+    faults = {
+        t.trial: (w.node, w.fault.text)
+        for t in summary.run.trials
+        for w in t.windows
+        if w.fault is not None and w.fault.kind is FaultKind.OVERLAP
+    }
+    if faults:
+        first, (_, reason) = next(iter(faults.items()))
+        nodes = ", ".join(sorted({str(node) for node, _ in faults.values()}))
+        text = (
+            f"Windows of {plural(len(faults), 'trial')} (the first: trial {first}, which {reason}) shared time "
+            f"with other work of the run on {nodes}: their joules are also the other's, and they count in no mean. "
+            "Give each node of the cluster a machine of its own, with one slot."
+        )
+        yield Finding("warning", Code.OVERLAPPING_WINDOWS, "Windows overlapped on a node", text)
+
+
+def _cluster(summary: Summary) -> Iterator[Finding]:
+    trials = summary.run.trials
+    if nodes := Counter(trial.node for trial in trials if trial.node is not None):
+        each = ", ".join(f"{node} ({count})" for node, count in sorted(nodes.items()))
+        lost = sum(trial.attempt for trial in trials)
+        again = f" {plural(lost, 'attempt')} lost with a worker, and repeated." if lost else ""
+        text = (
+            f"Trials by node: {each}. Seconds and joules of the ledger are sums over nodes, waiting included; idle "
+            f"power is each node's own.{again}"
+        )
+        yield Finding("note", Code.CLUSTER, "Measured on a cluster", text)
+
+
+def _invalid_windows(summary: Summary) -> Iterator[Finding]:
+    phases = {target.phase for member in summary.members for target in member.gross} - {"train"}
+    windows = [w for t in summary.run.trials for w in t.windows if w.phase in phases]
+    reasons = [fault.text for w in windows if (fault := invalidity(w, summary.task.protocol)) is not None]
+    if reasons:
+        text = (
+            f"{len(reasons)} of {len(windows)} measured windows are left out of every mean, the first because: "
+            f"{reasons[0]}. Their joules are in the ledger all the same."
+        )
+        yield Finding("note", Code.INVALID_WINDOWS, "Invalid windows", text)
+
+
+def _mixed_domains(summary: Summary) -> Iterator[Finding]:
+    """Trials that lack a domain, which look more efficient than they were; the first such objective."""
+    outcomes = summary.outcomes
+    for name in outcomes[0] if outcomes else ():
+        sets = sorted({o[name].domains for o in outcomes if o[name].domains})
+        if len(sets) > 1:
+            text = (
+                f"{name} counts {' or '.join(map(domains, sets))}, depending on the trial: a meter dropped out. "
+                "Their values do not compare; a trial with fewer domains looks more efficient than it was."
+            )
+            yield Finding("warning", Code.MIXED_DOMAINS, "Trials count different domains", text)
+            return
+
+
+def _meters(summary: Summary) -> Iterator[Finding]:
+    """Fall-back meters, and check meters that disagree with the primary ones."""
+    for source in sorted({s.source for s in summary.ledger.sources if s.role == "primary"} & REMEDIES.keys()):
+        yield Finding("warning", Code.FALL_BACK_METER, f"Fall-back meter: {source}", REMEDIES[source])
+    for check in summary.ledger.checks:
+        if abs(check.rel_difference) > CHECK_TOLERANCE:
+            text = (
+                f"The check ({check.source}) is {number(100 * check.rel_difference, 3)} % off the primary meter "
+                "over the same windows. Trust neither to better than that."
+            )
+            yield Finding("warning", Code.METERS_DISAGREE, f"Two meters disagree on {check.domain}", text)
+
+
+def _cut_off(summary: Summary) -> Iterator[Finding]:
+    trials = summary.run.trials
+    if stopped := sum(t.stopped_by == "time" for t in trials):
+        trainings = sum(bool(t.epochs) or t.stopped_by == "time" for t in trials)
+        text = (
+            f"{stopped} of {plural(trainings, 'training')} reached protocol.max_train_s = "
+            f"{summary.task.protocol.max_train_s:g} s before early stopping or the last epoch: the quality "
+            "reached depends on how fast this machine is, and does not compare with another machine or a longer "
+            "budget."
+        )
+        yield Finding("warning", Code.TRAINING_CUT_OFF, "Training was cut off", text)
+
+
+def _no_idle(summary: Summary) -> Iterator[Finding]:
+    trials, missing = summary.run.trials, [name for name, value in summary.idle_w.items() if value is None]
+    if not trials or len(missing) < max(1, len(summary.idle_w)):
+        return
+    measured = any(w.phase == "idle" for t in trials for w in t.windows)
+    why = "idle windows were too few or not quiet" if measured else "no idle windows were measured"
+    if summary.task.protocol.idle_s == 0:
+        why = "the protocol asks for none (protocol.idle_s = 0)"
+    text = (
+        f"Idle power of {', '.join(missing)} is unknown: {why}. Net energy (gross − idle) cannot be given where it "
+        "is needed."
+    )
+    yield Finding("note", Code.NO_IDLE, "No idle baseline", text)
+
+
+def _idle_drift(summary: Summary) -> Iterator[Finding]:
+    """Domains whose idle power changed, each by its largest change on any node."""
+    nodes: dict[str | None, list[Window]] = {}
+    for window in summary.run.idle:
+        nodes.setdefault(window.node, []).append(window)
+    drifts = {
+        name: max((d for windows in nodes.values() if (d := idle_drift(windows, [name]))), key=abs, default=0.0)
+        for name in summary.idle_w
+    }
+    if far := [f"{name} by {drift:+.0%}" for name, drift in drifts.items() if abs(drift) > MAX_IDLE_DRIFT]:
+        text = (
+            f"Between the first and the last idle windows idle power changed: {', '.join(far)}. The machine's "
+            "state changed during the run (heat, clocks, other load), so net energy early and late in it does not "
+            "compare."
+        )
+        yield Finding("warning", Code.IDLE_DRIFT, "Idle power drifted", text)
+
+
+def _hypervolume(summary: Summary) -> Iterator[Finding]:
+    values = [v for v in summary.hypervolume if v is not None]
+    if not values or not summary.feasible or not summary.task.has_frontier:
+        return
+    if values[-1] == 0:
+        text = (
+            "No configuration is better than the reference in every objective: the references are out of reach of "
+            "this space, or the trials are too few."
+        )
+        yield Finding("warning", Code.HYPERVOLUME_ZERO, "Hypervolume is zero", text)
+        return
+    same = sum(v == values[-1] for v in values) - 1
+    if len(values) >= FLAT_MIN_TRIALS and same >= FLAT_SHARE * len(values):
+        text = (
+            f"The last {same} of {len(values)} trials did not change the frontier. The search has converged, or is "
+            "stuck in a narrow space: more trials of the same kind are unlikely to help."
+        )
+        yield Finding("note", Code.HYPERVOLUME_FLAT, "Hypervolume is flat", text)
+
+
+def _open_session(summary: Summary) -> Iterator[Finding]:
+    if sessions := summary.ledger.open_sessions:
+        text = (
+            f"Session {', '.join(map(str, sessions))} started and did not end: it was killed, or is still running. "
+            "Energy of the trial that was under way is not in the ledger, so totals are lower bounds."
+        )
+        yield Finding("warning", Code.OPEN_SESSION, "A session has no end", text)
+
+
+def _constraints(summary: Summary) -> Iterator[Finding]:
+    """How many configurations break which constraint; a warning where none keeps them all."""
+    if not summary.broken:
+        return
+    parts = []
+    for name, n in summary.broken.items():
+        configurations = "configuration completes but breaks" if n == 1 else "configurations complete but break"
+        parts.append(f"{n} {configurations} {name} {bound(name, summary.task.outcome_constraints[name])}")
+    text = f"Of {summary.complete}, {', '.join(parts)}."
+    if summary.feasible:
+        text += " The figures show them; the frontier has none of them."
+        yield Finding("note", Code.CONSTRAINTS, "Constraints", text)
+    else:
+        text += " None keeps every constraint, so nothing can be recommended: loosen a bound, or widen the space."
+        yield Finding("warning", Code.NONE_FEASIBLE, "No configuration keeps the constraints", text)
+
+
+def _failures(summary: Summary) -> Iterator[Finding]:
+    return failure_findings(summary.run)
+
+
+def _wall_meter(summary: Summary) -> Iterator[Finding]:
+    """Ratio of a wall meter's joules to those that software counted."""
+    if (wall := summary.wall) is None:
+        return
+    ratio, spread = wall.by_window, ""
+    if ratio is not None and ratio.low is not None and ratio.high is not None:
+        spread = f"; over {ratio.n} measured windows {number(ratio.mean)} {interval(ratio)}"
+    text = (
+        f"Over {wall.covered_s:.0f} s of the run that the wall meter's log covers, the wall meter read "
+        f"{joules(wall.wall_j)} and software {joules(wall.software_j)}: a ratio of {number(wall.ratio)}{spread}. "
+        "The difference is what software does not see: power supply, board, fans, storage, and every domain "
+        "without a meter."
+    )
+    yield Finding("note", Code.WALL_METER, "Wall meter", text)
