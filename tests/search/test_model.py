@@ -119,8 +119,10 @@ def test_proposals_are_new_and_within_bounds_over_a_mixed_space():
 def test_without_two_configurations_there_is_no_model_and_the_origin_says_so():
     task = make_task(MIXED, STAGES)
     records = [make_trial(task, {}, {"val_accuracy": 0.5}, trial=n) for n in range(3)]
-    assert propose(task, "search", [], 0).origin.startswith("sobol (no model yet: 0 of 2")
-    assert propose(task, "search", records, 0).origin.startswith("sobol (no model yet: 1 of 2")
+    for known, usable in (([], 0), (records, 1)):
+        proposal = propose(task, "search", known, 0)
+        assert proposal.origin == "sobol"
+        assert f"{usable} of 2" in proposal.fallback
     failing = go_on(task, records, "search", 4, status="failed")
     assert len(set(keys(task, failing))) == 5
     assert all(r.origin.startswith("sobol") for r in failing[3:])
