@@ -8,7 +8,7 @@ import random
 import pytest
 
 from joulebench.search import propose
-from joulebench.search.observations import observations
+from joulebench.search.observations import Observation, Observations, Value, observations
 from tests.factories import ENERGY, make_task, make_trial
 from tests.synthetic_search import STAGES, problem, simulate
 
@@ -70,10 +70,9 @@ def test_a_bound_on_a_latency_and_on_energy_is_modelled_as_a_logarithm():
         "f": {"at_least": 1.0},
     }
     task = plane(constraints=constraints)
-    known = observations(task, [])
-    names = list(task.outcome_constraints)
-    assert [surrogate._is_amount(n, task.outcome_constraints[n]) for n in names] == [True, True, False]
-    assert known.seen == ()
+    seen = Observation({}, (), (Value(0.1, None), Value(0.02, None), Value(1.0, None)), None, False, True)
+    series = surrogate._constraints(task, Observations((seen, seen), None))
+    assert [s.log for s, _, _ in series] == [True, True, False]
 
 
 def test_values_of_constraints_come_with_their_noise():

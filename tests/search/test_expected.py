@@ -81,37 +81,37 @@ def test_the_kernel_and_its_derivative_are_those_of_the_formula():
 
 
 @pytest.fixture(scope="module")
-def judged():
+def scored():
     """A model of eleven configurations of the CIFAR-10 space, and candidates of it."""
     task = problem()
     records = simulate(task, [("default", 3), ("init", 20)], 0)
     space, known = Space.of(task, task.stages["search"]), observations(task, records)
     rows = space.listed_rows[::311]
-    with bayes._model().fitted(task, space.encoding, known, [], 0) as judge:
-        yield judge, rows
+    with bayes._model().fitted(task, space.encoding, known, [], 0) as scorer:
+        yield scorer, rows
 
 
-def test_the_closed_form_agrees_with_monte_carlo(judged):
-    judge, rows = judged
-    rough, exact = judge.rough(rows, 256), judge.exact(rows)
-    found = rough > 1e-4 * rough.max()
-    assert found.sum() > 5
-    apart = [abs(math.log(r) - e) for r, e in zip(rough[found], exact[found], strict=True)]
+def test_the_closed_form_agrees_with_monte_carlo(scored):
+    scorer, rows = scored
+    closed, sampled = scorer.closed_form(rows, 256), scorer.monte_carlo(rows)
+    large = closed > 1e-4 * closed.max()
+    assert large.sum() > 5
+    apart = [abs(math.log(r) - e) for r, e in zip(closed[large], sampled[large], strict=True)]
     assert sorted(apart)[len(apart) // 2] < 0.25
 
 
-def test_the_closed_form_agrees_with_the_posterior(judged):
-    judge, rows = judged
-    points = judge.tensor(rows)
-    for process, modelled in zip(judge.processes, judge.surrogate.all, strict=True):
+def test_the_closed_form_agrees_with_the_posterior(scored):
+    scorer, rows = scored
+    points = scorer.tensor(rows)
+    for process, modelled in zip(scorer.processes, scorer.surrogate.all, strict=True):
         mean, sd = process.marginals(points)
         posterior = modelled.gp.posterior(points.unsqueeze(1))
         assert torch.allclose(mean, posterior.mean.flatten(), rtol=1e-6)
         assert torch.allclose(sd, posterior.variance.flatten().sqrt(), rtol=1e-4, atol=1e-6)
         draws = torch.randn(
-            3000, len(judge._baseline), dtype=torch.double, generator=torch.Generator().manual_seed(0)
+            3000, len(scorer._baseline), dtype=torch.double, generator=torch.Generator().manual_seed(0)
         )
-        given, left = process.given(points, draws)
+        given, left = process.conditioned(points, draws)
         whole = given.var(dim=1) + left**2
         assert torch.allclose(whole, sd**2, rtol=0.1, atol=1e-4 * float(process.spread) ** 2)
 

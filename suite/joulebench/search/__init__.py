@@ -1,4 +1,4 @@
-"""What to try next: pure proposals from a task, its records and a seed. The only code that knows Ax and BoTorch."""
+"""Search: pure proposals from a task, its records and a seed. The only room that imports Ax and BoTorch."""
 
 from joulebench.search.samplers import Proposal
 from joulebench.search.stages import known_and_pending, planned_trials, prepare, propose

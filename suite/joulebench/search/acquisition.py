@@ -1,4 +1,4 @@
-"""How much a candidate promises, by BoTorch: expected hypervolume improvement, in closed form and by Monte Carlo.
+"""Acquisition functions: expected hypervolume improvement, in closed form and by Monte Carlo (BoTorch).
 
 Imported when a search needs a model.
 """
@@ -49,12 +49,12 @@ TINY = 1e-300  # a logarithm must not be of 0
 
 @dataclass(frozen=True)
 class Samples:
-    """How often something is drawn; with three objectives and more, each front takes longer than all the rest."""
+    """Numbers of samples by purpose; fewer with three objectives or more, where each sampled front costs most."""
 
     acquisition: int  # Monte Carlo samples of the acquisition function
     fronts: int  # in the closed form
     expected: int  # in the closed form, of the one candidate proposed
-    baseline: int  # to tell which observations may be non-dominated
+    baseline: int  # decides which observations may be non-dominated
 
     @classmethod
     def of(cls, objectives: int) -> Samples:
@@ -67,7 +67,7 @@ logei._load_attempted = True
 
 @dataclass(frozen=True)
 class Scale:
-    """Objectives as the acquisition sees them: to be maximised, counted from the reference, in units of `width`."""
+    """Normalisation of the objectives: maximised, relative to the reference point, in units of `width`."""
 
     sign: Tensor
     reference: Tensor  # signed
@@ -83,7 +83,7 @@ class Scale:
 
 
 def scale(task: Task, known: Observations, device: torch.device) -> Scale:
-    """Counted from the reference, in units of the best that is known of each objective.
+    """Normalisation relative to the reference point, in units of the best known value of each objective.
 
     A reference that the task does not give is the nadir of what is non-dominated, less a tenth of its range. As
     long as nothing seen is better than the reference in every objective, that nadir, where it is lower, stands
@@ -102,12 +102,12 @@ def scale(task: Task, known: Observations, device: torch.device) -> Scale:
     return Scale(sign, reference, torch.where(width > 0, width, torch.ones_like(width)))
 
 
-class Judge:
-    """Scores candidates, given as rows of the unit cube, by the models of what is known.
+class Scorer:
+    """Acquisition values of candidates, which are rows of the unit cube.
 
     Args:
         rows: the observations.
-        pending: configurations handed out whose values are not known yet: what they promise is not promised again.
+        pending: rows of configurations under evaluation: their expected improvement is not counted again.
     """
 
     def __init__(
@@ -131,46 +131,46 @@ class Judge:
         generator = torch.Generator(self.device).manual_seed(self.seed)
         shape = (self.samples.baseline, len(measured))
         values = [
-            Process(m.gp, measured).supposed(
+            Process(m.gp, measured).sample_base(
                 torch.randn(shape, generator=generator, dtype=torch.double, device=self.device)
             )
             for m in self.surrogate.all
         ]
-        found = measured[undominated(*self._judged(values)).any(dim=0)]
-        return found if len(found) else measured
+        plausible = measured[undominated(*self._normalised(values)).any(dim=0)]
+        return plausible if len(plausible) else measured
 
-    def rough(self, rows: Array, samples: int) -> Array:
-        """Noisy expected hypervolume improvement, with as many samples of the front; of a candidate, closed form.
+    def closed_form(self, rows: Array, samples: int) -> Array:
+        """Noisy expected hypervolume improvement times the probability that every constraint is met, one a row.
 
-        Times the probability that every constraint is met. Where that is too little for a number it is negative,
-        the higher the less is known of the candidate.
+        The mean over `samples` sampled fronts; for each, the candidate's expectation is in closed form. Where it
+        underflows, the value is negative and higher for candidates of higher posterior variance.
         """
         lower, upper, draws = self._fronts(samples)
-        size, found = max(1, MAX_TERMS // lower[..., 0].numel()), []
+        size, scores = max(1, MAX_TERMS // lower[..., 0].numel()), []
         with torch.no_grad():
             for points in self.tensor(rows).split(size):
-                value = self._rough(points, lower, upper, draws)
+                value = self._improvement(points, lower, upper, draws)
                 none = value <= 0
                 if none.any():
                     apart = (process.marginals(points[none])[1] / process.spread for process in self.processes)
                     value[none] = -torch.exp(-sum(apart))
-                found.append(value.cpu().numpy())
-        return np.concatenate(found)
+                scores.append(value.cpu().numpy())
+        return np.concatenate(scores)
 
     def _fronts(self, samples: int) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Boxes that supposed fronts leave free, and the draws that they are supposed by."""
-        if samples not in self._supposed:
+        """Boxes not dominated by each sampled front, and the normal draws that the fronts were sampled with."""
+        if samples not in self._sampled_fronts:
             base, models = len(self._baseline) + len(self._pending), len(self.processes)
             every = draw_sobol_normal_samples(
                 d=base * models, n=samples, device=self.device, dtype=torch.double, seed=self.seed
             )
             draws = list(every.split(base, dim=1))
-            values = [process.supposed(z) for process, z in zip(self.processes, draws, strict=True)]
-            self._supposed[samples] = (*cells(*self._judged(values)), draws)
-        return self._supposed[samples]
+            values = [process.sample_base(z) for process, z in zip(self.processes, draws, strict=True)]
+            self._sampled_fronts[samples] = (*cells(*self._normalised(values)), draws)
+        return self._sampled_fronts[samples]
 
-    def _judged(self, values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Supposed values of every model (samples × rows): objectives to scale, and whether constraints are met."""
+    def _normalised(self, values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Normalised objectives and a mask of met constraints, of each model's sampled values (samples × rows)."""
         scaled = self._scaled(torch.stack(list(values), dim=-1))
         met = torch.ones(scaled.shape[:2], dtype=torch.bool, device=self.device)
         for number, constraint in enumerate(self.surrogate.constraints, start=len(self.scale.sign)):
@@ -178,42 +178,42 @@ class Judge:
         return scaled, met
 
     @cached_property
-    def _supposed(self) -> dict[int, tuple[Tensor, Tensor, list[Tensor]]]:
+    def _sampled_fronts(self) -> dict[int, tuple[Tensor, Tensor, list[Tensor]]]:
         return {}
 
-    def _rough(self, points: Tensor, lower: Tensor, upper: Tensor, draws: Sequence[Tensor]) -> Tensor:
+    def _improvement(self, points: Tensor, lower: Tensor, upper: Tensor, draws: Sequence[Tensor]) -> Tensor:
         """Mean over fronts Σ over boxes Π over objectives E[(Y - l)⁺ - (Y - u)⁺].
 
-        Of a point y, min(y_j, u_j) - l_j, where positive for all j, span what it newly dominates of a box [l, u].
+        Of a box [l, u], a point y newly dominates a volume with sides min(y_j, u_j) - l_j, where all are positive.
         The expectation of the product is the product of expectations: objectives are modelled independently
         (Emmerich et al. 2006; Yang et al. 2019; averaged over fronts, Daulton et al. 2021).
         """
         product: Any = 1.0
         for j, modelled in enumerate(self.surrogate.objectives):
-            mean, sd = self.processes[j].given(points, draws[j])
+            mean, sd = self.processes[j].conditioned(points, draws[j])
             mean, sd = mean.unsqueeze(-1), sd[:, None, None]  # candidates × fronts × boxes
             low, high = (self._threshold(bound[..., j], j) for bound in (lower, upper))
             gained = excess(mean, sd, low, modelled.sign, modelled.log)
             if not high.isinf().all():
                 gained = gained - excess(mean, sd, high, modelled.sign, modelled.log)
             product = product * (gained / self.scale.width[j]).clamp_min(0.0)
-        value: Tensor = product.sum(dim=-1).mean(dim=-1) * self.chance(points)
+        value: Tensor = product.sum(dim=-1).mean(dim=-1) * self.feasibility(points)
         return value
 
     def _threshold(self, bound: Tensor, j: int) -> Tensor:
         return self.scale.sign[j] * (bound * self.scale.width[j] + self.scale.reference[j])
 
-    def chance(self, points: Tensor) -> Tensor:
+    def feasibility(self, points: Tensor) -> Tensor:
         """Probability that every constraint is met."""
-        found = torch.ones(len(points), dtype=points.dtype, device=points.device)
+        probability = torch.ones(len(points), dtype=points.dtype, device=points.device)
         processes = self.processes[len(self.scale.sign) :]
         for modelled, process in zip(self.surrogate.constraints, processes, strict=True):
             mean, sd = process.marginals(points)
-            found = found * ndtr(modelled.sign * (mean - (modelled.bound or 0.0)) / sd)
-        return found
+            probability = probability * ndtr(modelled.sign * (mean - (modelled.bound or 0.0)) / sd)
+        return probability
 
-    def exact(self, rows: Array) -> Array:
-        """Logarithm of the acquisition function: q(Log)NEHVI, or qLogNEI with one objective."""
+    def monte_carlo(self, rows: Array) -> Array:
+        """Logarithm of BoTorch's acquisition function: q(Log)NEHVI, or qLogNEI with one objective."""
         with torch.no_grad():
             parts = [self._acquisition(part.unsqueeze(1)) for part in self.tensor(rows).split(CHUNK)]
         return np.asarray(torch.cat(parts).cpu().numpy())
@@ -242,36 +242,36 @@ class Judge:
 
     @cached_property
     def _constraints(self) -> list[Callable[[Tensor], Tensor]] | None:
-        found = enumerate(self.surrogate.constraints, start=len(self.scale.sign))
-        return [_broken(modelled, column) for column, modelled in found] or None
+        columns = enumerate(self.surrogate.constraints, start=len(self.scale.sign))
+        return [_violation(modelled, column) for column, modelled in columns] or None
 
     def _scaled(self, modelled: Tensor) -> Tensor:
-        """Objectives taken back from logarithms, so that the hypervolume is that of the values themselves."""
+        """Normalised objectives, logarithms undone: the hypervolume is that of the values themselves."""
         columns = [modelled[..., i].exp() if m.log else modelled[..., i]
                    for i, m in enumerate(self.surrogate.objectives)]  # fmt: skip
         return self.scale.of(torch.stack(columns, dim=-1))
 
     def polished(self, rows: Array, columns: Sequence[int]) -> Array:
-        """Each row moved uphill in the given columns of the cube: L-BFGS-B on the logarithm of the closed form."""
+        """Rows after gradient ascent in the given columns: L-BFGS-B on the logarithm of the closed form."""
         start, free = self.tensor(rows), list(columns)
 
-        def fall(flat: Array) -> tuple[float, Array]:
+        def loss(flat: Array) -> tuple[float, Array]:
             moving = torch.tensor(flat.reshape(len(rows), len(free)), device=self.device, requires_grad=True)
             points = start.clone()
             points[:, free] = moving
-            value = -self._rough(points, *self._fronts(self.samples.fronts)).clamp_min(TINY).log().sum()
+            value = -self._improvement(points, *self._fronts(self.samples.fronts)).clamp_min(TINY).log().sum()
             (gradient,) = torch.autograd.grad(value, moving)
             return float(value), gradient.cpu().numpy().ravel()
 
-        begun = rows[:, free].ravel()
-        bounds = [(0.0, 1.0)] * len(begun)
-        ended = minimize(fall, begun, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": CLIMB})
+        initial = rows[:, free].ravel()
+        bounds = [(0.0, 1.0)] * len(initial)
+        optimum = minimize(loss, initial, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": CLIMB})
         moved = rows.copy()
-        moved[:, free] = np.clip(ended.x, 0.0, 1.0).reshape(len(rows), len(free))
+        moved[:, free] = np.clip(optimum.x, 0.0, 1.0).reshape(len(rows), len(free))
         return moved
 
 
-def _broken(modelled: Modelled, column: int) -> Callable[[Tensor], Tensor]:
-    """By how much samples break a constraint, in units of its observed spread; not positive where it is met."""
+def _violation(modelled: Modelled, column: int) -> Callable[[Tensor], Tensor]:
+    """Constraint violation of samples, in observed standard deviations; not positive where it is met."""
     spread, bound = modelled.gp.outcome_transform.stdvs.squeeze(), modelled.bound or 0.0
     return lambda samples: modelled.sign * (bound - samples[..., column]) / spread

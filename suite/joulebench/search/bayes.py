@@ -1,4 +1,4 @@
-"""qNEHVI: the configuration whose measurement should enlarge the hypervolume most, by a model of what was seen."""
+"""Bayesian optimisation by noisy expected hypervolume improvement (qNEHVI)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
 
 if TYPE_CHECKING:
-    from joulebench.search.acquisition import Judge
+    from joulebench.search.acquisition import Scorer
 
 POOL = 1024  # candidates of a space too large to list
 MAX_FRONT = 12  # members of the frontier whose neighbours join the pool
@@ -49,7 +49,7 @@ def prepare(task: Task) -> dict[str, Any]:
 
 
 def _model() -> ModuleType:
-    """Ax and what needs it, imported when first asked for: it takes seconds."""
+    """Import `joulebench.search.model`, and Ax with it, which takes seconds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch and Ax warn of their own deprecations
         logging.disable(logging.INFO)  # Ax greets on stderr where SQLAlchemy is installed
@@ -69,8 +69,8 @@ def qnehvi(
     says so and why.
 
     Args:
-        trials: what is known.
-        pending: configurations handed out, whose trials are not known or not to be used yet.
+        trials: those that the model may use.
+        pending: configurations whose trials are not recorded, or may not be used yet.
         number: of the proposal; with the seed it decides every draw.
 
     Raises:
@@ -87,11 +87,11 @@ def qnehvi(
     own_seed = zlib.crc32(f"{seed}/{stage}/{number}".encode())
     taken = {space.key(params) for params in tried}
     model = _model()
-    with model.fitted(space.task, space.encoding, known, pending, own_seed) as judge:
-        params = _best(space, known, taken, own_seed, judge)
+    with model.fitted(space.task, space.encoding, known, pending, own_seed) as scorer:
+        params = _best(space, known, taken, own_seed, scorer)
         if params is None:
             return _sampled(space, stage, tried, seed, "no untried candidate was found")
-        expected = model.expected(space, known, judge, space.encoding.encode([params]))
+        expected = model.expected(space, known, scorer, space.encoding.encode([params]))
     return Proposal(dict(params), "qnehvi", expected)
 
 
@@ -100,24 +100,28 @@ def _sampled(space: Space, stage: str, tried: Sequence[Params], seed: int, reaso
     return proposal and Proposal(proposal.params, "sobol", fallback=reason)
 
 
-def _best(space: Space, known: Observations, taken: set[str], seed: int, judge: Judge) -> Params | None:
-    found = _listed(space, taken, judge) if space.listed is not None else _climbed(space, known, taken, seed, judge)
-    if not found:
+def _best(space: Space, known: Observations, taken: set[str], seed: int, scorer: Scorer) -> Params | None:
+    if space.listed is not None:
+        candidates = _listed(space, taken, scorer)
+    else:
+        candidates = _climbed(space, known, taken, seed, scorer)
+    if not candidates:
         return None
-    rows = space.encoding.encode(found)
-    values = judge.exact(rows)
+    rows = space.encoding.encode(candidates)
+    values = scorer.monte_carlo(rows)
     moving = [column for column, name in space.encoding.floats.items() if name in space.names]
     if moving:
-        start = _apart(rows, np.argsort(-values, kind="stable"))
-        moved = _moved(space, [found[i] for i in start], judge.polished(rows[start], moving), moving)
+        start = _diverse(rows, np.argsort(-values, kind="stable"))
+        moved = _moved(space, [candidates[i] for i in start], scorer.polished(rows[start], moving), moving)
         fresh = list(_distinct(space, moved, taken, len(moved)).values()) if moved else []
         if fresh:
-            found, values = [*found, *fresh], np.append(values, judge.exact(space.encoding.encode(fresh)))
-    return found[int(np.argmax(values))]  # the first of equals
+            candidates = [*candidates, *fresh]
+            values = np.append(values, scorer.monte_carlo(space.encoding.encode(fresh)))
+    return candidates[int(np.argmax(values))]  # the first of equals
 
 
-def _apart(rows: Array, order: NDArray[np.intp]) -> list[int]:
-    """The first few in this order that are not close to one another."""
+def _diverse(rows: Array, order: NDArray[np.intp]) -> list[int]:
+    """The first `POLISHED` in this order that lie more than `APART` from one another."""
     chosen: list[int] = []
     for i in order:
         if len(chosen) < POLISHED and all(np.abs(rows[i] - rows[j]).max() > APART for j in chosen):
@@ -125,43 +129,43 @@ def _apart(rows: Array, order: NDArray[np.intp]) -> list[int]:
     return chosen
 
 
-def _listed(space: Space, taken: set[str], judge: Judge) -> list[Params]:
-    """The best by the closed form of all that is untried."""
+def _listed(space: Space, taken: set[str], scorer: Scorer) -> list[Params]:
+    """The untried members of a listed space that are best by the closed form."""
     assert space.listed is not None
     open_ = np.array([key not in taken for key in space.listed_keys])
     members = np.flatnonzero(open_)
-    for fronts, count in ((SCREEN_FRONTS, SCREENED), (judge.samples.fronts, SHORTLIST)):
-        scores = judge.rough(space.listed_rows[members], fronts)
+    for fronts, count in ((SCREEN_FRONTS, SCREENED), (scorer.samples.fronts, SHORTLIST)):
+        scores = scorer.closed_form(space.listed_rows[members], fronts)
         members = members[np.argsort(-scores, kind="stable")[:count]]
     return [space.listed[i] for i in members]
 
 
-def _climbed(space: Space, known: Observations, taken: set[str], seed: int, judge: Judge) -> list[Params]:
-    """The best by the closed form of a pool, and of what lies uphill from its best."""
+def _climbed(space: Space, known: Observations, taken: set[str], seed: int, scorer: Scorer) -> list[Params]:
+    """The best by the closed form among a pool and the local searches that start from its best."""
     scored: dict[str, tuple[float, Params]] = {}
 
-    def look(candidates: Iterable[Params], limit: int) -> None:
+    def score(candidates: Iterable[Params], limit: int) -> None:
         fresh = _distinct(space, candidates, taken | scored.keys(), limit)
         if fresh:
-            scores = judge.rough(space.encoding.encode(list(fresh.values())), judge.samples.fronts)
+            scores = scorer.closed_form(space.encoding.encode(list(fresh.values())), scorer.samples.fronts)
             scored.update({k: (float(s), p) for (k, p), s in zip(fresh.items(), scores, strict=True)})
 
     def best(count: int) -> list[Params]:
-        ranked = sorted(scored.values(), key=lambda found: -found[0])
+        ranked = sorted(scored.values(), key=lambda pair: -pair[0])
         return [params for _, params in ranked[:count]]
 
-    look(_pool(space, known, seed), POOL)
+    score(_pool(space, known, seed), POOL)
     climbers: list[Params] = []
     for _ in range(ROUNDS):
         before, climbers = climbers, best(CLIMBERS)
         if climbers == before:
             break
-        look((n for params in climbers if params not in before for n in space.neighbours(params)), POOL)
+        score((n for params in climbers if params not in before for n in space.neighbours(params)), POOL)
     return best(SHORTLIST)
 
 
 def _distinct(space: Space, candidates: Iterable[Params], known: set[str], limit: int) -> dict[str, Params]:
-    """The first `limit` allowed candidates, each once, without those known; gives up after 16 times as many."""
+    """The first `limit` allowed candidates by key, without those known; stops after 16 times as many."""
     fresh: dict[str, Params] = {}
     for params in islice(candidates, 16 * limit):
         key = space.key(params)
@@ -173,7 +177,7 @@ def _distinct(space: Space, candidates: Iterable[Params], known: set[str], limit
 
 
 def _pool(space: Space, known: Observations, seed: int) -> Iterator[Params]:
-    """Neighbours of what is non-dominated so far, then a Sobol sequence over the space."""
+    """Neighbours of the non-dominated observations, then a Sobol sequence over the space."""
     front = [params for params in _front(space.task, known) if space.covers(params)]
     for params in front[-MAX_FRONT:]:
         yield from space.neighbours(params)
@@ -181,21 +185,21 @@ def _pool(space: Space, known: Observations, seed: int) -> Iterator[Params]:
 
 
 def _front(task: Task, known: Observations) -> list[Params]:
-    """Feasible configurations that no other is better than in every objective."""
+    """Feasible configurations that no other exceeds in every objective."""
     signs = np.array([1.0 if o.goal == "maximize" else -1.0 for o in task.objectives.values()])
     values = np.array([o.means for o in known.feasible]) * signs
     return [o.params for o, v in zip(known.feasible, values, strict=True) if not (values > v).all(axis=1).any()]
 
 
 def _moved(space: Space, starts: Sequence[Params], rows: Array, columns: Sequence[int]) -> list[Params]:
-    """Configurations at polished rows; instead of one not allowed, the nearest on the way to it."""
-    found = []
-    for start, begun, ended in zip(starts, space.encoding.encode(starts), rows, strict=True):
+    """Configurations at polished rows, backtracking towards the start where one is not allowed."""
+    moved = []
+    for start, begin, end in zip(starts, space.encoding.encode(starts), rows, strict=True):
         for halving in range(HALVINGS):
-            row = begun + (ended - begun) / 2**halving
+            row = begin + (end - begin) / 2**halving
             values = {space.encoding.floats[c]: space.encoding.float_at(c, row[c]) for c in columns}
             params = space.task.resolve({n: {**start, **values}[n] for n in space.names})
             if space.task.allows(params):
-                found.append(params)
+                moved.append(params)
                 break
-    return found
+    return moved

@@ -1,4 +1,4 @@
-"""A sweep that doubles one parameter until the machine refuses, then looks halfway between. Pure."""
+"""Sweep that doubles one parameter until a trial fails, then bisects between the values tried. Pure."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ Number = int | float
 def doubling(task: Task, stage: Stage, trials: Sequence[TrialRecord], pending: Sequence[Params]) -> Proposal | None:
     """The next value of the parameter that the stage varies; all others stay at their default.
 
-    First the ladder: the lowest value, then each time the double of the last (of the choices, the next that is
-    at least the double), up to the highest; it ends with the first value whose trial runs out of memory or
-    fails. With `between`, then halfway on a logarithmic scale between neighbours on the ladder as far as it was
-    climbed, from below: √(a·b), rounded, or the choice nearest to it. The last of these lies between the
-    largest value that ran and the one that did not.
+    First the ladder: the lowest value, then its doubles (of choices, the next that is at least the double), up to
+    the highest, or to the first value whose trial runs out of memory or fails. With `between`, then the geometric
+    means of neighbours on the ladder so far, in ascending order: √(a·b), rounded, or the choice nearest to it. The
+    last lies between the largest value that ran and the one that did not.
 
     Args:
         trials: those of this stage.
-        pending: configurations handed out whose trials are not known yet; taken to run.
+        pending: configurations whose trials are not recorded yet; assumed to succeed.
 
     Raises:
         InputError: the parameter is no whole number from 1 on, and no choice of ordered numbers above 0.
@@ -46,7 +45,7 @@ def doubling(task: Task, stage: Stage, trials: Sequence[TrialRecord], pending: S
 
 
 def planned(task: Task, stage: Stage) -> int:
-    """How many trials there are if nothing is refused.
+    """Number of trials if none fails.
 
     Raises:
         InputError: as `doubling`.
@@ -56,7 +55,7 @@ def planned(task: Task, stage: Stage) -> int:
 
 
 def ladder(task: Task, stage: Stage) -> list[Number]:
-    """The values to climb; those that the task does not allow are left out.
+    """The values to try, ascending; those that the task does not allow are left out.
 
     Raises:
         InputError: as `doubling`.
@@ -80,15 +79,15 @@ def ladder(task: Task, stage: Stage) -> list[Number]:
 
 
 def _between(task: Task, stage: Stage, steps: Sequence[Number]) -> list[Number]:
-    parameter, found = task.parameters[_name(stage)], list[Number]()
+    parameter, middles = task.parameters[_name(stage)], list[Number]()
     for low, high in pairwise(steps):
         halfway = math.sqrt(low * high)
         if isinstance(parameter, ChoiceParameter):
             inside = [v for v in sorted(map(_number, parameter.values)) if low < v < high]
-            found += sorted(inside, key=lambda v: abs(math.log(v / halfway)))[:1]
+            middles += sorted(inside, key=lambda v: abs(math.log(v / halfway)))[:1]
         elif low < (whole := math.floor(halfway + 0.5)) < high:
-            found.append(whole)
-    return [value for value in found if _allowed(task, stage, value)]
+            middles.append(whole)
+    return [value for value in middles if _allowed(task, stage, value)]
 
 
 def _allowed(task: Task, stage: Stage, value: Number) -> bool:

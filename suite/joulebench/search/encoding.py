@@ -1,4 +1,4 @@
-"""Configurations as points of the unit cube, which is where a model sees them. Pure."""
+"""Encoding of configurations as points of the unit cube, the input space of the model. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOT = 1 / math.sqrt(2)
 
 @dataclass(frozen=True)
 class Encoding:
-    """Every free parameter of a task in columns, also those a stage leaves at their default: others vary them.
+    """Encoding of every free parameter of a task; a stage may leave some at their default, others vary them.
 
     Numbers take one column, as reals; ordered choices too, on the linear or logarithmic scale on which they are
     the more evenly spaced; two choices are 0 and 1; more are one-hot.
@@ -38,24 +38,24 @@ class Encoding:
 
     @cached_property
     def groups(self) -> tuple[int, ...]:
-        """For every column the number of its parameter."""
+        """Index of its parameter for every column."""
         widths = [_width(p) for p in self.parameters.values()]
         return tuple(number for number, width in enumerate(widths) for _ in range(width))
 
     @cached_property
     def floats(self) -> dict[int, str]:
-        """Columns in which a candidate may move freely, and their parameters."""
+        """Columns of continuous parameters, and the parameters' names."""
         columns = {name: self.groups.index(i) for i, name in enumerate(self.parameters)}
         return {columns[n]: n for n, p in self.parameters.items() if isinstance(p, FloatParameter)}
 
     @cached_property
     def _tables(self) -> dict[str, dict[tuple[type, Value], list[float]]]:
-        """Choices are few: where each lies is worked out once."""
+        """Columns of each value of each choice, by parameter."""
         choices = {n: p for n, p in self.parameters.items() if isinstance(p, ChoiceParameter)}
         return {n: {(type(v), v): _columns(p, v) for v in p.values} for n, p in choices.items()}
 
     def encode(self, configurations: Sequence[Params]) -> Array:
-        """One row a configuration."""
+        """Rows of the unit cube: configurations × columns."""
         rows = [[x for n, p in self.parameters.items() for x in self._encoded(n, p, c[n])] for c in configurations]
         return np.asarray(rows, dtype=float).reshape(len(configurations), len(self.groups))
 

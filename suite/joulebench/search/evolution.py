@@ -1,4 +1,4 @@
-"""NSGA-II (Deb et al. 2002), by pymoo's operators: what a search with a model has to beat. Pure."""
+"""NSGA-II (Deb et al. 2002) by pymoo's operators: the model-free baseline of a search. Pure."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ def nsga2(
     outcome's bound is worse than one that does not, by how much; one without values is the worst.
 
     Args:
-        pending: configurations handed out whose trials are not recorded yet; of an earlier generation, they
-            have no part in this one.
+        pending: configurations whose trials are not recorded yet; those of an earlier generation are no parents.
 
     Raises:
         InputError: nothing untried was found.
@@ -66,23 +65,23 @@ def nsga2(
 
 
 def population(plan: Stage) -> int:
-    """Configurations in one generation of the stage."""
+    """Population size of the stage."""
     return plan.population or max(2, min(POPULATION, (plan.trials or 0) // 4))
 
 
 def _survivors(space: Space, stage: str, own: Sequence[TrialRecord], size: int, seed: int) -> Any:
-    """The parents: after each generation, the best of those before and of its own, by rank and crowding."""
+    """Parents of the next generation: the best of all before, by rank and crowding distance."""
     from pymoo.core.population import Population
     from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
     idle, problem, parents = idle_windows(own), _problem(space), Population()
     for begin in range(0, len(own), size):
         members = own[begin : begin + size]
-        judged = [_judged(space.task, trial, idle) for trial in members]
+        fitness = [_fitness(space.task, trial, idle) for trial in members]
         newer = Population.new(
-            X=[_genes(space, trial.params) for trial in members],
-            F=np.array([costs for costs, _ in judged]),
-            G=np.array([[violation] for _, violation in judged]),
+            X=[{n: _gene(p, t.params[n]) for n, p in space.parameters.items()} for t in members],
+            F=np.array([costs for costs, _ in fitness]),
+            G=np.array([[violation] for _, violation in fitness]),
         )
         rng = np.random.default_rng([seed, samplers.number(stage), begin])
         merged = Population.merge(parents, newer)
@@ -90,8 +89,8 @@ def _survivors(space: Space, stage: str, own: Sequence[TrialRecord], size: int, 
     return parents
 
 
-def _judged(task: Task, trial: TrialRecord, idle: Sequence[Window]) -> tuple[list[float], float]:
-    """Objectives to be minimised, and by how much bounds are broken, each as a share of its bound."""
+def _fitness(task: Task, trial: TrialRecord, idle: Sequence[Window]) -> tuple[list[float], float]:
+    """Objectives to be minimised, and the constraint violations, each relative to its bound, summed."""
     outcomes = trial_outcomes(task, trial, idle)
     if trial.status == "oom" and task.on_oom == "zero":
         return [0.0] * len(task.objectives), 0.0
@@ -115,20 +114,20 @@ def _bred(space: Space, stage: str, parents: Any, taken: set[str], size: int, se
     rng = np.random.default_rng([seed, samplers.number(stage), len(taken)])
     mating = MixedVariableMating(TournamentSelection(binary_tournament), eliminate_duplicates=None)
     nsga2_of_pymoo = SimpleNamespace(tournament_type="comp_by_dom_and_crowding", random_state=rng)
-    problem, found = _problem(space), dict[str, Params]()
+    problem, children = _problem(space), dict[str, Params]()
     for _ in range(MATINGS):
         for child in mating.do(problem, parents, size, random_state=rng, algorithm=nsga2_of_pymoo):
-            params = _configuration(space, child.X)
+            params = space.complete([_expressed(p, child.X[name]) for name, p in space.parameters.items()])
             key = space.key(params)
-            if key not in taken and space.task.allows(params) and len(found) < size:
-                found[key] = params
-        if len(found) == size:
+            if key not in taken and space.task.allows(params) and len(children) < size:
+                children[key] = params
+        if len(children) == size:
             break
-    return list(found.values())
+    return list(children.values())
 
 
 def _problem(space: Space) -> Any:
-    """What pymoo knows of the space: reals on [0, 1], ordered choices by rank, unordered ones by number."""
+    """The space as a pymoo problem: reals on [0, 1], ordered choices by rank, unordered ones by number."""
     from pymoo.core.problem import Problem
     from pymoo.core.variable import Choice, Integer, Real
 
@@ -143,10 +142,6 @@ def _problem(space: Space) -> Any:
     return Problem(vars=variables, n_obj=len(space.task.objectives), n_ieq_constr=1)
 
 
-def _genes(space: Space, params: Params) -> dict[str, float | int]:
-    return {name: _gene(parameter, params[name]) for name, parameter in space.parameters.items()}
-
-
 def _gene(parameter: Free, value: Value) -> float | int:
     match parameter:
         case ChoiceParameter():
@@ -158,10 +153,6 @@ def _gene(parameter: Free, value: Value) -> float | int:
             if parameter.scale == "log":
                 return math.log(middle / low) / math.log(above / low)
             return (middle - low) / (above - low)
-
-
-def _configuration(space: Space, genes: dict[str, Any]) -> Params:
-    return space.complete([_expressed(p, genes[name]) for name, p in space.parameters.items()])
 
 
 def _expressed(parameter: Free, gene: Any) -> Value:

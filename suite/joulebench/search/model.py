@@ -1,4 +1,4 @@
-"""The model of a search, from start to end. Imported when a qnehvi stage needs it, never with the package."""
+"""Surrogate model of a search: fitting, expectations. Imported when a qnehvi stage needs it, not before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.special import ndtr, ndtri
 
 from joulebench.search import acquisition, surrogate
-from joulebench.search.acquisition import Judge
+from joulebench.search.acquisition import Scorer
 from joulebench.search.closed_form import lognormal_shortfall, normal_excess
 from joulebench.search.encoding import Array, Encoding
 from joulebench.search.observations import Observation, Observations
@@ -25,8 +25,6 @@ from joulebench.search.surrogate import Modelled
 from joulebench.spec.objectives import energy_unit
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
-
-__all__ = ["expected", "fitted", "settings"]
 
 THREADS = 1  # the matrices are small: a second thread gains little, and one keeps sums in one order
 
@@ -49,8 +47,8 @@ def _device() -> torch.device:
 @contextmanager
 def fitted(
     task: Task, encoding: Encoding, known: Observations, pending: Sequence[Params], seed: int
-) -> Iterator[acquisition.Judge]:
-    """A model of what is known, to judge candidates by.
+) -> Iterator[Scorer]:
+    """Scorer of candidates, by a model fitted to the observations.
 
     Raises:
         RuntimeError: the model could not be fitted or evaluated.
@@ -59,9 +57,9 @@ def fitted(
     with _quiet(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _threads(THREADS):
         rows = encoding.encode([o.params for o in known.seen])
         try:
-            found = _fit(task, known, rows, encoding, device)
+            fit = _fit(task, known, rows, encoding, device)
             torch.manual_seed(seed)
-            yield acquisition.Judge(task, known, found, rows, encoding.encode(pending), seed)
+            yield Scorer(task, known, fit, rows, encoding.encode(pending), seed)
         except Exception as error:
             raise RuntimeError(
                 f"search of task '{task.name}': the model failed after {len(known.seen)} configurations:"
@@ -69,16 +67,16 @@ def fitted(
             ) from error
 
 
-#: The last fit, by task: what was known, as the model sees it, and the models. For the next proposal of a batch.
+#: The last fit by task digest: observations, their rows and the models, for the next proposal of a batch.
 _fits: dict[str, tuple[Observations, bytes, surrogate.Surrogate]] = {}
 
 
 def _fit(
     task: Task, known: Observations, rows: Array, encoding: Encoding, device: torch.device
 ) -> surrogate.Surrogate:
-    """The models of what is known: a function of that alone, so proposals of one batch need fit them once.
+    """Models of the observations; fitted once for the proposals of one batch.
 
-    A copy each time: what models remember of being used must not pass from one proposal to the next.
+    A copy each time: caches of a used model must not pass from one proposal to the next.
     """
     last, seen = _fits.get(task.digest), rows.tobytes()  # rows too: to Python, choices `1` and `true` are equal
     if last is None or last[:2] != (known, seen):
@@ -91,7 +89,7 @@ def _fit(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ax and BoTorch warn of routine things; what really fails raises."""
+    """Silence Ax's and BoTorch's routine warnings; what really fails raises."""
     logger = logging.getLogger("ax")
     handlers = {handler: handler.level for handler in logger.handlers}
     for handler in handlers:
@@ -118,8 +116,8 @@ def _threads(number: int) -> Iterator[None]:
 LEVELS = 4096  # quantiles over which a mean without closed form is taken
 
 
-def expected(space: Space, known: Observations, judge: Judge, row: Array) -> dict[str, float]:
-    """Expectations at one candidate.
+def expected(space: Space, known: Observations, scorer: Scorer, row: Array) -> dict[str, float]:
+    """Expectations at one candidate, `row` (1 × columns) in the unit cube.
 
     - `hypervolume_gain`: E[hypervolume with it - hypervolume without], of feasible configurations, as the models
       believe them, in the product of the objectives' units and from the reference that the search uses (see
@@ -133,12 +131,12 @@ def expected(space: Space, known: Observations, judge: Judge, row: Array) -> dic
       that are feasible and at least as good in q. As long as the default has not been measured, q₀ are the
       references that the task gives. Absent where no configuration is that good.
     """
-    found = {"hypervolume_gain": max(0.0, float(judge.rough(row, judge.samples.expected)[0])) * judge.scale.volume}
-    saving = _saving(space, known, judge, row)
-    return found if saving is None else {**found, "saving_j_per_unit": saving}
+    gain = max(0.0, float(scorer.closed_form(row, scorer.samples.expected)[0])) * scorer.scale.volume
+    saving = _saving(space, known, scorer, row)
+    return {"hypervolume_gain": gain} | ({} if saving is None else {"saving_j_per_unit": saving})
 
 
-def _saving(space: Space, known: Observations, judge: Judge, row: Array) -> float | None:
+def _saving(space: Space, known: Observations, scorer: Scorer, row: Array) -> float | None:
     task = space.task
     name = next((n for n, o in task.objectives.items() if o is task.measured), None)
     if name is None:
@@ -148,27 +146,27 @@ def _saving(space: Space, known: Observations, judge: Judge, row: Array) -> floa
     joules = [_joules(o.means[position], per_joule) for o in known.seen if o.feasible and _reaches(task, o, floors)]
     if not joules:
         return None
-    point = judge.tensor(row)
+    point = scorer.tensor(row)
     with torch.no_grad():
-        found = [process.marginals(point) for process in judge.processes]
-        saving = _mean_saving(judge.surrogate.objectives[position], *found[position], min(joules), per_joule)
+        marginals = [process.marginals(point) for process in scorer.processes]
+        saving = _mean_saving(scorer.surrogate.objectives[position], *marginals[position], min(joules), per_joule)
         for i, floor in floors.items():
-            modelled, (mean, sd) = judge.surrogate.objectives[i], found[i]
+            modelled, (mean, sd) = scorer.surrogate.objectives[i], marginals[i]
             if not modelled.log:
                 saving = saving * ndtr(modelled.sign * (mean - floor) / sd)
             elif floor > 0:
                 saving = saving * ndtr(modelled.sign * (mean - math.log(floor)) / sd)
             elif modelled.sign < 0:  # positive, and asked to be at most 0
                 return 0.0
-        return float(saving * judge.chance(point))
+        return float(saving * scorer.feasibility(point))
 
 
 def _floors(space: Space, known: Observations, energy: int) -> dict[int, float]:
-    """What the objectives other than energy have to reach, by position."""
+    """Thresholds of the objectives other than energy, by position."""
     task, key = space.task, space.key(space.task.defaults)
     default = next((o for o in known.usable if space.key(o.params) == key), None)
-    asked = default.means if default is not None else [o.reference for o in task.objectives.values()]
-    return {i: value for i, value in enumerate(asked) if i != energy and value is not None}
+    thresholds = default.means if default is not None else [o.reference for o in task.objectives.values()]
+    return {i: value for i, value in enumerate(thresholds) if i != energy and value is not None}
 
 
 def _reaches(task: Task, observation: Observation, floors: dict[int, float]) -> bool:
@@ -182,7 +180,7 @@ def _joules(value: float, per_joule: bool) -> float:
 
 
 def _mean_saving(modelled: Modelled, mean: Tensor, sd: Tensor, best: float, per_joule: bool) -> Tensor:
-    """E[(best - e)⁺]; what would give units for nothing or less, which a raw model allows, saves nothing."""
+    """E[(best - e)⁺]; units per joule that are not positive, which a raw model allows, save nothing."""
     bound = torch.full_like(mean, best)
     if modelled.log:
         return lognormal_shortfall(-mean if per_joule else mean, sd, bound)

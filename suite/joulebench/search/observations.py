@@ -1,4 +1,4 @@
-"""What a model is told: one observation a configuration, with its noise. Pure."""
+"""Training data of the model: one observation a configuration, with its noise. Pure."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Observations:
 
 
 def observations(task: Task, trials: Sequence[TrialRecord]) -> Observations:
-    """What trials tell: configurations that have objective values, or were refused.
+    """Observations of the configurations that have objective values or failed.
 
     Replicates are merged: their mean, and the variance
 
@@ -89,8 +89,8 @@ def observations(task: Task, trials: Sequence[TrialRecord]) -> Observations:
     idle, rsd = idle_windows(trials), run_to_run_rsd(task, trials)
     groups = grouped(task, trials)
     limit = _memory_limit(task, trials)
-    found = (_observation(task, group, idle, rsd, limit) for group in groups)
-    return Observations(tuple(o for o in found if o.objectives or o.refused or o.memory_bytes), limit)
+    merged = (_observation(task, group, idle, rsd, limit) for group in groups)
+    return Observations(tuple(o for o in merged if o.objectives or o.refused or o.memory_bytes), limit)
 
 
 def _observation(

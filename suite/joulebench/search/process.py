@@ -1,4 +1,4 @@
-"""Exact inference with one fitted Gaussian process, many candidates at a time. Imported when a model is needed."""
+"""Exact Gaussian process inference, vectorised over candidates. Imported when a model is needed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def _factor(gp: SingleTaskGP, inputs: Tensor) -> Tensor:
 
 
 class Process:
-    """The posterior of one process, without noise, on the modelled scale: alone, and given its values at a base.
+    """Noise-free posterior of one fitted process: marginals, and conditioned on sampled values at base points.
 
     BoTorch has both as joint posteriors; here each candidate stands alone, which takes n² instead of n³ for n
     observations, and matrices instead of batches of them.
 
     Args:
-        base: rows of the unit cube at which values will be supposed.
+        base: rows of the unit cube at which values will be sampled.
     """
 
     @torch.no_grad()
@@ -43,7 +43,7 @@ class Process:
         self._offset, self.spread = transform.means.squeeze(), transform.stdvs.squeeze()
 
     def _known(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean, and the root of what observations explain of the variance."""
+        """Standardised posterior mean, and the root of the variance that the observations explain."""
         cross = self._gp.covar_module(self._inputs, points).to_dense()
         return self._gp.mean_module(points) + cross.T @ self._weights, self._root @ cross
 
@@ -53,13 +53,13 @@ class Process:
         return self._scaled(mean, self._gp.covar_module(points, diag=True) - known.square().sum(dim=0))
 
     @torch.no_grad()
-    def supposed(self, draws: Tensor) -> Tensor:
-        """Values at the base, from standard normal draws: samples × base."""
+    def sample_base(self, draws: Tensor) -> Tensor:
+        """Posterior samples at the base (samples × base) from standard normal draws of that shape."""
         values: Tensor = self._offset + self.spread * (self._base_mean + draws @ self._base_factor.T)
         return values
 
-    def given(self, points: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-        """Means (rows × samples) and standard deviation at each row, given the values supposed at the base.
+    def conditioned(self, points: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Means (rows × samples) and standard deviation at each row, given the values sampled at the base.
 
         With L L' the posterior covariance of the base, c(x) that between it and x, and w = L⁻¹ c(x): the mean
         moves by w·z, the variance falls by w·w.

@@ -55,8 +55,8 @@ def grid(task: Task, stage: Stage, done: int) -> Proposal | None:
     """
     axes = grid_axes(task, stage)
     if has_conditions(task):
-        found = next(islice(_grid_points(task, axes), done, None), None)
-        return None if found is None else Proposal(found, "grid")
+        params = next(islice(_grid_points(task, axes), done, None), None)
+        return None if params is None else Proposal(params, "grid")
     if done >= prod(map(len, axes.values())):
         return None
     point: dict[str, Value] = {}
@@ -67,7 +67,7 @@ def grid(task: Task, stage: Stage, done: int) -> Proposal | None:
 
 
 def grid_size(task: Task, stage: Stage) -> int:
-    """How many points a grid has.
+    """Number of points of a grid.
 
     Raises:
         InputError: a float parameter without levels.
@@ -98,8 +98,7 @@ def grid_axes(task: Task, stage: Stage) -> dict[str, Sequence[Value]]:
 def random(space: Space, stage_name: str, done: int, tried: Sequence[Params], seed: int) -> Proposal | None:
     """A uniform draw among the configurations not tried; None when all are.
 
-    Uniform over the combinations of values: configurations that several of them come down to are drawn as
-    often more.
+    Uniform over combinations of values: a configuration that several of them resolve to is drawn more often.
     """
     entropy = [seed, number(stage_name), done]
     rng = np.random.default_rng(entropy)
@@ -139,15 +138,15 @@ def _first(
     if space.exhausted(tried):
         return None
     keys = {space.key(params) for params in tried}
-    found = space.first_untried(drawn, keys, MAX_DRAWS)
-    if found is None and space.size is not None:
+    params = space.first_untried(drawn, keys, MAX_DRAWS)
+    if params is None and space.size is not None:
         start = int(np.random.default_rng(list(entropy)).integers(space.size))
-        found = space.first_untried(space.everything(start), keys, space.size)
-    if found is None:
+        params = space.first_untried(space.everything(start), keys, space.size)
+    if params is None:
         raise InputError(f"task '{space.task.name}': no new configuration among {MAX_DRAWS} draws")
-    return Proposal(found, origin)
+    return Proposal(params, origin)
 
 
 def number(stage_name: str) -> int:
-    """A number for a name, the same in every process, which Python's own hash() is not."""
+    """Hash of a stage's name, the same in every process (Python's hash() is not)."""
     return zlib.crc32(stage_name.encode())

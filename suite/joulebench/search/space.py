@@ -62,7 +62,7 @@ class Space:
 
     @cached_property
     def combinations(self) -> int | None:
-        """How many combinations of values there are, allowed and distinct or not; None with a float."""
+        """Number of combinations of values, allowed and distinct or not; None with a float parameter."""
         counts = [cardinality(p) for p in self.parameters.values()]
         return None if None in counts else prod(c for c in counts if c is not None)
 
@@ -89,7 +89,7 @@ class Space:
 
     @cached_property
     def size(self) -> int | None:
-        """How many members there are.
+        """Number of members.
 
         None where a parameter is continuous, and where conditions leave the number open: more than `LISTED`
         combinations, of which the task does not allow all or some are the same configuration.
@@ -182,7 +182,7 @@ def distinct(task: Task, drawn: Iterable[Params]) -> Iterator[Params]:
         return
     seen: set[str] = set()
     for params in drawn:
-        values = json.dumps(list(params.values()))  # `1` and `true`, equal to Python, are told apart
+        values = json.dumps(list(params.values()))  # `1` and `true`, equal to Python, differ here
         if values not in seen and task.allows(params):
             seen.add(values)
             yield params

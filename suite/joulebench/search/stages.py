@@ -1,4 +1,4 @@
-"""Which method proposes for which stage, and how many trials a task has."""
+"""Dispatch of a stage to its search method, and the number of trials of a task."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def propose(
 
     Pure: the same task, records, pending configurations and seed give the same answer, in another process too.
     That is what makes a resumed search go on as the uninterrupted one would have. Every trial of the stage
-    takes one of its slots, whatever became of it.
+    takes one of its slots, also where it failed.
 
     Args:
-        pending: configurations of this stage handed out whose trials are not recorded yet.
+        pending: configurations of this stage whose trials are not recorded yet.
 
     Raises:
         InputError: no such stage, or one that cannot be carried out (a grid over floats without levels).
@@ -48,21 +48,35 @@ def propose(
             return doubling.doubling(task, plan, own, pending)
     if done >= (plan.trials or 0):
         return None
-    return _search(task, stage, plan, trials, pending, seed)
+    space = Space.of(task, plan)
+    tried = [*(trial.params for trial in trials), *pending]
+    match plan.method:
+        case "random":
+            return samplers.random(space, stage, done, tried, seed)
+        case "sobol":
+            return samplers.sobol(space, stage, tried, seed)
+        case "nsga2":
+            return evolution.nsga2(space, stage, plan, trials, pending, seed)
+    # The proposals of one batch rest on what was known when it began, whatever has become known since: so it
+    # does not matter whether its trials run one after the other or at once.
+    unused = own[done - done % (plan.batch or 1) :]
+    known = [trial for trial in trials if all(trial is not other for other in unused)]
+    waiting = [*(trial.params for trial in unused), *pending]
+    return bayes.qnehvi(space, stage, known, waiting, len(trials) + len(pending), seed)
 
 
 def known_and_pending(
     task: Task, stage: str, trials: Sequence[TrialRecord], pending: Mapping[int, Params]
 ) -> tuple[Sequence[TrialRecord], list[Params]] | None:
-    """What the next proposal of a stage may rest on while trials are pending; None if it has to wait for them.
+    """Trials and pending configurations that the next proposal may use; None if it has to wait for more.
 
-    So that a search gives the same on one machine and on many, wherever its method says what it knows: the
+    So that a search proposes the same on one machine and on many, where its method fixes what it uses: the
     proposals of a batch (qnehvi with `batch`) and of a generation (nsga2) rest on all trials before it and on none
     in it, and a doubling on every trial before. qnehvi without `batch` proposes from whatever is known by now.
 
     Args:
         trials: those recorded, in the order of their numbers.
-        pending: configurations of this stage handed out, by the number of their trial.
+        pending: configurations of this stage under evaluation, by the number of their trial.
     """
     plan = task.stages[stage]
     if not pending or plan.method in ("default", "points", "grid", "random", "sobol"):
@@ -83,44 +97,22 @@ def known_and_pending(
     return before, [pending[n] if n in pending else done[n] for n in current]
 
 
-def _search(
-    task: Task, name: str, plan: Stage, trials: Sequence[TrialRecord], pending: Sequence[Params], seed: int
-) -> Proposal | None:
-    space = Space.of(task, plan)
-    tried = [*(trial.params for trial in trials), *pending]
-    own = [trial for trial in trials if trial.stage == name]
-    done = len(own) + len(pending)
-    if plan.method == "random":
-        return samplers.random(space, name, done, tried, seed)
-    if plan.method == "sobol":
-        return samplers.sobol(space, name, tried, seed)
-    if plan.method == "nsga2":
-        return evolution.nsga2(space, name, plan, trials, pending, seed)
-    # The proposals of one batch rest on what was known when it began, whatever has become known since: so it
-    # does not matter whether its trials run one after the other or at once.
-    begun = done - done % (plan.batch or 1)
-    unused = own[begun:]
-    known = [trial for trial in trials if all(trial is not other for other in unused)]
-    waiting = [*(trial.params for trial in unused), *pending]
-    return bayes.qnehvi(space, name, known, waiting, len(trials) + len(pending), seed)
-
-
 def prepare(task: Task) -> dict[str, Any]:
     """Import what the task's stages need, so that the first proposal is not charged for it.
 
     Returns versions and settings of the search for the run's manifest; empty where no stage has a model.
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     methods = {stage.method for stage in task.stages.values()}
     if "nsga2" in methods:
-        found |= evolution.prepare()
+        settings |= evolution.prepare()
     if "qnehvi" in methods:
-        found |= bayes.prepare(task)
-    return found
+        settings |= bayes.prepare(task)
+    return settings
 
 
 def planned_trials(task: Task) -> int:
-    """Trials of all stages together; fewer are run where a search exhausts its space or a doubling its machine.
+    """Trials of all stages together; fewer are run where a search exhausts its space or a doubling fails.
 
     Raises:
         InputError: a stage that cannot be carried out, as a grid over a float parameter without levels.

@@ -1,4 +1,4 @@
-"""Gaussian processes of what a task measures, one a quantity, fitted by Ax. Imported when a model is needed."""
+"""Gaussian process surrogates, one a quantity, fitted by Ax. Imported when a model is needed."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from torch.distributions import Normal
 from torch.special import log_ndtr
 
 from joulebench.search.encoding import Array
-from joulebench.search.observations import Observation, Observations, Value
+from joulebench.search.observations import Observations, Value
 from joulebench.search.process import Process
-from joulebench.spec.objectives import COSTS, Quantity
+from joulebench.spec.objectives import COSTS
 from joulebench.spec.task import Task
 
 RUNS = "runs"  # whether a configuration runs: 1, or 0 for one refused; the constraint is runs >= 0.5
@@ -40,7 +40,7 @@ MIN_KNOWN = 2  # values of a constraint before it can be modelled
 
 @dataclass(frozen=True)
 class Series:
-    """What is known of one quantity: a value or none for every observation, on the scale to be modelled."""
+    """Values of one quantity on the modelled scale, one an observation; None where it is not known."""
 
     name: str
     log: bool
@@ -48,7 +48,7 @@ class Series:
 
     @property
     def noise_known(self) -> bool:
-        """A noise known for some only would be mixed with an inferred one: then all is inferred."""
+        """Whether every value has a known variance; otherwise the noise is inferred for all."""
         return all(v.variance is not None for v in self.values if v is not None)
 
     def logged(self) -> Series:
@@ -92,15 +92,18 @@ def fit(task: Task, known: Observations, rows: Array, groups: Sequence[int], dev
     terms of the value itself. Bounded energies, latencies, static costs and memory are modelled as logarithms
     where they are positive.
     """
-    raw = list(_objectives(task, known.seen))
+    raw = [
+        Series(f"objective_{i}", False, tuple(o.objectives[i] if o.objectives else None for o in known.seen))
+        for i in range(len(task.objectives))
+    ]
     logs = [s.logged() if o.is_energy and _positive(s) else None
             for s, o in zip(raw, task.objectives.values(), strict=True)]  # fmt: skip
     bounded = list(_constraints(task, known))
     series = [*raw, *(s for s in logs if s is not None), *(s for s, _, _ in bounded)]
     gps = _fitted(series, rows, groups, device)
     if known.memory_limit_bytes is not None:
-        supposed = _supposed(known, gps[f"log_{MEMORY}"], rows)
-        gps |= _fitted([supposed], rows, groups, device)
+        imputed = _imputed_memory(known, gps[f"log_{MEMORY}"], rows)
+        gps |= _fitted([imputed], rows, groups, device)
     objectives = []
     for plain, logged, objective in zip(raw, logs, task.objectives.values(), strict=True):
         chosen = plain
@@ -112,19 +115,15 @@ def fit(task: Task, known: Observations, rows: Array, groups: Sequence[int], dev
     return Surrogate(tuple(objectives), tuple(constraints))
 
 
-def _objectives(task: Task, seen: Sequence[Observation]) -> Iterator[Series]:
-    for i in range(len(task.objectives)):
-        yield Series(f"objective_{i}", False, tuple(o.objectives[i] if o.objectives else None for o in seen))
-
-
 def _constraints(task: Task, known: Observations) -> Iterator[tuple[Series, float, float]]:
-    """What is bounded: its series, its sign and its bound, on the modelled scale."""
+    """Series, sign and bound of every constraint, on the modelled scale."""
     for i, (name, constraint) in enumerate(task.outcome_constraints.items()):
         series = Series(f"constraint_{i}", False, tuple(o.constraints[i] for o in known.seen))
         if sum(v is not None for v in series.values) < MIN_KNOWN:
             continue
         sign, bound = (1.0 if constraint.at_least is not None else -1.0), constraint.bound
-        if _is_amount(name, constraint) and _positive(series) and bound > 0:
+        amount = constraint.is_energy or constraint.is_latency or name in COSTS
+        if amount and _positive(series) and bound > 0:
             series, bound = series.logged(), math.log(bound)
         yield series, sign, bound
     if known.memory_limit_bytes is not None:  # at first of what ran
@@ -135,12 +134,12 @@ def _constraints(task: Task, known: Observations) -> Iterator[tuple[Series, floa
         yield Series(RUNS, False, tuple(runs)), 1.0, 0.5
 
 
-def _supposed(known: Observations, ran: SingleTaskGP, rows: Array) -> Series:
-    """Logarithms of memory, with what ran out of it at the mean of what it may need.
+def _imputed_memory(known: Observations, ran: SingleTaskGP, rows: Array) -> Series:
+    """Logarithms of memory; an out-of-memory configuration stands at its expected need, not at its lower bound b.
 
-    That is more than its lower bound b: of a normal distribution with mean μ and deviation σ, as what ran
-    predicts it, beyond b the mean is μ + σ φ(a) / Φ(-a) with a = (b - μ) / σ. To take b itself would say that
-    what ran out had just about fitted, and the search would keep trying there.
+    Of a normal distribution with mean μ and deviation σ, as what ran
+    predicts it, the mean beyond b is μ + σ φ(a) / Φ(-a) with a = (b - μ) / σ. b itself would say that it
+    had just about fitted, and the search would keep trying there.
     """
     inputs: Tensor = ran.train_inputs[0]
     process = Process(ran, inputs[:0])
@@ -159,10 +158,6 @@ def _supposed(known: Observations, ran: SingleTaskGP, rows: Array) -> Series:
     return Series(f"log_{MEMORY}", True, tuple(values))
 
 
-def _is_amount(name: str, quantity: Quantity) -> bool:
-    return quantity.is_energy or quantity.is_latency or name in COSTS
-
-
 def _positive(series: Series) -> bool:
     return all(v.mean > 0 for v in series.values if v is not None)
 
@@ -170,7 +165,7 @@ def _positive(series: Series) -> bool:
 def _fitted(
     series: Sequence[Series], rows: Array, groups: Sequence[int], device: torch.device
 ) -> dict[str, SingleTaskGP]:
-    """By maximum a posteriori, each with its own hyperparameters."""
+    """Maximum a posteriori fits by series name, each with its own hyperparameters."""
     names = [f"x{i}" for i in range(rows.shape[1])]
     experiment = Experiment(
         name="search",
@@ -209,7 +204,7 @@ def _fitted(
 
 
 def _data(series: Series) -> Iterator[DataRow]:
-    """Ax's rows: a mean and its standard error; NaN where the noise is to be inferred."""
+    """Ax data rows: mean and standard error; NaN where the noise is to be inferred."""
     for number, value in enumerate(series.values):
         if value is not None:
             sem = math.sqrt(value.variance or 0.0) if series.noise_known else math.nan
@@ -219,8 +214,8 @@ def _data(series: Series) -> Iterator[DataRow]:
 @torch.no_grad()
 def _density(gp: SingleTaskGP, log: bool) -> float:
     """Σ log p(value | all others), noise included, of the values before any logarithm."""
-    found = efficient_loo_cv(gp)
-    expected, seen = found.posterior, found.observed_Y
+    loo = efficient_loo_cv(gp)
+    expected, seen = loo.posterior, loo.observed_Y
     density = Normal(expected.mean, expected.variance.sqrt(), validate_args=False).log_prob(seen)
     return float(density.sum() - (seen.sum() if log else 0.0))
 
@@ -236,14 +231,14 @@ class Matern52(torch.autograd.Function):
         root = squared.sqrt()
         fading = torch.exp(-root)
         context.save_for_backward(root, fading)
-        found: Tensor = (1 + root + squared / 3) * fading
-        return found
+        value: Tensor = (1 + root + squared / 3) * fading
+        return value
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:
         root, fading = context.saved_tensors
-        found: Tensor = gradients[0] * (1 + root) * fading / -6
-        return found
+        gradient: Tensor = gradients[0] * (1 + root) * fading / -6
+        return gradient
 
 
 class SharedMatern(Kernel):  # type: ignore[misc]
@@ -267,12 +262,12 @@ class SharedMatern(Kernel):  # type: ignore[misc]
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
         scale = self.lengthscale[..., self.groups]
         squared = self.covar_dist(x1 / scale, x2 / scale, diag=diag, square_dist=True, **params)
-        found: Tensor = Matern52.apply(5 * squared)
-        return found
+        value: Tensor = Matern52.apply(5 * squared)
+        return value
 
 
 class Covariance(ScaleKernel):  # type: ignore[misc]
-    """The above times a variance, which the values of a few observations, standardised, do not settle at 1."""
+    """`SharedMatern` times a variance: a few standardised observations do not settle it at 1."""
 
     def __init__(self, groups: Sequence[int]) -> None:
         super().__init__(SharedMatern(groups), outputscale_prior=GammaPrior(2.0, 0.15))
@@ -281,8 +276,8 @@ class Covariance(ScaleKernel):  # type: ignore[misc]
 class Trended(Covariance):
     """`Covariance` and a plane: k + v/d Σ (x_i - ½)(x'_i - ½), whose slopes have the prior variance v/d.
 
-    For what goes on growing outside the observations, as memory does: a stationary process alone returns to the
-    mean there, and would promise room beyond the place where memory ran out.
+    For quantities that grow outside the observed range, as memory does: a stationary process alone returns to the
+    mean there, and would predict that memory suffices beyond where it ran out.
     """
 
     SLOPE_VARIANCE = 9.0  # of a standardised value, over the whole range of one parameter

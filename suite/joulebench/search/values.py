@@ -1,4 +1,4 @@
-"""The values of one parameter: how many, which is where, and exact maps from and to the unit interval. Pure."""
+"""Values of one parameter: cardinality, enumeration, and exact maps from and to the unit interval. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEPS = (0.0, 0.005, 0.02, 0.1, 0.3)
 
 
 def cardinality(parameter: Free) -> int | None:
-    """How many values a parameter has; None for a float."""
+    """Number of values of a parameter; None for a float."""
     match parameter:
         case ChoiceParameter():
             return len(parameter.values)
@@ -26,12 +26,12 @@ def cardinality(parameter: Free) -> int | None:
 
 
 def all_values(parameter: Free) -> Sequence[Value]:
-    """Every value of a parameter without a continuum of them."""
+    """Every value of a discrete parameter."""
     return [nth_value(parameter, i) for i in range(cardinality(parameter) or 0)]
 
 
 def position(values: Sequence[Value], value: Value) -> int:
-    """Where a value stands; `1` and `true`, equal to Python, are told apart."""
+    """Index of a value; `1` and `true`, equal to Python, are different values."""
     return next(i for i, v in enumerate(values) if type(v) is type(value) and v == value)
 
 
@@ -50,7 +50,7 @@ def value_at(parameter: Free, u: float) -> Value:
 
 
 def unit_at(parameter: IntParameter | FloatParameter, value: float) -> float:
-    """Where a value lies in its range, 0 at low and 1 at high, on the parameter's scale."""
+    """Position of a value in its range, 0 at low and 1 at high, on the parameter's scale."""
     scale: Callable[[float], float] = math.log if parameter.scale == "log" else float
     low, high = scale(parameter.low), scale(parameter.high)
     return (scale(value) - low) / (high - low)
