@@ -50,27 +50,27 @@ def section_of(run: RunBuilder) -> Section:
 
 
 def test_it_passes_with_the_spread_of_joules_per_sample():
-    found = result(run_of())
-    assert found.passed
-    assert found.rsd.value == pytest.approx(stdev(TIMES) / fmean(TIMES))
-    assert found.rsd.low < found.rsd.value < found.rsd.high
-    assert found.j_per_unit.mean == pytest.approx(0.8 * fmean(TIMES))
+    check = result(run_of())
+    assert check.passed
+    assert check.rsd.value == pytest.approx(stdev(TIMES) / fmean(TIMES))
+    assert check.rsd.low < check.rsd.value < check.rsd.high
+    assert check.j_per_unit.mean == pytest.approx(0.8 * fmean(TIMES))
     assert section_of(run_of()).verdict is True
 
 
 def test_joules_at_constant_estimated_power_have_the_spread_of_time():
     run = run_of()
-    found = result(run)
-    assert found.steady_power
-    assert found.time_rsd.value == pytest.approx(found.rsd.value)
+    check = result(run)
+    assert check.steady_power
+    assert check.time_rsd.value == pytest.approx(check.rsd.value)
 
 
 def test_measured_power_that_moves_is_not():
     run = run_of([1.0] * 10, [1 + 0.03 * (-1) ** i for i in range(10)], measured=True)
-    found = result(run)
-    assert not found.passed
-    assert not found.steady_power
-    assert found.kind == "measured"
+    check = result(run)
+    assert not check.passed
+    assert not check.steady_power
+    assert check.kind == "measured"
     assert section_of(run).verdict is False
 
 
@@ -93,17 +93,17 @@ def test_a_drift_shows():
 
 def test_invalid_windows_are_left_out():
     run = run_of([0.5, *TIMES])  # too short for the protocol's 1 s
-    found = result(run)
-    assert len(found.windows) == 11
-    assert len(found.valid) == 10
-    assert [w.reason is None for w in found.windows] == [False, *[True] * 10]
+    check = result(run)
+    assert len(check.windows) == 11
+    assert len(check.valid) == 10
+    assert [w.reason is None for w in check.windows] == [False, *[True] * 10]
 
 
 def test_a_gate_fails_closed():
     for run in (run_of([0.5] * 10), RunBuilder(check_task())):
-        found = result(run)
-        assert found.passed is False
-        assert not found.valid
+        check = result(run)
+        assert check.passed is False
+        assert not check.valid
     failed = RunBuilder(check_task())
     failed.fail({}, "oom", "out of memory")
     assert "out of memory" in section_of(failed).answer
@@ -124,20 +124,20 @@ def test_check_meters_and_other_load():
         conditions = {"other_load_cpus": 0.1 * i}
         windows.append(run.window("inference", seconds, 10, readings=readings, conditions=conditions))
     run.add({}, 10, {}, "default", windows=tuple(windows))
-    found = result(run)
-    (check,) = found.checks
-    assert (check.domain, check.source) == ("gpu:0", "nvml_power")
-    assert check.rel_difference == pytest.approx(-0.06)
-    assert found.most_other_load == pytest.approx(0.9)
+    check = result(run)
+    (second,) = check.checks
+    assert (second.domain, second.source) == ("gpu:0", "nvml_power")
+    assert second.rel_difference == pytest.approx(-0.06)
+    assert check.most_other_load == pytest.approx(0.9)
 
 
 def test_a_precheck_is_judged_from_its_ledger_entry():
     task = make_task()
     run = RunBuilder(task)
     windows = tuple(run.window(PRECHECK, seconds, 64) for seconds in TIMES)
-    found = precheck_of(task, LedgerEntry(session=0, event="precheck", windows=windows))
-    assert found.rsd.n == 10
-    assert found.passed
+    check = precheck_of(task, LedgerEntry(session=0, event="precheck", windows=windows))
+    assert check.rsd.n == 10
+    assert check.passed
     protocol = precheck_protocol(Protocol(window_s=5.0, warmup_s=2.0))
     assert (protocol.window_s, protocol.warmup_s, protocol.repeats, protocol.max_repeats) == (1.0, 1.0, 10, 10)
     assert precheck_protocol(Protocol(window_s=0.3, warmup_s=0.1, max_warmup_s=1.0)).window_s == 0.3

@@ -63,19 +63,19 @@ def result(run: RunBuilder):
 
 
 def test_identical_runs_are_those_of_the_default_stage():
-    found = result(full())
-    assert found.repeats == 6
-    energy = found.spread("training energy")
+    repeated = result(full())
+    assert repeated.repeats == 6
+    energy = repeated.spread("training energy")
     assert energy.runs.values == pytest.approx([80 * f for f in (1.0, 1.01, 0.99, 1.02, 0.98, 1.0)])
     assert energy.runs.rsd.value == pytest.approx(0.01414, abs=1e-4)
     assert energy.kind == "estimated"
-    assert found.spread("training time").kind is None
-    assert found.spread("inference energy").runs.rsd.value == 0
+    assert repeated.spread("training time").kind is None
+    assert repeated.spread("inference energy").runs.rsd.value == 0
 
 
 def test_a_first_run_may_be_an_outlier():
-    found = result(full((2.0, 1.01, 0.99, 1.02, 0.98, 1.0)))
-    energy = found.spread("training energy")
+    repeated = result(full((2.0, 1.01, 0.99, 1.02, 0.98, 1.0)))
+    energy = repeated.spread("training energy")
     assert energy.first_is_outlier
     assert energy.first_excess == pytest.approx(1.0)
     assert energy.rsd_of_others.value == pytest.approx(0.0158, abs=1e-4)
@@ -83,49 +83,49 @@ def test_a_first_run_may_be_an_outlier():
 
 
 def test_energy_by_batch_size():
-    found = result(full())
-    assert [b.batch_size for b in found.batches] == [16, 64, 256]
-    by_size = {b.batch_size: b for b in found.batches}
+    repeated = result(full())
+    assert [b.batch_size for b in repeated.batches] == [16, 64, 256]
+    by_size = {b.batch_size: b for b in repeated.batches}
     assert by_size[16].phase_j.mean == pytest.approx(80 / (2 * 16))
     assert by_size[64].phase_j.mean == pytest.approx(80 / (10 * 64))
     assert by_size[16].train_j_per_sample.mean == pytest.approx(80 / 1200)
-    assert found.best_batch.batch_size in (64, 256)
-    assert found.runs[6].phase.step_units == 256  # the first point of the sweep: what a step really did
+    assert repeated.best_batch.batch_size in (64, 256)
+    assert repeated.runs[6].phase.step_units == 256  # the first point of the sweep: what a step really did
 
 
 def test_training_is_a_line_in_epochs():
-    found = result(full())
-    assert found.energy_fit.n == 8
-    assert found.energy_fit.slope.mean == pytest.approx(80 * 1.005, rel=0.01)
-    assert found.energy_fit.intercept.low < 0 < found.energy_fit.intercept.high
-    assert found.energy_fit.r2 > 0.999
-    assert found.time_fit.slope.mean == pytest.approx(1.005, rel=0.01)
+    repeated = result(full())
+    assert repeated.energy_fit.n == 8
+    assert repeated.energy_fit.slope.mean == pytest.approx(80 * 1.005, rel=0.01)
+    assert repeated.energy_fit.intercept.low < 0 < repeated.energy_fit.intercept.high
+    assert repeated.energy_fit.r2 > 0.999
+    assert repeated.time_fit.slope.mean == pytest.approx(1.005, rel=0.01)
 
 
 def test_an_offset_of_the_first_epoch():
     run = RunBuilder(study_task())
     for epochs in (1, 2, 3, 4, 5):
         add(run, "epochs", epochs=epochs, first_s=3.0)
-    found = result(run)
-    assert found.energy_fit.intercept.mean == pytest.approx(160)
-    assert found.first_epoch_excess == pytest.approx(2.0)
-    assert found.energy_fit.intercept.low > 0
+    repeated = result(run)
+    assert repeated.energy_fit.intercept.mean == pytest.approx(160)
+    assert repeated.first_epoch_excess == pytest.approx(2.0)
+    assert repeated.energy_fit.intercept.low > 0
 
 
 def test_a_stage_that_varies_two_parameters_is_no_sweep():
     run = RunBuilder(study_task())
     for epochs, batch in ((1, 16), (2, 64), (3, 256)):
         add(run, "epochs", epochs=epochs, batch_size=batch)
-    found = result(run)
-    assert not found.batches
-    assert found.energy_fit is None
+    repeated = result(run)
+    assert not repeated.batches
+    assert repeated.energy_fit is None
 
 
 def test_trials_without_a_value_are_left_out_and_counted():
     run = full()
     run.fail({"batch_size": 256}, "oom", "out of memory")
-    found = result(run)
-    assert found.lost == 1
+    repeated = result(run)
+    assert repeated.lost == 1
 
 
 def test_its_report_and_csv(tmp_path):
