@@ -10,7 +10,7 @@ import pytest
 from joulebench.errors import InputError
 from joulebench.studies.extrapolation.analysis import Extrapolation
 from joulebench.studies.prediction.analysis import evaluate as predict_energy
-from joulebench.studies.pue.analysis import Subject, judge
+from joulebench.studies.pue.analysis import Subject, compare_scenarios
 from tests.ecnas.published_tables import EcNasRun, cases, read_ec_nas, samples
 
 ROW = {
@@ -141,8 +141,8 @@ def test_measured_domains_scale_apart(quarter_runs):
         Subject(r.model, {"gpu": r.gpu_w * r.end_s, "cpu": r.cpu_w * r.end_s}, (r.val_accuracy,))
         for r in quarter_runs[::3]
     ]
-    found = judge(subjects, 1.56)
+    found = compare_scenarios(subjects, 1.56)
     assert not found.constant.changes
-    alone = next(v for v in found.verdicts if v.scenario.name == "GPU joules only")
+    alone = next(v for v in found.effects if v.scenario.name == "GPU joules only")
     assert alone.moved > 40
     assert 0.9 < alone.kendall < 0.99

@@ -11,9 +11,11 @@ import pytest
 from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
-from joulebench.results.reference_frontier import keep_reference
+from joulebench.results.reference_frontier import keep_reference, read_reference
+from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate, point
-from joulebench.studies.training_inference.reference_frontier import compare
+from joulebench.studies.training_inference.analysis import training_inference
+from joulebench.studies.training_inference.dominance import compare_frontier, dominance
 from tests.run_factory import ENERGY, RunBuilder, make_task
 from tests.studies.training_inference.test_analysis import MODELS, OBJECTIVES, add, study_task
 
@@ -42,41 +44,40 @@ def search(tmp_path, name="search", objectives=None, accuracy=0.95, units=5000, 
 
 def test_dominance_and_hypervolume_are_those_by_hand():
     models = [pair(0.6, 0.5), pair(0.8, 1.0)]  # 0.5 × 2 and 0.7 × 1, of which 0.5 × 1 is common: 1.2
-    found = compare(models, [pair(0.7, 0.5)], floor=0.1)  # 0.6 × 2
-    assert (found.known, found.dominated, found.beaten) == (2, 1, 0)
-    assert found.known_volume == pytest.approx(1.2)
-    assert found.frontier_volume == pytest.approx(1.2)
-    assert found.both_volume == pytest.approx(1.3)
-    assert found.gain == pytest.approx(0.1 / 1.2)
+    comparison = compare_frontier(models, [pair(0.7, 0.5)], floor=0.1)  # 0.6 × 2
+    assert (comparison.known, comparison.dominated, comparison.beaten) == (2, 1, 0)
+    assert comparison.known_volume == pytest.approx(1.2)
+    assert comparison.frontier_volume == pytest.approx(1.2)
+    assert comparison.both_volume == pytest.approx(1.3)
+    assert comparison.gain == pytest.approx(0.1 / 1.2)
 
 
 def test_equal_models_do_not_dominate_and_intervals_must_lie_apart():
-    assert compare([pair(0.6, 1.0)], [pair(0.6, 1.0)], 0.0).dominated == 0
-    close = compare([pair(0.6, 1.0, 0.2)], [pair(0.7, 0.9, 0.2)], 0.0)
+    assert compare_frontier([pair(0.6, 1.0)], [pair(0.6, 1.0)], 0.0).dominated == 0
+    close = compare_frontier([pair(0.6, 1.0, 0.2)], [pair(0.7, 0.9, 0.2)], 0.0)
     assert (close.dominated, close.clearly) == (1, 0)
-    far = compare([pair(0.6, 1.0, 0.2)], [pair(0.7, 0.5, 0.2)], 0.0)
+    far = compare_frontier([pair(0.6, 1.0, 0.2)], [pair(0.7, 0.5, 0.2)], 0.0)
     assert (far.dominated, far.clearly) == (1, 1)
-    assert compare([pair(0.7, 0.5)], [pair(0.6, 1.0)], 0.0).beaten == 1
-    assert compare([pair(0.1, 1.0)], [pair(0.6, 1.0)], floor=0.2).gain is None  # no volume to add to
+    assert compare_frontier([pair(0.7, 0.5)], [pair(0.6, 1.0)], 0.0).beaten == 1
+    assert compare_frontier([pair(0.1, 1.0)], [pair(0.6, 1.0)], floor=0.2).gain is None  # no volume to add to
 
 
-def test_the_sentence_the_figure_and_the_json_have_it(tmp_path):
-    folder = known(tmp_path)
-    keep_reference(folder, search(tmp_path).path)
-    write_report(folder)
-    text = (folder.path / "report.md").read_text()
+@pytest.mark.parametrize(
+    ("accuracy", "units", "dominated", "improves"),
     # 80 W over 5 000 samples a second: 16 mJ, better than all but "poor" (8 mJ at 0.09, below the reference)
-    assert "The search improves on these models when val\\_accuracy" in text.replace("val_acc", "val\\_acc")
-    assert "dominates 4 of 5 known models (4 with intervals of energy that do not overlap" in text
-    assert "of its members known models dominate 0 of 1" in text
-    assert '"labels"' in (folder.path / "report.json").read_text()
-
-
-def test_a_search_that_finds_nothing_new_does_not_improve(tmp_path):
+    [(0.95, 5000, 4, True), (0.5, 100, 0, False)],
+)
+def test_a_search_is_compared_with_the_runs_architectures(tmp_path, accuracy, units, dominated, improves):
     folder = known(tmp_path)
-    keep_reference(folder, search(tmp_path, accuracy=0.5, units=100).path)
+    keep_reference(folder, search(tmp_path, accuracy=accuracy, units=units).path)
+    records = Run.of(folder)
+    comparison = dominance(training_inference(records), read_reference(records, "val_accuracy"))
+    assert (comparison.known, comparison.dominated, comparison.clearly) == (5, dominated, dominated)
+    assert (comparison.both_volume > comparison.known_volume) is improves
+    if improves:
+        assert comparison.beaten == 0
     write_report(folder)
-    assert "The search does not improve on these models" in (folder.path / "report.md").read_text()
+    assert '"labels"' in (folder.path / "report.json").read_text()
 
 
 def test_it_is_kept_beside_the_run_and_needs_the_other_no_more(tmp_path):

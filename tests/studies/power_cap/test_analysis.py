@@ -1,4 +1,4 @@
-"""Caps compared within their setting: choices by hand, where no cap matters, and the report."""
+"""Power caps: choices within a setting checked by hand, settings without effect, and the report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from joulebench.presentation.rows import Exact
 from joulebench.reporting import write_report
 from joulebench.stats.estimate import Estimate, point
 from joulebench.studies.power_cap.analysis import TOLERANCES, Cap, compare, power_cap
-from joulebench.studies.power_cap.section import answer, power_cap_section, sentences
+from joulebench.studies.power_cap.section import PowerCapStudy
 from tests.run_factory import ENERGY, RunBuilder, make_task
 
 SETTING = (("network", "resnet"), ("batch_size", 64))
@@ -36,8 +36,8 @@ def test_the_best_cap_is_the_one_with_least_energy_within_the_tolerated_time():
 def test_intervals_of_energy_carry_to_the_saving():
     wide = Estimate(80.0, 5, 1.0, 78.0, 82.0, "windows")
     base = Estimate(100.0, 5, 1.0, 98.0, 102.0, "windows")
-    made = [Cap(150.0, wide, point(1.0), {}, (0,)), Cap(250.0, base, point(1.0), {}, (1,))]
-    energy = compare({SETTING: made}).curves[0].choice(0.0).energy
+    pair = [Cap(150.0, wide, point(1.0), {}, (0,)), Cap(250.0, base, point(1.0), {}, (1,))]
+    energy = compare({SETTING: pair}).curves[0].choice(0.0).energy
     assert energy.low < 0.8 < energy.high
 
 
@@ -55,26 +55,25 @@ def test_more_tolerance_never_saves_less_and_the_highest_cap_is_always_allowed(r
     assert any(c.on_frontier for c in curve.caps)
 
 
-def test_a_setting_that_draws_little_is_touched_by_no_cap_and_tells_the_noise():
+def test_caps_without_effect_give_the_noise():
     idle = caps((100, 40, 1.0), (150, 42, 1.0), (200, 38, 0.95), (250, 40, 1.0))
-    found = compare({SETTING: TYPICAL, (*SETTING[:1], ("batch_size", 8)): idle})
-    assert [c.untouched for c in found.curves] == [False, True]
-    assert found.touched == found.curves[:1]
-    assert found.noise == pytest.approx(1.633 / 40, rel=1e-3)  # of 40, 42, 38, 40
-    assert found.names == ("batch_size",)
-    assert "1 of 2 settings" in " ".join(sentences(found))
+    result = compare({SETTING: TYPICAL, (*SETTING[:1], ("batch_size", 8)): idle})
+    assert [c.unaffected for c in result.curves] == [False, True]
+    assert result.affected == result.curves[:1]
+    assert result.noise == pytest.approx(1.633 / 40, rel=1e-3)  # of 40, 42, 38, 40
+    assert result.names == ("batch_size",)
 
 
-def test_peaks_that_a_cap_cuts_are_no_untouched_setting():
+def test_a_cap_that_cuts_peaks_has_an_effect():
     """Mean power under the lowest cap, but lower still under it: the cap bites at the peaks."""
     (curve,) = compare({SETTING: caps((100, 80, 1.1), (250, 90, 1.0))}).curves
     assert curve.caps[0].power_w < 80
-    assert not curve.untouched
+    assert not curve.unaffected
 
 
 def test_settings_with_one_cap_are_counted_only():
-    found = compare({SETTING: TYPICAL, (): caps((100, 1, 1))})
-    assert (len(found.curves), found.single) == (1, 1)
+    result = compare({SETTING: TYPICAL, (): caps((100, 1, 1))})
+    assert (len(result.curves), result.single) == (1, 1)
     assert compare({SETTING: TYPICAL[:1]}) is None
 
 
@@ -114,12 +113,15 @@ def table_run(**fields) -> RunBuilder:
 def test_a_table_is_read_by_its_metrics(scope, tmp_path):
     run = table_run(scope=scope)
     run.fail({"batch_size": 8}, "failed", "x")
-    found = power_cap(run.read())
-    assert (found.energy, found.time, found.kind, found.lost) == ("energy_per_epoch_j", "time_per_epoch_s", None, 1)
-    assert [c.choice(0.10).saving for c in found.curves] == pytest.approx([0.2, 0.2])
-    assert "20 % (20 % to 20 %) within 10 % more time" in answer(found)
-    assert any("val_accuracy differed by at most 0.0015" in s for s in sentences(found))
-    section = power_cap_section(found)
+    result = power_cap(run.read())
+    assert (result.energy, result.time, result.kind, result.lost) == (
+        "energy_per_epoch_j",
+        "time_per_epoch_s",
+        None,
+        1,
+    )
+    assert [c.choice(0.10).saving for c in result.curves] == pytest.approx([0.2, 0.2])
+    section = PowerCapStudy().section(result, run.read())
     rows = section.rows
     assert len(rows) == 6
     assert [r["power_limit_w"] for r in rows if r["best_within_0.1"]] == [Exact(150.0)] * 2
@@ -145,12 +147,11 @@ def measured_run(phase) -> RunBuilder:
 @pytest.mark.parametrize("phase", ["inference", "train"])
 def test_measured_trials_are_read_by_their_windows(phase):
     run = measured_run(phase)
-    found = power_cap(run.read())
-    assert found.kind == "measured"
-    best = found.curves[0].choice(0.10)
+    result = power_cap(run.read())
+    assert result.kind == "measured"
+    best = result.curves[0].choice(0.10)
     assert (best.cap.watts, best.time.mean) == (150.0, pytest.approx(1.05))
     assert best.saving == pytest.approx(1 - 0.525)
-    assert "(measured)" in answer(found)
 
 
 def test_tasks_without_a_cap_or_energy_have_no_section():
@@ -159,10 +160,11 @@ def test_tasks_without_a_cap_or_energy_have_no_section():
     assert power_cap(RunBuilder(table_task()).read()) is None
 
 
-def test_long_tables_are_told_by_group():
+def test_long_tables_are_grouped():
     many = {(("gpu", g), ("batch_size", b)): TYPICAL for g in ("a", "b") for b in range(20)}
-    section = power_cap_section(compare(many))
+    run = RunBuilder(table_task()).read()
+    section = PowerCapStudy().section(compare(many), run)
     assert [row[0].text for row in section.tables[0].rows] == ["a", "b"]
     assert len(section.plots[0].series) == 6
-    one = power_cap_section(compare({SETTING: TYPICAL}))
+    one = PowerCapStudy().section(compare({SETTING: TYPICAL}), run)
     assert one.tables[0].rows[0][-1].text == "150 W"

@@ -1,4 +1,4 @@
-"""Repeats, batch sizes and epochs: numbers recomputed from records made by hand, and the report on them."""
+"""Repeats, batch sizes and epochs: numbers checked by hand on synthetic records, and the report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from joulebench.reporting import write_report
 from joulebench.spec.task import Task
 from joulebench.studies.repeatability.analysis import Repeatability
-from joulebench.studies.repeatability.section import repeatability_answer, repeatability_section, sentences
+from joulebench.studies.repeatability.section import RepeatabilityStudy
 from tests.run_factory import ENERGY, RunBuilder, make_task
 
 OBJECTIVES = {
@@ -63,90 +63,69 @@ def result(run: RunBuilder):
 
 
 def test_identical_runs_are_those_of_the_default_stage():
-    found = result(full())
-    assert found.repeats == 6
-    energy = found.spread("training energy")
+    repeated = result(full())
+    assert repeated.repeats == 6
+    energy = repeated.spread("training energy")
     assert energy.runs.values == pytest.approx([80 * f for f in (1.0, 1.01, 0.99, 1.02, 0.98, 1.0)])
     assert energy.runs.rsd.value == pytest.approx(0.01414, abs=1e-4)
     assert energy.kind == "estimated"
-    assert found.spread("training time").kind is None
-    assert found.spread("inference energy").runs.rsd.value == 0
+    assert repeated.spread("training time").kind is None
+    assert repeated.spread("inference energy").runs.rsd.value == 0
 
 
-def test_a_first_run_that_stands_out_is_told_apart():
-    found = result(full((2.0, 1.01, 0.99, 1.02, 0.98, 1.0)))
-    energy = found.spread("training energy")
-    assert energy.first_stands_out
+def test_a_first_run_may_be_an_outlier():
+    repeated = result(full((2.0, 1.01, 0.99, 1.02, 0.98, 1.0)))
+    energy = repeated.spread("training energy")
+    assert energy.first_is_outlier
     assert energy.first_excess == pytest.approx(1.0)
     assert energy.rsd_of_others.value == pytest.approx(0.0158, abs=1e-4)
-    assert "The first run stands out" in " ".join(sentences(found))
-    assert not result(full()).spread("training energy").first_stands_out
+    assert not result(full()).spread("training energy").first_is_outlier
 
 
 def test_energy_by_batch_size():
-    found = result(full())
-    assert [b.batch_size for b in found.batches] == [16, 64, 256]
-    by_size = {b.batch_size: b for b in found.batches}
+    repeated = result(full())
+    assert [b.batch_size for b in repeated.batches] == [16, 64, 256]
+    by_size = {b.batch_size: b for b in repeated.batches}
     assert by_size[16].phase_j.mean == pytest.approx(80 / (2 * 16))
     assert by_size[64].phase_j.mean == pytest.approx(80 / (10 * 64))
     assert by_size[16].train_j_per_sample.mean == pytest.approx(80 / 1200)
-    assert found.best_batch.batch_size in (64, 256)
-    assert found.runs[6].phase.step_units == 256  # the first point of the sweep: what a step really did
+    assert repeated.best_batch.batch_size in (64, 256)
+    assert repeated.runs[6].phase.step_units == 256  # the first point of the sweep: what a step really did
 
 
 def test_training_is_a_line_in_epochs():
-    found = result(full())
-    assert found.energy_fit.n == 8
-    assert found.energy_fit.slope.mean == pytest.approx(80 * 1.005, rel=0.01)
-    assert found.energy_fit.intercept.low < 0 < found.energy_fit.intercept.high
-    assert found.energy_fit.r2 > 0.999
-    assert found.time_fit.slope.mean == pytest.approx(1.005, rel=0.01)
-    assert "proportional to epochs" in " ".join(sentences(found))
+    repeated = result(full())
+    assert repeated.energy_fit.n == 8
+    assert repeated.energy_fit.slope.mean == pytest.approx(80 * 1.005, rel=0.01)
+    assert repeated.energy_fit.intercept.low < 0 < repeated.energy_fit.intercept.high
+    assert repeated.energy_fit.r2 > 0.999
+    assert repeated.time_fit.slope.mean == pytest.approx(1.005, rel=0.01)
 
 
-def test_an_offset_is_found_and_said():
+def test_an_offset_of_the_first_epoch():
     run = RunBuilder(study_task())
     for epochs in (1, 2, 3, 4, 5):
         add(run, "epochs", epochs=epochs, first_s=3.0)
-    found = result(run)
-    assert found.energy_fit.intercept.mean == pytest.approx(160)
-    assert found.first_epoch_excess == pytest.approx(2.0)
-    assert "offset of 160 J" in " ".join(sentences(found))
+    repeated = result(run)
+    assert repeated.energy_fit.intercept.mean == pytest.approx(160)
+    assert repeated.first_epoch_excess == pytest.approx(2.0)
+    assert repeated.energy_fit.intercept.low > 0
 
 
 def test_a_stage_that_varies_two_parameters_is_no_sweep():
     run = RunBuilder(study_task())
     for epochs, batch in ((1, 16), (2, 64), (3, 256)):
         add(run, "epochs", epochs=epochs, batch_size=batch)
-    found = result(run)
-    assert not found.batches
-    assert found.energy_fit is None
+    repeated = result(run)
+    assert not repeated.batches
+    assert repeated.energy_fit is None
 
 
 def test_trials_without_a_value_are_left_out_and_counted():
     run = full()
     run.fail({"batch_size": 256}, "oom", "out of memory")
-    found = result(run)
-    assert found.lost == 1
-    assert "1 of 18 trials have no value" in " ".join(sentences(found))
-
-
-def test_estimates_that_follow_time_are_said_to():
-    run = RunBuilder(study_task())
-    for factor in (1.0, 1.1, 0.9):
-        windows = [run.window("train", factor, 1200)]
-        windows += [run.window("inference", factor + 1, 100, steps=1) for _ in range(5)]
-        run.add({}, 100, {}, "repeats", windows=tuple(windows))
-    assert "the estimate follows time" in " ".join(sentences(result(run)))
-
-
-def test_the_answer_names_spread_batch_and_epochs():
-    text = repeatability_answer(result(full()))
-    assert text.startswith("6 identical runs differ by ")
-    assert "least energy per sample of inference" in text
-    assert "per epoch" in text
-    assert text.endswith("(estimated).")
-    assert "No usable repeat" in repeatability_answer(result(RunBuilder(study_task())))
+    repeated = result(run)
+    assert repeated.lost == 1
 
 
 def test_its_report_and_csv(tmp_path):
@@ -176,4 +155,6 @@ def test_any_part_of_it_has_a_report(tmp_path, stage):
     if stage:
         add(run, stage, epochs=2 if stage == "epochs" else 5)
     write_report(run.write(tmp_path / "run"))
-    assert repeatability_section(result(run)).columns[:2] == ("trial", "stage")
+    section = RepeatabilityStudy().section(result(run), run.read())
+    assert section.columns[:2] == ("trial", "stage")
+    assert len(section.rows) == (1 if stage else 0)

@@ -1,4 +1,4 @@
-"""The report's section on the consistency check: verdict, what carries the spread, what the joules mean. Pure."""
+"""The report's section on the consistency check: verdict, causes of the spread, net energy, advice. Pure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from joulebench.presentation.numbers import (
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section
 from joulebench.presentation.table import Cell, Column, Table, worded_cell
+from joulebench.presentation.words import ci, domains
 from joulebench.results.consistency import Consistency, SourceSpread, WindowEnergy, consistency
 from joulebench.results.run import Run
 from joulebench.spec.task import Task
 from joulebench.stats.dispersion import Rsd
-from joulebench.stats.estimate import Estimate
 from joulebench.studies.base import NEEDS_ENERGY, Study
 
-#: Net energy whose interval lies within this share of gross on both sides of 0 is called near 0.
+#: Net energy of at most this share of gross is called near 0.
 NEAR_ZERO = 0.10
 
 
@@ -41,47 +41,37 @@ class ConsistencyStudy(Study[Consistency]):
         return consistency(run)
 
     def section(self, result: Consistency, run: Run) -> Section:
-        return consistency_section(result)
+        parts = (_cause, _net, _drift, _other_load, _near_gate, _check_meters, _invalid, _advice)
+        return Section(
+            name="consistency",
+            title="Consistency of the meter",
+            answer=_answer(result),
+            verdict=result.passed,
+            sentences=tuple(text for part in parts if (text := part(result)) is not None),
+            plots=_plots(result),
+            tables=(_summary_table(result), _sources_table(result)),
+            rows=tuple(_row(result, index, w) for index, w in enumerate(result.windows, 1)),
+            columns=tuple(_row(result, 0, WindowEnergy(0.0, 0.0, 0, {}, {}, None))),  # of a run without windows too
+        )
 
 
-def consistency_section(check: Consistency) -> Section:
-    """Everything the report says of the check."""
-    return Section(
-        name="consistency",
-        title="Consistency of the meter",
-        answer=consistency_answer(check),
-        verdict=check.passed,
-        sentences=meaning(check),
-        plots=_plots(check),
-        tables=(_summary_table(check), _sources_table(check)),
-        rows=tuple(_row(check, index, w) for index, w in enumerate(check.windows, 1)),
-        columns=tuple(_row(check, 0, WindowEnergy(0.0, 0.0, 0, {}, {}, None))),  # of a run without windows too
-    )
-
-
-def meaning(check: Consistency) -> tuple[str, ...]:
-    """What the spread is a spread of, what net energy is worth here, drift, and what to do."""
-    told = (_carrier, _net, _drift, _others, _close, _checks, _invalid, _do)
-    return tuple(part for say in told if (part := say(check)) is not None)
-
-
-def _carrier(check: Consistency) -> str | None:
+def _cause(check: Consistency) -> str | None:
+    """Whether power or time varied, which make up the spread of joules."""
     if check.power_rsd is None or check.time_rsd is None:
         return None
     power, time = percent(check.power_rsd.value), percent(check.time_rsd.value)
     if not check.steady_power:
         return (
-            f"Over the windows power moved by {power} and time per {check.unit} by {time} (relative standard "
-            "deviations); both are in the joules."
+            f"Over the windows power varied by {power} and time per {check.unit} by {time} (relative standard "
+            "deviations); both contribute to the spread of joules."
         )
     names = ", ".join(f"{s.domain} by {s.source}" for s in check.sources)
     if check.kind == "measured":
         return f"Power was steady ({power}; {names}), so the spread is that of time per {check.unit}, {time}."
-    steady = f"at {watts(check.power_w)} throughout ({names}; it moved by {power})"
     return (
-        f"Estimated power stood {steady}: a model at a constant level, as one that is saturated or follows time "
-        "only gives. The joules are seconds times that constant, so their spread is that of time per "
-        f"{check.unit}, {time}: it says how steadily this machine computes, nothing of how well a meter reads."
+        f"Estimated power was constant at {watts(check.power_w)} ({names}; it varied by {power}), as from a load "
+        "model that is saturated. Joules are then seconds times that constant, so their spread is that of time per "
+        f"{check.unit}, {time}: the repeatability of the computation, not of a meter."
     )
 
 
@@ -90,72 +80,60 @@ def _net(check: Consistency) -> str | None:
     if check.rsd is None:
         return None
     if net is None or check.idle_w is None:
-        return "Idle power is not known (no quiet baseline), so how much of these joules is net cannot be said."
+        return "Idle power is not known (no quiet baseline), so net energy cannot be given."
     base = (
-        f"The idle process draws {watts(check.idle_w.mean)} of the {watts(check.power_w)} under load by the same "
-        f"meters, so net energy is {percent(net.mean)} of gross{_ends(net)}."
+        f"Idle power is {watts(check.idle_w.mean)} of {watts(check.power_w)} under load by the same meters, so net "
+        f"energy is {percent(net.mean)} of gross{ci(net, percent)}."
     )
     if check.kind == "measured":
         return base
-    if _near_zero(net):
+    low, high = (net.mean if end is None else end for end in (net.low, net.high))
+    if abs(net.mean) <= NEAR_ZERO or low <= 0 <= high:
         return (
-            f"{base} That is near 0 because the model hardly tells idle from load, not because the work costs "
-            "nothing: net joules by these sources mean nothing here."
+            f"{base} That is near 0 as the model's power hardly differs between idle and load, not because the "
+            "work takes no energy: net joules of these sources are meaningless here."
         )
     return (
-        f"{base} With estimated sources that share is the model's own difference between idle and load, not a "
+        f"{base} With estimated sources that share is the model's difference between idle and load, not a "
         "measurement of the work."
     )
-
-
-def _near_zero(net: Estimate) -> bool:
-    low = net.mean if net.low is None else net.low
-    high = net.mean if net.high is None else net.high
-    return abs(net.mean) <= NEAR_ZERO or low <= 0 <= high
-
-
-def _ends(value: Estimate) -> str:
-    if value.low is None or value.high is None:
-        return ""
-    return f" (95 % interval {percent(value.low)} to {percent(value.high)})"
 
 
 def _drift(check: Consistency) -> str | None:
     if check.drift is None:
         return None
-    change = (
-        f"{percent(check.drift.relative)} (95 % interval {percent(check.drift.low)} to {percent(check.drift.high)})"
-    )
-    if check.drift.shows:
+    drift = check.drift
+    change = f"{percent(drift.relative)} (95 % interval {percent(drift.low)} to {percent(drift.high)})"
+    if drift.shows:
         return (
-            f"Joules per {check.unit} drifted by {change} from the first window to the last: the machine had not "
-            "settled, or its load changed. Warm up longer (protocol.warmup_s)."
+            f"Joules per {check.unit} drifted by {change} from the first window to the last: the machine was not "
+            "in a steady state, or its load changed. Warm up longer (protocol.warmup_s)."
         )
-    return f"No drift shows from the first window to the last: {change}."
+    return f"The drift from the first window to the last is not significant: {change}."
 
 
-def _others(check: Consistency) -> str | None:
-    known = [w.other_load_cpus for w in check.valid if w.other_load_cpus is not None]
-    if not known:
+def _other_load(check: Consistency) -> str | None:
+    cpus = [w.other_load_cpus for w in check.valid if w.other_load_cpus is not None]
+    if not cpus:
         return None
-    most, mean = number(max(known), 2), number(sum(known) / len(known), 2)
-    return f"Other processes kept {mean} CPUs busy on average, {most} in the window where they did so most."
+    most, mean = number(max(cpus), 2), number(sum(cpus) / len(cpus), 2)
+    return f"Other processes kept {mean} CPUs busy on average, {most} at most in one window."
 
 
-def _close(check: Consistency) -> str | None:
+def _near_gate(check: Consistency) -> str | None:
     if not check.close:
         return None
-    return "The interval of the relative standard deviation holds the gate: the next windows may end the other way."
+    return "The interval of the relative standard deviation contains the gate: a repeat may give the other verdict."
 
 
-def _checks(check: Consistency) -> str | None:
+def _check_meters(check: Consistency) -> str | None:
     if not check.checks:
         return None
     parts = []
     for second in check.checks:
-        own = "no spread" if second.rsd is None else percent(second.rsd.value)
+        spread = "no spread" if second.rsd is None else percent(second.rsd.value)
         off = "" if second.rel_difference is None else f", {percent(second.rel_difference)} off the primary meter"
-        parts.append(f"{second.source} on {second.domain} varied by {own}{off}")
+        parts.append(f"{second.source} on {second.domain} varied by {spread}{off}")
     return f"Check meters over the same windows: {'; '.join(parts)}."
 
 
@@ -163,16 +141,16 @@ def _invalid(check: Consistency) -> str | None:
     bad = [w.reason for w in check.windows if w.reason]
     if not bad:
         return None
-    return f"{len(bad)} of {len(check.windows)} windows do not count, the first because: {bad[0]}."
+    return f"{len(bad)} of {len(check.windows)} windows are invalid; the first: {bad[0]}."
 
 
-def _do(check: Consistency) -> str | None:
+def _advice(check: Consistency) -> str | None:
     if check.rsd is None or check.max_rsd is None or check.rsd.value < check.max_rsd:
         return None
     return (
         "To pass: keep other load off the machine, fix its clocks where that is allowed, warm up longer "
         "(protocol.warmup_s), measure longer windows (protocol.window_s), or take a larger batch. Until then, "
-        "configurations closer than this spread cannot be told apart on this machine."
+        "configurations that differ by less than this spread cannot be compared on this machine."
     )
 
 
@@ -192,8 +170,9 @@ def _summary_table(check: Consistency) -> Table:
         valid = check.valid
         per_unit_s = sum(w.seconds for w in valid) / sum(w.units for w in valid)
         rows.append((Cell(f"Time per {check.unit}"), Cell(seconds(per_unit_s)), _rsd_cell(check.time_rsd)))
-        domains = " + ".join(check.domains)
-        rows.append((Cell(f"Power, {domains}"), Cell(watts(check.power_w)), _rsd_cell(check.power_rsd)))
+        rows.append(
+            (Cell(f"Power, {domains(check.domains)}"), Cell(watts(check.power_w)), _rsd_cell(check.power_rsd))
+        )
     columns = (Column("Over the valid windows"), Column("Mean", True), Column("Relative standard deviation", True))
     return Table("Spread of the windows", columns, tuple(rows))
 
@@ -205,9 +184,9 @@ def _rsd_cell(rsd: Rsd | None) -> Cell:
 
 
 def _sources_table(check: Consistency) -> Table:
-    titles = ("Domain", "Source", "Kind", "Share", "Power under load", "It moved by", "Idle power", "Load − idle")
+    titles = ("Domain", "Source", "Kind", "Share", "Power under load", "Variation", "Idle power", "Load − idle")
     columns = tuple(Column(t, numeric=i > 2) for i, t in enumerate(titles))
-    return Table("What each meter gave", columns, tuple(_source_row(s) for s in check.sources))
+    return Table("Power by meter", columns, tuple(_source_row(s) for s in check.sources))
 
 
 def _source_row(source: SourceSpread) -> tuple[Cell, ...]:
@@ -231,7 +210,7 @@ def _plots(check: Consistency) -> tuple[Plot, ...]:
     mean = check.j_per_unit.mean
     factor, letter = prefix(mean)
     numbers = tuple(float(i) for i, w in enumerate(check.windows, 1) if w.reason is None)
-    ends, detail = (numbers[0], numbers[-1]), f"gross, {' + '.join(check.domains)}"
+    ends, detail = (numbers[0], numbers[-1]), f"gross, {domains(check.domains)}"
     per_unit = [w.energy_j / w.units for w in valid]
     series = [
         Series(f"window ({check.kind})", numbers, tuple(v / factor for v in per_unit), line=True),
@@ -254,7 +233,7 @@ def _plots(check: Consistency) -> tuple[Plot, ...]:
 
 
 def _parts(check: Consistency, numbers: tuple[float, ...]) -> Plot:
-    """Power and time apart: what the spread of their product is made of."""
+    """Power and time per unit by window: the factors of the energy."""
     time = [w.seconds / w.units for w in check.valid]
     power = [w.energy_j / w.seconds for w in check.valid]
     series = tuple(
@@ -264,7 +243,7 @@ def _parts(check: Consistency, numbers: tuple[float, ...]) -> Plot:
     alt = "Deviation of power and of time per unit from their means, by window."
     return Plot(
         "consistency-parts",
-        "What the spread is made of",
+        "Power and time by window",
         alt,
         Axis(None, "window"),
         Axis(None, "deviation from the mean, %"),
@@ -273,21 +252,21 @@ def _parts(check: Consistency, numbers: tuple[float, ...]) -> Plot:
 
 
 def _row(check: Consistency, index: int, w: WindowEnergy) -> dict[str, object]:
-    known, unit = bool(w.by_domain) and w.units > 0 and w.seconds > 0, check.unit
+    measured, unit = bool(w.by_domain) and w.units > 0 and w.seconds > 0, check.unit
     checks = sorted({key for window in check.windows for key in window.checks})
     return {
         "window": index, "start_s": w.start_s, "seconds": w.seconds, f"{unit}s": w.units,
-        "joules": w.energy_j if known else None,
-        f"j_per_{unit}": w.energy_j / w.units if known else None,
-        f"s_per_{unit}": w.seconds / w.units if known else None,
-        "power_w": w.energy_j / w.seconds if known else None,
+        "joules": w.energy_j if measured else None,
+        f"j_per_{unit}": w.energy_j / w.units if measured else None,
+        f"s_per_{unit}": w.seconds / w.units if measured else None,
+        "power_w": w.energy_j / w.seconds if measured else None,
         "kind": check.kind, "counts": w.reason is None, "reason": w.reason, "other_load_cpus": w.other_load_cpus,
         **{f"{d}_j": w.by_domain.get(d) for d in check.domains},
         **{f"check_{d}_{s}_j": w.checks.get((d, s)) for d, s in checks},
     }  # fmt: skip
 
 
-def consistency_answer(check: Consistency) -> str:
+def _answer(check: Consistency) -> str:
     """`PASS: joules per sample over 10 windows of inference differ by …`; without a gate, no verdict."""
     verdict = {True: "PASS: ", False: "FAIL: ", None: ""}[check.passed]
     gate = "" if check.max_rsd is None else f"the gate of {percent(check.max_rsd)}"
@@ -297,10 +276,10 @@ def consistency_answer(check: Consistency) -> str:
         cannot = f", so {gate} cannot be judged" if gate else ""
         return f"{verdict}{len(check.valid)} valid windows of {len(check.windows)}{cannot}: {why}."
     against = {True: f", below {gate}", False: f", not below {gate}", None: ""}[check.passed]
-    meaning = ""
+    caveat = ""
     if check.kind == "estimated" and check.steady_power:
-        meaning = " The power is a model's and did not move, so this is the spread of time, not of a meter."
+        caveat = " Estimated power was constant, so this is the spread of time, not of a meter."
     return (
         f"{verdict}joules per {check.unit} over {check.rsd.n} windows of {check.phase} have a relative standard "
-        f"deviation of {rsd_words(check.rsd)}{against}; {check.kind}.{meaning}"
+        f"deviation of {rsd_words(check.rsd)}{against}; {check.kind}.{caveat}"
     )

@@ -1,14 +1,13 @@
-"""What a GPU's power cap saves and what it costs in time: energy and time per cap, everything else the same. Pure.
+"""Energy and time at each power cap of a GPU, relative to the highest cap of the same setting. Pure.
 
-A cap changes clocks, not arithmetic: what is computed is the same, so accuracy changes by the run's own chance
-only, and is shown where it was recorded. Within a setting (network, batch size, GPU …) every cap is compared with
-the highest one.
+A setting is everything else: network, batch size, GPU … A cap changes clocks, not arithmetic, so quality differs by
+the randomness of training only; it is shown where it was recorded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from joulebench.host.power_limit import PARAMETER
@@ -21,11 +20,11 @@ from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate, mean_of_runs, point
 from joulebench.stats.intervals import ratio
 
-#: Slowdowns that a user may accept; the best cap is told for each.
+#: Accepted slowdowns, for each of which the best cap is chosen.
 TOLERANCES = (0.0, 0.05, 0.10)
-#: A setting is touched by no cap whose mean power stays below this share of the lowest cap …
-UNTOUCHED = 0.95
-#: … and falls by less than this share from the highest cap to the lowest: peaks that are cut show in the mean.
+#: Caps have no effect on a setting whose mean power stays below this share of the lowest cap …
+NO_EFFECT_BELOW = 0.95
+#: … and falls by less than this share from the highest cap to the lowest: cut peaks lower the mean.
 STEADY = 0.10
 
 Setting = tuple[tuple[str, Value], ...]
@@ -49,10 +48,7 @@ class Cap:
 
 @dataclass(frozen=True)
 class Choice:
-    """The cap with the least energy among those within a tolerated slowdown, against the highest cap.
-
-    `energy` and `time` are ratios to the highest cap's.
-    """
+    """Cap with the least energy within a tolerated slowdown; `energy` and `time` relative to the highest cap."""
 
     tolerance: float
     cap: Cap
@@ -77,10 +73,10 @@ class Curve:
         return self.caps[-1]
 
     @property
-    def untouched(self) -> bool:
-        """Whether power stays so low that no cap matters: differences between caps are noise."""
+    def unaffected(self) -> bool:
+        """Whether power stays too low for any cap to have an effect: differences between caps are noise."""
         lowest = self.caps[0]
-        below = max(c.power_w for c in self.caps) < UNTOUCHED * lowest.watts
+        below = max(c.power_w for c in self.caps) < NO_EFFECT_BELOW * lowest.watts
         return below and lowest.power_w > (1 - STEADY) * self.highest.power_w
 
     def choice(self, tolerance: float) -> Choice:
@@ -89,10 +85,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class PowerCap:
-    """Every setting with two caps or more."""
+    """Curves of all settings with two or more caps."""
 
     curves: tuple[Curve, ...]
-    energy: str
+    energy: str  # name of the metric or objective
     time: str
     single: int  # settings with one cap only
     lost: int  # trials without a value
@@ -110,15 +106,14 @@ class PowerCap:
         return combined(metered) if metered else None
 
     @property
-    def touched(self) -> tuple[Curve, ...]:
-        return tuple(c for c in self.curves if not c.untouched)
+    def affected(self) -> tuple[Curve, ...]:
+        return tuple(c for c in self.curves if not c.unaffected)
 
     @property
     def noise(self) -> float | None:
-        """Relative standard deviation of energy between caps where none matters, pooled; None without such
-        settings."""
-        idle = [[cap.energy_j.mean for cap in c.caps] for c in self.curves if c.untouched]
-        squares = [(stdev(energies) / fmean(energies)) ** 2 for energies in idle]
+        """Pooled relative standard deviation of energy between caps without effect; None without such settings."""
+        unaffected = [[cap.energy_j.mean for cap in c.caps] for c in self.curves if c.unaffected]
+        squares = [(stdev(energies) / fmean(energies)) ** 2 for energies in unaffected]
         return fmean(squares) ** 0.5 if squares else None
 
 
@@ -137,15 +132,18 @@ def power_cap(run: Run) -> PowerCap | None:
         if trial.status == "ok" and isinstance(watts, int | float):
             setting = tuple((n, v) for n, v in trial.params.items() if n != PARAMETER)
             groups.setdefault(setting, {}).setdefault(float(watts), []).append(trial)
-    made = {s: [c for w, own in caps.items() if (c := _cap(run, energy, w, own))] for s, caps in groups.items()}
-    lost = len(run.trials) - sum(len(c.trials) for caps in made.values() for c in caps)
-    return compare(made, energy, _time_objective(run.task) or "time", lost)
+    settings = {
+        setting: [cap for watts, trials in by_cap.items() if (cap := _cap(run, energy, watts, trials))]
+        for setting, by_cap in groups.items()
+    }
+    lost = len(run.trials) - sum(len(c.trials) for caps in settings.values() for c in caps)
+    return compare(settings, energy, _time_objective(run.task) or "time", lost)
 
 
 def compare(
     settings: Mapping[Setting, Sequence[Cap]], energy: str = "energy_j", time: str = "time_s", lost: int = 0
 ) -> PowerCap | None:
-    """Curves of all settings that have two caps or more; None where there is none."""
+    """Curves of the settings with two or more caps; None where there is none."""
     curves = tuple(_curve(s, caps) for s, caps in settings.items() if len(caps) >= 2)
     single = sum(len(caps) == 1 for caps in settings.values())
     return PowerCap(curves, energy, time, single, lost) if curves else None
@@ -154,16 +152,14 @@ def compare(
 def _curve(setting: Setting, caps: Sequence[Cap]) -> Curve:
     ordered = sorted(caps, key=lambda c: c.watts)
     kept = non_dominated([(c.energy_j.mean, c.time_s.mean) for c in ordered], ["minimize", "minimize"])
-    marked = tuple(
-        Cap(c.watts, c.energy_j, c.time_s, c.quality, c.trials, bool(k)) for c, k in zip(ordered, kept, strict=True)
-    )
+    marked = tuple(replace(c, on_frontier=bool(k)) for c, k in zip(ordered, kept, strict=True))
     return Curve(setting, marked, tuple(_choice(marked, t) for t in TOLERANCES))
 
 
 def _choice(caps: Sequence[Cap], tolerance: float) -> Choice:
     highest = caps[-1]
-    quick = [c for c in caps if c.time_s.mean <= (1 + tolerance) * highest.time_s.mean]
-    best = min(quick, key=lambda c: (c.energy_j.mean, -c.watts))
+    fast_enough = [c for c in caps if c.time_s.mean <= (1 + tolerance) * highest.time_s.mean]
+    best = min(fast_enough, key=lambda c: (c.energy_j.mean, -c.watts))
     energy, time = ratio(best.energy_j, highest.energy_j), ratio(best.time_s, highest.time_s)
     assert energy is not None  # both are positive
     assert time is not None
@@ -184,18 +180,15 @@ def _cap(run: Run, energy: str, watts: float, trials: Sequence[TrialRecord]) -> 
     known = [(t, pair) for t in trials if (pair := _values(run, energy, t)) is not None]
     if not known:
         return None
-    energy_j, time_s = _over_runs([e for _, (e, _) in known]), mean_of_runs([s for _, (_, s) in known])
+    joules, time_s = [e for _, (e, _) in known], mean_of_runs([s for _, (_, s) in known])
+    metered = [e for e in joules if isinstance(e, Energy)]
+    energy_j = over_runs(metered) if len(metered) == len(joules) else mean_of_runs(joules)
     if energy_j.mean <= 0 or time_s.mean <= 0:
         return None
     plain = [n for n, o in run.task.objectives.items() if not o.is_energy and not n.endswith(("_j", "_s"))]
     reached = {n: [t.metrics[n] for t, _ in known if n in t.metrics] for n in plain}
     quality = {n: fmean(values) for n, values in reached.items() if values}
     return Cap(watts, energy_j, time_s, quality, tuple(t.trial for t, _ in known))
-
-
-def _over_runs(joules: Sequence[Estimate]) -> Estimate:
-    metered = [e for e in joules if isinstance(e, Energy)]
-    return over_runs(metered) if len(metered) == len(joules) else mean_of_runs(joules)
 
 
 def _values(run: Run, energy: str, trial: TrialRecord) -> tuple[Estimate, Estimate] | None:

@@ -1,4 +1,4 @@
-"""The report's section on power caps: what each saves, at which slowdown, and where none matters. Pure."""
+"""The report's section on power caps: energy saved and time lost at each, and settings without effect. Pure."""
 
 from __future__ import annotations
 
@@ -13,16 +13,25 @@ from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.rows import Exact, estimate_cells
 from joulebench.presentation.section import Section
 from joulebench.presentation.table import Cell, Column, Table, show
+from joulebench.presentation.words import plural
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
 from joulebench.studies.base import Study
-from joulebench.studies.power_cap.analysis import TOLERANCES, UNTOUCHED, Cap, Choice, Curve, PowerCap, power_cap
+from joulebench.studies.power_cap.analysis import (
+    NO_EFFECT_BELOW,
+    TOLERANCES,
+    Cap,
+    Choice,
+    Curve,
+    PowerCap,
+    power_cap,
+)
 
-#: A table of more settings than this is told by group; all are in the CSV file.
+#: A table of more settings than this is grouped; all are in the CSV file.
 MOST_ROWS = 24
 #: Curves that a figure can hold.
 MOST_CURVES = 6
-#: What the groups of a long table leave open.
+#: The parameter that differs within a group.
 INNER = "batch_size"
 
 
@@ -35,34 +44,28 @@ class PowerCapStudy(Study[PowerCap]):
         return power_cap(run)
 
     def section(self, result: PowerCap, run: Run) -> Section:
-        return power_cap_section(result)
+        shown = _shown(result)
+        return Section(
+            name="power_cap",
+            title="Power caps",
+            answer=_answer(result),
+            verdict=None,
+            sentences=_sentences(result),
+            plots=tuple(p for p in (_plot(result, shown, "energy"), _plot(result, shown, "time")) if p.drawn),
+            tables=(_groups_table(result) if len(result.curves) > MOST_ROWS else _curves_table(result),),
+            rows=tuple(_row(c, cap) for c in result.curves for cap in c.caps),
+        )
 
 
-def power_cap_section(caps: PowerCap) -> Section:
-    """Everything the report says of it."""
-    shown = _shown(caps)
-    return Section(
-        name="power_cap",
-        title="Power caps",
-        answer=answer(caps),
-        verdict=None,
-        sentences=sentences(caps),
-        plots=tuple(p for p in (_plot(caps, shown, "energy"), _plot(caps, shown, "time")) if p.drawn),
-        tables=(_groups_table(caps) if len(caps.curves) > MOST_ROWS else _curves_table(caps),),
-        rows=tuple(_row(c, cap) for c in caps.curves for cap in c.caps),
-    )
-
-
-def answer(caps: PowerCap) -> str:
-    """What the best cap saves at each tolerated slowdown: the median of the settings that a cap touches."""
-    curves = caps.touched
+def _answer(caps: PowerCap) -> str:
+    """Saving of the best cap at each tolerated slowdown: median over the settings where caps have an effect."""
+    curves = caps.affected
     if not curves:
-        return f"No cap matters in any of {len(caps.curves)} settings: power stays below the lowest one."
-    parts = [f"{_saving(curves, t)} {_at(t)}" for t in TOLERANCES]
-    text = f"Against the highest cap the best one saves {', '.join(parts)}"
-    if len(curves) == 1:
-        return f"{text}{_label(caps.kind)}."
-    return f"{text}: medians of {len(curves)} settings, and the middle 90 % of them{_label(caps.kind)}."
+        return f"No cap has an effect in any of {len(caps.curves)} settings: power stays below the lowest one."
+    savings = ", ".join(f"{_saving(curves, t)} {_at(t)}" for t in TOLERANCES)
+    spread = "" if len(curves) == 1 else f": medians of {len(curves)} settings, with the middle 90 %"
+    kind = caps.kind or "the table's own joules"
+    return f"Compared with the highest cap the best one saves {savings}{spread} ({kind})."
 
 
 def _saving(curves: Sequence[Curve], tolerance: float) -> str:
@@ -78,72 +81,48 @@ def _at(tolerance: float) -> str:
     return "with no slowdown" if tolerance == 0 else f"within {percent(tolerance)} more time"
 
 
-def _label(kind: str | None) -> str:
-    return f" ({kind})" if kind else " (the table's own joules)"
-
-
 def _savings(curves: Sequence[Curve], tolerance: float) -> list[float]:
     return [c.choice(tolerance).saving for c in curves]
 
 
-def sentences(caps: PowerCap) -> tuple[str, ...]:
-    """What is compared, what is noise, where no cap matters, and quality."""
-    parts = (_what(caps), _untouched(caps), _noise(caps), _quality(caps), _single(caps))
+def _sentences(caps: PowerCap) -> tuple[str, ...]:
+    """What is compared, settings without effect, noise, quality, and what is left out."""
+    parts = [
+        f"Per setting, {caps.energy} and {caps.time} at each cap are compared with those at the highest cap; the "
+        "best cap is the one with the least energy among those within the tolerated slowdown. A cap changes clocks,"
+        " not what is computed."
+    ]
+    n, of = len(caps.curves) - len(caps.affected), len(caps.curves)
+    if 0 < n < of:
+        parts.append(
+            f"{n} of {of} settings draw less than {percent(NO_EFFECT_BELOW)} of the lowest cap, and as much under "
+            "it as under the highest: caps have no effect there, and these settings are not in the medians."
+        )
+    if all(cap.energy_j.n < 2 for curve in caps.curves for cap in curve.caps):
+        parts.append("Every point was measured once and has no interval.")
+    if caps.noise is not None:
+        parts.append(
+            f"Where caps have no effect, energy still differs between them by {percent(caps.noise)} (relative "
+            "standard deviation, pooled). That is the noise of one measurement; as the best of several is chosen "
+            "(winner's curse), savings of about this size are not significant."
+        )
+    parts.append(_quality(caps))
+    left_out = [f"{plural(caps.single, 'setting')} with one cap only"] if caps.single else []
+    left_out += [f"{plural(caps.lost, 'trial')} without a value"] if caps.lost else []
+    parts.append(f"Left out: {' and '.join(left_out)}." if left_out else "")
     return tuple(part for part in parts if part)
 
 
-def _what(caps: PowerCap) -> str:
-    return (
-        f"Per setting, {caps.energy} and {caps.time} at each cap stand against those at the highest cap; the "
-        "best cap is the one with the least energy among those within the tolerated slowdown. A cap changes clocks,"
-        " not what is computed."
-    )
-
-
-def _untouched(caps: PowerCap) -> str | None:
-    n = len(caps.curves) - len(caps.touched)
-    if not n or not caps.touched:
-        return None
-    return (
-        f"{n} of {len(caps.curves)} settings draw less than {percent(UNTOUCHED)} of the lowest cap, and as much "
-        "under it as under the highest: no cap matters there, and they take no part in the medians."
-    )
-
-
-def _noise(caps: PowerCap) -> str | None:
-    single = all(c.n < 2 for curve in caps.curves for c in (cap.energy_j for cap in curve.caps))
-    once = "Every point was measured once and has no interval" if single else None
-    if caps.noise is None:
-        return f"{once}." if once else None
-    told = (
-        f"where no cap matters, energy still differs between caps by {percent(caps.noise)} (relative standard "
-        "deviation, pooled): that is the noise of one measurement, and as the best of several is chosen, savings "
-        "of about this size mean nothing"
-    )
-    return f"{once}; {told}." if once else f"{told[0].upper()}{told[1:]}."
-
-
-def _quality(caps: PowerCap) -> str | None:
+def _quality(caps: PowerCap) -> str:
+    """The largest difference of each metric of quality between the caps of a setting."""
     names = sorted({n for c in caps.curves for cap in c.caps for n in cap.quality})
-    if not names:
-        return "Accuracy was not recorded with these runs."
     parts = []
     for name in names:
-        moves = [m for c in caps.curves if (m := _spread(c, name)) is not None]
-        if moves:
-            parts.append(f"{name} differed by at most {number(max(moves), 3)} between the caps of a setting")
-    return f"{'; '.join(parts)}." if parts else None
-
-
-def _spread(curve: Curve, name: str) -> float | None:
-    known = [cap.quality[name] for cap in curve.caps if name in cap.quality]
-    return max(known) - min(known) if len(known) > 1 else None
-
-
-def _single(caps: PowerCap) -> str | None:
-    parts = [f"{caps.single} settings have one cap only"] if caps.single else []
-    parts += [f"{caps.lost} trials have no value"] if caps.lost else []
-    return f"Left out: {' and '.join(parts)}." if parts else None
+        values = [[cap.quality[name] for cap in c.caps if name in cap.quality] for c in caps.curves]
+        ranges = [max(v) - min(v) for v in values if len(v) > 1]
+        if ranges:
+            parts.append(f"{name} differed by at most {number(max(ranges), 3)} between the caps of a setting")
+    return f"{'; '.join(parts)}." if parts else "" if names else "Quality was not recorded with these runs."
 
 
 def _curves_table(caps: PowerCap) -> Table:
@@ -155,7 +134,7 @@ def _curves_table(caps: PowerCap) -> Table:
         cells = [Cell(show(values[n])) for n in caps.names]
         cells += [Cell(f"{number(curve.highest.watts)} W"), Cell(f"{number(curve.highest.power_w, 3)} W")]
         rows.append((*cells, *(_choice_cell(c) for c in curve.choices)))
-    return Table("The best cap by tolerated slowdown, against the highest", tuple(columns), tuple(rows))
+    return Table("The best cap by tolerated slowdown, compared with the highest", tuple(columns), tuple(rows))
 
 
 def _choice_cell(choice: Choice) -> Cell:
@@ -167,19 +146,19 @@ def _choice_cell(choice: Choice) -> Cell:
 
 
 def _groups_table(caps: PowerCap) -> Table:
-    """Medians over batch sizes, with the ends, one row for each of the other parameters' values."""
+    """Medians and ranges over batch sizes; a row for each combination of the other parameters' values."""
     names = [n for n in caps.names if n != INNER]
     groups: dict[tuple[object, ...], list[Curve]] = {}
     for curve in caps.curves:
         groups.setdefault(tuple(dict(curve.setting)[n] for n in names), []).append(curve)
-    columns = [*(Column(n) for n in names), Column("Settings", True), Column("No cap matters", True)]
+    columns = [*(Column(n) for n in names), Column("Settings", True), Column("Without effect", True)]
     columns += [Column(f"Saved {_at(t)}", True) for t in TOLERANCES]
     rows = []
     for key, curves in groups.items():
-        touched = [c for c in curves if not c.untouched]
-        cells = [*(Cell(show(v)) for v in key), Cell(str(len(curves))), Cell(str(len(curves) - len(touched)))]
-        rows.append((*cells, *(_group_cell(touched, t) for t in TOLERANCES)))
-    caption = f"Median saving of the best cap over the settings it touches ({INNER} differs within a row)"
+        affected = [c for c in curves if not c.unaffected]
+        cells = [*(Cell(show(v)) for v in key), Cell(str(len(curves))), Cell(str(len(curves) - len(affected)))]
+        rows.append((*cells, *(_group_cell(affected, t) for t in TOLERANCES)))
+    caption = f"Median saving of the best cap over the settings with an effect ({INNER} differs within a row)"
     return Table(caption, tuple(columns), tuple(rows))
 
 
@@ -195,8 +174,8 @@ def _group_cell(curves: Sequence[Curve], tolerance: float) -> Cell:
 
 
 def _shown(caps: PowerCap) -> list[Curve]:
-    """Settings from the one in which a cap saves the least to that in which it saves the most, evenly chosen."""
-    ordered = sorted(caps.touched, key=lambda c: c.choice(TOLERANCES[-1]).saving)
+    """At most `MOST_CURVES` settings, evenly spaced from the least saving to the most."""
+    ordered = sorted(caps.affected, key=lambda c: c.choice(TOLERANCES[-1]).saving)
     if len(ordered) <= MOST_CURVES:
         return ordered
     return [ordered[round(i * (len(ordered) - 1) / (MOST_CURVES - 1))] for i in range(MOST_CURVES)]
@@ -235,7 +214,7 @@ def _row(curve: Curve, cap: Cap) -> dict[str, object]:
         **estimate_cells("time_s", cap.time_s),
         "mean_power_w": cap.power_w,
         "on_frontier": cap.on_frontier,
-        "no_cap_matters": curve.untouched,
+        "no_cap_matters": curve.unaffected,
         **{f"best_within_{t:g}": curve.choice(t).cap is cap for t in TOLERANCES},
         **cap.quality,
         "trials": cap.trials,

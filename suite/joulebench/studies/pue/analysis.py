@@ -1,4 +1,4 @@
-"""Does the building change the verdict? Rankings and frontiers under factors on the joules of each domain. Pure.
+"""Effect of PUE and grid on ranking and frontier: scenarios of factors on the joules of each domain. Pure.
 
 PUE and carbon are factors on joules. One factor c > 0 on all of them changes nothing: a < b exactly when c·a < c·b,
 so the order by energy stays, and with it what dominates what. Factors that differ between domains can change it:
@@ -61,10 +61,16 @@ class Scenario:
         return sum(c * energy_j for c, energy_j in zip(factors, subject.by_family.values(), strict=True))
 
 
+#: Every factor 1.
+METERED = Scenario("metered", {})
+
+
 @dataclass(frozen=True)
-class Verdict:
-    """A scenario against the joules as they are: rank correlations (None where a side does not vary), how many
-    configurations change places, and who enters or leaves the frontier."""
+class Effect:
+    """Change of ranking and frontier from the metered joules to a scenario.
+
+    Rank correlations are None where one side does not vary; `moved` counts configurations whose rank changes.
+    """
 
     scenario: Scenario
     kendall: float | None
@@ -81,8 +87,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Range:
-    """Factors between which something holds: `low` is 0 and `high` None where it has no end; and the two
-    configurations that are level at each end."""
+    """Interval of factors in which a ranking holds, and the pair of configurations that tie at each end.
+
+    `low` is 0 and `high` None where that side is unbounded.
+    """
 
     low: float
     high: float | None
@@ -91,18 +99,18 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Slack:
-    """What a factor on one family's joules may be, the others' left as they are, until the order changes."""
+class Sensitivity:
+    """Factors on one family's joules, the others unchanged, up to which the ranking holds."""
 
     family: str
     share: float  # of all joules, mean over configurations
-    order: Range  # no two configurations change places
-    least: Range  # the same configuration takes the least
+    order: Range  # every rank stays
+    least: Range  # the least configuration stays
 
 
 @dataclass(frozen=True, eq=False)
 class Pue:
-    """All scenarios around a PUE over two configurations or more; `judge` makes it."""
+    """Scenarios of one PUE over two or more configurations; made by `compare_scenarios`."""
 
     subjects: tuple[Subject, ...]
     unit: str
@@ -115,31 +123,31 @@ class Pue:
         return tuple(self.subjects[0].by_family)
 
     @cached_property
-    def verdicts(self) -> tuple[Verdict, ...]:
-        return tuple(verdict(self.subjects, s) for s in scenarios(self.families, self.pue))
+    def effects(self) -> tuple[Effect, ...]:
+        return tuple(effect(self.subjects, s) for s in scenarios(self.families, self.pue))
 
     @property
-    def constant(self) -> Verdict:
-        """One factor on every joule."""
-        return self.verdicts[0]
+    def constant(self) -> Effect:
+        """Of the PUE on every joule."""
+        return self.effects[0]
 
     @cached_property
-    def slacks(self) -> tuple[Slack, ...]:
-        return tuple(slack(self.subjects, f) for f in self.families) if len(self.families) > 1 else ()
+    def sensitivities(self) -> tuple[Sensitivity, ...]:
+        return tuple(sensitivity(self.subjects, f) for f in self.families) if len(self.families) > 1 else ()
 
     @cached_property
-    def members(self) -> tuple[Subject, ...]:
-        """The frontier as it is."""
-        return tuple(self.subjects[i] for i in _frontier(self.subjects, Scenario("as it is", {})))
+    def frontier(self) -> tuple[Subject, ...]:
+        """By metered joules."""
+        return tuple(self.subjects[i] for i in _frontier(self.subjects, METERED))
 
     @property
     def least(self) -> str:
-        """The configuration with the fewest joules."""
+        """Label of the configuration with the fewest joules."""
         return min(self.subjects, key=lambda s: s.energy_j).label
 
 
 def pue(run: Run) -> Pue | None:
-    """The scenarios of a run by its first energy objective's phase, gross; None with fewer than two configurations.
+    """Scenarios of a run by its first energy objective's phase, gross; None with fewer than two configurations.
 
     Configurations that break a constraint or are no better than a reference take no part.
     """
@@ -152,11 +160,11 @@ def pue(run: Run) -> Pue | None:
     families = [f for f in EVERY_FAMILY if all(f in joules for _, joules in known)]
     subjects = [Subject(_label(c), {f: by[f] for f in families}, _others(task, name, c)) for c, by in known]
     unit = next((t.unit[p] for t in run.trials for p in t.unit if p == task.objectives[name].phase), "unit")
-    return judge(subjects, *site_of(run), unit) if families else None
+    return compare_scenarios(subjects, *site_of(run), unit) if families else None
 
 
 def site_of(run: Run) -> tuple[float | None, float | None]:
-    """PUE and grid intensity (g CO2e/kWh) as the run, or whoever reports it, gave them."""
+    """PUE and grid intensity (g CO2e/kWh) given with the run or the report; None where not given."""
     cost = search_cost(run.ledger, run.manifest.hardware)
     return (
         cost.pue.value if cost.pue and cost.pue.value >= 1 else None,
@@ -166,7 +174,7 @@ def site_of(run: Run) -> tuple[float | None, float | None]:
 
 def _by_family(run: Run, objective: Objective, configuration: Configuration) -> dict[str, float]:
     """Mean joules per unit over the configuration's trials; a family that one of them lacks is left out."""
-    known: dict[str, float] = {}
+    by_family: dict[str, float] = {}
     for family in EVERY_FAMILY:
         if family not in (objective.domains or ()):
             continue
@@ -177,8 +185,8 @@ def _by_family(run: Run, objective: Objective, configuration: Configuration) -> 
             phase = run.phase(configuration.trials, objective.phase or "", (family,))
             runs, each = (phase.runs, phase.gross) if phase else ([], None)
         if each is not None and len(runs) == len(configuration.usable):
-            known[family] = each.mean
-    return known
+            by_family[family] = each.mean
+    return by_family
 
 
 def _others(task: Task, name: str, configuration: Configuration) -> tuple[float, ...]:
@@ -191,13 +199,15 @@ def _label(configuration: Configuration) -> str:
     return "trial " + ", ".join(str(t.trial) for t in configuration.trials)
 
 
-def judge(
+def compare_scenarios(
     subjects: Sequence[Subject],
     factor: float | None,
     grid_intensity_g_per_kwh: float | None = None,
     unit: str = "unit",
 ) -> Pue | None:
-    """Scenarios around a PUE (the example's where none is given); None with fewer than two configurations.
+    """Effects of a PUE (`EXAMPLE_PUE` where `factor` is None) on configurations; None with fewer than two.
+
+    `unit` is the unit of work of their joules.
 
     Raises:
         ValueError: a PUE below 1.
@@ -211,8 +221,8 @@ def judge(
 
 
 def scenarios(families: Sequence[str], value: float) -> tuple[Scenario, ...]:
-    """One factor on all; then the corners of what a building can do: the factor on one family alone (the others are
-    cooled for nothing), and one family counted alone, as papers do that read the GPU only."""
+    """The PUE on all joules; then the extreme cases: the PUE on one family alone (the others have no overhead), and
+    one family counted alone, as in papers that read the GPU only."""
     constant = Scenario(f"PUE {value:g} on every joule", dict.fromkeys(families, value))
     if len(families) < 2:
         return (constant,)
@@ -223,13 +233,13 @@ def scenarios(families: Sequence[str], value: float) -> tuple[Scenario, ...]:
     return (constant, *alone, *only)
 
 
-def verdict(subjects: Sequence[Subject], scenario: Scenario) -> Verdict:
-    """A scenario against the joules as they are."""
+def effect(subjects: Sequence[Subject], scenario: Scenario) -> Effect:
+    """Effect of a scenario on the ranking and frontier by metered joules."""
     before = np.array([s.energy_j for s in subjects])
     after = np.array([scenario.of(s) for s in subjects])
-    old, new = (set(_frontier(subjects, s)) for s in (Scenario("as it is", {}), scenario))
+    old, new = (set(_frontier(subjects, s)) for s in (METERED, scenario))
     moved = int((stats.rankdata(before) != stats.rankdata(after)).sum())
-    return Verdict(
+    return Effect(
         scenario=scenario,
         kendall=_rank_correlation(stats.kendalltau, before, after),
         spearman=_rank_correlation(stats.spearmanr, before, after),
@@ -247,28 +257,28 @@ def _rank_correlation(how: Callable[..., Any], before: _Array, after: _Array) ->
 
 
 def _frontier(subjects: Sequence[Subject], scenario: Scenario) -> list[int]:
-    """Which configurations no other beats, in energy under the scenario and in the other objectives."""
+    """Indices of non-dominated configurations, by energy under the scenario and the other objectives."""
     goals: list[Goal] = ["minimize", *(["maximize"] * len(subjects[0].others))]  # type: ignore[list-item]
     points = [(scenario.of(s), *s.others) for s in subjects]
     return [int(i) for i in np.flatnonzero(non_dominated(points, goals))]
 
 
-def slack(subjects: Sequence[Subject], family: str) -> Slack:
-    """How far a factor on one family's joules may go.
+def sensitivity(subjects: Sequence[Subject], family: str) -> Sensitivity:
+    """Factors on one family's joules up to which ranks stay.
 
-    The first two to change places stand next to each other in the ranking, so for the whole order only neighbours
-    are looked at; for the least, it and every other.
+    The first pair to swap is adjacent in the ranking, so for the whole order adjacent pairs suffice; for the least
+    configuration, its pairs with every other.
     """
     ordered = sorted(subjects, key=lambda s: s.energy_j)
     share = fmean(s.by_family[family] / s.energy_j for s in subjects if s.energy_j > 0)
     first = ordered[0]
-    return Slack(
+    return Sensitivity(
         family, share, _range(pairwise(ordered), family), _range(((first, s) for s in ordered[1:]), family)
     )
 
 
 def _range(pairs: Iterable[tuple[Subject, Subject]], family: str) -> Range:
-    """With d the difference of two in the family and r in the rest, they are level at the factor −r / d."""
+    """A pair that differs by d in the family and by r in the rest ties at the factor −r / d."""
     low, high = 0.0, math.inf
     at_low: tuple[str, str] | None = None
     at_high: tuple[str, str] | None = None
@@ -276,9 +286,9 @@ def _range(pairs: Iterable[tuple[Subject, Subject]], family: str) -> Range:
         d = b.by_family[family] - a.by_family[family]
         if b.energy_j == a.energy_j or d == 0:
             continue
-        level = 1 - (b.energy_j - a.energy_j) / d
-        if 1 < level < high:
-            high, at_high = level, (a.label, b.label)
-        elif low < level < 1:
-            low, at_low = level, (a.label, b.label)
+        tie = 1 - (b.energy_j - a.energy_j) / d
+        if 1 < tie < high:
+            high, at_high = tie, (a.label, b.label)
+        elif low < tie < 1:
+            low, at_low = tie, (a.label, b.label)
     return Range(low, None if at_high is None else high, at_low, at_high)

@@ -1,4 +1,4 @@
-"""The report's section on the building: the frontier under a PUE and a grid, and what that changes. Pure."""
+"""The report's section on PUE and grid: facility energy, carbon, and effect on ranking and frontier. Pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from joulebench.presentation.numbers import ABSENT, number, percent, si
 from joulebench.presentation.section import Section
 from joulebench.presentation.table import Cell, Column, Table
 from joulebench.presentation.units import plain
+from joulebench.presentation.words import listed
 from joulebench.results.run import Run
 from joulebench.stats.constants import JOULES_PER_KWH
 from joulebench.studies.base import Study
-from joulebench.studies.pue.analysis import Pue, Range, Slack, Subject, Verdict, pue
+from joulebench.studies.pue.analysis import Pue, Range, Subject, pue
 
 PROOF = (
-    "One factor on every joule, be it the PUE or the grid's intensity, cannot change who takes less (a < b exactly "
-    "when c·a < c·b), nor what is on the frontier; factors that differ between domains can."
+    "One factor on every joule, be it the PUE or the grid's carbon intensity, cannot change the ranking by energy "
+    "(a < b exactly when c·a < c·b) or the frontier; factors that differ between domains can."
 )
 SHOWN_CHANGES = 4
-#: Factors so close together are one to a reader.
-LEVEL = 2e-3
+#: A range narrower than this is shown as none.
+MIN_RANGE = 2e-3
 
 
 class PueStudy(Study[Pue]):
@@ -29,81 +30,61 @@ class PueStudy(Study[Pue]):
         return pue(run)
 
     def section(self, result: Pue, run: Run) -> Section:
-        return pue_section(result)
-
-
-def pue_section(pue: Pue) -> Section:
-    """Everything the report says of it."""
-    return Section(
-        name="pue",
-        title="With the building and the grid",
-        answer=answer(pue),
-        verdict=None,
-        sentences=sentences(pue),
-        plots=(),
-        tables=tuple(t for t in (_members(pue), _verdicts(pue), _slacks(pue)) if t.rows),
-        rows=tuple(_row(pue, s) for s in pue.subjects),
-    )
-
-
-def answer(pue: Pue) -> str:
-    """What the PUE does to the ranking, and which factors on single domains would do more."""
-    n = len(pue.subjects)
-    stays = "changes nothing" if not pue.constant.changes else f"moves {pue.constant.moved} configurations"
-    text = (
-        f"A PUE of {number(pue.pue)} on every joule {stays} in the ranking and the frontier of {n} configurations"
-    )
-    others = [v for v in pue.verdicts[1:] if v.changes]
-    if len(pue.families) < 2:
-        return f"{text}; only {pue.families[0].upper()} joules are known, so nothing can scale apart."
-    if not others:
-        return f"{text}, nor does any factor between 1 and it on one domain alone or counting one domain only."
-    worst = min(others, key=lambda v: 1.0 if v.kendall is None else v.kendall)
-    come, go = len(worst.entered), len(worst.left)
-    return (
-        f"{text}; where domains scale apart they can change: with {worst.scenario.name} {worst.moved} change places"
-        f" (Kendall's τ {_tau(worst.kendall)}), {come} enter the frontier and {go} leave it."
-    )
-
-
-def sentences(pue: Pue) -> tuple[str, ...]:
-    """Why, with which PUE, and what a reader may take from the scenarios."""
-    parts = (PROOF, _which(pue), _carbon(pue), _near(pue))
-    return tuple(part for part in parts if part)
-
-
-def _which(pue: Pue) -> str:
-    if pue.is_example:
-        return (
-            f"No PUE is given for this run (--pue), so {number(pue.pue)}, the world's average as ECOpt has it, "
-            "stands as an example; the records hold joules at the meters only."
+        return Section(
+            name="pue",
+            title="PUE and grid",
+            answer=_answer(result),
+            verdict=None,
+            sentences=_sentences(result),
+            plots=(),
+            tables=tuple(t for t in (_frontier(result), _effects(result), _sensitivities(result)) if t.rows),
+            rows=tuple(_row(result, s) for s in result.subjects),
         )
-    return f"The PUE of {number(pue.pue)} is applied here, once; the records hold joules at the meters only."
 
 
-def _carbon(pue: Pue) -> str | None:
-    if pue.grid_intensity_g_per_kwh is None:
-        return "Without a grid intensity (--grid-intensity) no carbon is stated."
-    intensity = number(pue.grid_intensity_g_per_kwh)
-    return f"Carbon is joules × PUE × {intensity} g CO2e/kWh: one more factor on every joule."
-
-
-def _near(pue: Pue) -> str | None:
-    if not pue.slacks:
-        return None
+def _answer(pue: Pue) -> str:
+    """Effect of the PUE on the ranking, and the scenario by domain that changes it most."""
+    effect = "changes nothing" if not pue.constant.changes else f"moves {pue.constant.moved} configurations"
+    text = (
+        f"A PUE of {number(pue.pue)} on every joule {effect} in the ranking and the frontier of "
+        f"{len(pue.subjects)} configurations"
+    )
+    others = [e for e in pue.effects[1:] if e.changes]
+    if len(pue.families) < 2:
+        return f"{text}; only {pue.families[0].upper()} joules are known, so no factors by domain can be compared."
+    if not others:
+        return f"{text}; neither does that PUE on one domain alone, nor counting one domain only."
+    worst = min(others, key=lambda e: 1.0 if e.kendall is None else e.kendall)
     return (
-        "Configurations that are nearly level change places at factors close to 1; where their intervals overlap "
-        "that is chance, not the building."
+        f"{text}; factors that differ between domains can: with {worst.scenario.name} the rank of {worst.moved} "
+        f"changes (Kendall's τ {_tau(worst.kendall)}), {len(worst.entered)} enter the frontier and "
+        f"{len(worst.left)} leave it."
     )
 
 
-def _members(pue: Pue) -> Table:
-    """The frontier with its joules outside the meter, and carbon where the grid is known."""
+def _sentences(pue: Pue) -> tuple[str, ...]:
+    """Why one factor changes nothing, which PUE and grid intensity are used, and how to read near ties."""
+    which = f"The PUE of {number(pue.pue)} is applied here, once"
+    if pue.is_example:
+        which = f"No PUE is given (--pue), so the world average of ECOpt, {number(pue.pue)}, is an example"
+    carbon = "No carbon is stated, as no grid intensity is given (--grid-intensity)."
+    if pue.grid_intensity_g_per_kwh is not None:
+        intensity = number(pue.grid_intensity_g_per_kwh)
+        carbon = f"Carbon is joules × PUE × {intensity} g CO2e/kWh: one more factor on every joule."
+    near = (
+        "Configurations that nearly tie swap ranks at factors close to 1; where their intervals overlap, such a "
+        "swap is not significant."
+    )
+    return PROOF, f"{which}; the records hold metered joules.", carbon, *((near,) if pue.sensitivities else ())
+
+
+def _frontier(pue: Pue) -> Table:
+    """The frontier with its IT and facility energy, and carbon where the grid intensity is known."""
     columns = [Column("Frontier"), *(Column(f.upper(), True) for f in pue.families)]
-    columns += [Column("At the meters", True), Column("Of the building", True), Column("Carbon (CO2e)", True)]
+    columns += [Column(t, True) for t in ("IT energy (metered)", "Facility energy", "Carbon (CO2e)")]
     unit = f"J/{plain(pue.unit)}"
     rows = []
-    for s in pue.members:
+    for s in pue.frontier:
         facility_j, carbon_g = _facility(pue, s)
         carbon = ABSENT if carbon_g is None else si(carbon_g, f"g/{plain(pue.unit)}")
         domains = (Cell(si(s.by_family[f], unit)) for f in pue.families)
@@ -112,72 +93,60 @@ def _members(pue: Pue) -> Table:
 
 
 def _facility(pue: Pue, subject: Subject) -> tuple[float, float | None]:
+    """Joules and g CO2e per unit of work, PUE included."""
     facility_j = pue.pue * subject.energy_j
     intensity = pue.grid_intensity_g_per_kwh
     return facility_j, None if intensity is None else facility_j / JOULES_PER_KWH * intensity
 
 
-def _verdicts(pue: Pue) -> Table:
-    titles = ("Factors", "Kendall's τ", "Spearman's ρ", "Change places", "Takes the least", "Enter", "Leave")
-    columns = tuple(Column(t, numeric=i in (1, 2, 3)) for i, t in enumerate(titles))
-    rows = tuple(_verdict_row(pue, v) for v in pue.verdicts)
-    return Table("Ranking by energy and frontier, against the joules as they are", columns, rows)
-
-
-def _verdict_row(pue: Pue, v: Verdict) -> tuple[Cell, ...]:
-    least = "the same" if v.least == pue.least else v.least
-    return (
-        Cell(v.scenario.name),
-        Cell(_tau(v.kendall)),
-        Cell(_tau(v.spearman)),
-        Cell(f"{v.moved} of {len(pue.subjects)}"),
-        Cell(least),
-        Cell(_some(v.entered)),
-        Cell(_some(v.left)),
+def _effects(pue: Pue) -> Table:
+    titles = ("Factors", "Kendall's τ", "Spearman's ρ", "Ranks changed", "Least energy", "Enter", "Leave")
+    rows = tuple(
+        (
+            Cell(e.scenario.name),
+            Cell(_tau(e.kendall)),
+            Cell(_tau(e.spearman)),
+            Cell(f"{e.moved} of {len(pue.subjects)}"),
+            Cell("the same" if e.least == pue.least else e.least),
+            Cell(listed(e.entered, SHOWN_CHANGES, joint="; ") or "none"),
+            Cell(listed(e.left, SHOWN_CHANGES, joint="; ") or "none"),
+        )
+        for e in pue.effects
     )
+    columns = tuple(Column(t, numeric=i in (1, 2, 3)) for i, t in enumerate(titles))
+    return Table("Ranking by energy and frontier, compared with metered joules", columns, rows)
 
 
 def _tau(value: float | None) -> str:
     return ABSENT if value is None else number(value, 3)
 
 
-def _some(labels: tuple[str, ...]) -> str:
-    more = f", … ({len(labels) - SHOWN_CHANGES} more)" if len(labels) > SHOWN_CHANGES else ""
-    return "; ".join(labels[:SHOWN_CHANGES]) + more or "none"
-
-
-def _slacks(pue: Pue) -> Table:
-    titles = ("Factor on", "Its share", "No two change places", "The same takes the least")
+def _sensitivities(pue: Pue) -> Table:
+    titles = ("Factor on", "Its share", "All ranks stay", "The least stays the least")
     columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
-    return Table("How far one domain may scale apart", columns, tuple(_slack_row(s) for s in pue.slacks))
-
-
-def _slack_row(slack: Slack) -> tuple[Cell, ...]:
-    return (
-        Cell(f"{slack.family.upper()} joules"),
-        Cell(percent(slack.share)),
-        Cell(_words(slack.order)),
-        Cell(_words(slack.least)),
+    rows = tuple(
+        (Cell(f"{s.family.upper()} joules"), Cell(percent(s.share)), Cell(_range(s.order)), Cell(_range(s.least)))
+        for s in pue.sensitivities
     )
+    return Table("Factors on one domain up to which the ranking stays", columns, rows)
 
 
-def _words(span: Range) -> str:
-    if span.high is not None and span.high - span.low < LEVEL:
-        return "hardly any: some are level already"
-    low = f"from {number(span.low, 4)}" if span.at_low else "from 0"
-    return f"{low} to {number(span.high, 4)}" if span.high is not None else f"{low} on"
+def _range(factors: Range) -> str:
+    if factors.high is not None and factors.high - factors.low < MIN_RANGE:
+        return "hardly any: some tie already"
+    low = f"from {number(factors.low, 4)}" if factors.at_low else "from 0"
+    return f"{low} to {number(factors.high, 4)}" if factors.high is not None else f"{low} on"
 
 
 def _row(pue: Pue, subject: Subject) -> dict[str, object]:
     facility_j, carbon_g = _facility(pue, subject)
-    members = {s.label for s in pue.members}
     per = pue.unit
     return {
         "configuration": subject.label,
-        "on_frontier": subject.label in members,
+        "on_frontier": subject.label in {s.label for s in pue.frontier},
         **{f"{f}_j_per_{per}": energy_j for f, energy_j in subject.by_family.items()},
         f"j_per_{per}": subject.energy_j,
         f"building_j_per_{per}": facility_j,
         f"g_co2e_per_{per}": carbon_g,
-        **{v.scenario.name: v.scenario.of(subject) for v in pue.verdicts[1:]},
+        **{e.scenario.name: e.scenario.of(subject) for e in pue.effects[1:]},
     }

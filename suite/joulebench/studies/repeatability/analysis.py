@@ -1,4 +1,4 @@
-"""Does a run say the same twice, and do its joules add up? Repeats, batch size and epochs of one model. Pure."""
+"""Repeatability of one model's energy and time, and their dependence on batch size and epochs. Pure."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ BATCH, EPOCHS = "batch_size", "epochs"
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """One trial, or all of one batch size: what the measured phase takes per unit of its work, and training.
+    """Energy and time of the measured phase and of training, over one trial or all trials of one batch size.
 
-    Over several trials the intervals are between them; over one, those of its windows (training has none).
+    Intervals are between trials; of a single trial, between its windows (training has none).
     """
 
     run: Run
@@ -60,7 +60,7 @@ class Point:
 
     @property
     def first_j(self) -> float:
-        """Joules of the first epoch of its first training."""
+        """Joules of the first epoch of the first training."""
         assert self.train is not None
         first = next(w for w in self.train.trials[0].windows if w.phase == "train")
         domains = self.train.gross.domains
@@ -69,24 +69,26 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class BatchPoint(Point):
+    """All trials of one batch size."""
+
     batch_size: float
 
 
 @dataclass(frozen=True)
 class Spread:
-    """One quantity over identical runs, in the order they were made."""
+    """Distribution and drift of one quantity over identical runs, in chronological order."""
 
     name: str
     unit: str
     kind: Kind | None  # None for a time
     runs: Distribution
     drift: Drift | None
-    first_excess: float | None  # the first run over the median of the others, less 1
+    first_excess: float | None  # the first run relative to the median of the others, − 1
     rsd_of_others: Rsd | None  # without the first run
 
     @property
-    def first_stands_out(self) -> bool:
-        """Whether the first run lies farther off the others' median than three of their standard deviations."""
+    def first_is_outlier(self) -> bool:
+        """Whether the first run is more than three standard deviations of the others off their median."""
         if self.first_excess is None or self.rsd_of_others is None:
             return False
         return abs(self.first_excess) > 3 * self.rsd_of_others.value
@@ -94,7 +96,7 @@ class Spread:
 
 @dataclass(frozen=True, eq=False)
 class Repeatability:
-    """What repeats, a sweep of batch sizes and a sweep of epochs show; parts without trials are empty.
+    """Repeats, a sweep of batch sizes and a sweep of epochs; parts without trials are empty.
 
     Repeats are the trials of stages with method `default`; a sweep is a stage that varies one parameter. Energy is
     gross over the domains that the task's energy objectives name.
@@ -138,13 +140,13 @@ class Repeatability:
     @cached_property
     def spreads(self) -> tuple[Spread, ...]:
         phase, unit = self.phase, self.unit
-        made = (
+        spreads = (
             self._spread(f"{phase} energy", f"J/{unit}", lambda p: p.phase_j),
             self._spread(f"{phase} time", f"s/{unit}", lambda p: p.phase_s),
             self._spread("training energy", "J/epoch", lambda p: p.train_j_per_epoch),
             self._spread("training time", "s/epoch", lambda p: p.train_s_per_epoch),
         )
-        return tuple(s for s in made if s is not None)
+        return tuple(s for s in spreads if s is not None)
 
     def spread(self, name: str) -> Spread | None:
         return next((s for s in self.spreads if s.name == name), None)
@@ -179,7 +181,7 @@ class Repeatability:
 
     @cached_property
     def trainings(self) -> tuple[TrainingRuns, ...]:
-        """Those of the epoch sweep, one a trial."""
+        """Trainings of the epoch sweep, one per trial."""
         known = (self.run.training([t]) for t in self._sweep(EPOCHS))
         return tuple(t for t in known if t is not None)
 
@@ -190,7 +192,7 @@ class Repeatability:
 
     @cached_property
     def time_fit(self) -> Line | None:
-        """The same in s."""
+        """Time = a + b · epochs over the same runs, in s."""
         return self._fit(lambda t: t.seconds)
 
     def _fit(self, read: Callable[[TrainingRuns], Estimate]) -> Line | None:
@@ -198,8 +200,10 @@ class Repeatability:
 
     @property
     def first_epoch_excess(self) -> float | None:
-        """What the first epoch costs beyond a later one (caches, allocation, kernel choice), relative to the later
-        ones' mean; median of the runs."""
+        """Energy of the first epoch relative to the mean of the later ones, − 1; median over runs.
+
+        Caches, memory allocation and the choice of kernels make it dearer. None without runs of several epochs.
+        """
         ratios = []
         for point in self.runs:
             if point.train is not None and point.train.epochs[0] > 1:
@@ -217,8 +221,8 @@ class Repeatability:
         """The usable trials of the stages that vary this parameter and no other."""
         task, swept = self.run.task, []
         for stage in task.stages:
-            own = [p.trials[0] for p in self.runs if p.trials[0].stage == stage]
-            varied = {n for t in own for n, v in t.params.items() if v != task.defaults.get(n)}
+            trials = [p.trials[0] for p in self.runs if p.trials[0].stage == stage]
+            varied = {n for t in trials for n, v in t.params.items() if v != task.defaults.get(n)}
             if varied == {name}:
-                swept += own
+                swept += trials
         return swept

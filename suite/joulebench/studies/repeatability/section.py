@@ -1,4 +1,4 @@
-"""The report's section on repeats, batch size and epochs: distribution, cost by batch, linearity. Pure."""
+"""The report's section on repeats, batch size and epochs: distribution, energy by batch, linearity. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from joulebench.presentation.rows import Exact, estimate_cells
 from joulebench.presentation.section import Section
 from joulebench.presentation.series import estimates
 from joulebench.presentation.table import Cell, Column, Table, worded_cell
+from joulebench.presentation.words import about, ci, domains, kind, left_out, plural, with_ci
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
 from joulebench.stats.regression import Line
@@ -25,121 +26,84 @@ class RepeatabilityStudy(Study[Repeatability]):
         return Repeatability(run)
 
     def section(self, result: Repeatability, run: Run) -> Section:
-        return repeatability_section(result)
+        parts = (_energy_or_time, _first_run, _drifts, _proportional)
+        plots = (_repeats_plot(result), _batch_plot(result), *_epoch_plots(result))
+        excess = result.first_epoch_excess
+        first_epoch = (
+            "" if excess is None else f"A run's first epoch took {about(excess)} energy than its later ones"
+        )
+        sentences = (
+            f"All joules are gross and {kind(result.kind)} ({domains(result.domains)})." if result.kind else None,
+            *(part(result) for part in parts),
+            first_epoch and f"{first_epoch} (median over all runs of two epochs or more).",
+            left_out(result.lost, len(run.trials)),
+        )
+        return Section(
+            name="repeatability",
+            title="Repeatability of the meter",
+            answer=_answer(result),
+            verdict=None,
+            sentences=tuple(text for text in sentences if text),
+            plots=tuple(p for p in plots if p.drawn),
+            tables=(_spread_table(result), _batch_table(result), _fit_table(result)),
+            rows=tuple(_row(result, point) for point in result.runs),
+            columns=tuple(_row(result, None)),  # of a study without runs too
+        )
 
 
-def repeatability_section(repeated: Repeatability) -> Section:
-    """Everything the report says of the repeats and sweeps."""
-    return Section(
-        name="repeatability",
-        title="Repeatability of the meter",
-        answer=repeatability_answer(repeated),
-        verdict=None,
-        sentences=sentences(repeated),
-        plots=tuple(
-            p for p in (_repeats_plot(repeated), _batch_plot(repeated), *_epoch_plots(repeated)) if p.drawn
-        ),
-        tables=(_spread_table(repeated), _batch_table(repeated), _fit_table(repeated)),
-        rows=tuple(_row(repeated, point) for point in repeated.runs),
-        columns=tuple(_row(repeated, None)),  # of a study without runs too
-    )
-
-
-def sentences(repeated: Repeatability) -> tuple[str, ...]:
-    """What the numbers mean: kinds, time or energy, drift, proportionality, the first epoch."""
-    parts = (
-        _kind(repeated),
-        _time(repeated),
-        _first_run(repeated),
-        _drifts(repeated),
-        _proportional(repeated),
-        _first(repeated),
-        _lost(repeated),
-    )
-    return tuple(part for part in parts if part)
-
-
-def _kind(repeated: Repeatability) -> str | None:
-    if repeated.kind is None:
-        return None
-    domains = " + ".join(repeated.domains)
-    if repeated.kind == "measured":
-        return f"All joules here are gross and measured ({domains})."
-    return f"All joules here are gross and estimated, at least in part ({domains}): see Provenance for each source."
-
-
-def _time(repeated: Repeatability) -> str | None:
-    """Whether energy says anything that time does not."""
+def _energy_or_time(repeated: Repeatability) -> str | None:
+    """How much energy, time and power varied over the repeats."""
     energy, time = repeated.spread(f"{repeated.phase} energy"), repeated.spread(f"{repeated.phase} time")
     if energy is None or time is None or energy.runs.rsd is None or time.runs.rsd is None:
         return None
     watts = [e / s for e, s in zip(energy.runs.values, time.runs.values, strict=True)]
-    moved = max(watts) / min(watts) - 1
-    base = (
+    power_range = max(watts) / min(watts) - 1
+    text = (
         f"Over the repeats energy per {repeated.unit} varied by {percent(energy.runs.rsd.value)}, time by "
-        f"{percent(time.runs.rsd.value)} and power by at most {percent(moved)} from lowest to highest"
+        f"{percent(time.runs.rsd.value)} (relative standard deviations) and power by {percent(power_range)} from "
+        "lowest to highest"
     )
-    if energy.kind == "estimated" and moved < 0.01:
-        return (
-            f"{base}: the estimate follows time, so this is the repeatability of the computation, not of a meter."
-        )
-    return f"{base}."
+    if energy.kind == "estimated" and power_range < 0.01:
+        text += ": the estimate follows time, so this is the repeatability of the computation, not of a meter"
+    return f"{text}."
 
 
 def _drifts(repeated: Repeatability) -> str | None:
-    shown = [s for s in repeated.spreads if s.drift is not None and s.drift.shows]
-    if not shown:
+    parts = [f"{s.name} by {percent(s.drift.relative)}" for s in repeated.spreads if s.drift and s.drift.shows]
+    if not parts:
         return None
-    parts = ", ".join(f"{s.name} by {percent(s.drift.relative)}" for s in shown if s.drift)
-    return f"From the first repeat to the last there was a drift: {parts}. It is part of the spread."
+    return f"Drift from the first repeat to the last: {', '.join(parts)}. It is part of the spread."
 
 
 def _first_run(repeated: Repeatability) -> str | None:
-    """What a process does once is in its first run: said apart, so that it is not taken for the meter's noise."""
-    apart = [s for s in repeated.spreads if s.first_stands_out]
-    if not apart:
-        return None
-    parts = ", ".join(
-        f"{s.name} by {percent(s.first_excess)} (the others alone: relative standard deviation "
+    """Quantities whose first run is an outlier: one-time costs of a process, not noise of the meter."""
+    parts = [
+        f"{s.name} by {percent(s.first_excess)} (relative standard deviation of the others "
         f"{percent(s.rsd_of_others.value if s.rsd_of_others else None)})"
-        for s in apart
-    )
+        for s in repeated.spreads
+        if s.first_is_outlier
+    ]
+    if not parts:
+        return None
     return (
-        f"The first run stands out from the median of the others, in {parts}: a process loads and allocates once."
+        f"The first run is an outlier: it differs from the median of the others in {', '.join(parts)}. A process "
+        "loads and allocates once."
     )
 
 
 def _proportional(repeated: Repeatability) -> str | None:
+    """Whether training energy has an offset besides its slope in epochs."""
     line = repeated.energy_fit
     if line is None or line.intercept.low is None or line.intercept.high is None:
         return None
-    a = line.intercept
-    ends = f"{si(a.mean, 'J')} (95 % interval {si(a.low, 'J')} to {si(a.high, 'J')})"
-    if a.low is not None and a.high is not None and a.low <= 0 <= a.high:
-        return f"Training energy is proportional to epochs as far as these runs show: the line's offset is {ends}."
-    side = "more" if a.mean > 0 else "less"
-    return (
-        f"Training energy is a line in epochs with an offset of {ends}: a run costs that much {side} than its "
-        "epochs' slope."
-    )
+    offset = with_ci(line.intercept, _joules)
+    if line.intercept.low <= 0 <= line.intercept.high:
+        return f"Training energy is proportional to epochs: the fit's offset of {offset} is not significant."
+    return f"Training energy is linear in epochs with a significant offset of {offset}."
 
 
-def _first(repeated: Repeatability) -> str | None:
-    if repeated.first_epoch_excess is None:
-        return None
-    side = "more" if repeated.first_epoch_excess >= 0 else "less"
-    return (
-        f"A run's first epoch took {percent(abs(repeated.first_epoch_excess))} {side} energy than its later ones, "
-        "median over all runs of two epochs or more."
-    )
-
-
-def _lost(repeated: Repeatability) -> str | None:
-    return (
-        f"{repeated.lost} of {len(repeated.run.trials)} trials have no value and are left out."
-        if repeated.lost
-        else None
-    )
+def _joules(value: float) -> str:
+    return si(value, "J")
 
 
 def _spread_table(repeated: Repeatability) -> Table:
@@ -177,9 +141,9 @@ def _batch_table(repeated: Repeatability) -> Table:
     titles = ("Batch", "Runs", f"Energy per {repeated.unit}", f"Time per {repeated.unit}", "Training per sample",
               "Training per epoch", "Time per epoch")  # fmt: skip
     columns = tuple(Column(t, numeric=True) for t in titles)
-    kind = f"; {repeated.kind}" if repeated.kind else ""
+    basis = f"gross; {repeated.kind}" if repeated.kind else "gross"
     rows = tuple(_batch_row(b) for b in repeated.batches)
-    return Table(f"By batch size (gross{kind})", columns, rows)
+    return Table(f"By batch size ({basis})", columns, rows)
 
 
 def _batch_row(batch: BatchPoint) -> tuple[Cell, ...]:
@@ -206,7 +170,7 @@ def _fit_table(repeated: Repeatability) -> Table:
     rows = []
     for name, line, unit in (("energy", repeated.energy_fit, "J"), ("time", repeated.time_fit, "s")):
         if line is not None:
-            label = f" ({repeated.kind})" if unit == "J" else ""
+            label = _label(repeated) if unit == "J" else ""
             rows.append(
                 (
                     Cell(f"Training {name}{label}"),
@@ -240,7 +204,7 @@ def _repeats_plot(repeated: Repeatability) -> Plot:
 
 
 def _batch_plot(repeated: Repeatability) -> Plot:
-    label = f" ({repeated.kind})" if repeated.kind else ""
+    label = _label(repeated)
     means = [e.mean for b in repeated.batches for e in (b.phase_j, b.train_j_per_sample) if e is not None]
     factor, letter = prefix(min(means, default=1.0))
     ticks = log_ticks(min(means) / factor, max(means) / factor) if means else ()
@@ -299,33 +263,34 @@ def _row(repeated: Repeatability, point: Point | None) -> dict[str, object]:
     }  # fmt: skip
 
 
-def repeatability_answer(repeated: Repeatability) -> str:
+def _answer(repeated: Repeatability) -> str:
     """Spread between identical runs, the best batch size, and energy per epoch, as far as they are known."""
     parts = [p for p in (_repeats(repeated), _batch(repeated), _epochs(repeated)) if p]
     if not parts:
-        return f"No usable repeat or sweep among {len(repeated.run.trials)} trials."
-    label = f" ({repeated.kind})" if repeated.kind else ""
+        return f"No usable repeat or sweep among {plural(len(repeated.run.trials), 'trial')}."
     text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}{label}."
+    return f"{text[0].upper()}{text[1:]}{_label(repeated)}."
+
+
+def _label(repeated: Repeatability) -> str:
+    return f" ({repeated.kind})" if repeated.kind else ""
 
 
 def _repeats(repeated: Repeatability) -> str | None:
-    spreads: list[Spread] = [s for s in repeated.spreads if s.kind is not None and s.runs.rsd is not None]
-    if not spreads:
+    values = [f"{percent(s.runs.rsd.value)} in {s.name}" for s in repeated.spreads if s.kind and s.runs.rsd]
+    if not values:
         return None
-    values = " and ".join(f"{percent(s.runs.rsd.value)} in {s.name}" for s in spreads if s.runs.rsd)
-    return f"{repeated.repeats} identical runs differ by {values} (relative standard deviation)"
+    return f"{repeated.repeats} identical runs differ by {' and '.join(values)} (relative standard deviation)"
 
 
 def _batch(repeated: Repeatability) -> str | None:
     best = repeated.best_batch
-    known = [b.phase_j.mean for b in repeated.batches if b.phase_j is not None]
-    if best is None or best.phase_j is None or len(known) < 2:
+    joules = [b.phase_j.mean for b in repeated.batches if b.phase_j is not None]
+    if best is None or best.phase_j is None or len(joules) < 2:
         return None
-    times = number(max(known) / best.phase_j.mean, 3)
     return (
-        f"batch {number(best.batch_size)} takes the least energy per {repeated.unit} of {repeated.phase}, {times} "
-        "times less than the worst"
+        f"batch {number(best.batch_size)} takes the least energy per {repeated.unit} of {repeated.phase}; the "
+        f"worst takes {number(max(joules) / best.phase_j.mean, 3)} times as much"
     )
 
 
@@ -333,7 +298,4 @@ def _epochs(repeated: Repeatability) -> str | None:
     line = repeated.energy_fit
     if line is None or line.r2 is None:
         return None
-    slope = line.slope
-    low, high = slope.low, slope.high
-    ends = "" if low is None or high is None else f" (95 % interval {si(low, 'J')} to {si(high, 'J')})"
-    return f"training takes {si(slope.mean, 'J')} per epoch{ends}, R² {number(line.r2, 4)}"
+    return f"training takes {si(line.slope.mean, 'J')} per epoch{ci(line.slope, _joules)}, R² {number(line.r2, 4)}"

@@ -1,8 +1,8 @@
-"""What a model costs to train and what to use, and which one costs least in all at which volume of use. Pure.
+"""Energy of training and of inference per architecture, and the least total by volume of inference. Pure.
 
 After Mavromatis, Katsaros and Khan, "Computing within limits" (arXiv 2406.14328, 2024): E_tr and E_in are energy
-less idle power × time, here given gross too. total(N) = E_tr + N · E_in for N units of inference; two models cost
-the same at N = (E_tr,b − E_tr,a) / (E_in,a − E_in,b). A model that is trained again pays E_tr again.
+less idle power × time, here given gross too. N units take total(N) = E_tr + N · E_in; two models break even
+at N = (E_tr,b − E_tr,a) / (E_in,a − E_in,b). Each further training adds E_tr.
 
 A training is measured once, over all its epochs (validation left out), so its gross joules have no interval; a net
 value has idle's. Models trained more than once have intervals between runs.
@@ -26,12 +26,12 @@ from joulebench.spec.objectives import Objective
 from joulebench.stats.correlation import Correlation, Method, correlation
 from joulebench.stats.estimate import Estimate, mean_of_runs, point
 from joulebench.studies.configured import Configured
-from joulebench.studies.training_inference.crossover import Bill, Stretch, cheapest
+from joulebench.studies.training_inference.crossover import LinearCost, Segment, lower_envelope
 
 MODEL = "model"  # the parameter that names the architecture
-#: Volumes are answered for models within this much of the best quality, and for all that beat the reference.
+#: Candidates are the models within this much of the best quality; None: all that beat the reference.
 SHORTFALLS: tuple[float | None, ...] = (None, 0.10, 0.05, 0.02)
-#: What is correlated, all with all.
+#: Correlated pairwise.
 QUANTITIES = ("parameters", "macs", "macs_per_parameter", "activations", "bytes_moved", "quality", "train_s",
               "train_j", "inference_s", "inference_j")  # fmt: skip
 SHOWN: tuple[Method, ...] = ("pearson", "spearman")
@@ -39,7 +39,7 @@ SHOWN: tuple[Method, ...] = ("pearson", "spearman")
 
 @dataclass(frozen=True, eq=False)
 class Architecture(Configured):
-    """One configuration with what it takes to train and to use; None for what its records do not have."""
+    """Energy and time of one configuration's training and inference; None for what its records do not have."""
 
     name: str
     quality: Estimate | None
@@ -47,7 +47,7 @@ class Architecture(Configured):
 
     @cached_property
     def train(self) -> TrainingRuns | None:
-        """All its trainings; None where the joules of one are not known."""
+        """All its trainings; None where the joules of any are unknown."""
         trained = self.run.training(self.configuration.trials)
         return trained if trained is not None and len(trained.trials) == len(self.trials) else None
 
@@ -59,21 +59,21 @@ class Architecture(Configured):
     def macs_per_parameter(self) -> float | None:
         return self.macs / self.parameters if self.macs is not None and self.parameters else None
 
-    def bill(self, basis: Basis) -> Bill | None:
-        """What is paid once and for each unit of use; None where either is unknown or training was cut short."""
+    def total_cost(self, basis: Basis) -> LinearCost | None:
+        """E_tr as fixed cost, E_in per unit; None where either is unknown or training was cut short."""
         if self.train is None or self.train.cut_short:
             return None
-        once = self.train.gross if basis == "gross" else self.train.net
-        each = self.inference.gross if basis == "gross" else self.inference.net
-        if once is None or each is None:
+        fixed = self.train.gross if basis == "gross" else self.train.net
+        per_unit = self.inference.gross if basis == "gross" else self.inference.net
+        if fixed is None or per_unit is None:
             return None
-        return Bill(self.name, once if len(self.train.runs) > 1 else point(once.mean), each)
+        return LinearCost(self.name, fixed if len(self.train.runs) > 1 else point(fixed.mean), per_unit)
 
     @property
     def quantities(self) -> dict[str, float]:
         """By the names in `QUANTITIES`; energy is gross, and absent for a training that was cut short."""
         train = None if self.train is None or self.train.cut_short else self.train
-        known = {
+        values = {
             "parameters": self.parameters,
             "macs": self.macs,
             "macs_per_parameter": self.macs_per_parameter,
@@ -85,23 +85,25 @@ class Architecture(Configured):
             "inference_s": self.inference.unit_s.mean,
             "inference_j": self.inference.gross.mean,
         }
-        return {name: float(value) for name, value in known.items() if value is not None}
+        return {name: float(value) for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The cheapest models by volume among those whose quality is at least `at_least`: `shortfall` from the best, or
-    the reference where that is None."""
+    """The cheapest models by volume among candidates of quality `at_least` or better.
+
+    That is `shortfall` below the best quality, or the reference where `shortfall` is None.
+    """
 
     shortfall: float | None
     at_least: float | None
     candidates: tuple[str, ...]
-    stretches: tuple[Stretch, ...]
+    segments: tuple[Segment, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingInference:
-    """Every architecture of a run, and which is cheapest when."""
+    """All architectures of a run and, by volume, which has the least total energy."""
 
     run: Run
     phase: str
@@ -109,7 +111,7 @@ class TrainingInference:
 
     @property
     def quality(self) -> str | None:
-        """The metric by which they are judged."""
+        """Name of the metric of quality."""
         return quality_of(self.run.task)
 
     @property
@@ -135,39 +137,42 @@ class TrainingInference:
 
     @property
     def floor(self) -> float:
-        """The reference of quality: what a guess reaches."""
+        """The reference of quality, that of guessing; 0 without one."""
         return (self.run.task.objectives[self.quality].reference or 0.0) if self.quality else 0.0
 
     @cached_property
     def choices(self) -> Mapping[Basis, tuple[Choice, ...]]:
-        """For each basis that every total has, with nothing in it at or below 0: a saturated estimate of idle power
-        makes net energy meaningless."""
+        """By basis; a basis is left out unless every total has it and all its energies are above 0.
+
+        A saturated estimate of idle power makes net energy meaningless.
+        """
         objective = self.run.task.objectives[self.quality] if self.quality else None
         trained = [a for a in self.architectures if a.train is not None and not a.train.cut_short]
         choices: dict[Basis, tuple[Choice, ...]] = {}
         for basis in get_args(Basis):
-            bills = {a.name: bill for a in trained if (bill := a.bill(basis)) is not None}
-            positive = all(b.once.mean > 0 and b.each.mean > 0 for b in bills.values())
-            if bills and positive and len(bills) == len(trained):
-                made = [_choice(trained, bills, objective, s) for s in SHORTFALLS]
-                choices[basis] = tuple(c for c in made if c is not None)
+            totals = {a.name: cost for a in trained if (cost := a.total_cost(basis)) is not None}
+            positive = all(c.fixed.mean > 0 and c.per_unit.mean > 0 for c in totals.values())
+            if totals and positive and len(totals) == len(trained):
+                every = (_choice(trained, totals, objective, s) for s in SHORTFALLS)
+                choices[basis] = tuple(c for c in every if c is not None)
         return choices
 
     @property
     def basis(self) -> Basis:
-        """Net, as the paper defines its energies, where it makes sense."""
+        """Net, as in the paper, where `choices` has it."""
         return "net" if "net" in self.choices else "gross"
 
     @cached_property
     def correlations(self) -> Mapping[tuple[str, str, Method], Correlation]:
-        values, known = [a.quantities for a in self.architectures], {}
+        """By pair of `QUANTITIES`, in either order, and method; pairs without a coefficient are left out."""
+        values, correlations = [a.quantities for a in self.architectures], {}
         for a, b in combinations(QUANTITIES, 2):
             pairs = [(v[a], v[b]) for v in values if a in v and b in v]
             for method in SHOWN:
                 value = correlation([x for x, _ in pairs], [y for _, y in pairs], method)
                 if value is not None:
-                    known[a, b, method] = known[b, a, method] = value
-        return known
+                    correlations[a, b, method] = correlations[b, a, method] = value
+        return correlations
 
 
 def training_inference(run: Run) -> TrainingInference | None:
@@ -175,8 +180,8 @@ def training_inference(run: Run) -> TrainingInference | None:
     if run.task.measured is None or run.task.measured.phase is None:
         return None
     phase = run.task.measured.phase
-    made = (_architecture(run, c, phase) for c in run.configurations)
-    architectures = sorted((a for a in made if a is not None), key=lambda a: a.inference.gross.mean)
+    every = (_architecture(run, c, phase) for c in run.configurations)
+    architectures = sorted((a for a in every if a is not None), key=lambda a: a.inference.gross.mean)
     return TrainingInference(run, phase, tuple(architectures)) if architectures else None
 
 
@@ -191,15 +196,20 @@ def _architecture(run: Run, configuration: Configuration, phase: str) -> Archite
 
 
 def _choice(
-    trained: Sequence[Architecture], bills: Mapping[str, Bill], quality: Objective | None, shortfall: float | None
+    trained: Sequence[Architecture],
+    totals: Mapping[str, LinearCost],
+    objective: Objective | None,
+    shortfall: float | None,
 ) -> Choice | None:
-    """None where it would ask for less than the reference does."""
-    known = [a.quality.mean for a in trained if a.quality is not None]
-    reference = quality.reference if quality is not None else None
+    """None where the quality it demands is not above the reference."""
+    qualities = [a.quality.mean for a in trained if a.quality is not None]
+    reference = objective.reference if objective is not None else None
     at_least = reference
     if shortfall is not None:
-        if not known or (reference is not None and max(known) - shortfall <= reference):
+        if not qualities or (reference is not None and max(qualities) - shortfall <= reference):
             return None
-        at_least = max(known) - shortfall
-    good = [a.name for a in trained if at_least is None or (a.quality is not None and a.quality.mean >= at_least)]
-    return Choice(shortfall, at_least, tuple(good), cheapest([bills[name] for name in good]))
+        at_least = max(qualities) - shortfall
+    candidates = [
+        a.name for a in trained if at_least is None or (a.quality is not None and a.quality.mean >= at_least)
+    ]
+    return Choice(shortfall, at_least, tuple(candidates), lower_envelope([totals[name] for name in candidates]))

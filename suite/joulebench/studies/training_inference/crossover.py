@@ -1,4 +1,4 @@
-"""Costs that are paid once and for each unit of use: which of several models is cheapest at which volume. Pure."""
+"""Crossover of fixed and per-unit costs: which of several models is cheapest at which volume. Pure."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from joulebench.stats.intervals import difference, ratio
 
 
 @dataclass(frozen=True)
-class Bill:
-    """Joules paid once (training) and for each unit of use (inference)."""
+class LinearCost:
+    """A fixed cost (training, J) and a cost per unit (inference, J per unit)."""
 
     name: str
-    once: Estimate
-    each: Estimate
+    fixed: Estimate
+    per_unit: Estimate
 
     def total_j(self, units: float) -> float:
-        return self.once.mean + units * self.each.mean
+        return self.fixed.mean + units * self.per_unit.mean
 
 
 @dataclass(frozen=True)
 class Crossover:
-    """The volume from which on `after` costs less in all than `before`, with the ends of its 95 % interval: no
-    upper one where the difference per unit may be zero, neither where an estimate it needs has no interval."""
+    """The volume beyond which the total cost of `after` is below that of `before`, with its 95 % interval.
+
+    `high` is None where the difference per unit may be zero; both ends where an estimate has no interval.
+    """
 
     before: str
     after: str
@@ -34,44 +36,45 @@ class Crossover:
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """From `from_units` to the next stretch `name` costs least in all; `crossover` is None for the first."""
+class Segment:
+    """`name` costs least from `from_units` to the next segment; `crossover` is None for the first."""
 
     name: str
     from_units: float
     crossover: Crossover | None
 
 
-def crossover(before: Bill, after: Bill) -> Crossover | None:
-    """Where `after`, dearer once and cheaper for each unit, begins to cost less; None where it is not so.
+def crossover(before: LinearCost, after: LinearCost) -> Crossover | None:
+    """The break-even volume, Δfixed / Δper unit; None unless `after` has the higher fixed and the lower unit cost.
 
-    With an interval on both differences that of their ratio; where what is paid once has none (a single training),
-    it is taken as measured and the interval is that of the difference for each unit alone.
+    Its interval is that of the ratio; where the fixed costs have none (a single training), they are taken as exact
+    and it is that of the difference per unit.
     """
-    once, each = difference(after.once, before.once), difference(before.each, after.each)
-    if once.mean <= 0 or each.mean <= 0:
+    fixed = difference(after.fixed, before.fixed)
+    per_unit = difference(before.per_unit, after.per_unit)
+    if fixed.mean <= 0 or per_unit.mean <= 0:
         return None
-    units = once.mean / each.mean
-    if once.low is not None and once.low > 0 and each.low is not None and each.low > 0:
-        both = ratio(once, each)
+    units = fixed.mean / per_unit.mean
+    if fixed.low is not None and fixed.low > 0 and per_unit.low is not None and per_unit.low > 0:
+        both = ratio(fixed, per_unit)
         assert both is not None
         return Crossover(before.name, after.name, units, both.low, both.high)
-    if once.low is not None or each.high is None:
+    if fixed.low is not None or per_unit.high is None:
         return Crossover(before.name, after.name, units, None, None)
-    high = once.mean / each.low if each.low is not None and each.low > 0 else None
-    return Crossover(before.name, after.name, units, once.mean / each.high, high)
+    high = fixed.mean / per_unit.low if per_unit.low is not None and per_unit.low > 0 else None
+    return Crossover(before.name, after.name, units, fixed.mean / per_unit.high, high)
 
 
-def cheapest(bills: Sequence[Bill]) -> tuple[Stretch, ...]:
-    """The models that cost least in all, by rising volume: the lower envelope of their lines."""
-    if not bills:
+def lower_envelope(costs: Sequence[LinearCost]) -> tuple[Segment, ...]:
+    """The models of least total cost by rising volume: the lower envelope of fixed + units · per unit."""
+    if not costs:
         return ()
-    now = min(bills, key=lambda b: (b.once.mean, b.each.mean, b.name))
-    stretches = [Stretch(now.name, 0.0, None)]
+    now = min(costs, key=lambda c: (c.fixed.mean, c.per_unit.mean, c.name))
+    segments = [Segment(now.name, 0.0, None)]
     while True:
-        later = [(c, b) for b in bills if (c := crossover(now, b)) is not None]
+        later = [(crossed, c) for c in costs if (crossed := crossover(now, c)) is not None]
         if not later:
-            return tuple(stretches)
-        # of those that cross at the same volume the one that rises least stays below the others
-        crossed, now = min(later, key=lambda pair: (pair[0].units, pair[1].each.mean))
-        stretches.append(Stretch(now.name, crossed.units, crossed))
+            return tuple(segments)
+        # at equal volumes the one with the least slope stays lowest
+        crossed, now = min(later, key=lambda pair: (pair[0].units, pair[1].per_unit.mean))
+        segments.append(Segment(now.name, crossed.units, crossed))

@@ -1,4 +1,4 @@
-"""Tables of training against inference: each architecture's cost, the cheapest by volume, correlations. Pure."""
+"""Tables of training against inference: energy by architecture, least total by volume, correlations. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from joulebench.presentation.correlations import MASKED, cell, rounded
 from joulebench.presentation.numbers import ABSENT, number, seconds, si
 from joulebench.presentation.table import Cell, Column, Table, prefixed_cell
 from joulebench.presentation.units import plain
+from joulebench.presentation.words import plural
 from joulebench.results.energy import Basis
 from joulebench.results.phase_runs import TrainingRuns
 from joulebench.spec.task import Protocol
@@ -14,6 +15,7 @@ from joulebench.stats.estimate import Estimate
 from joulebench.studies.proxies.analysis import WEAK
 from joulebench.studies.training_inference.analysis import (
     QUANTITIES,
+    SHOWN,
     Architecture,
     Choice,
     TrainingInference,
@@ -32,15 +34,16 @@ def architectures_table(costs: TrainingInference) -> Table:
     per = plain(costs.unit)
     titles = ("Architecture", "Parameters", "MACs", "MACs per parameter", costs.quality or "Quality",
               "Training energy E_tr, gross", "net", "Training time", f"Inference energy E_in per {per}, gross",
-              "net", f"Time per {per}", "Inference costs as much as training after")  # fmt: skip
+              "net", f"Time per {per}", "Inference energy equals training after")  # fmt: skip
     columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
     rows = tuple(_row(a, costs) for a in costs.architectures)
     return Table(f"Architectures ({costs.kind} energy), least inference energy first", columns, rows)
 
 
 def _row(a: Architecture, costs: TrainingInference) -> tuple[Cell, ...]:
-    train, bill, protocol = a.train, a.bill(costs.basis), costs.run.task.protocol
-    equal = None if bill is None or bill.each.mean <= 0 or bill.once.mean <= 0 else bill.once.mean / bill.each.mean
+    train, total, protocol = a.train, a.total_cost(costs.basis), costs.run.task.protocol
+    positive = total is not None and total.per_unit.mean > 0 and total.fixed.mean > 0
+    equal = total.fixed.mean / total.per_unit.mean if total is not None and positive else None
     return (
         Cell(a.name),
         Cell(si(a.parameters, "", 4)),
@@ -58,9 +61,8 @@ def _row(a: Architecture, costs: TrainingInference) -> tuple[Cell, ...]:
 
 
 def _epochs(train: TrainingRuns) -> str:
-    epochs, samples = max(train.epochs), sum(train.units) // len(train.units)
     cut = ", stopped by time" if train.cut_short else ""
-    return f"{epochs} {'epoch' if epochs == 1 else 'epochs'}, {number(samples)} samples{cut}"
+    return f"{plural(max(train.epochs), 'epoch')}, {number(sum(train.units) // len(train.units))} samples{cut}"
 
 
 def _value(value: Estimate | None, unit: str, protocol: Protocol) -> Cell:
@@ -68,28 +70,20 @@ def _value(value: Estimate | None, unit: str, protocol: Protocol) -> Cell:
 
 
 def volumes_table(costs: TrainingInference, basis: Basis) -> Table:
-    """Which model costs least in all, from which volume on, by how good it has to be."""
-    titles = ("Quality", "Architectures", f"From {plain(costs.unit)}s", "Cheapest in all", "Instead of")
-    columns = (
-        Column(titles[0]),
-        Column(titles[1], True),
-        Column(titles[2], True),
-        Column(titles[3]),
-        Column(titles[4]),
-    )
-    rows = []
-    for choice in costs.choices[basis]:
-        for stretch in choice.stretches:
-            crossed = stretch.crossover
-            rows.append(
-                (
-                    Cell(demand(costs, choice)),
-                    Cell(str(len(choice.candidates))),
-                    Cell("0") if crossed is None else _crossover_cell(crossed),
-                    Cell(stretch.name),
-                    Cell(ABSENT if crossed is None else crossed.before),
-                )
-            )
+    """The model with the least total energy by volume, for each demand on quality."""
+    titles = ("Quality", "Candidates", f"From {plain(costs.unit)}s", "Least total energy", "Before it")
+    columns = tuple(Column(t, numeric=i in (1, 2)) for i, t in enumerate(titles))
+    rows = [
+        (
+            Cell(demand(costs, choice)),
+            Cell(str(len(choice.candidates))),
+            Cell("0") if segment.crossover is None else _crossover_cell(segment.crossover),
+            Cell(segment.name),
+            Cell(ABSENT if segment.crossover is None else segment.crossover.before),
+        )
+        for choice in costs.choices[basis]
+        for segment in choice.segments
+    ]
     caption = f"Least E_tr + N · E_in by the volume N of inference ({basis}, {costs.kind} energy)"
     return Table(caption, columns, tuple(rows))
 
@@ -110,7 +104,7 @@ def _crossover_cell(crossed: Crossover) -> Cell:
 
 
 def correlations_table(costs: TrainingInference) -> Table:
-    """All with all: Pearson below the diagonal, Spearman above it."""
+    """Pairwise correlations: Pearson below the diagonal, Spearman above it."""
     names = [n for n in QUANTITIES if any(n in a.quantities for a in costs.architectures)]
     rows = []
     for i, row in enumerate(names):
@@ -140,13 +134,14 @@ def _masked(value: Correlation | None) -> Cell:
 
 
 def intervals_table(costs: TrainingInference) -> Table:
-    """Each quantity with both energies, nothing masked."""
+    """Correlation of each quantity with both energies, with intervals, none masked."""
     rows = []
     for name in QUANTITIES:
-        cells = []
-        for target in ("inference_j", "train_j"):
-            for method in ("pearson", "spearman"):
-                cells.append(cell(costs.correlations.get((name, target, method))))
+        cells = [
+            cell(costs.correlations.get((name, target, method)))
+            for target in ("inference_j", "train_j")
+            for method in SHOWN
+        ]
         if any(c.text != ABSENT for c in cells):
             rows.append((Cell(_heading(costs, name)), *cells))
     titles = ("", "Inference energy: Pearson r", "Spearman ρ", "Training energy: Pearson r", "Spearman ρ")
