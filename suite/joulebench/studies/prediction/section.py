@@ -92,8 +92,8 @@ def _sentences(result: EnergyPrediction) -> Iterator[str]:
     twins = "" if result.models == len(result.samples) else f" ({result.models} of them different in their figures)"
     yield (
         f"{len(result.samples)} models{twins} are held out {held_out}, those with equal figures together; each "
-        "rule is fitted on the logarithms of the other models' figures and energy. An error is |predicted / true − 1|; "
-        "intervals are bootstraps over models."
+        "rule is fitted on the logarithms of the other models' figures and energy. An error is "
+        "|predicted / true − 1|; intervals are bootstraps over models."
     )
     alone = {s.rule.name: s for s in result.scores if len(s.rule.figures) == 1}
     if {"parameters", "macs"} <= set(alone):
