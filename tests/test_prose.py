@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from joulebench.comparison import page as comparison_page
+from joulebench.comparison.analysis import Comparison, compare
+from joulebench.comparison.join import join, labelled
 from joulebench.presentation.section import Section
 from joulebench.reporting.findings import findings
 from joulebench.reporting.prose import banners
@@ -67,8 +70,23 @@ REPORTS: dict[str, tuple[Callable[[], RunBuilder], str | None]] = {
 @pytest.mark.parametrize("name", REPORTS)
 def test_the_wording_is_as_it_was_kept(name: str, request: pytest.FixtureRequest) -> None:
     build, study = REPORTS[name]
+    _check(name, _words(build(), study), request)
+
+
+def test_the_wording_of_a_comparison_is_as_it_was_kept(request: pytest.FixtureRequest) -> None:
+    with_gpu = {
+        "hardware": {"name": "nvidia_h100", "title": "H100"},
+        "environment": {"device": "cuda:0"},
+        "budget": "quick",
+    }
+    gpu = full_run(watts={"cpu": 60.0, "ram": 20.0, "gpu:0": 300.0}).read(**with_gpu)
+    comparison = compare(join(labelled([("a", full_run().read()), ("b", gpu)])))
+    _check("comparison", _comparison_words(comparison), request)
+
+
+def _check(name: str, lines: Iterator[str], request: pytest.FixtureRequest) -> None:
     file = FOLDER / f"{name}.md"
-    text = "\n".join(_words(build(), study)) + "\n"
+    text = "\n".join(lines) + "\n"
     if request.config.getoption("--update-prose"):
         file.write_text(text, encoding="utf-8")
     assert text == file.read_text(encoding="utf-8"), f"{file}: other words; see --update-prose"
@@ -88,6 +106,14 @@ def _words(built: RunBuilder, study: str | None) -> Iterator[str]:
         return
     (section,) = (s for s in sections(run, [study], (), ()) if s.name == study)
     yield from _section(section)
+
+
+def _comparison_words(comparison: Comparison) -> Iterator[str]:
+    yield comparison_page.headline(comparison)
+    for finding in comparison_page.banners(comparison.joined):
+        yield from ("", *_finding(finding))
+    for section in comparison_page.sections_of(comparison):
+        yield from ("", *_section(section))
 
 
 def _finding(finding: Finding) -> Iterator[str]:

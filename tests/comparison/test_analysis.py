@@ -1,4 +1,4 @@
-"""Machines against one another: what joins, which joules, ratios and how sure they are."""
+"""Comparison of machines: join, energy domains, ratios and their intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import stats
 
 from joulebench.comparison.analysis import compare
 from joulebench.comparison.join import Machine, join, labelled
-from joulebench.comparison.limits import phases_on
+from joulebench.comparison.phases import machine_phases
 from joulebench.errors import InputError
 from joulebench.results.run import Run
 from tests.run_factory import RunBuilder, full_run, make_task
@@ -44,20 +44,20 @@ def _units(units: float, scale: float, sd: float, rng: random.Random) -> int:
     return round(1000 * units * scale * math.exp(rng.gauss(0, sd)))
 
 
-def of(found, name, machine=None):
-    return next(a for a in found.against if a.objective == name and machine in (None, a.machine))
+def of(comparison, name, machine=None):
+    return next(a for a in comparison.pairs if a.objective == name and machine in (None, a.machine))
 
 
 def test_ratios_are_those_of_the_joules():
     a, b = full_run(), full_run(watts={"cpu": 120.0, "ram": 40.0})
-    found = compare(join([run_of(a), run_of(b, **named("other"))]))
-    energy = of(found, "samples_per_j")
+    comparison = compare(join([run_of(a), run_of(b, **named("other"))]))
+    energy = of(comparison, "samples_per_j")
     watts = sum(a.watts.values()) / 160
     assert energy.is_ratio
     assert all(r.mean == pytest.approx(watts) for r in energy.each.values())
     assert energy.overall.mean == pytest.approx(watts)
     assert energy.ranks.value == 1.0
-    quality = of(found, "val_accuracy")
+    quality = of(comparison, "val_accuracy")
     assert not quality.is_ratio
     assert quality.overall.mean == 0.0
     assert (energy.base, energy.machine) == ("generic_cpu", "other")
@@ -85,8 +85,8 @@ def test_a_domain_that_one_machine_does_not_meter_counts_on_none():
     assert joined.domains["samples_per_j"] == ("gpu", "cpu")
     (labels,) = joined.left_out["samples_per_j"].values()
     assert labels == (joined.machines[1].label,)
-    found = compare(joined)
-    assert of(found, "samples_per_j").overall.mean == pytest.approx(1.0)  # 360 W on both, without RAM
+    comparison = compare(joined)
+    assert of(comparison, "samples_per_j").overall.mean == pytest.approx(1.0)  # 360 W on both, without RAM
 
 
 def test_nothing_in_common_to_meter_is_nothing_to_compare():
@@ -157,8 +157,8 @@ def test_windows_that_vary_more_than_runs_widen_the_interval():
         made.add({"width": 500}, 5000, {"val_accuracy": 0.9}, wobble=wobble)
         return made
 
-    found = compare(join([run_of(of_wobble(0.3)), run_of(of_wobble(0.001), **named("b"))]))
-    values = of(found, "samples_per_j").each
+    comparison = compare(join([run_of(of_wobble(0.3)), run_of(of_wobble(0.001), **named("b"))]))
+    values = of(comparison, "samples_per_j").each
     wide = next(v for k, v in values.items() if '"width": 500' in k)
     others = [v for k, v in values.items() if '"width": 500' not in k]
     assert wide.rel_half_width > 5 * max(v.rel_half_width for v in others)
@@ -170,8 +170,8 @@ def test_what_a_frontier_is_worth_elsewhere():
     for i, (accuracy, units_a, units_b) in enumerate([(0.6, 9000, 9000), (0.8, 3000, 9500), (0.7, 2000, 9900)]):
         a.add({"width": 10 + i}, units_a, {"val_accuracy": accuracy})
         b.add({"width": 10 + i}, units_b, {"val_accuracy": accuracy})
-    found = compare(join([run_of(a), run_of(b, **named("b"))]))
-    there, back = found.carried
+    comparison = compare(join([run_of(a), run_of(b, **named("b"))]))
+    there, back = comparison.transfers
     assert (there.members, there.kept) == (2, 1)  # 0.6 is beaten on b by both others
     own = 0.7 * 95 + 0.6 * 4  # rectangles above (0.1, 0): samples/J are units / 100 W s… in hundreds of samples
     assert there.hypervolume_share == pytest.approx(0.7 * 95 / own, rel=0.02)
@@ -182,19 +182,19 @@ def test_scaling_and_fraction_of_peak():
     profile = dict(H100, peak_flops={"fp32": {"value": 1e9, "source": "made", "date": "2026"}})
     a = full_run(watts=GPU)
     joined = join([run_of(a, hardware=profile, environment={"device": "cuda:0"}), run_of(full_run(), path="b")])
-    gpu, cpu = phases_on(joined)
+    gpu, cpu = machine_phases(joined)
     assert gpu.best is not None
     assert cpu.best is None
-    member = max((c for c in gpu.configurations), key=lambda c: c.limit.fraction.mean)
+    member = max(gpu.configurations, key=lambda c: c.efficiency.fraction.mean)
     assert gpu.best.fraction.mean == pytest.approx(member.work.flops_per_unit / member.work.unit_s.mean / 1e9)
     assert gpu.line.n == len(gpu.configurations)
 
 
 def test_many_machines_are_compared_with_the_first():
     runs = [run_of(full_run(trials=3), path=str(i), **named(f"m{i}")) for i in range(5)]
-    pairs = {(a.base, a.machine) for a in compare(join(runs)).against}
+    pairs = {(a.base, a.machine) for a in compare(join(runs)).pairs}
     assert pairs == {("m0", f"m{i}") for i in range(1, 5)}
-    assert len({(a.base, a.machine) for a in compare(join(runs[:3])).against}) == 3
+    assert len({(a.base, a.machine) for a in compare(join(runs[:3])).pairs}) == 3
 
 
 def test_names_of_runs_on_one_machine():

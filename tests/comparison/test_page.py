@@ -1,4 +1,4 @@
-"""The comparison's pages and files: what a reader is told, what is escaped, and that it comes out the same."""
+"""The comparison's pages and files: sections, data, escaping, and the same bytes from the same records."""
 
 from __future__ import annotations
 
@@ -35,18 +35,17 @@ def files(folder):
 def test_every_part_is_there(two, tmp_path):
     written = write_comparison(two)
     assert written.page.parent == tmp_path / "runs" / "digits_nas" / "comparison" / "generic_cpu_vs_nvidia_h100"
-    assert "estimated energy" in written.headline
-    found = files(written.page.parent)
+    written_files = files(written.page.parent)
     for name in ("val_accuracy", "samples_per_j", "frontiers", "scaling", "limits", "provenance", "differences"):
-        assert f"{name}.csv" in found
-        assert f'id="{name}"' in found["comparison.html"].decode()
+        assert f"{name}.csv" in written_files
+        assert f'id="{name}"' in written_files["comparison.html"].decode()
     for name in ("samples_per_j", "frontiers", "scaling"):
-        assert found[f"{name}.png"].startswith(b"\x89PNG")
-        assert f"{name}.svg" in found
-    text = found["comparison.md"].decode()
-    for words in ("Spearman", "no accelerator", "Estimated energy", "nvml_counter", "budget", "R²", "hypervolume"):
-        assert words in text
-    assert "http" not in found["comparison.html"].decode().split("<script>")[0].replace("http-equiv", "")
+        assert written_files[f"{name}.png"].startswith(b"\x89PNG")
+        assert f"{name}.svg" in written_files
+    sources = list(csv.DictReader(io.StringIO(written_files["provenance.csv"].decode())))
+    assert ("nvidia_h100", "gpu", "nvml_counter") in {(r["machine"], r["domain"], r["source"]) for r in sources}
+    assert {r["machine"] for r in sources if r["domain"] == "gpu"} == {"nvidia_h100"}
+    assert "http" not in written_files["comparison.html"].decode().split("<script>")[0].replace("http-equiv", "")
 
 
 def test_csv_and_json_hold_the_numbers(two):
@@ -68,16 +67,18 @@ def test_the_same_records_give_the_same_bytes(two, tmp_path):
     assert first == again
 
 
-def test_nothing_shared_is_said_and_frontiers_are_still_drawn(tmp_path):
+def test_without_shared_configurations_frontiers_are_still_drawn(tmp_path):
     a, b = RunBuilder(make_task()), RunBuilder(make_task())
     a.add({"width": 10}, 9000, {"val_accuracy": 0.9})
     b.add({"width": 11}, 9000, {"val_accuracy": 0.9})
     made = [a.write(tmp_path / "a"), b.write(tmp_path / "b", hardware=H100)]
     written = write_comparison(made, tmp_path / "out")
-    text = (tmp_path / "out" / "comparison.md").read_text()
-    assert "share no configuration" in written.headline
-    assert "--trials-from" in text
-    assert "not run" in text
+    facts = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert facts["shared_configurations"] == 0
+    assert all("overall" not in o and not o["configurations"] for o in facts["objectives"])
+    assert [len(members) for members in facts["frontiers"].values()] == [1, 1]
+    assert (tmp_path / "out" / "frontiers.png").exists()
+    assert "--trials-from" in written.headline
 
 
 def test_names_from_records_do_nothing(tmp_path):

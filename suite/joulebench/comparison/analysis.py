@@ -1,10 +1,10 @@
-"""Machines against one another: ratios with intervals, ranks, frontiers carried over, scaling. Pure.
+"""Pairwise comparison of machines: ratios with intervals, rank correlation, transfer of frontiers. Pure.
 
-Ratios are of the configurations that two machines share. The interval of one configuration's ratio is that of the
-logarithm: the variances of both sides add, each the spread between whole runs (pooled over the configurations that
-were run more than once) over the number of runs, and Student's t has Welch and Satterthwaite's degrees of freedom.
-Where a side has no replicates, only the spread of its windows is known, and the ratio says so. Over configurations
-the mean is geometric, and its interval is Student's t over the configurations.
+Ratios are of the configurations that two machines share. The interval of one configuration's ratio is Welch's t of
+the logarithms: the variances of both sides add, each the variance between whole runs (pooled over the
+configurations that were run more than once) over the number of runs, with Welch and Satterthwaite's degrees of
+freedom. Where a side has no replicates, only the variance of its windows is known; `Estimate.varied` states which.
+Over configurations the mean is geometric, and its interval is Student's t over the configurations.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from joulebench.stats.intervals import difference
 
 RUNS, WINDOWS, CONFIGURATIONS = "whole runs", "windows within a run", "configurations"
 
-#: Of more machines than this, each is compared with the first only.
+#: With more machines than this, each is compared with the first only.
 MAX_PAIRED = 3
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Variance of the logarithm of an objective between runs of one configuration, pooled; and its freedom."""
+    """Pooled variance of an objective's logarithm between runs of one configuration, and its degrees of freedom."""
 
     variance: float
     freedom: int
 
 
 @dataclass(frozen=True)
-class Against:
-    """One objective on a machine against another, over what they share.
+class MachinePair:
+    """One objective on two machines, over the configurations they share.
 
-    `each` holds one value a configuration: ratios where `is_ratio`, else differences (machine − base). `overall` is
-    their geometric (arithmetic) mean, None without a shared configuration.
+    `each` holds each configuration's ratio machine / base where `is_ratio`, else machine − base, by key. `overall`
+    is their geometric (arithmetic) mean, None without a shared configuration.
     """
 
     objective: str
@@ -56,89 +56,88 @@ class Against:
 
 
 @dataclass(frozen=True)
-class Carried:
-    """What the frontier found on one machine is worth on another, over the configurations they share.
+class FrontierTransfer:
+    """The base's frontier measured on another machine, over the configurations they share.
 
-    `hypervolume_share` is the volume that the base's frontier covers as the machine measures it, over that of the
-    machine's own frontier.
+    `hypervolume_share` is its hypervolume there over that of the machine's own frontier.
     """
 
     base: str
     machine: str
     members: int  # of the base's frontier over the shared configurations
-    kept: int  # of them, on the machine's frontier too
+    kept: int  # of them, also on the machine's frontier
     hypervolume_share: float | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything the report of several runs states."""
+    """Results of comparing runs of one task."""
 
     joined: Joined
-    against: tuple[Against, ...]  # objective by objective, each pair of machines
-    carried: tuple[Carried, ...]
+    pairs: tuple[MachinePair, ...]  # objective by objective, each pair of machines
+    transfers: tuple[FrontierTransfer, ...]
 
-    def of(self, objective: str) -> list[Against]:
-        """Each pair of machines in one objective."""
-        return [a for a in self.against if a.objective == objective]
+    def of(self, objective: str) -> list[MachinePair]:
+        """Return the pairs of machines in one objective."""
+        return [p for p in self.pairs if p.objective == objective]
 
 
 def compare(joined: Joined) -> Comparison:
-    """Every pair of machines, or of many each with the first; the first of a pair is the base."""
+    """Compare every pair of machines, or, with more than `MAX_PAIRED`, each with the first; bases come first."""
     machines = joined.machines
     bases = machines if len(machines) <= MAX_PAIRED else machines[:1]
-    pairs = [(a, b) for i, a in enumerate(bases) for b in machines[i + 1 :]]
-    against = [_against(joined, n, o, a, b) for n, o in joined.task.objectives.items() for a, b in pairs]
-    carried = [c for a, b in pairs for c in (_carried(joined, a, b), _carried(joined, b, a)) if c is not None]
-    return Comparison(joined, tuple(against), tuple(carried))
+    sides = [(a, b) for i, a in enumerate(bases) for b in machines[i + 1 :]]
+    pairs = (_pair(joined, n, o, a, b) for n, o in joined.task.objectives.items() for a, b in sides)
+    transfers = (t for a, b in sides for t in (_transfer(joined, a, b), _transfer(joined, b, a)) if t is not None)
+    return Comparison(joined, tuple(pairs), tuple(transfers))
 
 
 def is_ratio(objective: Objective, values: Sequence[float]) -> bool:
-    """Energy and time compare as ratios; other metrics, which may be 0 or negative, by their difference."""
+    """Return whether values compare as ratios, as energy and time do; other metrics may be 0 or negative."""
     return (objective.is_energy or objective.is_latency) and all(v > 0 for v in values)
 
 
-def _against(joined: Joined, name: str, objective: Objective, base: Machine, machine: Machine) -> Against:
+def _pair(joined: Joined, name: str, objective: Objective, base: Machine, machine: Machine) -> MachinePair:
     keys = joined.common(base, machine)
     ours, theirs = ([m.configurations[k].outcomes[name].value for k in keys] for m in (base, machine))
     as_ratio = is_ratio(objective, [v.mean for v in (*ours, *theirs)])
     if as_ratio:
-        sides = (_known(m, name, keys) for m in (base, machine))
+        sides = (_ratio_sides(m, name, keys) for m in (base, machine))
         each = {key: _ratio(a, b) for key, a, b in zip(keys, *sides, strict=True)}
     else:
         each = {key: difference(b, a, "two machines") for key, a, b in zip(keys, ours, theirs, strict=True)}
     ranks = correlation([v.mean for v in ours], [v.mean for v in theirs], "spearman")
     overall = mean_of([e.mean for e in each.values()], as_ratio)
-    return Against(name, base.label, machine.label, as_ratio, each, overall, ranks)
+    return MachinePair(name, base.label, machine.label, as_ratio, each, overall, ranks)
 
 
 @dataclass(frozen=True)
-class Known:
-    """One side of a ratio: its value, and how well its logarithm is known (None: not at all)."""
+class RatioSide:
+    """One side of a ratio: its value, and its logarithm's variance (None: not known) with degrees of freedom."""
 
     value: Estimate
     variance: float | None
     freedom: float
-    over_runs: bool  # the variance is that between whole runs
+    over_runs: bool  # whether the variance is between whole runs
 
 
-def _known(machine: Machine, name: str, keys: Sequence[str]) -> Iterator[Known]:
-    """One objective of each of these configurations."""
+def _ratio_sides(machine: Machine, name: str, keys: Sequence[str]) -> Iterator[RatioSide]:
+    """Yield one objective of each of these configurations."""
     spread = run_spread(machine, name)
     for key in keys:
         value, runs = machine.configurations[key].outcomes[name].value, len(machine.replicates[key])
-        own = 0.0 if value.sem is None else (value.sem / value.mean) ** 2
+        within = 0.0 if value.sem is None else (value.sem / value.mean) ** 2
         freedom = max(1.0, (value.n_effective or value.n) - 1)
         if spread is None:
-            yield Known(value, own or None, freedom, False)
-        elif runs == 1 and own > spread.variance:  # its windows lie further apart than whole runs do elsewhere
-            yield Known(value, own, freedom, True)
+            yield RatioSide(value, within or None, freedom, False)
+        elif runs == 1 and within > spread.variance:  # its windows vary more than whole runs of others do
+            yield RatioSide(value, within, freedom, True)
         else:
-            yield Known(value, spread.variance / runs, float(spread.freedom), True)
+            yield RatioSide(value, spread.variance / runs, float(spread.freedom), True)
 
 
 def run_spread(machine: Machine, name: str) -> Spread | None:
-    """Spread of log(objective) between runs of one configuration; None where none was run more than once."""
+    """Return the spread between runs of one configuration; None where none was run more than once."""
     squares, freedom = 0.0, 0
     for runs in machine.replicates.values():
         if len(runs) >= 2:
@@ -148,8 +147,8 @@ def run_spread(machine: Machine, name: str) -> Spread | None:
     return Spread(squares / freedom, freedom) if freedom else None
 
 
-def _ratio(base: Known, machine: Known) -> Estimate:
-    """machine / base of two positive values, with the interval that the module describes."""
+def _ratio(base: RatioSide, machine: RatioSide) -> Estimate:
+    """Return machine / base of two positive values, with the interval that the module describes."""
     mean = machine.value.mean / base.value.mean
     n = min(base.value.n, machine.value.n)
     varied = RUNS if base.over_runs and machine.over_runs else WINDOWS
@@ -161,7 +160,7 @@ def _ratio(base: Known, machine: Known) -> Estimate:
 
 
 def mean_of(values: Sequence[float], geometric: bool) -> Estimate | None:
-    """Mean over configurations; the geometric one's interval is that of the logarithms."""
+    """Return the mean over configurations; the geometric one's interval is that of the logarithms."""
     if not values:
         return None
     if not geometric:
@@ -171,8 +170,8 @@ def mean_of(values: Sequence[float], geometric: bool) -> Estimate | None:
     return Estimate(math.exp(logs.mean), logs.n, None, low, high, CONFIGURATIONS)
 
 
-def _carried(joined: Joined, base: Machine, machine: Machine) -> Carried | None:
-    """None where they share nothing, or no frontier is asked for."""
+def _transfer(joined: Joined, base: Machine, machine: Machine) -> FrontierTransfer | None:
+    """Measure the base's frontier on the machine; None with one objective or nothing shared."""
     keys = joined.common(base, machine)
     if len(joined.task.objectives) < 2 or not keys:
         return None
@@ -180,13 +179,13 @@ def _carried(joined: Joined, base: Machine, machine: Machine) -> Carried | None:
     if not ours or not theirs:
         return None
     there = [machine.configurations[c.key] for c in ours]
-    carried, own = _volume(machine, there), _volume(machine, theirs)
-    share = carried / own if carried is not None and own else None
-    return Carried(base.label, machine.label, len(there), sum(c in theirs for c in there), share)
+    volume, best = _volume(machine, there), _volume(machine, theirs)
+    share = volume / best if volume is not None and best else None
+    return FrontierTransfer(base.label, machine.label, len(there), sum(c in theirs for c in there), share)
 
 
 def _volume(machine: Machine, configurations: Sequence[Configuration]) -> float | None:
-    """Hypervolume of some configurations as the machine measures them; None where an objective has no reference."""
+    """Return configurations' hypervolume on the machine; None where an objective has no reference."""
     objectives = machine.task.objectives
     reference = [o.reference for o in objectives.values()]
     if any(r is None for r in reference):

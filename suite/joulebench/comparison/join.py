@@ -1,7 +1,7 @@
-"""Runs of one task on several machines, joined by configuration: what may compare, and over which joules. Pure.
+"""Join of runs of one task on several machines, by configuration and by common energy domains. Pure.
 
-A configuration is the same on two machines if its parameters are, those that belong to the device apart. Energy is
-compared over the domains that every machine meters; a machine without an accelerator has no GPU to meter.
+A configuration is the same on two machines if its parameters are, but for those of the device. Energy is compared
+over the domains that every machine meters; a machine without an accelerator needs no GPU reading.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from joulebench.spec.task import Task
 
 @dataclass(frozen=True)
 class Machine:
-    """A run, labelled by where it ran; once joined, its energy objectives are over the domains compared."""
+    """A run with its machine's label; once joined, its energy objectives are over the domains compared."""
 
     label: str
-    path: str  # where the run lies
+    path: str  # of the run's folder
     run: Run
 
     @property
@@ -38,12 +38,12 @@ class Machine:
 
     @cached_property
     def configurations(self) -> Mapping[str, Configuration]:
-        """By key, those with a value for every objective."""
+        """Configurations with a value for every objective, by key."""
         return {c.key: c for c in self.run.configurations if c.complete}
 
     @cached_property
     def replicates(self) -> Mapping[str, tuple[Mapping[str, Outcome], ...]]:
-        """By key, the outcomes of each finished trial of a configuration."""
+        """Outcomes of each finished trial of a configuration, by key."""
         task, idle = self.task, self.run.idle
         return {
             key: tuple(o for t in c.trials if (o := trial_outcomes(task, t, idle)))
@@ -51,7 +51,7 @@ class Machine:
         }
 
     def metered(self, phase: str) -> tuple[str, ...]:
-        """The families of domains that every valid window of a phase has a primary reading of, over all trials."""
+        """Return the domain families of which every valid window of a phase has a primary reading."""
         windows = [w for t in self.run.trials if t.status == "ok" for w in t.windows if w.phase == phase]
         valid = [w for w in windows if phase == "train" or invalidity(w, self.task.protocol) is None]
         read = [{family(r.domain) for r in w.readings if r.role == "primary"} for w in valid]
@@ -61,9 +61,9 @@ class Machine:
 
 @dataclass(frozen=True)
 class Joined:
-    """Machines, the configurations they share (in the first one's order), and the joules that compare.
+    """Machines, the keys of configurations that all share, and each energy objective's domains compared.
 
-    `left_out` says, for each energy objective, which of its domains are not compared, and which machine lacks them.
+    `left_out` holds each energy objective's domains not compared, with the labels of machines that lack them.
     """
 
     machines: tuple[Machine, ...]
@@ -76,12 +76,12 @@ class Joined:
         return self.machines[0].task
 
     def common(self, a: Machine, b: Machine) -> tuple[str, ...]:
-        """Keys that both have, in the order of `a`."""
+        """Return the keys that both have, in the order of `a`."""
         return tuple(key for key in a.configurations if key in b.configurations)
 
 
 def labelled(runs: Sequence[tuple[str, Run]]) -> tuple[Machine, ...]:
-    """Runs named by their hardware profiles; by when they began, too, where two have the same.
+    """Label runs by their hardware profiles, and by when they began where two have the same.
 
     Args:
         runs: each with its path.
@@ -96,11 +96,11 @@ def labelled(runs: Sequence[tuple[str, Run]]) -> tuple[Machine, ...]:
 
 
 def join(machines: Sequence[Machine]) -> Joined:
-    """The machines side by side.
+    """Join machines by configuration.
 
     Raises:
-        InputError: fewer than two, one given twice, or two that differ in task, version, workload, data or in what
-            an objective asks for; both are named.
+        InputError: fewer than two, one given twice, or two that differ in task, version, workload, data or
+            objectives; both are named.
     """
     if len(machines) < 2:
         raise InputError("a comparison needs at least two runs")
@@ -129,15 +129,15 @@ def _check(a: Machine, b: Machine) -> None:
     )
     for what, ours, theirs in pairs:
         if ours != theirs:
-            raise InputError(f"{what}: {a.path} has {ours}, {b.path} has {theirs}; these do not compare")
+            raise InputError(f"{what}: {a.path} has {ours}, {b.path} has {theirs}; these cannot be compared")
     if a.task.objectives != b.task.objectives:
         names = set(a.task.objectives) | set(b.task.objectives)
         differ = sorted(n for n in names if a.task.objectives.get(n) != b.task.objectives.get(n))
-        raise InputError(f"objectives: {a.path} and {b.path} ask for other values of {', '.join(differ)}")
+        raise InputError(f"objectives: {a.path} and {b.path} differ in {', '.join(differ)}")
 
 
 def _lacking(machines: Sequence[Machine], objective: Quantity) -> dict[str, tuple[str, ...]]:
-    """Domains asked for that some machine should have and does not meter: domain -> labels of those machines."""
+    """Return the objective's domains that a machine has but does not meter, with labels of those machines."""
     metered = [(m, m.metered(objective.phase or "")) for m in machines]
     labels = {
         domain: tuple(m.label for m, own in metered if domain not in own and (domain != "gpu" or m.has_accelerator))
@@ -149,13 +149,13 @@ def _lacking(machines: Sequence[Machine], objective: Quantity) -> dict[str, tupl
 def _compared(
     machines: Sequence[Machine], objective: Quantity, lacking: Mapping[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
-    """Domains asked for that no machine lacks, and any machine has."""
+    """Return the objective's domains that no machine lacks and any machine meters."""
     metered = {domain for m in machines for domain in m.metered(objective.phase or "")}
     return tuple(d for d in objective.domains or () if d not in lacking and d in metered)
 
 
 def _over(machine: Machine, domains: Mapping[str, tuple[str, ...]]) -> Machine:
-    """The machine with energy over `domains`; without any domain left, no configuration is complete."""
+    """Return the machine with energy over `domains`; without any domain, no configuration is complete."""
     objectives = {
         n: o.model_copy(update={"domains": domains[n]}) if n in domains else o
         for n, o in machine.task.objectives.items()

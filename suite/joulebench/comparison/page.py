@@ -1,15 +1,16 @@
-"""Writes the comparison of several runs: HTML, Markdown, JSON, CSV and still figures."""
+"""Writer of the comparison of several runs: HTML, Markdown, JSON, CSV and still figures."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from joulebench.comparison.analysis import Comparison, compare
-from joulebench.comparison.facts import differing, machine_sections, telling
 from joulebench.comparison.join import Joined, Machine, join, labelled
+from joulebench.comparison.machines import confounders, differences, machine_sections
 from joulebench.comparison.sections import frontier_section, kind_of, objective_sections, overall_sentence
 from joulebench.presentation.numbers import count
 from joulebench.presentation.pages import files_of, html_page, markdown_page, write_files
@@ -25,12 +26,12 @@ NAME = "comparison"
 
 
 def write_comparison(folders: Sequence[RunFolder], out: Path | None = None) -> Written:
-    """Compare runs of one task and write what is found to `out`; the same records give the same bytes.
+    """Compare runs of one task and write the result to `out`; the same records give the same bytes.
 
-    Without `out` it is `comparison/<machine>_vs_<machine>…` beside the first run's hardware folder.
+    The default of `out` is `comparison/<machine>_vs_<machine>…` beside the first run's hardware folder.
 
     Raises:
-        InputError: runs that do not compare (both are named), damaged records, or a folder that cannot be written.
+        InputError: runs that cannot be compared (both are named), damaged records, or `out` cannot be written.
     """
     joined = join(read_runs(folders))
     target = out or folders[0].path.resolve().parent.parent / NAME / name_of(joined)
@@ -41,35 +42,31 @@ def write_comparison(folders: Sequence[RunFolder], out: Path | None = None) -> W
 
 
 def read_runs(folders: Sequence[RunFolder]) -> tuple[Machine, ...]:
-    """The run of each, named by hardware."""
+    """Read the runs and label them by hardware."""
     return labelled([(str(folder.path), Run.of(folder)) for folder in folders])
 
 
 def name_of(joined: Joined) -> str:
-    """The comparison's folder: the machines' names."""
-    return "_vs_".join(_slug(m.label) for m in joined.machines)
-
-
-def _slug(label: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in label).strip("-")
+    """Return the name of the comparison's folder, made of the machines' labels."""
+    return "_vs_".join(re.sub(r"[^\w-]", "-", m.label).strip("-") for m in joined.machines)
 
 
 def sections_of(comparison: Comparison) -> tuple[Section, ...]:
-    """The page's parts, in order."""
+    """Return the page's sections, in order."""
     frontiers = frontier_section(comparison)
     between = (frontiers,) if frontiers else ()
     return (*objective_sections(comparison), *between, *machine_sections(comparison.joined))
 
 
 def headline(comparison: Comparison) -> str:
-    """The comparison in a sentence for each pair: energy where the task asks for it, else its first objective."""
+    """State each pair's overall ratio in a sentence: of the first energy objective, else of the first objective."""
     objectives = comparison.joined.task.objectives
     name = next((n for n, o in objectives.items() if o.is_energy), next(iter(objectives)))
-    return " ".join(overall_sentence(comparison.joined, a) for a in comparison.of(name))
+    return " ".join(overall_sentence(comparison.joined, pair) for pair in comparison.of(name))
 
 
 def comparison_files(comparison: Comparison, parts: Sequence[Section]) -> dict[str, bytes]:
-    """Every file of the comparison by name."""
+    """Return the content of every file of the comparison, by name."""
     files = files_of(parts)
     content = _content(comparison)
     files[f"{NAME}.md"] = markdown_page(TEMPLATES / f"{NAME}.md.j2", content, parts).encode()
@@ -88,7 +85,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
         "headline": headline(comparison),
         "description": " ".join(joined.task.description.split()),
         "machines": machines,
-        "banners": list(_banners(joined)),
+        "banners": list(banners(joined)),
         "facts": _facts(joined),
     }
 
@@ -106,23 +103,23 @@ def _facts(joined: Joined) -> list[tuple[str, str]]:
     return rows
 
 
-def _banners(joined: Joined) -> Iterator[Finding]:
-    """What a reader must know before reading a number."""
+def banners(joined: Joined) -> Iterator[Finding]:
+    """Yield what a reader must know before reading a number."""
     if replayed := [m.label for m in joined.machines if m.run.manifest.replay]:
-        text = f"Those of {', '.join(replayed)} come from a recorded trace and say nothing about a machine."
+        text = f"Those of {', '.join(replayed)} come from a recorded trace, not from that machine."
         yield Finding("alert", Code.REPLAYED, "Replayed joules", text)
     energies = [n for n, o in joined.task.objectives.items() if o.is_energy]
     if estimated := [n for n in energies if kind_of(joined, n) == "estimated"]:
         text = (
-            f"{', '.join(estimated)}: at least one machine's joules are a model's, not a meter's; a ratio with "
-            "them is an estimate. Where they come from stands below."
+            f"{', '.join(estimated)}: at least one machine's joules are from a load model, not a meter; a ratio "
+            "with them is an estimate. See the section on where joules come from."
         )
         yield Finding("warning", Code.ESTIMATED, "Estimated energy", text)
-    if unlike := telling(joined):
-        text = f"These differ and change joules by themselves: {', '.join(unlike)}. Each is in the last table."
+    if unlike := confounders(joined):
+        text = f"These differ and change joules by themselves: {', '.join(unlike)}. See the last table."
         yield Finding("warning", Code.NOT_ALIKE, "Not measured alike", text)
     if not joined.shared:
-        text = "Frontiers can be laid beside one another; ratios and ranks need configurations that both ran."
+        text = "Frontiers are shown; ratios and rank correlation need configurations that both machines ran."
         yield Finding("warning", Code.NOTHING_SHARED, "No configuration is shared by all machines", text)
     for machine in joined.machines:
         if differs := machine.run.manifest.hardware_override:
@@ -131,7 +128,7 @@ def _banners(joined: Joined) -> Iterator[Finding]:
 
 
 def as_json(comparison: Comparison) -> str:
-    """The comparison for programs; decimals to six significant digits, what is not known absent."""
+    """Return the comparison as JSON: floats to six significant digits, missing values absent."""
     joined = comparison.joined
     labels = [m.label for m in joined.machines]
     tree = {
@@ -153,12 +150,12 @@ def as_json(comparison: Comparison) -> str:
                     {"configuration": Exact(json.loads(k)), **vars(e)} for k, e in a.each.items()
                 ],
             }
-            for a in comparison.against
+            for a in comparison.pairs
         ],
-        "carried": [vars(c) for c in comparison.carried],
+        "carried": [vars(t) for t in comparison.transfers],
         "frontiers": {m.label: [Exact(json.loads(c.key)) for c in m.run.frontier] for m in joined.machines},
         "differences": [
-            {"what": n, "values": dict(zip(labels, v, strict=True))} for n, v in differing(joined)
+            {"what": n, "values": dict(zip(labels, v, strict=True))} for n, v in differences(joined)
         ],
     }  # fmt: skip
     return json_text(tree)

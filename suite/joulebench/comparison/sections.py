@@ -1,36 +1,37 @@
-"""A comparison's parts: values and ratios, ranks, frontiers. Pure."""
+"""A comparison's sections on objectives (values, ratios, rank correlation) and on frontiers. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from joulebench.comparison.analysis import CONFIGURATIONS, RUNS, Against, Carried, Comparison
+from joulebench.comparison.analysis import CONFIGURATIONS, RUNS, Comparison, FrontierTransfer, MachinePair
 from joulebench.comparison.join import Joined, Machine
 from joulebench.presentation.axis import Axis
-from joulebench.presentation.numbers import ABSENT, count, interval, number, percent
+from joulebench.presentation.numbers import ABSENT, interval, number, percent
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.rows import Exact, estimate_cells
 from joulebench.presentation.section import Section
 from joulebench.presentation.series import estimates, pairs, value_axis
 from joulebench.presentation.table import MAX_ROWS, Cell, Column, Table, condensed, first_column, of_all, value_cell
 from joulebench.presentation.units import objective_unit, scaled
+from joulebench.presentation.words import domains, plural
 from joulebench.records.model import combined
 from joulebench.results.outcome import Outcome
 from joulebench.results.phase_runs import varied
 from joulebench.spec.objectives import Objective
 from joulebench.spec.parameters import Params
 
-#: What joins configurations, for a reader who finds none in common.
+#: How to get configurations in common.
 HINT = "`joulebench run … --trials-from RUN` measures another run's configurations"
 
 
 def objective_sections(comparison: Comparison) -> tuple[Section, ...]:
-    """One for each objective: what it is on each machine, and the ratios."""
+    """Return a section for each objective: values on each machine, and ratios."""
     return tuple(_objective(comparison, name) for name in comparison.joined.task.objectives)
 
 
-def _objective(found: Comparison, name: str) -> Section:
-    joined, pairs = found.joined, found.of(name)
+def _objective(comparison: Comparison, name: str) -> Section:
+    joined, pairs = comparison.joined, comparison.of(name)
     return Section(
         name=name,
         title=name,
@@ -38,44 +39,45 @@ def _objective(found: Comparison, name: str) -> Section:
         verdict=None,
         sentences=_objective_sentences(joined, name, pairs),
         plots=tuple(p for a in pairs if (p := _scatter(joined, a)).drawn),
-        tables=(_values_table(found, name),),
-        rows=tuple(_value_rows(found, name)),
+        tables=(_values_table(comparison, name),),
+        rows=tuple(_value_rows(comparison, name)),
     )
 
 
 def kind_of(joined: Joined, name: str) -> str:
-    """`measured`, or `estimated` where any machine's joules are; empty for what is not energy."""
+    """Return the kind of an energy objective over all machines; empty for other objectives."""
     if not joined.task.objectives[name].is_energy:
         return ""
     return combined(c.outcomes[name].kind for m in joined.machines for c in m.configurations.values())
 
 
-def overall_sentence(joined: Joined, against: Against) -> str:
-    """`b has 0.61 times a's samples_per_j (estimated; geometric mean over 24 configurations, …)`."""
-    name, n = against.objective, len(against.each)
-    if against.overall is None:
-        return f"{against.base} and {against.machine} share no configuration with {name}; {HINT}."
+def overall_sentence(joined: Joined, pair: MachinePair) -> str:
+    """State `b has 0.61 times the samples_per_j of a (estimated energy; geometric mean of 24 …)`."""
+    name, n = pair.objective, len(pair.each)
+    if pair.overall is None:
+        return f"{pair.base} and {pair.machine} share no configuration with {name}; {HINT}."
     kind = kind_of(joined, name)
-    ends = interval(against.overall)
+    ends = interval(pair.overall)
     spread = (
         f"95 % interval over {CONFIGURATIONS} {ends}" if ends else "one configuration, no interval over several"
     )
-    if against.is_ratio:
-        words = f"{against.machine} has {number(against.overall.mean, 3)} times the {name} of {against.base}"
+    if pair.is_ratio:
+        words = f"{pair.machine} has {number(pair.overall.mean, 3)} times the {name} of {pair.base}"
         mean = "geometric mean"
     else:
-        words = f"{name} is {_signed(against.overall.mean)} on {against.machine} against {against.base}"
+        words = f"{name} is {_signed(pair.overall.mean, pair.machine, pair.base)}"
         mean = "mean"
     kind = f"{kind} energy; " if kind else ""
-    return f"{words} ({kind}{mean} of {count(n)} shared {'configuration' if n == 1 else CONFIGURATIONS}; {spread})."
+    return f"{words} ({kind}{mean} of {plural(n, 'shared configuration')}; {spread})."
 
 
-def _signed(value: float) -> str:
-    text = number(abs(value), 3)
-    return f"{text} lower" if value < 0 else f"{text} higher" if value > 0 else "the same"
+def _signed(difference: float, machine: str, base: str) -> str:
+    if difference == 0:
+        return f"the same on {machine} as on {base}"
+    return f"{number(abs(difference), 3)} {'lower' if difference < 0 else 'higher'} on {machine} than on {base}"
 
 
-def _objective_sentences(joined: Joined, name: str, pairs: Sequence[Against]) -> tuple[str, ...]:
+def _objective_sentences(joined: Joined, name: str, pairs: Sequence[MachinePair]) -> tuple[str, ...]:
     parts: list[str | None] = [_range_sentence(a) for a in pairs if a.is_ratio and len(a.each) > 1]
     parts += [_ranks_sentence(a) for a in pairs]
     parts += _domain_sentences(joined, name)
@@ -84,62 +86,62 @@ def _objective_sentences(joined: Joined, name: str, pairs: Sequence[Against]) ->
     return tuple(part for part in parts if part)
 
 
-def _range_sentence(against: Against) -> str:
-    ratios = against.each.values()
+def _range_sentence(pair: MachinePair) -> str:
+    ratios = pair.each.values()
     means = [e.mean for e in ratios]
     clear = sum(e.low is not None and e.high is not None and not e.low <= 1 <= e.high for e in ratios)
     return (
-        f"By configuration, {against.machine} over {against.base} goes from {number(min(means), 3)} to "
-        f"{number(max(means), 3)}; for {clear} of {len(means)} the 95 % interval of the ratio leaves out 1."
+        f"Ratios of single configurations, {pair.machine} over {pair.base}, range from {number(min(means), 3)} to "
+        f"{number(max(means), 3)}; the 95 % interval excludes 1 for {clear} of {len(means)}."
     )
 
 
-def _ranks_sentence(against: Against) -> str | None:
-    ranks = against.ranks
+def _ranks_sentence(pair: MachinePair) -> str | None:
+    ranks = pair.ranks
     if ranks is None:
         return None
     ends = "" if ranks.low is None else f" [{number(ranks.low, 3)}, {number(ranks.high, 3)}]"
-    words = f"with Spearman's ρ {number(ranks.value, 3)}{ends}, n = {ranks.n}"
-    return f"{against.base} and {against.machine} rank configurations {words}."
+    rho = f"Spearman's ρ = {number(ranks.value, 3)}{ends}, n = {ranks.n}"
+    return f"Rank correlation of configurations between {pair.base} and {pair.machine}: {rho}."
 
 
 def _domain_sentences(joined: Joined, name: str) -> list[str]:
     objective = joined.task.objectives[name]
     if not objective.is_energy:
         return []
-    domains = joined.domains[name]
+    compared = joined.domains[name]
     parts = [
-        f"Joules compared: {' + '.join(domains)}, {objective.basis}."
-        if domains
-        else f"No domain of {name} is metered on every machine, so nothing compares."
+        f"Joules compared: {domains(compared)}, {objective.basis}."
+        if compared
+        else f"No domain of {name} is metered on every machine, so its energy cannot be compared."
     ]
     for domain, machines in joined.left_out[name].items():
         parts.append(f"Left out: {domain}, which {' and '.join(machines)} does not meter in every window.")
     bare = [m.label for m in joined.machines if not m.has_accelerator]
-    if "gpu" in domains and bare:
-        parts.append(f"{', '.join(bare)}: no accelerator, so no GPU joules to add.")
+    if "gpu" in compared and bare:
+        parts.append(f"No accelerator, so no GPU joules: {', '.join(bare)}.")
     return parts
 
 
-def _interval_sentence(pairs: Sequence[Against]) -> str:
+def _interval_sentence(pairs: Sequence[MachinePair]) -> str:
     if all(e.varied == RUNS for a in pairs for e in a.each.values()):
         return (
-            "The interval of one configuration's ratio includes the spread between whole runs, pooled over the "
+            "The interval of a configuration's ratio includes the variance between whole runs, pooled over the "
             "configurations that were run more than once on each machine."
         )
     return (
-        "On at least one machine no configuration was run more than once: the intervals of these ratios know the "
-        "spread of windows within a run only, and are too narrow for what another run would give."
+        "On at least one machine no configuration was run more than once: the intervals of these ratios include "
+        "the variance of windows within a run only, and are too narrow for the ratio of two other runs."
     )
 
 
 def names_of(joined: Joined) -> list[str]:
-    """The parameters that tell the configurations of all machines apart."""
+    """Return the parameters in which configurations of any machine differ."""
     return varied(joined.task, [c.params for m in joined.machines for c in m.configurations.values()])
 
 
 def _keys(joined: Joined) -> list[str]:
-    """Shared configurations first, then the others, each once."""
+    """Return the keys of all configurations, shared ones first."""
     return list(dict.fromkeys((*joined.shared, *(k for m in joined.machines for k in m.configurations))))
 
 
@@ -179,8 +181,8 @@ def _value(machine: Machine, key: str, name: str, objective: Objective) -> Cell:
     return value_cell(outcome.value, machine.task.protocol, factor, unit, outcome.kind or "")
 
 
-def _ratio_cell(against: Against, key: str) -> Cell:
-    value = against.each.get(key)
+def _ratio_cell(pair: MachinePair, key: str) -> Cell:
+    value = pair.each.get(key)
     if value is None:
         return Cell(ABSENT)
     ends = interval(value) if value.low is not None else None
@@ -202,27 +204,25 @@ def _value_rows(comparison: Comparison, name: str) -> Iterator[dict[str, object]
         yield row
 
 
-def _scatter(joined: Joined, against: Against) -> Plot:
-    """Each shared configuration: one machine across, the other up; equal on the diagonal."""
-    name, objective = against.objective, joined.task.objectives[against.objective]
-    base, machine = (
-        next(m for m in joined.machines if m.label == side) for side in (against.base, against.machine)
-    )
+def _scatter(joined: Joined, pair: MachinePair) -> Plot:
+    """Draw each shared configuration: base on x, machine on y, equal on the diagonal."""
+    name, objective = pair.objective, joined.task.objectives[pair.objective]
+    base, machine = (next(m for m in joined.machines if m.label == side) for side in (pair.base, pair.machine))
     sides = base.configurations, machine.configurations
-    shared = [(sides[0][k].outcomes[name].value, sides[1][k].outcomes[name].value) for k in against.each]
+    shared = [(sides[0][k].outcomes[name].value, sides[1][k].outcomes[name].value) for k in pair.each]
     values = [v.mean for pair in shared for v in pair]
     x, y = (_machine_axis(values, name, objective, m.label, kind_of(joined, name)) for m in (base, machine))
     points = pairs("shared configurations", shared, x, y)
     ends = (min(values, default=0.0) / x.factor, max(values, default=0.0) / x.factor)
     diagonal = Series("equal on both", ends, ends, dashed=True)
-    alt = f"{name} of {len(shared)} configurations on {against.machine} against {against.base}."
-    caption = f"{name}: {against.machine} against {against.base}"
+    alt = f"{name} of {len(shared)} configurations on {pair.machine} against {pair.base}."
+    caption = f"{name}: {pair.machine} against {pair.base}"
     ident = f"{name}-{joined.machines.index(base)}-{joined.machines.index(machine)}"
     return Plot(ident, caption, alt, x, y, (points, diagonal) if shared else ())
 
 
 def _machine_axis(values: Sequence[float], name: str, objective: Objective, machine: str, kind: str) -> Axis:
-    """The same scale for every machine, which stands on a line of its own."""
+    """Return an axis with the same scale for every machine; its label is the detail below the title."""
     unit, detail = objective_unit(name, objective), f"{machine}, {kind}" if kind else machine
 
     def title(with_prefix: str) -> str:
@@ -233,54 +233,54 @@ def _machine_axis(values: Sequence[float], name: str, objective: Objective, mach
     return Axis(name, title(unit), detail=detail)
 
 
-def frontier_section(found: Comparison) -> Section | None:
-    """The machines' frontiers in one figure, and what carries over; None with a single objective."""
-    joined = found.joined
+def frontier_section(comparison: Comparison) -> Section | None:
+    """Return the section on frontiers and their transfer; None with a single objective."""
+    joined = comparison.joined
     if len(joined.task.objectives) < 2:
         return None
     return Section(
         name="frontiers",
         title="Frontiers",
-        answer=" ".join(_carried_sentence(c) for c in found.carried)
-        or "No frontier carries over: nothing is shared.",
+        answer=" ".join(_transfer_sentence(t) for t in comparison.transfers)
+        or "No configuration is shared, so frontiers cannot be transferred.",
         verdict=None,
         sentences=(
-            "A frontier carries over as far as configurations chosen on one machine are the ones to choose on the "
-            "other: the share is of hypervolume, among the configurations that both ran.",
+            "Transfer of a frontier: the hypervolume that its configurations have on the other machine, as a share "
+            "of that of the other's own frontier, among the configurations that both ran.",
         ),
         plots=(_frontiers_plot(joined),),
         tables=(_frontiers_table(joined),),
-        rows=tuple(_frontier_rows(found)),
+        rows=tuple(_frontier_rows(comparison)),
     )
 
 
-def _carried_sentence(carried: Carried) -> str:
-    text = f"Of {carried.base}'s frontier of {carried.members}, {carried.kept} are on {carried.machine}'s"
-    if carried.hypervolume_share is None:
+def _transfer_sentence(transfer: FrontierTransfer) -> str:
+    text = f"Of {transfer.members} on {transfer.base}'s frontier, {transfer.kept} are on {transfer.machine}'s"
+    if transfer.hypervolume_share is None:
         return f"{text}."
-    return f"{text}; measured there they cover {percent(carried.hypervolume_share)} of its hypervolume."
+    return f"{text}; all of them have {percent(transfer.hypervolume_share)} of its hypervolume there."
 
 
 def _frontiers_plot(joined: Joined) -> Plot:
-    """Quality against what it takes: the first objective of each sort."""
+    """Draw quality against cost: the first energy objective on x, the first other one on y."""
     objectives = joined.task.objectives
     names = list(objectives)
-    taken = next((n for n in names if objectives[n].is_energy), names[1])
-    quality = next((n for n in names if n != taken), names[0])
-    kind = kind_of(joined, taken)
-    values = [c.outcomes[taken].value.mean for m in joined.machines for c in m.configurations.values()]
-    unit = objective_unit(taken, objectives[taken])
-    x = value_axis(values, unit, lambda u: f"{taken}, {u}", unit.startswith("J/"), detail=kind)
+    cost = next((n for n in names if objectives[n].is_energy), names[1])
+    quality = next((n for n in names if n != cost), names[0])
+    kind = kind_of(joined, cost)
+    values = [c.outcomes[cost].value.mean for m in joined.machines for c in m.configurations.values()]
+    unit = objective_unit(cost, objectives[cost])
+    x = value_axis(values, unit, lambda u: f"{cost}, {u}", unit.startswith("J/"), detail=kind)
     y = Axis(quality, quality)
     series = []
     for machine in joined.machines:
-        members = sorted(machine.run.frontier, key=lambda c: c.outcomes[taken].value.mean)
-        at = [c.outcomes[taken].value.mean / x.factor for c in members]
+        members = sorted(machine.run.frontier, key=lambda c: c.outcomes[cost].value.mean)
+        at = [c.outcomes[cost].value.mean / x.factor for c in members]
         series.append(
             estimates(machine.label, at, [c.outcomes[quality].value for c in members], y, joined=len(names) == 2)
         )
-    alt = f"{quality} against {taken}: " + ", ".join(f"{len(s.x)} on {s.name}" for s in series) + "."
-    return Plot("frontiers", f"Frontiers: {quality} against {taken}", alt, x, y, tuple(series))
+    alt = f"{quality} against {cost}: " + ", ".join(f"{len(s.x)} on {s.name}" for s in series) + "."
+    return Plot("frontiers", f"Frontiers: {quality} against {cost}", alt, x, y, tuple(series))
 
 
 def _frontiers_table(joined: Joined) -> Table:

@@ -1,10 +1,9 @@
-"""Rules judged on finished trainings, and the report on them."""
+"""Extrapolation rules judged on finished trainings, and the section on them."""
 
 from __future__ import annotations
 
 import pytest
 
-from joulebench.reporting import write_report
 from joulebench.results.forecast import Segment, Training
 from joulebench.studies.extrapolation.analysis import (
     Case,
@@ -13,7 +12,7 @@ from joulebench.studies.extrapolation.analysis import (
     first_excess,
     startup_share,
 )
-from joulebench.studies.extrapolation.section import answer, extrapolation_section, sentences
+from joulebench.studies.extrapolation.section import ExtrapolationStudy
 from tests.run_factory import ENERGY, RunBuilder, make_task
 from tests.trainings import training
 
@@ -37,26 +36,26 @@ def study(widths=(4, 8, 16, 32), epochs=5, measured=False) -> RunBuilder:
 def test_errors_by_hand():
     """Start-up 1 s, epochs of 5.5, 4, 4, 4, 4 s (width 8): 22.5 s × 80 W."""
     run = study(widths=(8,))
-    found = extrapolation(run.read())
-    (case,) = found.cases
+    result = extrapolation(run.read())
+    (case,) = result.cases
     assert case.training.total("energy_j") == pytest.approx(22.5 * 80)
-    assert found.of("energy_j", "proportional", 1).median_error.mean == pytest.approx(32.5 / 22.5 - 1)
-    assert found.of("energy_j", "two-term", 1).bias == pytest.approx(28.5 / 22.5 - 1)
-    assert found.of("energy_j", "steady", 2).median_error.mean == pytest.approx(0, abs=1e-12)
-    assert found.of("energy_j", "steady", 1) is None
-    assert found.of("energy_j", "calibrated", 1) is None  # nothing to learn from
-    assert found.startup_share == pytest.approx(1 / 22.5)
-    assert found.first_excess == pytest.approx(5.5 / 4 - 1)
-    assert found.points == (1, 2, 3, 4)
-    assert found.of("energy_j", "two-term", 3).share == pytest.approx(0.6)
+    assert result.of("energy_j", "proportional", 1).median_error.mean == pytest.approx(32.5 / 22.5 - 1)
+    assert result.of("energy_j", "two-term", 1).bias == pytest.approx(28.5 / 22.5 - 1)
+    assert result.of("energy_j", "steady", 2).median_error.mean == pytest.approx(0, abs=1e-12)
+    assert result.of("energy_j", "steady", 1) is None
+    assert result.of("energy_j", "calibrated", 1) is None  # nothing to learn from
+    assert result.startup_share == pytest.approx(1 / 22.5)
+    assert result.first_excess == pytest.approx(5.5 / 4 - 1)
+    assert result.points == (1, 2, 3, 4)
+    assert result.of("energy_j", "two-term", 3).share == pytest.approx(0.6)
 
 
 def test_calibrated_never_sees_its_own_configuration():
-    """Two configurations that go on in opposite ways: each is told by the other, and so wrongly."""
+    """Two configurations that go on in opposite ways: each is predicted from the other, and so wrongly."""
     rising = Training(0.0, 0.0, (Segment(1, 1.0, 1.0), Segment(1, 2.0, 1.0)))
     falling = Training(0.0, 0.0, (Segment(1, 2.0, 1.0), Segment(1, 1.0, 1.0)))
-    found = Extrapolation([Case("up", rising)] * 3 + [Case("down", falling)] * 3)
-    errors = found.of("energy_j", "calibrated", 1)
+    result = Extrapolation([Case("up", rising)] * 3 + [Case("down", falling)] * 3)
+    errors = result.of("energy_j", "calibrated", 1)
     assert errors.n == 6
     assert errors.median_error.mean == pytest.approx(0.75)  # 1.5 for 3, and 6 for 3: half of each size, 0.5 and 1
     assert errors.p95_error.mean == pytest.approx(1.0)
@@ -64,11 +63,11 @@ def test_calibrated_never_sees_its_own_configuration():
 
 def test_intervals_are_judged():
     cases = [Case(i, training(epochs=8, excess=0.2, noise=0.02, seed=i, scale=1 + i / 10)) for i in range(30)]
-    found = Extrapolation(cases).of("energy_j", "steady", 4)
-    assert found.with_interval == 30
-    assert 0.8 <= found.covered <= 1
-    assert found.half_width < 0.1
-    assert found.median_error.low < found.median_error.mean < found.median_error.high
+    accuracy = Extrapolation(cases).of("energy_j", "steady", 4)
+    assert accuracy.with_interval == 30
+    assert 0.8 <= accuracy.covered <= 1
+    assert accuracy.half_width < 0.1
+    assert accuracy.median_error.low < accuracy.median_error.mean < accuracy.median_error.high
 
 
 def test_known_models_are_as_few_as_asked():
@@ -80,9 +79,9 @@ def test_known_models_are_as_few_as_asked():
 def test_what_is_not_known_is_left_out():
     unread = Training(None, 0.0, (Segment(5, None, 1.0), Segment(5, None, 1.0)))
     assert first_excess(unread) is startup_share(unread) is None
-    found = Extrapolation([Case(0, unread)])
-    assert found.of("energy_j", "two-term", 1) is None
-    assert found.of("seconds", "two-term", 1).median_error.mean == 0
+    result = Extrapolation([Case(0, unread)])
+    assert result.of("energy_j", "two-term", 1) is None
+    assert result.of("seconds", "two-term", 1).median_error.mean == 0
 
 
 def test_no_training_of_two_epochs_is_no_section():
@@ -90,26 +89,19 @@ def test_no_training_of_two_epochs_is_no_section():
     assert extrapolation(run.read()) is None
 
 
-def test_the_answer_names_every_rule():
-    run = study()
-    found = extrapolation(run.read())
-    text = answer(found)
-    assert "two-term" in text
-    assert "4 trainings of 4 configurations" in text
-    assert "estimated" in text
-    assert any("Start-up took" in s for s in sentences(found))
-    measured = study(measured=True)
-    assert "(measured)" in answer(extrapolation(measured.read()))
+def test_kind_and_trials_left_out_are_given():
+    built = study()
+    built.fail({"width": 5}, "oom", "out of memory")
+    result = extrapolation(built.read())
+    assert (result.kind, result.lost, len(result.cases)) == ("estimated", 1, 4)
+    assert extrapolation(study(measured=True).read()).kind == "measured"
 
 
-def test_the_section_holds_every_value(tmp_path):
-    run = study()
-    run.fail({"width": 5}, "oom", "out of memory")
-    section = extrapolation_section(extrapolation(run.read()))
+def test_the_section_holds_every_value():
+    run = study().read()
+    section = ExtrapolationStudy().section(extrapolation(run), run)
     rows = section.rows
+    assert {(r["trainings"], r["configurations"]) for r in rows} == {(4, 4)}
     assert {r["rule"] for r in rows} == {"proportional", "two-term", "steady", "calibrated"}
     assert rows[0]["share_seen"] == pytest.approx(0.2)
     assert len(section.plots) == 2
-    assert any("1 trials have no training" in s for s in section.sentences)
-    page = write_report(run.write(tmp_path / "run"))
-    assert "The whole training from its first epochs" in page.page.with_name("report.md").read_text()

@@ -1,4 +1,4 @@
-"""How well would a training's end have been told from its first epochs? Every rule against what came. Pure."""
+"""Extrapolation of a training's energy and time from its first epochs, compared with the true totals. Pure."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from joulebench.stats.bootstrap import folds, quantile
 from joulebench.stats.estimate import Estimate
 
 AMOUNTS: tuple[Amount, ...] = ("energy_j", "seconds")
-#: Parts that the models are held out in; one each where there are fewer.
+#: Of the cross-validation over models; leave-one-out where there are fewer.
 FOLDS = 10
 TRAININGS = "trainings"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A training that came to its end; `model` is what the calibrated rule may not know of it beforehand.
+    """A finished training of a `model`; trainings of the same model are held out together.
 
-    The first training of a process does not calibrate: it pays for what is loaded once.
+    The first training of a process does not calibrate: it includes one-time loading.
     """
 
     model: Hashable
@@ -37,10 +37,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Errors of one rule after `seen` segments, predicted over true less 1: median and 95 % quantile of their size.
+    """Errors of one rule after `seen` epochs: median and 95 % quantile of |predicted / true − 1|.
 
-    `covered` is the share of 95 % intervals that hold the truth, `half_width` their median half-width relative to
-    the truth, both over the `with_interval` predictions that have one.
+    `covered` is the share of 95 % intervals that hold the true value, `half_width` their median half-width relative
+    to it, both over the `with_interval` predictions that have one.
     """
 
     amount: Amount
@@ -51,7 +51,7 @@ class Accuracy:
     models: int
     median_error: Estimate
     p95_error: Estimate
-    bias: float  # median with its sign
+    bias: float  # median of predicted / true − 1
     with_interval: int
     covered: float | None
     half_width: float | None
@@ -59,60 +59,60 @@ class Accuracy:
 
 @dataclass(frozen=True, eq=False)
 class Extrapolation:
-    """Each training told from its first 1, 2, 3 … segments by each rule, and compared with its end.
+    """Totals predicted from the first 1, 2, 3 … epochs by each rule, and their errors.
 
-    The calibrated rule knows the trainings of all models but those held out with this one; only of `known_models`
-    of them, drawn at random, where that is given: as it stands early in a search.
+    The calibrated rule is fitted on the trainings of the models in other folds; with `known_models`, on only so
+    many of them, drawn at random, as early in a search.
     """
 
     cases: Sequence[Case]
     domains: tuple[str, ...] = ()
     kind: Kind | None = None
-    lost: int = 0  # trials whose training cannot be judged: failed, or of fewer than two epochs
+    lost: int = 0  # trials left out: failed, or of fewer than two epochs
     known_models: int | None = None
 
     @cached_property
     def accuracies(self) -> tuple[Accuracy, ...]:
-        parts = _parts(self.cases, self.known_models)
+        by_fold = _by_fold(self.cases, self.known_models)
         longest = max((len(c.training.segments) for c in self.cases), default=0)
-        made = (
-            _accuracy(self.cases, parts, amount, rule, seen)
+        return tuple(
+            a
             for amount in AMOUNTS
             for seen in range(1, longest)
             for rule in RULES
+            if (a := _accuracy(self.cases, by_fold, amount, rule, seen)) is not None
         )
-        return tuple(a for a in made if a is not None)
 
     def of(self, amount: Amount, rule: Rule, seen: int) -> Accuracy | None:
-        asked = (a for a in self.accuracies if (a.amount, a.rule, a.seen) == (amount, rule, seen))
-        return next(asked, None)
+        """Return the accuracy of a rule after `seen` epochs; None where it predicts nothing."""
+        return next((a for a in self.accuracies if (a.amount, a.rule, a.seen) == (amount, rule, seen)), None)
 
     @property
     def points(self) -> tuple[int, ...]:
-        """After how many segments there is a prediction."""
+        """The numbers of epochs after which there is a prediction."""
         return tuple(sorted({a.seen for a in self.accuracies}))
 
     @property
     def startup_share(self) -> float | None:
-        """Of the joules; median over the trainings."""
+        """Joules of start-up over all joules of a training; median over trainings."""
         shares = [s for c in self.cases if (s := startup_share(c.training)) is not None]
         return median(shares) if shares else None
 
     @property
     def first_excess(self) -> float | None:
-        """The first epoch's joules per unit over the later ones', less 1; median over the trainings."""
+        """Joules per unit of the first epoch over those of the later ones, less 1; median over trainings."""
         excesses = [e for c in self.cases if (e := first_excess(c.training)) is not None]
         return median(excesses) if excesses else None
 
 
 def extrapolation(run: Run) -> Extrapolation | None:
-    """The trainings of a run; None where no trial trained for two epochs or more."""
-    teachers = {t.trial for t in calibrating(run.trials)}
+    """Extrapolate the trainings of a run; None where no trial trained for two epochs or more."""
+    calibrates = {t.trial for t in calibrating(run.trials)}
     cases, windows = [], []
     for trial in run.trials:
         training = Training.of(trial.windows, run.families)
         if trial.status == "ok" and len(training.segments) >= 2:
-            cases.append(Case(configuration_key(run.task, trial.params), training, trial.trial in teachers))
+            cases.append(Case(configuration_key(run.task, trial.params), training, trial.trial in calibrates))
             windows += [w for w in trial.windows if w.phase in ("build", "train", "validate")]
     if not cases:
         return None
@@ -122,35 +122,35 @@ def extrapolation(run: Run) -> Extrapolation | None:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Cases that are judged together, and the trainings that the calibrated rule knows meanwhile."""
+class _Fold:
+    """Cases that are held out together, and the trainings that the calibrated rule is fitted on."""
 
-    judged: tuple[Case, ...]
-    known: tuple[Training, ...]
+    held_out: tuple[Case, ...]
+    fitted: tuple[Training, ...]
 
 
-def _parts(cases: Sequence[Case], known_models: int | None) -> list[_Part]:
+def _by_fold(cases: Sequence[Case], known_models: int | None) -> list[_Fold]:
     models = list(dict.fromkeys(c.model for c in cases))
-    parts: list[_Part] = []
+    by_fold: list[_Fold] = []
     for held_out in folds(models, FOLDS):
         others = [m for m in models if m not in held_out]
         if known_models is not None:
-            order = np.random.default_rng(len(parts)).permutation(len(others))
+            order = np.random.default_rng(len(by_fold)).permutation(len(others))
             others = [others[i] for i in order[:known_models]]
         judged = tuple(c for c in cases if c.model in held_out)
         known = set(others)
-        parts.append(_Part(judged, tuple(c.training for c in cases if c.model in known and c.calibrates)))
-    return parts
+        by_fold.append(_Fold(judged, tuple(c.training for c in cases if c.model in known and c.calibrates)))
+    return by_fold
 
 
 def startup_share(training: Training) -> float | None:
-    """Joules before the first segment, of all joules; None where they are not known."""
+    """Return the share of a training's joules spent before its first epoch; None where they are not known."""
     total = training.total("energy_j")
     return training.startup_j / total if training.startup_j is not None and total else None
 
 
 def first_excess(training: Training) -> float | None:
-    """The first segment's joules per unit over the later ones', less 1; None where they are not known."""
+    """Return the first epoch's joules per unit over the later ones', less 1; None where they are not known."""
     first, *later = training.segments
     later_j = [s.energy_j for s in later if s.energy_j is not None]
     units = sum(s.units for s in later)
@@ -160,9 +160,9 @@ def first_excess(training: Training) -> float | None:
 
 
 def _accuracy(
-    cases: Sequence[Case], parts: Sequence[_Part], amount: Amount, rule: Rule, seen: int
+    cases: Sequence[Case], by_fold: Sequence[_Fold], amount: Amount, rule: Rule, seen: int
 ) -> Accuracy | None:
-    predictions = _calibrated(parts, amount, seen) if rule == "calibrated" else _alone(cases, amount, rule, seen)
+    predictions = _calibrated(by_fold, amount, seen) if rule == "calibrated" else _alone(cases, amount, rule, seen)
     judged = [(c, p, truth) for c, p in predictions if p is not None and (truth := c.training.total(amount))]
     if not judged:
         return None
@@ -193,11 +193,11 @@ def _alone(
         yield case, predict(case.training.first(seen), case.training.units, rule, amount)
 
 
-def _calibrated(parts: Sequence[_Part], amount: Amount, seen: int) -> Iterator[tuple[Case, Prediction | None]]:
-    for part in parts:
-        calibration = calibrate(part.known, seen, amount)
+def _calibrated(by_fold: Sequence[_Fold], amount: Amount, seen: int) -> Iterator[tuple[Case, Prediction | None]]:
+    for fold in by_fold:
+        calibration = calibrate(fold.fitted, seen, amount)
         if calibration is not None:
-            for case in _longer(part.judged, seen):
+            for case in _longer(fold.held_out, seen):
                 yield case, calibration.predict(case.training.first(seen), case.training.units)
 
 

@@ -1,4 +1,4 @@
-"""Can energy be told from figures that are known before a model runs? Fitted on some, judged on others. Pure.
+"""Prediction of a model's energy from static figures (MACs, parameters, …), cross-validated over models. Pure.
 
 Everything is fitted on logarithms, so that a model is a power law, energy = a · x₁^b₁ · x₂^b₂ …, or, quadratic, one
 whose exponents may change with size. Models with the same figures are held out together: tables of architectures
@@ -8,6 +8,7 @@ hold many that differ in wiring only, and a fit that has seen one of them knows 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,13 +23,13 @@ from joulebench.stats.bootstrap import folds, quantile
 from joulebench.stats.estimate import Estimate
 from joulebench.studies.proxies.analysis import STATIC, Proxies, proxies
 
-#: Up to so many models each is held out alone; more are held out in `FOLDS` parts.
+#: Leave-one-out up to so many models; `FOLDS`-fold cross-validation of more.
 ALONE, FOLDS = 50, 10
-#: Of fewer different models nothing is fitted.
+#: With fewer different models nothing is fitted.
 MIN_MODELS = 8
 MODELS = "models"
 RATIO = ("macs", "parameters")
-#: Strengths of the ridge penalty that leave-one-out error on the fitted part chooses among.
+#: Strengths of the ridge penalty, chosen among by leave-one-out error on the training folds.
 ALPHAS = tuple(10.0**power for power in range(-4, 4))
 
 _Array = NDArray[np.float64]
@@ -36,7 +37,7 @@ _Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Sample:
-    """One model: its figures, which are positive, and the joules to be told."""
+    """One model: its static figures, all positive, and the joules per unit to predict."""
 
     label: str
     figures: Mapping[str, float]
@@ -46,7 +47,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Rule:
-    """What energy is told from, and how; without figures it is their geometric mean."""
+    """A regression of log(energy) on the logarithms of some figures; without figures, the geometric mean."""
 
     name: str
     figures: tuple[str, ...]
@@ -55,9 +56,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Score:
-    """Errors of a rule on samples that it was not fitted on: predicted over true less 1, in size.
+    """Cross-validated errors of a rule: |predicted / true − 1|.
 
-    `r2` is of the logarithms: the share of their variance that is told.
+    `r2` is that of the logarithms (negative: worse than their mean; NaN: they do not vary).
     """
 
     rule: Rule
@@ -69,13 +70,13 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class EnergyPrediction:
-    """Every rule on the same samples, fitted on some models and judged on those held out."""
+    """Every rule, cross-validated on the same samples."""
 
     samples: tuple[Sample, ...]
-    figures: tuple[str, ...]  # that every sample has
+    figures: tuple[str, ...]  # those that every sample has
     unit: str
     kind: Kind | None
-    lost: int  # samples without a figure that the others have
+    lost: int  # samples left out for lack of a figure that the others have
 
     @cached_property
     def _models(self) -> list[tuple[float, ...]]:
@@ -83,17 +84,17 @@ class EnergyPrediction:
 
     @property
     def models(self) -> int:
-        """How many have figures of their own."""
+        """Number of models that differ in their figures."""
         return len(set(self._models))
 
     @cached_property
-    def _parts(self) -> list[set[Hashable]]:
+    def _folds(self) -> list[set[Hashable]]:
         return folds(self._models, self.models if self.models <= ALONE else FOLDS)
 
     @property
-    def parts(self) -> int:
-        """In how many parts they are held out."""
-        return len(self._parts)
+    def n_folds(self) -> int:
+        """Number of folds."""
+        return len(self._folds)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -101,16 +102,16 @@ class EnergyPrediction:
 
     @cached_property
     def scores(self) -> tuple[Score, ...]:
-        return tuple(_score(self.samples, self._models, self._parts, rule) for rule in self.rules)
+        return tuple(_score(self.samples, self._models, self._folds, rule) for rule in self.rules)
 
     @cached_property
-    def across(self) -> tuple[Score, ...]:
-        """Held out by family, where there are three or more."""
+    def across_families(self) -> tuple[Score, ...]:
+        """Scores with whole families held out; empty with fewer than three families."""
         families = [s.family for s in self.samples]
         if None in families or len(set(families)) < 3:
             return ()
-        parts = folds(families, self.models)
-        return tuple(_score(self.samples, families, parts, rule) for rule in self.rules)
+        by_family = folds(families, self.models)
+        return tuple(_score(self.samples, families, by_family, rule) for rule in self.rules)
 
     @property
     def best(self) -> Score:
@@ -118,13 +119,13 @@ class EnergyPrediction:
 
 
 def prediction(run: Run) -> EnergyPrediction | None:
-    """Gross energy per unit of a run's measured phase; None with too few models with figures."""
-    known = proxies(run)
-    return None if known is None else evaluate(samples_of(known), f"J/{known.unit}", known.kind)
+    """Predict a run's gross joules per unit of the measured phase; None with too few models that have figures."""
+    subjects = proxies(run)
+    return None if subjects is None else evaluate(samples_of(subjects), f"J/{subjects.unit}", subjects.kind)
 
 
 def samples_of(proxies: Proxies) -> list[Sample]:
-    """Every configuration with its figures; runs of several tasks are put together by adding their lists."""
+    """Return each configuration as a sample; lists of several runs may be concatenated."""
     samples = []
     for s in proxies.subjects:
         figures: dict[str, float] = {name: s.figures[name] for name in STATIC if s.figures.get(name, 0.0) > 0}
@@ -135,7 +136,7 @@ def samples_of(proxies: Proxies) -> list[Sample]:
 
 
 def rules_for(figures: Sequence[str]) -> tuple[Rule, ...]:
-    """The mean, each figure alone, MACs per parameter, and all together: linear and quadratic in the logarithms."""
+    """List the mean, each figure alone, MACs per parameter, and all figures, linear and quadratic in logarithms."""
     alone = [Rule(name, (name,)) for name in figures]
     ratio = [Rule("macs per parameter", RATIO)] if set(RATIO) <= set(figures) else []
     together = [Rule("all", tuple(figures)), Rule("all, quadratic", tuple(figures), quadratic=True)]
@@ -143,39 +144,32 @@ def rules_for(figures: Sequence[str]) -> tuple[Rule, ...]:
 
 
 def evaluate(samples: Sequence[Sample], unit: str = "J", kind: Kind | None = None) -> EnergyPrediction | None:
-    """Every rule, fitted on some models and judged on those held out; None with fewer than `MIN_MODELS`.
+    """Cross-validate every rule; None with fewer than `MIN_MODELS` models.
 
-    Figures are those that most samples share; a sample that lacks one of them is left out.
+    Figures are those that more than half of the samples have; a sample that lacks one of them is left out.
     """
-    figures = _shared_figures(samples)
+    counts = Counter(name for sample in samples for name in sample.figures)
+    figures = tuple(name for name, n in counts.items() if n > len(samples) / 2)
     kept = tuple(s for s in samples if all(f in s.figures for f in figures))
-    judged = EnergyPrediction(kept, figures, unit, kind, len(samples) - len(kept))
-    return judged if figures and judged.models >= MIN_MODELS else None
-
-
-def _shared_figures(samples: Sequence[Sample]) -> tuple[str, ...]:
-    counts: dict[str, int] = {}
-    for sample in samples:
-        for name in sample.figures:
-            counts[name] = counts.get(name, 0) + 1
-    return tuple(name for name, n in counts.items() if n > len(samples) / 2)
+    result = EnergyPrediction(kept, figures, unit, kind, len(samples) - len(kept))
+    return result if figures and result.models >= MIN_MODELS else None
 
 
 def _score(
-    samples: Sequence[Sample], groups: Sequence[Hashable], parts: Sequence[set[Hashable]], rule: Rule
+    samples: Sequence[Sample], groups: Sequence[Hashable], held_out: Sequence[set[Hashable]], rule: Rule
 ) -> Score:
     x, y = _design(samples, rule), np.log([s.energy_j for s in samples])
-    told = np.empty_like(y)
-    for part in parts:
-        out = np.array([g in part for g in groups])
-        told[out] = _regression(rule).fit(x[~out], y[~out]).predict(x[out])
-    errors = [float(e) for e in np.abs(np.expm1(told - y))]
+    log_predicted = np.empty_like(y)
+    for fold in held_out:
+        out = np.array([g in fold for g in groups])
+        log_predicted[out] = _regression(rule).fit(x[~out], y[~out]).predict(x[out])
+    errors = [float(e) for e in np.abs(np.expm1(log_predicted - y))]
     return Score(
         rule=rule,
         median_error=quantile(errors, groups, 0.5, MODELS),
         p95_error=quantile(errors, groups, 0.95, MODELS),
-        r2=float(1 - ((told - y) ** 2).sum() / ((y - y.mean()) ** 2).sum()) if np.ptp(y) > 0 else math.nan,
-        predicted=tuple(float(v) for v in np.exp(told)),
+        r2=float(1 - ((log_predicted - y) ** 2).sum() / ((y - y.mean()) ** 2).sum()) if np.ptp(y) > 0 else math.nan,
+        predicted=tuple(float(v) for v in np.exp(log_predicted)),
     )
 
 
@@ -187,7 +181,7 @@ def _design(samples: Sequence[Sample], rule: Rule) -> _Array:
 
 
 def _regression(rule: Rule) -> Any:
-    """scikit-learn's, imported here: it takes a second, that reports without this section need not wait for."""
+    """Return the rule's scikit-learn estimator; imported here, for the import takes a second."""
     from sklearn.dummy import DummyRegressor
     from sklearn.linear_model import LinearRegression, RidgeCV
     from sklearn.pipeline import make_pipeline

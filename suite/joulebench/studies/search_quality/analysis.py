@@ -1,4 +1,4 @@
-"""How good searches are: one method against another, what their proposals cost, and where they break. Pure."""
+"""Comparison of search methods: hypervolume reached, joules of proposals, and variants where they fail. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from joulebench.records.model import Kind, TrialRecord, combined
 from joulebench.results.run import Run
 from joulebench.spec.parameters import Value
 from joulebench.stats.estimate import Estimate
-from joulebench.studies.search_quality.curves import Cell, Condition, median, read_searches, varied
+from joulebench.studies.search_quality.curves import ProblemVariant, SearchGroup, median, read_searches, varied
 
 BROKEN_BELOW = 0.90  # of the best hypervolume
 
 
 @dataclass(frozen=True)
-class Paired:
-    """A method against the rival, seed by seed: differences of the final shares."""
+class PairedDifference:
+    """Differences of the final shares of a method and the rival, paired by seed; `difference` is their median."""
 
-    condition: Condition
+    variant: ProblemVariant
     method: str
     difference: Estimate
     wins: int
@@ -30,15 +30,18 @@ class Paired:
         low, high = self.difference.low, self.difference.high
         if low is None or high is None:
             return "too few repeats to tell"
-        return "better" if low > 0 else "worse" if high < 0 else "no difference shown"
+        return "better" if low > 0 else "worse" if high < 0 else "not significant"
 
 
 @dataclass(frozen=True)
-class Pays:
-    """Trials until a method has what the rival has at its end (`level`), and the rival's own; medians. If a trial
-    takes more than `trial_j`, the trials saved are worth more than the dearer proposals."""
+class BreakEven:
+    """Joules of a trial above which a method's costlier proposals are repaid by the trials that they save.
 
-    condition: Condition
+    `trials` and `rival_trials` are medians of trials until the method and the rival reach `level`, the rival's
+    final share.
+    """
+
+    variant: ProblemVariant
     method: str
     level: float
     trials: float
@@ -48,97 +51,97 @@ class Pays:
 
 @dataclass(frozen=True)
 class SearchQuality:
-    """What a run's searches show; `factors` are settings with several values, `base` their defaults."""
+    """A run's searches by variant and method; `factors` are settings with several values, `base` the defaults."""
 
-    cells: tuple[Cell, ...]
+    groups: tuple[SearchGroup, ...]
     rival: str | None
     kind: Kind | None  # of the joules of proposals
-    best_of_runs: tuple[Condition, ...]  # where no better best is known
+    best_of_runs: tuple[ProblemVariant, ...]  # whose best is only the highest that was reached
     factors: Mapping[str, tuple[Value, ...]]
     base: Mapping[str, Value]
 
     @property
-    def conditions(self) -> tuple[Condition, ...]:
-        return tuple(dict.fromkeys(cell.condition for cell in self.cells))
+    def variants(self) -> tuple[ProblemVariant, ...]:
+        return tuple(dict.fromkeys(group.variant for group in self.groups))
 
     @property
     def methods(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(cell.method for cell in self.cells))
+        return tuple(dict.fromkeys(group.method for group in self.groups))
 
-    def words(self, condition: Condition) -> str:
-        """A condition by its problem, where there are several, and by what differs from the base."""
-        several = len({c.problem for c in self.conditions}) > 1 or not self.base
-        apart = [f"{name} = {value}" for name, value in condition.settings if self.base.get(name) != value]
+    def label(self, variant: ProblemVariant) -> str:
+        """Name a variant by its problem, where there are several, and its settings that differ from the base."""
+        several = len({c.problem for c in self.variants}) > 1 or not self.base
+        apart = [f"{name} = {value}" for name, value in variant.settings if self.base.get(name) != value]
         settings = apart or (["base"] if self.base else [])
-        return ", ".join([*([condition.problem] if several else []), *settings])
+        return ", ".join([*([variant.problem] if several else []), *settings])
 
-    def cell(self, condition: Condition, method: str | None) -> Cell | None:
-        return next((c for c in self.cells if c.condition == condition and c.method == method), None)
+    def group(self, variant: ProblemVariant, method: str | None) -> SearchGroup | None:
+        return next((c for c in self.groups if c.variant == variant and c.method == method), None)
 
     @property
-    def base_conditions(self) -> tuple[Condition, ...]:
-        """Those with every setting at its default; all, where none is."""
-        at_base = tuple(c for c in self.conditions if all(self.base.get(n) == v for n, v in c.settings))
-        return at_base or self.conditions
+    def base_variants(self) -> tuple[ProblemVariant, ...]:
+        """Variants with every setting at its default; all variants where there is none."""
+        at_base = tuple(c for c in self.variants if all(self.base.get(n) == v for n, v in c.settings))
+        return at_base or self.variants
 
-    def along(self, factor: str, problem: str) -> tuple[Condition, ...]:
-        """The conditions that differ from the base in one setting only, in its order."""
+    def along(self, factor: str, problem: str) -> tuple[ProblemVariant, ...]:
+        """Return the variants of a problem that differ from the base in `factor` only, ordered by it."""
         apart = [
-            c for c in self.conditions
+            c for c in self.variants
             if c.problem == problem and all(n == factor or self.base.get(n) == v for n, v in c.settings)
         ]  # fmt: skip
         return tuple(sorted(apart, key=lambda c: self.factors[factor].index(dict(c.settings)[factor])))
 
-    def paired(self) -> tuple[Paired, ...]:
-        """Every method against the rival, over the repeats that both have."""
-        made = (self._pair(cell) for cell in self.cells if cell.method != self.rival)
-        return tuple(pair for pair in made if pair is not None)
+    def paired_differences(self) -> tuple[PairedDifference, ...]:
+        """Compare every method with the rival, over the repeats that both have."""
+        pairs = (self._pair(group) for group in self.groups if group.method != self.rival)
+        return tuple(pair for pair in pairs if pair is not None)
 
-    def _pair(self, cell: Cell) -> Paired | None:
-        other = self.cell(cell.condition, self.rival)
+    def _pair(self, group: SearchGroup) -> PairedDifference | None:
+        other = self.group(group.variant, self.rival)
         theirs = {s.repeat: s.final for s in other.searches} if other else {}
-        gaps = [s.final - theirs[s.repeat] for s in cell.searches if s.repeat in theirs]
+        gaps = [s.final - theirs[s.repeat] for s in group.searches if s.repeat in theirs]
         if not gaps:
             return None
         wins, losses = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
-        return Paired(cell.condition, cell.method, median(gaps), wins, losses)
+        return PairedDifference(group.variant, group.method, median(gaps), wins, losses)
 
-    def no_better(self, cell: Cell) -> bool:
-        """Whether a method's median is not above the rival's interval; of few repeats, not above its best."""
-        other = self.cell(cell.condition, self.rival)
-        if other is None or cell.method == self.rival:
+    def is_no_better(self, group: SearchGroup) -> bool:
+        """Return whether a method's median is not above the rival's interval (of few repeats: its best search)."""
+        other = self.group(group.variant, self.rival)
+        if other is None or group.method == self.rival:
             return False
         bar = other.final.high
-        return cell.final.mean <= (max(s.final for s in other.searches) if bar is None else bar)
+        return group.final.mean <= (max(s.final for s in other.searches) if bar is None else bar)
 
-    def pays(self) -> tuple[Pays, ...]:
-        """For methods that get to the rival's last median in fewer trials: the joules of proposals more by the
-        trials fewer, of medians over seeds."""
-        made = (self._pays(cell) for cell in self.cells if cell.method != self.rival)
-        return tuple(pays for pays in made if pays is not None)
+    def break_evens(self) -> tuple[BreakEven, ...]:
+        """Return those of methods that reach the rival's final median in fewer trials: extra joules of proposals
+        over trials saved, of medians over seeds."""
+        results = (self._break_even(group) for group in self.groups if group.method != self.rival)
+        return tuple(result for result in results if result is not None)
 
-    def _pays(self, cell: Cell) -> Pays | None:
-        other = self.cell(cell.condition, self.rival)
-        if other is None or not (cell.has_joules and other.has_joules):
+    def _break_even(self, group: SearchGroup) -> BreakEven | None:
+        other = self.group(group.variant, self.rival)
+        if other is None or not (group.has_joules and other.has_joules):
             return None
         level = other.final.mean
-        mine, theirs = cell.trials_to(level).mean, other.trials_to(level).mean
+        mine, theirs = group.trials_to(level).mean, other.trials_to(level).mean
         if not mine < theirs < math.inf:
             return None
-        more = cell.proposing_to(level).mean - other.proposing_to(level).mean
-        return Pays(cell.condition, cell.method, level, mine, theirs, max(0.0, more / (theirs - mine)))
+        more = group.proposing_to(level).mean - other.proposing_to(level).mean
+        return BreakEven(group.variant, group.method, level, mine, theirs, max(0.0, more / (theirs - mine)))
 
 
 def search_quality(run: Run) -> SearchQuality | None:
-    """What the run's searches show; None where no search has a trial."""
+    """Read and group a run's searches; None where no search has a trial."""
     task, searches = run.task, read_searches(run.task, run.trials)
-    if not searches.cells:
+    if not searches.groups:
         return None
-    methods = {cell.method for cell in searches.cells}
+    methods = {group.method for group in searches.groups}
     rival = task.options.get("rival", "random")
-    values = {n: _ordered(dict(c.condition.settings)[n] for c in searches.cells) for n in varied(task)}
+    values = {n: _ordered(dict(c.variant.settings)[n] for c in searches.groups) for n in varied(task)}
     return SearchQuality(
-        searches.cells,
+        searches.groups,
         rival if rival in methods and len(methods) > 1 else None,
         _kind(searches.trials),
         searches.best_of_runs,

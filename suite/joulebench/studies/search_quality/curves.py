@@ -1,8 +1,8 @@
-"""Whole searches as trials: their hypervolume and joules, trial by trial, read from records. Pure.
+"""Searches read from records: their hypervolume and joules after each trial. Pure.
 
-A search is one trial of the workload `search`. Its hypervolume is that of the true values of everything tried, and
-counts as a share of the best known: the true front's, or, where nobody knows it, the most that any of the run's
-searches of the same problem reached.
+A search is one trial of the workload `search`. Its hypervolume is that of the true values of everything tried, as
+a share of the best: the true front's, or, where that is not known, the highest that any of the run's searches of
+the same problem reached.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from joulebench.stats.estimate import Estimate
 from joulebench.stats.quantiles import quantile_of
 
 #: Parameters of a search; every other one is a setting of its problem.
-OWN = ("problem", "method", "repeat", "trials", "initial")
+SEARCH_PARAMETERS = ("problem", "method", "repeat", "trials", "initial")
 LEVELS = (0.90, 0.95, 0.98)  # shares of the best hypervolume whose trials are counted
 DOMAINS = ("gpu", "cpu", "ram")
 
 
 def median(values: Sequence[float]) -> Estimate:
-    """The median over searches, with its distribution-free 95 % interval."""
+    """Return the median over searches, with its distribution-free 95 % interval."""
     return quantile_of(values, 0.5, "searches")
 
 
 @dataclass(frozen=True)
-class Condition:
-    """What was searched: a problem, and those of its settings that the task varies."""
+class ProblemVariant:
+    """A problem, and those of its settings that the task varies."""
 
     problem: str
     settings: tuple[tuple[str, Value], ...] = ()
@@ -42,14 +42,14 @@ class Condition:
 class Search:
     """One search. Tuples hold a value after each of its trials."""
 
-    condition: Condition
+    variant: ProblemVariant
     method: str
     repeat: int
     trial: int  # of the run
     status: str
     shares: tuple[float, ...]
-    proposing_j: tuple[float, ...] | None  # metered, summed up; None where a window has no reading
-    cost_j: tuple[float, ...] | None  # of the trials themselves, as the problem states it
+    proposing_j: tuple[float, ...] | None  # metered, cumulative; None where a window has no reading
+    cost_j: tuple[float, ...] | None  # of the trials themselves, cumulative, as the problem states it
     metrics: Mapping[str, float]
 
     @property
@@ -58,34 +58,35 @@ class Search:
 
     @property
     def total_j(self) -> tuple[float, ...] | None:
-        """Proposals and trials together, where both are known; else proposals alone."""
+        """Joules of proposals and trials, cumulative; of proposals alone where a trial's are not known."""
         if self.proposing_j is None or self.cost_j is None:
             return self.proposing_j
         return tuple(a + b for a, b in zip(self.proposing_j, self.cost_j, strict=True))
 
     def share_after(self, trials: int) -> float:
-        """What it had reached by then; a search that ended sooner keeps what it had."""
+        """Return the share after so many trials; a search that ended sooner keeps its last."""
         return self.shares[min(trials, len(self.shares)) - 1]
 
     def share_within(self, energy_j: float) -> float:
+        """Return the share reached for at most so many joules of `total_j`; 0 where none was."""
         spent = self.total_j or ()
         return max((s for s, j in zip(self.shares, spent, strict=True) if j <= energy_j), default=0.0)
 
     def trials_to(self, level: float) -> float:
-        """Trials until a share is reached; infinite if it is not."""
+        """Return the trials until a share is reached; infinity if it is not."""
         return next((float(n) for n, share in enumerate(self.shares, start=1) if share >= level), math.inf)
 
     def proposing_to(self, level: float) -> float:
-        """Joules of proposals until a share is reached; infinite if it is not."""
+        """Return the joules of proposals until a share is reached; infinity if it is not."""
         after = zip(self.shares, self.proposing_j or (), strict=False)
         return next((energy_j for share, energy_j in after if share >= level), math.inf)
 
 
 @dataclass(frozen=True)
-class Cell:
-    """All searches of one condition by one method."""
+class SearchGroup:
+    """All searches of one problem variant by one method, which differ by their seed."""
 
-    condition: Condition
+    variant: ProblemVariant
     method: str
     searches: tuple[Search, ...]
 
@@ -121,7 +122,7 @@ class Cell:
 
     @property
     def proposal_j(self) -> float | None:
-        """Joules of a proposal, on average over all of them."""
+        """Mean joules of a proposal; None where a search has none."""
         spent = [s.proposing_j[-1] for s in self.searches if s.proposing_j is not None]
         return sum(spent) / sum(len(s.shares) for s in self.searches) if len(spent) == len(self.searches) else None
 
@@ -134,53 +135,55 @@ class Cell:
 
 @dataclass(frozen=True)
 class Searches:
-    """The searches of a run, by condition and method."""
+    """The searches of a run, by problem variant and method."""
 
-    cells: tuple[Cell, ...]
-    trials: tuple[TrialRecord, ...]  # which they are
-    best_of_runs: tuple[Condition, ...]  # where no better best is known
+    groups: tuple[SearchGroup, ...]
+    trials: tuple[TrialRecord, ...]  # their records
+    best_of_runs: tuple[ProblemVariant, ...]  # where no better best is known
 
 
 def varied(task: Task) -> tuple[str, ...]:
-    """The settings of problems that a task varies."""
-    return tuple(name for name in task.free if name not in OWN)
+    """Return the names of the problem settings that a task varies."""
+    return tuple(name for name in task.free if name not in SEARCH_PARAMETERS)
 
 
 def read_searches(task: Task, trials: Sequence[TrialRecord]) -> Searches:
-    """A search that was cut short or failed counts with what it had reached. Of two with the same seed, method and
-    condition the first counts: the other is the same search again.
+    """Read the searches from a run's trials.
+
+    A search that was cut short or failed counts with what it had reached; of two with the same seed, method and
+    variant only the first counts.
     """
-    first: dict[tuple[Condition, str, int], TrialRecord] = {}
+    first: dict[tuple[ProblemVariant, str, int], TrialRecord] = {}
     for trial in trials:
-        if trial.epochs and all(name in trial.params for name in OWN):
+        if trial.epochs and all(name in trial.params for name in SEARCH_PARAMETERS):
             first.setdefault(_identity(trial.params, varied(task)), trial)
     best, unknown = _best((key[0], trial) for key, trial in first.items())
-    groups: dict[tuple[Condition, str], list[Search]] = {}
+    by_method: dict[tuple[ProblemVariant, str], list[Search]] = {}
     for key, trial in first.items():
-        groups.setdefault(key[:2], []).append(_search(key, trial, best[key[0]]))
-    cells = tuple(Cell(condition, method, tuple(own)) for (condition, method), own in groups.items())
-    return Searches(cells, tuple(first.values()), unknown)
+        by_method.setdefault(key[:2], []).append(_search(key, trial, best[key[0]]))
+    groups = tuple(SearchGroup(*key, tuple(searches)) for key, searches in by_method.items())
+    return Searches(groups, tuple(first.values()), unknown)
 
 
-def _identity(params: Params, varied: Sequence[str]) -> tuple[Condition, str, int]:
-    condition = Condition(str(params["problem"]), tuple((name, params[name]) for name in varied))
-    return condition, str(params["method"]), int(params["repeat"])
+def _identity(params: Params, varied: Sequence[str]) -> tuple[ProblemVariant, str, int]:
+    variant = ProblemVariant(str(params["problem"]), tuple((name, params[name]) for name in varied))
+    return variant, str(params["method"]), int(params["repeat"])
 
 
 def _best(
-    searches: Iterable[tuple[Condition, TrialRecord]],
-) -> tuple[dict[Condition, float], tuple[Condition, ...]]:
-    """The best hypervolume of each condition, and the conditions where it is only the most that was reached."""
-    known: dict[Condition, float] = {}
-    reached: dict[Condition, float] = {}
-    for condition, trial in searches:
+    searches: Iterable[tuple[ProblemVariant, TrialRecord]],
+) -> tuple[dict[ProblemVariant, float], tuple[ProblemVariant, ...]]:
+    """Return the best hypervolume of each variant, and the variants where it is only the highest reached."""
+    known: dict[ProblemVariant, float] = {}
+    reached: dict[ProblemVariant, float] = {}
+    for variant, trial in searches:
         if "best_hypervolume" in trial.metrics:
-            known[condition] = trial.metrics["best_hypervolume"]
-        reached[condition] = max(reached.get(condition, 0.0), *_column(trial, "val_hypervolume"))
+            known[variant] = trial.metrics["best_hypervolume"]
+        reached[variant] = max(reached.get(variant, 0.0), *_column(trial, "val_hypervolume"))
     return reached | known, tuple(c for c in reached if c not in known)
 
 
-def _search(key: tuple[Condition, str, int], trial: TrialRecord, best: float) -> Search:
+def _search(key: tuple[ProblemVariant, str, int], trial: TrialRecord, best: float) -> Search:
     volumes = _column(trial, "val_hypervolume")
     spent = [joules(w, DOMAINS) for w in trial.windows if w.phase == "train"]
     whole = len(spent) == len(volumes) and all(j is not None for j in spent)
@@ -197,5 +200,5 @@ def _search(key: tuple[Condition, str, int], trial: TrialRecord, best: float) ->
 
 
 def _column(trial: TrialRecord, metric: str) -> tuple[float, ...]:
-    """A metric after each trial of the search; what is not there yet (no trial with a cost) is 0."""
+    """Return a metric after each trial of the search; 0 before the first trial that has it (a cost)."""
     return tuple(epoch.metrics.get(metric, 0.0) for epoch in trial.epochs)

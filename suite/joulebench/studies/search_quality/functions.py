@@ -1,4 +1,4 @@
-"""Functions of the parameters that searches are judged on, without noise; called by the workload `function`."""
+"""Test functions of search methods, without noise; called by the workload `function`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def branin_currin(params: Params, seed: int) -> Metrics:  # noqa: ARG001
 def dtlz2(params: Params, seed: int) -> Metrics:  # noqa: ARG001
     """DTLZ2 of two objectives, minimised: (1 + g) (cos, sin)(π x₁ / 2), g = Σ (xᵢ − ½)² over i ≥ 2.
 
-    Its front is the unit quarter circle (Deb et al. 2002).
+    The front is the unit quarter circle (Deb et al. 2002).
     """
     x1, *rest = _reals(params)
     return _circle(x1, sum((x - 0.5) ** 2 for x in rest))
@@ -57,9 +57,9 @@ def cliffs(params: Params, seed: int) -> Metrics:  # noqa: ARG001
         g = 4 · mean (xᵢ − cᵢ)² + jump · |{k : wₖ · (x − c) > 0.1}|      over i ≥ 2, k = 1, 2, 3
 
     `jump` is a parameter. The optimum c lies off the centre, cᵢ = ¼ + ½ frac(i (√5 − 1) / 2), and the unit vectors
-    wₖ are drawn once for each dimension (Python's Mersenne Twister, seeded by dimension and k). A mean, not a sum:
-    so a random point is as far from the front in 20 dimensions as in 2. All of the front lies at the foot of all
-    cliffs, at distance 0.1 from each, so it is the unit quarter circle at any height of them.
+    wₖ are drawn once for each dimension (Python's Mersenne Twister, seeded by dimension and k). By the mean in g a
+    random point is as far from the front in 20 dimensions as in 2. The front lies at distance 0.1 from each cliff,
+    on its lower side, so it is the unit quarter circle whatever `jump` is.
     """
     x1, *rest = _reals(params)
     away = [x - 0.25 - 0.5 * math.fmod(i * GOLDEN, 1.0) for i, x in enumerate(rest, start=2)]
@@ -86,10 +86,12 @@ def _circle(x1: float, g: float) -> Metrics:
 
 
 def architecture(params: Params, seed: int) -> Metrics:  # noqa: ARG001
-    """A stand-in for the CIFAR-10 search: accuracy saturates in multiply-accumulates and field of view and falls in
-    models too large to train well; joules per sample grow with depth and multiply-accumulates, kernels over 5
-    half as much again. Made up, but of the size that such models have. Efficiency varies by 2 % · `noise`, a
-    parameter."""
+    """Synthetic architecture search like that of the task cifar10, both metrics to be maximised.
+
+    Accuracy saturates in multiply-accumulates and receptive field, and falls beyond 10⁹ multiply-accumulates;
+    joules per sample grow with depth and multiply-accumulates, which take half as much again with kernels over 5.
+    The standard deviation of `samples_per_joule` is 2 % · `noise`, a parameter.
+    """
     width, depth, kernel = (int(_number(params, name)) for name in ("width", "depth", "kernel"))
     side, channels, macs = 32, 3, 0
     for layer in range(depth):
@@ -106,8 +108,9 @@ def architecture(params: Params, seed: int) -> Metrics:  # noqa: ARG001
 
 
 def recipe(params: Params, seed: int) -> Metrics:  # noqa: ARG001
-    """Choices without an order, "a" to "e". Each has a price p and a worth w, and each two that stand side by side
-    an effect e, numbers in [0, 1) drawn once:
+    """Synthetic problem of unordered choices, "a" to "e", in positions.
+
+    Each choice has a price p and a worth w, and each pair of neighbours an effect e, numbers in [0, 1) drawn once:
 
         quality = 0.1 · (Σ (p + w) / 2 + Σ e / 3), to be maximised; energy = exp(Σ p / 2), to be minimised
     """
@@ -121,12 +124,12 @@ def recipe(params: Params, seed: int) -> Metrics:  # noqa: ARG001
 
 @lru_cache(maxsize=4096)
 def _drawn(what: str) -> float:
-    """A number in [0, 1) that belongs to a name, the same everywhere."""
+    """Return the number in [0, 1) that belongs to a name, the same on every machine."""
     return random.Random(what).random()
 
 
 def serving(params: Params, seed: int) -> Metrics:  # noqa: ARG001
-    """A stand-in for serving a model, with numbers, flags and names for parameters, and memory that runs out.
+    """Synthetic model server with numeric, boolean and named parameters and a memory limit.
 
     A batch takes 2 ms + batch · 3 ms · work / threads^0.8. Work is the precision's (fp32 1, bf16 0.6, int8 0.45);
     a compiled model does 25 % less of it and takes 3 ms more a batch; 1 + cache, doubled, saves 8 %. Power is
@@ -134,7 +137,7 @@ def serving(params: Params, seed: int) -> Metrics:  # noqa: ARG001
     Batch · (1 + cache) · bytes of the precision may not exceed 640.
 
     Raises:
-        InfeasibleError: it does not.
+        InfeasibleError: it exceeds 640.
     """
     batch, threads, cache = (_number(params, name) for name in ("batch", "threads", "cache"))
     work, size = {"fp32": (1.0, 4), "bf16": (0.6, 2), "int8": (0.45, 1)}[str(params["precision"])]

@@ -1,4 +1,4 @@
-"""Problems to search whose best is known: built in, or any task whose trials are looked up or computed."""
+"""Problems to search: built in, or any task whose trials are looked up or computed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from joulebench.spec.task import Task
 from joulebench.workloads.base import Context, InfeasibleError, workload_class
 from joulebench.workloads.simulated import Simulated
 
-#: Of a space this large every configuration is evaluated, once a process, to know the best; seconds.
+#: Up to this many configurations all are evaluated, once a process (seconds), for the best hypervolume.
 ENUMERABLE = 200_000
 
 Settings = Mapping[str, Value]
@@ -28,23 +28,19 @@ Point = tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Known:
-    """The hypervolume of the true front, and how it is known."""
-
-    hypervolume: float
-    how: str
-
-
-@dataclass(frozen=True)
 class Problem:
-    """A task to be searched; `best` is None where nobody knows it."""
+    """A task to be searched; `best` is the true front's hypervolume, None where it is not known."""
 
     name: str
     task: Task
-    best: Known | None
+    best: float | None
 
     def simulated(self, seed: int) -> Simulated:
-        """The workload of one trial, on a clock of its own."""
+        """Return the workload of one trial, on a clock of its own.
+
+        Raises:
+            InputError: the task's trials are run, not looked up or computed.
+        """
         kind = workload_class(self.task.workload)
         if not issubclass(kind, Simulated):
             raise InputError(
@@ -54,7 +50,7 @@ class Problem:
         return kind(Context("cpu", seed, VirtualClock(), None, self.task.options))
 
     def true_point(self, params: Params) -> Point | None:
-        """The objectives' values without noise; None where there is no such configuration or it breaks a bound."""
+        """Return the objectives without noise; None for a configuration that is infeasible or breaks a bound."""
         workload = self.simulated(0)
         try:
             workload.build(params)
@@ -71,16 +67,16 @@ class Problem:
         return tuple(values[name] for name in self.task.objectives)
 
     def hypervolume(self, points: list[Point]) -> float:
-        """Of true values, counted from the task's references."""
+        """Return the hypervolume of true values beyond the task's references."""
         references = [o.reference for o in self.task.objectives.values() if o.reference is not None]
         return hypervolume(points, references, objective_goals(self.task)) if points else 0.0
 
 
 def find_problem(name: str, settings: Settings) -> Problem:
-    """A built-in problem with its settings, or a task by name or file.
+    """Return a built-in problem with its settings, or a task by name or file.
 
     Raises:
-        InputError: neither, settings that it does not have, or a task that a search cannot be judged on.
+        InputError: there is neither, it lacks a setting, or the task's objectives are metered or have no reference.
     """
     return _problem(name, tuple(sorted(settings.items())))
 
@@ -107,23 +103,25 @@ def _problem(name: str, settings: tuple[tuple[str, Value], ...]) -> Problem:
 def _check(problem: Problem) -> None:
     for name, objective in problem.task.objectives.items():
         if objective.phase is not None:
-            raise InputError(f"problem '{problem.name}': objective '{name}' is metered, and no trial of a study is")
+            raise InputError(
+                f"problem '{problem.name}': objective '{name}' has a phase, but simulated trials are not metered"
+            )
         if objective.reference is None:
-            raise InputError(f"problem '{problem.name}': objective '{name}' needs a reference to count volume from")
+            raise InputError(f"problem '{problem.name}': objective '{name}' needs a reference for the hypervolume")
     problem.true_point(problem.task.defaults)
 
 
-def _enumerated(problem: Problem) -> Known | None:
+def _enumerated(problem: Problem) -> float | None:
     size = problem.task.space_size
     if size is None or size > ENUMERABLE:
         return None
-    every = list(configurations(problem.task))
+    every = configurations(problem.task)
     points = [point for params in every if (point := problem.true_point(params)) is not None]
-    return Known(problem.hypervolume(points), f"all {len(every):,} configurations".replace(",", " "))
+    return problem.hypervolume(points)
 
 
 def configurations(task: Task) -> Iterator[Params]:
-    """Every configuration that a task without floats allows, once."""
+    """Yield every configuration that a task without float parameters allows, once."""
     seen: set[str] = set()
     for values in product(*map(_values, task.free.values())):
         params = task.resolve(dict(zip(task.free, values, strict=True)))
@@ -140,7 +138,7 @@ def _values(parameter: IntParameter | FloatParameter | ChoiceParameter) -> tuple
     return tuple(range(parameter.low, parameter.high + 1))
 
 
-def _built_in(name: str, settings: dict[str, Any]) -> tuple[Task, Known | None]:
+def _built_in(name: str, settings: dict[str, Any]) -> tuple[Task, float | None]:
     maker, takes = BUILT_IN[name]
     for key, value in settings.items():
         if key not in takes:
@@ -160,9 +158,9 @@ def _task(
     sds: Mapping[str, float | str],
     settings: Mapping[str, Any],
 ) -> Task:
-    """A task over a function of this package; `sds` are its metrics' standard deviations at noise 1.
+    """Return a task over a function of `functions`; `sds` are its metrics' standard deviations at noise 1.
 
-    One given by name is what the function makes of the fixed parameter `noise`.
+    One given as a name is the metric in which the function returns it.
     """
     noise = {m: sd if isinstance(sd, str) else sd * settings["noise"] for m, sd in sds.items()}
     return Task.model_validate(
@@ -186,25 +184,25 @@ def _unit_cube(dimension: int) -> dict[str, Any]:
     return {f"x{i}": {"type": "float", "low": 0.0, "high": 1.0, "default": 0.5} for i in range(1, dimension + 1)}
 
 
-def _branin_currin(settings: dict[str, Any]) -> tuple[Task, Known]:
+def _branin_currin(settings: dict[str, Any]) -> tuple[Task, float]:
     """The hypervolume is BoTorch's (`BraninCurrin._max_hv`, by dense sampling of the front)."""
     objectives = {"branin": ("minimize", 18.0), "currin": ("minimize", 6.0)}
     sds = {"branin": 15.19, "currin": 0.63}
     task = _task("branin_currin", "branin_currin", _unit_cube(2), objectives, sds, settings)
-    return task, Known(59.36011874867746, "BoTorch's figure")
+    return task, 59.36011874867746
 
 
-def _dtlz2(settings: dict[str, Any]) -> tuple[Task, Known]:
+def _dtlz2(settings: dict[str, Any]) -> tuple[Task, float]:
     """From the reference (r, r) the unit quarter circle leaves r² − π/4."""
     objectives, sds = {"f1": ("minimize", 1.1), "f2": ("minimize", 1.1)}, {"f1": 0.05, "f2": 0.05}
     task = _task("dtlz2", "dtlz2", _unit_cube(settings["dimension"]), objectives, sds, settings)
-    return task, Known(1.1**2 - math.pi / 4, "analytic")
+    return task, 1.1**2 - math.pi / 4
 
 
-def _cliffs(settings: dict[str, Any]) -> tuple[Task, Known]:
+def _cliffs(settings: dict[str, Any]) -> tuple[Task, float]:
     objectives, sds = {"f1": ("minimize", 1.5), "f2": ("minimize", 1.5)}, {"f1": 1.0, "f2": 1.0}
     parameters = _unit_cube(settings["dimension"]) | {"jump": {"type": "fixed", "value": settings["jump"]}}
-    return _task("cliffs", "cliffs", parameters, objectives, sds, settings), Known(1.5**2 - math.pi / 4, "analytic")
+    return _task("cliffs", "cliffs", parameters, objectives, sds, settings), 1.5**2 - math.pi / 4
 
 
 def _architecture(settings: dict[str, Any]) -> tuple[Task, None]:
@@ -241,7 +239,8 @@ def _serving(settings: dict[str, Any]) -> tuple[Task, None]:
 
 
 def _settings(noise: float, **more: Any) -> dict[str, Any]:
-    """What built-in problems take: `noise` scales their standard deviations, `noise_known` tells the search."""
+    """Return settings of a built-in problem: `noise` scales its standard deviations; with `noise_known` the search
+    is given them."""
     return {
         "noise": FloatParameter(low=0.0, high=1000.0, default=noise),
         "noise_known": ChoiceParameter(values=(False, True), default=False),
@@ -249,11 +248,11 @@ def _settings(noise: float, **more: Any) -> dict[str, Any]:
     }
 
 
-_Maker = Callable[[dict[str, Any]], tuple[Task, Known | None]]
+_Maker = Callable[[dict[str, Any]], tuple[Task, float | None]]
 _DIMENSION = IntParameter(low=2, high=100, default=6)
 _JUMP = FloatParameter(low=0.0, high=100.0, default=0.0)
 
-#: Each problem's maker and its settings.
+#: Each problem's constructor and settings.
 BUILT_IN: dict[str, tuple[_Maker, dict[str, Any]]] = {
     "branin_currin": (_branin_currin, _settings(1.0)),
     "dtlz2": (_dtlz2, _settings(0.0, dimension=_DIMENSION)),

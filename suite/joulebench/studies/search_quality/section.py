@@ -1,25 +1,25 @@
-"""The report's section on searches: how near they come to the best, how soon, for how many joules. Pure."""
+"""The report's section on searches: final hypervolume, trials to a share of it, joules of proposals. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from joulebench.presentation.numbers import ABSENT, number, percent, seconds, si
 from joulebench.presentation.rows import Exact
 from joulebench.presentation.section import Section
 from joulebench.presentation.table import Cell, Column, Table, worded_cell
+from joulebench.presentation.words import listed, plural
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
 from joulebench.studies.base import Study
-from joulebench.studies.search_quality.analysis import BROKEN_BELOW, Paired, SearchQuality, search_quality
-from joulebench.studies.search_quality.curves import LEVELS, Condition, Search
-from joulebench.studies.search_quality.curves import Cell as Group
+from joulebench.studies.search_quality.analysis import BROKEN_BELOW, PairedDifference, SearchQuality, search_quality
+from joulebench.studies.search_quality.curves import LEVELS, ProblemVariant, Search, SearchGroup
 from joulebench.studies.search_quality.figures import plots
 
-MAX_NAMED = 6  # conditions in a sentence; the table has all
+MAX_NAMED = 6  # variants in a sentence; the table has all
 
 
 class SearchQualityStudy(Study[SearchQuality]):
@@ -31,155 +31,104 @@ class SearchQualityStudy(Study[SearchQuality]):
         return search_quality(run)
 
     def section(self, result: SearchQuality, run: Run) -> Section:
-        return search_quality_section(result)
+        tables = (_final_table(result), _levels_table(result), _paired_table(result), _cost_table(result))
+        return Section(
+            name="search_quality",
+            title="Quality of the search",
+            answer=_answer(result),
+            verdict=None,
+            sentences=tuple(_sentences(result)),
+            plots=plots(result),
+            tables=tuple(table for table in tables if table.rows),
+            rows=tuple(_row(search) for group in result.groups for search in group.searches),
+        )
 
 
-def search_quality_section(quality: SearchQuality) -> Section:
-    """Everything the report says of a run of searches."""
-    tables = (_final_table(quality), _levels_table(quality), _paired_table(quality), _cost_table(quality))
-    return Section(
-        name="search_quality",
-        title="Quality of the search",
-        answer=answer(quality),
-        verdict=None,
-        sentences=sentences(quality),
-        plots=plots(quality),
-        tables=tuple(table for table in tables if table.rows),
-        rows=tuple(_row(search) for cell in quality.cells for search in cell.searches),
-    )
-
-
-def answer(quality: SearchQuality) -> str:
-    """Where the methods end, or, where settings vary, in how many conditions each is better than the rival."""
+def _answer(quality: SearchQuality) -> str:
+    """State each method's final share, or, where settings vary, in how many variants it beats the rival."""
     if quality.factors and quality.rival is not None:
         return " ".join(_robust(quality, method) for method in quality.methods if method != quality.rival)
     parts = []
-    for condition in quality.base_conditions[:MAX_NAMED]:
-        cells = [cell for cell in quality.cells if cell.condition == condition]
-        best = sorted(cells, key=lambda cell: -cell.final.mean)
-        parts.append(
-            f"{quality.words(condition)}: " + ", ".join(f"{c.method} {percent(c.final.mean)}" for c in best)
-        )
+    for variant in quality.base_variants[:MAX_NAMED]:
+        groups = [group for group in quality.groups if group.variant == variant]
+        best = sorted(groups, key=lambda group: -group.final.mean)
+        parts.append(f"{quality.label(variant)}: " + ", ".join(f"{g.method} {percent(g.final.mean)}" for g in best))
     return f"Median share of the best hypervolume at the end: {'; '.join(parts)}."
 
 
-def sentences(quality: SearchQuality) -> tuple[str, ...]:
-    """What the numbers mean: the share, the repeats, the rival, where methods break, what proposals cost."""
-    parts = [
-        _share(quality),
-        _base(quality),
-        _repeats(quality),
-        _failed(quality),
-        *_comparison(quality),
-        *_breaks(quality),
-        *_pays(quality),
-        _joules(quality),
-    ]
-    return tuple(part for part in parts if part)
+def _robust(quality: SearchQuality, method: str) -> str:
+    groups = [group for group in quality.groups if group.method == method]
+    broken = [group.variant for group in groups if quality.is_no_better(group)]
+    searches = [s for group in groups for s in group.searches]
+    failed = sum(s.status != "ok" for s in searches)
+    lost = f" ({failed} of its {plural(len(searches), 'search', 'searches')} failed)" if failed else ""
+    text = f"{method} ends above {quality.rival} in {len(groups) - len(broken)} of {len(groups)} problem variants"
+    return f"{text}{lost}{f'; not at {_named(quality, broken)}' if broken else ''}."
 
 
-def _share(quality: SearchQuality) -> str:
-    text = (
+def _sentences(quality: SearchQuality) -> Iterator[str]:
+    share = (
         "Hypervolume is that of everything a search tried, at its true values without noise, as a share of the "
         "best: the true front's, known by formula or from evaluating every configuration."
     )
-    if not quality.best_of_runs:
-        return text
-    unknown = _named(quality, quality.best_of_runs)
-    return f"{text} Not known is that of {unknown}: the most that a search here reached stands in."
-
-
-def _repeats(quality: SearchQuality) -> str:
-    counts = sorted({len(cell.searches) for cell in quality.cells})
+    if quality.best_of_runs:
+        share += f" For {_named(quality, quality.best_of_runs)} it is not known: the highest reached stands in."
+    yield share
+    if quality.base:
+        values = ", ".join(f"{name} = {value}" for name, value in quality.base.items())
+        yield f"The base is {values}; other variants are named by the settings that differ from it."
+    counts = sorted({len(group.searches) for group in quality.groups})
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    ends = "they have 95 % intervals by order statistics" if counts[0] >= 6 else "fewer than 6 allow no interval"
-    return (
-        f"Medians are over {n} searches that differ by their seed alone, with the same first trials and noise for "
+    ends = "intervals of 95 % are by order statistics" if counts[0] >= 6 else "fewer than 6 allow no interval"
+    yield (
+        f"Medians are over {n} searches that differ by their seed only, with the same first trials and noise for "
         f"every method; {ends}."
     )
-
-
-def _base(quality: SearchQuality) -> str | None:
-    if not quality.base:
-        return None
-    values = ", ".join(f"{name} = {value}" for name, value in quality.base.items())
-    return f"The base is {values}; other conditions are named by what differs from it."
-
-
-def _failed(quality: SearchQuality) -> str | None:
-    lost = Counter(s.method for c in quality.cells for s in c.searches if s.status != "ok")
-    words = ", ".join(f"{count} of {method}" for method, count in lost.items())
-    return f"Searches that failed count with what they had reached: {words}." if lost else None
-
-
-def _comparison(quality: SearchQuality) -> list[str]:
-    """Each method against the rival, over all conditions."""
-    pairs: dict[str, list[Paired]] = {}
-    for pair in quality.paired():
-        pairs.setdefault(pair.method, []).append(pair)
-    made = []
-    for method, own in pairs.items():
-        wins, losses = sum(p.wins for p in own), sum(p.losses for p in own)
-        n = sum(p.difference.n for p in own)
-        shown = sum(p.verdict == "better" for p in own)
-        of = f"{len(own)} conditions" if len(own) > 1 else "1 condition"
-        made.append(
-            f"Seed by seed {method} ends above {quality.rival} in {wins} of {n} searches, below in {losses}; it is "
-            f"shown to be better in {shown} of {of}."
+    if lost := Counter(s.method for g in quality.groups for s in g.searches if s.status != "ok"):
+        words = ", ".join(f"{count} of {method}" for method, count in lost.items())
+        yield f"Searches that failed count with the hypervolume they had reached: {words}."
+    yield from _against_rival(quality)
+    if quality.factors and quality.rival is not None:
+        yield (
+            f"A method ends above {quality.rival} where its median share is above the upper end of "
+            f"{quality.rival}'s interval (of fewer than 6 repeats: above {quality.rival}'s best search)."
         )
-    return made
+        for method in quality.methods:
+            low = [g.variant for g in quality.groups if g.method == method and g.final.mean < BROKEN_BELOW]
+            if method != quality.rival and low:
+                yield f"The median share of {method} is below {percent(BROKEN_BELOW)} at {_named(quality, low)}."
+    for p in quality.break_evens():
+        if p.variant in quality.base_variants:
+            yield (
+                f"On {quality.label(p.variant)}, {p.method} reaches {quality.rival}'s final share "
+                f"({percent(p.level)}) after {number(p.trials)} trials, {quality.rival} after "
+                f"{number(p.rival_trials)}: {p.method} saves energy if a trial takes over {si(p.trial_j, 'J')}."
+            )
+    if quality.kind is not None:
+        yield (
+            f"Joules of proposals are gross and {quality.kind}, of windows that hold one proposal and a reading "
+            "of the meter; joules of the trials are those that the problem states, not spent in this run."
+        )
 
 
-def _robust(quality: SearchQuality, method: str) -> str:
-    cells = [cell for cell in quality.cells if cell.method == method]
-    broken = [cell.condition for cell in cells if quality.no_better(cell)]
-    text = f"{method} ends above {quality.rival} in {len(cells) - len(broken)} of {len(cells)} conditions"
-    failed = sum(s.status != "ok" for cell in cells for s in cell.searches)
-    lost = f" ({failed} of its {sum(len(c.searches) for c in cells)} searches failed)" if failed else ""
-    return (
-        f"{text}{lost}; it breaks at {_named(quality, broken)}." if broken else f"{text}{lost}: it breaks in none."
-    )
+def _against_rival(quality: SearchQuality) -> Iterator[str]:
+    """Sum up each method against the rival, over all variants."""
+    pairs: dict[str, list[PairedDifference]] = {}
+    for pair in quality.paired_differences():
+        pairs.setdefault(pair.method, []).append(pair)
+    for method, every in pairs.items():
+        wins, losses, n = (sum(v) for v in zip(*((p.wins, p.losses, p.difference.n) for p in every), strict=True))
+        better = sum(p.verdict == "better" for p in every)
+        yield (
+            f"Paired by seed, {method} ends above {quality.rival} in {wins} of {plural(n, 'search', 'searches')}, "
+            f"below in {losses}; it is significantly better in {better} of {plural(len(every), 'problem variant')}."
+        )
 
 
-def _breaks(quality: SearchQuality) -> list[str]:
-    if not quality.factors or quality.rival is None:
-        return []
-    made = [
-        f"A method breaks where its median share is not above the upper end of {quality.rival}'s interval "
-        f"(of fewer than 6 repeats: not above {quality.rival}'s best)."
-    ]
-    for method in quality.methods:
-        low = [c.condition for c in quality.cells if c.method == method and c.final.mean < BROKEN_BELOW]
-        if method != quality.rival and low:
-            made.append(f"The median share of {method} is below {percent(BROKEN_BELOW)} at {_named(quality, low)}.")
-    return made
-
-
-def _pays(quality: SearchQuality) -> list[str]:
-    return [
-        f"On {quality.words(p.condition)}, {p.method} is where {quality.rival} ends ({percent(p.level)}) after "
-        f"{number(p.trials)} trials, {quality.rival} after {number(p.rival_trials)}: that saves energy if a trial "
-        f"takes more than {si(p.trial_j, 'J')}."
-        for p in quality.pays()
-        if p.condition in quality.base_conditions
-    ]
-
-
-def _joules(quality: SearchQuality) -> str | None:
-    if quality.kind is None:
-        return None
-    return (
-        f"Joules of proposals are gross and {quality.kind}, of windows that hold one proposal and the reading of "
-        "the meter; joules of the trials themselves are what the problem states, and nothing spent here."
-    )
-
-
-def _named(quality: SearchQuality, conditions: Sequence[Condition]) -> str:
-    if len(conditions) == len(quality.conditions) > 1:
-        return "every condition"
-    labels = [quality.words(condition) for condition in conditions[:MAX_NAMED]]
-    more = len(conditions) - len(labels)
-    return "; ".join(labels) + (f" and {more} more" if more else "")
+def _named(quality: SearchQuality, variants: Sequence[ProblemVariant]) -> str:
+    if len(variants) == len(quality.variants) > 1:
+        return "every problem variant"
+    return listed([quality.label(variant) for variant in variants], MAX_NAMED, joint="; ")
 
 
 def _columns(*titles: str, words: tuple[str, ...] = ()) -> tuple[Column, ...]:
@@ -188,19 +137,19 @@ def _columns(*titles: str, words: tuple[str, ...] = ()) -> tuple[Column, ...]:
 
 def _final_table(quality: SearchQuality) -> Table:
     rows = []
-    for cell in quality.cells:
-        flag = "no better than " + str(quality.rival) if quality.no_better(cell) else ""
+    for group in quality.groups:
+        flag = "no better than " + str(quality.rival) if quality.is_no_better(group) else ""
         rows.append(
             (
-                Cell(quality.words(cell.condition)),
-                Cell(cell.method),
-                _median(cell.final, percent, flag),
-                Cell(str(cell.final.n)),
-                Cell(number(cell.length)),
-                Cell(_count(cell, "duplicates")),
-                Cell(_count(cell, "fallbacks")),
-                Cell(_count(cell, "infeasible")),
-                Cell(str(sum(s.status != "ok" for s in cell.searches))),
+                Cell(quality.label(group.variant)),
+                Cell(group.method),
+                _median(group.final, percent, flag),
+                Cell(str(group.final.n)),
+                Cell(number(group.length)),
+                Cell(number(group.total("duplicates"))),
+                Cell(number(group.total("fallbacks"))),
+                Cell(number(group.total("infeasible"))),
+                Cell(str(sum(s.status != "ok" for s in group.searches))),
             )
         )
     columns = _columns(
@@ -213,71 +162,67 @@ def _final_table(quality: SearchQuality) -> Table:
 
 def _levels_table(quality: SearchQuality) -> Table:
     rows = [
-        (Cell(quality.words(cell.condition)), Cell(cell.method), *(_level(cell, level) for level in LEVELS))
-        for cell in quality.cells
+        (Cell(quality.label(group.variant)), Cell(group.method), *(_level(group, level) for level in LEVELS))
+        for group in quality.groups
     ]
     columns = _columns("Problem", "Method", *(f"To {percent(level)}" for level in LEVELS))
     caption = "Trials to a share of the best (median, 95 % interval; how many searches reached it)"
     return Table(caption, columns, tuple(rows))
 
 
-def _level(cell: Group, level: float) -> Cell:
-    reached = f"{cell.reached(level)} of {len(cell.searches)}"
-    value = cell.trials_to(level)
+def _level(group: SearchGroup, level: float) -> Cell:
+    reached = f"{group.reached(level)} of {len(group.searches)}"
+    value = group.trials_to(level)
     shown = worded_cell(number, value.mean, value.low, value.high, (reached,))
-    return replace(shown, text=f"> {cell.length}") if math.isinf(value.mean) else shown
+    return replace(shown, text=f"> {group.length}") if math.isinf(value.mean) else shown
 
 
 def _paired_table(quality: SearchQuality) -> Table:
     rows = []
-    for pair in quality.paired():
+    for pair in quality.paired_differences():
         ties = pair.difference.n - pair.wins - pair.losses
         rows.append(
             (
-                Cell(quality.words(pair.condition)),
+                Cell(quality.label(pair.variant)),
                 Cell(pair.method),
                 _median(pair.difference, lambda v: f"{number(100 * v, 3)} points"),
                 Cell(f"{pair.wins} / {ties} / {pair.losses}"),
                 Cell(pair.verdict),
             )
         )
-    columns = _columns("Problem", "Method", "Difference", "Above / level / below", "Verdict", words=("Verdict",))
-    caption = f"Against {quality.rival}, seed by seed: difference of the final shares (median, 95 % interval)"
+    columns = _columns("Problem", "Method", "Difference", "Above / equal / below", "Verdict", words=("Verdict",))
+    caption = f"Against {quality.rival}, paired by seed: difference of the final shares (median, 95 % interval)"
     return Table(caption, columns, tuple(rows))
 
 
 def _cost_table(quality: SearchQuality) -> Table:
-    dear = {(p.condition, p.method): p for p in quality.pays()}
+    break_even = {(p.variant, p.method): p for p in quality.break_evens()}
     rows = []
-    for cell in quality.cells:
-        pays = dear.get((cell.condition, cell.method))
+    for group in quality.groups:
+        repaid = break_even.get((group.variant, group.method))
         rows.append(
             (
-                Cell(quality.words(cell.condition)),
-                Cell(cell.method),
-                Cell(ABSENT if cell.proposal_s is None else seconds(cell.proposal_s)),
-                Cell(ABSENT if cell.proposal_j is None else si(cell.proposal_j, "J"), (quality.kind or "",)),
-                Cell(ABSENT) if pays is None else Cell(si(pays.trial_j, "J")),
+                Cell(quality.label(group.variant)),
+                Cell(group.method),
+                Cell(ABSENT if group.proposal_s is None else seconds(group.proposal_s)),
+                Cell(ABSENT if group.proposal_j is None else si(group.proposal_j, "J"), (quality.kind or "",)),
+                Cell(ABSENT) if repaid is None else Cell(si(repaid.trial_j, "J")),
             )
         )
-    pays_title = f"Pays against {quality.rival} if a trial takes more than"
-    columns = _columns("Problem", "Method", "Time", "Energy", pays_title)
-    return Table("What a proposal takes, on average", columns, tuple(rows))
+    last = f"Saves energy against {quality.rival} if a trial takes more than"
+    columns = _columns("Problem", "Method", "Time", "Energy", last)
+    return Table("Mean time and energy of a proposal", columns, tuple(rows))
 
 
 def _median(value: Estimate, words: Callable[[float], str], flag: str = "") -> Cell:
     return worded_cell(words, value.mean, value.low, value.high, flag=flag)
 
 
-def _count(cell: Group, metric: str) -> str:
-    return number(cell.total(metric))
-
-
 def _row(search: Search) -> dict[str, object]:
     reached = {level: search.trials_to(level) for level in LEVELS}
     return {
-        "problem": search.condition.problem,
-        **{n: Exact(v) for n, v in search.condition.settings},
+        "problem": search.variant.problem,
+        **{n: Exact(v) for n, v in search.variant.settings},
         "method": search.method,
         "repeat": search.repeat,
         "trial": search.trial,

@@ -1,4 +1,4 @@
-"""One search over a problem whose best is known: propose, look the trial up, record it as the harness would."""
+"""Simulation of a search: propose, look up or compute the trial, record it as the harness would."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Proposer = Callable[[Task, str, list[TrialRecord], int], Proposal | None]
 
 @dataclass(frozen=True)
 class Method:
-    """What proposes: the stages of a search, and the function that carries them out."""
+    """A search method: the stages of a search, and the function that proposes in them."""
 
     name: str
     stages: Mapping[str, Stage]
@@ -43,14 +43,14 @@ class Method:
 
 
 def find_method(name: str, given: Mapping[str, Any] | None, trials: int, initial: int) -> Method:
-    """A method by its name, or as a table `given` describes it: a stage (`method = "qnehvi", batch = 4`), or
+    """Return a method by its name, or as a table `given` describes it: a stage (`method = "qnehvi", batch = 4`), or
     `proposer = "package.module:function"`, called after the initial trials.
 
-    qnehvi and proposers begin with `initial` trials of the Sobol sequence: the same that `sobol` goes on with, and
-    that nsga2 takes its first generation from.
+    qnehvi and proposers begin with `initial` trials of the Sobol sequence: the same that `sobol` and the first
+    generation of nsga2 begin with.
 
     Raises:
-        InputError: there is no such method, or it is not described as one.
+        InputError: there is no such method, or `given` is not a stage or a proposer.
     """
     if given is None:
         if name not in METHODS:
@@ -75,7 +75,7 @@ def find_method(name: str, given: Mapping[str, Any] | None, trials: int, initial
 
 
 def _proposer(function: Any, name: str) -> Proposer:
-    """A user's function: it may return parameters, or a `Proposal`."""
+    """Wrap a user's function, which may return parameters or a `Proposal`."""
 
     def propose(task: Task, stage: str, records: list[TrialRecord], seed: int) -> Proposal | None:
         if stage == "init" or sum(r.stage == stage for r in records) >= (task.stages[stage].trials or 0):
@@ -87,8 +87,10 @@ def _proposer(function: Any, name: str) -> Proposer:
 
 
 def warm_up(name: str, given: Mapping[str, Any] | None) -> None:
-    """A search of four trials, once a process and method: what is imported and compiled at first use belongs to no
-    search. What fails here fails in the search too, where it is recorded."""
+    """Run a search of four trials, once a process and method, so that imports and compilation are in no search.
+
+    Errors are suppressed: the search itself meets and records them.
+    """
     key = (name, repr(given))
     if key in _warm:
         return
@@ -106,10 +108,10 @@ _warm: set[tuple[str, str]] = set()
 
 
 class Simulation:
-    """A search that goes on trial by trial: `propose`, then `settle`.
+    """A search, one trial at a time: `propose`, then `settle`.
 
-    The seed decides the Sobol sequence and the noise of each trial by its number, so two methods with one seed have
-    the same first trials and the same luck.
+    The seed decides the Sobol sequence and, by the trial's number, its noise: methods with the same seed have the
+    same first trials and noise.
     """
 
     def __init__(self, problem: Problem, method: Method, seed: int, clock: Clock) -> None:
@@ -140,7 +142,7 @@ class Simulation:
         return self._pending is not None
 
     def settle(self) -> None:
-        """Run the trial that was proposed, and judge what has been tried so far; nothing if that is done."""
+        """Run the proposed trial and append the hypervolume reached; without a pending proposal do nothing."""
         if self._pending is None:
             return
         (stage, proposal), self._pending = self._pending, None
@@ -200,7 +202,7 @@ class Simulation:
 
     @property
     def fallbacks(self) -> int:
-        """Proposals that a method which learns left to the Sobol sequence."""
+        """Number of proposals after the initial ones for which the method fell back on the Sobol sequence."""
         return sum(1 for r in self.records if r.stage != "init" and r.fallback is not None)
 
     def count(self, status: Status) -> int:

@@ -1,16 +1,16 @@
-"""A trial that is a whole search: how good is a method of proposing, and how many joules does it take?
+"""Workload whose trial is a whole search: its hypervolume, and the joules of its proposals.
 
-Parameters `problem`, `method` and `repeat` say which search: the problem's name (built in, or a task of `table` or
-`function`), the method's, and its seed. `trials` is how many configurations it tries, `initial` how many of them
-methods that learn leave to the Sobol sequence. Every other parameter is a setting of the problem (`noise`,
+Parameters `problem`, `method` and `repeat` are the problem's name (built in, or a task of `table` or `function`),
+the method's name, and the search's seed. `trials` is the number of configurations to try, `initial` how many of
+them model-based methods take from the Sobol sequence. Every other parameter is a setting of the problem (`noise`,
 `dimension`, …).
 
 Options: `problems.<name> = { problem = "…", <setting> = … }` and `methods.<name> = { method = "qnehvi", … }` or
 `{ proposer = "package.module:function" }` name variants.
 
 Training is the search: each `train` window holds one proposal and nothing else, so its joules are the proposal's
-(with the two readings of the meter, which a quick method does not exceed by much). The trials themselves and the
-hypervolume, of true values without noise, fall in `validate` windows.
+(and those of two readings of the meter, which take about as long as a proposal of a fast method). The trials and
+the hypervolume, of true values without noise, are in `validate` windows.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from typing import Any
 
 from joulebench.errors import InputError, did_you_mean
 from joulebench.spec.parameters import Params, Value
-from joulebench.studies.search_quality.curves import LEVELS, OWN
+from joulebench.studies.search_quality.curves import LEVELS, SEARCH_PARAMETERS
 from joulebench.studies.search_quality.problems import find_problem
 from joulebench.studies.search_quality.simulation import Simulation, find_method, warm_up
 from joulebench.workloads.base import Context, Epoch, Phase, Workload
 
-OPTIONS = ("problems", "methods", "rival")  # the last is the report's: what every method is compared with
+OPTIONS = ("problems", "methods", "rival")  # `rival`: the method that the report compares every other with
 
 
 class SearchQuality(Workload):
-    """One search, trial by trial; it looks nothing up before `build`."""
+    """A search, one trial an epoch; problem and method are resolved in `build`."""
 
     needs_data = False
 
@@ -44,10 +44,10 @@ class SearchQuality(Workload):
         self._search: Simulation | None = None
 
     def build(self, params: Params) -> None:
-        missing = [name for name in OWN if name not in params]
+        missing = [name for name in SEARCH_PARAMETERS if name not in params]
         if missing:
             raise InputError(f"parameters: the search workload needs {', '.join(missing)}")
-        settings = {name: value for name, value in params.items() if name not in OWN}
+        settings = {name: value for name, value in params.items() if name not in SEARCH_PARAMETERS}
         name, settings = self._problem(_text(params, "problem"), settings)
         method = _text(params, "method")
         given = self._option("methods").get(method)
@@ -57,7 +57,7 @@ class SearchQuality(Workload):
         warm_up(method, given)
 
     def _problem(self, name: str, settings: dict[str, Value]) -> tuple[str, dict[str, Value]]:
-        """The problem that a name stands for, and its settings: those of the option, and the task's own."""
+        """Return the problem that a name stands for, and its settings: the parameters and those of the option."""
         given = self._option("problems").get(name)
         if given is None:
             return name, settings
@@ -86,7 +86,7 @@ class SearchQuality(Workload):
                 return
 
     def evaluate(self, split: str) -> dict[str, float]:
-        """Runs the trial that was just proposed: outside the window that holds the proposal."""
+        """Run the trial that was just proposed, outside of the window that holds the proposal."""
         if split != "validation":
             return {}
         search = self._running
@@ -109,9 +109,9 @@ class SearchQuality(Workload):
         }
         best = search.problem.best
         if best is not None:
-            metrics |= {"best_hypervolume": best.hypervolume, "hypervolume_share": volume / best.hypervolume}
+            metrics |= {"best_hypervolume": best, "hypervolume_share": volume / best}
             for level in LEVELS:
-                done = [n for n, v in enumerate(search.volumes, start=1) if v >= level * best.hypervolume]
+                done = [n for n, v in enumerate(search.volumes, start=1) if v >= level * best]
                 if done:
                     metrics[f"trials_to_{round(100 * level)}"] = done[0]
         return metrics

@@ -1,4 +1,4 @@
-"""Each machine by itself: how joules grow with FLOPs there, and how near to its peak it runs. Pure."""
+"""Phases of each machine: power law of joules over FLOPs, and fraction of the peak FLOP/s. Pure."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from joulebench.spec.hardware import HardwareProfile
 from joulebench.spec.parameters import Params
 from joulebench.stats.regression import Line, fit_line
 
-#: A line through fewer sizes than this has no residual.
+#: A line through fewer distinct FLOPs has no residual.
 MIN_SIZES = 3
 
 
 @dataclass(frozen=True)
-class Sized:
-    """A configuration in one phase, and its rate against the machine's peak."""
+class PhaseConfiguration:
+    """A configuration in one phase, and its efficiency where the peak is known."""
 
     key: str
     work: PhaseRuns
-    limit: Efficiency | None
+    efficiency: Efficiency | None
 
 
 @dataclass(frozen=True)
-class PhaseOn:
-    """One phase on one machine, over the domains compared."""
+class MachinePhase:
+    """A phase on a machine, with joules over the domains compared."""
 
     machine: Machine
     phase: str
@@ -43,26 +43,28 @@ class PhaseOn:
         return self.machine.label
 
     @cached_property
-    def configurations(self) -> tuple[Sized, ...]:
-        """Those that have joules of the phase."""
+    def configurations(self) -> tuple[PhaseConfiguration, ...]:
+        """Configurations with joules of the phase."""
         machine = self.machine
         works = (
             (c, machine.run.phase(c.trials, self.phase, self.domains)) for c in machine.configurations.values()
         )
         return tuple(
-            Sized(c.key, work, efficiency(work.flops_per_unit, work.unit_s, work.gross, self._peak(c.params)))
+            PhaseConfiguration(
+                c.key, work, efficiency(work.flops_per_unit, work.unit_s, work.gross, self._peak(c.params))
+            )
             for c, work in works
             if work is not None
         )
 
     @cached_property
     def points(self) -> tuple[tuple[float, Energy], ...]:
-        """FLOPs and gross joules of a unit of work, of each configuration whose FLOPs are known."""
+        """FLOPs and gross joules per unit, of each configuration whose FLOPs are known."""
         return tuple((flops, c.work.gross) for c in self.configurations if (flops := c.work.flops_per_unit))
 
     @cached_property
     def line(self) -> Line | None:
-        """log10(J/unit) = a + b · log10(FLOPs/unit); None with too few sizes."""
+        """Least squares of log10(J/unit) = a + b · log10(FLOPs/unit); None with fewer than `MIN_SIZES` sizes."""
         points = [(flops, energy.mean) for flops, energy in self.points if energy.mean > 0]
         if len({x for x, _ in points}) < MIN_SIZES:
             return None
@@ -74,8 +76,8 @@ class PhaseOn:
 
     @property
     def best(self) -> Efficiency | None:
-        """The highest fraction of the peak that any configuration reaches."""
-        known = [c.limit for c in self.configurations if c.limit is not None]
+        """Efficiency of the configuration with the highest fraction of peak; None where no peak is known."""
+        known = [c.efficiency for c in self.configurations if c.efficiency is not None]
         return max(known, key=lambda e: e.fraction.mean, default=None)
 
     def _peak(self, params: Params) -> Peak | None:
@@ -86,17 +88,17 @@ class PhaseOn:
 
     @cached_property
     def _profile(self) -> HardwareProfile | None:
-        """None if the manifest's is of another format."""
+        """The hardware profile; None if the manifest holds one of another format."""
         try:
             return HardwareProfile.model_validate(self.machine.run.manifest.hardware)
         except ValidationError:
             return None
 
 
-def phases_on(joined: Joined) -> tuple[PhaseOn, ...]:
-    """Every phase that an energy objective names, on every machine; but training, whose FLOPs are not counted."""
+def machine_phases(joined: Joined) -> tuple[MachinePhase, ...]:
+    """Return the phases of energy objectives, on every machine; not training, whose FLOPs are not counted."""
     wanted: dict[str, tuple[str, ...]] = {}
     for name, objective in joined.task.objectives.items():
         if objective.is_energy and objective.phase and objective.phase != "train" and joined.domains[name]:
             wanted.setdefault(objective.phase, joined.domains[name])
-    return tuple(PhaseOn(m, phase, domains) for phase, domains in wanted.items() for m in joined.machines)
+    return tuple(MachinePhase(m, phase, domains) for phase, domains in wanted.items() for m in joined.machines)

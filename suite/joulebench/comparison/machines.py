@@ -1,4 +1,4 @@
-"""A comparison's parts about the machines: scaling, limits, where joules come from, what was not the same. Pure."""
+"""A comparison's sections on machines: scaling, fraction of peak, sources of joules, differences of runs. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from joulebench.comparison.join import Joined, Machine
-from joulebench.comparison.limits import MIN_SIZES, PhaseOn, phases_on
+from joulebench.comparison.phases import MIN_SIZES, MachinePhase, machine_phases
 from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, number, percent, si
 from joulebench.presentation.plots import Plot
 from joulebench.presentation.rows import estimate_cells
@@ -15,13 +15,14 @@ from joulebench.presentation.section import Section
 from joulebench.presentation.series import estimates, power_law, value_axis
 from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed_cell, show, value_cell, worded_cell
 from joulebench.presentation.units import plain
+from joulebench.presentation.words import plural, with_ci
 from joulebench.records.model import Kind, combined
 from joulebench.results.ledger import family
 from joulebench.results.phase_runs import EVERY_FAMILY
 from joulebench.stats.regression import Line
 
-#: Fields of a manifest that differ between any two runs and say nothing of how they compare.
-_OWN = (
+#: Fields of a manifest that differ between any two runs, or are flattened by themselves.
+_LEFT_OUT = (
     "created_utc",
     "task",
     "data_path",
@@ -33,50 +34,53 @@ _OWN = (
     "search",
 )
 
-#: What changes joules by itself: named in the first sentence where it differs.
-_WATCHED = ("protocol.", "budget", "joulebench", "environment.packages.torch", "environment.torch.threads", "meter")
+#: Prefixes of facts that change joules by themselves.
+_CONFOUNDERS = (
+    "protocol.",
+    "budget",
+    "joulebench",
+    "environment.packages.torch",
+    "environment.torch.threads",
+    "meter",
+)
 
 
 def machine_sections(joined: Joined) -> tuple[Section, ...]:
-    """Scaling and limits where anything can be said of them; provenance and differences always."""
-    phases = phases_on(joined)
-    parts = (_scaling(phases), _limits(joined, phases), _provenance(joined), _differences(joined))
-    return tuple(part for part in parts if part is not None)
+    """Return the sections; that on scaling only where a machine has a fit."""
+    phases = machine_phases(joined)
+    scaling = (_scaling(phases),) if any(p.line for p in phases) else ()
+    return (*scaling, _efficiency(joined, phases), _provenance(joined), _differences(joined))
 
 
-def _scaling(found: Sequence[PhaseOn]) -> Section | None:
-    if not any(p.line for p in found):
-        return None
-    names = dict.fromkeys(p.phase for p in found)
+def _scaling(phases: Sequence[MachinePhase]) -> Section:
+    names = dict.fromkeys(p.phase for p in phases)
     return Section(
         name="scaling",
         title="Energy against FLOPs",
-        answer=_laws(found),
+        answer=_laws(phases),
         verdict=None,
         sentences=(
-            "Lines are least squares through log10(J/unit) = a + b · log10(FLOPs/unit), every configuration of a "
-            f"machine counting once, gross, over the domains compared; at least {MIN_SIZES} different sizes. b = 1 "
-            "is in proportion. Machines whose lines cross are not better or worse than one another at every size.",
+            "Least squares of log10(J/unit) = a + b · log10(FLOPs/unit), each configuration of a machine once, "
+            f"gross, over the domains compared, with at least {MIN_SIZES} different sizes. b = 1 is proportional. "
+            "Where lines cross, which machine needs less energy depends on the size.",
         ),
-        plots=tuple(_scaling_plot(n, [p for p in found if p.phase == n]) for n in names),
-        tables=(_scaling_table(found),),
-        rows=tuple(row for p in found for row in _sized_rows(p)),
+        plots=tuple(_scaling_plot(n, [p for p in phases if p.phase == n]) for n in names),
+        tables=(_scaling_table(phases),),
+        rows=tuple(row for p in phases for row in _scaling_rows(p)),
     )
 
 
-def _law(phase: PhaseOn, line: Line) -> str:
-    slope = line.slope
-    ends = "" if slope.low is None else f" [{number(slope.low, 3)}, {number(slope.high, 3)}]"
+def _law(phase: MachinePhase, line: Line) -> str:
     r2 = "" if line.r2 is None else f", R² {number(line.r2, 3)}"
-    return f"{phase.label}, {phase.phase}: b = {number(slope.mean, 3)}{ends}{r2} ({phase.kind}, n = {line.n})."
+    return f"{phase.label}, {phase.phase}: b = {with_ci(line.slope)}{r2} ({phase.kind}, n = {line.n})."
 
 
-def _laws(phases: Sequence[PhaseOn]) -> str:
+def _laws(phases: Sequence[MachinePhase]) -> str:
     return " ".join(_law(p, p.line) for p in phases if p.line)
 
 
-def _scaling_plot(phase: str, machines: Sequence[PhaseOn]) -> Plot:
-    """Joules of one phase against FLOPs, each machine with its line."""
+def _scaling_plot(phase: str, machines: Sequence[MachinePhase]) -> Plot:
+    """Draw joules of one phase against FLOPs, with each machine's line."""
     points = [point for p in machines for point in p.points]
     unit = plain(next((energy.per for _, energy in points if energy.per), "unit"))
     kind = combined(p.kind for p in machines)
@@ -92,7 +96,7 @@ def _scaling_plot(phase: str, machines: Sequence[PhaseOn]) -> Plot:
     return Plot(f"scaling-{phase}", f"Energy of {phase} against FLOPs", alt, x, y, (*series, *lines))
 
 
-def _scaling_table(phases: Sequence[PhaseOn]) -> Table:
+def _scaling_table(phases: Sequence[MachinePhase]) -> Table:
     rows = []
     for p in phases:
         if p.line is None:
@@ -107,7 +111,7 @@ def _scaling_table(phases: Sequence[PhaseOn]) -> Table:
     return Table("J per unit ∝ FLOPs^b", columns, tuple(rows))
 
 
-def _sized_rows(phase: PhaseOn) -> Iterator[dict[str, object]]:
+def _scaling_rows(phase: MachinePhase) -> Iterator[dict[str, object]]:
     for c in phase.configurations:
         yield {
             "machine": phase.label,
@@ -119,14 +123,16 @@ def _sized_rows(phase: PhaseOn) -> Iterator[dict[str, object]]:
         }
 
 
-def _limits(joined: Joined, found: Sequence[PhaseOn]) -> Section:
-    """Fraction of peak; where a profile states no peak, that is said."""
-    rows = []
-    for p in found:
+def _efficiency(joined: Joined, phases: Sequence[MachinePhase]) -> Section:
+    rows, sentences = [], []
+    for p in phases:
         best = p.best
         if best is None:
             rows.append((Cell(p.label), Cell(p.phase), *(Cell("no peak stated") for _ in range(2)), Cell(ABSENT)))
             continue
+        sentences.append(
+            f"{p.label} reaches at most {percent(best.fraction.mean)} of its {best.peak.dtype} peak in {p.phase}."
+        )
         peak = Cell(f"{si(best.peak.flops_per_s, 'FLOP/s')} {best.peak.dtype}")
         protocol = joined.task.protocol
         fraction = value_cell(best.fraction, protocol, 0.01, "%")
@@ -135,34 +141,28 @@ def _limits(joined: Joined, found: Sequence[PhaseOn]) -> Section:
         )
     titles = ("Machine", "Phase", "Fraction of peak", "Achieved", "Dense peak")
     columns = tuple(Column(t, numeric=i > 1) for i, t in enumerate(titles))
-    known = [(p, best) for p in found if (best := p.best) is not None]
-    answer = " ".join(
-        f"{p.label} reaches at most {percent(best.fraction.mean)} of its {best.peak.dtype} peak in {p.phase}."
-        for p, best in known
-    )
     return Section(
         name="limits",
-        title="Against the machines' limits",
-        answer=answer or "No profile of these machines states a peak, so no fraction of it can be given.",
+        title="Fraction of peak",
+        answer=" ".join(sentences) or "No profile of these machines states a peak.",
         verdict=None,
-        sentences=("The configuration with the highest fraction stands for each machine; FLOPs are counted.",),
+        sentences=("For each machine the configuration with the highest fraction is given; FLOPs are counted.",),
         plots=(),
         tables=(Table("Best fraction of peak", columns, tuple(rows)),),
-        rows=tuple(row for p in found for row in _limit_rows(p)),
+        rows=tuple(row for p in phases for row in _efficiency_rows(p)),
     )
 
 
-def _limit_rows(phase: PhaseOn) -> Iterator[dict[str, object]]:
+def _efficiency_rows(phase: MachinePhase) -> Iterator[dict[str, object]]:
     for c in phase.configurations:
-        fraction = c.limit.fraction if c.limit else None
+        fraction = c.efficiency.fraction if c.efficiency else None
         row: dict[str, object] = {"machine": phase.label, "phase": phase.phase, "configuration": c.key}
         row |= estimate_cells("fraction_of_peak", fraction)
-        row["peak_flops_per_s"] = c.limit.peak.flops_per_s if c.limit else None
+        row["peak_flops_per_s"] = c.efficiency.peak.flops_per_s if c.efficiency else None
         yield row
 
 
 def _provenance(joined: Joined) -> Section:
-    """Which joules were measured where: a row a domain, a column a machine."""
     phases = list(dict.fromkeys(o.phase for o in joined.task.objectives.values() if o.is_energy and o.phase))
     rows = []
     for phase in phases:
@@ -177,8 +177,8 @@ def _provenance(joined: Joined) -> Section:
         answer=f"{'; '.join(words)}." if phases else "The task has no energy objective.",
         verdict=None,
         sentences=(
-            "A ratio between a measured and an estimated machine is an estimate: a load model ranks by time and "
-            "load, and knows nothing of what the work costs.",
+            "A ratio of measured to estimated joules is an estimate: a load model knows time and load only, not "
+            "the energy of the operations.",
         ),
         plots=(),
         tables=(Table("Source and kind of each domain's joules", columns, tuple(rows)),),
@@ -187,7 +187,7 @@ def _provenance(joined: Joined) -> Section:
 
 
 def _sources(machine: Machine, phase: str) -> dict[tuple[str, str, Kind], float]:
-    """(domain family, source, kind) -> joules, over the phase's windows of finished trials."""
+    """Return joules by (domain family, source, kind), over the phase's windows of finished trials."""
     sums: dict[tuple[str, str, Kind], float] = {}
     windows = (w for t in machine.run.trials if t.status == "ok" for w in t.windows if w.phase == phase)
     for r in (r for w in windows for r in w.readings if r.role == "primary" and math.isfinite(r.energy_j)):
@@ -198,13 +198,13 @@ def _sources(machine: Machine, phase: str) -> dict[tuple[str, str, Kind], float]
 
 def _source_cell(machine: Machine, phase: str, domain: str) -> Cell:
     every = _sources(machine, phase)
-    own = {key: j for key, j in every.items() if key[0] == domain}
-    if not own:
+    joules = {key: j for key, j in every.items() if key[0] == domain}
+    if not joules:
         return Cell("no accelerator" if domain == "gpu" and not machine.has_accelerator else "not metered")
     total = sum(every.values())
-    details = tuple(f"{source}: {percent(j / total)} of the joules" for (_, source, _), j in own.items())
+    details = tuple(f"{source}: {percent(j / total)} of the joules" for (_, source, _), j in joules.items())
     partial = "" if domain in machine.metered(phase) else "not in every window"
-    return Cell(" and ".join(sorted({kind for _, _, kind in own})), details, partial)
+    return Cell(" and ".join(sorted({kind for _, _, kind in joules})), details, partial)
 
 
 def _shares(machine: Machine, phases: Sequence[str]) -> str:
@@ -226,8 +226,8 @@ def _source_rows(machine: Machine, phase: str) -> Iterator[dict[str, object]]:
         }  # fmt: skip
 
 
-def differing(joined: Joined) -> list[tuple[str, tuple[str, ...]]]:
-    """Everything that was not the same: what, and each machine's own."""
+def differences(joined: Joined) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the facts that differ between runs: name, and each machine's value."""
     trees = [dict(_facts(m)) for m in joined.machines]
     names = list(dict.fromkeys(name for tree in trees for name in tree))
     rows = [(name, tuple(tree.get(name, ABSENT) for tree in trees)) for name in names]
@@ -236,41 +236,37 @@ def differing(joined: Joined) -> list[tuple[str, tuple[str, ...]]]:
 
 def _facts(machine: Machine) -> Iterator[tuple[str, str]]:
     manifest = machine.run.manifest
-    own: Mapping[str, Any] = {n: v for n, v in manifest.model_dump(mode="json").items() if n not in _OWN}
-    hardware = {"hardware": own.get("hardware", {}).get("title") or machine.label}
-    yield from flatten({**own, **hardware})
+    fields: Mapping[str, Any] = {n: v for n, v in manifest.model_dump(mode="json").items() if n not in _LEFT_OUT}
+    hardware = {"hardware": fields.get("hardware", {}).get("title") or machine.label}
+    yield from flatten({**fields, **hardware})
     yield from flatten({"protocol": machine.task.protocol.model_dump(mode="json")})
     yield from flatten({"stopping": machine.task.stopping.model_dump(mode="json")})
     for meter in manifest.meters:
         yield f"meter of {meter.get('domain')}", f"{meter.get('source')} ({meter.get('kind')})"
     yield from flatten({"environment": manifest.environment, "search": manifest.search})
-    yield "fixed parameters", _fixed(machine)
+    fixed = {n: v for n, v in machine.task.defaults.items() if n not in machine.task.free}
+    yield "fixed parameters", ", ".join(f"{n} = {show(v)}" for n, v in fixed.items()) or "none"
 
 
-def _fixed(machine: Machine) -> str:
-    free = set(machine.task.free)
-    return ", ".join(f"{n} = {show(v)}" for n, v in machine.task.defaults.items() if n not in free) or "none"
-
-
-def telling(joined: Joined) -> list[str]:
-    """What differs and changes joules by itself."""
-    return [name for name, _ in differing(joined) if name.startswith(_WATCHED)]
+def confounders(joined: Joined) -> list[str]:
+    """Return the names of differing facts that change joules by themselves."""
+    return [name for name, _ in differences(joined) if name.startswith(_CONFOUNDERS)]
 
 
 def _differences(joined: Joined) -> Section:
-    rows, watched = differing(joined), telling(joined)
-    answer = f"{len(rows)} facts differ between these runs"
+    rows, changing = differences(joined), confounders(joined)
+    answer = f"{plural(len(rows), 'fact')} {'differs' if len(rows) == 1 else 'differ'} between these runs"
     same = "; protocol, budget, meters and torch are the same."
-    answer += f", among them {', '.join(watched)}." if watched else same
+    answer += f", among them {', '.join(changing)}." if changing else same
     columns = (Column("What"), *(Column(m.label) for m in joined.machines))
-    table = Table("What was not the same", columns, tuple((Cell(n), *map(Cell, values)) for n, values in rows))
+    table = Table("Facts that differ", columns, tuple((Cell(n), *map(Cell, values)) for n, values in rows))
     labels = [m.label for m in joined.machines]
     return Section(
         name="differences",
-        title="What was not the same",
-        answer=answer if rows else "Nothing that the records hold differs between these runs.",
+        title="Differences between the runs",
+        answer=answer if rows else "No recorded fact differs between these runs.",
         verdict=None,
-        sentences=("A ratio is of everything that differs here, taken together.",) if rows else (),
+        sentences=("A ratio shows the effect of all these differences together.",) if rows else (),
         plots=(),
         tables=(table,) if rows else (),
         rows=tuple({"what": n, **dict(zip(labels, values, strict=True))} for n, values in rows),
