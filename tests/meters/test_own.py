@@ -87,6 +87,7 @@ def test_only_domains_are_offered(domains):
         5,
         (counter(domain=["cpu"]),),
         (counter(source=3),),
+        (counter(fault=5),),
     ],
 )
 def test_what_breaks_its_word_fails_as_it_starts_and_later(read):
@@ -115,6 +116,13 @@ def test_a_domain_that_is_absent_for_once_makes_the_window_faulty():
     meter.start()
     readings, fault = difference(meter.read(), meter.read())
     assert (readings, fault.kind) == ((), FaultKind.MISSING_READING)
+
+
+def test_a_fault_may_be_a_text_alone():
+    meter = checked((counter(1.0),), (counter(1.0),), (counter(3.0, fault="is loose"),))
+    meter.start()
+    readings, fault = difference(meter.read(), meter.read())
+    assert (readings, fault.kind, fault.text) == ((), FaultKind.UNCLASSIFIED, "cpu (own) is loose")
 
 
 @pytest.mark.parametrize("lines", [["text"], [{}], None, 5, [description("cpu", "own", "guess", "m")]])

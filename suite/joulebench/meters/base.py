@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar, get_args
 
@@ -144,6 +144,7 @@ class CheckedMeter:
         counters = self._call(lambda: tuple(self._meter.read()))
         for counter in counters:
             self._check(counter)
+        counters = tuple(_with_kind(counter) for counter in counters)
         primary = [c.domain for c in counters if c.role == "primary"]
         if len(primary) > len(set(primary)) or not self._domains.issuperset(primary):
             raise self._fault(f"reads {', '.join(primary)}, and offered {', '.join(sorted(self._domains))}")
@@ -161,6 +162,8 @@ class CheckedMeter:
             raise self._fault(f"gives {counter.domain} by {counter.source}, {counter.kind}, and describes no such")
         if counter.updates is not None and not isinstance(counter.updates, int):
             raise self._fault(f"gives {counter.updates!r} updates of {counter.domain}")
+        if not isinstance(counter.fault, Fault | str | None):
+            raise self._fault(f"gives {counter.fault!r} as a fault of {counter.domain}")
 
     def integrals(self) -> dict[str, float]:
         values = self._call(lambda: {str(name): float(value) for name, value in self._meter.integrals().items()})
@@ -198,6 +201,13 @@ class CheckedMeter:
             raise
         except BaseException as error:
             raise MeterError(f"meter '{self._name}' failed: {described(error)}") from error
+
+
+def _with_kind(counter: Counter) -> Counter:
+    """Counter of a user-defined meter, whose fault may be a text alone."""
+    if not isinstance(counter.fault, str):
+        return counter
+    return replace(counter, fault=Fault(kind=FaultKind.UNCLASSIFIED, text=counter.fault))
 
 
 class MeterSet:
