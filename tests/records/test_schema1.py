@@ -29,7 +29,7 @@ def test_a_trial_has_its_method_its_fallback_and_its_faults():
     ]
 
 
-@pytest.mark.parametrize("origin", ["qnehvi", "mine (", "f(x)", ""])
+@pytest.mark.parametrize("origin", ["qnehvi", "mine (", "f(x)", "f (x)", "my (a) (b)", " (x)", "sobol", ""])
 def test_other_origins_stay_as_they_are(origin):
     trial = read_record(json.dumps({**TRIAL, "origin": origin}), TrialRecord)
     assert (trial.origin, trial.fallback) == (origin, None)

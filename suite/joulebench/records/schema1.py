@@ -12,7 +12,7 @@ from typing import Any
 from joulebench.records.model import SCHEMA
 
 _ENDINGS = {"done": "done", "interrupted": "interrupted", "crashed": "crashed"}
-_STOPPED, _PRECHECK = "stopped: ", "precheck"
+_STOPPED, _PRECHECK, _FALLBACK = "stopped: ", "precheck", "sobol ("
 
 
 def upgraded(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,12 +31,11 @@ def upgraded(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _origin(line: Mapping[str, Any]) -> dict[str, Any]:
-    """Split `sobol (no model yet)` into origin and fallback."""
+    """Split `sobol (no model yet)` into origin and fallback; no other method stood in for a stage's own."""
     origin = line.get("origin")
-    if not isinstance(origin, str) or not origin.endswith(")") or " (" not in origin:
+    if not isinstance(origin, str) or not (origin.startswith(_FALLBACK) and origin.endswith(")")):
         return dict(line)
-    method, _, why = origin.removesuffix(")").partition(" (")
-    return {**line, "origin": method, "fallback": why}
+    return {**line, "origin": "sobol", "fallback": origin.removeprefix(_FALLBACK).removesuffix(")")}
 
 
 def _window(window: Any) -> Any:
