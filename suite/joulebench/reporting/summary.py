@@ -13,7 +13,7 @@ from joulebench.presentation.numbers import joules, number, seconds
 from joulebench.presentation.units import scaled
 from joulebench.presentation.words import plural
 from joulebench.records.folder import RunFolder
-from joulebench.records.model import Manifest, Status, TrialRecord
+from joulebench.records.model import Manifest, Status, TrialRecord, combined
 from joulebench.reporting.failures import FailureGroup, failures
 from joulebench.results.cost import BreakEven, Candidate, SearchCost, break_even, search_cost, stated_volume
 from joulebench.results.energy import invalidity
@@ -228,8 +228,8 @@ class Summary:
         value = f"{'…'.join(ends)} {unit}".rstrip()
         if not objective.is_energy:
             return f"{name} {value}"
-        kinds = {o.kind for o in outcomes} - {None}
-        label = f" ({'measured' if kinds == {'measured'} else 'estimated'})" if kinds else ""
+        kinds = [o.kind for o in outcomes if o.kind is not None]
+        label = f" ({combined(kinds)})" if kinds else ""
         return f"{value}{label}"
 
 
