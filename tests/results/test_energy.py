@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -284,6 +285,14 @@ def test_other_units_and_bases_do_not_add_up(a, per_token, net):
             a + other
         with pytest.raises(ValueError, match="do not add up"):
             a - other
+
+
+@given(energies())
+def test_energies_over_other_domains_have_a_sum_and_no_difference(a):
+    other = replace(a, domains=("ram",))
+    assert (a + other).domains == ("cpu", "ram")
+    with pytest.raises(ValueError, match="cpu and ram"):
+        a - other
 
 
 @given(st.lists(energies(), min_size=2, max_size=6))

@@ -68,3 +68,16 @@ def test_the_volume_is_in_units_of_the_first_energy_objective() -> None:
     second = {"j_per_sample": {"goal": "minimize", **ENERGY, "domains": ["cpu"]}}
     summary = summary_of(1e6, objectives={**OBJECTIVES, **second})
     assert [b.volume for b in summary.break_even] == [1e6, None]
+
+
+@pytest.mark.parametrize("change", ["domains", "unit"])
+def test_a_member_whose_joules_do_not_compare_with_the_defaults_is_left_out(change: str) -> None:
+    run = RunBuilder(make_task())
+    run.add({}, 8000, {"val_accuracy": 0.9})
+    if change == "domains":  # the meter of RAM dropped out
+        run.watts = {"cpu": run.watts["cpu"]}
+    run.add({"width": 9}, 16000, {"val_accuracy": 0.9}, unit={} if change == "unit" else {"inference": "sample"})
+    summary = Summary(run.read())
+    (result,) = summary.break_even
+    assert (result.best, result.saving, result.units) == (None, None, None)
+    assert result.reason in render_markdown(summary)

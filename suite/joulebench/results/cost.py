@@ -114,18 +114,20 @@ def break_even(
     """Break-even of the search against the default configuration, and its net saving at a stated volume.
 
     The best is the frontier member with the least joules per unit among those at least as good as the
-    default in every objective of `goals` (the task's objectives other than energy).
+    default in every objective of `goals` (the task's objectives other than energy). Members whose joules are
+    over other domains than the default's (a meter dropped out) are left out.
     """
     base = BreakEven(objective, unit, domains, search_j, default, volume=volume)
     if search_j is None:
         return replace(base, reason="the energy of the search was not measured")
     if default is None:
         return replace(base, reason="the run has no usable trial of the default configuration to compare with")
-    good = [m for m in members if _at_least_as_good(m.quality, default.quality, goals)]
+    alike = [m for m in members if m.energy.comparable(default.energy)]
+    good = [m for m in alike if _at_least_as_good(m.quality, default.quality, goals)]
     if not good:
         names = ", ".join(goals) or "every objective"
         return replace(
-            base, reason=f"no frontier member with known energy is at least as good as the default in {names}"
+            base, reason=f"no frontier member with comparable energy is at least as good as the default in {names}"
         )
     best = min(good, key=lambda m: m.energy.mean)
     saving = default.energy - best.energy

@@ -37,8 +37,9 @@ WINDOWS, IDLE, RUNS = "windows", "idle", "runs"
 class Energy(Estimate):
     """Joules, or joules per unit of work, with their interval and where they come from.
 
-    Sums and differences are of energies on one basis and per the same unit of work; their domains, kind,
-    measured share and variances are combined. Intervals are those of `joulebench.stats.intervals`.
+    Sums and differences are of energies on one basis and per the same unit of work, differences over the same
+    domains; domains, kind, measured share and variances are combined. Intervals are those of
+    `joulebench.stats.intervals`.
 
     Attributes:
         domains: that are counted in it (`gpu:0`, `cpu`, …).
@@ -67,8 +68,14 @@ class Energy(Estimate):
         """Raises ValueError where the two differ in basis or unit of work."""
         return self._with(other, intervals.plus(self, other))
 
+    def comparable(self, other: Energy) -> bool:
+        """Whether the two are on one basis, per the same unit of work and over the same domains."""
+        return (self.basis, self.per, self.domains) == (other.basis, other.per, other.domains)
+
     def __sub__(self, other: Energy) -> Energy:
-        """Raises ValueError where the two differ in basis or unit of work."""
+        """Raises ValueError where the two differ in basis, unit of work or domains."""
+        if self.domains != other.domains:
+            raise ValueError(f"joules of {', '.join(self.domains)} and {', '.join(other.domains)} do not compare")
         return self._with(other, intervals.difference(self, other))
 
     def __mul__(self, factor: float) -> Energy:
