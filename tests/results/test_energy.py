@@ -295,6 +295,13 @@ def test_energies_over_other_domains_have_a_sum_and_no_difference(a):
         a - other
 
 
+@given(energies())
+def test_no_joules_at_all_keep_their_measured_share(a):
+    none = a * 0.0
+    assert (none + none).measured_share == a.measured_share
+    assert (none + none).kind == a.kind
+
+
 @given(st.lists(energies(), min_size=2, max_size=6))
 def test_over_runs_the_spread_is_between_them(runs):
     found = over_runs(runs)

@@ -98,6 +98,7 @@ class Energy(Estimate):
         if (self.basis, self.per) != (other.basis, other.per):
             raise ValueError(f"joules {self.basis} per {self.per} and {other.basis} per {other.per} do not add up")
         weights = abs(self.mean), abs(other.mean)
+        weights = weights if any(weights) else (1.0, 1.0)
         shares = self.measured_share * weights[0] + other.measured_share * weights[1]
         sources = dict.fromkeys((*self.variances, *other.variances))
         return Energy.of(
@@ -105,7 +106,7 @@ class Energy(Estimate):
             self,
             domains=tuple(sorted({*self.domains, *other.domains})),
             kind=combined((self.kind, other.kind)),
-            measured_share=shares / sum(weights) if sum(weights) else 0.0,
+            measured_share=shares / sum(weights),
             variances={s: self.variances.get(s, 0.0) + other.variances.get(s, 0.0) for s in sources},
         )
 
