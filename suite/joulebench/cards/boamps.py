@@ -15,6 +15,7 @@ from joulebench.cards.quality import Quality, hub_task, qualities
 from joulebench.cards.subject import Subject, refuse_replay
 from joulebench.cards.values import to_json
 from joulebench.errors import InputError
+from joulebench.presentation import words
 from joulebench.presentation.numbers import percent
 from joulebench.records.model import Reading, Window, combined
 from joulebench.results.energy import common_domains, idle_power_w, invalidity, nearest_idle
@@ -123,26 +124,26 @@ def _joules(readings: Sequence[Reading]) -> float:
 
 def _report(subject: Subject, spent: Spent) -> dict[str, Any]:
     manifest, grid = subject.run.manifest, subject.summary.cost.intensity_g_per_kwh
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "task": _task(subject, spent),
         "measures": [_measure(subject, spent)],
         "infrastructure": {"components": _components(subject)},
     }
     if system := str(subject.host.get("os") or "").partition("-")[0].strip():
-        found["system"] = {"os": system.lower()}
+        fields["system"] = {"os": system.lower()}
     if python := manifest.environment.get("python"):
-        found["software"] = {"language": "python", "version": str(python)}
+        fields["software"] = {"language": "python", "version": str(python)}
     if country := manifest.hardware.get("country"):
-        found["environment"] = {
+        fields["environment"] = {
             "country": str(country),
             "powerSourceCarbonIntensity": None if grid is None else grid.value,
         }
-    return found
+    return fields
 
 
 def _task(subject: Subject, spent: Spent) -> dict[str, Any]:
     accuracy = next((q for q in qualities(subject) if q.metric == "accuracy"), None)
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "taskStage": spent.stage,
         "taskFamily": _FAMILIES.get(hub_task(subject) or ""),
         "algorithms": [_algorithm(subject, spent)],
@@ -150,10 +151,10 @@ def _task(subject: Subject, spent: Spent) -> dict[str, Any]:
         "taskDescription": _description(subject, spent, accuracy),
     }
     if spent.stage == "inference" and spent.unit == "sample":
-        found["nbRequest"] = spent.units
+        fields["nbRequest"] = spent.units
     if accuracy is not None and 0 <= accuracy.value.mean <= 1:
-        found["measuredAccuracy"] = accuracy.value.mean
-    return found
+        fields["measuredAccuracy"] = accuracy.value.mean
+    return fields
 
 
 def _description(subject: Subject, spent: Spent, accuracy: Quality | None) -> str:
@@ -164,7 +165,7 @@ def _description(subject: Subject, spent: Spent, accuracy: Quality | None) -> st
         judged = f" Accuracy on the {accuracy.split} split: {accuracy.seen}."
     return (
         f"{task.title}. joulebench task {task.name} v{task.version}, digest {subject.run.manifest.digest}, "
-        f"{subject.member.label}. {spent.what}; gross joules of {' + '.join(spent.domains)}, "
+        f"{subject.member.label}. {spent.what}; gross joules of {words.domains(spent.domains)}, "
         f"{combined(r.kind for r in read)}, measured share {percent(share)}; no PUE applied.{judged}"
     )
 
@@ -172,42 +173,42 @@ def _description(subject: Subject, spent: Spent, accuracy: Quality | None) -> st
 def _algorithm(subject: Subject, spent: Spent) -> dict[str, Any]:
     task, packages = subject.run.task, subject.run.manifest.environment.get("packages")
     model, parameters = subject.member.params.get("model"), subject.member.costs.parameters
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "algorithmName": model if isinstance(model, str) else task.workload.split(":")[-1],
         "classPath": task.workload.replace(":", ".") if ":" in task.workload else None,
         "parametersNumber": None if parameters is None else parameters / 1e9,
     }
     if isinstance(packages, dict) and packages.get("torch"):
-        found |= {"framework": "pytorch", "frameworkVersion": str(packages["torch"])}
+        fields |= {"framework": "pytorch", "frameworkVersion": str(packages["torch"])}
     if spent.stage == "training":
-        found["epochsNumber"] = len(subject.trials[0].epochs) or None
+        fields["epochsNumber"] = len(subject.trials[0].epochs) or None
         if hub_task(subject) == "image-classification":
-            found["trainingType"] = "supervisedLearning"
-    return found
+            fields["trainingType"] = "supervisedLearning"
+    return fields
 
 
 def _dataset(subject: Subject, spent: Spent) -> dict[str, Any]:
     dataset, data = subject.run.task.dataset, subject.run.manifest.data
     counts = data.get("counts")
     trained = counts.get("train") if isinstance(counts, dict) else None
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "dataUsage": "input",
         "dataQuantity": trained if spent.stage == "training" else spent.units,
     }
     if spent.unit.endswith("token"):
-        found["dataType"] = "token"
+        fields["dataType"] = "token"
     elif dataset is not None:
-        found["dataType"] = "text" if dataset.is_text else "image"
+        fields["dataType"] = "text" if dataset.is_text else "image"
     if dataset is not None:
         if dataset.name in _PUBLIC:
-            found["source"] = "public"
+            fields["source"] = "public"
         if isinstance(data.get("shape"), list):
-            found["shape"] = f"({', '.join(map(str, data['shape']))})"
-    return found
+            fields["shape"] = f"({', '.join(map(str, data['shape']))})"
+    return fields
 
 
 def _measure(subject: Subject, spent: Spent) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "measurementMethod": "joulebench",
         "version": subject.run.manifest.joulebench,
         "cpuTrackingMode": _sources(spent, "cpu"),
@@ -219,9 +220,9 @@ def _measure(subject: Subject, spent: Spent) -> dict[str, Any]:
         "measurementDateTime": min(w.start_utc for w in spent.windows)[:19].replace("T", " "),
     }
     if spent.idle:
-        found["powerCalibrationMeasurement"] = _joules(_readings(spent.idle, spent.domains)) / JOULES_PER_KWH
-        found["durationCalibrationMeasurement"] = sum(w.duration_s for w in spent.idle)
-    return found
+        fields["powerCalibrationMeasurement"] = _joules(_readings(spent.idle, spent.domains)) / JOULES_PER_KWH
+        fields["durationCalibrationMeasurement"] = sum(w.duration_s for w in spent.idle)
+    return fields
 
 
 def _sources(spent: Spent, name: str) -> str | None:
@@ -243,14 +244,14 @@ def _components(subject: Subject) -> list[dict[str, Any]]:
 
     Where the host is not known, one component of which nothing is.
     """
-    host, found = subject.host, list[dict[str, Any]]()
+    host, components = subject.host, list[dict[str, Any]]()
     if host.get("cpu") and isinstance(count := host.get("logical_cpus"), int):
-        found.append({"componentType": "cpu", "componentName": str(host["cpu"]), "nbComponent": count})
+        components.append({"componentType": "cpu", "componentName": str(host["cpu"]), "nbComponent": count})
     if isinstance(memory := host.get("memory_bytes"), int):
-        found.append({"componentType": "ram", "nbComponent": 1, "memorySize": round(memory / GIGABYTE)})
+        components.append({"componentType": "ram", "nbComponent": 1, "memorySize": round(memory / GIGABYTE)})
     gpus = Counter(map(str, host.get("accelerators") or ()))
-    found += [{"componentType": "gpu", "componentName": name, "nbComponent": n} for name, n in gpus.items()]
-    return found or [{}]
+    components += [{"componentType": "gpu", "componentName": name, "nbComponent": n} for name, n in gpus.items()]
+    return components or [{}]
 
 
 def _put(tree: dict[str, Any], path: str, value: Value) -> None:

@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from joulebench.cards.quality import Quality, hub_task, qualities
 from joulebench.cards.subject import Subject, hardware_used
 from joulebench.cards.values import NOT_KNOWN, checked, rounded, text_of
+from joulebench.presentation import words
 from joulebench.presentation.markdown import markdown_environment, tidy
 from joulebench.presentation.numbers import NOT_MEASURED, count, grams, joules, number, octets, percent, seconds, si
 from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed_cell, show, value_cell, worded_cell
@@ -95,8 +96,8 @@ def _emissions_source(subject: Subject, energy: Energy) -> str:
     pue = f"PUE {number(cost.pue.value)}" if cost.pue else "no PUE"
     grid = cost.intensity_g_per_kwh
     intensity = "" if grid is None else f", {number(grid.value)} g CO2e/kWh ({grid.source})"
-    domains = " + ".join(energy.domains)
-    return f"joulebench {subject.run.manifest.joulebench}: training, {domains}, {energy.kind}; {pue}{intensity}"
+    read = f"{words.domains(energy.domains)}, {energy.kind}"
+    return f"joulebench {subject.run.manifest.joulebench}: training, {read}; {pue}{intensity}"
 
 
 def _training_type(subject: Subject) -> str | None:
@@ -123,7 +124,7 @@ def _results(subject: Subject) -> list[EvalResult]:
     for name, outcome in subject.member.outcomes.items():
         objective = subject.run.task.objectives[name]
         if (objective.is_energy or name in COSTS) and rounded(outcome.value.mean) is not None:
-            how = f"{objective.phase}, {objective.basis}, {' + '.join(outcome.domains)}, {outcome.kind}"
+            how = f"{objective.phase}, {objective.basis}, {words.domains(outcome.domains)}, {outcome.kind}"
             label = f"{name} ({how})" if objective.is_energy else name
             results.append(
                 EvalResult(
@@ -235,15 +236,14 @@ def energy_table(subject: Subject) -> Table:
         rows.append(
             (
                 Cell(target.phase),
-                Cell(" + ".join(work.domains), (label,)),
+                Cell(words.domains(work.domains), (label,)),
                 _labelled(work.gross, f"J/{unit}", protocol),
                 _labelled(work.net, f"J/{unit}", protocol),
                 prefixed_cell(work.unit_s, f"s/{unit}", protocol),
             )
         )
     titles = ("Phase", "Domains", "Gross", "Net of idle", "Time")
-    columns = tuple(Column(t, numeric=t not in ("Phase", "Domains")) for t in titles)
-    return Table("Energy of the work, with 95 % intervals", columns, tuple(rows))
+    return Table.of("Energy of the work, with 95 % intervals", titles, rows, text=2)
 
 
 def _labelled(energy: Energy | None, unit: str, protocol: Protocol) -> Cell:
@@ -268,17 +268,16 @@ def domain_table(subject: Subject) -> Table:
 
 def training_table(subject: Subject, trained: TrainingRuns | None) -> Table:
     titles = ("Domains", "Energy of a training", "Time of its steps", "Work")
-    columns = tuple(Column(t, numeric=t != "Domains") for t in titles)
     if trained is None:
-        return Table("Energy of training", columns, ())
+        return Table.of("Energy of training", titles, ())
     energy = trained.gross
     row = (
-        Cell(" + ".join(energy.domains), (f"measured share {percent(energy.measured_share)}",)),
+        Cell(words.domains(energy.domains), (f"measured share {percent(energy.measured_share)}",)),
         _labelled(energy, "J", subject.run.task.protocol),
         worded_cell(seconds, trained.seconds.mean, trained.seconds.low, trained.seconds.high),
         Cell(f"{count(trained.units[0])} {_trained_unit(subject)}"),
     )
-    return Table("Energy of training", columns, (row,))
+    return Table.of("Energy of training", titles, (row,))
 
 
 def _trained_unit(subject: Subject) -> str:

@@ -58,7 +58,6 @@ def _scaling(phases: Sequence[MachinePhase]) -> Section:
         name="scaling",
         title="Energy against FLOPs",
         answer=_laws(phases),
-        verdict=None,
         sentences=(
             "Least squares of log10(J/unit) = a + b · log10(FLOPs/unit), each configuration of a machine once, "
             f"gross, over the domains compared, with at least {MIN_SIZES} different sizes. b = 1 is proportional. "
@@ -107,8 +106,7 @@ def _scaling_table(phases: Sequence[MachinePhase]) -> Table:
         r2 = ABSENT if p.line.r2 is None else number(p.line.r2, 3)
         rows.append((Cell(p.label), Cell(p.phase), exponent, Cell(r2), Cell(str(p.line.n))))
     titles = ("Machine", "Phase", "b", "R²", "Configurations")
-    columns = tuple(Column(t, numeric=i > 1) for i, t in enumerate(titles))
-    return Table("J per unit ∝ FLOPs^b", columns, tuple(rows))
+    return Table.of("J per unit ∝ FLOPs^b", titles, rows, text=2)
 
 
 def _scaling_rows(phase: MachinePhase) -> Iterator[dict[str, object]]:
@@ -140,15 +138,12 @@ def _efficiency(joined: Joined, phases: Sequence[MachinePhase]) -> Section:
             (Cell(p.label), Cell(p.phase), fraction, prefixed_cell(best.flops_per_s, "FLOP/s", protocol), peak)
         )
     titles = ("Machine", "Phase", "Fraction of peak", "Achieved", "Dense peak")
-    columns = tuple(Column(t, numeric=i > 1) for i, t in enumerate(titles))
     return Section(
         name="limits",
         title="Fraction of peak",
         answer=" ".join(sentences) or "No profile of these machines states a peak.",
-        verdict=None,
         sentences=("For each machine the configuration with the highest fraction is given; FLOPs are counted.",),
-        plots=(),
-        tables=(Table("Best fraction of peak", columns, tuple(rows)),),
+        tables=(Table.of("Best fraction of peak", titles, rows, text=2),),
         rows=tuple(row for p in phases for row in _efficiency_rows(p)),
     )
 
@@ -175,12 +170,10 @@ def _provenance(joined: Joined) -> Section:
         name="provenance",
         title="Where the joules come from",
         answer=f"{'; '.join(words)}." if phases else "The task has no energy objective.",
-        verdict=None,
         sentences=(
             "A ratio of measured to estimated joules is an estimate: a load model knows time and load only, not "
             "the energy of the operations.",
         ),
-        plots=(),
         tables=(Table("Source and kind of each domain's joules", columns, tuple(rows)),),
         rows=tuple(row for m in joined.machines for phase in phases for row in _source_rows(m, phase)),
     )
@@ -265,9 +258,7 @@ def _differences(joined: Joined) -> Section:
         name="differences",
         title="Differences between the runs",
         answer=answer if rows else "No recorded fact differs between these runs.",
-        verdict=None,
         sentences=("A ratio shows the effect of all these differences together.",) if rows else (),
-        plots=(),
         tables=(table,) if rows else (),
         rows=tuple({"what": n, **dict(zip(labels, values, strict=True))} for n, values in rows),
     )

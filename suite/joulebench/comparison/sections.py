@@ -36,7 +36,6 @@ def _objective(comparison: Comparison, name: str) -> Section:
         name=name,
         title=name,
         answer=" ".join(overall_sentence(joined, a) for a in pairs),
-        verdict=None,
         sentences=_objective_sentences(joined, name, pairs),
         plots=tuple(p for a in pairs if (p := _scatter(joined, a)).drawn),
         tables=(_values_table(comparison, name),),
@@ -152,8 +151,8 @@ def _values_table(comparison: Comparison, name: str) -> Table:
     params = [_params(joined, key) for key in keys]
     first, labels = first_column(params, names_of(joined))
     pairs = comparison.of(name)
-    columns = [Column(first), *(Column(m.label, numeric=True) for m in joined.machines)]
-    columns += [Column(f"{a.machine} {'/' if a.is_ratio else '−'} {a.base}", numeric=True) for a in pairs]
+    ratios = (f"{a.machine} {'/' if a.is_ratio else '−'} {a.base}" for a in pairs)
+    titles = (first, *(m.label for m in joined.machines), *ratios)
     rows = []
     for text, key in zip(labels, keys, strict=True):
         values = [_value(m, key, name, joined.task.objectives[name]) for m in joined.machines]
@@ -161,7 +160,7 @@ def _values_table(comparison: Comparison, name: str) -> Table:
     some = of_all(len(keys), len(every), "first, those shared before the others,")
     kind = kind_of(joined, name)
     caption = f"{name} by configuration{f' ({kind})' if kind else ''}{some}"
-    return condensed(Table(caption, tuple(columns), tuple(rows)))
+    return condensed(Table.of(caption, titles, rows))
 
 
 def _params(joined: Joined, key: str) -> Params:
@@ -243,7 +242,6 @@ def frontier_section(comparison: Comparison) -> Section | None:
         title="Frontiers",
         answer=" ".join(_transfer_sentence(t) for t in comparison.transfers)
         or "No configuration is shared, so frontiers cannot be transferred.",
-        verdict=None,
         sentences=(
             "Transfer of a frontier: the hypervolume that its configurations have on the other machine, as a share "
             "of that of the other's own frontier, among the configurations that both ran.",

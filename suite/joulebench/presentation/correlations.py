@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from joulebench.presentation.numbers import ABSENT, number
-from joulebench.presentation.table import Cell, Column, Table, worded_cell
+from joulebench.presentation.table import Cell, Table, worded_cell
 from joulebench.stats.correlation import MIN_FOR_INTERVAL, RESAMPLES, Correlation, Method
 
 Row = TypeVar("Row")
@@ -62,6 +62,5 @@ def matrix(
 ) -> Table:
     """Coefficients of every row with every column, both given as (key, words); weak ones are masked."""
     masked = f"{MASKED} where the coefficient is within ±{number(mask)}, {ABSENT} where there is none"
-    titles = (Column(""), *(Column(words, numeric=True) for _, words in columns))
     lines = tuple((Cell(words), *(cell(read(row, column), mask) for column, _ in columns)) for row, words in rows)
-    return Table(f"{caption} ({masked})", titles, lines)
+    return Table.of(f"{caption} ({masked})", ("", *(words for _, words in columns)), lines)

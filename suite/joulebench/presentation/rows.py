@@ -27,7 +27,7 @@ class Exact:
     value: Any
 
 
-def estimate_cells(name: str, value: Estimate | None) -> dict[str, object]:
+def estimate_cells(name: str, value: Estimate | None) -> dict[str, float | None]:
     """A mean, the ends of its interval and its n as four columns; None where there is no value."""
     if value is None:
         return dict.fromkeys((name, f"{name}_low", f"{name}_high", f"{name}_n"))

@@ -21,11 +21,11 @@ class Section:
     name: str
     title: str
     answer: str
-    verdict: bool | None
-    sentences: tuple[str, ...]
-    plots: tuple[Plot, ...]
-    tables: tuple[Table, ...]
-    rows: tuple[Row, ...] | None
+    verdict: bool | None = None
+    sentences: tuple[str, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    tables: tuple[Table, ...] = ()
+    rows: tuple[Row, ...] | None = None
     columns: tuple[str, ...] = ()
 
     @property

@@ -52,6 +52,12 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     total: bool = False
 
+    @classmethod
+    def of(cls, caption: str, titles: Iterable[str], rows: Iterable[tuple[Cell, ...]], text: int = 1) -> Table:
+        """A table of which the first `text` columns hold text and the others numbers."""
+        columns = tuple(Column(title, numeric=i >= text) for i, title in enumerate(titles))
+        return cls(caption, columns, tuple(rows))
+
 
 def condensed(table: Table) -> Table:
     """Move details that all cells of a column share (n, kind) below its title."""

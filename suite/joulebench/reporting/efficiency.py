@@ -8,7 +8,7 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from joulebench.presentation.numbers import number, prefix, si
-from joulebench.presentation.table import Cell, Column, Table, prefixed_cell, value_cell
+from joulebench.presentation.table import Cell, Table, prefixed_cell, value_cell
 from joulebench.presentation.words import domains
 from joulebench.reporting.summary import Summary
 from joulebench.results.efficiency import Efficiency, convolutions_may_use_tf32, efficiency, peak_of, run_dtype
@@ -65,8 +65,7 @@ def efficiency_table(summary: Summary) -> Table:
             )
         )
     titles = ("Trials", "Phase", "Achieved FLOP/s", "FLOP/J", "Fraction of peak", "Dense peak")
-    columns = tuple(Column(t, numeric=t not in ("Trials", "Phase")) for t in titles)
-    return Table("Efficiency against the hardware's peak", columns, tuple(rows))
+    return Table.of("Efficiency against the hardware's peak", titles, rows, text=2)
 
 
 def efficiency_sentences(summary: Summary) -> tuple[str, ...]:

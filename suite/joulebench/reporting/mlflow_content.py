@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.presentation.markdown import without_surrogates
+from joulebench.presentation.rows import estimate_cells
 from joulebench.presentation.table import flatten
 from joulebench.records.folder import RunFolder
-from joulebench.records.model import Manifest, Reading, TrialRecord, Window
+from joulebench.records.model import Manifest, TrialRecord, Window
 from joulebench.reporting.summary import Summary
 from joulebench.results.energy import training_energy
-from joulebench.results.ledger import balance
+from joulebench.results.ledger import Ledger, SourceShare, balance
 from joulebench.results.outcome import trial_outcomes
 from joulebench.results.phase_runs import EVERY_FAMILY
 from joulebench.results.run import Run
-from joulebench.stats.estimate import Estimate
 
 MAX_TEXT = 5000  # characters of a value; trackers refuse or cut more
 REPORT_FILES = ("manifest.json", "scores.jsonl", "report.html", "report.md", "*.csv", "*.png", "*.svg")
@@ -72,7 +72,7 @@ def study_logged(folder: RunFolder, summary: Summary) -> Logged:
     protocol = flatten(run.task.protocol.model_dump(mode="json"), "protocol.")
     tags = {
         **_common_tags(manifest),
-        **_kind_tags(windows),
+        **_kind_tags(ledger),
         "joulebench.status": ledger.ending_note or ledger.ending or "unfinished",
     }
     tags["joulebench.headline"] = summary.headline
@@ -82,7 +82,7 @@ def study_logged(folder: RunFolder, summary: Summary) -> Logged:
         start_ms=start_ms,
         end_ms=end_ms,
         params=_texts({k: v for k, v in params.items() if v is not None} | dict(protocol)),
-        metrics=_numbers({**metrics, **_domain_metrics(windows)})[0],
+        metrics=_numbers({**metrics, **_domain_metrics(ledger)})[0],
         tags=_texts(tags),
         files=_files(folder.path),
     )
@@ -97,11 +97,12 @@ def trials_logged(folder: RunFolder, run: Run) -> Iterable[Logged]:
 
 def _trial(run: Run, trial: TrialRecord, line: bytes) -> Logged:
     scores = run.scores_by_trial.get(trial.trial, {})
-    metrics, lost = _numbers({**trial.metrics, **scores, **_energy_metrics(run, trial)})
+    spent = balance([trial], [])  # the trial's part of the run's ledger
+    metrics, lost = _numbers({**trial.metrics, **scores, **_energy_metrics(run, trial, spent)})
     start_ms, end_ms = _span_ms(trial.windows, run.manifest.created_utc)
     tags = {
         **_common_tags(run.manifest),
-        **_kind_tags(trial.windows),
+        **_kind_tags(spent),
         "joulebench.trial": trial.trial,
         "joulebench.status": trial.status,
         "joulebench.origin": trial.proposed_by,
@@ -122,48 +123,42 @@ def _trial(run: Run, trial: TrialRecord, line: bytes) -> Logged:
     )
 
 
-def _energy_metrics(run: Run, trial: TrialRecord) -> dict[str, float | None]:
+def _energy_metrics(run: Run, trial: TrialRecord, spent: Ledger) -> dict[str, float | None]:
     """Objectives and phases with their intervals, training, joules by domain, static costs."""
     metrics: dict[str, float | None] = {}
     for phase, unit in trial.unit.items():
         if (work := run.phase([trial], phase, EVERY_FAMILY)) is not None:
-            metrics |= _interval(f"{phase}_j_per_{unit}_gross", work.gross)
-            metrics |= _interval(f"{phase}_j_per_{unit}_net", work.net)
-            metrics |= _interval(f"{phase}_s_per_{unit}", work.unit_s)
+            metrics |= estimate_cells(f"{phase}_j_per_{unit}_gross", work.gross)
+            metrics |= estimate_cells(f"{phase}_j_per_{unit}_net", work.net)
+            metrics |= estimate_cells(f"{phase}_s_per_{unit}", work.unit_s)
     for name, outcome in trial_outcomes(run.task, trial, run.idle).items():
-        metrics |= _interval(name, outcome.value)
+        metrics |= estimate_cells(name, outcome.value)
     trained = training_energy(trial.windows, EVERY_FAMILY)  # of a trial that failed after it, too
     metrics["train_energy_j"] = None if trained is None else trained.mean
     for cost in ("parameters", "macs", "flops", "peak_memory_bytes"):
         metrics[cost] = getattr(trial.costs, cost)
-    spent = balance([trial], [])  # the trial's part of the run's ledger
     metrics |= {"energy_j": spent.total_j, "measured_share": spent.measured_share, "duration_s": spent.duration_s}
-    return {**metrics, **_domain_metrics(trial.windows)}
+    return {**metrics, **_domain_metrics(spent)}
 
 
-def _interval(name: str, value: Estimate | None) -> dict[str, float | None]:
-    if value is None:
-        return {}
-    return {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high, f"{name}_n": float(value.n)}
+def _domain_metrics(ledger: Ledger) -> dict[str, float]:
+    """`energy_j_cpu`, `energy_j_gpu_0`: primary joules by domain."""
+    return {f"energy_j_{d}": math.fsum(s.energy_j for s in of) for d, of in _primary(ledger).items()}
 
 
-def _domain_metrics(windows: Sequence[Window]) -> dict[str, float | None]:
-    """`energy_j_cpu`, `energy_j_gpu_0`: primary joules of everything the windows hold."""
-    energies: dict[str, list[float]] = {}
-    for reading in (r for w in windows for r in _counted(w)):
-        energies.setdefault(reading.domain, []).append(reading.energy_j)
-    return {f"energy_j_{domain}": math.fsum(parts) for domain, parts in sorted(energies.items())}
-
-
-def _kind_tags(windows: Sequence[Window]) -> dict[str, str]:
+def _kind_tags(ledger: Ledger) -> dict[str, str]:
     """Kind (measured or estimated) and source of each domain's joules."""
-    readings = [r for w in windows for r in _counted(w)]
     tags = {}
-    for domain in sorted({r.domain for r in readings}):
-        of_domain = [r for r in readings if r.domain == domain]
-        tags[f"joulebench.kind.{domain}"] = ", ".join(sorted({r.kind for r in of_domain}))
-        tags[f"joulebench.source.{domain}"] = ", ".join(sorted({r.source for r in of_domain}))
+    for domain, sources in _primary(ledger).items():
+        tags[f"joulebench.kind.{domain}"] = ", ".join(sorted({s.kind for s in sources}))
+        tags[f"joulebench.source.{domain}"] = ", ".join(sorted({s.source for s in sources}))
     return tags
+
+
+def _primary(ledger: Ledger) -> dict[str, list[SourceShare]]:
+    """Primary sources by domain, domains in order."""
+    primary = [s for s in ledger.sources if s.role == "primary"]
+    return {domain: [s for s in primary if s.domain == domain] for domain in sorted({s.domain for s in primary})}
 
 
 def _common_tags(manifest: Manifest) -> dict[str, Any]:
@@ -215,8 +210,3 @@ def _named(given: Mapping[str, Any]) -> dict[str, Any]:
             free, number = f"{plain}_{number}", number + 1
         named[free] = value
     return named
-
-
-def _counted(window: Window) -> list[Reading]:
-    """The window's readings that add up; one that is not a number was not read."""
-    return [r for r in window.readings if r.role == "primary" and math.isfinite(r.energy_j)]

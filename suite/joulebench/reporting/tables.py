@@ -214,8 +214,8 @@ def frontier_table(summary: Summary) -> Table:
         *_scores(summary),
     ]
     rows = tuple((Cell(", ".join(map(str, m.trials))), *(read(m) for _, read in columns)) for m in summary.members)
-    titles = (Column("Trials"), *(Column(title, numeric=True) for title, _ in columns))
-    return Table("Frontier, best in the first objective first", titles, rows)
+    titles = ("Trials", *(title for title, _ in columns))
+    return Table.of("Frontier, best in the first objective first", titles, rows)
 
 
 def _quantities(summary: Summary) -> Iterator[tuple[str, Read]]:

@@ -119,7 +119,7 @@ def _all(parts: Iterable[object], kind: type) -> bool:
 def _placeholder(run: Run, stem: str, name: str, text: str) -> Section:
     """Section in place of a missing one; a gate that could not be judged is not passed."""
     verdict = False if run.task.gate is not None and name == GATE_STUDY else None
-    return Section(stem, f"Study {name}", text, verdict, (), (), (), rows=None)
+    return Section(stem, f"Study {name}", text, verdict)
 
 
 def _failure(name: str, error: BaseException) -> str:

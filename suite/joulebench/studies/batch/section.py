@@ -10,7 +10,7 @@ from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.rows import Exact, estimate_cells
 from joulebench.presentation.section import Section
 from joulebench.presentation.series import along, estimates, reaching, value_axis
-from joulebench.presentation.table import Cell, Column, Table, condensed, least, of_all, prefixed_cell, value_cell
+from joulebench.presentation.table import Cell, Table, condensed, least, of_all, prefixed_cell, value_cell
 from joulebench.presentation.units import in_words, plain
 from joulebench.presentation.wide import wide_flag
 from joulebench.presentation.words import domains, listed, times
@@ -49,7 +49,6 @@ class BatchStudy(Study[BatchSweep]):
             name="batch",
             title=f"Efficiency against {result.parameter}",
             answer=_answer(result),
-            verdict=None,
             sentences=tuple(filter(None, sentences)),
             plots=_figures(result),
             tables=(_table(result),),
@@ -203,10 +202,9 @@ def _table(sweep: BatchSweep) -> Table:
         memory = Cell(ABSENT if limit.required_bytes is None else f"> {octets(limit.required_bytes)}")
         absent = (Cell(ABSENT),) * 4
         rows.append((Cell(number(limit.smallest_oom)), Cell("out of memory"), *absent, memory, Cell(ABSENT)))
-    columns = tuple(Column(t, numeric=True) for t in titles)
     some = of_all(len(shown), len(sweep.sizes), "most efficient")
     return condensed(
-        Table(f"By {sweep.parameter} ({sweep.kind}, {domains(sweep.domains)}){some}", columns, tuple(rows))
+        Table.of(f"By {sweep.parameter} ({sweep.kind}, {domains(sweep.domains)}){some}", titles, rows, text=0)
     )
 
 

@@ -185,8 +185,7 @@ def _rsd_cell(rsd: Rsd | None) -> Cell:
 
 def _sources_table(check: Consistency) -> Table:
     titles = ("Domain", "Source", "Kind", "Share", "Power under load", "Variation", "Idle power", "Load − idle")
-    columns = tuple(Column(t, numeric=i > 2) for i, t in enumerate(titles))
-    return Table("Power by meter", columns, tuple(_source_row(s) for s in check.sources))
+    return Table.of("Power by meter", titles, (_source_row(s) for s in check.sources), text=3)
 
 
 def _source_row(source: SourceSpread) -> tuple[Cell, ...]:

@@ -10,7 +10,7 @@ from joulebench.presentation.plots import Plot
 from joulebench.presentation.rows import estimate_cells
 from joulebench.presentation.section import Section
 from joulebench.presentation.series import estimates
-from joulebench.presentation.table import Cell, Column, Table, condensed, worded_cell
+from joulebench.presentation.table import Cell, Table, condensed, worded_cell
 from joulebench.presentation.words import about, domains, kind, plural
 from joulebench.results.forecast import MIN_FINISHED, RULES, Amount
 from joulebench.results.run import Run
@@ -33,7 +33,6 @@ class ExtrapolationStudy(Study[Extrapolation]):
             name="extrapolation",
             title="The whole training from its first epochs",
             answer=_answer(result),
-            verdict=None,
             sentences=tuple(_sentences(result)),
             plots=tuple(p for p in (_plot(result, amount) for amount in AMOUNTS) if p.drawn),
             tables=tuple(t for t in (_table(result, amount) for amount in AMOUNTS) if t.rows),
@@ -99,8 +98,7 @@ def _table(result: Extrapolation, amount: Amount) -> Table:
         if most is not None:
             rows.append((Cell(str(seen)), Cell(percent(most.share)), Cell(str(most.n)), *map(_cell, accuracies)))
     titles = ("Epochs seen", "Share of the work", "Trainings", *shown)
-    columns = tuple(Column(t, numeric=True) for t in titles)
-    return condensed(Table(f"Error of the whole training's {WORDS[amount]}, median", columns, tuple(rows)))
+    return condensed(Table.of(f"Error of the whole training's {WORDS[amount]}, median", titles, rows, text=0))
 
 
 def _cell(accuracy: Accuracy | None) -> Cell:

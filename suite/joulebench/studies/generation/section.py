@@ -72,7 +72,6 @@ class GenerationStudy(Study[Generation]):
             name="generation",
             title="Generation: prefill and decode",
             answer=_answer(result),
-            verdict=None,
             sentences=tuple(filter(None, sentences)),
             plots=_figures(result),
             tables=tables(result),

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from joulebench.presentation.numbers import ABSENT, octets, percent, ratio_percent
 from joulebench.presentation.table import (
     Cell,
-    Column,
     Table,
     condensed,
     first_column,
@@ -51,11 +50,10 @@ def _table(generation: Generation, phase: str) -> Table | None:
     measured = [every[i] for i in least([part.gross.mean for _, part in every])]
     rows = [{**_energy(part, protocol), **_by_phase(point, part, phase, protocol)} for point, part in measured]
     first, names = first_column([point.params for point, _ in measured], generation.names)
-    columns = (Column(first), *(Column(title, numeric=True) for title in rows[0]))
     body = tuple((Cell(name), *cells.values()) for name, cells in zip(names, rows, strict=True))
     some = of_all(len(measured), len(every), "most efficient")
     caption = f"{TITLES[phase]} ({generation.kind}, {domains(generation.domains)}){some}"
-    return condensed(Table(caption, columns, body))
+    return condensed(Table.of(caption, (first, *rows[0]), body))
 
 
 def _energy(part: PhaseRuns, protocol: Protocol) -> dict[str, Cell]:

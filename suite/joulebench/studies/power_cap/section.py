@@ -49,7 +49,6 @@ class PowerCapStudy(Study[PowerCap]):
             name="power_cap",
             title="Power caps",
             answer=_answer(result),
-            verdict=None,
             sentences=_sentences(result),
             plots=tuple(p for p in (_plot(result, shown, "energy"), _plot(result, shown, "time")) if p.drawn),
             tables=(_groups_table(result) if len(result.curves) > MOST_ROWS else _curves_table(result),),

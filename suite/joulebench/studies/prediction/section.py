@@ -10,7 +10,7 @@ from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.rows import estimate_cells
 from joulebench.presentation.section import Section
 from joulebench.presentation.series import value_axis
-from joulebench.presentation.table import Cell, Column, Table, condensed, worded_cell
+from joulebench.presentation.table import Cell, Table, condensed, worded_cell
 from joulebench.presentation.words import plural, with_ci
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
@@ -42,7 +42,6 @@ class PredictionStudy(Study[EnergyPrediction]):
             name="prediction",
             title="Energy predicted from static figures",
             answer=answer(result),
-            verdict=None,
             sentences=tuple(_sentences(result)),
             plots=tuple(p for p in (_plot(result),) if p.drawn),
             tables=tuple(t for t in (_table(by_model, "models"), _table(by_family, "families")) if t.rows),
@@ -119,7 +118,6 @@ def _sentences(result: EnergyPrediction) -> Iterator[str]:
 
 def _table(scores: tuple[Score, ...], held_out: str) -> Table:
     titles = ("Predicted from", "Median error", "95 % within", "R² of logarithms")
-    columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
     rows = tuple(
         (
             Cell(_title(s)),
@@ -129,7 +127,7 @@ def _table(scores: tuple[Score, ...], held_out: str) -> Table:
         )
         for s in scores
     )
-    return condensed(Table(f"Error on held-out {held_out}", columns, rows))
+    return condensed(Table.of(f"Error on held-out {held_out}", titles, rows))
 
 
 def _cell(value: Estimate) -> Cell:

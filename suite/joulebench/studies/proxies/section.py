@@ -8,7 +8,7 @@ from joulebench.presentation.plots import Plot
 from joulebench.presentation.rows import Exact, estimate_cells
 from joulebench.presentation.section import Section
 from joulebench.presentation.series import estimates, value_axis
-from joulebench.presentation.table import Cell, Column, Table, label, prefixed_cell
+from joulebench.presentation.table import Cell, Table, label, prefixed_cell
 from joulebench.presentation.units import plain
 from joulebench.presentation.words import domains, kind, left_out
 from joulebench.results.run import Run
@@ -64,7 +64,6 @@ class ProxiesStudy(Study[Proxies]):
             name="proxies",
             title="Correlation of proxies with energy",
             answer=_answer(result),
-            verdict=None,
             sentences=tuple(filter(None, sentences)),
             plots=tuple(_plot(result, f) for f in PROXIES if (span := result.range_of(f)) and span.varies),
             tables=(
@@ -179,7 +178,6 @@ def _by_family(proxies: Proxies) -> tuple[Table, ...]:
 
 
 def _pooled_table(proxies: Proxies) -> Table:
-    columns = (Column("Proxy"), Column("With"), *(Column(SYMBOLS[m], numeric=True) for m in METHODS))
     rows = []
     for proxy in PROXIES:
         for target in TARGETS:
@@ -187,16 +185,14 @@ def _pooled_table(proxies: Proxies) -> Table:
             if any(v is not None for v in values):
                 kind = (proxies.kind,) if target != "runtime" else ()
                 rows.append((Cell(WORDS[proxy]), Cell(TARGET_WORDS[target], kind), *(cell(v) for v in values)))
-    return Table("All configurations together, all coefficients shown", columns, tuple(rows))
+    titles = ("Proxy", "With", *(SYMBOLS[m] for m in METHODS))
+    return Table.of("All configurations together, all coefficients shown", titles, rows, text=2)
 
 
 def _range_table(proxies: Proxies) -> Table:
     rows = [(WORDS[f], UNITS[f], proxies.range_of(f)) for f in PROXIES]
     energy = f"energy per {plain(proxies.unit)}, gross ({proxies.kind})"
     rows.append((energy, "J", proxies.energy_j))
-    columns = tuple(
-        Column(t, numeric=i > 0) for i, t in enumerate(("", "Smallest", "Largest", "Largest / smallest"))
-    )
     cells = tuple(
         (
             Cell(words),
@@ -207,7 +203,7 @@ def _range_table(proxies: Proxies) -> Table:
         for words, unit, span in rows
         if span is not None
     )
-    return Table("Range over the configurations", columns, cells)
+    return Table.of("Range over the configurations", ("", "Smallest", "Largest", "Largest / smallest"), cells)
 
 
 def _per_proxy(proxies: Proxies) -> tuple[Table, ...]:
@@ -215,22 +211,19 @@ def _per_proxy(proxies: Proxies) -> tuple[Table, ...]:
         return ()
     units = {"parameters": "parameter", "macs": "MAC", "activations": "activation", "bytes_moved": "byte",
              "runtime": "second"}  # fmt: skip
-    columns = (Column("Family"), Column("Configurations", numeric=True),
-               *(Column(f"J per {units[f]}", numeric=True) for f in PROXIES))  # fmt: skip
     rows = []
     for family in proxies.families:
         rates = (proxies.joules_per(f, family) for f in PROXIES)
         n = sum(s.family == family for s in proxies.subjects)
         rows.append((Cell(family), Cell(str(n)), *(Cell(ABSENT if v is None else si(v, "J")) for v in rates)))
     caption = f"Joules per {plain(proxies.unit)} per unit of a proxy, median of each family (gross, {proxies.kind})"
-    return (Table(caption, columns, tuple(rows)),)
+    return (Table.of(caption, ("Family", "Configurations", *(f"J per {units[f]}" for f in PROXIES)), rows),)
 
 
 def _subjects_table(proxies: Proxies) -> Table:
     per, protocol = plain(proxies.unit), proxies.run.task.protocol
     titles = ("Configuration", *(WORDS[f].capitalize() if f != "macs" else "MACs" for f in STATIC),
               f"Time per {per}", f"Energy per {per}, gross", "net")  # fmt: skip
-    columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
     rows = tuple(
         (
             Cell(label(s.params, s.names)),
@@ -241,7 +234,7 @@ def _subjects_table(proxies: Proxies) -> Table:
         )
         for s in proxies.subjects
     )
-    return Table(f"Configurations ({proxies.kind} energy)", columns, rows)
+    return Table.of(f"Configurations ({proxies.kind} energy)", titles, rows)
 
 
 def _plot(proxies: Proxies, proxy: Proxy) -> Plot:

@@ -34,9 +34,7 @@ class PueStudy(Study[Pue]):
             name="pue",
             title="PUE and grid",
             answer=_answer(result),
-            verdict=None,
             sentences=_sentences(result),
-            plots=(),
             tables=tuple(t for t in (_frontier(result), _effects(result), _sensitivities(result)) if t.rows),
             rows=tuple(_row(result, s) for s in result.subjects),
         )
@@ -80,8 +78,8 @@ def _sentences(pue: Pue) -> tuple[str, ...]:
 
 def _frontier(pue: Pue) -> Table:
     """The frontier with its IT and facility energy, and carbon where the grid intensity is known."""
-    columns = [Column("Frontier"), *(Column(f.upper(), True) for f in pue.families)]
-    columns += [Column(t, True) for t in ("IT energy (metered)", "Facility energy", "Carbon (CO2e)")]
+    families = (f.upper() for f in pue.families)
+    titles = ("Frontier", *families, "IT energy (metered)", "Facility energy", "Carbon (CO2e)")
     unit = f"J/{plain(pue.unit)}"
     rows = []
     for s in pue.frontier:
@@ -89,7 +87,7 @@ def _frontier(pue: Pue) -> Table:
         carbon = ABSENT if carbon_g is None else si(carbon_g, f"g/{plain(pue.unit)}")
         domains = (Cell(si(s.by_family[f], unit)) for f in pue.families)
         rows.append((Cell(s.label), *domains, Cell(si(s.energy_j, unit)), Cell(si(facility_j, unit)), Cell(carbon)))
-    return Table(f"The frontier, gross, with PUE {number(pue.pue)}", tuple(columns), tuple(rows))
+    return Table.of(f"The frontier, gross, with PUE {number(pue.pue)}", titles, rows)
 
 
 def _facility(pue: Pue, subject: Subject) -> tuple[float, float | None]:
@@ -123,12 +121,11 @@ def _tau(value: float | None) -> str:
 
 def _sensitivities(pue: Pue) -> Table:
     titles = ("Factor on", "Its share", "All ranks stay", "The least stays the least")
-    columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
     rows = tuple(
         (Cell(f"{s.family.upper()} joules"), Cell(percent(s.share)), Cell(_range(s.order)), Cell(_range(s.least)))
         for s in pue.sensitivities
     )
-    return Table("Factors on one domain up to which the ranking stays", columns, rows)
+    return Table.of("Factors on one domain up to which the ranking stays", titles, rows)
 
 
 def _range(factors: Range) -> str:

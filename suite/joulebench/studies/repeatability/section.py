@@ -8,7 +8,7 @@ from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.rows import Exact, estimate_cells
 from joulebench.presentation.section import Section
 from joulebench.presentation.series import estimates
-from joulebench.presentation.table import Cell, Column, Table, worded_cell
+from joulebench.presentation.table import Cell, Table, worded_cell
 from joulebench.presentation.words import about, ci, domains, kind, left_out, plural, with_ci
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate
@@ -42,7 +42,6 @@ class RepeatabilityStudy(Study[Repeatability]):
             name="repeatability",
             title="Repeatability of the meter",
             answer=_answer(result),
-            verdict=None,
             sentences=tuple(text for text in sentences if text),
             plots=tuple(p for p in plots if p.drawn),
             tables=(_spread_table(result), _batch_table(result), _fit_table(result)),
@@ -111,8 +110,7 @@ def _spread_table(repeated: Repeatability) -> Table:
         *("Identical runs", "n", "Mean", "Relative standard deviation"),
         *("Least", "5 %", "Median", "95 %", "Most", "Drift"),
     )
-    columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
-    return Table("Distribution over identical runs", columns, tuple(_spread_row(s) for s in repeated.spreads))
+    return Table.of("Distribution over identical runs", titles, (_spread_row(s) for s in repeated.spreads))
 
 
 def _spread_row(spread: Spread) -> tuple[Cell, ...]:
@@ -140,10 +138,9 @@ def _spread_row(spread: Spread) -> tuple[Cell, ...]:
 def _batch_table(repeated: Repeatability) -> Table:
     titles = ("Batch", "Runs", f"Energy per {repeated.unit}", f"Time per {repeated.unit}", "Training per sample",
               "Training per epoch", "Time per epoch")  # fmt: skip
-    columns = tuple(Column(t, numeric=True) for t in titles)
     basis = f"gross; {repeated.kind}" if repeated.kind else "gross"
     rows = tuple(_batch_row(b) for b in repeated.batches)
-    return Table(f"By batch size ({basis})", columns, rows)
+    return Table.of(f"By batch size ({basis})", titles, rows, text=0)
 
 
 def _batch_row(batch: BatchPoint) -> tuple[Cell, ...]:
@@ -182,8 +179,7 @@ def _fit_table(repeated: Repeatability) -> Table:
                 )
             )
     titles = ("y = a + b · epochs", "a (offset)", "b (per epoch)", "R²", "Residual standard deviation", "Runs")
-    columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
-    return Table("Linearity of training in epochs (least squares, 95 % intervals)", columns, tuple(rows))
+    return Table.of("Linearity of training in epochs (least squares, 95 % intervals)", titles, rows)
 
 
 def _repeats_plot(repeated: Repeatability) -> Plot:

@@ -13,7 +13,6 @@ from joulebench.presentation.series import estimates, power_law, value_axis
 from joulebench.presentation.table import (
     MAX_ROWS,
     Cell,
-    Column,
     Table,
     condensed,
     first_column,
@@ -56,7 +55,6 @@ class ScalingStudy(Study[Scaling]):
             name="scaling",
             title="Energy against model size",
             answer=_answer(result),
-            verdict=None,
             sentences=tuple(filter(None, sentences)),
             plots=tuple(p for p in (_plot(result, m) for m in MEASURES) if p.drawn),
             tables=(_fits_table(result), _models_table(result)),
@@ -157,12 +155,10 @@ def _fits_table(scaling: Scaling) -> Table:
     pairs: dict[tuple[str, str], dict[Measure, Fit]] = {}
     for fit in scaling.fits:
         pairs.setdefault((_sweep(fit), fit.phase), {})[fit.measure] = fit
-    columns = [Column("Sweep"), Column("Phase")]
-    for measure in MEASURES:
-        columns += [Column(f"b, {SHORT[measure]}", True), Column("R²", True), Column("Scatter", True)]
-    columns += [Column("Parameters from", True), Column("to", True), Column("Configurations", True)]
+    lines = [title for measure in MEASURES for title in (f"b, {SHORT[measure]}", "R²", "Scatter")]
+    titles = ("Sweep", "Phase", *lines, "Parameters from", "to", "Configurations")
     rows = tuple(_fit_row(sweep, phase, fits) for (sweep, phase), fits in pairs.items())
-    return Table(f"J per unit ∝ x^b, gross ({scaling.kind}); scatter is a factor", tuple(columns), rows)
+    return Table.of(f"J per unit ∝ x^b, gross ({scaling.kind}); scatter is a factor", titles, rows, text=2)
 
 
 def _fit_row(sweep: str, phase: str, fits: Mapping[Measure, Fit]) -> tuple[Cell, ...]:
@@ -192,7 +188,6 @@ def _models_table(scaling: Scaling) -> Table:
     titles = [first, "Parameters"]
     for phase, unit in scaling.phases.items():
         titles += [f"J per {plain(unit)} of {phase}", f"FLOPs per {plain(unit)}"]
-    columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
     rows = []
     for name, model in zip(names, models, strict=True):
         row = [Cell(name), Cell(count(model.parameters))]
@@ -204,7 +199,7 @@ def _models_table(scaling: Scaling) -> Table:
             ]
         rows.append(tuple(row))
     some = of_all(len(models), len(every), "evenly chosen")
-    return condensed(Table(f"Configurations by size, gross ({scaling.kind}){some}", columns, tuple(rows)))
+    return condensed(Table.of(f"Configurations by size, gross ({scaling.kind}){some}", titles, rows))
 
 
 def _plot(scaling: Scaling, measure: Measure) -> Plot:

@@ -36,7 +36,6 @@ class SearchQualityStudy(Study[SearchQuality]):
             name="search_quality",
             title="Quality of the search",
             answer=_answer(result),
-            verdict=None,
             sentences=tuple(_sentences(result)),
             plots=plots(result),
             tables=tuple(table for table in tables if table.rows),

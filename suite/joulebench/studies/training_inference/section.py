@@ -62,7 +62,6 @@ class TrainingInferenceStudy(Study[TrainingInference]):
             name="training_inference",
             title="Training against inference",
             answer=_answer(result),
-            verdict=None,
             sentences=_sentences(result, overlay),
             plots=tuple(p for p in plots if p is not None and p.drawn),
             tables=(

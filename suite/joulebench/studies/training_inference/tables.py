@@ -35,9 +35,8 @@ def architectures_table(costs: TrainingInference) -> Table:
     titles = ("Architecture", "Parameters", "MACs", "MACs per parameter", costs.quality or "Quality",
               "Training energy E_tr, gross", "net", "Training time", f"Inference energy E_in per {per}, gross",
               "net", f"Time per {per}", "Inference energy equals training after")  # fmt: skip
-    columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
     rows = tuple(_row(a, costs) for a in costs.architectures)
-    return Table(f"Architectures ({costs.kind} energy), least inference energy first", columns, rows)
+    return Table.of(f"Architectures ({costs.kind} energy), least inference energy first", titles, rows)
 
 
 def _row(a: Architecture, costs: TrainingInference) -> tuple[Cell, ...]:
@@ -113,13 +112,12 @@ def correlations_table(costs: TrainingInference) -> Table:
             method = "pearson" if j < i else "spearman"
             cells.append(Cell("") if i == j else _masked(costs.correlations.get((row, column, method))))  # type: ignore[arg-type]
         rows.append(tuple(cells))
-    columns = (Column(""), *(Column(_heading(costs, n), numeric=True) for n in names))
     n = len(costs.architectures)
-    return Table(
+    return Table.of(
         f"Correlations over {n} architectures: Pearson r below the diagonal, Spearman ρ above ({MASKED} within "
         f"±{number(WEAK)}, {ABSENT} where there is none; energy gross, {costs.kind})",
-        columns,
-        tuple(rows),
+        ("", *(_heading(costs, n) for n in names)),
+        rows,
     )
 
 
@@ -145,5 +143,4 @@ def intervals_table(costs: TrainingInference) -> Table:
         if any(c.text != ABSENT for c in cells):
             rows.append((Cell(_heading(costs, name)), *cells))
     titles = ("", "Inference energy: Pearson r", "Spearman ρ", "Training energy: Pearson r", "Spearman ρ")
-    columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
-    return Table(f"Correlations with energy and their intervals (gross, {costs.kind})", columns, tuple(rows))
+    return Table.of(f"Correlations with energy and their intervals (gross, {costs.kind})", titles, rows)
