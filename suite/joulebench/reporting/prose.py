@@ -34,7 +34,7 @@ _SOURCES = {
 
 
 def banners(summary: Summary) -> tuple[Finding, ...]:
-    """What a reader must know before reading a number, in the order of the report."""
+    """Warnings at the top of the report, in order."""
     checks = (_altered, _torn, _replay, _forced, _estimates, _narrowed, _deviations, _stopped, _unfinished)
     return tuple(banner for check in checks for banner in check(summary))
 
@@ -162,7 +162,7 @@ def spread(summary: Summary) -> tuple[str, ...]:
 
 
 def counting_note(summary: Summary) -> str:
-    """How MACs and FLOPs were counted, and which operators were not."""
+    """Describe the counting of MACs and FLOPs, and name operators that were not counted."""
     missed = sorted({op for member in summary.members for op in member.costs.unsupported_ops})
     if any(member.costs.phase_flops for member in summary.members):
         without = f" Operators that could not be counted: {', '.join(missed)}." if missed else ""

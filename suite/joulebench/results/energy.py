@@ -118,7 +118,7 @@ def over_runs(runs: Sequence[Energy]) -> Energy:
 
 
 def matches(domain: str, wanted: Iterable[str]) -> bool:
-    """Whether `gpu:1` is among `gpu`, `cpu`, …"""
+    """Whether a domain such as `gpu:1` belongs to one of the wanted families, such as `gpu`."""
     return domain.split(":", 1)[0] in wanted
 
 
