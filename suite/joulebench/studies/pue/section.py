@@ -122,13 +122,13 @@ def _tau(value: float | None) -> str:
 
 
 def _sensitivities(pue: Pue) -> Table:
-    titles = ("Factor on", "Its share", "All ranks stay", "The least stays the least")
+    titles = ("Factor on", "Share of energy", "Same ranking", "Same least energy")
     columns = tuple(Column(t, numeric=i > 0) for i, t in enumerate(titles))
     rows = tuple(
         (Cell(f"{s.family.upper()} joules"), Cell(percent(s.share)), Cell(_range(s.order)), Cell(_range(s.least)))
         for s in pue.sensitivities
     )
-    return Table("Factors on one domain up to which the ranking stays", columns, rows)
+    return Table("Factors on one domain that leave the ranking unchanged", columns, rows)
 
 
 def _range(factors: Range) -> str:
