@@ -173,8 +173,8 @@ def _training_note(trained: TrainingRuns | None) -> str:
     if trained is None:
         return "Not measured: nothing was trained, or a window of the training has no valid reading."
     if trained.gross.n == 1:
-        return "One training run: it has no interval. Validation after each epoch is not in it."
-    return "The interval is between trainings of the same configuration. Validation after each epoch is not in it."
+        return "One training run: it has no interval. Validation after each epoch is not included."
+    return "The interval is between trainings of one configuration. Validation after each epoch is not included."
 
 
 def _price(subject: Subject) -> str:

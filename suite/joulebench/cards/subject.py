@@ -128,7 +128,7 @@ def _best(run: Run) -> tuple[Configuration, str]:
         name = _quality(task)
         sign = -1.0 if task.objectives[name].goal == "maximize" else 1.0
         best = min(frontier, key=lambda c: sign * c.outcomes[name].value.mean)
-        return best, f"of the frontier's {len(frontier)}, the best in {name}"
+        return best, f"the best in {name} of {len(frontier)} on the frontier"
     usable = {c.key: c for c in run.configurations if c.usable}
     if (default := usable.get(configuration_key(task, task.defaults))) is not None:
         return default, "the default configuration: the run has no frontier"

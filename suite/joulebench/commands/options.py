@@ -50,7 +50,7 @@ PowerOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="name=value: fix a parameter of the task (run), or fill a field of the card (card)."),
+    typer.Option("--set", help="name=value: fix a parameter (run), or fill a field of the card (card)."),
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Exit with code 1 where a check would only warn.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No live progress.")]

@@ -167,11 +167,11 @@ def counting_note(summary: Summary) -> str:
     if any(member.costs.phase_flops for member in summary.members):
         without = f" Operators that could not be counted: {', '.join(missed)}." if missed else ""
         return f"FLOPs of a phase are those of one unit of its work, two a multiply-accumulate.{without}"
-    unknown = f"not counted, because unknown to it: {', '.join(missed)}" if missed else "none was unknown to it"
+    unknown = f"It could not count these operators: {', '.join(missed)}" if missed else "It knew every operator"
     return (
         "Counted by fvcore for one sample's forward pass: a fused multiply-add of a convolution or matrix product "
         "is one MAC; FLOPs are twice the MACs plus the arithmetic of the other operators it knows; elementwise "
-        f"work is left out. Of the operators, {unknown}."
+        f"work is left out. {unknown}."
     )
 
 

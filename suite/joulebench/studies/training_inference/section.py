@@ -153,7 +153,7 @@ def _net(costs: TrainingInference) -> str:
     if "net" in costs.choices:
         text = "Volumes are given with net energy (gross less idle) and with gross energy"
         if costs.kind == "estimated":
-            text += "; with estimated sources net is the load model's difference between idle and load, not measured"
+            text += "; estimated net energy is the load model's difference between idle and load, not measured"
         return f"{text}."
     if not costs.choices:
         return "No volumes are given: no model has both a training and an inference energy above 0."
