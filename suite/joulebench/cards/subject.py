@@ -37,7 +37,7 @@ class Subject:
 
     @cached_property
     def member(self) -> Member:
-        """Objectives, energy per phase and test scores of the configuration, equal to the report's."""
+        """Objectives, energies, costs and test scores of the configuration, as in the report."""
         return member(self.run, self.configuration)
 
     @property

@@ -26,7 +26,7 @@ ONE_TRAINING_RUN = (
 #: What estimated sources are, and what their joules can be used for.
 _SOURCES = {
     "cpu_load_model": "CodeCarbon's model of the CPU: its TDP scaled by load, no counter is read. The absolute "
-    "level is a guess; where the load is alike, a ranking by it mostly follows time.",
+    "level is a guess; at similar load, a ranking by it mostly follows time.",
     "tdp_constant": "a constant share of the CPU's TDP × seconds: it follows time only.",
     "ram_model": "constant watts by installed memory × seconds: it follows time only.",
     "replay": "read from a recorded trace, not from this machine.",
