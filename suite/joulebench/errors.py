@@ -17,7 +17,7 @@ class InputError(Exception):
 
 
 class GateError(InputError):
-    """What was measured failed its gate, and the user asked not to go on; or records cannot be published."""
+    """A measurement failed its gate and --strict was given, or records cannot be published."""
 
     exit_code = 1
 

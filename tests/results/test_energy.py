@@ -291,7 +291,7 @@ def test_other_units_and_bases_do_not_add_up(a, per_token, net):
 def test_energies_over_other_domains_have_a_sum_and_no_difference(a):
     other = replace(a, domains=("ram",))
     assert (a + other).domains == ("cpu", "ram")
-    with pytest.raises(ValueError, match="cpu and ram"):
+    with pytest.raises(ValueError, match="do not compare"):
         a - other
 
 

@@ -1,4 +1,4 @@
-"""From a run folder to the text of a card."""
+"""Write the energy card of a run folder as text."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def hub_card(subject: Subject, given: Mapping[str, Value]) -> str:
 
 
 def metadata(subject: Subject, fields: Mapping[str, str | None]) -> ModelCardData:
-    """What the hub reads; a field that is not known is absent."""
+    """Metadata of a model card for the Hugging Face hub; unknown fields are absent."""
     results = _results(subject)
     name = fields["model_name"] or flat(f"{subject.run.task.name} {subject.member.label}")
     return ModelCardData(
@@ -174,8 +174,8 @@ def _training_note(trained: TrainingRuns | None) -> str:
     if trained is None:
         return "Not measured: nothing was trained, or a window of the training has no valid reading."
     if trained.gross.n == 1:
-        return "One training run: it has no interval. Validation after each epoch is not in it."
-    return "The interval is between trainings of the same configuration. Validation after each epoch is not in it."
+        return "One training run: it has no interval. Validation after each epoch is not included."
+    return "The interval is between trainings of one configuration. Validation after each epoch is not included."
 
 
 def _price(subject: Subject) -> str:
@@ -198,7 +198,7 @@ Facts = tuple[tuple[str, str], ...]
 
 
 def facts(subject: Subject) -> Facts:
-    """What was measured: task, data, configuration."""
+    """Facts of the measured model: task, data, configuration."""
     manifest, task = subject.run.manifest, subject.run.task
     params = ", ".join(f"{name} = {show(value)}" for name, value in subject.member.params.items())
     seeds = ", ".join(str(t.seed) for t in subject.trials)
@@ -314,7 +314,7 @@ def hardware_facts(subject: Subject) -> Facts:
 
 
 def method_facts(task: Task) -> Facts:
-    """How energy was measured, from the task's protocol."""
+    """Facts of the energy measurement, from the task's protocol."""
     protocol = task.protocol
     most = f"{protocol.repeats} to {protocol.max_repeats} windows of at least {protocol.window_s:g} s"
     idle = "none measured" if protocol.idle_s == 0 else f"{protocol.idle_s:g} s every {protocol.idle_every} trials"

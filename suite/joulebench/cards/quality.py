@@ -1,4 +1,4 @@
-"""How good the configuration is, on which split, and who has seen that split. Pure."""
+"""Quality of a configuration: metric, split, and whether training or the search used that split. Pure."""
 
 from __future__ import annotations
 

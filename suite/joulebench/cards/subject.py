@@ -1,4 +1,4 @@
-"""Which configuration a card is about, and everything measured of it. Pure."""
+"""The configuration that a card describes, and its measurements. Pure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Subject:
 
     @cached_property
     def member(self) -> Member:
-        """Objectives, costs and scores, as the report has them."""
+        """Objectives, energies, costs and test scores of the configuration, as in the report."""
         return member(self.run, self.configuration)
 
     @property
@@ -54,7 +54,7 @@ class Subject:
 
     @property
     def targets(self) -> list[Target]:
-        """The report's without training, which a card states apart; then phases that no objective names."""
+        """Energies to state: the report's, except training, then phases without an objective."""
         named = [t for t in targets(self.run.task, self.trials) if t.phase != "train"]
         rest = self.phases.keys() - {t.phase for t in named}
         return [*named, *(Target(None, p, unit, EVERY_FAMILY) for p, unit in self.phases.items() if p in rest)]
@@ -68,7 +68,7 @@ class Subject:
 
     @property
     def host(self) -> dict[str, Any]:
-        """What the manifest tells of the machine; empty where it tells nothing."""
+        """Facts of the host from the manifest; empty if it has none."""
         host = self.run.manifest.environment.get("host")
         return host if isinstance(host, dict) else {}
 
@@ -100,7 +100,7 @@ class Subject:
 
 
 def choose(summary: Summary, trial: int | None) -> Subject:
-    """The configuration of the trial that was asked for, else of the frontier's best, else the default's.
+    """Choose a configuration: that of `trial`, else the frontier's best in quality, else the default.
 
     Raises:
         InputError: no such trial, or one without a result; without a choice: no configuration that has one.
@@ -128,7 +128,7 @@ def _best(run: Run) -> tuple[Configuration, str]:
         name = _quality(task)
         sign = -1.0 if task.objectives[name].goal == "maximize" else 1.0
         best = min(frontier, key=lambda c: sign * c.outcomes[name].value.mean)
-        return best, f"of the frontier's {len(frontier)}, the best in {name}"
+        return best, f"the best in {name} of {len(frontier)} on the frontier"
     usable = {c.key: c for c in run.configurations if c.usable}
     if (default := usable.get(configuration_key(task, task.defaults))) is not None:
         return default, "the default configuration: the run has no frontier"
@@ -148,7 +148,7 @@ def _quality(task: Task) -> str:
 
 
 def obtained(energy: Energy) -> dict[str, Any]:
-    """How joules came about: where they were read, and whether they were measured."""
+    """Provenance of joules: domains, kind and measured share."""
     return {"domains": list(energy.domains), "kind": energy.kind, "measured_share": energy.measured_share}
 
 

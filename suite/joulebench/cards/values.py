@@ -1,4 +1,4 @@
-"""What a card is written in: fields the user gives, rounded numbers, JSON that only the records decide."""
+"""Values of a card: the user's fields, rounded numbers, and deterministic JSON."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def estimated(value: Estimate, unit: str) -> dict[str, Any]:
 
 
 def rounded(value: float | None) -> float | None:
-    """To six significant digits; None for what is no finite number, which JSON does not have."""
+    """Round to six significant digits; None for None, NaN and infinities, which JSON does not have."""
     if value is None or not math.isfinite(value):
         return None
     return float(f"{value:.{DIGITS}g}")

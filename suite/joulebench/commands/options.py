@@ -13,7 +13,7 @@ from joulebench.host.files import write_whole
 if TYPE_CHECKING:
     from joulebench.spec.parameters import Value
 
-_OUT = "Output: a folder, or the file of a single document."
+_OUT = "Where to write: a folder for runs and comparisons, a file for a card or table."
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]
 
@@ -50,7 +50,7 @@ PowerOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="name=value: fix a parameter of the run, or fill a field of the card."),
+    typer.Option("--set", help="name=value: fix a parameter (run), or fill a field of the card (card)."),
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Exit with code 1 where a check would only warn.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No live progress.")]

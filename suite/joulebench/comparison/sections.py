@@ -242,10 +242,7 @@ def frontier_section(comparison: Comparison) -> Section | None:
         title="Frontiers",
         answer=" ".join(_transfer_sentence(t) for t in comparison.transfers)
         or "No configuration is shared, so frontiers cannot be transferred.",
-        sentences=(
-            "Transfer of a frontier: the hypervolume that its configurations have on the other machine, as a share "
-            "of that of the other's own frontier, among the configurations that both ran.",
-        ),
+        sentences=("Only configurations that both machines ran count.",),
         plots=(_frontiers_plot(joined),),
         tables=(_frontiers_table(joined),),
         rows=tuple(_frontier_rows(comparison)),
@@ -253,10 +250,17 @@ def frontier_section(comparison: Comparison) -> Section | None:
 
 
 def _transfer_sentence(transfer: FrontierTransfer) -> str:
-    text = f"Of {transfer.members} on {transfer.base}'s frontier, {transfer.kept} are on {transfer.machine}'s"
+    base, machine = transfer.base, transfer.machine
+    text = (
+        f"{transfer.kept} of {plural(transfer.members, 'configuration')} on {base}'s frontier "
+        f"{'is' if transfer.kept == 1 else 'are'} also on {machine}'s"
+    )
     if transfer.hypervolume_share is None:
         return f"{text}."
-    return f"{text}; all of them have {percent(transfer.hypervolume_share)} of its hypervolume there."
+    share = percent(transfer.hypervolume_share)
+    return (
+        f"{text}; measured on {machine}, {base}'s frontier reaches {share} of the hypervolume of {machine}'s own."
+    )
 
 
 def _frontiers_plot(joined: Joined) -> Plot:

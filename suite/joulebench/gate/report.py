@@ -11,6 +11,7 @@ from joulebench.gate.statistics import ratio_text
 from joulebench.gate.workflow import Result
 from joulebench.presentation.numbers import number, prefix
 from joulebench.presentation.units import plain
+from joulebench.records.model import combined
 
 DESIGNS = {
     "paired": "Both commits were measured in one session, alternating process by process; intervals are from a "
@@ -91,8 +92,8 @@ def _method(result: Result) -> str:
         f"A regression is an increase whose whole interval exceeds {limit} and which a rerun confirms; at most "
         f"{alarms} of gates report one where there is none."
     )
-    kinds = {v.metric.kind for v in judged if v.metric and v.metric.name == "energy"}
-    if "estimated" in kinds:
+    kinds = [v.metric.kind for v in judged if v.metric and v.metric.name == "energy"]
+    if kinds and combined(kinds) == "estimated":
         sentences.append("Estimated energy comes from a model of time and load; it is not measured.")
     if any(v.metric and v.metric.name == "time" for v in judged):
         sentences.append("Time was compared where not both sides have measured joules.")

@@ -197,7 +197,7 @@ class ChildProcess:
         return tuple(alive)
 
     def log_tail(self, limit_bytes: int = TAIL_BYTES) -> str:
-        """The end of what it has written to its log; empty where there is none."""
+        """Last `limit_bytes` bytes of the log; empty if there is no log."""
         if self._log is None:
             return ""
         try:

@@ -20,7 +20,7 @@ _QUIET, _ACCENT = "#8a8f98", "#d55e00"
 
 
 def interactive(plot: Plot) -> Markup:
-    """The plot as JSON that cannot end the script element it stands in.
+    """Plotly JSON of a plot, escaped for use inside a script element.
 
     The bytes are the same whether or not orjson is installed.
     """

@@ -21,9 +21,9 @@ SYMBOLS: dict[Method, str] = {
 
 HOW = (
     f"Intervals of coefficients are 95 % percentile bootstraps over configurations ({RESAMPLES} seeded draws): how "
-    "much a coefficient depends on which configurations there are, not how well each was measured. There are none "
-    f"for fewer than {MIN_FOR_INTERVAL}. Pearson's r of the values as they are is decided by the largest; that of "
-    "their logarithms, and Spearman's ρ (ranks), are not."
+    "much a coefficient depends on which configurations there are, not how well each was measured. Fewer than "
+    f"{MIN_FOR_INTERVAL} configurations give no interval. The largest values dominate Pearson's r, but not "
+    "Pearson's r of logarithms or Spearman's ρ (of ranks)."
 )
 
 

@@ -113,7 +113,7 @@ def binary_prefix(size: float) -> tuple[float, str]:
 
 
 def percent(share: float | None) -> str:
-    """`62 %`; small shares keep their digits, and neither end is reached by rounding."""
+    """`62 %`; small shares keep their digits, and only an exact 0 or 1 is shown as 0 % or 100 %."""
     if share is None:
         return NOT_MEASURED
     if 0.999 < share < 1:

@@ -1,1 +1,1 @@
-"""What is published under `reports/`: checked records, the reports made from them, and an index."""
+"""Publishing under `reports/`: checked records, the reports made from them, and an index."""

@@ -1,1 +1,1 @@
-"""What was measured: windows, trials, ledger lines and manifests, and the folder that keeps them."""
+"""Records of measurements: windows, trials, ledger lines and manifests, and the folder that keeps them."""

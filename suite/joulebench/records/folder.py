@@ -209,7 +209,7 @@ class RunFolder:
         return read_lines(self.ledger_path, LedgerEntry)[0]
 
     def end_s(self) -> float:
-        """Where the run's clock stood at its last record; 0 for a run without any."""
+        """End of the run's last window, in seconds of the run's clock; 0 for a run without windows."""
         windows = [w for e in self.ledger() for w in e.windows] + [w for t in self.trials() for w in t.windows]
         return max((w.end_s for w in windows), default=0.0)
 

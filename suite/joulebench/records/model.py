@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from joulebench.spec.parameters import Params
 
@@ -191,7 +191,7 @@ class LedgerEntry(Record):
     schema_version: Literal[2] = SCHEMA
     session: int
     event: Literal["start", "precheck", "propose", "begin", "died", "span", "stopped", "end"]
-    ending: Ending | None = None  # of "end"
+    ending: Ending | None = None  # of "end" alone
     trial: int | None = None  # which one is proposed, begins or was lost
     attempt: int = 0
     node: str | None = None
@@ -199,6 +199,12 @@ class LedgerEntry(Record):
     proposal: Proposed | None = None
     windows: tuple[Window, ...] = ()
     note: str = ""
+
+    @model_validator(mode="after")
+    def _ending_belongs_to_an_end(self) -> LedgerEntry:
+        if self.ending is not None and self.event != "end":
+            raise ValueError(f'only an event "end" has an ending (got "{self.event}")')
+        return self
 
 
 class ScoreRecord(Record):

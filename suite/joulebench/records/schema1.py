@@ -39,8 +39,10 @@ def _origin(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _window(window: Any) -> Any:
-    fault = window.get("fault") if isinstance(window, Mapping) else None
-    return {**window, "fault": {"kind": "unclassified", "text": fault}} if isinstance(fault, str) else window
+    text = window.get("fault") if isinstance(window, Mapping) else None
+    if not isinstance(text, str):
+        return window
+    return {**window, "fault": {"kind": "unclassified", "text": text} if text else None}
 
 
 def _event(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def _memory(trials: Sequence[TrialRecord]) -> tuple[list[int], int | None]:
 
 
 def failure_findings(run: Run) -> Iterator[Finding]:
-    """How many trials gave no value and what to do, and how much memory those out of memory needed."""
+    """Findings on trials without a value, with remedies, and on the memory of those that ran out."""
     trials = run.trials
     counts = {status: n for status in _ADVICE if (n := sum(t.status == status for t in trials))}
     if bad := sum(counts.values()):

@@ -83,9 +83,9 @@ def _meter_check(summary: Summary) -> Iterator[Finding]:
             yield Finding("note", Code.METER_CONSISTENT, "Meter consistency", text)
             continue
         text += (
-            f"; {percent(MAX_RSD)} or more.{follows} Configurations closer than that cannot be ranked. Keep other "
-            "load off the machine, warm up longer (protocol.warmup_s), measure longer windows (protocol.window_s) "
-            "or take a larger batch; --strict refuses to search on such a machine."
+            f"; not below the limit of {percent(MAX_RSD)}.{follows} Configurations that differ by less "
+            "than this spread cannot be ranked. Keep other load off the machine, warm up longer (protocol.warmup_s), "
+            "measure longer windows (protocol.window_s) or take a larger batch; --strict refuses to search on such a machine."
         )
         yield Finding("warning", Code.METER_INCONSISTENT, "Meter inconsistent before the search", text)
 
@@ -181,8 +181,8 @@ def _invalid_windows(summary: Summary) -> Iterator[Finding]:
     reasons = [fault.text for w in windows if (fault := invalidity(w, summary.task.protocol)) is not None]
     if reasons:
         text = (
-            f"{len(reasons)} of {len(windows)} measured windows are left out of every mean, the first because: "
-            f"{reasons[0]}. Their joules are in the ledger all the same."
+            f"{len(reasons)} of {len(windows)} measured windows are left out of every mean; the first one: "
+            f"{reasons[0]}. Their joules are still in the ledger."
         )
         yield Finding("note", Code.INVALID_WINDOWS, "Invalid windows", text)
 

@@ -26,7 +26,7 @@ ONE_TRAINING_RUN = (
 #: What estimated sources are, and what their joules can be used for.
 _SOURCES = {
     "cpu_load_model": "CodeCarbon's model of the CPU: its TDP scaled by load, no counter is read. The absolute "
-    "level is a guess; where the load is alike, a ranking by it mostly follows time.",
+    "level is a guess; at similar load, a ranking by it mostly follows time.",
     "tdp_constant": "a constant share of the CPU's TDP × seconds: it follows time only.",
     "ram_model": "constant watts by installed memory × seconds: it follows time only.",
     "replay": "read from a recorded trace, not from this machine.",
@@ -34,7 +34,7 @@ _SOURCES = {
 
 
 def banners(summary: Summary) -> tuple[Finding, ...]:
-    """What a reader must know before reading a number, in the order of the report."""
+    """Warnings at the top of the report, in order."""
     checks = (_altered, _torn, _replay, _forced, _estimates, _narrowed, _deviations, _stopped, _unfinished)
     return tuple(banner for check in checks for banner in check(summary))
 
@@ -162,16 +162,16 @@ def spread(summary: Summary) -> tuple[str, ...]:
 
 
 def counting_note(summary: Summary) -> str:
-    """How MACs and FLOPs were counted, and which operators were not."""
+    """Describe the counting of MACs and FLOPs, and name operators that were not counted."""
     missed = sorted({op for member in summary.members for op in member.costs.unsupported_ops})
     if any(member.costs.phase_flops for member in summary.members):
         without = f" Operators that could not be counted: {', '.join(missed)}." if missed else ""
         return f"FLOPs of a phase are those of one unit of its work, two a multiply-accumulate.{without}"
-    unknown = f"not counted, because unknown to it: {', '.join(missed)}" if missed else "none was unknown to it"
+    unknown = f"It could not count these operators: {', '.join(missed)}" if missed else "It knew every operator"
     return (
         "Counted by fvcore for one sample's forward pass: a fused multiply-add of a convolution or matrix product "
         "is one MAC; FLOPs are twice the MACs plus the arithmetic of the other operators it knows; elementwise "
-        f"work is left out. Of the operators, {unknown}."
+        f"work is left out. {unknown}."
     )
 
 

@@ -128,7 +128,7 @@ class Summary:
 
     @cached_property
     def broken(self) -> Mapping[str, int]:
-        """How many complete configurations break each constraint, of those that any breaks."""
+        """Number of complete configurations that break each constraint; constraints that none breaks are absent."""
         names = [name for c in self.run.configurations if c.complete for name in self._breaks(c)]
         return {name: names.count(name) for name in self.task.outcome_constraints if name in names}
 

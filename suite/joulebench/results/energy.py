@@ -75,7 +75,7 @@ class Energy(Estimate):
     def __sub__(self, other: Energy) -> Energy:
         """Raises ValueError where the two differ in basis, unit of work or domains."""
         if self.domains != other.domains:
-            raise ValueError(f"joules of {', '.join(self.domains)} and {', '.join(other.domains)} do not compare")
+            raise ValueError(f"{self.described} and {other.described} do not compare")
         return self._with(other, intervals.difference(self, other))
 
     def __mul__(self, factor: float) -> Energy:
@@ -87,8 +87,22 @@ class Energy(Estimate):
     @overload
     def __truediv__(self, other: float) -> Energy: ...
     def __truediv__(self, other: Energy | float) -> Energy | Estimate | None:
-        """An energy divided by a number; of two energies their ratio, None where either is not positive."""
-        return intervals.ratio(self, other) if isinstance(other, Energy) else self * (1 / other)
+        """An energy divided by a number; of two energies their ratio, None where either is not positive.
+
+        Raises:
+            ValueError: two energies of other domains, basis or unit of work.
+        """
+        if not isinstance(other, Energy):
+            return self * (1 / other)
+        if not self.comparable(other):
+            raise ValueError(f"{self.described} and {other.described} do not compare")
+        return intervals.ratio(self, other)
+
+    @property
+    def described(self) -> str:
+        """Basis, unit of work and domains, for messages."""
+        per = f" per {self.per}" if self.per else ""
+        return f"{self.basis} joules{per} of {' + '.join(self.domains)}"
 
     def each(self, units: float, unit: str) -> Energy:
         """The joules of one of `units` units of work."""
@@ -96,18 +110,19 @@ class Energy(Estimate):
 
     def _with(self, other: Energy, value: Estimate) -> Energy:
         if (self.basis, self.per) != (other.basis, other.per):
-            raise ValueError(f"joules {self.basis} per {self.per} and {other.basis} per {other.per} do not add up")
+            raise ValueError(f"{self.described} and {other.described} do not add up")
         weights = abs(self.mean), abs(other.mean)
         weights = weights if any(weights) else (1.0, 1.0)
         shares = self.measured_share * weights[0] + other.measured_share * weights[1]
-        sources = dict.fromkeys((*self.variances, *other.variances))
+        sources = (*self.variances, *other.variances)
+        variances = {s: self.variances.get(s, 0.0) + other.variances.get(s, 0.0) for s in sources}
         return Energy.of(
             value,
             self,
             domains=tuple(sorted({*self.domains, *other.domains})),
             kind=combined((self.kind, other.kind)),
             measured_share=shares / sum(weights),
-            variances={s: self.variances.get(s, 0.0) + other.variances.get(s, 0.0) for s in sources},
+            variances=variances if value.sem is not None else {},  # of a single run it is unknown, not 0
         )
 
 
@@ -126,7 +141,7 @@ def over_runs(runs: Sequence[Energy]) -> Energy:
 
 
 def matches(domain: str, wanted: Iterable[str]) -> bool:
-    """Whether `gpu:1` is among `gpu`, `cpu`, …"""
+    """Whether a domain such as `gpu:1` belongs to one of the wanted families, such as `gpu`."""
     return domain.split(":", 1)[0] in wanted
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-#: `alert`: do not rely on the numbers; `warning`: it touches what they mean; `note`: for information.
+#: `alert`: do not rely on the numbers; `warning`: it affects what they mean; `note`: for information.
 Level = Literal["alert", "warning", "note"]
 
 

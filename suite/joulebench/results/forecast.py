@@ -53,7 +53,7 @@ class Training:
 
     @classmethod
     def of(cls, windows: Iterable[Window], domains: Sequence[str]) -> Training:
-        """From a trial's windows: `build` is start-up; `train` and the `validate` that follows make a segment.
+        """Build from a trial's windows: `build` is start-up; each `train` and its `validate` make a segment.
 
         Joules are those of the domains that every one of these windows has; none if one of them is faulty.
         """

@@ -210,7 +210,7 @@ class TrainingRuns:
 
     @property
     def cut_short(self) -> bool:
-        """Whether time was up before the last epoch of one of them had ended."""
+        """Whether one of the trainings reached its time limit before the last epoch."""
         return any(t.stopped_by == "time" for t in self.trials)
 
 

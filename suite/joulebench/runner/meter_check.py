@@ -52,7 +52,7 @@ def before_search(
 
 
 def is_left(chosen: Plan, folder: RunFolder, say: Callable[[str, str], None]) -> bool:
-    """Whether a session on this folder begins with the check."""
+    """Whether a session on this folder starts with the meter check."""
     if not is_due(chosen.task) or len(folder.trials()) >= search.planned_trials(chosen.task):
         return False
     if chosen.replay is not None:
@@ -112,14 +112,14 @@ def verdict(consistency: Consistency | None, error: str | None = None) -> tuple[
         return False, f"meter check: consistency is not known ({why})"
     rsd, n = consistency.rsd, consistency.rsd.n
     spread = f"{_percent(rsd.value)} % (95 % interval {_percent(rsd.low)} to {_percent(rsd.high)} %)"
-    base = f"meter check: {spread} standard deviation of joules per {consistency.unit}, {n} windows"
+    base = f"meter check: {spread} relative standard deviation of joules per {consistency.unit}, {n} windows"
     base += f" ({consistency.kind})"
     if rsd.value < MAX_RSD:
         return True, f"{base}: below {100 * MAX_RSD:g} %"
     busy = consistency.most_other_load
     others = f" while other processes kept up to {busy:.2g} CPUs busy" if busy and busy >= BUSY_CPUS else ""
-    text = f"{base}{others}: not below {100 * MAX_RSD:g} %, so models that differ by less cannot be ranked"
-    return False, f"{text}; {REMEDIES}"
+    limit = f"not below {100 * MAX_RSD:g} %, so models that differ by less than this spread cannot be ranked"
+    return False, f"{base}{others}: {limit}; {REMEDIES}"
 
 
 def _percent(share: float) -> str:

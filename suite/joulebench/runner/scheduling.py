@@ -48,7 +48,7 @@ class Executor(Protocol):
         ...
 
     def without_room(self, trials: Trials) -> bool:
-        """Whether this run has no place and none is expected."""
+        """Whether no node can run this run's trials and none is expected to join."""
         ...
 
 

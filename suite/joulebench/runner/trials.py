@@ -257,5 +257,5 @@ def _result(task: Task, record: TrialRecord, records: Sequence[TrialRecord]) -> 
     values = []
     for name, outcome in outcomes.items():
         half = outcome.value.rel_half_width
-        values.append(f"{name} {outcome.value.mean:.4g}" + (f" ± {half:.1%}" if half is not None else ""))
+        values.append(f"{name} {outcome.value.mean:.4g}" + (f" ± {100 * half:.1f} %" if half is not None else ""))
     return f"{what} → {', '.join(values)}"

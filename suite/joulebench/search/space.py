@@ -176,7 +176,7 @@ def has_conditions(task: Task) -> bool:
 
 
 def distinct(task: Task, drawn: Iterable[Params]) -> Iterator[Params]:
-    """What a task allows of `drawn`, each once, parameters of scope "device" counting."""
+    """Filter `drawn`: allowed by the task, and each configuration once, device-scope parameters included."""
     if not has_conditions(task):
         yield from drawn
         return

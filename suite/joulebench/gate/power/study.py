@@ -170,7 +170,7 @@ def measure_real(gates: int, out: Path, observe: Callable[[str], None]) -> None:
 
 
 def real_table(out: Path) -> str:
-    """Table of the gates in `out`, with ratios of energy and time."""
+    """Write the Markdown table of the gate runs in `out`: energy and time ratios, and outcome."""
     from joulebench.gate.workflow import compare_files
 
     rows = ["| gate | benchmark | compared | ratio | time ratio | pairs | outcome |"]

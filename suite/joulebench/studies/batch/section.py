@@ -283,8 +283,8 @@ def _latency_plot(sweep: BatchSweep, x: Axis, places: tuple[float, ...]) -> Plot
     known = [v.mean for v in values if v is not None]
     detail = "p95 of steps; lower is better"
     y = value_axis(known, "s", lambda u: f"{sweep.phase} latency, {u}", detail=detail)
-    ends = f" from {seconds(min(known))} to {seconds(max(known))}" if known else ""
-    alt = f"95 % quantile of the seconds a step takes{ends}."
+    ends = f": {seconds(min(known))} to {seconds(max(known))}" if known else ""
+    alt = f"95 % quantile of the time of a step{ends}."
     line = estimates("p95", places, values, y, joined=True)
     return Plot("batch-latency", f"Latency by {sweep.parameter}", alt, x, y, (line,))
 

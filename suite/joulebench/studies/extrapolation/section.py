@@ -61,7 +61,7 @@ def _sentences(result: Extrapolation) -> Iterator[str]:
     if result.kind == "estimated":
         joules += f", {kind(result.kind)} (where a load model follows time, energy is as easy to predict as time)"
     yield (
-        "A training is its build and its epochs, each with the validation after it; an error is "
+        "A training includes building the model, its epochs and the validation after each epoch; an error is "
         f"|predicted / true − 1|, intervals are bootstraps over configurations; {joules}."
     )
     if (startup := result.startup_share) is not None:
@@ -74,9 +74,9 @@ def _sentences(result: Extrapolation) -> Iterator[str]:
         energy = [a for a in result.accuracies if (a.rule, a.amount) == (rule, "energy_j") and a.with_interval]
         if n := sum(a.with_interval for a in energy):
             share = sum((a.covered or 0.0) * a.with_interval for a in energy) / n
-            held.append(f"{percent(share)} of {n} for the {rule} rule")
+            held.append(f"{percent(share)} of {plural(n, 'prediction')} by the {rule} rule")
     if held:
-        yield f"95 % intervals held the true energy in {' and '.join(held)}."
+        yield f"95 % intervals contained the true energy in {' and '.join(held)}."
     if any(a.rule == "calibrated" for a in result.accuracies):
         yield (
             "The calibrated rule is fitted on finished trainings of other configurations in this run, never on "
@@ -107,12 +107,14 @@ def _cell(accuracy: Accuracy | None) -> Cell:
     median, p95 = accuracy.median_error, accuracy.p95_error
     details = [f"95 % within {percent(p95.mean)}"]
     if accuracy.half_width is not None and accuracy.covered is not None:
-        details.append(f"interval ± {percent(accuracy.half_width)}, held {percent(accuracy.covered)}")
+        details.append(
+            f"interval ± {percent(accuracy.half_width)}, contains the truth in {percent(accuracy.covered)}"
+        )
     return worded_cell(percent, median.mean, median.low, median.high, tuple(details))
 
 
 def _plot(result: Extrapolation, amount: Amount) -> Plot:
-    alt = f"Median error of the whole training's {WORDS[amount]} against the epochs seen, one line a rule."
+    alt = f"Median error of the whole training's {WORDS[amount]} against the epochs seen, one line per rule."
     detail = result.kind or "" if amount == "energy_j" else ""
     y = Axis(None, f"median error of {WORDS[amount]}, %", 0.01, detail=detail)
     series = []

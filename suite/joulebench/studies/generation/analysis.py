@@ -19,7 +19,7 @@ from joulebench.results.phase_runs import PhaseRuns, varied
 from joulebench.results.run import Run
 from joulebench.spec.parameters import is_number
 from joulebench.stats.estimate import Estimate, reciprocal
-from joulebench.stats.intervals import plus, ratio, scaled
+from joulebench.stats.intervals import scaled
 from joulebench.studies.configured import Configured
 
 PREFILL, DECODE, REQUEST = "prefill", "decode", "request"
@@ -78,20 +78,20 @@ class Generator(Configured):
     def share(self, phase: str) -> Estimate | None:
         """Energy of a phase's step / that of a whole request; None if unknown or over different domains."""
         joules = self._step_j(phase, REQUEST)
-        return None if joules is None else ratio(joules[0], joules[1], _SEPARATELY)
+        return None if joules is None else _ratio(joules[0], joules[1])
 
     @property
     def closure(self) -> Estimate | None:
         """(Prefill + decode) / request, each measured in its own windows; ideally 1."""
         joules = self._step_j(PREFILL, DECODE, REQUEST)
-        return None if joules is None else ratio(plus(joules[0], joules[1], _SEPARATELY), joules[2], _SEPARATELY)
+        return None if joules is None else _ratio(joules[0] + joules[1], joules[2])
 
     def _step_j(self, *phases: str) -> list[Energy] | None:
         """Gross joules per step of each phase; None if one is unknown or their domains differ."""
         parts = [part for name in phases if (part := self.parts.get(name)) is not None and part.step_units]
         if len(parts) < len(phases) or len({part.domains for part in parts}) > 1:
             return None
-        return [part.gross * (part.step_units or 0.0) for part in parts]
+        return [(part.gross * (part.step_units or 0.0)).each(1, "step") for part in parts]
 
     @property
     def closes(self) -> bool | None:
@@ -104,6 +104,11 @@ class Generator(Configured):
         if closure.low is None or closure.high is None:
             return None
         return closure.low <= 1 <= closure.high
+
+
+def _ratio(phase: Energy, other: Energy) -> Estimate | None:
+    value = phase / other
+    return None if value is None else replace(value, varied=_SEPARATELY)
 
 
 @dataclass(frozen=True, eq=False)

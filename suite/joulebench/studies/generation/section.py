@@ -35,8 +35,8 @@ from joulebench.studies.generation.tables import tables
 #: Configurations that a sentence names.
 MAX_NAMED = 8
 STEPS = (
-    "A step is one batch, and latencies are of steps: time to first token is that of prefill; time per output "
-    "token is decode's over the tokens per sequence. There is no queueing."
+    "A step processes one batch, and latencies are times of whole steps: time to first token is that of a prefill "
+    "step; time per output token is that of a decode step divided by the tokens per sequence. There is no queueing."
 )
 
 Read = Callable[[Generator], Estimate | None]
@@ -96,9 +96,9 @@ def _answer(generation: Generation) -> str:
         f"({phase.kind}{wide_flag(phase.gross, generation.run.task.protocol)}{rate})"
     )
     shares = ((name, best.share(name)) for name in (PREFILL, DECODE))
-    known = [f"{name} {percent(share.mean)}" for name, share in shares if share is not None]
+    known = [f"{name} takes {percent(share.mean)}" for name, share in shares if share is not None]
     if known:
-        text += f"; of a request's energy {' and '.join(known)}"
+        text += f"; {' and '.join(known)} of a request's energy"
     prefill, each = best.parts.get(PREFILL), best.per_token_s(lambda p: p.step_mean)
     if prefill is not None and prefill.step_mean is not None and each is not None:
         text += f"; time to first token {seconds(prefill.step_mean.mean)}, per output token {seconds(each.mean)}"

@@ -120,12 +120,12 @@ def _tau(value: float | None) -> str:
 
 
 def _sensitivities(pue: Pue) -> Table:
-    titles = ("Factor on", "Its share", "All ranks stay", "The least stays the least")
+    titles = ("Factor on", "Share of energy", "Same ranking", "Same least energy")
     rows = tuple(
         (Cell(f"{s.family.upper()} joules"), Cell(percent(s.share)), Cell(_range(s.order)), Cell(_range(s.least)))
         for s in pue.sensitivities
     )
-    return Table.of("Factors on one domain up to which the ranking stays", titles, rows)
+    return Table.of("Factors on one domain that leave the ranking unchanged", titles, rows)
 
 
 def _range(factors: Range) -> str:

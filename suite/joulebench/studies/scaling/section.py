@@ -103,7 +103,7 @@ def _tenfold(scaling: Scaling) -> str | None:
         "" if fit.scatter is None else f"; the residual standard deviation is a factor of {number(fit.scatter, 3)}"
     )
     span = f"{si(fit.low, '')} to {si(fit.high, '')}"
-    return f"Ten times the {WORDS[fit.measure]} take {factor}{scatter}. The line is fitted from {span}."
+    return f"Ten times the {WORDS[fit.measure]} take {factor}{scatter}. The fit covers {span} {WORDS[fit.measure]}."
 
 
 def _other_phases(scaling: Scaling) -> list[str]:
@@ -127,10 +127,10 @@ def _explained(scaling: Scaling) -> str | None:
 def _left_out(scaling: Scaling) -> str | None:
     if not scaling.left_out:
         return None
-    stages = "a stage that does" if len(scaling.left_out) == 1 else "stages that do"
+    stages = "stage does" if len(scaling.left_out) == 1 else "stages do"
     return (
-        f"Not in the fits over all sweeps, as {stages} not change the number of parameters: "
-        f"{', '.join(scaling.left_out)}."
+        f"The fits over all sweeps leave out {', '.join(scaling.left_out)}: the {stages} not change the number of "
+        "parameters."
     )
 
 

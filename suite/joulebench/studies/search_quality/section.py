@@ -67,18 +67,19 @@ def _robust(quality: SearchQuality, method: str) -> str:
 
 def _sentences(quality: SearchQuality) -> Iterator[str]:
     share = (
-        "Hypervolume is that of everything a search tried, at its true values without noise, as a share of the "
-        "best: the true front's, known by formula or from evaluating every configuration."
+        "The hypervolume of a search is that of all configurations it tried, at their noise-free values, as a "
+        "share of that of the true Pareto front, known by formula or from evaluating every configuration."
     )
     if quality.best_of_runs:
-        share += f" For {_named(quality, quality.best_of_runs)} it is not known: the highest reached stands in."
+        unknown = _named(quality, quality.best_of_runs)
+        share += f" For {unknown} that is not known; the highest hypervolume reached is used instead."
     yield share
     if quality.base:
         values = ", ".join(f"{name} = {value}" for name, value in quality.base.items())
         yield f"The base is {values}; other variants are named by the settings that differ from it."
     counts = sorted({len(group.searches) for group in quality.groups})
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    ends = "intervals of 95 % are by order statistics" if counts[0] >= 6 else "fewer than 6 allow no interval"
+    ends = "95 % intervals are from order statistics" if counts[0] >= 6 else "fewer than 6 give no interval"
     yield (
         f"Medians are over {n} searches that differ by their seed only, with the same first trials and noise for "
         f"every method; {ends}."

@@ -150,9 +150,9 @@ def _sentences(costs: TrainingInference, overlay: ReferenceFrontier | None) -> t
 def _net(costs: TrainingInference) -> str:
     """Whether volumes are net and gross, gross only, or not given."""
     if "net" in costs.choices:
-        text = "Volumes are given net of idle, as the study defines its energies, and gross"
+        text = "Volumes are given with net energy (gross less idle) and with gross energy"
         if costs.kind == "estimated":
-            text += "; with estimated sources net is a model's difference between idle and load, not measured"
+            text += "; estimated net energy is the load model's difference between idle and load, not measured"
         return f"{text}."
     if not costs.choices:
         return "No volumes are given: no model has both a training and an inference energy above 0."
