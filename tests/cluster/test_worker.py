@@ -28,7 +28,7 @@ def chosen():
 
 
 def order(task):
-    return Order(Request(0, 0, "all", "grid", fallback=None, params=task.defaults, seed=3, idle=True))
+    return Order(Request(0, 0, "all", "grid", task.defaults, seed=3, idle=True))
 
 
 def test_a_workers_windows_touch_from_its_start_to_its_end(chosen):

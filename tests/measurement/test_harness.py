@@ -53,7 +53,7 @@ def make_bench(task, watts=100.0):
 
 def run_one(task, watts=100.0, **params):
     bench = make_bench(task, watts)
-    request = Request(0, 0, "default", "default", None, task.resolve(params), seed=7, idle=True)
+    request = Request(0, 0, "default", "default", task.resolve(params), seed=7, idle=True)
     return run_trial(bench, request)
 
 
@@ -183,7 +183,7 @@ def test_net_objectives_use_the_runs_idle_windows():
     clock = VirtualClock()
     timeline = Timeline(ReplayMeter([trace], clock, "test"), clock)
     timeline.start()
-    request = Request(0, 0, "default", "default", None, task.resolve({"width": 5}), seed=7, idle=True)
+    request = Request(0, 0, "default", "default", task.resolve({"width": 5}), seed=7, idle=True)
     record = run_trial(Bench(task, "cpu", clock, timeline), request).record
     step_s = next(w.duration_s / w.steps for w in record.windows if w.phase == "inference")
     assert trial_outcomes(task, record, idle_windows([record]))["samples_per_j"].value.mean == pytest.approx(
@@ -204,7 +204,7 @@ def test_a_users_model_is_trained_counted_and_measured():
     timeline = Timeline(ReplayMeter([PowerTrace("cpu", (0.0,), (100.0,))], clock, "test"), clock)
     timeline.start()
     record = run_trial(
-        Bench(task, "cpu", clock, timeline), Request(0, 0, "default", "default", None, task.defaults, 1, False)
+        Bench(task, "cpu", clock, timeline), Request(0, 0, "default", "default", task.defaults, 1)
     ).record
     assert (record.status, record.error) == ("ok", None)
     assert (record.costs.parameters, record.costs.macs, record.costs.flops) == (11, 10, 20)

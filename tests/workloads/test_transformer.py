@@ -141,7 +141,7 @@ def test_the_bench_runs_it():
     timeline = Timeline(ReplayMeter([PowerTrace("cpu", (0.0,), (10.0,))], clock, "test"), clock)
     timeline.start()
     record = run_trial(
-        Bench(task, "cpu", clock, timeline), Request(0, 0, "default", "default", None, {"batch_size": 2}, 7)
+        Bench(task, "cpu", clock, timeline), Request(0, 0, "default", "default", {"batch_size": 2}, 7)
     ).record
     assert (record.status, record.error) == ("ok", None)
     assert record.unit == {"prefill": "prompt_token", "decode": "token", "request": "token"}

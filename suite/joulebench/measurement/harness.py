@@ -60,9 +60,9 @@ class Request:
     session: int
     stage: str
     origin: str
-    fallback: str | None
     params: Params
     seed: int
+    fallback: str | None = None  # why it was not the stage's own method
     idle: bool = False  # measure the idle baseline in this trial
     idle_windows: tuple[Window, ...] = ()  # of the run so far, for objectives on a net basis
     expected: Mapping[str, float] = field(default_factory=dict)  # what the search expects of it
