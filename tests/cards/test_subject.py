@@ -14,7 +14,7 @@ def test_without_a_choice_it_is_the_frontiers_best_in_quality():
     found = subject_of(full_run())
     best = max(found.summary.members, key=lambda m: m.outcomes["val_accuracy"].value.mean)
     assert found.member.trials == best.trials
-    assert f"frontier's {len(found.summary.members)}, the best in val_accuracy" in found.why
+    assert "val_accuracy" in found.why
 
 
 def test_quality_comes_before_energy_in_that_choice():

@@ -83,10 +83,10 @@ def _meter_check(summary: Summary) -> Iterator[Finding]:
             yield Finding("note", Code.METER_CONSISTENT, "Meter consistency", text)
             continue
         text += (
-            f"; not below the limit of {percent(MAX_RSD)}.{follows} Configurations that differ by less "
-            "than this spread cannot be ranked. Keep other load off the machine, warm up longer "
-            "(protocol.warmup_s), measure longer windows (protocol.window_s) or take a larger batch; --strict "
-            "refuses to search on such a machine."
+            f"; not below the limit of {percent(MAX_RSD)}.{follows} Configurations that differ by less than this "
+            "spread cannot be ranked. Keep other load off the machine, warm up longer (protocol.warmup_s), measure "
+            "longer windows (protocol.window_s) or take a larger batch; --strict refuses to search on such a "
+            "machine."
         )
         yield Finding("warning", Code.METER_INCONSISTENT, "Meter inconsistent before the search", text)
 
