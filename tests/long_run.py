@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.records.folder import RunFolder
-from joulebench.records.model import LedgerEntry
+from joulebench.records.model import SCHEMA, LedgerEntry
 from joulebench.spec.task import Task
 from tests.run_factory import ENERGY, OBJECTIVES, RunBuilder, lines, make_task
 
@@ -44,7 +44,7 @@ def write_long_run(path: Path, trials: int, epochs: int = EPOCHS, basis: str = "
     begin = clock.window("data", 1.5)
     entries = [
         LedgerEntry.model_validate({"session": 0, "event": "start", "windows": [begin]}),
-        LedgerEntry.model_validate({"session": 0, "event": "end", "note": "done"}),
+        LedgerEntry.model_validate({"session": 0, "event": "end", "ending": "done"}),
     ]
     lines(folder.ledger_path, entries)
     return folder
@@ -86,7 +86,8 @@ def _trial(clock: _Clock, number: int, trials: int, epochs: int) -> dict[str, An
     accuracy = 0.6 + 0.36 * share**0.5 + 0.02 * math.sin(5 * number)
     out = number % 50 == 17
     return {
-        "schema_version": 1, "trial": number, "session": 0, "stage": "search" if number >= trials // 5 else "init",
+        "schema_version": SCHEMA, "trial": number, "session": 0,
+        "stage": "search" if number >= trials // 5 else "init",
         "origin": "qnehvi", "params": clock.task.resolve(params), "seed": number,
         "status": "oom" if out else "ok",
         **({"error": "RuntimeError: out of memory. Tried to allocate 2.00 GiB (cnn.py:12)"} if out else {}),

@@ -3,10 +3,13 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from joulebench.errors import InputError
 from joulebench.records.folder import read_lines, read_record
 from joulebench.records.model import LedgerEntry, TrialRecord
+from joulebench.records.schema1 import upgraded
 
 WINDOW = {"phase": "inference", "start_utc": "2026-01-02T03:04:05Z", "start_s": 0.0, "end_s": 1.0, "readings": []}
 TRIAL = {
@@ -17,11 +20,11 @@ TRIAL = {
 
 
 def ledger(**fields):
-    return read_record(json.dumps({"schema_version": 1, "session": 0, **fields}), LedgerEntry)
+    return read_record(json.dumps({"schema_version": 1, "session": 0, **fields}).encode(), LedgerEntry)
 
 
 def test_a_trial_has_its_method_its_fallback_and_its_faults():
-    trial = read_record(json.dumps(TRIAL), TrialRecord)
+    trial = read_record(json.dumps(TRIAL).encode(), TrialRecord)
     assert (trial.schema_version, trial.origin, trial.fallback) == (2, "sobol", "no model yet")
     assert [w.fault and (w.fault.kind, w.fault.text) for w in trial.windows] == [
         None,
@@ -31,7 +34,7 @@ def test_a_trial_has_its_method_its_fallback_and_its_faults():
 
 @pytest.mark.parametrize("origin", ["qnehvi", "mine (", "f(x)", "f (x)", "my (a) (b)", " (x)", "sobol", ""])
 def test_other_origins_stay_as_they_are(origin):
-    trial = read_record(json.dumps({**TRIAL, "origin": origin}), TrialRecord)
+    trial = read_record(json.dumps({**TRIAL, "origin": origin}).encode(), TrialRecord)
     assert (trial.origin, trial.fallback) == (origin, None)
 
 
@@ -64,3 +67,18 @@ def test_what_no_schema_allows_is_refused_with_its_line(tmp_path, change):
     path.write_text(json.dumps(TRIAL) + "\n" + json.dumps({**TRIAL, **change}) + "\n")
     with pytest.raises(InputError, match="line 2"):
         read_lines(path, TrialRecord)
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+@given(
+    origin=st.sampled_from(["qnehvi", "sobol", "sobol (no model yet)", "f (x)", "sobol (", 'sobol"'])
+    | st.text(max_size=8),
+    fault=st.none() | st.text(max_size=12),
+    error=st.none() | st.sampled_from(['"fault"', '"event"', "plain"]),
+)
+def test_the_short_way_reads_the_same(separators, origin, fault, error):
+    """Most lines are read without being converted: the result is that of converting them."""
+    windows = [WINDOW if fault is None else {**WINDOW, "fault": fault}]
+    line = {**TRIAL, "origin": origin, "windows": windows, "error": error}
+    raw = json.dumps(line, separators=separators).encode()
+    assert read_record(raw, TrialRecord) == TrialRecord.model_validate(upgraded(line))

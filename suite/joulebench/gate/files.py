@@ -62,7 +62,7 @@ def from_benchmark_json(data: Any, origin: Path | str) -> Replicate:
         raise InputError(f"{origin}: no energy data; its benchmarks do not use the fixture energy_benchmark")
     try:
         extras = [b["extra_info"][KEY] for b in benchmarks if KEY in b.get("extra_info", {})]
-        return read_record(json.dumps({**head, "measurements": extras}), Replicate)
+        return read_record(json.dumps({**head, "measurements": extras}).encode(), Replicate)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from joulebench.errors import IncompleteError, InputError
 from joulebench.host.files import append_whole, cut_off, own_file, read_own, write_whole
 from joulebench.records.model import SCHEMA, LedgerEntry, Manifest, Record, ScoreRecord, TrialRecord
-from joulebench.records.schema1 import upgraded
+from joulebench.records.schema1 import renumbered, upgraded
 from joulebench.spec.task import Task
 from joulebench.spec.toml import validate
 
@@ -84,14 +84,14 @@ def read_lines(path: Path, model: type[R]) -> tuple[list[R], TornLine | None]:
     return records, None
 
 
-def read_record(raw: bytes | str, model: type[R]) -> R:
+def read_record(raw: bytes, model: type[R]) -> R:
     """Parse a record from JSON of this schema or of schema 1.
 
     Raises:
         ValidationError: it is damaged, or of another schema version.
     """
     try:
-        return model.model_validate_json(raw)
+        return model.model_validate_json(renumbered(raw))
     except ValidationError:
         line = _json(raw)
         if not isinstance(line, dict) or line.get("schema_version") != 1:
@@ -99,7 +99,7 @@ def read_record(raw: bytes | str, model: type[R]) -> R:
     return model.model_validate(upgraded(line))
 
 
-def _json(raw: bytes | str) -> Any:
+def _json(raw: bytes) -> Any:
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):

@@ -94,18 +94,19 @@ def _write(
     summary = summarise(folder, run)
     elsewhere = ("pue",) if pue is not None or grid_intensity_g_per_kwh is not None else ()
     parts, files = drawn(run, sections(run, studies, trusted, elsewhere))
+    content = _content(summary, parts)
     if summary.task.has_frontier:
-        plots, title = frontier_plots(summary), f"{summary.task.name} v{summary.task.version}"
+        plots, title = content["frontier_plots"], f"{summary.task.name} v{summary.task.version}"
         title += f", budget {summary.manifest.budget}" if summary.manifest.budget else ""
         files |= {
             "frontier.csv": frontier_csv(summary).encode(),
             "frontier.png": still(plots, title, "png"),
             "frontier.svg": still(plots, title, "svg"),
         }
-    files["report.md"] = render_markdown(summary, parts).encode()
+    files["report.md"] = _markdown(content, parts).encode()
     files[FILE] = report_json(summary, parts, headline(summary, parts)).encode()
     pictures = {name: content for name, content in files.items() if name.endswith(".png")}
-    files["report.html"] = render_html(summary, parts, pictures).encode()
+    files["report.html"] = _html(content, parts, pictures).encode()
     write_files(folder.path, files)
     passed = next((part.verdict for part in parts if part.name == GATE_STUDY), None)
     return Written(folder.path / "report.html", headline(summary, parts), passed)
@@ -117,23 +118,29 @@ def headline(summary: Summary, parts: Sequence[Section]) -> str:
     return answers[0] if answers and not summary.task.has_frontier else summary.headline
 
 
-def render_html(summary: Summary, parts: Sequence[Section], pictures: Mapping[str, bytes]) -> str:
+def _html(content: Mapping[str, Any], parts: Sequence[Section], pictures: Mapping[str, bytes]) -> str:
     """The report as one self-contained page."""
-    content = _content(summary, parts)
-    content["frontier_charts"] = with_json(plot for plot in frontier_plots(summary) if plot.drawn)
-    content["hypervolume_charts"] = with_json(filter(None, [hypervolume_plot(summary)]))
-    return html_page(TEMPLATES / "report.html.j2", content, parts, pictures)
+    charts = {
+        "frontier_charts": with_json(plot for plot in content["frontier_plots"] if plot.drawn),
+        "hypervolume_charts": with_json(filter(None, [hypervolume_plot(content["summary"])])),
+    }
+    return html_page(TEMPLATES / "report.html.j2", {**content, **charts}, parts, pictures)
 
 
 def render_markdown(summary: Summary, parts: Sequence[Section] = ()) -> str:
     """The report as Markdown."""
-    return markdown_page(TEMPLATES / "report.md.j2", _content(summary, parts), parts)
+    return _markdown(_content(summary, parts), parts)
+
+
+def _markdown(content: Mapping[str, Any], parts: Sequence[Section]) -> str:
+    return markdown_page(TEMPLATES / "report.md.j2", content, parts)
 
 
 def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
-    task = summary.task
+    task, plots = summary.task, frontier_plots(summary)
     return {
         "summary": summary,
+        "frontier_plots": plots,
         "headline": headline(summary, parts),
         "brand": "joulebench report",
         "generator": summary.manifest.joulebench,
@@ -164,5 +171,5 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
         "failures": tables.failures_table(summary),
         "environment": tables.environment_table(summary),
         "command": visible(prose.repeat_command(summary)),
-        "still_alt": " ".join(plot.alt for plot in frontier_plots(summary)),
+        "still_alt": " ".join(plot.alt for plot in plots),
     }
