@@ -224,6 +224,7 @@ def test_training_with_a_faulty_epoch_has_no_energy():
     broken = window(phase="train", units=1000, cpu=100.0, fault=fault("gpu:0 dropped out"))
     assert training_energy([epochs[0], broken], ["gpu", "cpu"]) is None
     assert training_energy([], ["cpu"]) is None
+    assert training_energy([window(phase="train", units=0, cpu=100.0)], ["cpu"]) is None  # no work was done
 
 
 # -- arithmetic --------------------------------------------------------------------------------------------------

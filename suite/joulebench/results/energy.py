@@ -328,13 +328,13 @@ def training_energy(
 ) -> Energy | None:
     """Joules of one training, all epochs together; net of idle power if idle windows are given.
 
-    It ran once, so gross joules have no interval; net ones have that of idle power. None where an epoch's window
-    is faulty (the sum is then unknown) or reads nothing, or (net) no quiet idle is near.
+    It ran once, so gross joules have no interval; net ones have that of idle power. None where no work was done, an
+    epoch's window is faulty (the sum is then unknown) or reads nothing, or (net) no quiet idle is near.
     """
     train = [w for w in windows if w.phase == "train"]
     names = common_domains(train, domains)
-    energy_j = sum(_sum(w, names) for w in train)
-    if not names or any(w.fault for w in train) or not (math.isfinite(energy_j) and energy_j > 0):
+    energy_j, units = sum(_sum(w, names) for w in train), sum(w.units for w in train)
+    if not names or units <= 0 or any(w.fault for w in train) or not (math.isfinite(energy_j) and energy_j > 0):
         return None
     share = _measured_j(train, names) / energy_j
     gross = Energy(**vars(point(energy_j)), domains=names, kind=_kind(train, names), measured_share=share)
