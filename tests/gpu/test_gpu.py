@@ -17,7 +17,7 @@ from joulebench.measurement.harness import Bench, Request, run_trial
 from joulebench.measurement.protocol import Timeline
 from joulebench.meters.nvml import NvmlMeter
 from joulebench.meters.select import availability
-from joulebench.results.energy import invalidity
+from joulebench.results.validity import invalidity
 from joulebench.spec.catalog import all_profiles
 from joulebench.spec.hardware import choose_profile, detect_host
 from joulebench.spec.task import Task

@@ -13,7 +13,8 @@ from joulebench.host.clock import VirtualClock
 from joulebench.measurement.protocol import Timeline, cool_down, measure_idle, measure_phase
 from joulebench.meters.base import Counter, MeterSet, difference
 from joulebench.meters.replay import PowerTrace, ReplayMeter
-from joulebench.results.energy import invalidity, phase_energy, total_j
+from joulebench.results.energy import phase_energy, total_j
+from joulebench.results.validity import invalidity
 from joulebench.spec.task import Protocol
 from joulebench.workloads.base import Phase
 

@@ -32,7 +32,8 @@ from joulebench.meters.codecarbon import CodeCarbonMeter, grid_intensity_g_per_k
 from joulebench.meters.nvml import PERIOD_S, NvmlMeter
 from joulebench.meters.replay import PowerTrace
 from joulebench.meters.sampling import STUCK_S, CounterTrack, ThreadSampler
-from joulebench.results.energy import MIN_COUNTER_UPDATES, invalidity, phase_energy
+from joulebench.results.energy import phase_energy
+from joulebench.results.validity import MIN_COUNTER_UPDATES, invalidity
 from joulebench.spec.task import Protocol
 from tests.meter_sources import FakeNvml, Gpu, TickingClock
 

@@ -15,7 +15,7 @@ from joulebench.host.device import nvml_index, nvml_indices
 from joulebench.measurement.protocol import Timeline
 from joulebench.meters.nvml import PERIOD_S, NvmlMeter
 from joulebench.meters.replay import PowerTrace
-from joulebench.results.energy import invalidity
+from joulebench.results.validity import invalidity
 from joulebench.spec.task import Protocol
 from tests.meter_sources import FakeNvml, Gpu, TickingClock
 

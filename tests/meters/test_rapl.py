@@ -15,7 +15,7 @@ from joulebench.meters import rapl as rapl_module
 from joulebench.meters.rapl import PERIOD_S, RaplMeter, Zone, find_rapl
 from joulebench.meters.replay import PowerTrace
 from joulebench.meters.select import availability, meters_for
-from joulebench.results.energy import invalidity
+from joulebench.results.validity import invalidity
 from joulebench.spec.hardware import HardwareProfile, Host
 from joulebench.spec.task import Protocol
 from tests.conftest import REPOSITORY

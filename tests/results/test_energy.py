@@ -16,13 +16,13 @@ from joulebench.results.energy import (
     Energy,
     idle_drift,
     idle_power_w,
-    invalidity,
     over_runs,
     phase_energy,
     power_w,
     total_j,
     training_energy,
 )
+from joulebench.results.validity import invalidity
 from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import effective_n, estimate, point, t_quantile, t_quantile_of
 from tests.factories import fault

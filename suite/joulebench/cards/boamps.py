@@ -18,9 +18,10 @@ from joulebench.errors import InputError
 from joulebench.presentation import words
 from joulebench.presentation.numbers import percent
 from joulebench.records.model import Reading, Window, combined
-from joulebench.results.energy import common_domains, idle_power_w, invalidity, nearest_idle
+from joulebench.results.energy import common_domains, idle_power_w, nearest_idle
 from joulebench.results.ledger import family
 from joulebench.results.phase_runs import EVERY_FAMILY
+from joulebench.results.validity import invalidity
 from joulebench.spec.parameters import Value
 from joulebench.stats.constants import JOULES_PER_KWH
 

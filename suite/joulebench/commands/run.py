@@ -68,6 +68,10 @@ def run(
     replay: ReplayOption = None,
     ray: RayOption = None,
     set_power_limit: PowerOption = False,
+    allow_busy: Annotated[
+        bool,
+        typer.Option("--allow-busy", help="Measurements count whatever else runs on the machine; reports say so."),
+    ] = False,
     strict: StrictOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -95,6 +99,7 @@ def run(
         "inferences": inferences,
         "extrapolate": extrapolate,
         "set_power_limit": set_power_limit,
+        "allow_busy": allow_busy,
         "strict": strict,
     }
     if ray is not None:

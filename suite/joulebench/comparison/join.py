@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from joulebench.errors import InputError
-from joulebench.results.energy import invalidity
 from joulebench.results.ledger import family
 from joulebench.results.outcome import Configuration, Outcome, trial_outcomes
 from joulebench.results.phase_runs import EVERY_FAMILY
 from joulebench.results.run import Run
+from joulebench.results.validity import invalidity
 from joulebench.spec.objectives import Quantity
 from joulebench.spec.task import Task
 

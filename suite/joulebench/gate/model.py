@@ -14,11 +14,25 @@ Choice = Literal["auto", "energy", "time"]
 
 #: Short windows, for continuously readable meters: minutes on two CPU cores.
 QUICK = Protocol(
-    warmup_s=0.1, max_warmup_s=1.0, window_s=0.15, repeats=2, max_repeats=6, target_rel_ci=1.0, idle_s=0.0
+    warmup_s=0.1,
+    max_warmup_s=1.0,
+    window_s=0.15,
+    repeats=2,
+    max_repeats=6,
+    target_rel_ci=1.0,
+    idle_s=0.0,
+    allow_busy=True,
 )
 #: Long windows, for accelerators, whose counters update every 0.1 s.
 STANDARD = Protocol(
-    warmup_s=2.0, max_warmup_s=20.0, window_s=3.0, repeats=2, max_repeats=4, target_rel_ci=1.0, idle_s=0.0
+    warmup_s=2.0,
+    max_warmup_s=20.0,
+    window_s=3.0,
+    repeats=2,
+    max_repeats=4,
+    target_rel_ci=1.0,
+    idle_s=0.0,
+    allow_busy=True,
 )
 FORMS = {"quick": QUICK, "standard": STANDARD}
 PAIRS = {"quick": 18, "standard": 20}  # processes of each commit

@@ -12,8 +12,9 @@ from joulebench.gate.model import Choice, Measurement, MetricName
 from joulebench.gate.statistics import log_median
 from joulebench.measurement.protocol import ALL_DOMAINS
 from joulebench.records.model import Kind, Window
-from joulebench.results import energy
-from joulebench.results.energy import common_domains, invalidity, joules
+from joulebench.results import validity
+from joulebench.results.energy import common_domains, joules
+from joulebench.results.validity import invalidity
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Unmeasured:
 
 def valid_windows(measurement: Measurement) -> list[Window]:
     """Valid windows, judged from their raw times and readings."""
-    return energy.valid_windows(measurement.windows, measurement.phase, measurement.protocol)
+    return validity.valid_windows(measurement.windows, measurement.phase, measurement.protocol)
 
 
 def value(measurement: Measurement, metric: Metric) -> float | None:

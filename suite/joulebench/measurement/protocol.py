@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from joulebench.host.clock import Clock
 from joulebench.meters.base import Meter, difference
 from joulebench.records.model import Fault, FaultKind, Window
-from joulebench.results.energy import MIN_COUNTER_UPDATES, invalidity, phase_energy
+from joulebench.results.energy import phase_energy
+from joulebench.results.validity import MIN_COUNTER_UPDATES, invalidity
 from joulebench.spec.task import Protocol
 from joulebench.workloads.base import Phase
 

@@ -13,8 +13,8 @@ from joulebench.host.git import git
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import LedgerEntry, Manifest, TrialRecord, Window
 from joulebench.results.audit import OVERLAP_S
-from joulebench.results.energy import valid_windows
 from joulebench.results.run import Run
+from joulebench.results.validity import valid_windows
 from joulebench.spec.task import Task
 
 _NEEDED = ("host.cpu", "host.logical_cpus", "host.os", "python", "device", "packages.joulebench")

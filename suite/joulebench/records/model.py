@@ -1,7 +1,7 @@
 """Records of what was measured: windows, trials, ledger entries, scores and the manifest, with a versioned schema.
 
 Nothing derived is stored: joules per sample, intervals and validity are computed by the reader
-(`joulebench.results.energy`).
+(`joulebench.results`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Reading(Record):
     """Energy of one domain over one window."""
 
     domain: str  # gpu:0, cpu, ram
-    energy_j: float  # what cannot be is not counted (`joulebench.results.energy.is_read`)
+    energy_j: float  # what cannot be is not counted (`joulebench.results.validity.is_read`)
     source: str  # nvml_counter, rapl_package, cpu_load_model, ram_model, replay, …
     kind: Kind
     role: Literal["primary", "check"] = "primary"
@@ -68,7 +68,15 @@ class FaultKind(StrEnum):
     TOO_SHORT = "too_short"
     NO_WORK = "no_work"
     IMPOSSIBLE_READING = "impossible_reading"
+    IMPOSSIBLE_POWER = "impossible_power"
     FEW_UPDATES = "few_counter_updates"
+    TOO_LONG = "too_long"
+    METERS_DISAGREE = "meters_disagree"
+    OTHER_LOAD = "other_load"
+    STOLEN_TIME = "stolen_time"
+    OTHER_GPU_PROCESS = "other_gpu_process"
+    GPU_IN_USE = "gpu_in_use"
+    THROTTLING_CHANGED = "throttling_changed"
 
 
 class Fault(Record):
@@ -155,6 +163,7 @@ class TrialRecord(Record):
     costs: Costs = Costs()
     epochs: tuple[EpochRecord, ...] = ()
     stopped_by: Literal["epochs", "patience", "time"] | None = None  # what ended training
+    raced: bool = False  # measured in `protocol.min_windows` only: another configuration is clearly better
     unit: dict[str, str] = {}  # phase -> what its units are: sample, token
     windows: tuple[Window, ...]
 

@@ -13,8 +13,9 @@ from joulebench.records.model import FaultKind, Window
 from joulebench.reporting.failures import failure_findings
 from joulebench.reporting.summary import Summary
 from joulebench.results.consistency import MAX_RSD, meter_checks
-from joulebench.results.energy import idle_drift, invalidity
+from joulebench.results.energy import idle_drift
 from joulebench.results.findings import Code, Finding
+from joulebench.results.validity import invalidity
 
 #: A finding is made where the primary and the check meter of one domain differ by more than this share.
 CHECK_TOLERANCE = 0.05

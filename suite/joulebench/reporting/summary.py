@@ -16,12 +16,12 @@ from joulebench.records.folder import RunFolder
 from joulebench.records.model import Manifest, Status, TrialRecord, combined
 from joulebench.reporting.failures import FailureGroup, failures
 from joulebench.results.cost import BreakEven, Candidate, SearchCost, break_even, search_cost, stated_volume
-from joulebench.results.energy import invalidity
 from joulebench.results.frontier import hypervolume_by_trial
 from joulebench.results.ledger import Ledger, idle_by_domain
 from joulebench.results.members import Member, Target, member, targets
 from joulebench.results.outcome import Configuration, Outcome, configuration_key, trial_outcomes
 from joulebench.results.run import Run
+from joulebench.results.validity import invalidity
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate

@@ -15,8 +15,9 @@ from datetime import datetime
 from joulebench.errors import InputError, did_you_mean
 from joulebench.records.folder import TornLine
 from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord, Window
-from joulebench.results.energy import MAX_J, MAX_VALUE
+from joulebench.results.energy import MAX_VALUE
 from joulebench.results.findings import Code, Finding, Level
+from joulebench.results.validity import MAX_J
 from joulebench.spec.task import RESERVED_PHASES, Task
 from joulebench.spec.toml import digest
 

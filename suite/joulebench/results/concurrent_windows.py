@@ -27,7 +27,7 @@ class _Span:
 def marked(trials: Iterable[TrialRecord], entries: Sequence[LedgerEntry]) -> list[TrialRecord]:
     """Mark windows that overlap another trial, a proposal or a meter check on their node as faulty; all trials.
 
-    A faulty window counts in no mean (`joulebench.results.energy.invalidity`).
+    A faulty window counts in no mean (`joulebench.results.validity.invalidity`).
     """
     every = list(trials)
     if all(trial.node is None for trial in every):

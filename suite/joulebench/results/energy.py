@@ -1,7 +1,4 @@
-"""Energy of windows: validity, joules per unit of work, gross and net, with intervals. Pure.
-
-Validity is computed by the reader, from a window's raw times and readings.
-"""
+"""Energy of windows: joules per unit of work, gross and net, with intervals. Pure."""
 
 from __future__ import annotations
 
@@ -14,15 +11,12 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any, Literal, overload
 
-from joulebench.records.model import Fault, FaultKind, Kind, Reading, Window, combined
+from joulebench.records.model import Kind, Window, combined
+from joulebench.results.validity import is_read, valid_windows
 from joulebench.spec.task import Protocol
 from joulebench.stats import intervals
 from joulebench.stats.estimate import Estimate, deviation, estimate, mean_of_runs, point, t_quantile_of
 
-MIN_COUNTER_UPDATES = 20
-ROUNDING = 1e-9  # of times that are differences of long sums
-#: Less or more than this is no reading of a window: a nanojoule; 280 GWh.
-MIN_J, MAX_J = 1e-9, 1e15
 #: A metric or cost beyond this is none: its square must still be a number.
 MAX_VALUE = 1e30
 QUIET_IDLE_RSD = 0.10  # idle windows that vary more than this are no baseline
@@ -145,40 +139,12 @@ def matches(domain: str, wanted: Iterable[str]) -> bool:
     return domain.split(":", 1)[0] in wanted
 
 
-def is_read(reading: Reading) -> bool:
-    """Whether a reading is a number from 0 to `MAX_J`; any other was not read."""
-    return 0 <= reading.energy_j <= MAX_J
-
-
 def joules(window: Window, domains: Iterable[str]) -> float | None:
     """Primary joules of a window over the domains; None where it has none of them."""
     wanted = tuple(domains)
     primary = (r for r in window.readings if r.role == "primary" and is_read(r))
     energies = [r.energy_j for r in primary if matches(r.domain, wanted)]
     return sum(energies) if energies else None
-
-
-def invalidity(window: Window, protocol: Protocol) -> Fault | None:
-    """Why a measured window does not count; None if it does."""
-    if window.fault is not None:
-        return window.fault
-    if not math.isfinite(window.duration_s) or window.duration_s <= 0:
-        return Fault(kind=FaultKind.NO_DURATION, text="no duration")
-    if window.duration_s < protocol.window_s * (1 - ROUNDING):
-        text = f"too short: {window.duration_s:.3g} s of {protocol.window_s:g} s"
-        return Fault(kind=FaultKind.TOO_SHORT, text=text)
-    if window.units <= 0:
-        return Fault(kind=FaultKind.NO_WORK, text="no work done")
-    for reading in window.readings:
-        if reading.role != "primary":
-            continue
-        if not MIN_J <= reading.energy_j <= MAX_J:
-            text = f"{reading.domain} reads {reading.energy_j:g} J"
-            return Fault(kind=FaultKind.IMPOSSIBLE_READING, text=text)
-        if reading.counter_updates is not None and reading.counter_updates < MIN_COUNTER_UPDATES:
-            text = f"{reading.domain} counter moved {reading.counter_updates} times (< {MIN_COUNTER_UPDATES})"
-            return Fault(kind=FaultKind.FEW_UPDATES, text=text)
-    return None
 
 
 def common_domains(windows: Sequence[Window], wanted: Iterable[str]) -> tuple[str, ...]:
@@ -302,11 +268,6 @@ def phase_energy(
         per=unit,
         variances=variances,
     )
-
-
-def valid_windows(windows: Iterable[Window], phase: str, protocol: Protocol) -> list[Window]:
-    """The windows of a phase that count."""
-    return [w for w in windows if w.phase == phase and invalidity(w, protocol) is None]
 
 
 def seconds_per_unit(valid: Sequence[Window]) -> Estimate:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from joulebench.records.model import Window
-from joulebench.results.energy import invalidity
+from joulebench.results.validity import invalidity
 from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import Estimate
 from joulebench.stats.quantiles import quantile_of

@@ -10,7 +10,8 @@ from itertools import chain
 from typing import Literal
 
 from joulebench.records.model import Ending, Kind, LedgerEntry, Reading, TrialRecord, Window
-from joulebench.results.energy import idle_power_w, is_read
+from joulebench.results.energy import idle_power_w
+from joulebench.results.validity import is_read
 from joulebench.stats.estimate import Estimate
 
 Group = Literal["training", "measured", "protocol", "overhead"]
@@ -41,6 +42,8 @@ _ACCOUNTS: dict[str, tuple[Group, str]] = {
     "cooldown": ("protocol", "cooling down after training"),
     "settle": ("protocol", "settling before idle windows"),
     "idle": ("protocol", "idle baseline"),
+    "control": ("protocol", "measuring the default again, for drift"),
+    "busy": ("protocol", "waiting until other load has ended"),
     "release": ("overhead", "releasing the model"),
     "failed": ("overhead", "work cut short by a failure"),
     "record": ("overhead", "writing records"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Any
@@ -16,7 +16,7 @@ from joulebench.results.latency import latency
 from joulebench.results.phase_runs import training_runs
 from joulebench.spec.objectives import COSTS, Quantity, energy_unit
 from joulebench.spec.parameters import Params
-from joulebench.spec.task import Task
+from joulebench.spec.task import CONFIRM, Task
 from joulebench.stats.estimate import NORMAL_975, Estimate, deviation, mean_of_runs, point, reciprocal
 
 
@@ -39,11 +39,25 @@ class Configuration:
     outcomes: dict[str, Outcome]
     constraints: dict[str, Outcome] = field(default_factory=dict)  # values of what the task bounds
     feasible: bool = True  # no known value breaks its bound
+    default: bool = False  # the task's default configuration
+
+    @cached_property
+    def confirmations(self) -> tuple[TrialRecord, ...]:
+        """Its valid trials that were run to confirm what the search found."""
+        return tuple(t for t in self.trials if t.status == "ok" and t.stage == CONFIRM)
 
     @property
+    def confirmed(self) -> bool:
+        return bool(self.confirmations)
+
+    @cached_property
     def usable(self) -> tuple[TrialRecord, ...]:
-        """Its finished trials that are valid."""
-        return tuple(t for t in self.trials if t.status == "ok")
+        """Its valid trials that its values rest on: where it was confirmed, those alone.
+
+        The run that had it chosen may have been lucky. The default was chosen before any run, so all of its count.
+        """
+        valid = tuple(t for t in self.trials if t.status == "ok")
+        return self.confirmations if self.confirmed and not self.default else valid
 
     @cached_property
     def costs(self) -> Costs:
@@ -179,20 +193,24 @@ def configurations(task: Task, trials: Sequence[TrialRecord]) -> list[Configurat
     groups: dict[str, list[TrialRecord]] = {}
     for trial in trials:
         groups.setdefault(configuration_key(task, trial.params), []).append(trial)
-    return [_configuration(task, key, members, idle) for key, members in groups.items()]
+    default = configuration_key(task, task.defaults)
+    return [_configuration(task, key, members, idle, default) for key, members in groups.items()]
 
 
-def _configuration(task: Task, key: str, trials: Sequence[TrialRecord], idle: Sequence[Window]) -> Configuration:
-    done = [o for t in trials if (o := trial_outcomes(task, t, idle))]
+def _configuration(
+    task: Task, key: str, trials: Sequence[TrialRecord], idle: Sequence[Window], default_key: str
+) -> Configuration:
+    plain = Configuration(key, trials[0].params, tuple(trials), {}, default=key == default_key)
+    done = [o for t in plain.usable if (o := trial_outcomes(task, t, idle))]
     merged = {name: _between_runs([o[name] for o in done]) for name in task.objectives} if done else {}
-    bounded = [trial_constraints(task, t, idle) for t in trials]
+    bounded = [trial_constraints(task, t, idle) for t in plain.usable]
     known = {
         name: _between_runs(values)
         for name in task.outcome_constraints
         if (values := [c[name] for c in bounded if name in c])
     }
     feasible = all(task.outcome_constraints[n].met_by(o.value.mean) for n, o in known.items())
-    return Configuration(key, trials[0].params, tuple(trials), merged, known, feasible)
+    return replace(plain, outcomes=merged, constraints=known, feasible=feasible)
 
 
 def _between_runs(outcomes: Sequence[Outcome]) -> Outcome:

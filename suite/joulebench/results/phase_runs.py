@@ -11,15 +11,9 @@ from functools import cached_property
 from statistics import fmean
 
 from joulebench.records.model import Costs, Kind, TrialRecord, Window
-from joulebench.results.energy import (
-    Energy,
-    over_runs,
-    phase_energy,
-    seconds_per_unit,
-    training_energy,
-    valid_windows,
-)
+from joulebench.results.energy import Energy, over_runs, phase_energy, seconds_per_unit, training_energy
 from joulebench.results.latency import STEPS
+from joulebench.results.validity import valid_windows
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Protocol, Task
 from joulebench.stats.estimate import Estimate, estimate, mean_of_runs, point, reciprocal

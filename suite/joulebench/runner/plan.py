@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +70,7 @@ def plan(
     inferences: float | None = None,
     extrapolate: bool = False,
     set_power_limit: bool = False,
+    allow_busy: bool = False,
     strict: bool = False,
     host: Host | None = None,
 ) -> Plan:
@@ -81,6 +83,8 @@ def plan(
             They override the profile's. Without one of the first two, reports state no carbon.
         meters: the user's own (`joulebench.meters.base`), tried before the built-in ones.
         max_energy_j, inferences, extrapolate: override the task's `stopping`.
+        allow_busy: windows count whatever else runs on the machine (`protocol.allow_busy`); also where the
+            environment sets JOULEBENCH_ALLOW_BUSY.
 
     Raises:
         InputError: an unknown task, budget, profile or parameter, or a profile that is not this host's.
@@ -104,6 +108,9 @@ def plan(
         merged = _with_trials_of(merged, other)
     rules = {"max_energy_j": max_energy_j, "inferences": inferences, "extrapolate": extrapolate or None}
     merged = _with_stopping(merged, rules)
+    if allow_busy or os.environ.get("JOULEBENCH_ALLOW_BUSY"):
+        protocol = merged.protocol.model_copy(update={"allow_busy": True})
+        merged = merged.model_copy(update={"protocol": protocol})
     check_names(merged)
     check_studies(merged, task_file or merged.name)
     if meters and replay is not None:

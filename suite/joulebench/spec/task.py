@@ -30,6 +30,8 @@ from joulebench.spec.toml import Definition, digest, merge, read_toml, validate
 
 #: Budgets that reduce a task so that it takes minutes.
 NARROWED = ("quick", "short")
+#: Stage of the trials that confirm what the stages found.
+CONFIRM = "confirm"
 #: The Pareto frontier among `analyses`; all others are studies.
 FRONTIER = "frontier"
 #: The study that evaluates a task's `gate`.
@@ -104,10 +106,14 @@ class Protocol(Definition):
     settled_rel: Annotated[float, Field(gt=0, le=1)] = 0.05  # three successive step times within this fraction
     window_s: Annotated[float, Field(gt=0, le=100_000)] = 5.0
     repeats: Annotated[int, Field(ge=2, le=10_000)] = 5
+    min_windows: Annotated[int, Field(ge=2, le=10_000)] = 2  # of a trial that another one clearly beats
     max_repeats: Annotated[int, Field(ge=2, le=10_000)] = 15
     target_rel_ci: Annotated[float, Field(gt=0, le=1)] = 0.02
     idle_s: Seconds = 10.0
     idle_every: Annotated[int, Field(ge=1, le=1_000_000)] = 10  # trials
+    max_other_cpus: Annotated[float, Field(gt=0, le=1e6)] = 0.05  # that others may keep busy, or a hypervisor take
+    max_quiet_wait_s: Seconds = 10.0  # for each phase: how long to wait until others are quiet again
+    allow_busy: bool = False  # windows count whatever else runs; every report says so
     max_train_s: Annotated[float, Field(gt=0, le=10_000_000)] = 3600.0
     memory_limit_bytes: Annotated[int, Field(ge=1 << 20)] | None = None  # a limit below the device's memory
 
@@ -115,9 +121,21 @@ class Protocol(Definition):
     def _repeats(self) -> Protocol:
         if self.max_repeats < self.repeats:
             raise ValueError(f"max_repeats must be at least repeats = {self.repeats} (got {self.max_repeats})")
+        if self.min_windows > self.repeats:
+            raise ValueError(f"min_windows must be at most repeats = {self.repeats} (got {self.min_windows})")
         if self.max_warmup_s < self.warmup_s:
             raise ValueError(f"max_warmup_s must be at least warmup_s = {self.warmup_s} (got {self.max_warmup_s})")
         return self
+
+
+class Confirm(Definition):
+    """Confirmation of what a search found: its best configurations are trained and measured again, with new seeds.
+
+    Only tasks with a frontier, or whose analyses look for an optimum, have something to confirm.
+    """
+
+    repeats: Annotated[int, Field(ge=0, le=1_000)] = 2  # runs of each configuration; 0: none is confirmed
+    members: Annotated[int, Field(ge=1, le=1_000)] = 6  # configurations at most, beside the default
 
 
 class Gate(Definition):
@@ -149,7 +167,7 @@ class Cluster(Definition):
 RESERVED_PHASES = frozenset(
     {
         "start", "data", "precheck", "propose", "build", "train", "validate", "score", "cooldown", "settle", "idle",
-        "count", "prepare", "warmup", "release", "failed", "record", "wait", "end", "unfinished",
+        "count", "prepare", "warmup", "release", "failed", "record", "wait", "end", "unfinished", "control", "busy",
     }
 )  # fmt: skip
 
@@ -184,6 +202,7 @@ class Task(Definition):
     stages: Annotated[dict[Name, Stage], Field(min_length=1, max_length=100)]
     training: Training = Training()
     protocol: Protocol = Protocol()
+    confirm: Confirm = Confirm()
     stopping: Stopping = Stopping()
     cluster: Cluster = Cluster()
     max_consecutive_failures: Annotated[int, Field(ge=1, le=100_000)] = 5
@@ -235,6 +254,8 @@ class Task(Definition):
 
     @model_validator(mode="after")
     def _check_stages(self) -> Task:
+        if CONFIRM in self.stages:
+            raise ValueError(f"stages.{CONFIRM}: the name is taken; [confirm] says how results are confirmed")
         for stage_name, stage in self.stages.items():
             where = f"stages.{stage_name}"
             for name in stage.vary or ():
