@@ -11,7 +11,7 @@ from statistics import median
 import pytest
 
 from joulebench.records.model import TrialRecord
-from joulebench.results.outcome import configuration_key, run_to_run_rsd
+from joulebench.results.outcome import configuration_key, run_to_run
 from joulebench.search import bayes, prepare, propose
 from joulebench.search.observations import observations
 from tests.factories import ENERGY, make_task, make_trial
@@ -228,7 +228,7 @@ def test_noise_is_within_and_between_runs_and_replicates_share_it():
     records = [make_trial(task, {}, {"val_accuracy": 0.5 + n / 10}, c) for n, c in enumerate(costs)]
     records.append(make_trial(task, {"a": 1}, {"val_accuracy": 0.9}, 0.02, spread=0.0))
     records.append(make_trial(task, {"b": False}, status="oom"))
-    rsd = run_to_run_rsd(task, records)["samples_per_j"]
+    rsd = run_to_run(task, records)["samples_per_j"]
     replicated, single, refused = observations(task, records).seen
 
     assert rsd == pytest.approx(0.0914, rel=0.01)

@@ -1,18 +1,16 @@
 """Pairwise comparison of machines: ratios with intervals, rank correlation, transfer of frontiers. Pure.
 
-Ratios are of the configurations that two machines share. The interval of one configuration's ratio is Welch's t of
-the logarithms: the variances of both sides add, each the variance between whole runs (pooled over the
-configurations that were run more than once) over the number of runs, with Welch and Satterthwaite's degrees of
-freedom. Where a side has no replicates, only the variance of its windows is known; `Estimate.varied` states which.
-Over configurations the mean is geometric, and its interval is Student's t over the configurations.
+Ratios are of the configurations that two machines share. The interval of one configuration's ratio follows from
+those of both sides (`joulebench.stats.intervals.ratio`), which hold the spread between runs where configurations
+were run more than once; `Estimate.varied` states whether they do. Over configurations the mean is geometric, and
+its interval is Student's t over the configurations.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import variance
 
 import numpy as np
 
@@ -21,21 +19,13 @@ from joulebench.results.frontier import beats_reference, frontier, hypervolume
 from joulebench.results.outcome import Configuration
 from joulebench.spec.objectives import Objective
 from joulebench.stats.correlation import Correlation, correlation
-from joulebench.stats.estimate import Estimate, estimate, t_quantile
-from joulebench.stats.intervals import difference
+from joulebench.stats.estimate import Estimate, estimate
+from joulebench.stats.intervals import difference, ratio
 
 RUNS, WINDOWS, CONFIGURATIONS = "whole runs", "windows within a run", "configurations"
 
 #: With more machines than this, each is compared with the first only.
 MAX_PAIRED = 3
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Pooled variance of an objective's logarithm between runs of one configuration, and its degrees of freedom."""
-
-    variance: float
-    freedom: int
 
 
 @dataclass(frozen=True)
@@ -102,8 +92,9 @@ def _pair(joined: Joined, name: str, objective: Objective, base: Machine, machin
     ours, theirs = ([m.configurations[k].outcomes[name].value for k in keys] for m in (base, machine))
     as_ratio = is_ratio(objective, [v.mean for v in (*ours, *theirs)])
     if as_ratio:
-        sides = (_ratio_sides(m, name, keys) for m in (base, machine))
-        each = {key: _ratio(a, b) for key, a, b in zip(keys, *sides, strict=True)}
+        varied = RUNS if _repeated(base) and _repeated(machine) else WINDOWS
+        ratios = (ratio(b, a, varied) for a, b in zip(ours, theirs, strict=True))
+        each = {key: value for key, value in zip(keys, ratios, strict=True) if value is not None}
     else:
         each = {key: difference(b, a, "two machines") for key, a, b in zip(keys, ours, theirs, strict=True)}
     ranks = correlation([v.mean for v in ours], [v.mean for v in theirs], "spearman")
@@ -111,52 +102,9 @@ def _pair(joined: Joined, name: str, objective: Objective, base: Machine, machin
     return MachinePair(name, base.label, machine.label, as_ratio, each, overall, ranks)
 
 
-@dataclass(frozen=True)
-class RatioSide:
-    """One side of a ratio: its value, and its logarithm's variance (None: not known) with degrees of freedom."""
-
-    value: Estimate
-    variance: float | None
-    freedom: float
-    over_runs: bool  # whether the variance is between whole runs
-
-
-def _ratio_sides(machine: Machine, name: str, keys: Sequence[str]) -> Iterator[RatioSide]:
-    """Yield one objective of each of these configurations."""
-    spread = run_spread(machine, name)
-    for key in keys:
-        value, runs = machine.configurations[key].outcomes[name].value, len(machine.replicates[key])
-        within = 0.0 if value.sem is None else (value.sem / value.mean) ** 2
-        freedom = max(1.0, (value.n_effective or value.n) - 1)
-        if spread is None:
-            yield RatioSide(value, within or None, freedom, False)
-        elif runs == 1 and within > spread.variance:  # its windows vary more than whole runs of others do
-            yield RatioSide(value, within, freedom, True)
-        else:
-            yield RatioSide(value, spread.variance / runs, float(spread.freedom), True)
-
-
-def run_spread(machine: Machine, name: str) -> Spread | None:
-    """Return the spread between runs of one configuration; None where none was run more than once."""
-    squares, freedom = 0.0, 0
-    for runs in machine.replicates.values():
-        if len(runs) >= 2:
-            logs = [math.log(o[name].value.mean) for o in runs]
-            squares += variance(logs) * (len(logs) - 1)
-            freedom += len(logs) - 1
-    return Spread(squares / freedom, freedom) if freedom else None
-
-
-def _ratio(base: RatioSide, machine: RatioSide) -> Estimate:
-    """Return machine / base of two positive values, with the interval that the module describes."""
-    mean = machine.value.mean / base.value.mean
-    n = min(base.value.n, machine.value.n)
-    varied = RUNS if base.over_runs and machine.over_runs else WINDOWS
-    if base.variance is None or machine.variance is None or (total := base.variance + machine.variance) <= 0:
-        return Estimate(mean, n, None, None, None, varied)
-    freedom = total**2 / sum(k.variance**2 / k.freedom for k in (base, machine) if k.variance)
-    half = t_quantile(freedom) * math.sqrt(total)
-    return Estimate(mean, n, mean * math.sqrt(total), mean * math.exp(-half), mean * math.exp(half), varied)
+def _repeated(machine: Machine) -> bool:
+    """Whether a configuration was run more than once there, so that intervals hold the spread between runs."""
+    return any(len(runs) >= 2 for runs in machine.replicates.values())
 
 
 def mean_of(values: Sequence[float], geometric: bool) -> Estimate | None:

@@ -46,7 +46,7 @@ class Machine:
         """Outcomes of each finished trial of a configuration, by key."""
         task, idle = self.task, self.run.idle
         return {
-            key: tuple(o for t in c.trials if (o := trial_outcomes(task, t, idle)))
+            key: tuple(o for t in c.usable if (o := trial_outcomes(task, t, idle)))
             for key, c in self.configurations.items()
         }
 

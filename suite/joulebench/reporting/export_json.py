@@ -58,7 +58,7 @@ def facts(summary: Summary, sections: Sequence[Section], headline: str) -> dict[
         "frontier": [_member(summary, m) for m in summary.members] if task.has_frontier else None,
         "default": _member(summary, summary.default) if summary.default else None,
         "hypervolume": next((v for v in reversed(summary.hypervolume) if v is not None), None),
-        "run_to_run_rsd": dict(summary.rsd),
+        "run_to_run_rsd": {name: spread.sd for name, spread in summary.rsd.items()},
         "cost": _cost(summary),
         "groups": [{"name": g, "title": title, "energy_j": summary.ledger.group_j(g),
                     "duration_s": summary.ledger.group_s(g)} for g, title in GROUPS.items()],

@@ -137,7 +137,7 @@ def _wide_intervals(summary: Summary) -> Iterator[Finding]:
 def _runs_differ(summary: Summary) -> Iterator[Finding]:
     """Variation between runs, which the intervals within a run do not show."""
     target = summary.task.protocol.target_rel_ci
-    if far := [f"{name} by {percent(rsd)}" for name, rsd in summary.rsd.items() if rsd > target]:
+    if far := [f"{name} by {percent(spread.sd)}" for name, spread in summary.rsd.items() if spread.sd > target]:
         text = (
             f"Runs of one configuration differ (relative standard deviation) in {', '.join(far)}, above the target "
             f"of {percent(target)}: intervals within a single run are too narrow to rank by. Keep other load off "

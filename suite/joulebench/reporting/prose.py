@@ -155,9 +155,9 @@ def _carbon(summary: Summary) -> str:
 def spread(summary: Summary) -> tuple[str, ...]:
     """Variation between runs of one configuration, which an interval within a run does not show."""
     return tuple(
-        f"Repeated runs of one configuration differed by {percent(rsd)} (relative standard deviation, pooled) in "
-        f"{name}."
-        for name, rsd in summary.rsd.items()
+        f"Repeated runs of one configuration differed by {percent(known.sd)} (relative standard deviation, pooled; "
+        f"95 % interval {percent(known.interval[0])} to {percent(known.interval[1])}) in {name}."
+        for name, known in summary.rsd.items()
     )
 
 

@@ -24,7 +24,7 @@ from joulebench.results.run import Run
 from joulebench.results.validity import invalidity
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
-from joulebench.stats.estimate import Estimate
+from joulebench.stats.estimate import Estimate, Spread
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Summary:
         return self.run.ledger
 
     @property
-    def rsd(self) -> Mapping[str, float]:
+    def rsd(self) -> Mapping[str, Spread]:
         """Between runs of one configuration, by energy objective."""
         return self.run.rsd
 

@@ -15,7 +15,18 @@ from joulebench.records.model import Kind, Window, combined
 from joulebench.results.validity import is_read, valid_windows
 from joulebench.spec.task import Protocol
 from joulebench.stats import intervals
-from joulebench.stats.estimate import Estimate, deviation, estimate, mean_of_runs, point, t_quantile_of
+from joulebench.stats.estimate import (
+    Estimate,
+    Part,
+    Spread,
+    deviation,
+    estimate,
+    freedom_of,
+    mean_of_runs,
+    of_parts,
+    point,
+    t_quantile,
+)
 
 #: A metric or cost beyond this is none: its square must still be a number.
 MAX_VALUE = 1e30
@@ -24,7 +35,7 @@ QUIET_IDLE_RSD = 0.10  # idle windows that vary more than this are no baseline
 
 Basis = Literal["gross", "net"]
 #: What makes an energy vary, by the names that `Energy.variances` has.
-WINDOWS, IDLE, RUNS = "windows", "idle", "runs"
+WINDOWS, IDLE, DRIFT, RUNS = "windows", "idle", "idle_drift", "runs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +52,8 @@ class Energy(Estimate):
         measured_share: of the joules, 0 … 1.
         basis: gross, or net of idle power.
         per: the unit of work it is stated for; None for joules in all.
-        variances: of the mean, by what varied (windows, idle, runs), in squared joules (per squared unit); a source
-            that is not known to vary is absent.
+        variances: of the mean, by what varied (windows, idle, idle_drift, runs), in squared joules (per squared
+            unit); a source that is not known to vary is absent.
     """
 
     domains: tuple[str, ...]
@@ -102,6 +113,13 @@ class Energy(Estimate):
         """The joules of one of `units` units of work."""
         return replace(self / units, per=unit)
 
+    @property
+    def within_run(self) -> float | None:
+        """Relative 95 % half-width by the windows of one run alone; None where it has none of its own."""
+        if WINDOWS not in self.variances or self.mean == 0 or self.n < 2:
+            return None
+        return t_quantile(self.n - 1) * math.sqrt(self.variances[WINDOWS]) / abs(self.mean)
+
     def _with(self, other: Energy, value: Estimate) -> Energy:
         if (self.basis, self.per) != (other.basis, other.per):
             raise ValueError(f"{self.described} and {other.described} do not add up")
@@ -120,17 +138,24 @@ class Energy(Estimate):
         )
 
 
-def over_runs(runs: Sequence[Energy]) -> Energy:
-    """The energy of one run as it is; over several runs their mean, with the interval between them.
+def over_runs(runs: Sequence[Energy], spread: Spread | None = None, scale: float | None = None) -> Energy:
+    """Mean of one configuration's runs, with provenance (`mean_of_runs`); domains are those of the first run.
+
+    Args:
+        spread: between runs of the run's configurations, pooled.
+        scale: what the spread is relative to; by default the mean.
 
     Raises:
         ValueError: no runs.
     """
-    if len(runs) == 1:
-        return runs[0]
-    value = mean_of_runs(runs)
-    variances = {} if value.sem is None else {RUNS: value.sem**2}
+    value = mean_of_runs(runs, spread, scale)
     kind, share = combined(e.kind for e in runs), fmean(e.measured_share for e in runs)
+    if len(runs) > 1:
+        variances = {RUNS: value.sem**2} if value.sem is not None else {}
+    else:
+        variances = dict(runs[0].variances)
+        if spread is not None:
+            variances[RUNS] = spread.part(abs(value.mean) if scale is None else scale).variance
     return Energy.of(value, runs[0], kind=kind, measured_share=share, variances=variances)
 
 
@@ -175,8 +200,34 @@ def _idle_powers(windows: Iterable[Window], domains: Sequence[str]) -> list[floa
     return powers
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """Idle power near a window, over some domains: a block of idle windows, and how much idle power drifts.
+
+    `drift_w`: the largest difference from this block to the one before or after it, within which the power at any
+    time between them is taken to lie; 0 where there is no other block.
+    """
+
+    block: int
+    power_w: Estimate
+    drift_w: float = 0.0
+
+    def parts(self, seconds: float) -> dict[str, Part]:
+        """Variance of the idle joules of so many seconds, by source.
+
+        Of drift that of a value anywhere within ± `drift_w` (GUM 4.3.7: half-width² / 3).
+        """
+        parts = {IDLE: Part(((self.power_w.sem or 0.0) * seconds) ** 2, freedom_of(self.power_w))}
+        if self.drift_w > 0:
+            parts[DRIFT] = Part((self.drift_w * seconds) ** 2 / 3, math.inf)
+        return parts
+
+
 class IdleWindows(tuple[Window, ...]):
-    """Idle windows of a run in order, with their blocks cached: every trial needs the nearest one."""
+    """Idle windows of a run in order, with their blocks cached: every trial needs the nearest one.
+
+    Those that are no baseline have a fault (`idle_windows` in `joulebench.results.outcome` sees to it).
+    """
 
     @cached_property
     def blocks(self) -> list[list[Window]]:
@@ -190,19 +241,51 @@ class IdleWindows(tuple[Window, ...]):
 
     @cached_property
     def _starts(self) -> dict[str | None, list[tuple[float, int]]]:
-        """Start (Unix seconds) and index of each block by node; of blocks with the same start the first."""
+        """Start (Unix seconds) and index of each block by node, in time; of blocks with the same start the first.
+
+        Blocks without two windows that may be a baseline are left out.
+        """
         first: dict[str | None, dict[float, int]] = {}
         for number, block in enumerate(self.blocks):
-            first.setdefault(block[0].node, {}).setdefault(_seconds(block[0].start_utc), number)
+            if sum(w.fault is None for w in block) >= 2:
+                first.setdefault(block[0].node, {}).setdefault(_seconds(block[0].start_utc), number)
         return {node: sorted(begun.items()) for node, begun in first.items()}
 
-    def nearest(self, moment_s: float, node: str | None = None) -> list[Window]:
-        """The block of a node whose start is nearest to a time (Unix seconds); of ties the first."""
-        starts = self._starts.get(node, [])
+    def nearest(self, to: Window) -> int | None:
+        """Index of the block of a window's node whose start is nearest to the window's; of ties the first."""
+        starts, moment_s = self._starts.get(to.node, []), _seconds(to.start_utc)
         after = bisect_left(starts, (moment_s, -1))
         beside = starts[max(0, after - 1) : after + 1]
         nearest = min(beside, key=lambda start: (abs(start[0] - moment_s), start[1]), default=None)
-        return self.blocks[nearest[1]] if nearest else []
+        return None if nearest is None else nearest[1]
+
+    def baseline(self, to: Window, domains: Sequence[str]) -> Baseline | None:
+        """Idle power of the nearest block, for the domains; None where there is none, or it was not quiet."""
+        block = self.nearest(to)
+        if block is None:
+            return None
+        key = (block, tuple(domains))
+        if key not in self._baselines:
+            self._baselines[key] = self._baseline(block, domains)
+        return self._baselines[key]
+
+    @cached_property
+    def _baselines(self) -> dict[tuple[int, tuple[str, ...]], Baseline | None]:
+        return {}
+
+    def _baseline(self, block: int, domains: Sequence[str]) -> Baseline | None:
+        power = idle_power_w(self.blocks[block], domains)
+        if power is None:
+            return None
+        in_time = [number for _, number in self._starts[self.blocks[block][0].node]]
+        at = in_time.index(block)
+        beside = [idle_power_w(self.blocks[n], domains) for n in in_time[max(0, at - 1) : at + 2] if n != block]
+        return Baseline(block, power, max((abs(b.mean - power.mean) for b in beside if b), default=0.0))
+
+
+def as_idle(idle: Sequence[Window]) -> IdleWindows:
+    """Idle windows with their blocks."""
+    return idle if isinstance(idle, IdleWindows) else IdleWindows(idle)
 
 
 def nearest_idle(idle: Sequence[Window], to: Window) -> list[Window]:
@@ -210,8 +293,9 @@ def nearest_idle(idle: Sequence[Window], to: Window) -> list[Window]:
 
     On a cluster, of those of the same node: machines of one kind differ in idle power too.
     """
-    known = idle if isinstance(idle, IdleWindows) else IdleWindows(idle)
-    return known.nearest(_seconds(to.start_utc), to.node)
+    known = as_idle(idle)
+    block = known.nearest(to)
+    return [] if block is None else known.blocks[block]
 
 
 def _seconds(utc: str) -> float:
@@ -241,24 +325,24 @@ def phase_energy(
     """Energy per unit of `phase` from its valid windows; net of idle power if idle windows are given.
 
     None where there is no valid window, no domain asked for, or (net) no quiet idle nearby. The interval of a net
-    value includes idle's: the two variances add.
+    value holds that of idle power and its drift: their variances add.
     """
     valid = valid_windows(windows, phase, protocol)
     names = common_domains(valid, domains)
     if not valid or not names:
         return None
     gross = [_sum(w, names) for w in valid]
-    energies, extra_sem = gross, 0.0
+    energies, idle_parts = gross, {}
     if idle is not None:
-        baseline = idle_power_w(nearest_idle(idle, valid[0]), names)
+        baseline = as_idle(idle).baseline(valid[0], names)
         if baseline is None:
             return None
-        energies = [e - baseline.mean * w.duration_s for e, w in zip(gross, valid, strict=True)]
-        extra_sem = (baseline.sem or 0.0) * seconds_per_unit(valid).mean
+        energies = [e - baseline.power_w.mean * w.duration_s for e, w in zip(gross, valid, strict=True)]
+        idle_parts = baseline.parts(seconds_per_unit(valid).mean)
     value = estimate([e / w.units for e, w in zip(energies, valid, strict=True)])
-    variances = {} if value.sem is None else {WINDOWS: value.sem**2}
+    parts = {} if value.sem is None else {WINDOWS: Part(value.sem**2, freedom_of(value)), **idle_parts}
     if idle is not None:
-        value, variances = _widen(value, extra_sem), {**variances, IDLE: extra_sem**2}
+        value = of_parts(value.mean, value.n, list(parts.values()), f"{value.varied} and idle")
     return Energy(
         **vars(value),
         domains=names,
@@ -266,8 +350,30 @@ def phase_energy(
         measured_share=_measured_j(valid, names) / sum(gross),
         basis="gross" if idle is None else "net",
         per=unit,
-        variances=variances,
+        variances={source: part.variance for source, part in parts.items()},
     )
+
+
+def shared_idle(net: Energy, baselines: Sequence[tuple[Baseline, float]]) -> Energy:
+    """The mean of several runs' net energies, with the error of the idle power that they share.
+
+    Args:
+        net: the mean, with what varied between the runs.
+        baselines: of each run, and the seconds per unit of work that idle power was subtracted for.
+    """
+    if net.sem is None:
+        return net
+    blocks: dict[int, tuple[Baseline, float]] = {}
+    for baseline, seconds in baselines:
+        _, known_s = blocks.get(baseline.block, (baseline, 0.0))
+        blocks[baseline.block] = baseline, known_s + seconds / len(baselines)
+    parts = [Part(net.sem**2, freedom_of(net))]
+    variances = dict(net.variances)
+    for baseline, seconds in blocks.values():
+        for source, part in baseline.parts(seconds).items():
+            parts.append(part)
+            variances[source] = variances.get(source, 0.0) + part.variance
+    return Energy.of(of_parts(net.mean, net.n, parts, f"{net.varied} and idle"), net, variances=variances)
 
 
 def seconds_per_unit(valid: Sequence[Window]) -> Estimate:
@@ -301,13 +407,14 @@ def training_energy(
     gross = Energy(**vars(point(energy_j)), domains=names, kind=_kind(train, names), measured_share=share)
     if idle is None:
         return gross
-    power = idle_power_w(nearest_idle(idle, train[len(train) // 2]), names)
-    if power is None:
+    baseline = as_idle(idle).baseline(train[len(train) // 2], names)
+    if baseline is None:
         return None
-    idle_j = intervals.scaled(power, sum(w.duration_s for w in train))
-    net = intervals.shifted(intervals.scaled(idle_j, -1.0), energy_j)
-    net = replace(net, varied="idle windows, one training")
-    return Energy.of(net, gross, basis="net", variances={IDLE: (idle_j.sem or 0.0) ** 2})
+    seconds = sum(w.duration_s for w in train)
+    parts = baseline.parts(seconds)
+    net_j = energy_j - baseline.power_w.mean * seconds
+    net = of_parts(net_j, baseline.power_w.n, list(parts.values()), "idle windows, one training")
+    return Energy.of(net, gross, basis="net", variances={source: part.variance for source, part in parts.items()})
 
 
 def _kind(windows: Sequence[Window], names: Sequence[str]) -> Kind:
@@ -321,14 +428,6 @@ def _measured_j(windows: Sequence[Window], names: Sequence[str]) -> float:
 
 def _sum(window: Window, names: Sequence[str]) -> float:
     return sum(r.energy_j for r in window.readings if r.role == "primary" and r.domain in names)
-
-
-def _widen(value: Estimate, extra_sem: float) -> Estimate:
-    if value.sem is None:
-        return value
-    sem = math.hypot(value.sem, extra_sem)
-    half = t_quantile_of(value) * sem
-    return replace(value, sem=sem, low=value.mean - half, high=value.mean + half, varied=f"{value.varied} and idle")
 
 
 def total_j(windows: Iterable[Window], domains: Iterable[str] = ("gpu", "cpu", "ram")) -> float | None:

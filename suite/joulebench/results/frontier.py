@@ -59,10 +59,11 @@ def frontier(task: Task, every: Sequence[Configuration]) -> list[Configuration]:
     """Non-dominated complete configurations, best in the first objective first.
 
     Without those that break a constraint or are not better than every reference: a model that guesses is no
-    trade-off, however little it takes. Ties go by the further objectives, then by the
+    trade-off, however little it takes. Once there are confirmed configurations, of those alone: the others' values
+    have been chosen for being good. Ties go by the further objectives, then by the
     configuration's key, so the order does not depend on the order of trials. With one objective: the best.
     """
-    complete = [c for c in every if c.complete and c.feasible and beats_reference(task, c)]
+    complete = candidates(task, every)
     if not complete:
         return []
     goals, points = objective_goals(task), objective_values(task, complete)
@@ -70,6 +71,13 @@ def frontier(task: Task, every: Sequence[Configuration]) -> list[Configuration]:
     kept = np.flatnonzero(non_dominated(points, goals))
     order = sorted(kept, key=lambda i: (*costs[i], complete[i].key))
     return [complete[i] for i in order]
+
+
+def candidates(task: Task, every: Sequence[Configuration]) -> list[Configuration]:
+    """Configurations that may be on the frontier: complete, feasible, better than every reference, and confirmed
+    where any is."""
+    complete = [c for c in every if c.complete and c.feasible and beats_reference(task, c)]
+    return [c for c in complete if c.confirmed] if any(c.confirmed for c in every) else complete
 
 
 def beats_reference(task: Task, configuration: Configuration) -> bool:
@@ -98,7 +106,8 @@ def hypervolume_by_trial(
     goals = objective_goals(task)
     every = configurations(task, trials) if every is None else every
     key_of = {id(trial): c.key for c in every for trial in c.trials}
-    pending = {c.key: c for c in every if c.complete and c.feasible}
+    confirmed = any(c.confirmed for c in every)
+    pending = {c.key: c for c in every if c.complete and c.feasible and (c.confirmed or not confirmed)}
     bound = np.asarray(references, dtype=float)
     front, volume, volumes = np.empty((0, len(goals))), 0.0, []
     for trial in trials:

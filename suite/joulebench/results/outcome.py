@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
@@ -14,10 +13,19 @@ from joulebench.records.model import Costs, Kind, TrialRecord, Window, combined
 from joulebench.results.energy import MAX_VALUE, Energy, IdleWindows, phase_energy
 from joulebench.results.latency import latency
 from joulebench.results.phase_runs import training_runs
+from joulebench.results.validity import idle_fault
 from joulebench.spec.objectives import COSTS, Quantity, energy_unit
 from joulebench.spec.parameters import Params
-from joulebench.spec.task import CONFIRM, Task
-from joulebench.stats.estimate import NORMAL_975, Estimate, deviation, mean_of_runs, point, reciprocal
+from joulebench.spec.task import CONFIRM, Protocol, Task
+from joulebench.stats.estimate import (
+    NORMAL_975,
+    Estimate,
+    Spread,
+    mean_of_runs,
+    point,
+    pooled_spread,
+    reciprocal,
+)
 
 
 @dataclass(frozen=True)
@@ -161,8 +169,11 @@ def _energy_outcome(
     if objective.phase == "train":
         return _training_outcome(trial, name, objective)
     energy = trial_energy(task, trial, objective, idle)
-    if energy is None or energy.n < task.protocol.repeats:
+    needed = task.protocol.min_windows if trial.raced else task.protocol.repeats
+    if energy is None or energy.n < needed:
         return None  # fewer valid windows than the protocol asks for are no measurement
+    if energy.basis == "net" and (energy.low is None or energy.low <= 0):
+        return None  # not distinguishable from idle: one joule more or less would make it the best of all
     _, per_joule = energy_unit(name)
     value = reciprocal(energy) if per_joule else energy
     return Outcome(value, energy.kind, energy.domains) if value is not None else None
@@ -178,34 +189,47 @@ def _training_outcome(trial: TrialRecord, name: str, objective: Quantity) -> Out
     return Outcome(point(1 / each.mean if per_joule else each.mean), each.kind, each.domains)
 
 
-def idle_windows(trials: Iterable[TrialRecord]) -> IdleWindows:
-    """The run's idle baseline."""
-    return IdleWindows(w for trial in trials for w in trial.windows if w.phase == "idle")
+def idle_windows(trials: Iterable[TrialRecord], protocol: Protocol) -> IdleWindows:
+    """The run's idle windows; those that are no baseline have the fault that says why."""
+    idle = (w for trial in trials for w in trial.windows if w.phase == "idle")
+    return IdleWindows(w.model_copy(update={"fault": idle_fault(w, protocol)}) for w in idle)
 
 
 def configurations(task: Task, trials: Sequence[TrialRecord]) -> list[Configuration]:
     """Trials grouped by configuration, in order of first appearance.
 
-    A configuration run more than once has means and intervals between its runs; one run once keeps its
-    within-run interval.
+    Values and intervals are those of `mean_of_runs` over the usable trials, with the spread between runs pooled
+    over all configurations that were run more than once (`run_to_run`).
     """
-    idle = idle_windows(trials)
+    idle = idle_windows(trials, task.protocol)
     groups: dict[str, list[TrialRecord]] = {}
     for trial in trials:
         groups.setdefault(configuration_key(task, trial.params), []).append(trial)
     default = configuration_key(task, task.defaults)
-    return [_configuration(task, key, members, idle, default) for key, members in groups.items()]
+    plain = [
+        Configuration(key, members[0].params, tuple(members), {}, default=key == default)
+        for key, members in groups.items()
+    ]
+    measured = [[o for t in c.usable if (o := trial_outcomes(task, t, idle))] for c in plain]
+    spreads = _spreads(task, measured)
+    return [_with_values(task, c, done, spreads, idle) for c, done in zip(plain, measured, strict=True)]
 
 
-def _configuration(
-    task: Task, key: str, trials: Sequence[TrialRecord], idle: Sequence[Window], default_key: str
+def _with_values(
+    task: Task,
+    plain: Configuration,
+    done: Sequence[Mapping[str, Outcome]],
+    spreads: Mapping[str, Spread],
+    idle: Sequence[Window],
 ) -> Configuration:
-    plain = Configuration(key, trials[0].params, tuple(trials), {}, default=key == default_key)
-    done = [o for t in plain.usable if (o := trial_outcomes(task, t, idle))]
-    merged = {name: _between_runs([o[name] for o in done]) for name in task.objectives} if done else {}
+    merged = {
+        name: _over_runs([o[name] for o in done], spreads.get(name), objective.is_energy)
+        for name, objective in task.objectives.items()
+        if done
+    }
     bounded = [trial_constraints(task, t, idle) for t in plain.usable]
     known = {
-        name: _between_runs(values)
+        name: _over_runs(values, None, relative=False)
         for name in task.outcome_constraints
         if (values := [c[name] for c in bounded if name in c])
     }
@@ -213,32 +237,33 @@ def _configuration(
     return replace(plain, outcomes=merged, constraints=known, feasible=feasible)
 
 
-def _between_runs(outcomes: Sequence[Outcome]) -> Outcome:
+def _over_runs(outcomes: Sequence[Outcome], spread: Spread | None, relative: bool) -> Outcome:
     kinds = {o.kind for o in outcomes}
     kind: Kind | None = None if kinds == {None} else combined(kinds)
-    return Outcome(mean_of_runs([o.value for o in outcomes]), kind, outcomes[0].domains)
+    value = mean_of_runs([o.value for o in outcomes], spread, None if relative else 1.0)
+    return Outcome(value, kind, outcomes[0].domains)
 
 
-def run_to_run_rsd(
+def _spreads(task: Task, measured: Sequence[Sequence[Mapping[str, Outcome]]]) -> dict[str, Spread]:
+    """Spread between runs of one configuration, by objective: of energy relative to the mean, else absolute."""
+    spreads = {}
+    for name, objective in task.objectives.items():
+        groups = [[o[name].value.mean for o in done] for done in measured if len(done) >= 2]
+        if objective.is_energy:
+            groups = [[v / mean for v in values] for values in groups if (mean := abs(fmean(values)))]
+        if (spread := pooled_spread(groups)) is not None:
+            spreads[name] = spread
+    return spreads
+
+
+def run_to_run(
     task: Task, trials: Sequence[TrialRecord], every: Sequence[Configuration] | None = None
-) -> dict[str, float]:
-    """Relative standard deviation between runs of one configuration, per energy objective, pooled.
+) -> dict[str, Spread]:
+    """Spread between runs of one configuration, by objective, pooled over those run more than once.
 
-    The search takes it as noise beside each trial's own standard error. Objectives without replicates are absent.
-    `every` are the trials' configurations, if known.
+    Of energy it is relative to the mean, of others absolute. Objectives without replicates are absent. `every` are
+    the trials' configurations, if known.
     """
-    pooled: dict[str, list[tuple[float, int]]] = {}
-    idle = idle_windows(trials)
-    for configuration in configurations(task, trials) if every is None else every:
-        if len(configuration.trials) < 2:
-            continue
-        done = [o for t in configuration.trials if (o := trial_outcomes(task, t, idle))]
-        for name, objective in task.objectives.items():
-            values = [o[name].value.mean for o in done]
-            if objective.is_energy and len(values) >= 2 and fmean(values) != 0:
-                rsd = deviation(values) / abs(fmean(values))
-                pooled.setdefault(name, []).append((rsd**2, len(values) - 1))
-    return {
-        name: math.sqrt(sum(v * dof for v, dof in parts) / sum(dof for _, dof in parts))
-        for name, parts in pooled.items()
-    }
+    idle = idle_windows(trials, task.protocol)
+    repeated = [c for c in (configurations(task, trials) if every is None else every) if len(c.usable) >= 2]
+    return _spreads(task, [[o for t in c.usable if (o := trial_outcomes(task, t, idle))] for c in repeated])

@@ -11,16 +11,58 @@ from functools import cached_property
 from statistics import fmean
 
 from joulebench.records.model import Costs, Kind, TrialRecord, Window
-from joulebench.results.energy import Energy, over_runs, phase_energy, seconds_per_unit, training_energy
+from joulebench.results.energy import (
+    Energy,
+    as_idle,
+    over_runs,
+    phase_energy,
+    seconds_per_unit,
+    shared_idle,
+    training_energy,
+)
 from joulebench.results.latency import STEPS
 from joulebench.results.validity import valid_windows
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Protocol, Task
-from joulebench.stats.estimate import Estimate, estimate, mean_of_runs, point, reciprocal
+from joulebench.stats.estimate import (
+    Estimate,
+    Spread,
+    estimate,
+    mean_of_runs,
+    point,
+    pooled_spread,
+    reciprocal,
+)
 from joulebench.stats.intervals import scaled
 from joulebench.stats.quantiles import quantile_of
 
 EVERY_FAMILY = ("gpu", "cpu", "ram")
+
+
+class Repeated:
+    """The configurations of a run that were run more than once: how much runs of one configuration differ.
+
+    Args:
+        groups: of each, the values of its runs by quantity, each relative to the quantity's scale.
+    """
+
+    def __init__(self, groups: Sequence[Callable[[str], Sequence[float]]] = ()) -> None:
+        self._groups = groups
+        self._known: dict[str, Spread | None] = {}
+
+    def spread(self, quantity: str) -> Spread | None:
+        """Pooled spread of a quantity between runs; None where nothing was repeated."""
+        if quantity not in self._known:
+            self._known[quantity] = pooled_spread([group(quantity) for group in self._groups])
+        return self._known[quantity]
+
+
+NOT_REPEATED = Repeated()
+
+
+def _relative(values: Sequence[float], scale: float | None = None) -> list[float]:
+    scale = fmean(values) if scale is None and values else scale
+    return [value / scale for value in values] if scale else []
 
 
 @dataclass(frozen=True)
@@ -36,6 +78,23 @@ class PhaseRuns:
     phase: str
     families: tuple[str, ...]
     idle: Sequence[Window]
+    repeated: Repeated = NOT_REPEATED
+
+    def relative(self, quantity: str) -> list[float]:
+        """The runs' values of a quantity (gross, net, unit_s, units_per_j, units_per_s), relative to their mean.
+
+        Net joules are relative to the mean of the gross ones, since they may be near 0.
+        """
+        match quantity:
+            case "gross":
+                return _relative([e.mean for e in self.runs])
+            case "net":
+                nets = [e.mean for e in self._net if e is not None]
+                return _relative(nets, fmean(e.mean for e in self.runs)) if len(nets) == len(self.runs) else []
+            case "unit_s":
+                return _relative([s.mean for s in self._unit_s])
+        rates = [reciprocal(v) for v in (self.runs if quantity == "units_per_j" else self._unit_s)]
+        return _relative([rate.mean for rate in rates if rate is not None])
 
     @cached_property
     def unit(self) -> str:
@@ -59,13 +118,27 @@ class PhaseRuns:
     @cached_property
     def gross(self) -> Energy:
         """Gross joules per unit."""
-        return over_runs(self.runs)
+        return over_runs(self.runs, self.repeated.spread("gross"))
+
+    @cached_property
+    def _net(self) -> list[Energy | None]:
+        return self._energies(self.idle) if self.idle else []
 
     @cached_property
     def net(self) -> Energy | None:
         """Joules per unit less idle power; None where idle power is unknown for a run."""
-        known = [e for e in self._energies(self.idle) if e is not None] if self.idle else []
-        return over_runs(known) if len(known) == len(self.runs) else None
+        known = [e for e in self._net if e is not None]
+        if len(known) != len(self.runs):
+            return None
+        net = over_runs(known, self.repeated.spread("net"), fmean(e.mean for e in self.runs))
+        if len(known) == 1:
+            return net
+        idle, baselines = as_idle(self.idle), []
+        for trial, energy in zip(self._measured, known, strict=True):
+            windows = valid_windows(trial.windows, self.phase, self.protocol)
+            if (baseline := idle.baseline(windows[0], energy.domains)) is not None:
+                baselines.append((baseline, seconds_per_unit(windows).mean))
+        return shared_idle(net, baselines)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -76,24 +149,28 @@ class PhaseRuns:
         return self.gross.kind
 
     @cached_property
+    def _measured(self) -> list[TrialRecord]:
+        """The runs whose joules are known."""
+        return [t for t, energy in zip(self.trials, self._gross, strict=True) if energy is not None]
+
+    @cached_property
     def _unit_s(self) -> list[Estimate]:
         """Of each run whose joules are known."""
-        known = [t for t, energy in zip(self.trials, self._gross, strict=True) if energy is not None]
-        return [seconds_per_unit(valid_windows(t.windows, self.phase, self.protocol)) for t in known]
+        return [seconds_per_unit(valid_windows(t.windows, self.phase, self.protocol)) for t in self._measured]
 
     @cached_property
     def unit_s(self) -> Estimate:
         """Seconds per unit."""
-        return mean_of_runs(self._unit_s)
+        return mean_of_runs(self._unit_s, self.repeated.spread("unit_s"))
 
     @cached_property
     def units_per_j(self) -> Estimate | None:
         """None where a run's joules are not positive."""
-        return _rate(self.runs)
+        return _rate(self.runs, self.repeated.spread("units_per_j"))
 
     @cached_property
     def units_per_s(self) -> Estimate | None:
-        return _rate(self._unit_s)
+        return _rate(self._unit_s, self.repeated.spread("units_per_s"))
 
     @cached_property
     def step_units(self) -> float | None:
@@ -132,27 +209,40 @@ def phase_runs(
     phase: str,
     families: Sequence[str],
     idle: Sequence[Window] = (),
+    repeated: Repeated = NOT_REPEATED,
 ) -> PhaseRuns | None:
     """A phase over the usable trials of one configuration; None where none of them has joules of it."""
-    runs = PhaseRuns(protocol, tuple(trials), phase, tuple(families), idle)
+    runs = PhaseRuns(protocol, tuple(trials), phase, tuple(families), idle, repeated)
     return runs if runs.runs else None
 
 
-def _rate(values: Sequence[Estimate]) -> Estimate | None:
+def _rate(values: Sequence[Estimate], spread: Spread | None) -> Estimate | None:
     rates = [rate for v in values if (rate := reciprocal(v)) is not None]
-    return mean_of_runs(rates) if len(rates) == len(values) else None
+    return mean_of_runs(rates, spread) if len(rates) == len(values) else None
 
 
 @dataclass(frozen=True)
 class TrainingRuns:
     """The trainings of one configuration, validation left out; `training_runs` makes it where there are any.
 
-    Each ran once, over all its epochs, so a single one's gross joules have no interval.
+    Each ran once, over all its epochs, so a single one's gross joules have the interval of the run-to-run spread
+    alone, and none where nothing was repeated.
     """
 
     trials: tuple[TrialRecord, ...]  # those whose joules are known
     families: tuple[str, ...]
     idle: Sequence[Window]
+    repeated: Repeated = NOT_REPEATED
+
+    def relative(self, quantity: str) -> list[float]:
+        """The trainings' values of a quantity (gross, net, seconds), relative to their mean; net: of gross."""
+        match quantity:
+            case "gross":
+                return _relative([e.mean for e in self.runs])
+            case "net":
+                nets = [e.mean for e in self._net if e is not None]
+                return _relative(nets, fmean(e.mean for e in self.runs)) if len(nets) == len(self.runs) else []
+        return _relative([s.mean for s in self._seconds])
 
     @cached_property
     def runs(self) -> list[Energy]:
@@ -162,19 +252,32 @@ class TrainingRuns:
     @cached_property
     def gross(self) -> Energy:
         """Gross joules of a training."""
-        return over_runs(self.runs)
+        return over_runs(self.runs, self.repeated.spread("gross"))
+
+    @cached_property
+    def _net(self) -> list[Energy | None]:
+        return [training_energy(t.windows, self.families, self.idle) for t in self.trials] if self.idle else []
 
     @cached_property
     def net(self) -> Energy | None:
         """Joules of a training less idle power; None where idle power is unknown for one."""
-        energies = [training_energy(t.windows, self.families, self.idle) for t in self.trials] if self.idle else []
-        known = [e for e in energies if e is not None]
-        return over_runs(known) if known and len(known) == len(self.trials) else None
+        known = [e for e in self._net if e is not None]
+        if not known or len(known) != len(self.trials):
+            return None
+        net = over_runs(known, self.repeated.spread("net"), fmean(e.mean for e in self.runs))
+        if len(known) == 1:
+            return net
+        idle, baselines = as_idle(self.idle), []
+        for trial, energy in zip(self.trials, known, strict=True):
+            epochs = _epochs(trial)
+            if (baseline := idle.baseline(epochs[len(epochs) // 2], energy.domains)) is not None:
+                baselines.append((baseline, sum(w.duration_s for w in epochs)))
+        return shared_idle(net, baselines)
 
     @cached_property
     def seconds(self) -> Estimate:
         """Seconds of a training's epochs."""
-        return mean_of_runs(self._seconds)
+        return mean_of_runs(self._seconds, self.repeated.spread("seconds"))
 
     @cached_property
     def _seconds(self) -> list[Estimate]:
@@ -194,13 +297,15 @@ class TrainingRuns:
         """Gross joules per unit of work, given how many units each training did; None where one did none."""
         if not all(units):
             return None
-        return over_runs([e.each(n, unit) for e, n in zip(self.runs, units, strict=True)])
+        each = [e.each(n, unit) for e, n in zip(self.runs, units, strict=True)]
+        return over_runs(each, self.repeated.spread("gross"))
 
     def seconds_per(self, units: Sequence[float]) -> Estimate | None:
         """Seconds per unit of work, as `per`."""
         if not all(units):
             return None
-        return mean_of_runs([scaled(s, 1 / n) for s, n in zip(self._seconds, units, strict=True)])
+        each = [scaled(s, 1 / n) for s, n in zip(self._seconds, units, strict=True)]
+        return mean_of_runs(each, self.repeated.spread("seconds"))
 
     @property
     def cut_short(self) -> bool:
@@ -209,11 +314,14 @@ class TrainingRuns:
 
 
 def training_runs(
-    trials: Sequence[TrialRecord], families: Sequence[str], idle: Sequence[Window] = ()
+    trials: Sequence[TrialRecord],
+    families: Sequence[str],
+    idle: Sequence[Window] = (),
+    repeated: Repeated = NOT_REPEATED,
 ) -> TrainingRuns | None:
     """The trainings of one configuration whose joules are known; None where there are none."""
     known = tuple(t for t in trials if training_energy(t.windows, families) is not None)
-    return TrainingRuns(known, tuple(families), idle) if known else None
+    return TrainingRuns(known, tuple(families), idle, repeated) if known else None
 
 
 def _epochs(trial: TrialRecord) -> list[Window]:

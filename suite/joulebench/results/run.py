@@ -14,9 +14,18 @@ from joulebench.results.energy import IdleWindows
 from joulebench.results.findings import Finding
 from joulebench.results.frontier import frontier
 from joulebench.results.ledger import Ledger, balance
-from joulebench.results.outcome import Configuration, configurations, idle_windows, run_to_run_rsd
-from joulebench.results.phase_runs import PhaseRuns, TrainingRuns, families, phase_runs, training_runs, varied
+from joulebench.results.outcome import Configuration, configurations, idle_windows, run_to_run
+from joulebench.results.phase_runs import (
+    PhaseRuns,
+    Repeated,
+    TrainingRuns,
+    families,
+    phase_runs,
+    training_runs,
+    varied,
+)
 from joulebench.spec.task import Task
+from joulebench.stats.estimate import Spread
 
 FOLDER = "overlay"
 
@@ -66,7 +75,7 @@ class Run:
     @cached_property
     def idle(self) -> IdleWindows:
         """The idle windows of all trials."""
-        return idle_windows(self.trials)
+        return idle_windows(self.trials, self.task.protocol)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -74,9 +83,14 @@ class Run:
         return balance(self.trials, self.entries)
 
     @cached_property
-    def rsd(self) -> dict[str, float]:
-        """Relative standard deviation between runs of one configuration, by energy objective with replicates."""
-        return run_to_run_rsd(self.task, self.trials, self.configurations)
+    def spreads(self) -> dict[str, Spread]:
+        """Spread between runs of one configuration, by objective with replicates; of energy a relative one."""
+        return run_to_run(self.task, self.trials, self.configurations)
+
+    @property
+    def rsd(self) -> dict[str, Spread]:
+        """The spreads of energy objectives."""
+        return {name: spread for name, spread in self.spreads.items() if self.task.objectives[name].is_energy}
 
     @cached_property
     def families(self) -> tuple[str, ...]:
@@ -109,8 +123,33 @@ class Run:
         usable, domains = _usable(trials), tuple(self.families if counted is None else counted)
         key = (tuple(t.trial for t in usable), phase, domains)
         if key not in self._phases:
-            self._phases[key] = phase_runs(self.task.protocol, usable, phase, domains, self.idle)
+            repeated = self._repeated_phase(phase, domains)
+            self._phases[key] = phase_runs(self.task.protocol, usable, phase, domains, self.idle, repeated)
         return self._phases[key]
+
+    @cached_property
+    def _replicates(self) -> list[tuple[TrialRecord, ...]]:
+        """The trials of each configuration that was run more than once."""
+        return [c.usable for c in self.configurations if len(c.usable) >= 2]
+
+    def _repeated_phase(self, phase: str, domains: tuple[str, ...]) -> Repeated:
+        key = (phase, domains)
+        if key not in self._spreads:
+            protocol, idle = self.task.protocol, self.idle
+            every = (phase_runs(protocol, trials, phase, domains, idle) for trials in self._replicates)
+            self._spreads[key] = Repeated([runs.relative for runs in every if runs is not None])
+        return self._spreads[key]
+
+    def _repeated_training(self, domains: tuple[str, ...]) -> Repeated:
+        key = ("train", domains)
+        if key not in self._spreads:
+            every = (training_runs(trials, domains, self.idle) for trials in self._replicates)
+            self._spreads[key] = Repeated([runs.relative for runs in every if runs is not None])
+        return self._spreads[key]
+
+    @cached_property
+    def _spreads(self) -> dict[tuple[str, tuple[str, ...]], Repeated]:
+        return {}
 
     @cached_property
     def _phases(self) -> dict[tuple[tuple[int, ...], str, tuple[str, ...]], PhaseRuns | None]:
@@ -121,7 +160,7 @@ class Run:
         usable, domains = _usable(trials), tuple(self.families if counted is None else counted)
         key = (tuple(t.trial for t in usable), domains)
         if key not in self._trainings:
-            self._trainings[key] = training_runs(usable, domains, self.idle)
+            self._trainings[key] = training_runs(usable, domains, self.idle, self._repeated_training(domains))
         return self._trainings[key]
 
     @cached_property

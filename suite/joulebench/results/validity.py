@@ -54,7 +54,6 @@ def invalidity(window: Window, protocol: Protocol) -> Fault | None:
         return Fault(kind=FaultKind.NO_WORK, text="no work done")
     return (
         _readings(window)
-        or _stretched(window, protocol)
         or _meters_disagree(window)
         or (None if protocol.allow_busy else disturbance(window, protocol))
     )
@@ -91,7 +90,10 @@ def judged(windows: Iterable[Window], phase: str, protocol: Protocol) -> list[tu
     """The windows of a phase of one trial, each with the reason why it does not count, or None."""
     own = [w for w in windows if w.phase == phase]
     return [
-        (window, invalidity(window, protocol) or _paused(window, own) or _throttling_changed(window, own))
+        (
+            window,
+            invalidity(window, protocol) or _too_long(window, own, protocol) or _throttling_changed(window, own),
+        )
         for window in own
     ]
 
@@ -119,25 +121,24 @@ def _readings(window: Window) -> Fault | None:
     return None
 
 
-def _stretched(window: Window, protocol: Protocol) -> Fault | None:
-    """A window ends within a step of its time, so one that lasted far longer was stopped, or held up."""
-    if window.steps < 2:
-        return None
-    primary = [r.counter_updates for r in window.readings if r.role == "primary" and r.counter_updates]
-    needed_s = window.duration_s * MIN_COUNTER_UPDATES / min(primary) if primary else 0.0  # for a slow counter
-    planned_s = max(protocol.window_s, needed_s) + window.duration_s / window.steps
-    if window.duration_s <= MAX_STRETCH * planned_s:
-        return None
-    return Fault(kind=FaultKind.TOO_LONG, text=f"too long: {window.duration_s:.3g} s of {protocol.window_s:g} s")
+def _too_long(window: Window, phase: Sequence[Window], protocol: Protocol) -> Fault | None:
+    """A window ends within a step of its time, so one far longer, unlike the others, was stopped or held up.
 
-
-def _paused(window: Window, phase: Sequence[Window]) -> Fault | None:
-    """A window of a single long step is compared with the others of its phase."""
-    alike = [w.duration_s for w in phase if w.steps == window.steps] if window.steps == 1 else []
-    if len(alike) < 3 or window.duration_s <= 2 * (typical_s := median(alike)):
+    Nothing is known of the plan of a single long step: it is compared with the others alone.
+    """
+    others = [w.duration_s for w in phase if w is not window]
+    if window.steps >= 2:
+        primary = [r.counter_updates for r in window.readings if r.role == "primary" and r.counter_updates]
+        needed_s = window.duration_s * MIN_COUNTER_UPDATES / min(primary) if primary else 0.0  # for a slow counter
+        planned_s = max(protocol.window_s, needed_s) + window.duration_s / window.steps
+        usual_s = max(planned_s, min(others, default=planned_s))
+    elif len(others) >= 2:
+        usual_s = median(others)
+    else:
         return None
-    text = f"too long: {window.duration_s:.3g} s, others of the phase {typical_s:.3g} s"
-    return Fault(kind=FaultKind.TOO_LONG, text=text)
+    if window.duration_s <= MAX_STRETCH * usual_s:
+        return None
+    return Fault(kind=FaultKind.TOO_LONG, text=f"too long: {window.duration_s:.3g} s, usual are {usual_s:.3g} s")
 
 
 def _meters_disagree(window: Window) -> Fault | None:

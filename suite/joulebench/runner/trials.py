@@ -138,7 +138,7 @@ class Trials:
         since = next((n for n, r in enumerate(reversed(on_node), 1) if _has_idle(r)), None)
         due = since is None or since >= self.task.protocol.idle_every
         due = due or request.trial == self._total - 1  # before and after: drift shows
-        request = replace(request, idle=due, idle_windows=tuple(idle_windows(on_node)))
+        request = replace(request, idle=due, idle_windows=tuple(idle_windows(on_node, self.task.protocol)))
         text = f"{request.stage}: {words(self.task, request.params)}"
         self.say("trial", text, done=len(self._records), total=self._total)
         self.append_entry("begin", trial=request.trial, attempt=request.attempt, node=node, windows=())
@@ -251,7 +251,7 @@ def words(task: Task, params: Params) -> str:
 def _result(task: Task, record: TrialRecord, records: Sequence[TrialRecord]) -> str:
     """Describe a finished trial in one line: origin, configuration, and objectives or failure."""
     what = f"{record.proposed_by}: {words(task, record.params)}"
-    outcomes = trial_outcomes(task, record, idle_windows(records))
+    outcomes = trial_outcomes(task, record, idle_windows(records, task.protocol))
     if not outcomes:
         return f"{what} → {record.status}: {record.error}"
     values = []

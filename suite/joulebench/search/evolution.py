@@ -74,7 +74,7 @@ def _survivors(space: Space, stage: str, own: Sequence[TrialRecord], size: int, 
     from pymoo.core.population import Population
     from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
-    idle, problem, parents = idle_windows(own), _problem(space), Population()
+    idle, problem, parents = idle_windows(own, space.task.protocol), _problem(space), Population()
     for begin in range(0, len(own), size):
         members = own[begin : begin + size]
         fitness = [_fitness(space.task, trial, idle) for trial in members]

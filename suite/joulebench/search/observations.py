@@ -12,7 +12,7 @@ from joulebench.results.outcome import (
     Configuration,
     Outcome,
     idle_windows,
-    run_to_run_rsd,
+    run_to_run,
     trial_constraints,
     trial_outcomes,
 )
@@ -75,7 +75,7 @@ def observations(task: Task, trials: Sequence[TrialRecord]) -> Observations:
         Σ (sem_i² + (rsd · mean_i)²) / k²
 
     over the k runs, where sem_i is a run's own standard error and rsd, for energy objectives, the relative
-    standard deviation between runs of one configuration (`run_to_run_rsd`). Where a run has neither, as an
+    standard deviation between runs of one configuration (`run_to_run`). Where a run has neither, as an
     accuracy without one, the variance is None.
 
     Memory is modelled once a trial ran out of it, where the limit is known (the smallest that any trial
@@ -86,8 +86,9 @@ def observations(task: Task, trials: Sequence[TrialRecord]) -> Observations:
     By the task's rule `on_oom = "zero"`, a configuration that ran out of memory has the value 0, exactly, in
     every objective instead.
     """
-    idle, rsd = idle_windows(trials), run_to_run_rsd(task, trials)
-    groups = grouped(task, trials)
+    idle, groups = idle_windows(trials, task.protocol), grouped(task, trials)
+    spreads = run_to_run(task, trials, groups)
+    rsd = {name: spread.sd for name, spread in spreads.items() if task.objectives[name].is_energy}
     limit = _memory_limit(task, trials)
     merged = (_observation(task, group, idle, rsd, limit) for group in groups)
     return Observations(tuple(o for o in merged if o.objectives or o.refused or o.memory_bytes), limit)

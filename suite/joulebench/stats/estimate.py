@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import fmean
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its n, standard error and 95 % interval (absent at n = 1); `varied` says what differed."""
+    """A mean with its n, standard error and 95 % interval (absent where not known); `varied` says what differed.
+
+    `freedom`: degrees of freedom of the interval; n − 1 where not stated.
+    """
 
     mean: float
     n: int
@@ -20,7 +23,7 @@ class Estimate:
     low: float | None
     high: float | None
     varied: str
-    n_effective: float | None = None  # independent values worth as much; decides the interval's t quantile
+    freedom: float | None = None
 
     @property
     def rel_half_width(self) -> float | None:
@@ -38,8 +41,43 @@ def t_quantile(freedom: float, level: float = 0.025) -> float:
 
 
 def t_quantile_of(value: Estimate) -> float:
-    """97.5 % quantile of Student's t for an estimate's number of independent values, taken as 2 at least."""
-    return t_quantile(max(2, math.floor(value.n_effective or value.n)) - 1)
+    """97.5 % quantile of Student's t for an estimate's degrees of freedom, of which it has 1 at least."""
+    return t_quantile(freedom_of(value))
+
+
+def freedom_of(value: Estimate) -> float:
+    """Degrees of freedom of an estimate's interval."""
+    return max(1.0, value.n - 1.0 if value.freedom is None else value.freedom)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One source of a mean's variance; infinite degrees of freedom where it is known."""
+
+    variance: float
+    freedom: float
+
+
+def of_parts(mean: float, n: int, parts: Sequence[Part], varied: str) -> Estimate:
+    """Mean with the interval of independent parts of its variance; without one if there are no parts.
+
+    Degrees of freedom by Welch (1947) and Satterthwaite (1946): (Σ v)² / Σ v²/f.
+    """
+    if not parts:
+        return Estimate(mean, n, None, None, None, varied)
+    variance = math.fsum(part.variance for part in parts)
+    sem, freedom = math.sqrt(variance), welch_satterthwaite(parts)
+    half = t_quantile(freedom) * sem
+    return Estimate(mean, n, sem, mean - half, mean + half, varied, freedom)
+
+
+def welch_satterthwaite(parts: Sequence[Part]) -> float:
+    """Degrees of freedom of a sum of variances; the fewest of any part where all are 0."""
+    variance = math.fsum(part.variance for part in parts)
+    if variance == 0:
+        return min(part.freedom for part in parts)
+    spread = math.fsum((part.variance / variance) ** 2 / part.freedom for part in parts)
+    return 1 / spread if spread > 0 else math.inf
 
 
 def deviation(values: Sequence[float]) -> float:
@@ -51,10 +89,10 @@ def deviation(values: Sequence[float]) -> float:
 def estimate(
     values: Sequence[float], varied: str = "windows within a run", *, independent: bool = False
 ) -> Estimate:
-    """Mean and 95 % interval by Student's t, n reduced for lag-1 correlation of the sequence.
+    """Mean and 95 % interval by Student's t with n − 1 degrees of freedom.
 
-    n_eff = n (1 - r) / (1 + r) for r > 0 (AR(1) mean variance), never below 2. `independent` values, whose
-    order has no meaning, have n_eff = n.
+    The standard error is that of n_eff values (`effective_n`); `independent` values, whose order has no meaning,
+    count in full.
 
     Raises:
         ValueError: no values.
@@ -66,36 +104,120 @@ def estimate(
     if n == 1:
         return Estimate(mean, 1, None, None, None, varied)
     n_eff = float(n) if independent else effective_n(values)
-    sem = deviation(values) / math.sqrt(n_eff)
-    half = t_quantile(math.floor(n_eff) - 1) * sem
-    return Estimate(mean, n, sem, mean - half, mean + half, varied, None if independent else n_eff)
+    return of_parts(mean, n, [Part(deviation(values) ** 2 / n_eff, n - 1)], varied)
 
 
 def effective_n(values: Sequence[float]) -> float:
-    """Effective sample size by the lag-1 autocorrelation; n below 8 values, where that is only noise."""
+    """Effective sample size by the lag-1 autocorrelation r: n (1 − r) / (1 + r) for r > 0, never below 2.
+
+    That is the variance of an AR(1) sequence's mean. The estimator's own bias without correlation, −1/n, is
+    taken off.
+    """
     n = len(values)
-    mean = fmean(values)
-    variance = sum((v - mean) ** 2 for v in values)
-    if n < 8 or variance == 0:
+    r = lag_correlation(values)
+    if r is None or (r := r + 1 / n) <= 0:
         return float(n)
-    r = sum((a - mean) * (b - mean) for a, b in itertools.pairwise(values)) / variance
-    r += 1 / n  # the estimator's own bias under independence
-    return float(n) if r <= 0 else max(2.0, n * (1 - r) / (1 + r))
+    return max(min(2.0, n), n * (1 - r) / (1 + r))
+
+
+def lag_correlation(values: Sequence[float]) -> float | None:
+    """Lag-1 autocorrelation of a sequence, −1 … 1; None where all values are equal."""
+    mean = fmean(values)
+    variance = math.fsum((v - mean) ** 2 for v in values)
+    if variance == 0:
+        return None
+    return math.fsum((a - mean) * (b - mean) for a, b in itertools.pairwise(values)) / variance
+
+
+def correlated(values: Sequence[float]) -> bool:
+    """Whether a sequence of at least 10 values is correlated: a one-sided test of its lag-1 autocorrelation at 5 %.
+
+    Without correlation that is normal with mean −1/n and standard deviation √(n − 2)/n (Moran 1948). Of sequences
+    with a correlation of 0.6 it finds 39 % at n = 10, 60 % at 15 and 91 % at 30.
+    """
+    n = len(values)
+    r = lag_correlation(values) if n >= 10 else None
+    return r is not None and r > -1 / n + NORMAL_95 * math.sqrt(n - 2) / n
 
 
 BETWEEN_RUNS = "runs of the configuration"
+AND_RUNS = "run-to-run spread of repeated configurations"
 
 
-def mean_of_runs(runs: Sequence[Estimate]) -> Estimate:
-    """Mean of several runs with the interval between them; a single run's estimate unchanged.
+def mean_of_runs(runs: Sequence[Estimate], spread: Spread | None = None, scale: float | None = None) -> Estimate:
+    """Mean of one configuration's runs, with an interval that holds the spread between runs as far as it is known.
+
+    One run has its own variance and the spread's. Several runs have the spread's over their number, or that of
+    these runs alone where they differ by significantly more (F test at 1 %), or where no spread is known.
+
+    Args:
+        spread: between runs of the run's configurations, pooled.
+        scale: what the spread is relative to; by default the mean.
 
     Raises:
         ValueError: no runs.
     """
-    return runs[0] if len(runs) == 1 else estimate([v.mean for v in runs], BETWEEN_RUNS)
+    k = len(runs)
+    if k == 1 and spread is None:
+        return runs[0]
+    if k == 0:
+        raise ValueError("a mean needs at least one run")
+    mean = fmean(v.mean for v in runs)
+    pooled = None if spread is None else spread.part(abs(mean) if scale is None else abs(scale))
+    if k == 1:
+        assert pooled is not None
+        within = [] if runs[0].sem is None else [Part(runs[0].sem ** 2, freedom_of(runs[0]))]
+        varied = f"{runs[0].varied} and {AND_RUNS}" if within else AND_RUNS
+        return of_parts(mean, 1 if not within else runs[0].n, [*within, pooled], varied)
+    own = Part(deviation([v.mean for v in runs]) ** 2, k - 1)
+    part = own if pooled is None or _exceeds(own, pooled) else pooled
+    return of_parts(mean, k, [replace(part, variance=part.variance / k)], BETWEEN_RUNS)
+
+
+def _exceeds(own: Part, pooled: Part) -> bool:
+    """Whether a variance is significantly larger than another: an F test at 1 %."""
+    from scipy import special
+
+    if own.variance <= pooled.variance:
+        return False
+    return own.variance > pooled.variance * float(special.fdtri(own.freedom, pooled.freedom, 0.99))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviation between runs of one configuration, pooled over those that were run more than once.
+
+    `sd` is relative to a scale, such as the mean (0.02 is 2 %); `freedom` are its degrees of freedom.
+    """
+
+    sd: float
+    freedom: float
+
+    def part(self, scale: float) -> Part:
+        """The variance between runs of a value of this scale."""
+        return Part((self.sd * scale) ** 2, self.freedom)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the standard deviation, by χ²."""
+        from scipy import special
+
+        low, high = (math.sqrt(self.freedom / float(special.chdtri(self.freedom, tail))) for tail in (0.025, 0.975))
+        return self.sd * low, self.sd * high
+
+
+def pooled_spread(groups: Iterable[Sequence[float]]) -> Spread | None:
+    """Spread within groups, each with a mean of its own; None where no group has two values."""
+    repeated = [group for group in groups if len(group) >= 2]
+    freedom = sum(len(group) - 1 for group in repeated)
+    if not freedom:
+        return None
+    squares = math.fsum((len(group) - 1) * deviation(group) ** 2 for group in repeated)
+    return Spread(math.sqrt(squares / freedom), freedom)
 
 
 NORMAL_975 = 1.959963985  # 97.5 % quantile of the standard normal distribution
+NORMAL_95 = 1.644853627
 
 
 def point(value: float) -> Estimate:
@@ -113,4 +235,5 @@ def reciprocal(value: Estimate) -> Estimate | None:
     sem = None if value.sem is None else value.sem / value.mean**2
     low = None if value.high is None else 1 / value.high
     high = None if value.low is None or value.low <= 0 else 1 / value.low
-    return Estimate(1 / value.mean, value.n, sem, low if high is not None else None, high, value.varied)
+    low = low if high is not None else None
+    return Estimate(1 / value.mean, value.n, sem, low, high, value.varied, value.freedom)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from joulebench.stats.estimate import Estimate
+from joulebench.stats.estimate import Estimate, Part, freedom_of, welch_satterthwaite
 
 TWO = "two configurations"
 
@@ -23,7 +23,8 @@ def plus(a: Estimate, b: Estimate, varied: str = TWO) -> Estimate:
         return Estimate(mean, n, None, None, None, varied)
     low = mean - math.hypot(a.mean - a.low, b.mean - b.low)
     high = mean + math.hypot(a.high - a.mean, b.high - b.mean)
-    return Estimate(mean, n, _sem(a, b), low, high, varied)
+    sem, freedom = _sem(a, b)
+    return Estimate(mean, n, sem, low, high, varied, freedom)
 
 
 def difference(a: Estimate, b: Estimate, varied: str = TWO) -> Estimate:
@@ -46,7 +47,7 @@ def ratio(a: Estimate, b: Estimate, varied: str = TWO) -> Estimate | None:
     assert log.low is not None
     assert log.high is not None
     sem = None if log.sem is None else mean * log.sem
-    return Estimate(mean, n, sem, math.exp(log.low), math.exp(log.high), varied)
+    return Estimate(mean, n, sem, math.exp(log.low), math.exp(log.high), varied, log.freedom)
 
 
 def scaled(value: Estimate, factor: float) -> Estimate:
@@ -71,5 +72,9 @@ def _log(value: Estimate) -> Estimate:
     return replace(value, mean=math.log(value.mean), sem=sem, low=math.log(value.low), high=math.log(value.high))
 
 
-def _sem(a: Estimate, b: Estimate) -> float | None:
-    return math.hypot(a.sem, b.sem) if a.sem is not None and b.sem is not None else None
+def _sem(a: Estimate, b: Estimate) -> tuple[float | None, float | None]:
+    """Standard error of a sum or difference and its degrees of freedom (Welch and Satterthwaite)."""
+    if a.sem is None or b.sem is None:
+        return None, None
+    parts = [Part(v.sem**2, freedom_of(v)) for v in (a, b) if v.sem is not None]
+    return math.hypot(a.sem, b.sem), welch_satterthwaite(parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from joulebench.results.run import Run
 from joulebench.spec.objectives import Objective, energy_unit
 from joulebench.spec.parameters import ChoiceParameter, Params, is_number
 from joulebench.spec.task import Task
-from joulebench.stats.estimate import NORMAL_975, Estimate, reciprocal
+from joulebench.stats.estimate import Estimate, reciprocal
 from joulebench.stats.intervals import ratio
 from joulebench.studies.configured import Configured
 
@@ -176,7 +175,8 @@ class BatchSweep:
     @property
     def rsd(self) -> float | None:
         """Relative standard deviation between runs of one configuration."""
-        return self.run.rsd.get(self.objective)
+        known = self.run.rsd.get(self.objective)
+        return None if known is None else known.sd
 
     @cached_property
     def against_default(self) -> BreakEven | None:
@@ -202,7 +202,7 @@ class BatchSweep:
         return break_even(self.objective, self.unit, old.energy.domains, total, old, [new], {}, volume)
 
     def _ties(self, of: Size | None, among: Sequence[Size]) -> tuple[Size, ...]:
-        return () if of is None else tuple(s for s in among if s is not of and not differ(of, s, self.rsd))
+        return () if of is None else tuple(s for s in among if s is not of and not differ(of, s))
 
 
 def batch_sweep(run: Run) -> BatchSweep | None:
@@ -242,15 +242,12 @@ def _size(sweep: BatchSweep, configuration: Configuration) -> Size | None:
     return Size(sweep.run, configuration, size, value, outcome.kind, cost)
 
 
-def differ(a: Size, b: Size, rsd: float | None) -> bool:
-    """Test whether two sizes differ significantly in efficiency, at the 5 % level.
-
-    The 95 % interval of their ratio must exclude 1, and, where the relative standard deviation between runs of
-    one configuration is known, the ratio must lie outside what two results of equal configurations differ by with
-    95 % probability (the repeatability limit of ISO 5725-6; of means, with each one's number of runs).
-    """
+def differ(a: Size, b: Size) -> bool:
+    """Test whether two sizes differ significantly in efficiency: the 95 % interval of their ratio excludes 1."""
     quotient = ratio(a.efficiency, b.efficiency)
-    if quotient is None or quotient.low is None or quotient.high is None or quotient.low <= 1 <= quotient.high:
-        return False
-    limit = NORMAL_975 * (rsd or 0.0) * math.sqrt(1 / len(a.trials) + 1 / len(b.trials))
-    return abs(math.log(quotient.mean)) > limit
+    return (
+        quotient is not None
+        and quotient.low is not None
+        and quotient.high is not None
+        and not (quotient.low <= 1 <= quotient.high)
+    )

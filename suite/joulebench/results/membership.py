@@ -1,0 +1,112 @@
+"""Certainty of a frontier: each configuration's probability of being on it, and the hypervolume's interval. Pure.
+
+Values are drawn from the distributions that their intervals state (Student's t), of all configurations together;
+each draw has a frontier of its own. A configuration without an interval in an objective keeps its value there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from joulebench.results.frontier import (
+    MAX_HYPERVOLUME_OBJECTIVES,
+    Array,
+    beats_reference,
+    hypervolume,
+    non_dominated,
+    objective_goals,
+    objective_values,
+)
+from joulebench.results.outcome import Configuration
+from joulebench.spec.task import Task
+from joulebench.stats.estimate import Estimate, freedom_of
+
+DRAWS = 2000
+VOLUME_DRAWS = 500
+#: A configuration is on the frontier for certain from this probability on, and off it below 1 minus it.
+CERTAIN = 0.95
+
+
+@dataclass(frozen=True)
+class Membership:
+    """Probability of each configuration, by key, and the hypervolume of the frontier with a 95 % interval.
+
+    `unconfirmed`: how many configurations without a confirming run are on the frontier with 5 % or more.
+    """
+
+    probability: Mapping[str, float]
+    hypervolume: Estimate | None
+    unconfirmed: int
+
+    @property
+    def settled(self) -> bool:
+        """Whether every confirmed configuration is on the frontier, or off it, for certain."""
+        return all(p >= CERTAIN or p <= 1 - CERTAIN for p in self.probability.values())
+
+
+def membership(task: Task, every: Sequence[Configuration], seed: int = 0) -> Membership | None:
+    """Membership of the confirmed configurations, or of all where none is confirmed; None without a value.
+
+    Those that are not confirmed take part in every draw: they may beat the confirmed ones.
+    """
+    known = [c for c in every if c.complete and c.feasible and beats_reference(task, c)]
+    if not known:
+        return None
+    goals, draws = objective_goals(task), _draws(task, known, seed)
+    on = np.zeros(len(known))
+    for values in draws:
+        on += non_dominated(values, goals)
+    share = on / len(draws)
+    any_confirmed = any(c.confirmed for c in known)
+    of = [i for i, c in enumerate(known) if c.confirmed or not any_confirmed]
+    outside = [i for i, c in enumerate(known) if any_confirmed and not c.confirmed]
+    return Membership(
+        {known[i].key: float(share[i]) for i in of},
+        _hypervolume(task, [known[i] for i in of], draws[:VOLUME_DRAWS, of]),
+        sum(bool(share[i] > 1 - CERTAIN) for i in outside),
+    )
+
+
+def _draws(task: Task, known: Sequence[Configuration], seed: int) -> Array:
+    """Draws × configurations × objectives.
+
+    The spread between runs is one for all configurations, so the error of its estimate is too: a draw has one χ²
+    quantile for each objective.
+    """
+    from scipy import special
+
+    rng = np.random.default_rng(seed)
+    means = objective_values(task, known)
+    values = [[c.outcomes[name].value for name in task.objectives] for c in known]
+    sems = np.array([[v.sem or 0.0 for v in row] for row in values])
+    freedom = np.array([[min(freedom_of(v), 1e6) for v in row] for row in values])
+    shares = rng.random((DRAWS, 1, len(task.objectives)))
+    scale = np.sqrt(freedom / special.chdtri(freedom, shares))
+    draws: Array = means + sems * scale * rng.standard_normal((DRAWS, *means.shape))
+    return draws
+
+
+def _hypervolume(task: Task, known: Sequence[Configuration], draws: Array) -> Estimate | None:
+    """Of the frontier's mean values, with a 95 % interval; None without references.
+
+    Noise only makes a frontier look better, in the draws once more than in the values: the interval is the basic
+    bootstrap's, which takes that off (Davison and Hinkley 1997, 5.2).
+    """
+    references = [o.reference for o in task.objectives.values()]
+    if any(r is None for r in references) or len(references) > MAX_HYPERVOLUME_OBJECTIVES or not known:
+        return None
+    goals, bound = objective_goals(task), np.asarray(references, dtype=float)
+    volume = hypervolume(objective_values(task, known), bound, goals)
+    drawn = [hypervolume(values, bound, goals) for values in draws]
+    low, high = (2 * volume - float(end) for end in np.quantile(drawn, (0.975, 0.025)))
+    n = min(len(c.usable) for c in known)
+    return Estimate(volume, n, None, low, high, "runs of the confirmed configurations")
+
+
+def membership_probabilities(task: Task, every: Sequence[Configuration], seed: int = 0) -> dict[str, float]:
+    """Probability of each confirmed configuration of being on the frontier, by key."""
+    known = membership(task, every, seed)
+    return {} if known is None else dict(known.probability)
