@@ -121,14 +121,14 @@ def test_check_meters_and_other_load():
             Reading(domain="gpu:0", energy_j=100 * seconds, source="nvml_counter", kind="measured"),
             Reading(domain="gpu:0", energy_j=94 * seconds, source="nvml_power", kind="measured", role="check"),
         )
-        conditions = {"other_load_cpus": 0.1 * i}
+        conditions = {"other_load_cpus": 0.005 * i}
         windows.append(run.window("inference", seconds, 10, readings=readings, conditions=conditions))
     run.add({}, 10, {}, "default", windows=tuple(windows))
     check = result(run)
     (second,) = check.checks
     assert (second.domain, second.source) == ("gpu:0", "nvml_power")
     assert second.rel_difference == pytest.approx(-0.06)
-    assert check.most_other_load == pytest.approx(0.9)
+    assert check.most_other_load == pytest.approx(0.045)
 
 
 def test_a_precheck_is_judged_from_its_ledger_entry():

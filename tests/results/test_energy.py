@@ -62,6 +62,7 @@ def test_an_estimate_is_students_t():
     assert value.mean == 10.0
     assert value.sem == pytest.approx(1 / math.sqrt(3))
     assert value.high - value.mean == pytest.approx(4.302652729749464 / math.sqrt(3))  # t(0.975, 2)
+    assert value.freedom == 2
     assert value.n == 3
 
 
@@ -84,7 +85,7 @@ def test_t_quantile_matches_a_table():
 @given(st.lists(st.integers(-1000, 1000), min_size=2, max_size=30))
 def test_the_interval_of_independent_values_is_students(values):
     found, n = estimate(values, independent=True), len(values)
-    assert (found.n, found.n_effective) == (n, None)
+    assert (found.n, found.freedom) == (n, n - 1)
     half = stats.t.ppf(0.975, n - 1) * stats.sem(values)
     assert (found.low, found.high) == pytest.approx((np.mean(values) - half, np.mean(values) + half), abs=1e-9)
 
@@ -100,7 +101,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(1)
     hits = 0
     for _ in range(2000):
-        value = estimate(rng.normal(3.0, 0.5, size=5).tolist())
+        value = estimate(rng.normal(3.0, 0.5, size=5).tolist(), independent=True)
         hits += value.low <= 3.0 <= value.high
     assert hits / 2000 == pytest.approx(0.95, abs=0.015)
 
@@ -152,7 +153,7 @@ def test_a_missing_domain_is_absent_not_zero():
 
 
 def test_checks_are_never_summed():
-    check = Reading(domain="gpu:0", energy_j=99.0, source="nvml_power", kind="measured", role="check")
+    check = Reading(domain="gpu:0", energy_j=51.0, source="nvml_power", kind="measured", role="check")
     both = window(gpu_0=50.0)
     both = both.model_copy(update={"readings": (*both.readings, check)})
     assert phase_energy([both], "inference", ["gpu"], PROTOCOL).mean == pytest.approx(0.5)

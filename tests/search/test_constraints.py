@@ -9,6 +9,7 @@ import pytest
 
 from joulebench.search import propose
 from joulebench.search.observations import Observation, Observations, Value, observations
+from joulebench.stats.estimate import effective_n
 from tests.factories import ENERGY, make_task, make_trial
 from tests.synthetic_search import STAGES, problem, simulate
 
@@ -85,7 +86,9 @@ def test_values_of_constraints_come_with_their_noise():
     first, second = observations(task, trials).seen
     energy, size = first.constraints
     assert energy.mean == pytest.approx(0.01)
-    assert energy.variance == pytest.approx((0.01 * 0.01 * math.sqrt(2.5) / 2 / math.sqrt(5)) ** 2)
+    assert energy.variance == pytest.approx(
+        (0.01 * 0.01 * math.sqrt(2.5) / 2) ** 2 / effective_n([-2, -1, 0, 1, 2])
+    )
     assert (size.mean, size.variance) == (3.0, 0.25)
     assert first.feasible
     assert second.constraints[1] is None

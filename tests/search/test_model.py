@@ -14,6 +14,7 @@ from joulebench.records.model import TrialRecord
 from joulebench.results.outcome import configuration_key, run_to_run
 from joulebench.search import bayes, prepare, propose
 from joulebench.search.observations import observations
+from joulebench.stats.estimate import effective_n
 from tests.factories import ENERGY, make_task, make_trial
 from tests.synthetic_search import problem, simulate, true_hypervolume, truth
 
@@ -228,12 +229,14 @@ def test_noise_is_within_and_between_runs_and_replicates_share_it():
     records = [make_trial(task, {}, {"val_accuracy": 0.5 + n / 10}, c) for n, c in enumerate(costs)]
     records.append(make_trial(task, {"a": 1}, {"val_accuracy": 0.9}, 0.02, spread=0.0))
     records.append(make_trial(task, {"b": False}, status="oom"))
-    rsd = run_to_run(task, records)["samples_per_j"]
+    rsd = run_to_run(task, records)["samples_per_j"].sd
     replicated, single, refused = observations(task, records).seen
 
     assert rsd == pytest.approx(0.0914, rel=0.01)
     assert replicated.means == pytest.approx((0.6, sum(1 / c for c in costs) / 3))
-    within = 0.01 * math.sqrt(2.5) / 2 / math.sqrt(5)  # windows at -1 … +1 %: their standard error
+    within = (
+        0.01 * math.sqrt(2.5) / 2 / math.sqrt(effective_n([-2, -1, 0, 1, 2]))
+    )  # windows at -1 … +1 %: their standard error
     each = [(within / c) ** 2 + (rsd / c) ** 2 for c in costs]
     assert [v.variance for v in replicated.objectives] == [None, pytest.approx(sum(each) / 9)]
     assert [v.variance for v in single.objectives] == [None, pytest.approx((rsd * 50.0) ** 2)]

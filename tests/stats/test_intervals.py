@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from joulebench.stats.estimate import Estimate, estimate, point
 from joulebench.stats.intervals import difference, plus, ratio, scaled
 
-A = Estimate(10.0, 5, 1.0, 7.0, 14.0, "")
-B = Estimate(6.0, 9, 0.5, 5.0, 8.0, "")
+A = Estimate(10.0, 5, 1.0, 7.0, 14.0, "", math.inf)
+B = Estimate(6.0, 9, 0.5, 5.0, 8.0, "", math.inf)
 
 
 def test_a_sum_and_a_difference_take_the_distances_that_pull_their_way():
@@ -20,6 +21,15 @@ def test_a_sum_and_a_difference_take_the_distances_that_pull_their_way():
     assert (total.low, total.high) == (16 - math.hypot(3, 1), 16 + math.hypot(4, 2))
     less = difference(A, B)
     assert (less.mean, less.low, less.high) == (4.0, 4 - math.hypot(3, 2), 4 + math.hypot(4, 1))
+
+
+@pytest.mark.parametrize(("m", "n"), [(3, 3), (5, 12), (20, 4)])
+def test_the_interval_of_a_difference_is_welchs(m, n):
+    rng = np.random.default_rng(m)
+    a, b = rng.normal(10, 1, m).tolist(), rng.normal(6, 3, n).tolist()
+    found = difference(estimate(a, independent=True), estimate(b, independent=True))
+    wanted = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high))
 
 
 def test_a_ratio_is_a_difference_of_logarithms():
@@ -51,7 +61,9 @@ def test_a_ratio_covers_the_true_one_19_times_in_20():
     rng = np.random.default_rng(1)
     trials, covered = 2000, 0
     for _ in range(trials):
-        a, b = (estimate([float(v) for v in rng.normal(mean, 0.03 * mean, 6)]) for mean in (30.0, 2.0))
+        a, b = (
+            estimate([float(v) for v in rng.normal(mean, 0.03 * mean, 6)], independent=True) for mean in (30.0, 2.0)
+        )
         found = ratio(a, b)
         covered += found.low <= 15.0 <= found.high
     assert 0.94 <= covered / trials <= 0.98

@@ -148,6 +148,8 @@ def over_runs(runs: Sequence[Energy], spread: Spread | None = None, scale: float
     Raises:
         ValueError: no runs.
     """
+    if len(runs) == 1 and spread is None:
+        return runs[0]
     value = mean_of_runs(runs, spread, scale)
     kind, share = combined(e.kind for e in runs), fmean(e.measured_share for e in runs)
     if len(runs) > 1:

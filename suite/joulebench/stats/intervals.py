@@ -2,8 +2,8 @@
 
 The intervals are recovered from those of the two estimates (MOVER; Zou and Donner, Statistics in Medicine 27, 2008,
 1693): the distance from the result to each end is the root of the sum of squares of the two distances on that side.
-Unequal n and skewed intervals are kept; where both are symmetric it is the delta method. The two
-estimates are taken as independent.
+Unequal n and skewed intervals are kept; where both are symmetric it is Welch's. The two estimates are taken as
+independent.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from joulebench.stats.estimate import Estimate, Part, freedom_of, welch_satterthwaite
+from joulebench.stats.estimate import Estimate, Part, freedom_of, t_quantile, t_quantile_of, welch_satterthwaite
 
 TWO = "two configurations"
 
@@ -21,9 +21,11 @@ def plus(a: Estimate, b: Estimate, varied: str = TWO) -> Estimate:
     mean, n = a.mean + b.mean, min(a.n, b.n)
     if a.low is None or a.high is None or b.low is None or b.high is None:
         return Estimate(mean, n, None, None, None, varied)
-    low = mean - math.hypot(a.mean - a.low, b.mean - b.low)
-    high = mean + math.hypot(a.high - a.mean, b.high - b.mean)
     sem, freedom = _sem(a, b)
+    # each distance is a quantile of its own degrees of freedom; that of the sum is of Welch's and Satterthwaite's
+    to_a, to_b = (1.0 if freedom is None else t_quantile(freedom) / t_quantile_of(v) for v in (a, b))
+    low = mean - math.hypot(to_a * (a.mean - a.low), to_b * (b.mean - b.low))
+    high = mean + math.hypot(to_a * (a.high - a.mean), to_b * (b.high - b.mean))
     return Estimate(mean, n, sem, low, high, varied, freedom)
 
 
