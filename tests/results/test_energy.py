@@ -58,7 +58,7 @@ def touching(windows, start_s=0.0, utc="2026-01-01T00:00:00Z"):
 
 
 def test_an_estimate_is_students_t():
-    value = estimate([9.0, 10.0, 11.0])
+    value = estimate([10.0, 9.0, 11.0])
     assert value.mean == 10.0
     assert value.sem == pytest.approx(1 / math.sqrt(3))
     assert value.high - value.mean == pytest.approx(4.302652729749464 / math.sqrt(3))  # t(0.975, 2)
