@@ -79,12 +79,17 @@ def _meter_check(summary: Summary) -> Iterator[Finding]:
             text += f", with up to {number(busy, 2)} CPUs kept busy by other processes"
         steady = check.kind == "estimated" and check.steady_power
         follows = " Its power was constant, so this is the variation of time." if steady else ""
-        if check.rsd.value < MAX_RSD:
+        against = check.rsd.against(MAX_RSD)
+        if against == "below":
             text += f"; below the limit of {percent(MAX_RSD)}.{follows}"
             yield Finding("note", Code.METER_CONSISTENT, "Meter consistency", text)
             continue
+        if against == "undecided":
+            text += f"; these windows cannot tell that from the limit of {percent(MAX_RSD)}.{follows}"
+            yield Finding("note", Code.METER_UNDECIDED, "Meter consistency undecided", text)
+            continue
         text += (
-            f"; not below the limit of {percent(MAX_RSD)}.{follows} Configurations that differ by less than this "
+            f"; above the limit of {percent(MAX_RSD)}.{follows} Configurations that differ by less than this "
             "spread cannot be ranked. Keep other load off the machine, warm up longer (protocol.warmup_s), measure "
             "longer windows (protocol.window_s) or take a larger batch; --strict refuses to search on such a "
             "machine."

@@ -36,6 +36,7 @@ class Code(StrEnum):
     MIXED_DOMAINS = "mixed_domains"
     METER_UNKNOWN = "meter_unknown"
     METER_CONSISTENT = "meter_consistent"
+    METER_UNDECIDED = "meter_undecided"
     METER_INCONSISTENT = "meter_inconsistent"
     # how well they are known
     WIDE_INTERVALS = "wide_intervals"

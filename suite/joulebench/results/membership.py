@@ -80,12 +80,15 @@ def _draws(task: Task, known: Sequence[Configuration], seed: int) -> Array:
 
     rng = np.random.default_rng(seed)
     means = objective_values(task, known)
-    values = [[c.outcomes[name].value for name in task.objectives] for c in known]
-    sems = np.array([[v.sem or 0.0 for v in row] for row in values])
-    freedom = np.array([[min(freedom_of(v), 1e6) for v in row] for row in values])
-    shares = rng.random((DRAWS, 1, len(task.objectives)))
-    scale = np.sqrt(freedom / special.chdtri(freedom, shares))
-    draws: Array = means + sems * scale * rng.standard_normal((DRAWS, *means.shape))
+    scaled = rng.standard_normal((DRAWS, *means.shape))
+    for column, name in enumerate(task.objectives):
+        values = [c.outcomes[name].value for c in known]
+        # to two digits: a χ² quantile is slow, and configurations differ little in their degrees of freedom
+        freedom = np.array([float(f"{min(freedom_of(v), 1e6):.2g}") for v in values])
+        distinct, which = np.unique(freedom, return_inverse=True)
+        scale = np.sqrt(distinct / special.chdtri(distinct, rng.random((DRAWS, 1))))
+        scaled[:, :, column] *= np.array([v.sem or 0.0 for v in values]) * scale[:, which]
+    draws: Array = means + scaled
     return draws
 
 

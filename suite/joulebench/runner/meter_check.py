@@ -36,11 +36,11 @@ def before_search(
 ) -> None:
     """Measure the untrained default configuration in ten windows, once per session with trials left to run.
 
-    The windows go into the ledger (event "precheck"). A relative standard deviation of 2 % or more is a warning,
-    and so is a check that failed.
+    The windows go into the ledger (event "precheck"). A relative standard deviation above 2 % is a warning, and
+    so is a check that failed; one that ten windows cannot tell from 2 % is undecided.
 
     Raises:
-        GateError: either of them, where the plan is strict.
+        GateError: any of them, where the plan is strict.
         InputError: a meter has failed.
     """
     if not is_left(chosen, folder, say):
@@ -67,12 +67,12 @@ def judge(
     """Report the verdict on a ledger entry's windows; `error`: why some are missing; `where`: a prefix.
 
     Raises:
-        GateError: the meter is unsteady or its consistency unknown, and the plan is strict.
+        GateError: the meter is unsteady, or whether it is steady is not known, and the plan is strict.
     """
     good, text = verdict(meter_check_of(chosen.task, entry), error)
     text = f"{where}{text}"
-    say("note", text if good else f"warning: {text}")
-    if chosen.strict and not good:
+    say("note", text if good is not False else f"warning: {text}")
+    if chosen.strict and good is not True:
         raise GateError(f"{text}; --strict ends the run")
 
 
@@ -104,8 +104,8 @@ def _measure(bench: Bench, seed: int) -> str | None:
     return error
 
 
-def verdict(consistency: Consistency | None, error: str | None = None) -> tuple[bool, str]:
-    """Whether the meter is steady enough, and one line that says so."""
+def verdict(consistency: Consistency | None, error: str | None = None) -> tuple[bool | None, str]:
+    """Whether the meter is steady enough, None where the windows cannot decide, and one line that says so."""
     if consistency is None or consistency.rsd is None:
         reasons = [w.reason for w in consistency.windows if w.reason] if consistency else []
         why = error or (reasons[0] if reasons else "no windows")
@@ -114,11 +114,14 @@ def verdict(consistency: Consistency | None, error: str | None = None) -> tuple[
     spread = f"{_percent(rsd.value)} % (95 % interval {_percent(rsd.low)} to {_percent(rsd.high)} %)"
     base = f"meter check: {spread} relative standard deviation of joules per {consistency.unit}, {n} windows"
     base += f" ({consistency.kind})"
-    if rsd.value < MAX_RSD:
-        return True, f"{base}: below {100 * MAX_RSD:g} %"
+    match rsd.against(MAX_RSD):
+        case "below":
+            return True, f"{base}: below {100 * MAX_RSD:g} %"
+        case "undecided":
+            return None, f"{base}: undecided; {n} windows cannot tell it from the limit of {100 * MAX_RSD:g} %"
     busy = consistency.most_other_load
     others = f" while other processes kept up to {busy:.2g} CPUs busy" if busy and busy >= BUSY_CPUS else ""
-    limit = f"not below {100 * MAX_RSD:g} %, so models that differ by less than this spread cannot be ranked"
+    limit = f"above {100 * MAX_RSD:g} %, so models that differ by less than this spread cannot be ranked"
     return False, f"{base}{others}: {limit}; {REMEDIES}"
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Literal
 
 import numpy as np
 from scipy import special
@@ -24,6 +25,11 @@ class Rsd:
     low: float
     high: float
     n: int
+
+    def against(self, limit: float) -> Literal["below", "above", "undecided"]:
+        """Whether the true value lies below a limit or above it; each is wrong in at most 5 % of cases (χ²)."""
+        low, high = (math.sqrt((self.n - 1) / float(special.chdtri(self.n - 1, tail))) for tail in (0.05, 0.95))
+        return "below" if self.value * high < limit else "above" if self.value * low > limit else "undecided"
 
 
 @dataclass(frozen=True)
