@@ -161,7 +161,7 @@ def _energy_outcome(
     if objective.phase == "train":
         return _training_outcome(trial, name, objective)
     energy = trial_energy(task, trial, objective, idle)
-    if energy is None or energy.n < task.protocol.repeats:
+    if energy is None or energy.n < (task.protocol.min_windows if trial.raced else task.protocol.repeats):
         return None  # fewer valid windows than the protocol asks for are no measurement
     _, per_joule = energy_unit(name)
     value = reciprocal(energy) if per_joule else energy
