@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -16,12 +17,14 @@ from joulebench.host.clock import RealClock, VirtualClock
 from joulebench.host.memory import release
 from joulebench.measurement.harness import Bench, Request, run_trial
 from joulebench.measurement.protocol import Timeline
+from joulebench.measurement.racing import Race
 from joulebench.meters.replay import PowerTrace, ReplayMeter
 from joulebench.records.folder import append, read_lines
 from joulebench.results.energy import total_j
 from joulebench.results.outcome import configurations, idle_windows, trial_outcomes
 from joulebench.spec.task import Task
 from tests.conftest import REPOSITORY
+from tests.problems import Timed
 
 ENERGY = {
     "goal": "maximize", "reference": 0.0, "phase": "inference", "domains": ["cpu"], "basis": "gross",
@@ -140,7 +143,93 @@ def test_a_number_that_is_none_fails_by_name():
 def test_no_power_no_valid_energy():
     record = run_one(function_task("tradeoff"), watts=0.0, width=5).record
     assert record.status == "invalid"
-    assert "no valid energy window" in record.error
+    assert "cpu reads 0 J in 15 of 15 windows" in record.error
+
+
+class Shared(ReplayMeter):
+    """On a machine where other processes keep 0.8 CPUs busy from `busy_s` on."""
+
+    busy_s = 0.0
+
+    def integrals(self):
+        return {"other_load_cpus": 0.8 * max(0.0, self._clock.now_s() - self.busy_s)}
+
+
+def run_shared(task, notes, **request):
+    clock = VirtualClock()
+    timeline = Timeline(Shared([PowerTrace("cpu", (0.0,), (100.0,))], clock, "test"), clock)
+    timeline.start()
+    own = Request(0, 0, "default", "default", task.defaults, seed=7, idle=True, **request)
+    return run_trial(Bench(task, "cpu", clock, timeline), own, note=notes.append).record
+
+
+def test_a_trial_that_others_spoil_says_so():
+    notes = []
+    task = function_task("tradeoff", protocol=PROTOCOL | {"max_quiet_wait_s": 3.0})
+    record = run_shared(task, notes)
+    assert record.status == "invalid"
+    assert "inference" in record.error
+    assert "kept 0.8 CPUs busy" in record.error
+    assert "in 15 of 15 windows" in record.error
+    assert len(notes) == 4  # before and after the wait for the idle baseline, and for the phase
+    allowed = function_task("tradeoff", protocol=PROTOCOL | {"allow_busy": True})
+    assert run_shared(allowed, notes).status == "ok"
+    assert len(notes) == 4
+
+
+def test_the_control_is_the_untrained_default_measured_after_the_trial():
+    task = make_task("tests.problems:Timed", objectives={"samples_per_j": ENERGY})
+    bench = make_bench(task)
+    request = Request(0, 0, "default", "default", task.resolve({"width": 7}), seed=7, control=True)
+    record = run_trial(bench, request).record
+    assert record.status == "ok"
+    phases = [w.phase for w in record.windows]
+    after = phases.index("release")
+    assert phases[after + 1 :] == ["build", "prepare", "warmup", "control", "control", "release"]
+    assert {w.of for w in record.windows[after + 1 :]} == {"control", None}
+    # steps of width 3 (the default): nine of 30 ms and one of 300 ms
+    for window in record.windows[-3:-1]:
+        assert window.duration_s / window.steps == pytest.approx(0.057, rel=0.2)
+    assert len(trial_outcomes(task, record)) == 1
+    assert record.unit == {"inference": "sample"}
+
+
+def test_a_control_that_fails_does_not_fail_the_trial(monkeypatch):
+    class DefaultFails(Timed):
+        def build(self, params):
+            if params["width"] == 3:
+                sys.exit(0)
+            super().build(params)
+
+    monkeypatch.setattr("tests.problems.Timed", DefaultFails)
+    task = make_task("tests.problems:Timed", objectives={"samples_per_j": ENERGY})
+    request = Request(0, 0, "default", "default", task.resolve({"width": 7}), seed=7, control=True)
+    record = run_trial(make_bench(task), request).record
+    assert record.status == "ok"
+    assert (record.windows[-1].phase, record.windows[-1].of) == ("failed", "control")
+
+
+def test_a_trial_that_loses_its_race_ends_after_few_windows():
+    task = function_task("tradeoff")
+    bench = make_bench(task)
+    params = task.resolve({"width": 5})
+    full = run_trial(bench, Request(0, 0, "default", "default", params, seed=7)).record
+    rival = {name: o.value.mean for name, o in trial_outcomes(task, full).items()}
+    spread, own = {"samples_per_j": 0.01}, Request(1, 0, "search", "random", params, seed=7)
+
+    def raced(**better):
+        race = Race(({**rival, **better},), spread, {})
+        return run_trial(bench, replace(own, race=race)).record
+
+    lost = raced(accuracy=rival["accuracy"] + 0.1, samples_per_j=1.2 * rival["samples_per_j"])
+    assert lost.raced
+    assert sum(w.phase == "inference" for w in lost.windows) == 2
+    value = trial_outcomes(task, lost)["samples_per_j"].value
+    assert (value.n, value.mean) == (2, pytest.approx(rival["samples_per_j"], rel=0.03))
+    for near in ({"samples_per_j": 1.02 * rival["samples_per_j"]}, {"accuracy": 0.0, "samples_per_j": 1e6}):
+        record = raced(**near)
+        assert not record.raced
+        assert sum(w.phase == "inference" for w in record.windows) >= 3
 
 
 def test_early_stopping_restores_the_best_weights():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,9 +16,10 @@ from joulebench.measurement.protocol import Timeline, cool_down, measure_idle, m
 from joulebench.meters.base import Counter, MeterSet, difference
 from joulebench.meters.replay import PowerTrace, ReplayMeter
 from joulebench.results.energy import phase_energy, total_j
-from joulebench.results.validity import invalidity
+from joulebench.results.validity import idle_fault, invalidity, judged
 from joulebench.spec.task import Protocol
 from joulebench.workloads.base import Phase
+from tests.factories import fault
 
 PROTOCOL = Protocol(warmup_s=1.0, window_s=2.0, repeats=3, max_repeats=6, target_rel_ci=0.02, idle_s=4.0)
 
@@ -71,18 +74,39 @@ def test_noisy_power_is_repeated_to_the_limit_and_the_interval_stays_wide():
     assert energy.rel_half_width > PROTOCOL.target_rel_ci
 
 
-def test_a_model_that_speeds_up_gets_longer_windows():
+@pytest.mark.parametrize("factor", [1 / 50, 1 / 3, 3.0])
+@pytest.mark.parametrize("timed", [False, True])
+def test_windows_end_on_time_when_the_pace_changes(factor, timed):
+    """Neither too short nor thrown away, when steps become faster or slower in the middle of a window."""
     timeline = timeline_with([0.0], [50.0])
-    calls = 0
 
     def step():
-        nonlocal calls
-        calls += 1
-        timeline.clock.sleep(0.5 if calls <= 4 else 0.01)
+        timeline.clock.sleep(0.002 * (factor if timeline.clock.now_s() > 4.0 else 1.0))
 
-    windows = measure_phase(timeline, "inference", Phase(step, units=1), PROTOCOL)
-    assert invalidity(windows[0], PROTOCOL).kind == "too_short"
-    assert sum(invalidity(w, PROTOCOL) is None for w in windows) >= PROTOCOL.repeats
+    windows = measure_phase(timeline, "inference", Phase(step, units=1, timed=timed), PROTOCOL)
+    assert windows[0].start_s < 4.0 < windows[-1].end_s
+    assert all(found is None for _, found in judged(windows, "inference", PROTOCOL))
+    for window in windows:  # a chunk is a twentieth of a window; in the one that slowed down it took longer
+        assert 2.0 * (1 - 1e-9) <= window.duration_s <= 2.0 + 0.1 * max(1.0, factor)
+    if not timed:
+        others = [w.duration_s for w in windows if not w.start_s < 4.0 < w.end_s]
+        assert max(others) < 2.0 + 2 * 0.002 * max(1.0, factor)
+    assert {len(w.step_s) == w.steps for w in windows} == {timed}
+
+
+def test_the_clock_is_checked_a_few_dozen_times_in_a_window():
+    """Each check settles the device: on a GPU that costs time."""
+    clock, checks = VirtualClock(), 0
+
+    def synchronize():
+        nonlocal checks
+        checks += 1
+
+    timeline = Timeline(ReplayMeter([PowerTrace("gpu:0", (0.0,), (100.0,))], clock, "t"), clock, synchronize)
+    timeline.start()
+    warm = PROTOCOL.model_copy(update={"warmup_s": 0.0})
+    windows = measure_phase(timeline, "inference", Phase(lambda: clock.sleep(1e-4), units=1), warm)
+    assert 20 * len(windows) <= checks <= 26 * len(windows) + 20
 
 
 def test_a_step_that_takes_no_time_is_refused():
@@ -212,6 +236,154 @@ def test_windows_grow_until_the_counter_has_moved_often_enough():
     assert all(w.readings[0].counter_updates >= 20 for w in valid)
     energy = phase_energy(windows, "inference", ["gpu"], protocol)
     assert energy.mean == pytest.approx(5.0, rel=0.05)
+
+
+class Shared(ReplayMeter):
+    """50 W on a machine that other processes share: `busy` are spans of seconds, each with the CPUs they take."""
+
+    def __init__(self, clock, busy) -> None:
+        super().__init__([PowerTrace("cpu", (0.0,), (50.0,))], clock, "a test")
+        self._busy = busy
+
+    def integrals(self):
+        now_s = self._clock.now_s()
+        return {"other_load_cpus": sum(c * max(0.0, min(now_s, end) - start) for start, end, c in self._busy)}
+
+
+def shared(*busy):
+    clock = VirtualClock()
+    timeline = Timeline(Shared(clock, busy), clock)
+    timeline.start()
+    return timeline
+
+
+def test_a_window_spoiled_by_others_is_repeated_once_they_are_quiet():
+    timeline, notes = shared((3.0, 7.9, 0.8)), []
+    phase = Phase(lambda: timeline.clock.sleep(0.01), units=1)
+    windows = measure_phase(timeline, "inference", phase, PROTOCOL, note=notes.append)
+    faults = [found and found.kind for _, found in judged(windows, "inference", PROTOCOL)]
+    assert faults == [None, "other_load", None, None]
+    laid = timeline.take()
+    assert [w.phase for w in laid if w.phase not in ("inference", "prepare")] == ["warmup", *["busy"] * 6, "warmup"]
+    assert all(a.end_s == b.start_s for a, b in itertools.pairwise(laid))
+    assert all(w.of == "inference" for w in laid if w.phase == "busy")
+    assert sum(w.duration_s for w in laid if w.phase == "busy") == pytest.approx(3.6)  # spans of 0.6 s
+    assert len(notes) == 1
+    assert "0.8 CPUs" in notes[0]
+
+
+def test_waiting_for_others_is_bounded():
+    timeline, notes = shared((0.0, 1e9, 0.8)), []
+    protocol = PROTOCOL.model_copy(update={"max_quiet_wait_s": 5.0})
+    phase = Phase(lambda: timeline.clock.sleep(0.01), units=1)
+    windows = measure_phase(timeline, "inference", phase, protocol, note=notes.append)
+    assert len(windows) == protocol.max_repeats
+    assert {f.kind for _, f in judged(windows, "inference", protocol)} == {"other_load"}
+    assert sum(w.duration_s for w in timeline.take() if w.phase == "busy") == pytest.approx(4.8)  # spans of 0.6 s
+    assert len(notes) == 2
+
+
+def test_where_busy_is_allowed_nobody_waits():
+    timeline = shared((0.0, 1e9, 0.8))
+    protocol = PROTOCOL.model_copy(update={"allow_busy": True})
+    measure_idle(timeline, protocol)
+    windows = measure_phase(timeline, "inference", Phase(lambda: timeline.clock.sleep(0.01), units=1), protocol)
+    assert len(windows) == protocol.repeats
+    assert "busy" not in {w.phase for w in timeline.take()}
+
+
+@pytest.mark.parametrize(("busy_until", "good"), [(0.0, 4), (2.5, 4), (1e9, 0)])
+def test_an_idle_baseline_is_of_quiet_windows_that_touch(busy_until, good):
+    timeline = shared((1.5, busy_until, 0.3))
+    measure_idle(timeline, PROTOCOL)
+    idle = [w for w in timeline.take() if w.phase == "idle"]
+    quiet = [w for w in idle if idle_fault(w, PROTOCOL) is None]
+    assert len(quiet) == good
+    assert len(idle) <= 12
+    assert all(a.end_s == b.start_s for a, b in itertools.pairwise(quiet))
+
+
+def test_a_fault_that_warming_up_has_read_stays_with_its_window():
+    class Faulty(ReplayMeter):
+        """Its second read notices a fault, and is the last to know of it."""
+
+        reads = 0
+
+        def read(self):
+            self.reads += 1
+            noticed = fault("stuck") if self.reads == 2 else None
+            return tuple(replace(c, kind="measured", fault=noticed) for c in super().read())
+
+    clock = VirtualClock()
+    timeline = Timeline(Faulty([PowerTrace("cpu", (0.0,), (1.0,))], clock, "test"), clock)
+    timeline.start()
+    clock.sleep(1.0)
+    timeline.peek()
+    timeline.peek()
+    clock.sleep(1.0)
+    assert "stuck" in timeline.cut("warmup").fault.text
+    clock.sleep(1.0)
+    assert timeline.cut("inference").fault is None
+
+
+class Heating(ReplayMeter):
+    """A measured counter; with `updates` one that moves every 0.1 s."""
+
+    updates = False
+
+    def read(self):
+        moved = int(self._clock.now_s() / 0.1 + 1e-9) if self.updates else None
+        return tuple(replace(c, kind="measured", updates=moved) for c in super().read())
+
+
+class HeatingSlowly(Heating):
+    updates = True
+
+
+@pytest.mark.parametrize(("meter", "seconds"), [(Heating, 6.0), (HeatingSlowly, 1.0), (ReplayMeter, 1.0)])
+def test_it_warms_up_until_measured_power_has_settled(meter, seconds):
+    """Power rises for 6 s, the pace is steady. A slow counter and a model's ticks are too coarse for chunks."""
+    clock = VirtualClock()
+    timeline = Timeline(meter([PowerTrace("gpu:0", (0.0, 6.0), (10.0, 200.0))], clock, "test"), clock)
+    timeline.start()
+    protocol = PROTOCOL.model_copy(update={"settled_rel": 0.005})
+    measure_phase(timeline, "inference", Phase(lambda: clock.sleep(0.01), units=1), protocol)
+    warmup = next(w for w in timeline.take() if w.phase == "warmup")
+    assert warmup.duration_s == pytest.approx(seconds, abs=0.5)
+
+
+class Thermometer(ReplayMeter):
+    """A GPU that cools from 80 °C towards 40 °C in the way of all bodies, 20 s a halving; without one if not."""
+
+    def integrals(self):
+        rate = math.log(2) / 20
+        return {
+            "gpu:0_temperature_c": 40 * self._clock.now_s() + 40 / rate * -math.expm1(-rate * self._clock.now_s())
+        }
+
+
+def test_it_cools_down_until_temperature_or_power_has_settled():
+    protocol = PROTOCOL.model_copy(update={"cooldown_s": 2.0, "max_cooldown_s": 60.0})
+    clock = VirtualClock()
+    timeline = Timeline(Thermometer([PowerTrace("gpu:0", (0.0,), (90.0,))], clock, "test"), clock)
+    timeline.start()
+    cool_down(timeline, protocol)
+    spans = timeline.take()
+    assert {w.phase for w in spans} == {"cooldown"}
+    assert [w.duration_s for w in spans[:3]] == pytest.approx([2.0, 1.0, 1.0])
+    # 40 °C · 2^(-t/20) falls by less than 1 °C in 2 s from 28.4 s on: the middle of the first of three spans
+    assert clock.now_s() == pytest.approx(31.0)
+    falling = timeline_with([0.0, 10.0], [100.0, 20.0])
+    cool_down(falling, protocol)
+    assert falling.clock.now_s() == pytest.approx(13.0, abs=1.0)
+    cool_down(falling, protocol.model_copy(update={"max_cooldown_s": 0.0}))
+    assert falling.take()[-1].duration_s == pytest.approx(2.0)
+
+
+def test_a_temperature_that_never_settles_ends_the_cooling_at_its_limit():
+    timeline = timeline_with([0.0, 1000.0], [1000.0, 0.0])
+    cool_down(timeline, PROTOCOL.model_copy(update={"cooldown_s": 2.0, "max_cooldown_s": 4.5}))
+    assert timeline.clock.now_s() == pytest.approx(5.0, abs=0.51)
 
 
 def test_cooling_down_is_time_of_its_own():

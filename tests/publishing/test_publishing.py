@@ -142,7 +142,7 @@ def _task(run):
     ("spoil", "word"),
     [
         (_drop, "a run has each trial once"),
-        (_short, "0 valid windows of inference"),
+        (_short, "0 of 5 valid windows of inference"),
         (_overlap, "overlaps the window before it"),
         (_negative, "reads -5 J"),
         (_unfinished, "not finished"),

@@ -1,9 +1,10 @@
-"""Harness of one trial: build → train → score → idle → count → warm up and measure → record."""
+"""Harness of one trial: build → train → score → idle → count → warm up and measure → control → record."""
 
 from __future__ import annotations
 
 import math
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +14,32 @@ from joulebench.errors import InputError, described, did_you_mean
 from joulebench.host import device as torch_device
 from joulebench.host import memory, power_limit
 from joulebench.host.clock import Clock
-from joulebench.measurement.protocol import ALL_DOMAINS, Timeline, cool_down, measure_idle, measure_phase
+from joulebench.measurement.protocol import (
+    ALL_DOMAINS,
+    Note,
+    Timeline,
+    cool_down,
+    measure_idle,
+    measure_phase,
+    no_note,
+)
+from joulebench.measurement.racing import Race, is_beaten
 from joulebench.measurement.training import BestWeights, Deadline, TrialFailedError
 from joulebench.records.model import Costs, EpochRecord, Status, TrialRecord, Window
+from joulebench.results.drift import CONTROL, control_protocol
 from joulebench.results.outcome import trial_outcomes
+from joulebench.results.validity import judged
 from joulebench.spec.objectives import COSTS, energy_unit
 from joulebench.spec.parameters import Params
-from joulebench.spec.task import RESERVED_PHASES, Task
+from joulebench.spec.task import RESERVED_PHASES, Protocol, Task
 from joulebench.workloads.base import Context, Epoch, InfeasibleError, Phase, Workload, workload_class
 
 if TYPE_CHECKING:
     from joulebench.data import StagedData
 
+
+#: Every control measurement of every run builds the same weights.
+CONTROL_SEED = 0
 
 #: Called after each epoch with it and the trial's windows so far; returns why training should stop, or None.
 EpochCallback = Callable[[Epoch, Sequence[Window]], str | None]
@@ -65,6 +80,8 @@ class Request:
     fallback: str | None = None  # why it was not the stage's own method
     idle: bool = False  # measure the idle baseline in this trial
     idle_windows: tuple[Window, ...] = ()  # of the run so far, for objectives on a net basis
+    control: bool = False  # afterwards measure the default configuration, untrained: it shows the machine's drift
+    race: Race | None = None  # what may end its measurement early
     expected: Mapping[str, float] = field(default_factory=dict)  # what the search expects of it
     attempt: int = 0  # how many were lost with their workers before
 
@@ -79,6 +96,7 @@ class _Progress:
     epochs: list[EpochRecord] = field(default_factory=list)
     unit: dict[str, str] = field(default_factory=dict)
     stopped_by: Literal["epochs", "patience", "time"] | None = None
+    raced: bool = False
     state: Any = None
 
 
@@ -90,8 +108,13 @@ class Finished:
     state: Any
 
 
-def run_trial(bench: Bench, request: Request, on_epoch: EpochCallback = _no_callback) -> Finished:
+def run_trial(
+    bench: Bench, request: Request, on_epoch: EpochCallback = _no_callback, note: Note = no_note
+) -> Finished:
     """Run one trial; a failure of the configuration is recorded with its reason, also when `on_epoch` stops it.
+
+    Args:
+        note: receives a line when it waits for other processes.
 
     Raises:
         InputError: an error of the user or the meter.
@@ -104,7 +127,7 @@ def run_trial(bench: Bench, request: Request, on_epoch: EpochCallback = _no_call
     with memory.limited(bench.device, bench.task.protocol.memory_limit_bytes) as limit:
         try:
             with power_limit.for_trial(_limits(bench, request.params), bench.gpus, bench.set_power_limit):
-                _stages(bench, request, progress, on_epoch)
+                _stages(bench, request, progress, on_epoch, note)
         except power_limit.OutOfRangeError as failure:
             status, error = "infeasible", str(failure)
         except InputError:
@@ -125,8 +148,52 @@ def run_trial(bench: Bench, request: Request, on_epoch: EpochCallback = _no_call
     if status != "ok":
         memory.release(bench.device)
         bench.timeline.cut("failed")
+    if request.control and status != "failed":
+        measure_default(bench, CONTROL_SEED, CONTROL, control_protocol(bench.task.protocol), note)
     record = _record(bench.task, request, progress, status, error, bench.timeline.take())
     return Finished(record, progress.state if record.status == "ok" else None)
+
+
+def is_controlled(task: Task) -> bool:
+    """Whether the default is measured again at intervals: not where the task measures nothing, or only sleeps."""
+    return task.protocol.control and task.measured is not None and not workload_class(task.workload).replayable
+
+
+def measure_default(bench: Bench, seed: int, name: str, protocol: Protocol, note: Note = no_note) -> str | None:
+    """Measure the untrained default configuration in the phase of the task's first such energy objective.
+
+    Its windows are of phase `name`, those around them `of` it.
+
+    Returns:
+        Why it failed; None if it did not.
+
+    Raises:
+        InputError: an error of the user or the meter.
+    """
+    timeline, measured, defaults = bench.timeline, bench.task.measured, bench.task.defaults
+    torch_device.seed_everything(seed)
+    workload = bench.workload(seed)
+    error = None
+    try:
+        with (
+            memory.limited(bench.device, bench.task.protocol.memory_limit_bytes),
+            power_limit.for_trial(_limits(bench, defaults), bench.gpus, bench.set_power_limit),
+        ):
+            workload.build(defaults)
+            timeline.cut("build", of=name)
+            if measured is not None and measured.phase is not None:
+                measure_phase(timeline, name, workload.phases()[measured.phase], protocol, note=note)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as failure:  # the default's own failure: its trial records it in full
+        if isinstance(failure, InputError) and not isinstance(failure, power_limit.OutOfRangeError):
+            raise
+        error = described(failure)
+    finally:
+        workload.close()
+    memory.release(bench.device)
+    timeline.cut("failed" if error else "release", of=name)
+    return error
 
 
 def _limits(bench: Bench, params: Params) -> Params:
@@ -140,9 +207,14 @@ def crashed_trial(task: Task, request: Request, times: int, windows: tuple[Windo
     return _record(task, request, _Progress(), "failed", error, windows)
 
 
-def _stages(bench: Bench, request: Request, progress: _Progress, on_epoch: EpochCallback) -> None:
+def _stages(bench: Bench, request: Request, progress: _Progress, on_epoch: EpochCallback, note: Note) -> None:
     timeline, protocol = bench.timeline, bench.task.protocol
     deadline = Deadline(bench.clock, protocol.max_train_s)
+
+    def decided(_: Sequence[Window]) -> bool:
+        progress.raced = progress.raced or _is_beaten(bench, request, progress)
+        return progress.raced
+
     workload = bench.workload(request.seed, deadline.passed)
     try:
         workload.build(request.params)
@@ -152,13 +224,14 @@ def _stages(bench: Bench, request: Request, progress: _Progress, on_epoch: Epoch
         _score(bench, workload, progress)
         cool_down(timeline, protocol)
         if request.idle:
-            measure_idle(timeline, protocol)
+            measure_idle(timeline, protocol, note)
         _count(bench, workload, progress)
         phases = workload.phases()
         _check_phases(bench.task, phases)
         for name, phase in phases.items():
             progress.unit[name] = phase.unit
-            measure_phase(timeline, name, phase, protocol, _domains(bench.task, name))
+            domains = _domains(bench.task, name)
+            measure_phase(timeline, name, phase, protocol, domains, enough=decided, note=note)
         _keep_memory(bench, progress)
         _check_costs(bench.task, progress)
         progress.state = torch_device.to_host(workload.state())
@@ -166,6 +239,14 @@ def _stages(bench: Bench, request: Request, progress: _Progress, on_epoch: Epoch
         workload.close()
     memory.release(bench.device)
     timeline.cut("release")
+
+
+def _is_beaten(bench: Bench, request: Request, progress: _Progress) -> bool:
+    if request.race is None:
+        return False
+    windows = bench.timeline.pending
+    idle = (*request.idle_windows, *(w for w in windows if w.phase == "idle"))
+    return is_beaten(bench.task, request.race, progress.metrics, progress.costs, windows, idle)
 
 
 def _keep_memory(bench: Bench, progress: _Progress, asked: int = 0) -> None:
@@ -301,13 +382,25 @@ def _record(
         epochs=tuple(progress.epochs),
         unit=progress.unit,
         stopped_by=progress.stopped_by,
+        raced=progress.raced,
         windows=windows,
     )
     idle = (*request.idle_windows, *(w for w in record.windows if w.phase == "idle"))
     if status == "ok" and not trial_outcomes(task, record, idle):
-        why = "no valid energy window for an objective; see the windows' durations, readings and faults"
-        return record.model_copy(update={"status": "invalid", "error": why})
+        return record.model_copy(update={"status": "invalid", "error": _too_few(task, record)})
     return record
+
+
+def _too_few(task: Task, record: TrialRecord) -> str:
+    """Why an objective has no value: the most frequent fault of the windows of its phase."""
+    for phase in dict.fromkeys(q.phase for q in task.objectives.values() if q.phase and q.phase != "train"):
+        faults = [fault for _, fault in judged(record.windows, phase, task.protocol)]
+        spoiled = [fault for fault in faults if fault is not None]
+        if len(faults) - len(spoiled) < task.protocol.repeats and spoiled:
+            kind, n = Counter(fault.kind for fault in spoiled).most_common(1)[0]
+            text = next(fault.text for fault in spoiled if fault.kind is kind)
+            return f"too few valid windows of {phase}: {text} in {n} of {len(faults)} windows"
+    return "no valid energy window for an objective; see the windows' durations, readings and faults"
 
 
 def _reason(failure: BaseException) -> str:

@@ -15,7 +15,6 @@ from joulebench.records.model import LedgerEntry, Manifest, TrialRecord, Window
 from joulebench.results.audit import OVERLAP_S
 from joulebench.results.run import Run
 from joulebench.results.validity import valid_windows
-from joulebench.spec.task import Task
 
 _NEEDED = ("host.cpu", "host.logical_cpus", "host.os", "python", "device", "packages.joulebench")
 _NEEDED_TORCH = ("packages.torch", "torch.threads")
@@ -37,7 +36,7 @@ def problems(folder: RunFolder) -> list[str]:
         *_of_the_environment(run.manifest.environment),
         *_ending(run.entries),
         *_of_windows(run.trials, run.entries),
-        *_validity(run.task, run.trials),
+        *_validity(run),
     ]
     return [problem for problem in every if problem]
 
@@ -97,18 +96,24 @@ def _of_windows(trials: Sequence[TrialRecord], ledger: Sequence[LedgerEntry]) ->
     yield _several(overlapping, "overlaps the window before it")
 
 
-def _validity(task: Task, trials: Sequence[TrialRecord]) -> Iterator[str]:
-    """Find trials recorded as ok that have too few valid windows."""
+def _validity(run: Run) -> Iterator[str]:
+    """Find trials recorded as ok that have too few valid windows.
+
+    A raced one needs `min_windows`, unless it is of the default or of a member of the frontier.
+    """
+    task, protocol = run.task, run.task.protocol
+    in_full = {t.trial for c in (*run.frontier, *(c for c in run.configurations if c.default)) for t in c.usable}
     phases = {o.phase for o in task.objectives.values() if o.is_energy and o.phase and o.phase != "train"}
     short = []
-    for trial in trials:
+    for trial in run.trials:
         if trial.status != "ok":
             continue
+        needed = protocol.min_windows if trial.raced and trial.trial not in in_full else protocol.repeats
         for phase in sorted(phases):
-            valid = len(valid_windows(trial.windows, phase, task.protocol))
-            if valid < task.protocol.repeats:
-                short.append(f"trial {trial.trial}: {valid} valid windows of {phase}")
-    yield _several(short, f"recorded as ok, and the protocol asks for {task.protocol.repeats}")
+            valid = len(valid_windows(trial.windows, phase, protocol))
+            if valid < needed:
+                short.append(f"trial {trial.trial}: {valid} of {needed} valid windows of {phase}")
+    yield _several(short, "recorded as ok, with fewer windows than the protocol asks for")
 
 
 def _several(places: Sequence[str], what: str) -> str:

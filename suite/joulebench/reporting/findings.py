@@ -13,6 +13,7 @@ from joulebench.records.model import FaultKind, Window
 from joulebench.reporting.failures import failure_findings
 from joulebench.reporting.summary import Summary
 from joulebench.results.consistency import MAX_RSD, meter_checks
+from joulebench.results.drift import drift_of
 from joulebench.results.energy import idle_drift
 from joulebench.results.findings import Code, Finding
 from joulebench.results.validity import invalidity
@@ -21,6 +22,8 @@ from joulebench.results.validity import invalidity
 CHECK_TOLERANCE = 0.05
 #: A finding is made where idle power changed by more than this share during a run.
 MAX_IDLE_DRIFT = 0.05
+#: A warning is made where the joules of the same work changed by more than this share, and significantly.
+MAX_MACHINE_DRIFT = 0.02
 #: A hypervolume that has not changed over this share of the trials is called flat …
 FLAT_SHARE = 1 / 3
 #: … if there were at least this many trials.
@@ -51,6 +54,7 @@ def findings(summary: Summary) -> tuple[Finding, ...]:
         _cut_off,
         _no_idle,
         _idle_drift,
+        _machine_drift,
         _hypervolume,
         _open_session,
         _constraints,
@@ -265,6 +269,33 @@ def _idle_drift(summary: Summary) -> Iterator[Finding]:
             "compare."
         )
         yield Finding("warning", Code.IDLE_DRIFT, "Idle power drifted", text)
+
+
+def _machine_drift(summary: Summary) -> Iterator[Finding]:
+    """Change of the joules of the default configuration, untrained, measured at intervals through the run."""
+    drift = drift_of(summary.task, summary.run.trials)
+    if drift is None:
+        return
+    first, last = drift.blocks[0], drift.blocks[-1]
+    text = (
+        f"The default configuration, untrained, was measured {len(drift.blocks)} times during the run: from trial "
+        f"{first.trial} to trial {last.trial} its joules per {drift.unit} ({drift.kind}) changed by "
+        f"{drift.relative:+.1%}"
+    )
+    if drift.low is not None and drift.high is not None:
+        text += f" (95 % interval {drift.low:+.1%} to {drift.high:+.1%})"
+    if drift.between is not None:
+        text += f", and differ by {rsd_words(drift.between)} over all of them"
+    if drift.node is not None:
+        text += f", on node {drift.node}, which changed most"
+    if drift.shows and abs(drift.relative) > MAX_MACHINE_DRIFT:
+        text += (
+            ". Configurations measured early and late differ by this much for no reason of their own: cool down "
+            "longer (protocol.max_cooldown_s), and keep other load off the machine."
+        )
+        yield Finding("warning", Code.MACHINE_DRIFT, "The machine drifted", text)
+    else:
+        yield Finding("note", Code.MACHINE_DRIFT, "Drift of the machine", f"{text}.")
 
 
 def _hypervolume(summary: Summary) -> Iterator[Finding]:

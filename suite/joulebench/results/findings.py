@@ -45,6 +45,7 @@ class Code(StrEnum):
     OVERLAPPING_WINDOWS = "overlapping_windows"
     NO_IDLE = "no_idle"
     IDLE_DRIFT = "idle_drift"
+    MACHINE_DRIFT = "machine_drift"
     CLUSTER = "cluster"
     # what the run found
     NARROWED = "narrowed"

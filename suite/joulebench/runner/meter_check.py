@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from joulebench import search
-from joulebench.errors import GateError, InputError
-from joulebench.host import device as torch_device
-from joulebench.host import memory
-from joulebench.measurement.harness import Bench
-from joulebench.measurement.protocol import measure_phase
+from joulebench.errors import GateError
+from joulebench.measurement.harness import Bench, measure_default
+from joulebench.measurement.protocol import Note, no_note
+from joulebench.measurement.racing import SEARCHES
 from joulebench.records.folder import RunFolder, append
 from joulebench.records.model import LedgerEntry
 from joulebench.results.consistency import MAX_RSD, PRECHECK, Consistency, meter_check_of, meter_check_protocol
 from joulebench.runner.plan import Plan
 from joulebench.spec.task import Task
 
-SEARCHES = ("random", "sobol", "qnehvi", "nsga2")
 #: Other load below this is the machine's own housekeeping.
 BUSY_CPUS = 0.1
 REMEDIES = (
@@ -45,7 +43,7 @@ def before_search(
     """
     if not is_left(chosen, folder, say):
         return
-    error = measure(bench, chosen.seed)
+    error = measure(bench, chosen.seed, lambda text: say("note", text))
     entry = LedgerEntry(session=session, event="precheck", windows=bench.timeline.take())
     append(folder.ledger_path, entry)
     judge(chosen, entry, error, say)
@@ -76,32 +74,9 @@ def judge(
         raise GateError(f"{text}; --strict ends the run")
 
 
-def measure(bench: Bench, seed: int) -> str | None:
+def measure(bench: Bench, seed: int, note: Note = no_note) -> str | None:
     """Measure the windows on the bench's timeline; returns the error's text if the workload failed."""
-    with memory.limited(bench.device, bench.task.protocol.memory_limit_bytes):
-        return _measure(bench, seed)
-
-
-def _measure(bench: Bench, seed: int) -> str | None:
-    timeline, measured = bench.timeline, bench.task.measured
-    torch_device.seed_everything(seed)
-    workload = bench.workload(seed)
-    error = None
-    try:
-        workload.build(bench.task.defaults)
-        timeline.cut("build", of=PRECHECK)
-        phase = workload.phases()[measured.phase or ""] if measured else None
-        if phase is not None:
-            measure_phase(timeline, PRECHECK, phase, meter_check_protocol(bench.task.protocol))
-    except InputError:
-        raise
-    except Exception as failure:  # the default's own failure: its first trial will record it in full
-        error = f"{type(failure).__name__}: {failure!s:.200}"
-    finally:
-        workload.close()
-    memory.release(bench.device)
-    timeline.cut("failed" if error else "release", of=PRECHECK)
-    return error
+    return measure_default(bench, seed, PRECHECK, meter_check_protocol(bench.task.protocol), note)
 
 
 def verdict(consistency: Consistency | None, error: str | None = None) -> tuple[bool | None, str]:

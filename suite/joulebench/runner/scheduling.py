@@ -112,7 +112,8 @@ class LocalExecutor:
 
 
 def run_order(bench: Bench, order: Order, say: Callable[[str, str], None]) -> Finished:
-    """Run a trial and report its epochs."""
+    """Run a trial and report its epochs, and when it waits for other processes."""
     extrapolate = bench.task.stopping.extrapolate
     callback = epoch_callback(order.request, order.records, extrapolate, order.left_j, say)
-    return run_trial(bench, order.request, callback)
+    trial = order.request.trial
+    return run_trial(bench, order.request, callback, lambda text: say("note", f"trial {trial}, {text}"))

@@ -11,11 +11,13 @@ from typing import Any
 from joulebench import search
 from joulebench.errors import IncompleteError
 from joulebench.host.files import whole_file
-from joulebench.measurement.harness import Request, crashed_trial
+from joulebench.measurement.harness import Request, crashed_trial, is_controlled
 from joulebench.measurement.protocol import Timeline
+from joulebench.measurement.racing import race
 from joulebench.records.folder import RunFolder, append
 from joulebench.records.model import LedgerEntry, Proposed, TrialRecord, Window
 from joulebench.results import concurrent_windows
+from joulebench.results.drift import MIN_TRIALS
 from joulebench.results.frontier import frontier
 from joulebench.results.outcome import configurations, idle_windows, trial_outcomes
 from joulebench.runner import stopping
@@ -59,6 +61,7 @@ class Trials:
         self.task, self.folder, self.session = chosen.task, folder, session
         self._seed, self._timeline, self._observe, self._logged = chosen.seed, timeline, observe, logged
         self._total = search.planned_trials(chosen.task)
+        self._controlled = chosen.replay is None and is_controlled(chosen.task) and self._total >= MIN_TRIALS
         self._source = source
         self._stopped = False
         self._ledger = folder.ledger()
@@ -138,7 +141,13 @@ class Trials:
         since = next((n for n, r in enumerate(reversed(on_node), 1) if _has_idle(r)), None)
         due = since is None or since >= self.task.protocol.idle_every
         due = due or request.trial == self._total - 1  # before and after: drift shows
-        request = replace(request, idle=due, idle_windows=tuple(idle_windows(on_node, self.task.protocol)))
+        request = replace(
+            request,
+            idle=due,
+            idle_windows=tuple(idle_windows(on_node, self.task.protocol)),
+            control=due and self._controlled,
+            race=race(self.task, request.stage, request.params, self._records),
+        )
         text = f"{request.stage}: {words(self.task, request.params)}"
         self.say("trial", text, done=len(self._records), total=self._total)
         self.append_entry("begin", trial=request.trial, attempt=request.attempt, node=node, windows=())

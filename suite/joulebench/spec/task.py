@@ -101,7 +101,8 @@ class Protocol(Definition):
     """Settings of the energy measurement."""
 
     cooldown_s: Seconds = 0.0  # after training, before anything is measured
-    warmup_s: Seconds = 2.0  # at least; longer until the step time is stable
+    max_cooldown_s: Seconds = 0.0  # longer than cooldown_s: at most this until temperature or power has settled
+    warmup_s: Seconds = 2.0  # at least; longer until step time and power are stable
     max_warmup_s: Seconds = 20.0
     settled_rel: Annotated[float, Field(gt=0, le=1)] = 0.05  # three successive step times within this fraction
     window_s: Annotated[float, Field(gt=0, le=100_000)] = 5.0
@@ -111,6 +112,7 @@ class Protocol(Definition):
     target_rel_ci: Annotated[float, Field(gt=0, le=1)] = 0.02
     idle_s: Seconds = 10.0
     idle_every: Annotated[int, Field(ge=1, le=1_000_000)] = 10  # trials
+    control: bool = True  # with each idle baseline the default is measured again, untrained: the machine's drift
     max_other_cpus: Annotated[float, Field(gt=0, le=1e6)] = 0.05  # that others may keep busy, or a hypervisor take
     max_quiet_wait_s: Seconds = 10.0  # for each phase: how long to wait until others are quiet again
     allow_busy: bool = False  # windows count whatever else runs; every report says so
