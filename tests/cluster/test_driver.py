@@ -54,7 +54,7 @@ def run_on(cluster, task, out, hardware=("generic_cpu",), **choices) -> list[Run
 def outcomes(folder):
     """Objective values of each trial, joules included."""
     task, records = folder.task(), folder.trials()
-    found = [trial_outcomes(task, record, idle_windows(records)) for record in records]
+    found = [trial_outcomes(task, record, idle_windows(records, task.protocol)) for record in records]
     return [{name: pytest.approx(o.value.mean) for name, o in each.items()} for each in found]
 
 

@@ -15,7 +15,7 @@ from statistics import fmean
 from joulebench.records.model import Costs, TrialRecord, Window
 from joulebench.results.energy import common_domains, joules, phase_energy
 from joulebench.results.frontier import frontier
-from joulebench.results.outcome import Configuration, configuration_key, configurations, run_to_run_rsd
+from joulebench.results.outcome import Configuration, configuration_key, configurations, run_to_run
 from joulebench.results.validity import valid_windows
 from joulebench.spec.objectives import COSTS, Objective, energy_unit
 from joulebench.spec.parameters import Params
@@ -79,7 +79,8 @@ def race(task: Task, stage: str, params: Params, trials: Sequence[TrialRecord]) 
     known = {name: rsd for name, rsd in spread.items() if rsd is not None}
     if len(known) < len(spread):
         return None
-    return Race(tuple(_values(m) for m in members), known, run_to_run_rsd(task, trials))
+    between = {name: spread.sd for name, spread in run_to_run(task, trials).items() if name in energies}
+    return Race(tuple(_values(m) for m in members), known, between)
 
 
 def _values(member: Configuration) -> dict[str, float]:
