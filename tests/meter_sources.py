@@ -67,8 +67,10 @@ class Gpu:
     reset_s: float | None = None  # the counter starts at 0 again
     stuck_s: tuple[float, float] | None = None  # the counter stands still, and lacks that energy afterwards
     back_s: float | None = None  # the counter loses half of what it counted
+    leap_j: tuple[float, float] | None = None  # at a time, the counter goes up by joules that nothing used
     dropout_s: tuple[float, float] | None = None  # the counter cannot be read
     power_out_s: tuple[float, float] | None = None
+    limit_w: float | None = None  # None: it gives no power limit
     throttle: int = 0
     pids: list[int] = field(default_factory=list)
     conditions: bool = True
@@ -84,6 +86,8 @@ class Gpu:
             joules -= (self.trace.energy_j(self.back_s) - self.trace.energy_j(0.0)) / 2
         if self.reset_s is not None and seen >= self.reset_s:
             joules, first = self.trace.energy_j(seen) - self.trace.energy_j(self.reset_s), 0
+        if self.leap_j is not None and seen >= self.leap_j[0]:
+            joules += self.leap_j[1]
         return first + int(joules * 1000)
 
     def watts(self, t):
@@ -178,6 +182,13 @@ class FakeNvml:
     def nvmlDeviceGetMemoryInfo(self, gpu):  # noqa: N802
         self._now(gpu.conditions)
         return SimpleNamespace(used=3 * 2**30)
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, gpu):  # noqa: N802
+        self._now(gpu.limit_w is not None)
+        return round(gpu.limit_w * 1000)
+
+    def nvmlDeviceGetPowerManagementLimitConstraints(self, gpu):  # noqa: N802
+        return [0, self.nvmlDeviceGetEnforcedPowerLimit(gpu)]
 
     def nvmlDeviceGetSupportedClocksEventReasons(self, gpu):  # noqa: N802
         self._now(gpu.conditions)

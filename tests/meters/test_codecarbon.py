@@ -31,7 +31,8 @@ from joulebench.meters.codecarbon import PERIOD_S as CODECARBON_PERIOD_S
 from joulebench.meters.codecarbon import CodeCarbonMeter, grid_intensity_g_per_kwh
 from joulebench.meters.nvml import PERIOD_S, NvmlMeter
 from joulebench.meters.replay import PowerTrace
-from joulebench.meters.sampling import STUCK_S, CounterTrack, ThreadSampler
+from joulebench.meters.sampling import LONG_GAP_S, STUCK_S, UPDATE_S, CounterTrack, ThreadSampler
+from joulebench.records.model import FaultKind
 from joulebench.results.energy import phase_energy
 from joulebench.results.validity import MIN_COUNTER_UPDATES, invalidity
 from joulebench.spec.task import Protocol
@@ -211,6 +212,34 @@ def test_a_counter_that_wraps_counts_on(pieces, range_counts, start):
         track.observe(t, int(true_mj) % range_counts)
     assert track.energy_j == pytest.approx((int(true_mj) - int(first_mj)) / 1000)
     assert track.take_fault() is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([0.04, 0.1, 0.9, 1.5, 60.0]), st.floats(0, 0.999)), min_size=1, max_size=20),
+    st.sampled_from([None, 10**9]),
+    st.floats(1.001, 1e6),
+)
+def test_a_counter_leaps_only_where_more_than_the_most_power_over_the_time_since_its_last_change(
+    pieces, range_counts, times
+):
+    most_w, t, raw, changed_s = 500.0, 0.0, 0, 0.0
+    track = CounterTrack(1e-3, range_counts, max_power_w=most_w)
+    track.observe(t, raw)
+    for seconds, share in pieces:  # up to the bound nothing is a fault, also after a long time unseen
+        counts = int(share * most_w * (seconds + UPDATE_S) * 1000)
+        t, raw = t + seconds, raw + counts
+        changed_s = t if counts else changed_s
+        track.observe(t, raw, draws_power=False)
+    assert track.energy_j == pytest.approx(raw / 1000)
+    unseen = track.take_fault()
+    assert (unseen is not None) == (max(s for s, _ in pieces) > LONG_GAP_S)
+    assert unseen is None or unseen.kind is FaultKind.SAMPLING_GAP
+    counted, t = track.energy_j, t + 0.05
+    leap = int(most_w * (t - changed_s + UPDATE_S) * 1000 * times) + 1
+    track.observe(t, raw + leap if range_counts is None else min(raw + leap, range_counts - 1))
+    assert track.energy_j == counted
+    assert track.take_fault().kind is FaultKind.IMPOSSIBLE_POWER
 
 
 NONSENSE = {"zero": 0.0, "nan": float("nan"), "infinite": float("inf"), "negative": -1.0}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -15,6 +17,7 @@ from joulebench.host.device import nvml_index, nvml_indices
 from joulebench.measurement.protocol import Timeline
 from joulebench.meters.nvml import PERIOD_S, NvmlMeter
 from joulebench.meters.replay import PowerTrace
+from joulebench.records.model import FaultKind
 from joulebench.results.validity import invalidity
 from joulebench.spec.task import Protocol
 from tests.meter_sources import FakeNvml, Gpu, TickingClock
@@ -131,6 +134,35 @@ def test_conditions_are_means_over_the_window():
     assert "gpu:0_throttled_board_limit" not in conditions  # this GPU cannot be
 
 
+def test_the_power_limit_is_a_condition_that_readers_judge_by():
+    within, above = (Bench(Gpu(STEADY, limit_w=limit_w)).windows(5.0)[0] for limit_w in (260.0, 240.0))
+    assert within.conditions["gpu:0_power_limit_w"] == 260.0
+    assert invalidity(within, PROTOCOL) is None
+    assert invalidity(above, PROTOCOL).kind is FaultKind.IMPOSSIBLE_POWER
+    for unknown in (None, 0.0):
+        (window,) = Bench(Gpu(STEADY, limit_w=unknown)).windows(5.0)
+        assert "gpu:0_power_limit_w" not in window.conditions
+        assert window.conditions["gpu:0_memory_used_bytes"] == 3 * 2**30
+
+
+def test_a_process_that_this_one_has_started_is_no_other():
+    command = [
+        sys.executable,
+        "-S",
+        "-c",
+        "import subprocess, sys; p = subprocess.Popen(['cat'])\nprint(p.pid, flush=True); p.wait()",
+    ]
+    child = subprocess.Popen(command, stdin=-1, stdout=-1)
+    grandchild = int(child.stdout.readline())
+    try:
+        pids = [os.getpid(), child.pid, grandchild]
+        for others in ([], [1], [1, os.getppid()]):
+            (window,) = Bench(Gpu(STEADY, pids=pids + others)).windows(1.0)
+            assert window.conditions["gpu:0_other_processes"] == len(others)
+    finally:
+        child.communicate()
+
+
 def test_in_a_container_one_of_the_hosts_process_numbers_is_ours():
     bench = Bench(Gpu(STEADY, pids=[2**30, 2**30 + 1]))
     (window,) = bench.windows(1.0)
@@ -206,14 +238,46 @@ def test_polled_power_that_was_not_seen_is_flagged():
     assert invalidity(after, PROTOCOL) is None
 
 
-def test_a_check_that_was_not_seen_is_left_out_and_the_counter_stands():
-    bench = Bench(Gpu(STEADY))
-    bench.sampler.held = True
-    bench.clock.sleep(3.0)
+@pytest.mark.parametrize("counter", [True, False])
+@pytest.mark.parametrize(("seconds", "counts"), [(0.9, True), (8.0, False)])
+def test_a_process_that_was_frozen_has_no_window_that_counts_and_keeps_its_joules(counter, seconds, counts):
+    bench = Bench(Gpu(STEADY, counter=counter))
+    (before,) = bench.windows(3.0)
+    bench.sampler.held = True  # nothing of the process runs, and the GPU goes on
+    bench.clock.sleep(seconds)
     bench.sampler.held = False
-    (unseen,) = bench.windows(3.0)
-    assert list(readings(unseen)) == [("nvml_counter", "primary")]
-    assert invalidity(unseen, PROTOCOL) is None
+    frozen, after = bench.windows(3.0, 3.0)
+    assert [invalidity(w, PROTOCOL) for w in (before, after)] == [None, None]
+    primary = next(r for r in frozen.readings if r.role == "primary")
+    assert primary.energy_j == pytest.approx(300 * (3.0 + seconds), abs=30.01)
+    if counts:
+        assert frozen.fault is None
+    else:
+        assert frozen.fault.kind is FaultKind.SAMPLING_GAP
+        assert [r.role for r in frozen.readings] == ["primary"]  # the check is left out
+
+
+@pytest.mark.parametrize("limit_w", [None, 700.0])
+def test_a_leap_that_no_power_explains_is_a_fault_and_is_not_counted(limit_w):
+    bench = Bench(Gpu(STEADY, limit_w=limit_w, leap_j=(7.0, 500_000.0)))
+    good, bad, after = bench.windows(5.0, 5.0, 5.0)
+    assert bad.fault.kind is FaultKind.IMPOSSIBLE_POWER
+    for window in (good, bad, after):
+        assert readings(window)["nvml_counter", "primary"].energy_j == pytest.approx(1500.0, abs=60.01)
+        assert window is bad or invalidity(window, PROTOCOL) is None
+
+
+def test_a_leap_is_judged_by_twice_the_highest_limit_over_the_time_since_the_last_update():
+    def fault(leap_j, limit_w=700.0):
+        bench = Bench(Gpu(STEADY, limit_w=limit_w, leap_j=(7.0, leap_j)))
+        bench.windows(5.0)
+        return bench.windows(5.0)[0].fault
+
+    # an update of 30 J each 0.1 s; 1400 W over 0.1 s and 0.1 s of slack are 280 J, 2000 W 400 J
+    assert fault(240.0) is None
+    assert fault(260.0).kind is FaultKind.IMPOSSIBLE_POWER
+    assert fault(360.0, None) is None
+    assert fault(380.0, None).kind is FaultKind.IMPOSSIBLE_POWER
 
 
 def test_a_power_outage_of_a_polled_gpu_is_flagged():

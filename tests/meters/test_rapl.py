@@ -15,6 +15,7 @@ from joulebench.meters import rapl as rapl_module
 from joulebench.meters.rapl import PERIOD_S, RaplMeter, Zone, find_rapl
 from joulebench.meters.replay import PowerTrace
 from joulebench.meters.select import availability, meters_for
+from joulebench.records.model import FaultKind
 from joulebench.results.validity import invalidity
 from joulebench.spec.hardware import HardwareProfile, Host
 from joulebench.spec.task import Protocol
@@ -163,6 +164,64 @@ def test_a_counter_not_read_for_so_long_that_it_may_have_wrapped_twice_is_flagge
     bench.sampler.held = True
     (window,) = bench.windows(300.0)  # 262 kJ at 4 × 250 W: 262 s
     assert "may have wrapped more than once" in invalidity(window, PROTOCOL).text
+
+
+@pytest.mark.parametrize("tdp_w", [None, 180.0])
+def test_a_leap_that_no_power_explains_is_a_fault_and_is_not_counted(monkeypatch, tmp_path, tdp_w):
+    bench = Simulated(monkeypatch, tmp_path, lambda t: int(5e9 + 100e6 * t + (20e9 if t > 4 else 0)), tdp_w)
+    good, bad, after = bench.windows(3.0, 3.0, 3.0)
+    assert bad.fault.kind is FaultKind.IMPOSSIBLE_POWER
+    assert "package-0" in bad.fault.text
+    assert [invalidity(w, PROTOCOL) for w in (good, after)] == [None, None]
+    assert bad.readings[0].energy_j == pytest.approx(300.0, abs=100 * PERIOD_S * 1.01)
+
+
+def test_a_process_that_was_frozen_has_no_window_that_counts_and_keeps_its_joules(monkeypatch, tmp_path):
+    bench = Simulated(monkeypatch, tmp_path, lambda t: int(5e9 + 100e6 * t))
+    bench.windows(3.0)
+    bench.sampler.held = True
+    bench.clock.sleep(8.0)
+    bench.sampler.held = False
+    frozen, after = bench.windows(3.0, 3.0)
+    assert frozen.fault.kind is FaultKind.SAMPLING_GAP
+    assert frozen.readings[0].energy_j == pytest.approx(1100.0)
+    assert invalidity(after, PROTOCOL) is None
+
+
+def state_limits(zone, long_w=None, short_w=None, enabled="1", tdp_w=125):
+    """Write power limits of a zone as the kernel does."""
+    (zone / "enabled").write_text(enabled + "\n")
+    for number, (name, watts) in enumerate((("long_term", long_w), ("short_term", short_w))):
+        if watts is not None:
+            (zone / f"constraint_{number}_name").write_text(name + "\n")
+            (zone / f"constraint_{number}_power_limit_uw").write_text(f"{watts * 1_000_000}\n")
+            (zone / f"constraint_{number}_max_power_uw").write_text(f"{tdp_w * 1_000_000}\n")
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit_w"),
+    [
+        ([(125, 250), (125, 250)], 500.0),
+        ([(125, 250), (300, 200)], 550.0),
+        ([(125, 250), (125, None)], None),  # a mean over some seconds may exceed a long-term limit
+        ([(125, 250), (125, 250, "0")], None),
+        ([(125, 250), (0, 0)], None),
+        ([(125, 250), None], None),
+        ([None, None], None),
+    ],
+)
+def test_the_limits_that_hold_the_packages_add_up_and_are_absent_where_one_has_none(tree, limits, limit_w):
+    for socket, limit in enumerate(limits):
+        if limit:
+            state_limits(tree / f"intel-rapl:{socket}", *limit)
+    clock = TickingClock()
+    timeline = Timeline(RaplMeter(find_rapl(tree), clock=clock, sampler=clock.sampler(PERIOD_S)), clock)
+    timeline.start()
+    clock.sleep(2.0)
+    assert timeline.cut("inference").conditions.get("cpu_power_limit_w") == limit_w
+    (tree / "intel-rapl:0" / "enabled").write_text("0")
+    clock.sleep(2.0)
+    assert "cpu_power_limit_w" not in timeline.cut("inference").conditions
 
 
 def statuses(powercap, nvml=None, host=HOST):

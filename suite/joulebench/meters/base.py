@@ -248,23 +248,27 @@ class MeterSet:
 def difference(before: Sequence[Counter], after: Sequence[Counter]) -> tuple[tuple[Reading, ...], Fault | None]:
     """Readings of the window between two reads, and a fault if a primary counter failed, went back or vanished.
 
-    A failed check counter is only left out.
+    A primary counter with a fault that has counted on is read nevertheless: its joules belong to the run, and the
+    fault keeps the window from counting. A failed check counter is only left out.
     """
     earlier = {(c.domain, c.source, c.role): c for c in before}
     readings, faults = [], []
     for counter in after:
         start = earlier.pop((counter.domain, counter.source, counter.role), None)
         problem = _problem(start, counter)
-        if start is None or problem is not None:
-            faults += [problem] if problem and counter.role == "primary" else []
+        if problem is not None and counter.role == "primary":
+            faults.append(problem)
+        if start is None or (problem is not None and counter.role == "check"):
             continue
-        updates = None
+        energy_j, updates = counter.energy_j - start.energy_j, None
+        if not (math.isfinite(energy_j) and energy_j >= 0):
+            continue
         if counter.updates is not None and start.updates is not None:
-            updates = counter.updates - start.updates
+            updates = max(0, counter.updates - start.updates)
         readings.append(
             Reading(
                 domain=counter.domain,
-                energy_j=counter.energy_j - start.energy_j,
+                energy_j=energy_j,
                 source=counter.source,
                 kind=counter.kind,
                 role=counter.role,
@@ -280,7 +284,7 @@ def _missing(text: str) -> Fault:
 
 
 def _problem(start: Counter | None, end: Counter) -> Fault | None:
-    """Why two reads of a counter give no energy."""
+    """Why what two reads of a counter give is no energy, or is not all of it."""
     if start is None:
         return _missing(f"{end.domain} ({end.source}) appeared during the window")
     if end.fault is not None:

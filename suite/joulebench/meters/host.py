@@ -1,33 +1,30 @@
-"""Conditions of the host: load, this process's share of it, memory. No joules."""
+"""Conditions of the host: load, this process's share of it, time taken by a hypervisor, memory. No joules."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+import time
+from dataclasses import dataclass
 
 import psutil
 
 from joulebench.host.clock import Clock, RealClock
 from joulebench.meters.base import Counter
 
-FAMILY_EVERY_S = 10.0  # listing child processes reads all of /proc: a millisecond and more
-
 
 class HostMeter:
     """Conditions of the host as integrals over time.
 
-    `cpu_utilisation` (0…1 of all CPUs), `own_load_cpus` (CPUs kept busy by this process and its children),
-    `other_load_cpus` (busy − own), `memory_used_bytes` (total − available). The loads come from the kernel's
-    cumulative CPU times, which are integrals already, to its tick of about 10 ms; memory is the mean of what was
-    used at the window's edges. Time stolen by a hypervisor is not load. A child counts once it is seen (every
-    `FAMILY_EVERY_S`) or has ended.
+    `cpu_utilisation` (0…1 of all CPUs), `own_load_cpus` (CPUs kept busy by this process and all that it started),
+    `other_load_cpus` (busy − own), `steal_cpus` (CPUs that a hypervisor took; absent where the kernel does not
+    count them), `memory_used_bytes` (total − available). The loads come from the kernel's cumulative CPU times,
+    which are integrals already, to its tick of about 10 ms; memory is the mean of what was used at the window's
+    edges. Stolen time is not load.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock: Clock = clock or RealClock()
-        self._me = psutil.Process()
-        self._family: list[Any] = []
-        self._family_s = 0.0
+        self._tree = ProcessTree()
         self._memory: tuple[float, float] | None = None
         self._memory_byte_s = 0.0
         self._grown: dict[str, float] = {}
@@ -37,27 +34,30 @@ class HostMeter:
         self._memory = None
         self._memory_byte_s = 0.0
         self._grown = {}
-        self._find_family(self._clock.now_s())
+        self._tree = ProcessTree()
 
     def read(self) -> tuple[Counter, ...]:
         return ()
 
     def integrals(self) -> dict[str, float]:
-        now_s = self._clock.now_s()
-        if now_s - self._family_s >= FAMILY_EVERY_S:
-            self._find_family(now_s)
-        # own before busy, and neither falls: what the kernel's ticks round is not load that goes away again
-        own_s = self._grow("own", self._own_s())
-        busy_s = _busy_s()
+        # Own time is read directly before busy time, at every edge in this order: what this process does in between
+        # cancels in the difference of two edges. Neither falls: what the kernel's ticks round is not load that goes
+        # away again.
+        own_s = self._grow("own", self._tree.cpu_s())
+        times = psutil.cpu_times()
+        # the kernel counts a guest's time in its host's user time already
+        busy_s = float(sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq")))
+        stolen = {"steal_cpus": self._grow("steal", times.steal)} if hasattr(times, "steal") else {}
         return {
             "cpu_utilisation": busy_s / self._cpus,
             "own_load_cpus": own_s,
             "other_load_cpus": self._grow("other", busy_s - own_s),
-            "memory_used_bytes": self._used_byte_s(now_s),
+            **stolen,
+            "memory_used_bytes": self._used_byte_s(self._clock.now_s()),
         }
 
     def stop(self) -> None:
-        self._family = []
+        pass
 
     def describe(self) -> list[dict[str, str]]:
         return []
@@ -65,23 +65,6 @@ class HostMeter:
     def _grow(self, name: str, value: float) -> float:
         self._grown[name] = max(value, self._grown.get(name, value))
         return self._grown[name]
-
-    def _find_family(self, now_s: float) -> None:
-        self._family_s = now_s
-        try:
-            self._family = self._me.children(recursive=True)
-        except psutil.Error:
-            self._family = []
-
-    def _own_s(self) -> float:
-        """CPU seconds of this process, of its ended children and of those that live."""
-        seconds = sum(os.times()[:4])
-        for child in self._family:
-            try:
-                seconds += sum(child.cpu_times()[:4])
-            except psutil.Error:
-                continue  # it has ended: its parent has its time now
-        return seconds
 
     def _used_byte_s(self, now_s: float) -> float:
         memory = psutil.virtual_memory()
@@ -93,7 +76,110 @@ class HostMeter:
         return self._memory_byte_s
 
 
-def _busy_s() -> float:
-    """CPU seconds of all CPUs spent working; the kernel counts a guest's in its host's user time already."""
-    times = psutil.cpu_times()
-    return float(sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq")))
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """One process as the kernel shows it: CPU seconds of its own, and of ended children it has waited for."""
+
+    parent: int
+    started: float  # tells a process from a later one of the same number
+    own_s: float
+    reaped_s: float
+
+    @property
+    def cpu_s(self) -> float:
+        return self.own_s + self.reaped_s
+
+
+class ProcessTree:
+    """CPU time of this process, of all its threads and of every process it has started, directly or not.
+
+    Each call of `cpu_s` looks for new processes, so that one counts from its birth on. One that has ended counts
+    through the parent that waited for it, or else with its last seen time. One that has lost its parent still
+    belongs, once it was seen.
+    """
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._family: dict[int, _Process] = {}  # all but this process
+        self._others: set[tuple[int, int]] = set()  # numbers and inodes of processes that are known not to belong
+        self._reaped_s = _reaped_s()
+        self._lost_s = 0.0  # of ended processes that nobody of the family has waited for
+
+    def cpu_s(self) -> float:
+        """CPU seconds so far; never fewer than before, but for the kernel's rounding to ticks."""
+        before, self._family = self._family, self._find()
+        gone_s = sum(p.cpu_s for pid, p in before.items() if not _same(p, self._family.get(pid)))
+        children_s = sum(p.cpu_s for p in self._family.values())
+        reaped_s = _reaped_s()  # after its children were read: one that has ended by now is in one of the two
+        if gone_s:
+            kept = ((p, before.get(pid)) for pid, p in self._family.items())
+            reaped_by_kept_s = sum(p.reaped_s - was.reaped_s for p, was in kept if was and _same(was, p))
+            self._lost_s += max(0.0, gone_s - reaped_by_kept_s - (reaped_s - self._reaped_s))
+        self._reaped_s = reaped_s
+        return children_s + self._lost_s + reaped_s + time.process_time()
+
+    def _find(self) -> dict[int, _Process]:
+        """Read the processes that belong; of those that do not, only ones that are new."""
+        listed = _listed()
+        self._others &= listed
+        # mostly children before their parents: the time of one that ends meanwhile is then read with its parent's
+        unknown = sorted((pid for pid, _ in listed - self._others if pid != self._pid), reverse=True)
+        fresh = {pid: p for pid in unknown if (p := _read(pid))}
+        family = {pid: p for pid, p in fresh.items() if _same(p, self._family.get(pid))}
+        while born := {
+            pid: p
+            for pid, p in fresh.items()
+            if pid not in family and (p.parent == self._pid or p.parent in family)
+        }:
+            family |= born
+        self._others |= {key for key in listed if key[0] in fresh and key[0] not in family}
+        return family
+
+
+def _same(a: _Process, b: _Process | None) -> bool:
+    return b is not None and a.started == b.started
+
+
+def _reaped_s() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _listed_in_proc() -> set[tuple[int, int]]:
+    # the inode of /proc/<pid> is another one when the number is given out again
+    with os.scandir("/proc") as entries:
+        return {(int(e.name), e.inode()) for e in entries if e.name.isdigit()}
+
+
+def _read_in_proc(pid: int) -> _Process | None:
+    try:
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+        try:
+            text = os.read(file, 4096)
+        finally:
+            os.close(file)
+    except OSError:
+        return None  # it has ended
+    fields = text[text.rindex(b")") + 2 :].split()  # proc(5) from field 3 on, behind a name that may be anything
+    own_s, reaped_s = ((int(fields[i]) + int(fields[i + 1])) / _TICKS_PER_S for i in (11, 13))
+    return _Process(int(fields[1]), int(fields[19]), own_s, reaped_s)
+
+
+def _listed_by_psutil() -> set[tuple[int, int]]:
+    return {(pid, 0) for pid in psutil.pids()}
+
+
+def _read_by_psutil(pid: int) -> _Process | None:
+    try:
+        process = psutil.Process(pid)
+        times = process.cpu_times()
+        reaped_s = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+        return _Process(process.ppid(), process.create_time(), times.user + times.system, reaped_s)
+    except psutil.Error:
+        return None
+
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+# psutil takes 5 to 10 times as long
+_listed = _listed_in_proc if psutil.LINUX else _listed_by_psutil
+_read = _read_in_proc if psutil.LINUX else _read_by_psutil

@@ -24,6 +24,8 @@ from joulebench.records.model import Kind
 PERIOD_S = 0.05  # half the counter's update period
 CONDITIONS_EVERY = 4  # temperature and the like change slowly: every fourth sample, 0.2 s
 MIN_DRAW_W = 1.0  # a GPU that draws this much has a counter that moves
+MAX_GPU_W = 2000.0  # no GPU draws as much; where its limit is known, MAX_POWER_SHARE times that
+MAX_POWER_SHARE = 2.0  # of the highest power limit: a GPU's mean over 100 ms stays well below
 ANSWER_S = 10.0  # a driver that takes longer to answer hangs
 
 
@@ -63,6 +65,14 @@ class GpuSensor:
             return float(self._nvml.nvmlDeviceGetPowerUsage(self.handle)) / 1000
         except self._nvml.NVMLError:
             return None
+
+    def max_power_w(self) -> float | None:
+        """The highest power limit that the GPU can be given; None where it cannot be read."""
+        try:
+            _, most_mw = self._nvml.nvmlDeviceGetPowerManagementLimitConstraints(self.handle)
+        except self._nvml.NVMLError:
+            return None
+        return most_mw / 1000 or None
 
     def _instant_power_w(self) -> float | None:
         """`nvmlDeviceGetPowerUsage` is a mean over 1 s on Ampere (but GA100) and newer; this field is not."""
@@ -104,7 +114,8 @@ class _Gpu:
     def __init__(self, sensor: GpuSensor, nvml: Any, clock: Clock) -> None:
         self.sensor = sensor
         self.conditions = GpuConditions(nvml, sensor.handle, sensor.domain, clock.now_s())
-        self._counter = CounterTrack(unit_j=1e-3)
+        most_w = sensor.max_power_w()
+        self._counter = CounterTrack(1e-3, max_power_w=MAX_POWER_SHARE * most_w if most_w else MAX_GPU_W)
         self._power = PowerIntegral()
         self._clock = clock
 

@@ -1,4 +1,4 @@
-"""Conditions of a GPU: temperature, clocks, utilisation, memory, throttling, other processes."""
+"""Conditions of a GPU: temperature, clocks, utilisation, memory, power limit, throttling, other processes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class GpuConditions:
 
     Names: `temperature_c`, `sm_clock_mhz`, `memory_clock_mhz`, `utilisation` and `memory_utilisation` (0…1, by
     NVML the share of its last sample period with a kernel running or memory moving), `memory_used_bytes`,
-    `throttled_<reason>` (0 or 1), `other_processes`.
+    `power_limit_w` (the lowest of all that are in force), `throttled_<reason>` (0 or 1), `other_processes` (not of
+    this process or one that it started).
     """
 
     def __init__(self, nvml: Any, handle: Any, prefix: str, now_s: float) -> None:
@@ -42,6 +43,7 @@ class GpuConditions:
             self._clocks,
             self._utilisation,
             self._memory,
+            self._power_limit,
             self._throttling,
             self._others,
         )
@@ -84,6 +86,10 @@ class GpuConditions:
     def _memory(self) -> dict[str, float]:
         return {"memory_used_bytes": self._nvml.nvmlDeviceGetMemoryInfo(self._handle).used}
 
+    def _power_limit(self) -> dict[str, float]:
+        limit_mw = self._nvml.nvmlDeviceGetEnforcedPowerLimit(self._handle)
+        return {"power_limit_w": limit_mw / 1000} if limit_mw > 0 else {}  # 0: a virtual GPU that does not know
+
     def _throttling(self) -> dict[str, float]:
         reasons = _throttle_reasons(self._nvml, self._handle)
         return {f"throttled_{name}": float(bool(reasons & bit)) for bit, name in self._throttle_bits.items()}
@@ -97,10 +103,18 @@ class GpuConditions:
 
     def _others(self) -> dict[str, float]:
         pids = [process.pid for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)]
-        others = [pid for pid in pids if pid != os.getpid()]
+        others = [pid for pid in pids if not _is_own(pid)]
         # in a container NVML lists the host's numbers: ours is one of them, but which one cannot be told
         hidden = len(others) == len(pids) and any(not psutil.pid_exists(pid) for pid in pids)
         return {"other_processes": float(len(others) - hidden)}
+
+
+def _is_own(pid: int) -> bool:
+    """Whether a process is this one, or was started by it, directly or not."""
+    try:
+        return pid == os.getpid() or os.getpid() in {parent.pid for parent in psutil.Process(pid).parents()}
+    except psutil.Error:
+        return False
 
 
 def _throttle_reasons(nvml: Any, handle: Any) -> int:

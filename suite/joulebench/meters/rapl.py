@@ -20,7 +20,7 @@ from typing import Literal
 from joulebench.errors import MeterError
 from joulebench.host.clock import Clock, RealClock
 from joulebench.meters.base import Counter, MeterOffer, MeterRequest, description
-from joulebench.meters.sampling import CounterTrack, Sampler, ThreadSampler
+from joulebench.meters.sampling import CounterTrack, HeldIntegral, Sampler, ThreadSampler
 from joulebench.records.model import Fault
 
 POWERCAP = Path("/sys/class/powercap")
@@ -28,6 +28,7 @@ POWERCAP = Path("/sys/class/powercap")
 # 2^32 × 15.3 µJ = 65 kJ (the smallest in use) wraps after 33 s at 2 kW, so this is also far more often than needed.
 PERIOD_S = 0.04
 MAX_PACKAGE_W = 2000.0  # no package draws as much; where the TDP is known, four times that
+MAX_POWER_SHARE = 2.0  # of the short-term limit: a package's mean over 100 ms stays below
 REMEDY = (
     "sudo chmod -R a+r /sys/class/powercap/* (until the next boot; a udev rule or a group makes it last), "
     "or run as root"
@@ -57,6 +58,24 @@ class Zone:
     @cached_property
     def file(self) -> str:
         return str(self.path / "energy_uj")
+
+    def power_limit_w(self) -> float | None:
+        """What its mean power is held below: the higher of its long-term and short-term limit.
+
+        None where the kernel states no short-term limit, or none is in force. `constraint_*_max_power_uw` is not
+        this: for the long term it is the TDP, which a package may exceed for as long as its limits let it.
+        """
+        try:
+            if _text(self.path / "enabled") != "1":
+                return None
+            limits_w = {
+                _text(file): int(_text(file.with_name(file.name.replace("_name", "_power_limit_uw")))) / 1e6
+                for file in self.path.glob("constraint_*_name")
+            }
+        except (OSError, ValueError):
+            return None
+        short_w = limits_w.get("short_term", 0.0)
+        return max(short_w, limits_w.get("long_term", 0.0)) if short_w > 0 else None
 
 
 @dataclass(frozen=True)
@@ -158,6 +177,7 @@ class RaplMeter:
         self._sampler: Sampler = sampler or ThreadSampler("joulebench-rapl", PERIOD_S)
         self._lock = threading.Lock()
         self._tracks: dict[Zone, CounterTrack] = {}
+        self._limit: HeldIntegral | None = None
 
     def start(self) -> None:
         """Begin to follow the counters.
@@ -166,10 +186,22 @@ class RaplMeter:
             MeterError: one of them cannot be read any more.
         """
         zones = [zone for part in self._zones.values() for zone in part]
-        self._tracks = {zone: CounterTrack(1e-6, zone.range_uj, self._max_w) for zone in zones}
+        self._tracks = {zone: CounterTrack(1e-6, zone.range_uj, self._most_w(zone)) for zone in zones}
+        limit_w = self._power_limit_w()
+        self._limit = HeldIntegral(self._clock.now_s(), limit_w) if limit_w else None
         if not all(self._sample(zone) for zone in zones):
             raise MeterError("RAPL's counters could be read a moment ago, and cannot any more")
         self._sampler.start(self._tick)
+
+    def _most_w(self, zone: Zone) -> float:
+        limit_w = zone.power_limit_w()
+        return min(self._max_w, MAX_POWER_SHARE * limit_w) if limit_w else self._max_w
+
+    def _power_limit_w(self) -> float | None:
+        """Sum of all packages' limits; None where one has none."""
+        limits_w = [zone.power_limit_w() for zone in self._zones.get("package", ())]
+        known_w = [limit_w for limit_w in limits_w if limit_w]
+        return sum(known_w) if known_w and len(known_w) == len(limits_w) else None
 
     def _tick(self) -> None:
         with self._lock:
@@ -213,7 +245,14 @@ class RaplMeter:
         )
 
     def integrals(self) -> dict[str, float]:
-        return {}
+        """Integral of `cpu_power_limit_w`, W: what holds the packages' power; absent where nothing is known to."""
+        limit_w = self._power_limit_w() if self._limit else None
+        if self._limit is None or limit_w is None:
+            self._limit = None
+            return {}
+        now_s = self._clock.now_s()
+        self._limit.set(now_s, limit_w)
+        return {"cpu_power_limit_w": self._limit.at(now_s)}
 
     def stop(self) -> None:
         self._sampler.stop()

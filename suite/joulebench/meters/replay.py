@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,7 +76,16 @@ class ReplayMeter:
         )
 
     def integrals(self) -> dict[str, float]:
-        return {}
+        """Integral of `replay_stretched`: the share of time before the first or after the last point of a trace.
+
+        There its first or last watts were held. Absent where all traces are constant: they hold for ever.
+        """
+        spans = [(t.times_s[0], t.times_s[-1]) for t in self._traces if len(t.times_s) > 1]
+        if not spans or self._start_s is None:
+            return {}
+        elapsed = self._clock.now_s() - self._start_s
+        first, last = max(0.0, *(a for a, _ in spans)), max(0.0, min(b for _, b in spans))
+        return {"replay_stretched": min(elapsed, first) + max(0.0, elapsed - max(first, last))}
 
     def stop(self) -> None:
         self._start_s = None
@@ -100,21 +110,51 @@ def load_traces(spec: str) -> list[PowerTrace]:
     return [PowerTrace("cpu", (0.0,), (watts,))]
 
 
+#: What a column may be named; `gpu` alone is the one GPU of a machine.
+_DOMAIN = re.compile(r"cpu|ram|gpu(:\d+)?")
+
+
 def _read_csv(path: Path) -> list[PowerTrace]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            lines = [(reader.line_num, row) for row in reader if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"--replay: '{path}' is neither watts nor a readable CSV file ({error})") from None
-    if len(rows) < 2 or len(rows[0]) < 2 or rows[0][0] != "t_s":
+    (_, header), rows = lines[0] if lines else (0, []), lines[1:]
+    if not rows or len(header) < 2 or header[0] != "t_s":
         raise InputError(f"{path}: a trace has a header 't_s,<domain>,…' and at least one row")
-    for domain in rows[0][1:]:
-        if domain.split(":")[0] not in ("cpu", "ram", "gpu"):
-            raise InputError(f"{path}: unknown domain '{domain}' (allowed: cpu, ram, gpu:0, gpu:1, …)")
+    _check_domains(path, header[1:])
+    values = [_numbers(path, number, row, len(header)) for number, row in rows]
+    times, *columns = zip(*values, strict=True)
     try:
-        columns = list(zip(*([float(cell) for cell in row] for row in rows[1:] if row), strict=True))
-        if len(columns) != len(rows[0]):
-            raise ValueError("rows and header differ in length")
-        return [PowerTrace(d, columns[0], c) for d, c in zip(rows[0][1:], columns[1:], strict=True)]
+        return [PowerTrace(domain, times, column) for domain, column in zip(header[1:], columns, strict=True)]
     except ValueError as error:
         raise InputError(f"{path}: not a power trace: {error}") from None
+
+
+def _check_domains(path: Path, domains: Sequence[str]) -> None:
+    for domain in domains:
+        if not _DOMAIN.fullmatch(domain):
+            raise InputError(f"{path}: unknown domain '{domain[:40]}' (allowed: cpu, ram, gpu:0, gpu:1, …)")
+        if domains.count(domain) > 1:
+            raise InputError(f"{path}: two columns are named '{domain}'; their joules would be counted twice")
+    if "gpu" in domains and (other := next((d for d in domains if d.startswith("gpu:")), None)):
+        raise InputError(f"{path}: column 'gpu' beside '{other}': name each GPU by its number (gpu:0, gpu:1, …)")
+
+
+def _numbers(path: Path, number: int, row: Sequence[str], columns: int) -> tuple[float, ...]:
+    """Numbers of one line.
+
+    Raises:
+        InputError: it has another number of fields than the header, or one is no finite number.
+    """
+    if len(row) != columns:
+        raise InputError(f"{path}, line {number}: {len(row)} fields, and the header has {columns}")
+    try:
+        values = tuple(map(float, row))
+    except ValueError as error:
+        raise InputError(f"{path}, line {number}: {str(error)[:80]}") from None
+    if not all(map(isfinite, values)):
+        raise InputError(f"{path}, line {number}: '{','.join(row)[:80]}' is not all finite numbers")
+    return values

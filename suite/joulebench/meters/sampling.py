@@ -12,7 +12,10 @@ from joulebench.records.model import Fault, FaultKind
 # A counter of a part that draws power moves at least every 100 ms. Two missed updates may be the driver's delay;
 # with a third it is stuck, and may lose what it did not count: no more than this goes unnoticed.
 STUCK_S = 0.3
-LONG_GAP_S = 1.0  # what power did between two samples further apart is not known
+# A sampler runs 20 times a second and more. Where it did not for so long, the process stood still (stopped, paused,
+# suspended), and what power did is not known.
+LONG_GAP_S = 1.0
+UPDATE_S = 0.1  # the slowest counter's update period: what it shows is at most this much older than the read
 
 
 class Sampler(Protocol):
@@ -75,16 +78,17 @@ class ThreadSampler:
 
 
 class CounterTrack:
-    """Joules and updates of one raw counter, with faults since the last `take_fault`.
+    """Joules and updates of one raw counter, with the first fault since the last `take_fault`.
 
     A counter that falls is taken to have wrapped where it has a range and the power this implies is plausible;
-    otherwise it was reset. One that stands still for `STUCK_S` while its part draws power, or that was not seen for
-    so long that it may have wrapped twice, is at fault too: what it counted in that time is lost.
+    otherwise it was reset. One that rises by more than its part can have used is at fault as well; neither such a
+    fall nor such a rise is counted. So is one that stands still for `STUCK_S` while its part draws power: what it
+    did not count is lost. One that was not seen for `LONG_GAP_S` counts on, and says so.
 
     Args:
         unit_j: joules of one count.
         range_counts: value after which it starts at 0 again; None for one that does not wrap.
-        max_power_w: more than this its part cannot draw.
+        max_power_w: more than this its part cannot draw, as a mean over `UPDATE_S`.
     """
 
     def __init__(self, unit_j: float, range_counts: int | None = None, max_power_w: float = 2000.0) -> None:
@@ -92,7 +96,8 @@ class CounterTrack:
         self._range = range_counts
         self._max_power_w = max_power_w
         self._raw: int | None = None
-        self._seen_s = self._moved_s = 0.0
+        # when it was last read, last seen to change, and last seen to change or to have no reason to
+        self._seen_s = self._changed_s = self._moved_s = 0.0
         self._fault: Fault | None = None
         self.energy_j = 0.0
         self.updates = 0
@@ -100,47 +105,51 @@ class CounterTrack:
     def observe(self, now_s: float, raw: int, draws_power: bool = True) -> None:
         """Take the counter's value at `now_s`; `draws_power`: whether standing still would be wrong."""
         if self._raw is None:
-            self._raw, self._seen_s, self._moved_s = raw, now_s, now_s
+            self._raw, self._seen_s, self._changed_s, self._moved_s = raw, now_s, now_s, now_s
             return
         unseen_s, self._seen_s = now_s - self._seen_s, now_s
+        if self._range is not None and unseen_s * self._max_power_w > self._range * self._unit_j:
+            self._note(
+                FaultKind.SAMPLING_GAP, f"was not read for {unseen_s:.0f} s and may have wrapped more than once"
+            )
+        elif unseen_s > LONG_GAP_S:
+            self._note(FaultKind.SAMPLING_GAP, f"was not read for {unseen_s:.1f} s")
         if raw == self._raw:
             if not draws_power:
                 self._moved_s = now_s
             elif now_s - self._moved_s > STUCK_S:
-                text = f"stood still for more than {STUCK_S:g} s while its part drew power"
-                self._fault = self._fault or Fault(kind=FaultKind.COUNTER_STUCK, text=text)
+                self._note(
+                    FaultKind.COUNTER_STUCK, f"stood still for more than {STUCK_S:g} s while its part drew power"
+                )
             return
-        self.energy_j += self._increase(raw, unseen_s) * self._unit_j
-        self._raw, self._moved_s = raw, now_s
+        self.energy_j += self._increase(self._raw, raw, now_s - self._changed_s) * self._unit_j
+        self._raw, self._changed_s, self._moved_s = raw, now_s, now_s
         self.updates += 1
 
-    def _increase(self, raw: int, unseen_s: float) -> int:
-        assert self._raw is not None
-        counts = raw - self._raw
-        if self._range is None:
-            if counts < 0:
-                self._fault = _reset(-counts * self._unit_j)
-            return max(0, counts)
-        if unseen_s * self._max_power_w > self._range * self._unit_j:
-            text = f"was not read for {unseen_s:.0f} s and may have wrapped more than once"
-            self._fault = Fault(kind=FaultKind.SAMPLING_GAP, text=text)
-        if counts >= 0:
+    def _increase(self, before: int, raw: int, seconds: float) -> int:
+        """Counts from one value to the next; 0 where no power explains them."""
+        counts = raw - before
+        if counts < 0 and self._range is not None:
+            counts += self._range
+        if 0 <= counts * self._unit_j <= self._max_power_w * (seconds + UPDATE_S):
             return counts
-        counts += self._range
-        # the slack keeps two samples close together from calling a true wrap a reset
-        if not 0 <= counts * self._unit_j <= self._max_power_w * (unseen_s + 0.1):
-            self._fault = _reset((self._raw - raw) * self._unit_j)
-            return 0
-        return counts
+        change_j = (raw - before) * self._unit_j
+        if change_j < 0:
+            self._note(FaultKind.COUNTER_RESET, f"went back by {-change_j:.3g} J: it was reset")
+        else:
+            text = (
+                f"went up by {change_j:.3g} J in {seconds:.2g} s, of which {self._max_power_w:.4g} W explain a part"
+            )
+            self._note(FaultKind.IMPOSSIBLE_POWER, text)
+        return 0
+
+    def _note(self, kind: FaultKind, text: str) -> None:
+        self._fault = self._fault or Fault(kind=kind, text=text)
 
     def take_fault(self) -> Fault | None:
         """Fault since the last call; None without one."""
         fault, self._fault = self._fault, None
         return fault
-
-
-def _reset(lost_j: float) -> Fault:
-    return Fault(kind=FaultKind.COUNTER_RESET, text=f"went back by {lost_j:.3g} J: it was reset")
 
 
 class PowerIntegral:

@@ -80,7 +80,7 @@ class SourceShare:
 
 @dataclass(frozen=True)
 class Check:
-    """Check meter against the primary one of its domain, over the windows that have both."""
+    """Check meter against the primary one of its domain, over the windows that have both without a fault."""
 
     domain: str
     source: str
@@ -193,7 +193,7 @@ class _Sums:
                 self.check_sources.setdefault(key, []).append(reading.energy_j)
                 checks.append(reading)
         for check in checks:
-            if check.domain in primary:
+            if check.domain in primary and window.fault is None:  # a faulty counter says nothing about its check
                 pair = (check.energy_j, primary[check.domain])
                 self.checks.setdefault((check.domain, check.source), []).append(pair)
 

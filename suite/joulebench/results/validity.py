@@ -19,8 +19,12 @@ ROUNDING = 1e-9  # of times that are differences of long sums
 MIN_J, MAX_J = 1e-9, 1e15
 #: The kernel counts CPU time in ticks; fewer than this in one window are its rounding.
 TICK_S, MIN_TICKS = 0.01, 3
+#: Conditions are recorded to six places.
+HALF_A_PLACE = 5e-7
 #: A window longer than this multiple of what was planned held something else than work.
 MAX_STRETCH = 1.5
+#: In a window of fewer steps its own mean step hides a stop: it is compared with the others of its phase.
+FEW_STEPS, MAX_STEP_STRETCH = 6, 2.0
 #: Relative difference of two meters of one domain, beside one update of each.
 MAX_METER_DIFFERENCE = 0.1
 #: Mean power above this multiple of the domain's limit; regulation lets it overshoot by a few percent.
@@ -65,12 +69,16 @@ def idle_fault(window: Window, protocol: Protocol) -> Fault | None:
         return window.fault
     if not math.isfinite(window.duration_s) or window.duration_s <= 0:
         return Fault(kind=FaultKind.NO_DURATION, text="no duration")
-    return None if protocol.allow_busy else (disturbance(window, protocol) or _gpu_in_use(window))
+    return (
+        next((fault for r in window.readings if (fault := _impossible_power(r, window))), None)
+        or _meters_disagree(window)
+        or (None if protocol.allow_busy else disturbance(window, protocol) or _gpu_in_use(window))
+    )
 
 
 def disturbance(window: Window, protocol: Protocol) -> Fault | None:
     """What else ran beside a window: other processes, the hypervisor, others on the GPU; None if nothing did."""
-    most = max(protocol.max_other_cpus, MIN_TICKS * TICK_S / window.duration_s * (1 + ROUNDING))
+    most = max(protocol.max_other_cpus, MIN_TICKS * TICK_S / window.duration_s) + HALF_A_PLACE
     for name, kind, what in (
         ("other_load_cpus", FaultKind.OTHER_LOAD, "other processes kept {:.2g} CPUs busy"),
         ("steal_cpus", FaultKind.STOLEN_TIME, "the hypervisor took {:.2g} CPUs"),
@@ -92,7 +100,10 @@ def judged(windows: Iterable[Window], phase: str, protocol: Protocol) -> list[tu
     return [
         (
             window,
-            invalidity(window, protocol) or _too_long(window, own, protocol) or _throttling_changed(window, own),
+            invalidity(window, protocol)
+            or _too_long(window, own, protocol)
+            or _paused(window, own)
+            or _throttling_changed(window, own),
         )
         for window in own
     ]
@@ -110,35 +121,47 @@ def _readings(window: Window) -> Fault | None:
         if not MIN_J <= reading.energy_j <= MAX_J:
             text = f"{reading.domain} reads {reading.energy_j:g} J"
             return Fault(kind=FaultKind.IMPOSSIBLE_READING, text=text)
-        limit_w = window.conditions.get(f"{reading.domain}_power_limit_w")
-        power_w = reading.energy_j / window.duration_s
-        if limit_w is not None and power_w > MAX_POWER_SHARE * limit_w:
-            text = f"{reading.domain} reads {power_w:.4g} W, and its limit is {limit_w:.4g} W"
-            return Fault(kind=FaultKind.IMPOSSIBLE_POWER, text=text)
+        if (fault := _impossible_power(reading, window)) is not None:
+            return fault
         if reading.counter_updates is not None and reading.counter_updates < MIN_COUNTER_UPDATES:
             text = f"{reading.domain} counter moved {reading.counter_updates} times (< {MIN_COUNTER_UPDATES})"
             return Fault(kind=FaultKind.FEW_UPDATES, text=text)
     return None
 
 
-def _too_long(window: Window, phase: Sequence[Window], protocol: Protocol) -> Fault | None:
-    """A window ends within a step of its time, so one far longer, unlike the others, was stopped or held up.
-
-    Nothing is known of the plan of a single long step: it is compared with the others alone.
-    """
-    others = [w.duration_s for w in phase if w is not window]
-    if window.steps >= 2:
-        primary = [r.counter_updates for r in window.readings if r.role == "primary" and r.counter_updates]
-        needed_s = window.duration_s * MIN_COUNTER_UPDATES / min(primary) if primary else 0.0  # for a slow counter
-        planned_s = max(protocol.window_s, needed_s) + window.duration_s / window.steps
-        usual_s = max(planned_s, min(others, default=planned_s))
-    elif len(others) >= 2:
-        usual_s = median(others)
-    else:
+def _impossible_power(reading: Reading, window: Window) -> Fault | None:
+    limit_w = window.conditions.get(f"{reading.domain}_power_limit_w")
+    power_w = reading.energy_j / window.duration_s
+    if reading.role != "primary" or limit_w is None or power_w <= MAX_POWER_SHARE * limit_w * (1 + ROUNDING):
         return None
+    text = f"{reading.domain} reads {power_w:.4g} W, and its limit is {limit_w:.4g} W"
+    return Fault(kind=FaultKind.IMPOSSIBLE_POWER, text=text)
+
+
+def _too_long(window: Window, phase: Sequence[Window], protocol: Protocol) -> Fault | None:
+    """A window ends within a step of its time, so one far longer, unlike the others, was stopped or held up."""
+    others = [w.duration_s for w in phase if w is not window]
+    if window.steps < 2:
+        return None
+    primary = [r.counter_updates for r in window.readings if r.role == "primary" and r.counter_updates]
+    needed_s = window.duration_s * MIN_COUNTER_UPDATES / min(primary) if primary else 0.0  # for a slow counter
+    planned_s = max(protocol.window_s, needed_s) + window.duration_s / window.steps
+    usual_s = max(planned_s, min(others, default=planned_s))
     if window.duration_s <= MAX_STRETCH * usual_s:
         return None
     return Fault(kind=FaultKind.TOO_LONG, text=f"too long: {window.duration_s:.3g} s, usual are {usual_s:.3g} s")
+
+
+def _paused(window: Window, phase: Sequence[Window]) -> Fault | None:
+    """A window of few long steps is compared with the others of its phase, by the time of a step."""
+    if not 0 < window.steps < FEW_STEPS:
+        return None
+    paces_s = [w.duration_s / w.steps for w in phase if w.steps > 0]
+    step_s, typical_s = window.duration_s / window.steps, median(paces_s)
+    if len(paces_s) < 3 or step_s <= MAX_STEP_STRETCH * typical_s:
+        return None
+    text = f"too long: {step_s:.3g} s a step, {typical_s:.3g} s in the phase's median window"
+    return Fault(kind=FaultKind.TOO_LONG, text=text)
 
 
 def _meters_disagree(window: Window) -> Fault | None:
