@@ -6,10 +6,17 @@ import subprocess
 import sys
 from statistics import median
 
+import torch
+
 from joulebench import run
+from joulebench.host.clock import RealClock
+from joulebench.host.device import choose_device, synchronizer
+from joulebench.measurement.protocol import MIN_CHUNK_S, Timeline, _Work
+from joulebench.meters.replay import PowerTrace, ReplayMeter
 from joulebench.spec.catalog import find_task
-from joulebench.spec.task import Task
+from joulebench.spec.task import Protocol, Task
 from joulebench.spec.toml import merge
+from joulebench.workloads.base import Phase
 
 OVERHEAD = ("build", "score", "count", "prepare", "release", "record")
 APART = ("propose", "idle", "settle", "warmup")
@@ -65,3 +72,25 @@ def test_listing_tasks(benchmark):
         lambda: subprocess.run(command, check=True, capture_output=True), rounds=7, warmup_rounds=1, iterations=1
     )
     assert benchmark.stats.stats.median <= 0.7
+
+
+def test_checking_the_clock_in_a_window(benchmark):
+    """A window ends by the clock, checked between chunks of at least 25 ms: ≤ 0.1 % of its time.
+
+    The cost is of a chunk of one step that does nothing, with planning the next one. On a GPU each check also
+    waits until the device has done its work, and the device until it gets more.
+    """
+    clock = RealClock()
+    device = choose_device("gpu" if torch.cuda.is_available() else "cpu")
+    timeline = Timeline(ReplayMeter([PowerTrace("cpu", (0.0,), (1.0,))], clock, "a"), clock, synchronizer(device))
+    timeline.start()
+    work = _Work(timeline, "inference", Phase(lambda: None, units=1), Protocol())
+
+    def check():
+        work._planned(1.0)
+        work._chunk(1)
+
+    benchmark(check)
+    share = benchmark.stats.stats.median / MIN_CHUNK_S
+    benchmark.extra_info["share_of_time"] = share
+    assert share <= 1e-3

@@ -18,6 +18,7 @@ from joulebench import run
 from joulebench.errors import IncompleteError, InputError
 from joulebench.records.folder import RunFolder, append
 from joulebench.records.model import LedgerEntry, TrialRecord
+from joulebench.results.drift import drift_of
 from joulebench.results.frontier import frontier
 from joulebench.results.outcome import configurations
 from joulebench.runner.local import resume
@@ -27,6 +28,7 @@ from joulebench.spec.catalog import find_task
 from joulebench.spec.hardware import Host
 from joulebench.spec.task import Task
 from tests.conftest import REPOSITORY
+from tests.problems import Linear
 
 TOY = """
 name = "toy"
@@ -109,6 +111,51 @@ def test_the_same_seed_gives_the_same_records(tmp_path):
     (tmp_path / "b").mkdir()
     first, second = (run_toy(tmp_path / name, method="random").trials() for name in "ab")
     assert timeless(first) == timeless(second)
+
+
+def test_dominated_trials_of_a_search_are_measured_in_fewer_windows(tmp_path):
+    folder = run_toy(tmp_path, method="random", sobol=12, search=6)
+    task, records = folder.task(), folder.trials()
+    raced = [r for r in records if r.raced]
+    assert len(raced) >= 3
+    assert {r.stage for r in raced} <= {"init", "search"}
+    windows = {r.trial: sum(w.phase == "inference" for w in r.windows) for r in records if r.status == "ok"}
+    assert {windows[r.trial] for r in raced} == {task.protocol.min_windows}
+    assert all(n >= task.protocol.repeats for trial, n in windows.items() if trial not in {r.trial for r in raced})
+    members = {t.trial for c in frontier(task, configurations(task, records)) for t in c.trials}
+    assert not members & {r.trial for r in raced}
+
+
+def linear_task(**protocol) -> Task:
+    """Four random regressions, really measured."""
+    return Task(
+        name="mine", title="My regression", workload=Linear,
+        parameters={
+            "features": {"type": "int", "low": 4, "high": 64, "default": 8},
+            "rate": {"type": "fixed", "value": 0.05},
+        },
+        objectives={
+            "samples_per_j": {
+                "goal": "maximize", "phase": "inference", "domains": ["cpu", "ram"], "basis": "gross",
+            },
+        },
+        stages={"init": {"method": "random", "trials": 4}},
+        protocol={
+            "warmup_s": 0.02, "window_s": 0.05, "repeats": 2, "max_repeats": 2, "idle_s": 0.1, "idle_every": 2,
+            **protocol,
+        },
+    )  # fmt: skip
+
+
+def test_the_default_is_measured_again_with_each_idle_baseline(tmp_path):
+    folder = run(linear_task(), out=tmp_path)
+    records = folder.trials()
+    with_control = {r.trial for r in records if any(w.phase == "control" for w in r.windows)}
+    assert with_control == {r.trial for r in records if any(w.phase == "idle" for w in r.windows)} == {0, 2, 3}
+    drift = drift_of(folder.task(), records)
+    assert [b.trial for b in drift.blocks] == [0, 2, 3]
+    records = run(linear_task(control=False), out=tmp_path / "without").trials()
+    assert "control" not in {w.phase for r in records for w in r.windows}
 
 
 def test_the_ledger_holds_every_joule(tmp_path):
