@@ -210,9 +210,9 @@ def configurations(task: Task, trials: Sequence[TrialRecord]) -> list[Configurat
         Configuration(key, members[0].params, tuple(members), {}, default=key == default)
         for key, members in groups.items()
     ]
-    measured = [[o for t in c.usable if (o := trial_outcomes(task, t, idle))] for c in plain]
-    spreads = _spreads(task, measured)
-    return [_with_values(task, c, done, spreads, idle) for c, done in zip(plain, measured, strict=True)]
+    measured = {id(t): trial_outcomes(task, t, idle) for c in plain for t in c.usable}
+    spreads = _spreads(task, [[o for t in alike if (o := measured[id(t)])] for alike in replicates(plain)])
+    return [_with_values(task, c, [o for t in c.usable if (o := measured[id(t)])], spreads, idle) for c in plain]
 
 
 def _with_values(
@@ -246,9 +246,10 @@ def _over_runs(outcomes: Sequence[Outcome], spread: Spread | None, relative: boo
 
 def _spreads(task: Task, measured: Sequence[Sequence[Mapping[str, Outcome]]]) -> dict[str, Spread]:
     """Spread between runs of one configuration, by objective: of energy relative to the mean, else absolute."""
-    spreads = {}
+    spreads: dict[str, Spread] = {}
+    repeated = [done for done in measured if len(done) >= 2]
     for name, objective in task.objectives.items():
-        groups = [[o[name].value.mean for o in done] for done in measured if len(done) >= 2]
+        groups = [[o[name].value.mean for o in done] for done in repeated]
         if objective.is_energy:
             groups = [[v / mean for v in values] for values in groups if (mean := abs(fmean(values)))]
         if (spread := pooled_spread(groups)) is not None:
@@ -265,5 +266,14 @@ def run_to_run(
     the trials' configurations, if known.
     """
     idle = idle_windows(trials, task.protocol)
-    repeated = [c for c in (configurations(task, trials) if every is None else every) if len(c.usable) >= 2]
-    return _spreads(task, [[o for t in c.usable if (o := trial_outcomes(task, t, idle))] for c in repeated])
+    repeated = replicates(configurations(task, trials) if every is None else every)
+    return _spreads(task, [[o for t in alike if (o := trial_outcomes(task, t, idle))] for alike in repeated])
+
+
+def replicates(every: Sequence[Configuration]) -> list[list[TrialRecord]]:
+    """Usable trials that are alike in all parameters, those of the device too, where there are two or more."""
+    groups: dict[str, list[TrialRecord]] = {}
+    for configuration in every:
+        for trial in configuration.usable:
+            groups.setdefault(json.dumps(trial.params, sort_keys=True), []).append(trial)
+    return [alike for alike in groups.values() if len(alike) >= 2]

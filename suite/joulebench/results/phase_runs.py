@@ -134,7 +134,7 @@ class PhaseRuns:
         if len(known) == 1:
             return net
         idle, baselines = as_idle(self.idle), []
-        for trial, energy in zip(self._measured, known, strict=True):
+        for trial, energy in zip(self.measured, known, strict=True):
             windows = valid_windows(trial.windows, self.phase, self.protocol)
             if (baseline := idle.baseline(windows[0], energy.domains)) is not None:
                 baselines.append((baseline, seconds_per_unit(windows).mean))
@@ -149,14 +149,14 @@ class PhaseRuns:
         return self.gross.kind
 
     @cached_property
-    def _measured(self) -> list[TrialRecord]:
+    def measured(self) -> list[TrialRecord]:
         """The runs whose joules are known."""
         return [t for t, energy in zip(self.trials, self._gross, strict=True) if energy is not None]
 
     @cached_property
     def _unit_s(self) -> list[Estimate]:
         """Of each run whose joules are known."""
-        return [seconds_per_unit(valid_windows(t.windows, self.phase, self.protocol)) for t in self._measured]
+        return [seconds_per_unit(valid_windows(t.windows, self.phase, self.protocol)) for t in self.measured]
 
     @cached_property
     def unit_s(self) -> Estimate:

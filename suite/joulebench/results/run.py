@@ -14,7 +14,7 @@ from joulebench.results.energy import IdleWindows
 from joulebench.results.findings import Finding
 from joulebench.results.frontier import frontier
 from joulebench.results.ledger import Ledger, balance
-from joulebench.results.outcome import Configuration, configurations, idle_windows, run_to_run
+from joulebench.results.outcome import Configuration, configurations, idle_windows, replicates, run_to_run
 from joulebench.results.phase_runs import (
     PhaseRuns,
     Repeated,
@@ -128,9 +128,8 @@ class Run:
         return self._phases[key]
 
     @cached_property
-    def _replicates(self) -> list[tuple[TrialRecord, ...]]:
-        """The trials of each configuration that was run more than once."""
-        return [c.usable for c in self.configurations if len(c.usable) >= 2]
+    def _replicates(self) -> list[list[TrialRecord]]:
+        return replicates(self.configurations)
 
     def _repeated_phase(self, phase: str, domains: tuple[str, ...]) -> Repeated:
         key = (phase, domains)

@@ -16,7 +16,7 @@ from joulebench.results.phase_runs import PhaseRuns
 from joulebench.results.run import Run
 from joulebench.spec.objectives import Objective, energy_unit
 from joulebench.spec.parameters import ChoiceParameter, Params, is_number
-from joulebench.spec.task import Task
+from joulebench.spec.task import CONFIRM, Task
 from joulebench.stats.estimate import Estimate, reciprocal
 from joulebench.stats.intervals import ratio
 from joulebench.studies.configured import Configured
@@ -36,6 +36,7 @@ class Size(Configured):
     efficiency: Estimate
     kind: Kind | None
     cost: PhaseRuns  # gross and net joules of the same phase
+    before: float  # efficiency by the runs before confirmation, or all of them where it was not confirmed
 
     @cached_property
     def p95_s(self) -> Estimate | None:
@@ -122,12 +123,12 @@ class BatchSweep:
     @property
     def peak(self) -> Size | None:
         """Most efficient size, constraints aside."""
-        return max(self.sizes, key=lambda s: s.efficiency.mean, default=None)
+        return _optimum(self.sizes)
 
     @property
     def best(self) -> Size | None:
-        """Most efficient size that meets the task's constraints."""
-        return max(self._feasible, key=lambda s: s.efficiency.mean, default=None)
+        """Most efficient size that meets the task's constraints; of confirmed sizes, where there are any."""
+        return _optimum(self._feasible)
 
     @property
     def knee(self) -> Size | None:
@@ -234,12 +235,31 @@ def _size(sweep: BatchSweep, configuration: Configuration) -> Size | None:
     if outcome is None:
         return None
     value = outcome.value if energy_unit(sweep.objective)[1] else reciprocal(outcome.value)
-    cost = sweep.run.phase(configuration.trials, sweep.phase, sweep.goal.domains)
+    cost = sweep.run.phase(configuration.usable, sweep.phase, sweep.goal.domains)
     if value is None or value.mean <= 0 or cost is None:
         return None
+    chosen_by = [t for t in configuration.trials if t.stage != CONFIRM]
+    first = sweep.run.phase(chosen_by, sweep.phase, sweep.goal.domains) if configuration.confirmed else None
+    rate = None if first is None else first.units_per_j
     size = configuration.params[sweep.parameter]
     assert is_number(size)
-    return Size(sweep.run, configuration, size, value, outcome.kind, cost)
+    return Size(
+        sweep.run, configuration, size, value, outcome.kind, cost, value.mean if rate is None else rate.mean
+    )
+
+
+def _optimum(sizes: Sequence[Size]) -> Size | None:
+    """The most efficient of the confirmed sizes, or of all where none is confirmed.
+
+    The search's own choice, unless another is significantly better: to choose anew by the confirming runs would make
+    their number the winner's again.
+    """
+    among = [s for s in sizes if s.configuration.confirmed] or list(sizes)
+    if not among:
+        return None
+    chosen = max(among, key=lambda s: s.before)
+    better = [s for s in among if s.efficiency.mean > chosen.efficiency.mean and differ(s, chosen)]
+    return max(better, key=lambda s: s.efficiency.mean, default=chosen)
 
 
 def differ(a: Size, b: Size) -> bool:

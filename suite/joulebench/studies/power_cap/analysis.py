@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 
 from joulebench.host.power_limit import PARAMETER
 from joulebench.records.model import Kind, TrialRecord, combined
-from joulebench.results.energy import Energy, over_runs
+from joulebench.results.energy import Energy
 from joulebench.results.frontier import non_dominated
 from joulebench.results.run import Run
 from joulebench.spec.parameters import Value
@@ -177,32 +177,35 @@ def _time_objective(task: Task) -> str | None:
 
 def _cap(run: Run, energy: str, watts: float, trials: Sequence[TrialRecord]) -> Cap | None:
     """None where energy or time are missing, or not positive."""
-    known = [(t, pair) for t in trials if (pair := _values(run, energy, t)) is not None]
-    if not known:
+    resting = [t for t in trials if t.stage == CONFIRM] or list(trials)
+    values = _values(run, energy, resting)
+    if values is None:
         return None
-    joules, time_s = [e for _, (e, _) in known], mean_of_runs([s for _, (_, s) in known])
-    metered = [e for e in joules if isinstance(e, Energy)]
-    energy_j = over_runs(metered) if len(metered) == len(joules) else mean_of_runs(joules)
+    energy_j, time_s, known = values
     if energy_j.mean <= 0 or time_s.mean <= 0:
         return None
     plain = [n for n, o in run.task.objectives.items() if not o.is_energy and not n.endswith(("_j", "_s"))]
-    reached = {n: [t.metrics[n] for t, _ in known if n in t.metrics] for n in plain}
-    quality = {n: fmean(values) for n, values in reached.items() if values}
-    return Cap(watts, energy_j, time_s, quality, tuple(t.trial for t, _ in known))
+    reached = {n: [t.metrics[n] for t in known if n in t.metrics] for n in plain}
+    quality = {n: fmean(each) for n, each in reached.items() if each}
+    return Cap(watts, energy_j, time_s, quality, tuple(t.trial for t in known))
 
 
-def _values(run: Run, energy: str, trial: TrialRecord) -> tuple[Estimate, Estimate] | None:
-    """Joules and seconds of one trial."""
+def _values(
+    run: Run, energy: str, trials: Sequence[TrialRecord]
+) -> tuple[Estimate, Estimate, Sequence[TrialRecord]] | None:
+    """Joules and seconds over trials of one cap, and the trials that have them."""
     objective, time = run.task.objectives[energy], _time_objective(run.task)
     if objective.phase is None:
-        if energy not in trial.metrics or time is None or time not in trial.metrics:
+        known = [t for t in trials if time is not None and energy in t.metrics and time in t.metrics]
+        if time is None or not known:
             return None
-        return point(trial.metrics[energy]), point(trial.metrics[time])
+        joules_of, seconds_of = ([point(t.metrics[name]) for t in known] for name in (energy, time))
+        return mean_of_runs(joules_of), mean_of_runs(seconds_of), known
     if objective.phase == "train":
-        trained = run.training([trial], objective.domains)
+        trained = run.training(trials, objective.domains)
         if trained is None:
             return None
         each, each_s = trained.per(trained.units, "unit"), trained.seconds_per(trained.units)
-        return None if each is None or each_s is None else (each, each_s)
-    phase = run.phase([trial], objective.phase, objective.domains)
-    return None if phase is None else (phase.gross, phase.unit_s)
+        return None if each is None or each_s is None else (each, each_s, trained.trials)
+    phase = run.phase(trials, objective.phase, objective.domains)
+    return None if phase is None else (phase.gross, phase.unit_s, phase.measured)
