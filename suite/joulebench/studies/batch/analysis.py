@@ -251,8 +251,8 @@ def _size(sweep: BatchSweep, configuration: Configuration) -> Size | None:
 def _optimum(sizes: Sequence[Size]) -> Size | None:
     """The most efficient of the confirmed sizes, or of all where none is confirmed.
 
-    The search's own choice, unless another is significantly better: to choose anew by the confirming runs would make
-    their number the winner's again.
+    The search's own choice, unless another is significantly better: to choose anew by the confirming runs would
+    make their number the winner's again.
     """
     among = [s for s in sizes if s.configuration.confirmed] or list(sizes)
     if not among:

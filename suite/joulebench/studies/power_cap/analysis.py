@@ -16,7 +16,7 @@ from joulebench.results.energy import Energy
 from joulebench.results.frontier import non_dominated
 from joulebench.results.run import Run
 from joulebench.spec.parameters import Value
-from joulebench.spec.task import Task
+from joulebench.spec.task import CONFIRM, Task
 from joulebench.stats.estimate import Estimate, mean_of_runs, point
 from joulebench.stats.intervals import ratio
 
