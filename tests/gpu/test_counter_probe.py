@@ -133,7 +133,7 @@ def test_functions_that_a_driver_lacks_are_named():
     found = counter_probe.calls(Simulated(Gpu(STEADY)).sensors)
     assert found["nvmlDeviceGetName"]["ok"] == "Fake H100"
     assert found["nvmlDeviceGetMigMode"]["error"] == "NVMLError: Not Supported"
-    assert "AttributeError" in found["nvmlDeviceGetEnforcedPowerLimit"]["error"]
+    assert "AttributeError" in found["nvmlDeviceGetMaxClockInfo"]["error"]
 
 
 def test_fields_say_how_old_they_are():
