@@ -2,98 +2,318 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from joulebench.errors import InputError
 from joulebench.meters.wall_meter import compare, comparison, import_log, read_log
 from joulebench.records.model import Reading, Window
 from joulebench.reporting import summarise
 from joulebench.reporting.findings import findings
+from tests.commands.calling import call
 from tests.runner.test_local import run_toy
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+TOY_S = datetime(2000, 1, 1, tzinfo=UTC).timestamp()  # where the virtual clock of a replay begins
 
 
-def window(start_s: float, seconds: float, joules: float, steps: int = 10) -> Window:
+def window(
+    start_s: float, seconds: float, joules: float, phase="inference", steps: int = 10, kind="measured"
+) -> Window:
     utc = (EPOCH + timedelta(seconds=start_s)).isoformat().replace("+00:00", "Z")
-    reading = Reading(domain="cpu", energy_j=joules, source="t", kind="measured")
+    reading = Reading(domain="cpu", energy_j=joules, source="t", kind=kind)
     return Window(
-        phase="inference", start_utc=utc, start_s=start_s, end_s=start_s + seconds, steps=steps, units=steps,
+        phase=phase, start_utc=utc, start_s=start_s, end_s=start_s + seconds, steps=steps, units=steps,
         readings=(reading,),
     )  # fmt: skip
 
 
-def write_log(path, rows) -> None:
+def course(rng, trials: int = 6, window_s: float = 1.0) -> list[Window]:
+    """Touching windows of 40, 60 and 100 W: idle, training of a varying length, forty of inference."""
+    windows, at = [], 0.0
+    for _ in range(trials):
+        parts = [(5.0, 40, "idle", 0)] * 4 + [(rng.uniform(22, 48), 60, "train", 1)]
+        for seconds, watts, phase, steps in [*parts, *[(window_s, 100, "inference", 10)] * 40]:
+            windows.append(window(at, seconds, seconds * watts * rng.normal(1, 0.01), phase, steps))
+            at += seconds
+    return windows
+
+
+def wall_of(windows, rng, factor, *, period_s=1.0, offset_s=0.0, noise_w=1.0, margin_s=100.0) -> list[tuple]:
+    """Samples (seconds from EPOCH, W) of a machine that takes `factor` times what software counts."""
+    times = np.arange(windows[0].start_s - margin_s, windows[-1].end_s + margin_s, period_s)
+    watts = np.full(len(times), 40.0 * factor)
+    for w in windows:
+        watts[(times >= w.start_s) & (times < w.end_s)] = factor * w.readings[0].energy_j / w.duration_s
+    watts = np.maximum(watts + rng.normal(0, noise_w, len(watts)), 0)
+    return [(float(t) + offset_s, float(p)) for t, p in zip(times, watts, strict=True)]
+
+
+def write_log(path, rows):
     lines = [f"{(EPOCH + timedelta(seconds=t)).isoformat()},{w}" for t, w in rows]
     path.write_text("utc,watts\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def log_of(tmp_path, rows):
+    return read_log(write_log(tmp_path / "log.csv", rows))
 
 
 def test_the_ratio_is_of_energies_over_the_same_time(tmp_path):
-    write_log(tmp_path / "log.csv", [(t, 150.0) for t in range(61)])
-    windows = [window(5.0, 10.0, 1000.0), window(20.5, 10.25, 1025.0)]
-    found = compare(windows, read_log(tmp_path / "log.csv"))
-    assert found.ratio == pytest.approx(1.5)
-    assert found.covered_s == pytest.approx(20.25)
-    assert found.by_window.mean == pytest.approx(1.5)
-    assert found.by_window.n == 2
+    log = log_of(tmp_path, [(t, 150.0) for t in range(81)])
+    result = compare([window(5.0, 30.0, 3000.0), window(45.5, 20.25, 2025.0)], log)
+    assert result.ratio.mean == pytest.approx(1.5)
+    assert result.covered_s == pytest.approx(50.25)
+    assert (result.windows, result.left_out, result.ratio.n) == (2, 0, 2)
+    assert (result.ratio.low, result.ratio.high) == (
+        None,
+        None,
+    )  # nothing varied: no interval rather than none wide
 
 
 def test_a_ramp_is_integrated(tmp_path):
-    write_log(tmp_path / "log.csv", [(0, 0.0), (5, 50.0), (10, 100.0)])
-    found = compare([window(2.0, 6.0, 100.0)], read_log(tmp_path / "log.csv"))
-    assert found.wall_j == pytest.approx(5 * (8**2 - 2**2))
+    log = log_of(tmp_path, [(t / 4, 2.5 * t) for t in range(41)])
+    assert compare([window(2.0, 6.0, 100.0)], log).wall_j == pytest.approx(5 * (8**2 - 2**2))
+
+
+@pytest.mark.parametrize("period_s", [0.2, 1.0])
+@pytest.mark.parametrize("offset_s", [-7.3, 0.0, 5.0])
+def test_known_ratio_and_offset_are_recovered(tmp_path, period_s, offset_s):
+    rng = np.random.default_rng(7)
+    windows = course(rng)
+    log = log_of(tmp_path, wall_of(windows, rng, 1.5, period_s=period_s, offset_s=offset_s))
+    result = compare(windows, log)
+    assert result.offset.estimated
+    assert abs(result.offset.offset_s - offset_s) <= period_s
+    assert result.ratio.low <= 1.5 <= result.ratio.high
+    assert 0 < result.ratio.high - result.ratio.low < 0.03
+    assert set(result.by_phase) == {"train", "inference"}
+    assert all(v.low <= 1.5 <= v.high for v in result.by_phase.values())
+    assert (result.windows, result.left_out) == (len(windows), 0)
+
+
+def test_windows_with_few_samples_count_with_those_they_touch(tmp_path):
+    """At a sample a second one window of 1 s has one; forty that touch have forty."""
+    rng = np.random.default_rng(8)
+    windows = [*course(rng, trials=2), window(500.0, 2.0, 200.0), window(510.0, 19.0, 1900.0)]
+    result = compare(windows, log_of(tmp_path, wall_of(windows, rng, 1.5)))
+    assert result.left_out == 2  # the two that stand alone
+    assert result.by_phase["inference"].n == 2
+
+
+def test_too_slow_a_log_is_refused_with_the_period_that_would_do(tmp_path):
+    """Windows of 5 s, one minute apart, a sample every 10 s: a wall meter's edges would be all there is."""
+    windows = [window(60.0 * i, 5.0, 500.0) for i in range(20)]
+    log = log_of(tmp_path, [(t, 80.0 + 60 * (t % 60 < 5)) for t in range(-20, 1220, 10)])
+    with pytest.raises(InputError, match=r"20 samples.* 10 s apart, and every 0\.25 s would do"):
+        compare(windows, log)
+    with pytest.raises(InputError, match="at least 20"):
+        compare(windows, log_of(tmp_path, [(t, 80.0) for t in range(19)]))
 
 
 def test_windows_outside_the_log_or_in_its_holes_are_left_out(tmp_path):
-    write_log(tmp_path / "log.csv", [(t, 100.0) for t in [*range(21), *range(60, 81)]])
-    trace = read_log(tmp_path / "log.csv")
-    assert compare([window(-1.0, 5.0, 1.0), window(78.0, 5.0, 1.0), window(30.0, 5.0, 1.0)], trace) is None
-    assert compare([window(19.0, 2.0, 1.0)], trace) is None
-    assert compare([window(61.0, 5.0, 400.0)], trace).ratio == pytest.approx(1.25)
+    log = log_of(tmp_path, [(t, 100.0) for t in [*range(41), *range(80, 121)]])
+    result = compare([window(-1.0, 30.0, 1.0), window(35.0, 30.0, 1.0), window(85.0, 30.0, 2400.0)], log)
+    assert (result.windows, result.left_out) == (1, 1)
+    assert result.ratio.mean == pytest.approx(1.25)
 
 
-def test_unix_seconds_are_times_too(tmp_path):
+def test_windows_that_overlap_are_refused(tmp_path):
+    log = log_of(tmp_path, [(t, 100.0) for t in range(100)])
+    with pytest.raises(InputError, match="overlap"):
+        compare([window(10.0, 30.0, 100.0), window(20.0, 30.0, 100.0)], log)
+
+
+def test_without_a_clear_peak_zero_is_taken_if_it_fits_and_the_log_refused_if_not(tmp_path):
+    rng = np.random.default_rng(9)
+    flat = [window(30.0 * i, 30.0, 1500.0 * rng.normal(1, 1e-5)) for i in range(10)]
+    result = compare(flat, log_of(tmp_path, wall_of(flat, rng, 1.5, offset_s=5.0)))
+    assert (result.offset.estimated, result.offset.offset_s) == (False, 0.0)
+    assert result.ratio.low <= 1.5 <= result.ratio.high
+    turns = [window(10.0 * i, 10.0, 400.0 if i % 2 else 200.0) for i in range(100)]
+    with pytest.raises(InputError, match="no one offset"):
+        compare(turns, log_of(tmp_path, wall_of(turns, rng, 1.5, offset_s=4.0, margin_s=-150.0)))
+
+
+def test_a_clock_5_s_off_over_slow_samples_is_corrected_and_its_uncertainty_is_in_the_interval(tmp_path):
+    rng = np.random.default_rng(10)
+    windows = course(rng, trials=12, window_s=5.0)
+    log = log_of(tmp_path, wall_of(windows, rng, 1.5, period_s=10.0, offset_s=5.0, noise_w=0.5))
+    result = compare(windows, log)
+    assert abs(result.offset.offset_s - 5) <= 10
+    assert result.ratio.low <= 1.5 <= result.ratio.high
+    assert result.ratio.high > result.ratio.low
+
+
+@pytest.mark.parametrize(("hours", "hint"), [(2, "2 h earlier"), (-5.5, "5.5 h later")])
+@pytest.mark.parametrize("margin_s", [100.0, 30_000.0])
+def test_a_time_zone_is_named(tmp_path, hours, hint, margin_s):
+    rng = np.random.default_rng(11)
+    windows = course(rng)
+    period_s = 1.0 if margin_s < 1000 else 5.0
+    rows = wall_of(windows, rng, 1.5, period_s=period_s, offset_s=hours * 3600, margin_s=margin_s)
+    with pytest.raises(InputError, match=hint):
+        compare(windows, log_of(tmp_path, rows))
+
+
+def test_unix_seconds_a_byte_order_mark_and_further_columns_are_read(tmp_path):
     base = EPOCH.timestamp()
-    (tmp_path / "log.csv").write_text(f"utc,watts\n{base},80\n{base + 10},80\n")
-    assert compare([window(1.0, 5.0, 200.0)], read_log(tmp_path / "log.csv")).ratio == pytest.approx(2.0)
+    rows = "".join(f'{base + t},"a, b",80\n' for t in range(40))
+    (tmp_path / "log.csv").write_bytes(b"\xef\xbb\xbfutc,note,watts\n" + rows.encode())
+    log = read_log(tmp_path / "log.csv")
+    assert compare([window(1.0, 30.0, 1200.0)], log).ratio.mean == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "columns 'utc' and 'watts'"),
-        ("time,watts\n1,2\n", "columns 'utc' and 'watts'"),
+        ("", "line 1: .*columns 'utc' and 'watts'"),
+        ("utc,watts\n", "at least one row"),
+        ("time,watts\n1,2\n", "line 1: .*columns 'utc' and 'watts'"),
+        ("utc;watts\n1;2\n", "by commas"),
+        ("utc,watts,watts\n1,2,3\n", "'watts' is there twice"),
         ("utc,watts\n2026-01-01T00:00:00,5\n", "line 2: .*no time zone"),
-        ("utc,watts\n1,5\n2,x\n", "line 3"),
-        ("utc,watts\n1,5\n1,6\n", "times must rise"),
-        ("utc,watts\n1,-5\n", "not negative"),
-        ("utc,watts\nnan,5\n", "not a time"),
+        ("utc,watts\n1,5\n2,x\n", "line 3: .*'x'"),
+        ("utc,watts\n1,5\n1,6\n", "line 3: .*'1' is there twice"),
+        ("utc,watts\n2,5\n1,6\n", "line 3: .*'1' is before"),
+        ("utc,watts\n1,5\n2,-0.1\n", "line 3: .*'-0.1'.*not negative"),
+        ("utc,watts\n1,nan\n", "line 2: .*'nan'.*finite"),
+        ("utc,watts\n1,1e999\n", "line 2: .*finite"),
+        ("utc,watts\nnan,5\n", "line 2: .*not a time"),
+        ("utc,watts\n1,1_0\n", "line 2: .*'1_0'"),
+        ("utc,watts\n1,5\n2,1,234.5\n", "line 3: 3 of 2 values; write 1234.5"),
+        ("utc,watts\n1,100,5\n", "line 2: 3 of 2 values; .*decimal point"),
+        ('utc,watts\n1,"1,234.5"\n', "line 2: .*'1,234.5'.*write 1234.5"),
+        ('utc,watts\n1,"100,5"\n', "line 2: .*'100,5'.*decimal point"),
+        ("utc,watts\n1,5\n\n2\n", "line 4: 1 of 2 values$"),
+        ("utc,watts\n1767225600000,5\n", "line 2: .*milliseconds"),
+        ("utc,watts\n1767225600000000,5\n", "line 2: .*microseconds"),
+        ("utc,watts\n1,5\n2," + "9" * 200_000 + "\n", "line 3: .*field larger"),
+        ("utc,watts\n" + "9" * 200_000 + ",5\n", "line 2: .*field larger"),
+        ("utc,watts\n1," + "x" * 100_000 + "\n", "line 2: "),
+        ("utc,watts\n0001-01-01T00:00:00+14:00,5\n", "line 2: "),
     ],
 )
 def test_a_broken_log_is_refused_by_line(tmp_path, text, message):
     (tmp_path / "log.csv").write_text(text)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         read_log(tmp_path / "log.csv")
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))
 
 
-def test_imported_beside_a_run_it_stands_in_the_report(tmp_path):
-    folder = run_toy(tmp_path, method="random")  # 100 W on a virtual clock that begins in 2000
-    base = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
+FIELDS = st.one_of(
+    st.text(max_size=12),
+    st.floats().map(repr),
+    st.integers(-(10**20), 10**20).map(str),
+    st.sampled_from(["2026-01-01T00:00:00Z", "1,234.5", '"1,5"', "", "NaN", "9999-12-31T23:59:59-14:00"]),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.lists(FIELDS, max_size=3).map(",".join), max_size=6),
+    st.sampled_from(["utc,watts", "watts,utc", ""]),
+)
+def test_any_text_is_a_log_or_one_line(tmp_path, rows, header):
+    (tmp_path / "log.csv").write_text("\n".join([header, *rows]), encoding="utf-8", errors="replace")
+    try:
+        log = read_log(tmp_path / "log.csv")
+    except InputError:  # in one line: `InputError.__str__`
+        return
+    assert all(a < b for a, b in zip(log.times_s, log.times_s[1:], strict=False))
+    assert all(
+        math.isfinite(t) and math.isfinite(w) and w >= 0 for t, w in zip(log.times_s, log.watts, strict=True)
+    )
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.floats(0, 4e9, allow_subnormal=False), min_size=1, max_size=30, unique=True).map(sorted),
+    st.data(),
+)
+def test_what_is_written_is_read(tmp_path, times, data):
+    watts = [data.draw(st.floats(0, 1e6)) for _ in times]
+    rows = "".join(f"{t!r},{w!r}\n" for t, w in zip(times, watts, strict=True))
+    (tmp_path / "log.csv").write_text("utc,watts\n" + rows)
+    log = read_log(tmp_path / "log.csv")
+    assert log.times_s == tuple(times)
+    assert log.watts == tuple(watts)
+
+
+def toy_log(path, watts, *, by_ms=False):
+    scale = 1000 if by_ms else 1
+    path.write_text("utc,watts\n" + "".join(f"{(TOY_S + t / 10) * scale},{watts}\n" for t in range(-100, 20000)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return run_toy(tmp_path_factory.mktemp("toy"), method="random")  # 100 W, estimated
+
+
+def wall_finding(folder):
+    (finding,) = [f for f in findings(summarise(folder)) if f.code == "wall_meter"]
+    return finding
+
+
+def test_imported_beside_a_run_it_stands_in_the_report(toy, tmp_path):
+    (toy.path / "wall.csv").unlink(missing_ok=True)
+    assert comparison(toy) is None
+    assert import_log(toy, toy_log(tmp_path / "log.csv", 140)).ratio.mean == pytest.approx(1.4)
+    assert comparison(toy).ratio.mean == pytest.approx(1.4)
+    assert wall_finding(toy).level == "note"
+
+
+def test_the_command_prints_the_ratio_or_one_line(toy, tmp_path, monkeypatch, capsys):
+    (toy.path / "wall.csv").unlink(missing_ok=True)
+    code, out, _ = call(monkeypatch, capsys, "wall", toy.path, toy_log(tmp_path / "log.csv", 140))
+    assert (code, "1.4 over" in out, "cannot be estimated" in out) == (0, True, True)
+    code, out, err = call(monkeypatch, capsys, "wall", toy.path, toy_log(tmp_path / "log.csv", 80))
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    code, out, _ = call(monkeypatch, capsys, "wall", toy.path, toy_log(tmp_path / "log.csv", 80), "--allow-below")
+    assert (code, "warning" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("watts", "hint"), [(80, "--allow-below"), (0.14, "kilowatts"), (140_000, "milliwatts"), (0, "--allow-below")]
+)
+def test_a_log_that_cannot_be_of_the_run_is_refused(toy, tmp_path, watts, hint):
+    (toy.path / "wall.csv").unlink(missing_ok=True)
+    with pytest.raises(InputError, match=hint):
+        import_log(toy, toy_log(tmp_path / "log.csv", watts))
+    assert not (toy.path / "wall.csv").exists()
+
+
+def test_an_estimate_may_be_too_high_but_a_measurement_not(tmp_path, toy):
+    result = import_log(toy, toy_log(tmp_path / "log.csv", 80), allow_below=True)
+    assert (result.below_software, result.kind) == (True, "estimated")
+    assert wall_finding(toy).level == "warning"
+    measured = compare([window(1.0, 30.0, 3000.0)], log_of(tmp_path, [(t, 80.0) for t in range(40)]))
+    assert (measured.below_software, measured.kind) == (True, "measured")
+
+
+def test_more_than_three_times_software_is_a_warning(toy, tmp_path):
+    assert import_log(toy, toy_log(tmp_path / "log.csv", 310)).implausible
+    assert wall_finding(toy).level == "warning"
+
+
+def test_a_log_that_lies_in_the_folder_but_cannot_be_used_is_a_warning(toy):
+    (toy.path / "wall.csv").write_text("utc,watts\n1,x\n")
+    assert wall_finding(toy).level == "warning"
+    assert "line 2" in wall_finding(toy).text
+
+
+def test_a_log_of_another_time_is_refused(toy, tmp_path):
+    (toy.path / "wall.csv").unlink(missing_ok=True)
     log = tmp_path / "log.csv"
-    log.write_text("utc,watts\n" + "\n".join(f"{base + t},140" for t in range(0, 5000, 5)) + "\n")
-    assert comparison(folder) is None
-    assert import_log(folder, log).ratio == pytest.approx(1.4)
-    assert comparison(folder).ratio == pytest.approx(1.4)
-    (note,) = [f for f in findings(summarise(folder)) if f.code == "wall_meter"]
-    assert "a ratio of 1.4" in note.text
-
-
-def test_a_log_of_another_time_is_refused(tmp_path):
-    folder = run_toy(tmp_path, method="random")
-    log = tmp_path / "log.csv"
-    log.write_text("utc,watts\n0,100\n10,100\n")
-    with pytest.raises(InputError, match="covers no window"):
-        import_log(folder, log)
-    assert not (folder.path / "wall.csv").exists()
+    log.write_text("utc,watts\n" + "".join(f"{t},100\n" for t in range(30)))
+    with pytest.raises(InputError, match=r"1970-01-01.* the run 2000-01-01"):
+        import_log(toy, log)
+    with pytest.raises(InputError, match="milliseconds"):
+        import_log(toy, toy_log(log, 140, by_ms=True))
+    assert not (toy.path / "wall.csv").exists()

@@ -14,18 +14,33 @@ from joulebench.commands.printing import print_report
 def wall(
     run: RunArgument,
     log: Annotated[
-        Path, typer.Argument(metavar="LOG", help="The wall meter's log: CSV with columns utc and watts.")
+        Path,
+        typer.Argument(
+            metavar="LOG",
+            help="The wall meter's log: CSV with columns utc (ISO 8601 with zone, or Unix seconds) and watts.",
+        ),
     ],
+    allow_below: Annotated[
+        bool,
+        typer.Option(
+            "--allow-below",
+            help="Keep a log that reads less than software, where that is estimated and may be too high.",
+        ),
+    ] = False,
 ) -> None:
     """Add a wall meter's log to a run.
 
-    The report then gives the ratio of wall to software energy.
+    The report then gives the ratio of wall to software energy. The offset of the log's clock is estimated where the
+    run's power varies enough; a log that reads less than software is refused.
     """
-    from joulebench.meters.wall_meter import import_log
+    from joulebench.meters.wall_meter import MAX_RATIO, import_log
+    from joulebench.presentation.words import plus_minus
     from joulebench.records.folder import RunFolder
 
     folder = RunFolder.open(run)
-    comparison = import_log(folder, log)
-    covered = f"{comparison.covered_s:.0f} s, {comparison.windows} windows"
-    print(f"wall / software: {comparison.ratio:.4g} over {covered}")
+    comparison = import_log(folder, log, allow_below=allow_below)
+    covered = f"{comparison.covered_s:.0f} s, {comparison.windows} windows ({comparison.left_out} left out)"
+    print(f"wall / software: {plus_minus(comparison.ratio)} over {covered}; {comparison.offset.described}")
+    if comparison.implausible:
+        print(f"warning: wall / software is not between 1 and {MAX_RATIO:g}: see the report")
     print_report(folder)

@@ -33,6 +33,12 @@ def times(value: Estimate, than: str = "") -> str:
     return f"{_three(value.mean)} times{than}{ci(value)}"
 
 
+def plus_minus(value: Estimate) -> str:
+    """`1.43 ± 0.9 %`, from its 95 % interval; the number alone where there is none."""
+    half = value.rel_half_width
+    return number(value.mean) if half is None else f"{number(value.mean)} ± {number(100 * half, 2)} %"
+
+
 def domains(names: Iterable[str]) -> str:
     """`cpu + ram`: what joules are counted over."""
     return " + ".join(names)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from joulebench.presentation.numbers import interval, joules, number, percent, rsd_words
+from joulebench.errors import InputError
+from joulebench.meters.wall_meter import MAX_RATIO, MIN_SAMPLES
+from joulebench.presentation.numbers import joules, number, percent, rsd_words, seconds
 from joulebench.presentation.units import bound
 from joulebench.presentation.wide import is_wide
-from joulebench.presentation.words import domains, plural
+from joulebench.presentation.words import domains, plural, plus_minus
 from joulebench.records.model import FaultKind, Window
 from joulebench.reporting.failures import failure_findings
 from joulebench.reporting.summary import Summary
 from joulebench.results.consistency import MAX_RSD, meter_checks
 from joulebench.results.drift import drift_of
 from joulebench.results.energy import idle_drift
-from joulebench.results.findings import Code, Finding
+from joulebench.results.findings import Code, Finding, Level
 from joulebench.results.validity import invalidity
 
 #: A finding is made where the primary and the check meter of one domain differ by more than this share.
@@ -349,16 +351,38 @@ def _failures(summary: Summary) -> Iterator[Finding]:
 
 
 def _wall_meter(summary: Summary) -> Iterator[Finding]:
-    """Ratio of a wall meter's joules to those that software counted."""
+    """Ratio of a wall meter's joules to those that software counted, with the offset of its clock."""
     if (wall := summary.wall) is None:
         return
-    ratio, spread = wall.by_window, ""
-    if ratio is not None and ratio.low is not None and ratio.high is not None:
-        spread = f"; over {ratio.n} measured windows {number(ratio.mean)} {interval(ratio)}"
+    if isinstance(wall, InputError):
+        yield Finding("warning", Code.WALL_METER, "The wall meter's log cannot be used", f"{wall}.")
+        return
+    described = wall.offset.described
     text = (
         f"Over {wall.covered_s:.0f} s of the run that the wall meter's log covers, the wall meter read "
-        f"{joules(wall.wall_j)} and software {joules(wall.software_j)}: a ratio of {number(wall.ratio)}{spread}. "
-        "The difference is what software does not see: power supply, board, fans, storage, and every domain "
-        "without a meter."
+        f"{joules(wall.wall_j)} and software {joules(wall.software_j)} ({wall.kind}): a ratio of "
+        f"{plus_minus(wall.ratio)} (95 % interval, without the wall meter's own error). "
+        f"{described[0].upper()}{described[1:]}."
     )
-    yield Finding("note", Code.WALL_METER, "Wall meter", text)
+    if phases := [f"{phase} {plus_minus(value)}" for phase, value in wall.by_phase.items()]:
+        text += f" By phase: {'; '.join(phases)}."
+    if wall.left_out:
+        text += (
+            f" {plural(wall.left_out, 'window')} left out: the log, with a sample every {seconds(wall.period_s)}, "
+            f"has a hole there, or fewer than {MIN_SAMPLES} samples over the windows that touch."
+        )
+    if wall.ratio.mean < 1:
+        cause = " or the estimate is too high" if wall.kind == "estimated" else ""
+        text += f" A whole machine takes no less than a part of it: the log is not of this machine or time{cause}."
+    elif wall.implausible:
+        text += (
+            f" More than {MAX_RATIO:g} times is seldom right: check the log's unit, what else the wall meter "
+            "feeds, and which domains have no software meter."
+        )
+    else:
+        text += (
+            " The difference is what software does not see: power supply, board, fans, storage, and every domain "
+            "without a meter."
+        )
+    level: Level = "warning" if wall.implausible else "note"
+    yield Finding(level, Code.WALL_METER, "Wall meter", text)

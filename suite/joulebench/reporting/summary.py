@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import chain
 from typing import get_args
 
+from joulebench.errors import InputError
 from joulebench.meters.wall_meter import WallComparison, comparison
 from joulebench.presentation.numbers import joules, number, seconds
 from joulebench.presentation.units import scaled
@@ -55,7 +56,7 @@ class Summary:
     """Everything a report of one run states, each part computed when first asked for."""
 
     run: Run
-    wall: WallComparison | None = None  # of a wall meter's log beside the run
+    wall: WallComparison | InputError | None = None  # of a wall meter's log beside the run, or why there is none
 
     @property
     def manifest(self) -> Manifest:
