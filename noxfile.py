@@ -107,6 +107,13 @@ def gate_study(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def coverage_study(session: nox.Session) -> None:
+    """How often the intervals hold the truth: the table of docs/measuring.md, made anew; most of an hour."""
+    _install(session)
+    _run(session, "python", "-m", "tests.coverage_study", "--jobs", "2", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
     """Performance, by pytest-benchmark."""
     _install(session)
