@@ -74,6 +74,7 @@ class RunBuilder:
         self.trials: list[TrialRecord] = []
         self.entries: list[LedgerEntry] = []
         self.scores: list[ScoreRecord] = []
+        self.hardware: dict[str, Any] = {"name": "generic_cpu", "title": "Any CPU"}
         BUILT.append(self)
 
     def window(self, phase: str, seconds: float, units: int = 0, scale: float = 1.0, **fields: Any) -> Window:
@@ -148,7 +149,7 @@ class RunBuilder:
             "task": self.task.model_dump(mode="json"),
             "budget": "standard",
             "digest": self.task.digest,
-            "hardware": {"name": "generic_cpu", "title": "Any CPU"},
+            "hardware": self.hardware,
             "seed": 3,
             "created_utc": "2026-01-02T03:04:05Z",
             "environment": {"python": "3.11.9", "host": {"cpu": "Example CPU", "accelerators": []}},
@@ -171,6 +172,18 @@ class RunBuilder:
         lines(folder.ledger_path, self.entries)
         lines(folder.scores_path, self.scores)
         return folder
+
+
+def loaded(run: RunBuilder, loads: Mapping[int, float] | float, tdp_w: float = 60.0) -> RunBuilder:
+    """The run with a TDP and each trial's CPU load in all of its windows but those of idle, which have none."""
+    run.hardware |= {"cpu_tdp_w": {"value": tdp_w, "source": "its maker", "date": "2024"}}
+    for i, trial in enumerate(run.trials):
+        load = loads if isinstance(loads, float) else loads.get(trial.trial)
+        if load is not None:
+            by_phase = [(w, 0.0 if w.phase == "idle" else load) for w in trial.windows]
+            windows = tuple(w.model_copy(update={"conditions": {"cpu_utilisation": x}}) for w, x in by_phase)
+            run.trials[i] = trial.model_copy(update={"windows": windows})
+    return run
 
 
 def lines(path: Path, records: Sequence[Record]) -> None:

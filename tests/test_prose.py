@@ -16,6 +16,7 @@ from joulebench.comparison.analysis import Comparison, compare
 from joulebench.comparison.join import join, labelled
 from joulebench.presentation.section import Section
 from joulebench.reporting.findings import findings
+from joulebench.reporting.model_range import model_range_sentences
 from joulebench.reporting.prose import banners
 from joulebench.reporting.summary import Summary
 from joulebench.results.findings import Finding
@@ -23,7 +24,7 @@ from joulebench.spec.registry import STUDIES
 from joulebench.studies.sections import sections
 from tests.generation_runs import batch_run, generation_task
 from tests.results import test_consistency as consistency
-from tests.run_factory import RunBuilder, full_run, make_task
+from tests.run_factory import RunBuilder, full_run, loaded, make_task
 from tests.studies.batch import test_analysis as batch
 from tests.studies.extrapolation import test_analysis as extrapolation
 from tests.studies.power_cap import test_analysis as power_cap
@@ -53,6 +54,7 @@ REPORTS: dict[str, tuple[Callable[[], RunBuilder], str | None]] = {
     "extrapolation": (extrapolation.study, "extrapolation"),
     "generation": (lambda: batch_run(generation_task(analyses=["generation"])), "generation"),
     "measured": (lambda: full_run(measured=True), None),
+    "model_range": (lambda: loaded(full_run(), {trial: 1 - trial / 20 for trial in range(12)}), None),
     "power_cap": (power_cap.table_run, "power_cap"),
     "prediction": (prediction.study, "prediction"),
     "proxies": (proxies.full, "proxies"),
@@ -103,6 +105,7 @@ def _words(built: RunBuilder, study: str | None) -> Iterator[str]:
         yield summary.headline
         for finding in (*banners(summary), *findings(summary)):
             yield from ("", *_finding(finding))
+        yield from (line for sentence in model_range_sentences(summary) for line in ("", sentence))
         return
     (section,) = (s for s in sections(run, [study], (), ()) if s.name == study)
     yield from _section(section)

@@ -77,6 +77,8 @@ def test_nodes_of_one_kind_are_alike(chosen):
     assert mismatch(facts, replace(facts, environment={"host": host}))[::2] == ("cpu", "Another")
     meter = {"domain": "ram", "source": "x", "kind": "estimated"}
     assert mismatch(facts, replace(facts, meters=[meter]))[::2] == ("meters", "ram by x (estimated)")
+    check = {"domain": "cpu", "source": "x", "kind": "estimated", "role": "check"}
+    assert mismatch(facts, replace(facts, meters=[*facts.meters, check])) is None
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from scipy import stats
 
 from joulebench.comparison.analysis import compare
 from joulebench.comparison.join import Machine, join, labelled
+from joulebench.comparison.machines import differences
 from joulebench.comparison.phases import machine_phases
 from joulebench.errors import InputError
 from joulebench.results.run import Run
@@ -46,6 +47,15 @@ def _units(units: float, scale: float, sd: float, rng: random.Random) -> int:
 
 def of(comparison, name, machine=None):
     return next(a for a in comparison.pairs if a.objective == name and machine in (None, a.machine))
+
+
+def test_a_check_meter_is_no_difference_between_machines():
+    meters = [{"domain": "cpu", "source": "rapl_package", "kind": "measured", "role": "primary"}]
+    check = {"domain": "cpu", "source": "cpu_load_model", "kind": "estimated", "role": "check"}
+    with_check = run_of(full_run(), "b", **named("other"), meters=[*meters, check])
+    rows = dict(differences(join([run_of(full_run(), meters=meters), with_check])))
+    assert "meter of cpu" not in rows
+    assert "hardware" in rows
 
 
 def test_ratios_are_those_of_the_joules():

@@ -379,6 +379,7 @@ def label(**settings):
     meter.start()
     meter.stop()
     (line,) = meter.describe()
+    assert "tdp_w" not in line or f"TDP {float(line['tdp_w']):g} W" in line["method"]
     return line["source"], line["kind"], line["method"]
 
 

@@ -154,11 +154,12 @@ def test_the_first_that_offers_a_domain_reads_it(monkeypatch):
     def sources(*own):
         meter = meters_for(PROFILE, "cpu", VirtualClock(), None, own=own)
         meter.start()
-        found = {(c.domain, c.source) for c in meter.read()}
+        found = {(c.domain, c.source, c.role) for c in meter.read()}
         meter.stop()
         return found
 
-    assert sources("mine:offer") == {("cpu", "own"), ("ram", "ram_model")}
+    assert sources("mine:offer") == {("cpu", "own", "primary"), ("cpu", "cpu_load_model", "check"),
+                                     ("ram", "ram_model", "primary")}  # fmt: skip
     for own in (("mine:offer", "mine:again"), ("mine:nothing",), ("mine:text",), ("os:sep",)):
         with pytest.raises(InputError, match="--meter"):
             sources(*own)

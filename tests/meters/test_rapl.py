@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from joulebench.errors import MeterError
-from joulebench.host.clock import RealClock
+from joulebench.host.clock import RealClock, VirtualClock
 from joulebench.measurement.protocol import Timeline
 from joulebench.meters import rapl as rapl_module
 from joulebench.meters.rapl import PERIOD_S, RaplMeter, Zone, find_rapl
@@ -228,20 +228,21 @@ def statuses(powercap, nvml=None, host=HOST):
     return {s.source: s for s in availability(host, PROFILE, powercap=powercap, nvml=nvml)}
 
 
-def sources(powercap):
+def sources(powercap, role="primary"):
     """What a run on a CPU reads: domain -> (source, kind)."""
     meter = meters_for(PROFILE, "cpu", RealClock(), None, powercap)
     meter.start()
     try:
         meter.read()
         assert "cpu_utilisation" in meter.integrals()
-        return {c.domain: (c.source, c.kind) for c in meter.read()}
+        return {c.domain: (c.source, c.kind) for c in meter.read() if c.role == role}
     finally:
         meter.stop()
 
 
 def test_readable_rapl_is_what_a_run_reads(tree):
     assert sources(tree) == {"cpu": ("rapl_package", "measured"), "ram": ("rapl_dram", "measured")}
+    assert sources(tree, "check") == {"cpu": ("cpu_load_model", "estimated")}
     found = statuses(tree)
     assert found["rapl_package"].available
     assert found["rapl_dram"].detail == "RAPL dram energy counter of package-0, package-1, summed"
@@ -270,6 +271,52 @@ def test_packages_without_dram_leave_the_ram_to_the_model(tmp_path):
     powercap_zone(tmp_path / "intel-rapl:0:0", "core")
     assert sources(tmp_path) == {"cpu": ("rapl_package", "measured"), "ram": ("ram_model", "estimated")}
     assert statuses(tmp_path)["rapl_dram"].detail == "this CPU's RAPL has no DRAM domain"
+
+
+def test_the_load_model_runs_beside_the_counter_and_its_error_spoils_no_window(tree):
+    """Counters that move by 3 J and 4 J against 60 W of TDP: a check far from its primary, kept and not judged."""
+    profile = HardwareProfile(
+        name="here", title="This machine", cpu_tdp_w={"value": 60.0, "source": "its maker", "date": "2024"}
+    )
+    clock = VirtualClock()
+    timeline = Timeline(meters_for(profile, "cpu", clock, None, tree), clock)
+    timeline.start()
+    try:
+        clock.sleep(2.0)
+        add_uj(tree / "intel-rapl:0", 3_000_000)
+        add_uj(tree / "intel-rapl:1", 4_000_000)
+        window = timeline.cut("inference", units=1, steps=1)
+        lines = {(d["source"], d["role"]): d for d in timeline.describe()}
+    finally:
+        timeline.stop()
+    readings = {(r.domain, r.role): r for r in window.readings}
+    assert readings["cpu", "primary"].energy_j == pytest.approx(7.0)
+    check = readings["cpu", "check"]
+    assert (check.source, check.kind) == ("cpu_load_model", "estimated")
+    assert 2 * 0.1 * 60 <= check.energy_j <= 2 * 60
+    many = [r.model_copy(update={"counter_updates": 50}) if r.counter_updates else r for r in window.readings]
+    moving = window.model_copy(update={"readings": tuple(many), "fault": None})  # files stand still in between
+    assert invalidity(moving, PROTOCOL) is None
+    assert float(lines["cpu_load_model", "check"]["tdp_w"]) == 60.0
+    assert ("ram_model", "primary") not in lines  # RAPL reads the DRAM
+
+
+def test_a_check_that_fails_is_left_out_and_the_counter_read_on(tree, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no load")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("codecarbon.external.hardware.CPU.start", fail)
+        with pytest.warns(UserWarning, match="no load"):
+            assert sources(tree, "check") == {}
+    meter = meters_for(PROFILE, "cpu", RealClock(), None, tree)
+    meter.start()
+    with monkeypatch.context() as patch:
+        patch.setattr("codecarbon.external.hardware.CPU.measure_power_and_energy", fail)
+        with pytest.warns(UserWarning, match="no load"):
+            meter.read()
+    assert [(c.source, c.role) for c in meter.read()] == [("rapl_package", "primary"), ("rapl_dram", "primary")]
+    meter.stop()
 
 
 def test_codecarbon_never_reads_rapl_itself(tree, monkeypatch):

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from joulebench.records.model import Ending, Reading, ScoreRecord
+from joulebench.reporting.export_json import facts
 from joulebench.reporting.findings import findings
-from joulebench.reporting.prose import banners, repeat_command, search_price
+from joulebench.reporting.prose import banners, check_sentences, repeat_command, search_price
 from joulebench.reporting.summary import Summary, summarise
 from joulebench.reporting.tables import provenance_table
 from joulebench.results.cost import Candidate, break_even, search_cost
@@ -74,6 +75,30 @@ def test_a_check_is_never_summed_and_a_broken_reading_is_not_read() -> None:
     assert "meters_disagree" in codes(summary)
 
 
+def test_a_model_beside_a_counter_is_a_finding_on_its_error_and_not_a_disagreement_of_meters() -> None:
+    run = RunBuilder(make_task())
+    readings = (
+        Reading(domain="cpu", energy_j=100.0, source="rapl_package", kind="measured"),
+        Reading(domain="cpu", energy_j=180.0, source="cpu_load_model", kind="estimated", role="check"),
+    )
+    run.span("start", run.window("data", 1.0, readings=readings), run.window("data", 1.0, readings=readings))
+    summary = summary_of(run)
+    (check,) = summary.ledger.checks
+    assert (check.is_model, check.check_j, check.primary_j) == (True, 360.0, 200.0)
+    assert check.rel_difference == pytest.approx(0.8)
+    assert "model_error" in codes(summary)
+    assert "meters_disagree" not in codes(summary)
+    assert "model_range" not in codes(summary)  # the CPU was measured
+    (found,) = facts(summary, (), "")["ledger"]["checks"]
+    assert (found["kind"], found["primary_kind"], found["rel_difference"]) == (
+        "estimated",
+        "measured",
+        check.rel_difference,
+    )
+    (sentence,) = check_sentences(summary)
+    assert "Example CPU" in sentence
+
+
 def test_a_killed_session_is_mentioned() -> None:
     run = full_run()
     run.span("start", session=1)
@@ -98,8 +123,30 @@ def test_joules_per_sample_gross_and_net() -> None:
     assert summary.idle_w["cpu"].mean == pytest.approx(10.0)
 
 
-def test_idle_power_has_an_interval_only_of_several_windows() -> None:
+def test_idle_power_of_a_model_has_no_interval() -> None:
     run = RunBuilder(make_task())
+    run.add({}, 8000, {"val_accuracy": 0.9}, idle=True)
+    measured = Reading(domain="ram", energy_j=1.0, source="rapl_dram", kind="measured")
+    windows = tuple(
+        w.model_copy(
+            update={"readings": (w.readings[0], measured.model_copy(update={"energy_j": 20 * w.duration_s}))}
+        )
+        for w in run.trials[0].windows
+    )
+    run.trials = [run.trials[0].model_copy(update={"windows": windows})]
+    summary = summary_of(run)
+    cpu, ram = summary.idle_w["cpu"], summary.idle_w["ram"]
+    assert cpu is not None
+    assert ram is not None
+    assert (cpu.mean, cpu.n, cpu.sem, cpu.low, cpu.high) == (pytest.approx(10.0), 4, None, None, None)
+    assert (ram.mean, ram.low, ram.high) == (pytest.approx(20.0),) * 3
+    modelled, read = (row[5] for row in provenance_table(summary).rows)
+    assert modelled.interval == ""
+    assert read.interval.startswith("[")
+
+
+def test_idle_power_has_an_interval_only_of_several_windows() -> None:
+    run = RunBuilder(make_task(), measured=True)
     run.add({}, 8000, {"val_accuracy": 0.9}, idle=True)
     several = summary_of(run)
     single = summary_of(run)

@@ -235,6 +235,8 @@ def _facts(machine: Machine) -> Iterator[tuple[str, str]]:
     yield from flatten({"protocol": machine.task.protocol.model_dump(mode="json")})
     yield from flatten({"stopping": machine.task.stopping.model_dump(mode="json")})
     for meter in manifest.meters:
+        if meter.get("role") == "check":
+            continue
         yield f"meter of {meter.get('domain')}", f"{meter.get('source')} ({meter.get('kind')})"
     yield from flatten({"environment": manifest.environment, "search": manifest.search})
     fixed = {n: v for n, v in machine.task.defaults.items() if n not in machine.task.free}

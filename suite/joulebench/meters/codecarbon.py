@@ -2,8 +2,9 @@
 
 Its hardware classes are asked for power once a second, as its own tracker asks them, and at every read. The
 tracker, with its configuration files, output, emissions (which assume a country) and PUE factor, is not used. A
-component that fails, or whose total stands still, raises here instead of reading 0. Its table of countries gives
-grid carbon intensity, only for a country that the user named.
+component that fails, or whose total stands still, raises here instead of reading 0. Where another meter reads the
+CPU, the load model runs beside it as a check, so that its error is recorded. Its table of countries gives grid
+carbon intensity, only for a country that the user named.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import difflib
 import json
 import logging
 import threading
+import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from joulebench.errors import InputError, MeterError, did_you_mean
 from joulebench.host.clock import Clock, RealClock
@@ -53,6 +55,8 @@ class _Part:
     kind: Kind
     method: str
     folder: TemporaryDirectory[str] | None = None  # for the files that a component needs, gone when it stops
+    tdp_w: float | None = None  # of a CPU model
+    role: Literal["primary", "check"] = "primary"
     energy_j: float = 0.0
     counted_s: float = 0.0  # up to here joules are counted
     moved_s: float = 0.0  # when they last grew
@@ -82,6 +86,11 @@ class _Part:
         if self.folder is not None:
             self.folder.cleanup()
 
+    def describe(self) -> dict[str, str]:
+        """Its line of `Meter.describe`; the TDP of a CPU model stands in a field of its own."""
+        line = description(self.domain, self.source, self.kind, self.method, self.role)
+        return line if self.tdp_w is None else {**line, "tdp_w": repr(self.tdp_w)}
+
 
 class CodeCarbonMeter:
     """Running totals of CodeCarbon's CPU and RAM components.
@@ -92,6 +101,8 @@ class CodeCarbonMeter:
         domains: which of `cpu`, `ram` it reports; the rest is another meter's.
         clock: the clock that windows are cut by.
         sampler: what asks for power between reads, every `PERIOD_S`; None makes a thread.
+        check_cpu: run the load model of the CPU as a check, beside the meter that reads it. A check that fails is
+            left out with a warning.
     """
 
     def __init__(
@@ -101,7 +112,9 @@ class CodeCarbonMeter:
         domains: Sequence[str] = ("cpu", "ram"),
         clock: Clock | None = None,
         sampler: Sampler | None = None,
+        check_cpu: bool = False,
     ) -> None:
+        self._check_cpu = check_cpu
         self._cpu_power_w = cpu_power_w
         self._ram_power_w = ram_power_w
         self._domains = tuple(domains)
@@ -125,7 +138,9 @@ class CodeCarbonMeter:
                 )
                 for part in self._parts:
                     part.start(self._clock.now_s())
-            if not self._parts:
+            if self._check_cpu:
+                self._start_check()
+            elif not self._parts:
                 raise MeterError(f"CodeCarbon reads none of {', '.join(self._domains)} on this machine")
             self._running = True
             self._sampler.start(self._sample)
@@ -134,13 +149,29 @@ class CodeCarbonMeter:
             self.stop()
             raise
 
+    def _start_check(self) -> None:
+        try:
+            with _silence(), _meter_errors("did not start"):
+                check = _cpu_model(self._cpu_power_w, "check")
+                check.start(self._clock.now_s())
+        except MeterError as error:
+            _warn(error)
+            return
+        self._parts = (*self._parts, check)
+
     def _sample(self) -> None:
         with self._lock:
             self._count()
 
     def _count(self) -> None:
         for part in self._parts:
-            part.count(self._clock.now_s())
+            try:
+                part.count(self._clock.now_s())
+            except MeterError as error:
+                if part.role == "primary":
+                    raise
+                _warn(error)
+                self._parts = tuple(p for p in self._parts if p is not part)
 
     def read(self) -> tuple[Counter, ...]:
         """Joules since `start`. It takes 0.1 ms.
@@ -153,7 +184,7 @@ class CodeCarbonMeter:
         self._sampler.check()
         with self._lock:
             self._count()
-            return tuple(Counter(part.domain, part.energy_j, part.source, part.kind) for part in self._parts)
+            return tuple(Counter(p.domain, p.energy_j, p.source, p.kind, p.role) for p in self._parts)
 
     def integrals(self) -> dict[str, float]:
         return {}
@@ -165,7 +196,7 @@ class CodeCarbonMeter:
             part.stop()
 
     def describe(self) -> list[dict[str, str]]:
-        return [description(part.domain, part.source, part.kind, part.method) for part in self._parts]
+        return [part.describe() for part in self._parts]
 
 
 @contextmanager
@@ -178,6 +209,10 @@ def _silence() -> Iterator[None]:
     finally:
         logger.disabled = False
         logger.setLevel(logging.CRITICAL)
+
+
+def _warn(error: MeterError) -> None:
+    warnings.warn(f"the CPU's load model is not checked against its counter: {error}", stacklevel=3)
 
 
 @contextmanager
@@ -216,7 +251,7 @@ def _cpu(tdp_w: float | None) -> _Part:
     Its RAPL is left out: where that can be read in full, `joulebench.meters.rapl` does; where not, CodeCarbon would
     read a part.
     """
-    from codecarbon.core.cpu import is_powergadget_available, is_psutil_available
+    from codecarbon.core.cpu import is_powergadget_available
     from codecarbon.core.windows_emi import is_emi_available
     from codecarbon.external.hardware import CPU
 
@@ -225,15 +260,23 @@ def _cpu(tdp_w: float | None) -> _Part:
     elif tdp_w is None and is_powergadget_available():
         mode = "intel_power_gadget"
     else:
-        mode = "cpu_load" if is_psutil_available() else "constant"
+        return _cpu_model(tdp_w)
     source, kind, method = _CPU_MODES[mode]
-    if kind == "measured":
-        folder = TemporaryDirectory(prefix="joulebench-")
-        return _Part(CPU(folder.name, mode, model="", tdp=0), "cpu", source, kind, method, folder)
+    folder = TemporaryDirectory(prefix="joulebench-")
+    return _Part(CPU(folder.name, mode, model="", tdp=0), "cpu", source, kind, method, folder)
+
+
+def _cpu_model(tdp_w: float | None, role: Literal["primary", "check"] = "primary") -> _Part:
+    """The component `cpu` by a model of its TDP, which is CodeCarbon's guess where none is given."""
+    from codecarbon.core.cpu import is_psutil_available
+    from codecarbon.external.hardware import CPU
+
+    mode = "cpu_load" if is_psutil_available() else "constant"
+    source, kind, method = _CPU_MODES[mode]
     model, watts = _guess_tdp() if tdp_w is None else ("", tdp_w)
     origin = f"CodeCarbon's for '{model}'" if tdp_w is None else "hardware profile"
     text = f"{method.format(tdp=watts)} (TDP: {origin})"
-    return _Part(CPU("", mode, model, watts), "cpu", source, kind, text)
+    return _Part(CPU("", mode, model, watts), "cpu", source, kind, text, tdp_w=watts, role=role)
 
 
 @cache
@@ -288,11 +331,15 @@ def _nearest(given: str) -> str:
     return did_you_mean(given.strip().upper(), countries)
 
 
-def offer(request: MeterRequest) -> MeterOffer | None:
-    """Offer CodeCarbon's models for domains that no other meter reads."""
+def offer(request: MeterRequest) -> MeterOffer:
+    """Offer CodeCarbon's models for domains that no other meter reads; where one reads the CPU, as a check."""
     domains = tuple(domain for domain in ("cpu", "ram") if domain not in request.taken)
     cpu, ram = request.profile.cpu_tdp_w, request.profile.ram_power_w
-    if not domains:
-        return None
-    meter = CodeCarbonMeter(cpu.value if cpu else None, ram.value if ram else None, domains, request.clock)
+    meter = CodeCarbonMeter(
+        cpu.value if cpu else None,
+        ram.value if ram else None,
+        domains,
+        request.clock,
+        check_cpu="cpu" in request.taken,
+    )
     return MeterOffer(meter, domains)

@@ -32,8 +32,8 @@ def meters_for(
     """Meters of a run on `device`; with `replay`, only the trace.
 
     Those named by `own` come first (an entry point in the group `joulebench.meters`, or `package.module:function`);
-    each domain that is left is read by the first that can: RAPL, then CodeCarbon's models, and NVML for GPUs. The
-    host's conditions are read always.
+    each domain that is left is read by the first that can: RAPL, then CodeCarbon's models, and NVML for GPUs. Where
+    another meter reads the CPU, CodeCarbon's model of it runs as a check. The host's conditions are read always.
 
     Raises:
         InputError: no such meter, the trace cannot be read, or NVML does not know the device.

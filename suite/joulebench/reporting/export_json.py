@@ -17,6 +17,7 @@ from joulebench.presentation.units import objective_unit
 from joulebench.presentation.wide import is_wide
 from joulebench.reporting import prose
 from joulebench.reporting.findings import findings
+from joulebench.reporting.model_range import model_range_values
 from joulebench.reporting.summary import Summary
 from joulebench.results.cost import BreakEven, Candidate
 from joulebench.results.ledger import GROUPS, Ledger
@@ -64,6 +65,7 @@ def facts(summary: Summary, sections: Sequence[Section], headline: str) -> dict[
                     "duration_s": summary.ledger.group_s(g)} for g, title in GROUPS.items()],
         "ledger": _ledger(summary.ledger),
         "idle_w": {d: _estimate(e) for d, e in summary.idle_w.items() if e is not None},
+        "model_range": model_range_values(summary),
         "break_even": [_break_even(b) for b in summary.break_even],
         "failures": [vars(f) for f in summary.failures],
         "findings": [vars(f) for f in findings(summary)],

@@ -13,6 +13,8 @@ from joulebench.presentation.wide import is_wide
 from joulebench.presentation.words import domains, plural, plus_minus
 from joulebench.records.model import FaultKind, Window
 from joulebench.reporting.failures import failure_findings
+from joulebench.reporting.model_range import models_apart, ranking_sentences
+from joulebench.reporting.prose import model_error
 from joulebench.reporting.summary import Summary
 from joulebench.results.consistency import MAX_RSD, meter_checks
 from joulebench.results.drift import drift_of
@@ -53,6 +55,7 @@ def findings(summary: Summary) -> tuple[Finding, ...]:
         _invalid_windows,
         _mixed_domains,
         _meters,
+        _model_range,
         _cut_off,
         _no_idle,
         _idle_drift,
@@ -219,12 +222,23 @@ def _meters(summary: Summary) -> Iterator[Finding]:
     for source in sorted({s.source for s in summary.ledger.sources if s.role == "primary"} & REMEDIES.keys()):
         yield Finding("warning", Code.FALL_BACK_METER, f"Fall-back meter: {source}", REMEDIES[source])
     for check in summary.ledger.checks:
-        if abs(check.rel_difference) > CHECK_TOLERANCE:
+        if check.is_model:
+            title = f"The error of {check.source} on {check.domain}"
+            yield Finding("note", Code.MODEL_ERROR, title, model_error(summary, check))
+        elif abs(check.rel_difference) > CHECK_TOLERANCE:
             text = (
                 f"The check ({check.source}) is {number(100 * check.rel_difference, 3)} % off the primary meter "
                 "over the same windows. Trust neither to better than that."
             )
             yield Finding("warning", Code.METERS_DISAGREE, f"Two meters disagree on {check.domain}", text)
+
+
+def _model_range(summary: Summary) -> Iterator[Finding]:
+    """How far a second model of the CPU's power is from the one that the joules are of."""
+    if (models := summary.model_range) is not None:
+        level: Level = "warning" if models.left or models.joined else "note"
+        text = " ".join((models_apart(models), *ranking_sentences(summary, models)))
+        yield Finding(level, Code.MODEL_RANGE, "How far the estimate can be off", text)
 
 
 def _cut_off(summary: Summary) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from joulebench.presentation.numbers import grams, joules, kilowatt_hours, numbe
 from joulebench.presentation.wide import WIDE
 from joulebench.reporting.summary import Summary
 from joulebench.results.findings import Code, Finding
+from joulebench.results.ledger import Check
 from joulebench.spec.task import NARROWED, Protocol
 
 BEYOND_SOFTWARE = (
@@ -216,9 +217,22 @@ def _given(hardware: Mapping[str, Any]) -> list[str]:
 def check_sentences(summary: Summary) -> tuple[str, ...]:
     """Readings of each check meter against the primary one's over the same windows."""
     return tuple(
-        f"Check on {c.domain}: {c.source} read {joules(c.check_j)} where the primary meter read "
+        model_error(summary, c)
+        if c.is_model
+        else f"Check on {c.domain}: {c.source} read {joules(c.check_j)} where the primary meter read "
         f"{joules(c.primary_j)} ({number(100 * c.rel_difference, 3)} %)."
         for c in summary.ledger.checks
+    )
+
+
+def model_error(summary: Summary, check: Check) -> str:
+    """Error of a model that ran beside a meter, with the CPU that it is of."""
+    cpu = summary.manifest.environment.get("host", {}).get("cpu")
+    name = f" ({cpu})" if cpu and check.domain == "cpu" else ""
+    return (
+        f"Over the same windows the model {check.source} estimated {joules(check.check_j)} for "
+        f"{check.domain}{name} where {joules(check.primary_j)} were measured: an error of "
+        f"{number(100 * check.rel_difference, 3)} %. The estimate is in no result."
     )
 
 

@@ -20,6 +20,7 @@ from joulebench.reporting.export_csv import frontier_csv
 from joulebench.reporting.export_json import FILE, report_json
 from joulebench.reporting.findings import findings
 from joulebench.reporting.frontier_plot import frontier_plots, hypervolume_plot
+from joulebench.reporting.model_range import model_range_sentences, model_range_table
 from joulebench.reporting.site import at_site
 from joulebench.reporting.summary import Summary, summarise
 from joulebench.reporting.tables import frontier_table
@@ -164,6 +165,8 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
             for b in summary.break_even
             if task.has_frontier
         ],
+        "model_range": model_range_table(summary),
+        "model_range_sentences": model_range_sentences(summary),
         "groups": tables.groups_table(summary),
         "ledger": tables.ledger_table(summary),
         "provenance": tables.provenance_table(summary),

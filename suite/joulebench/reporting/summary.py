@@ -21,6 +21,7 @@ from joulebench.results.frontier import hypervolume_by_trial
 from joulebench.results.ledger import Ledger, idle_by_domain
 from joulebench.results.members import Member, Target, member, targets
 from joulebench.results.outcome import Configuration, Outcome, configuration_key, trial_outcomes
+from joulebench.results.power_curve import ModelRange, model_range
 from joulebench.results.run import Run
 from joulebench.results.validity import invalidity
 from joulebench.spec.parameters import Params
@@ -148,6 +149,11 @@ class Summary:
     def idle_w(self) -> Mapping[str, Estimate | None]:
         """Idle power by domain."""
         return idle_by_domain(self.run.idle, [s.domain for s in self.ledger.sources if s.role == "primary"])
+
+    @cached_property
+    def model_range(self) -> ModelRange | None:
+        """The run by a second model of the CPU's power; None where the CPU's joules are not of a load model."""
+        return model_range(self.run)
 
     @cached_property
     def cost(self) -> SearchCost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from joulebench.presentation.numbers import (
     ABSENT,
@@ -123,6 +124,8 @@ def _idle_cell(summary: Summary, source: SourceShare) -> Cell:
         tried = any(account.name == "idle" for account in summary.ledger.accounts)
         return Cell("no quiet baseline" if tried else NOT_MEASURED)
     factor, letter = prefix(idle.mean)
+    if source.kind == "estimated":  # a model has no sampling error
+        return Cell(watts(idle.mean), (sample_size(idle), "of a model"))
     ends = interval(idle, factor)
     return Cell(watts(idle.mean), (sample_size(idle),), interval=f"{ends} {letter}W" if ends else "")
 
@@ -255,20 +258,26 @@ def outcome_cell(name: str, quantity: Quantity, outcome: Outcome, protocol: Prot
 
 def _joules(summary: Summary) -> Iterator[tuple[str, Read]]:
     """Columns of joules per unit of work, gross and net."""
-    protocol = summary.task.protocol
     for target in summary.targets:
         work = _work(summary, target)
-        yield f"{work}, gross", _energy(target, protocol, net=False)
-        yield f"{work}, net", _energy(target, protocol, net=True)
+        yield f"{work}, gross", _energy(summary, target, net=False)
+        yield f"{work}, net", _energy(summary, target, net=True)
 
 
-def _energy(target: Target, protocol: Protocol, net: bool) -> Read:
+def _energy(summary: Summary, target: Target, net: bool) -> Read:
+    by_trials = summary.model_range.by_trials if summary.model_range else {}
+
     def read(m: Member) -> Cell:
         value = (m.net if net else m.gross).get(target)
         if value is None:
             return Cell(NOT_MEASURED)
         factor, letter = prefix(value.mean)
-        return value_cell(value, protocol, factor, f"{letter}J/{plain(target.unit)}", value.kind)
+        cell = value_cell(value, summary.task.protocol, factor, f"{letter}J/{plain(target.unit)}", value.kind)
+        models = by_trials.get((target, m.trials))
+        if models is None or models.model.basis != value.basis:
+            return cell
+        low, high = (number(end / factor) for end in (models.both.low, models.both.high))
+        return replace(cell, details=(*cell.details, f"systematic {low} … {high}"))
 
     return read
 

@@ -32,6 +32,8 @@ class Code(StrEnum):
     ESTIMATED = "estimated"
     FALL_BACK_METER = "fall_back_meter"
     METERS_DISAGREE = "meters_disagree"
+    MODEL_ERROR = "model_error"
+    MODEL_RANGE = "model_range"
     WALL_METER = "wall_meter"
     MIXED_DOMAINS = "mixed_domains"
     METER_UNKNOWN = "meter_unknown"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Literal
 
@@ -17,6 +17,7 @@ from joulebench.stats.estimate import Estimate
 Group = Literal["training", "measured", "protocol", "overhead"]
 _Role = Literal["primary", "check"]
 _Source = tuple[_Role, str, str, Kind]  # role, domain, source, kind
+_Checked = tuple[str, str, Kind, Kind]  # domain, source and kind of a check, kind of the primary reading
 
 GROUPS: dict[Group, str] = {
     "training": "Training",
@@ -84,8 +85,15 @@ class Check:
 
     domain: str
     source: str
+    kind: Kind
+    primary_kind: Kind
     check_j: float
     primary_j: float
+
+    @property
+    def is_model(self) -> bool:
+        """Whether a model was checked against a measurement: the difference is then the model's error."""
+        return (self.kind, self.primary_kind) == ("estimated", "measured")
 
     @property
     def rel_difference(self) -> float:
@@ -175,12 +183,12 @@ class _Sums:
 
     accounts: defaultdict[str, _Parts] = field(default_factory=lambda: defaultdict(_Parts))
     check_sources: dict[_Source, list[float]] = field(default_factory=dict)  # joules of each check
-    checks: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)  # check, primary
+    checks: dict[_Checked, list[tuple[float, float]]] = field(default_factory=dict)  # joules of check, primary
 
     def add(self, window: Window) -> None:
         parts = self.accounts[window.phase]
         parts.durations_s.append(max(0.0, window.duration_s))
-        primary: dict[str, float] = {}
+        primary: dict[str, Reading] = {}
         checks: list[Reading] = []
         for reading in window.readings:
             if not is_read(reading):
@@ -188,14 +196,15 @@ class _Sums:
             key = (reading.role, reading.domain, reading.source, reading.kind)
             if reading.role == "primary":
                 parts.energies.setdefault(key, []).append(reading.energy_j)
-                primary[reading.domain] = reading.energy_j
+                primary[reading.domain] = reading
             else:
                 self.check_sources.setdefault(key, []).append(reading.energy_j)
                 checks.append(reading)
         for check in checks:
-            if check.domain in primary and window.fault is None:  # a faulty counter says nothing about its check
-                pair = (check.energy_j, primary[check.domain])
-                self.checks.setdefault((check.domain, check.source), []).append(pair)
+            # a faulty counter says nothing about its check
+            if (beside := primary.get(check.domain)) is not None and window.fault is None:
+                key_of_pair = (check.domain, check.source, check.kind, beside.kind)
+                self.checks.setdefault(key_of_pair, []).append((check.energy_j, beside.energy_j))
 
     @property
     def primary(self) -> dict[_Source, list[float]]:
@@ -213,8 +222,17 @@ def family(domain: str) -> str:
 
 
 def idle_by_domain(idle: Sequence[Window], domains: Iterable[str]) -> dict[str, Estimate | None]:
-    """Idle power of each domain; None where there is no quiet baseline."""
-    return {domain: idle_power_w(idle, [domain]) for domain in domains}
+    """Idle power of each domain; None where there is no quiet baseline.
+
+    That of an estimated domain has no interval: a model has no sampling error, and how far off it is its windows
+    do not show.
+    """
+    estimated = {r.domain for w in idle for r in w.readings if r.role == "primary" and r.kind == "estimated"}
+    powers = {domain: idle_power_w(idle, [domain]) for domain in domains}
+    return {
+        domain: replace(power, sem=None, low=None, high=None) if power and domain in estimated else power
+        for domain, power in powers.items()
+    }
 
 
 def _order(account: Account) -> tuple[int, int, str]:
@@ -242,12 +260,12 @@ def _sources(sources: Mapping[_Source, Sequence[float]], total_j: float | None) 
     return tuple(shares)
 
 
-def _checks(pairs: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> tuple[Check, ...]:
+def _checks(pairs: Mapping[_Checked, Sequence[tuple[float, float]]]) -> tuple[Check, ...]:
     checks = []
-    for (domain, source), members in sorted(pairs.items()):
+    for checked, members in sorted(pairs.items()):
         check_j, primary_j = (math.fsum(column) for column in zip(*members, strict=True))
         if primary_j > 0:
-            checks.append(Check(domain, source, check_j, primary_j))
+            checks.append(Check(*checked, check_j, primary_j))
     return tuple(checks)
 
 

@@ -42,8 +42,12 @@ class Member:
 
     @property
     def label(self) -> str:
-        noun = "trial" if len(self.trials) == 1 else "trials"
-        return f"{noun} {', '.join(map(str, self.trials))}"
+        return label(self.trials)
+
+
+def label(trials: Sequence[int]) -> str:
+    """`trials 3, 8`: a configuration by its trials."""
+    return f"{'trial' if len(trials) == 1 else 'trials'} {', '.join(map(str, trials))}"
 
 
 def targets(task: Task, trials: Sequence[TrialRecord]) -> list[Target]:

@@ -22,7 +22,8 @@ def mismatch(before: Facts | Manifest, now: Facts | Manifest) -> tuple[str, Any,
 
 def _compared(facts: Facts | Manifest) -> dict[str, Any]:
     host = facts.environment.get("host", {})
-    meters = sorted(f"{meter['domain']} by {meter['source']} ({meter.get('kind')})" for meter in facts.meters)
+    primary = (m for m in facts.meters if m.get("role") != "check")  # what a check reads is not in any result
+    meters = sorted(f"{meter['domain']} by {meter['source']} ({meter.get('kind')})" for meter in primary)
     return {
         "data": facts.data.get("fingerprint"),
         **{name: host.get(name) for name in ("cpu", "logical_cpus", "accelerators")},

@@ -130,9 +130,12 @@ def _check_meters(check: Consistency) -> str | None:
     if not check.checks:
         return None
     parts = []
+    models = {r.source for w in check.recorded for r in w.readings if r.role == "check" and r.kind == "estimated"}
     for second in check.checks:
         spread = "no spread" if second.rsd is None else percent(second.rsd.value)
-        off = "" if second.rel_difference is None else f", {percent(second.rel_difference)} off the primary meter"
+        far = "" if second.rel_difference is None else percent(second.rel_difference)
+        off = f", an error of the model of {far}" if second.source in models else f", {far} off the primary meter"
+        off = off if far else ""
         parts.append(f"{second.source} on {second.domain} varied by {spread}{off}")
     return f"Check meters over the same windows: {'; '.join(parts)}."
 
