@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from joulebench.results.confirmation import candidates
+from joulebench.results.confirmation import to_confirm
 
 from joulebench.records.model import Reading, TrialRecord, Window
 from joulebench.results.cost import Candidate, break_even
@@ -30,6 +30,7 @@ from joulebench.stats.dispersion import relative_sd
 from joulebench.stats.estimate import correlated, estimate
 from joulebench.stats.intervals import ratio
 from joulebench.studies.batch.analysis import batch_sweep
+from joulebench.studies.batch.section import BatchStudy
 
 WINDOW_S, WINDOW_RSD, POWER_W = 1.0, 0.02, 100.0
 SEARCH_J = 10_000.0
@@ -269,7 +270,7 @@ def study(rng: np.random.Generator, rsd: float, size: int, repeats: int = 2) -> 
     trials = [machine.trial(0, joules[0], accuracy[0], "default")]
     trials += [machine.trial(int(i), joules[i], accuracy[i], "all") for i in order if i]
     before = configurations(task, trials)
-    chosen = candidates(task, before)
+    chosen = to_confirm(task, before)
     for _ in range(repeats):
         for c in rng.permutation(len(chosen)):
             i = int(chosen[c].params["width"])
@@ -377,9 +378,10 @@ def sweep_held(rng: np.random.Generator, rsd: float, sizes: int = 12) -> bool:
         return record.model_copy(update={"params": {"batch_size": size}})
 
     trials = [trial(2**i, "all") for i in range(sizes)]
-    chosen = to_confirm(Run(None, task, trials))  # type: ignore[arg-type]
+    run = Run(None, task, trials)  # type: ignore[arg-type]
+    chosen = {int(params["batch_size"]) for params in BatchStudy().confirms(batch_sweep(run), run)}
     for _ in range(2):
-        trials += [trial(int(c.params["batch_size"]), CONFIRM) for c in chosen]
+        trials += [trial(size, CONFIRM) for size in sorted(chosen)]
     result = batch_sweep(Run(None, task, trials))  # type: ignore[arg-type]
     gain = ratio(result.best.efficiency, result.smallest.efficiency)
     return gain.low <= 1 <= gain.high

@@ -275,9 +275,8 @@ def test_net_objectives_use_the_runs_idle_windows():
     request = Request(0, 0, "default", "default", task.resolve({"width": 5}), seed=7, idle=True)
     record = run_trial(Bench(task, "cpu", clock, timeline), request).record
     step_s = next(w.duration_s / w.steps for w in record.windows if w.phase == "inference")
-    assert trial_outcomes(task, record, idle_windows([record], task.protocol))["samples_per_j"].value.mean == pytest.approx(
-        1 / (80.0 * step_s), rel=1e-3
-    )
+    outcomes = trial_outcomes(task, record, idle_windows([record], task.protocol))
+    assert outcomes["samples_per_j"].value.mean == pytest.approx(1 / (80.0 * step_s), rel=1e-3)
 
 
 def test_a_users_model_is_trained_counted_and_measured():
