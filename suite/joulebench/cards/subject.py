@@ -11,6 +11,7 @@ from joulebench.errors import InputError
 from joulebench.records.model import TrialRecord
 from joulebench.reporting.summary import Summary
 from joulebench.results.energy import Energy
+from joulebench.results.findings import Code
 from joulebench.results.ledger import family
 from joulebench.results.members import Member, Target, member, targets
 from joulebench.results.outcome import Configuration, configuration_key
@@ -65,6 +66,25 @@ class Subject:
         return bool(self.run.manifest.replay) or any(
             source.source == "replay" for source in self.summary.ledger.sources
         )
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What a card must say of its numbers: a choice that no new runs confirmed, a busy machine."""
+        labels = {}
+        if not self.configuration.confirmed and not self.configuration.default:
+            labels["provisional"] = "chosen by the numbers that are shown; not confirmed by new runs"
+        busy = self.summary.losses.groups.get(Code.BUSY_MACHINE)
+        lost = busy is not None and busy.is_grave
+        if self.run.task.protocol.allow_busy:
+            labels["busy machine"] = "windows count whatever else ran (--allow-busy)"
+        elif lost or self.summary.published_busy:
+            labels["busy machine"] = "other work on the machine cost the run trials or idle baselines"
+        return labels
+
+    @property
+    def label_text(self) -> str:
+        """The labels in one line; empty without any."""
+        return "; ".join(f"{name}: {text}" for name, text in self.labels.items())
 
     @property
     def host(self) -> dict[str, Any]:

@@ -11,6 +11,9 @@ import typer
 def publish(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, or sets published already.")],
     reports: Annotated[Path, typer.Option("--reports", help="Folder of published sets.")] = Path("reports"),
+    allow_busy: Annotated[
+        bool, typer.Option("--allow-busy", help="Publish, with a label, runs that other work disturbed.")
+    ] = False,
 ) -> None:
     """Check runs and copy them, with their reports, under reports/.
 
@@ -20,7 +23,7 @@ def publish(
     from joulebench.publishing.copying import publish_comparison
     from joulebench.publishing.index import write_index
 
-    placed = [publish_run(run, reports) for run in runs]
+    placed = [publish_run(run, reports, allow_busy) for run in runs]
     if len(placed) > 1:
         placed.append(publish_comparison(placed, reports))
     write_index(reports)
