@@ -182,8 +182,8 @@ def _training_note(trained: TrainingRuns | None) -> str:
         return "Not measured: nothing was trained, or a window of the training has no valid reading."
     if trained.gross.low is None:
         return "One training run: it has no interval. Validation after each epoch is not included."
-    held = "trainings of this configuration" if trained.gross.n > 1 else "repeated runs of the run's configurations"
-    return f"The interval is that between {held}. Validation after each epoch is not included."
+    of = "one configuration" if trained.gross.n > 1 else "the configurations that were run more than once"
+    return f"The interval is between trainings of {of}. Validation after each epoch is not included."
 
 
 def _price(subject: Subject) -> str:

@@ -11,7 +11,6 @@ from joulebench.errors import InputError
 from joulebench.records.model import TrialRecord
 from joulebench.reporting.summary import Summary
 from joulebench.results.energy import Energy
-from joulebench.results.findings import Code
 from joulebench.results.ledger import family
 from joulebench.results.members import Member, Target, member, targets
 from joulebench.results.outcome import Configuration, configuration_key
@@ -73,11 +72,9 @@ class Subject:
         labels = {}
         if not self.configuration.confirmed and not self.configuration.default:
             labels["provisional"] = "chosen by the numbers that are shown; not confirmed by new runs"
-        busy = self.summary.losses.groups.get(Code.BUSY_MACHINE)
-        lost = busy is not None and busy.is_grave
         if self.run.task.protocol.allow_busy:
             labels["busy machine"] = "windows count whatever else ran (--allow-busy)"
-        elif lost or self.summary.published_busy:
+        elif self.summary.losses.lost_to_busy:
             labels["busy machine"] = "other work on the machine cost the run trials or idle baselines"
         return labels
 

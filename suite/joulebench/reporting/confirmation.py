@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from joulebench.presentation.numbers import ABSENT, interval, number, percent
-from joulebench.presentation.table import Cell, Table, condensed, label, value_cell
+from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, interval, number, percent
+from joulebench.presentation.table import Cell, Table, condensed, label
 from joulebench.presentation.units import scaled
 from joulebench.presentation.words import ci, plural
 from joulebench.reporting.summary import Summary
-from joulebench.reporting.tables import outcome_cell
 from joulebench.results.confirmed import Confirmation, Confirmed, is_relative
 from joulebench.results.members import member
+from joulebench.results.membership import DRAWS
 from joulebench.stats.estimate import Estimate
 
 
@@ -30,34 +30,50 @@ def confirmation_table(summary: Summary) -> Table:
     rows = []
     for confirmed, own in zip(of, members, strict=True):
         row = [
-            Cell(", ".join(map(str, own.trials)), (label(own.params, summary.run.varied),)),
+            Cell(", ".join(map(str, own.trials))),
+            Cell(label(own.params, summary.run.varied)),
             Cell(str(len(own.trials))),
-            Cell(_frontier(confirmed)),
-            Cell(ABSENT if (p := probability(summary, confirmed.configuration.key)) is None else percent(p)),
         ]
+        if task.has_frontier:
+            row += [Cell(_frontier(confirmed)), Cell(_share(probability(summary, confirmed.configuration.key)))]
         for name in task.objectives:
-            row += _promise(summary, confirmed, name)
-        row += [value_cell(own.scores.get(name), task.protocol) for name in scores]
+            row.append(_confirmed(summary, confirmed, name))
+        row += [_score(own.scores.get(name)) for name in scores]
         rows.append(tuple(row))
-    titles = ["Trials", "Runs", "Frontier", "Probability on it"]
+    titles = ["Trials", "Configuration", "Runs", *(("Frontier", "Probability on it") if task.has_frontier else ())]
     for name, objective in task.objectives.items():
         arrow = "↑" if objective.goal == "maximize" else "↓"
-        titles += [f"{name} {arrow}, promised", f"{name} {arrow}, confirmed"]
-    table = Table.of("Confirmation: what the search promised, and what new runs found", [*titles, *scores], rows)
+        titles.append(f"{name} {arrow}")
+    caption = "Values of new runs, and what the search had promised"
+    table = Table.of(caption, [*titles, *scores], rows, text=2)
     return condensed(table)
 
 
+def _share(probability: float | None) -> str:
+    """A share of draws, of which there are too few to call anything certain."""
+    if probability is None:
+        return ABSENT
+    return percent(min(max(probability, 0.5 / DRAWS), 1 - 0.5 / DRAWS))
+
+
 def _frontier(confirmed: Confirmed) -> str:
-    now = "on it" if confirmed.on_frontier else "dominated"
+    now = "on it" if confirmed.on_frontier else "not on it"
     return f"{now}; the default" if confirmed.configuration.default else now
 
 
-def _promise(summary: Summary, confirmed: Confirmed, name: str) -> list[Cell]:
+def _confirmed(summary: Summary, confirmed: Confirmed, name: str) -> Cell:
+    """The confirmed value with its interval, and the promised one below."""
     objective, outcome = summary.task.objectives[name], confirmed.configuration.outcomes[name]
     factor, unit = scaled(name, outcome.value.mean, objective)
     promised = confirmed.promised.get(name)
-    before = Cell(ABSENT if promised is None else f"{number(promised / factor)} {unit}".rstrip())
-    return [before, outcome_cell(name, objective, outcome, summary.task.protocol)]
+    below = [f"promised {ABSENT if promised is None else number(promised / factor)}"]
+    below += [outcome.kind] if outcome.kind else []
+    after = f"{number(outcome.value.mean / factor)} {unit}".rstrip()
+    return Cell(after, tuple(below), interval=interval(outcome.value, factor) or "")
+
+
+def _score(score: Estimate | None) -> Cell:
+    return Cell(NOT_MEASURED) if score is None else Cell(number(score.mean), interval=interval(score) or "")
 
 
 def confirmation_sentences(summary: Summary) -> tuple[str, ...]:
@@ -65,19 +81,18 @@ def confirmation_sentences(summary: Summary) -> tuple[str, ...]:
     known = summary.run.confirmation
     if known is None:
         return ()
-    return (*_curse(summary, known), _changes(known), *_volume(summary), *_unconfirmed(summary))
+    of_frontier = (_changes(known), *_volume(summary), *_unconfirmed(summary)) if summary.task.has_frontier else ()
+    return (*_curse(summary, known), *of_frontier)
 
 
 def _curse(summary: Summary, known: Confirmation) -> Iterator[str]:
     for name, difference in known.differences.items():
         relative = is_relative(summary.task, name)
         yield (
-            f"In {name}, new runs of {plural(difference.n, 'chosen configuration')} found "
+            f"Winner's curse in {name}: new runs of {plural(difference.n, 'chosen configuration')} found "
             f"{_against(difference, summary.task.objectives[name].goal, relative)} than the search had promised, "
             f"on average{_ends(difference, relative)}."
         )
-    if known.differences:
-        yield "That is the winner's curse: what is chosen for its measured value was measured too well on average."
 
 
 def _against(difference: Estimate, goal: str, relative: bool) -> str:
@@ -96,10 +111,10 @@ def _ends(difference: Estimate, relative: bool) -> str:
 
 def _changes(known: Confirmation) -> str:
     kept = known.members - known.dropped - known.not_confirmed
-    parts = [f"{kept} are still on it", f"{known.dropped} are now dominated"]
-    if known.not_confirmed:
-        parts.append(f"{known.not_confirmed} were not confirmed")
-    text = f"Of {plural(known.members, 'member')} of the search's frontier, {', '.join(parts)}."
+    text = (
+        f"The search's frontier had {plural(known.members, 'member')}: {kept} still on the frontier, "
+        f"{known.dropped} no longer, {known.not_confirmed} not confirmed."
+    )
     if known.without_value:
         text += f" The new runs of {plural(known.without_value, 'configuration')} gave no value."
     return text

@@ -119,19 +119,20 @@ def _no_trials(summary: Summary) -> Iterator[Finding]:
 
 def _frontier(summary: Summary) -> Iterator[Finding]:
     """A frontier without members, or of a single one though there are several objectives."""
-    feasible, members = summary.feasible, len(summary.members)
-    if not summary.task.has_frontier or not feasible:
+    ranked, members = summary.ranked, len(summary.members)
+    if not summary.task.has_frontier or not ranked:
         return
+    every = plural(ranked, "configuration" if summary.run.confirmation is None else "confirmed configuration")
     if not members:
         text = (
-            f"Of {feasible} configurations none is better than the reference (the worst value worth having) in "
+            f"Of {every} none is better than the reference (the worst value worth having) in "
             "every objective, so there is no frontier. Train longer, widen the space, or set a reference that can "
             "be met."
         )
         yield Finding("warning", Code.BELOW_REFERENCE, "Nothing beats the reference", text)
-    elif members == 1 < feasible and len(summary.task.objectives) > 1:
+    elif members == 1 < ranked and len(summary.task.objectives) > 1:
         text = (
-            f"Of {feasible} configurations one is the best in every objective: the objectives do not conflict, or "
+            f"Of {every} one is the best in every objective: the objectives do not conflict, or "
             "the space is too narrow to show where they do. Widen the parameters' ranges or take a larger budget; "
             "if it stays one point, this task has no trade-off to search for."
         )
@@ -156,8 +157,8 @@ def _wide_intervals(summary: Summary) -> Iterator[Finding]:
         text = (
             f"{wide} of {len(usable)} energy values of trials have a 95 % half-width, over their own windows, "
             f"above the target of {percent(protocol.target_rel_ci)} after {protocol.max_repeats} windows at "
-            "most. Warm up longer (protocol.warmup_s), measure longer windows (protocol.window_s), take a larger batch, or "
-            "keep other load off the machine. Differences smaller than the intervals are not significant."
+            "most. Warm up longer (protocol.warmup_s), measure longer windows (protocol.window_s), take a larger "
+            "batch, or keep other load off the machine. Differences smaller than the intervals are not significant."
         )
         yield Finding("warning", Code.WIDE_INTERVALS, "High variance", text)
 

@@ -129,6 +129,12 @@ class Summary:
         """Of them, those that keep every constraint."""
         return sum(c.complete and c.feasible for c in self.run.configurations)
 
+    @property
+    def ranked(self) -> int:
+        """Configurations that the frontier is of: the confirmed ones; where there are none, the feasible ones."""
+        known = self.run.confirmation
+        return self.feasible if known is None else sum(c.configuration.feasible for c in known.configurations)
+
     @cached_property
     def broken(self) -> Mapping[str, int]:
         """Number of complete configurations that break each constraint; constraints that none breaks are absent."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import chain
 
@@ -98,16 +98,16 @@ def _measured(summary: Summary) -> list[Window]:
 
 def _steadily_throttled(summary: Summary) -> Iterator[Finding]:
     """GPUs that were throttled in whole windows, which count: it is the state that was measured."""
-    seconds: Counter[tuple[str, str]] = Counter()
+    seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
     windows = _measured(summary)
     for window in windows:
         for name, share in window.conditions.items():
             gpu, _, why = name.partition("_throttled_")
             if why in THROTTLING and share >= 1 - STEADY_SHARE:
-                seconds[gpu, why] += window.duration_s  # type: ignore[assignment]
+                seconds[gpu, why] += window.duration_s
     total_s = sum(w.duration_s for w in windows)
     if seconds:
-        each = ", ".join(f"{gpu} ({why}) {percent(s / total_s)}" for (gpu, why), s in seconds.most_common())
+        each = ", ".join(f"{gpu} ({why}) {percent(s / total_s)}" for (gpu, why), s in sorted(seconds.items()))
         text = (
             f"Share of the measured time in which clocks were lowered throughout: {each}. These windows count: a "
             "state that lasts is a state of the machine, and its joules are not those of an unthrottled one."

@@ -80,6 +80,11 @@ class Losses:
     allowed: int
     without_value: Mapping[int, str]
 
+    @property
+    def lost_to_busy(self) -> bool:
+        """Whether other work on the machine cost a trial or an idle baseline."""
+        return self.groups.get(Code.BUSY_MACHINE, Loss()).is_grave
+
 
 def losses(run: Run) -> Losses:
     """Judge every measured and every idle window of a run."""
