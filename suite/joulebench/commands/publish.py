@@ -7,17 +7,18 @@ from typing import Annotated
 
 import typer
 
+from joulebench.commands.options import AllowBusyOption
+
 
 def publish(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, or sets published already.")],
     reports: Annotated[Path, typer.Option("--reports", help="Folder of published sets.")] = Path("reports"),
-    allow_busy: Annotated[
-        bool, typer.Option("--allow-busy", help="Publish, with a label, runs that other work disturbed.")
-    ] = False,
+    allow_busy: AllowBusyOption = False,
 ) -> None:
     """Check runs and copy them, with their reports, under reports/.
 
-    With several runs, their comparison is published too. Exit code 1 if a run fails the checks.
+    With several runs, their comparison is published too. --allow-busy publishes runs that other work on the machine
+    disturbed, with a label. Exit code 1 if a run fails the checks.
     """
     from joulebench.publishing.copying import publish as publish_run
     from joulebench.publishing.copying import publish_comparison
