@@ -15,16 +15,17 @@ from joulebench.comparison import page as comparison_page
 from joulebench.comparison.analysis import Comparison, compare
 from joulebench.comparison.join import join, labelled
 from joulebench.presentation.section import Section
+from joulebench.reporting.confirmation import confirmation_sentences
 from joulebench.reporting.findings import findings
 from joulebench.reporting.model_range import model_range_sentences
-from joulebench.reporting.prose import banners
+from joulebench.reporting.prose import banners, interval_note, spread
 from joulebench.reporting.summary import Summary
 from joulebench.results.findings import Finding
 from joulebench.spec.registry import STUDIES
 from joulebench.studies.sections import sections
 from tests.generation_runs import batch_run, generation_task
 from tests.results import test_consistency as consistency
-from tests.run_factory import RunBuilder, full_run, loaded, make_task
+from tests.run_factory import RunBuilder, confirmed_run, full_run, loaded, make_task
 from tests.studies.batch import test_analysis as batch
 from tests.studies.extrapolation import test_analysis as extrapolation
 from tests.studies.power_cap import test_analysis as power_cap
@@ -47,9 +48,23 @@ def killed() -> RunBuilder:
     return run
 
 
+def busy() -> RunBuilder:
+    """A run beside other processes, with a trial and an idle baseline lost to them."""
+    run = confirmed_run(confirmed=False)
+    beside = {"other_load_cpus": 0.9, "steal_cpus": 0.0}
+    for number in (0, 3):
+        trial = run.trials[number]
+        phase = "idle" if number == 0 else "inference"
+        windows = (w.model_copy(update={"conditions": beside}) if w.phase == phase else w for w in trial.windows)
+        run.trials[number] = trial.model_copy(update={"windows": tuple(windows)})
+    return run
+
+
 #: A report's name, the run it is of, and the study asked of it (none: the run's own page).
 REPORTS: dict[str, tuple[Callable[[], RunBuilder], str | None]] = {
     "batch": (lambda: batch.sweep({1: 1.0, 2: 1.1, 4: 1.3, 8: 2.0, 16: 5.0}), "batch"),
+    "confirmed": (confirmed_run, None),
+    "busy": (busy, None),
     "consistency": (consistency.run_of, "consistency"),
     "extrapolation": (extrapolation.study, "extrapolation"),
     "generation": (lambda: batch_run(generation_task(analyses=["generation"])), "generation"),
@@ -106,6 +121,8 @@ def _words(built: RunBuilder, study: str | None) -> Iterator[str]:
         for finding in (*banners(summary), *findings(summary)):
             yield from ("", *_finding(finding))
         yield from (line for sentence in model_range_sentences(summary) for line in ("", sentence))
+        energies = [e for m in summary.members for e in (*m.gross.values(), *m.net.values())]
+        yield from ("", interval_note(energies), *spread(summary), *confirmation_sentences(summary))
         return
     (section,) = (s for s in sections(run, [study], (), ()) if s.name == study)
     yield from _section(section)

@@ -18,6 +18,7 @@ from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
 from tests.card_subjects import GRID, leaves, subject_of
 from tests.conftest import REPOSITORY
+from tests.factories import fault
 from tests.generation_runs import add, generation_task
 from tests.run_factory import RunBuilder, full_run, make_task
 
@@ -147,7 +148,7 @@ def test_a_window_that_does_not_count_is_not_in_it():
     run = one_trial()
     windows = list(run.trials[0].windows)
     first = next(i for i, w in enumerate(windows) if w.phase == "inference")
-    windows[first] = windows[first].model_copy(update={"fault": "counter reset"})
+    windows[first] = windows[first].model_copy(update={"fault": fault("counter reset")})
     run.trials[0] = run.trials[0].model_copy(update={"windows": tuple(windows)})
     found = report_of(run)
     assert found["task"]["nbRequest"] == 32_000

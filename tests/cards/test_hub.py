@@ -108,7 +108,7 @@ def test_joules_by_hand_gross_and_net_with_interval_and_n():
     text = hub_card(subject_of(run), {})
     # 80 W over 8000 samples a second, and 30 W of it idle
     (row,) = [line for line in text.splitlines() if line.startswith("| inference | cpu + ram")]
-    assert "10 mJ/sample (\\[9.961, 10.04\\], n = 5 windows within a run, estimated)" in row
+    assert "10 mJ/sample (\\[9.938, 10.06\\], n = 5 windows within a run, estimated)" in row
     assert "6.25 mJ/sample" in row
     assert "| inference | cpu | 7.5 mJ/sample" in text
     assert "| inference | ram | 2.5 mJ/sample" in text

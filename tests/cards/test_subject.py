@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from joulebench.cards.boamps import boamps_card
+from joulebench.cards.eu import eu_card
+from joulebench.cards.hub import FIELDS, hub_card, metadata
+from joulebench.cards.sci import sci_card
 from joulebench.cards.subject import hardware_used
 from joulebench.errors import InputError
 from tests.card_subjects import GRID, subject_of
-from tests.run_factory import RunBuilder, full_run, make_task
+from tests.cards.test_boamps import ENVIRONMENT, INFRA
+from tests.run_factory import RunBuilder, confirmed_run, full_run, make_task
 
 
 def test_without_a_choice_it_is_the_frontiers_best_in_quality():
@@ -56,7 +61,7 @@ def test_a_run_without_any_result_asks_for_a_choice():
 def test_training_is_one_value_a_training():
     one = subject_of(full_run(), trial=3).training
     assert one is not None
-    assert (one.gross.mean, one.gross.n, one.gross.low) == (240.0, 1, None)
+    assert (one.gross.mean, one.gross.n, one.gross.low) == (240.0, 1, 240.0)  # the default's two differ by nothing
     assert (one.seconds.mean, one.units, one.gross.kind) == (pytest.approx(3.0), (1200,), "estimated")
     both = subject_of(full_run(), trial=0).training
     assert both is not None
@@ -98,3 +103,54 @@ def test_the_device_that_worked():
         == "A CPU, 8 logical CPUs"
     )
     assert hardware_used(subject_of(full_run(), environment={})) is None
+
+
+FORMATS = {"hf": hub_card, "sci": sci_card, "eu": eu_card, "boamps": boamps_card}
+SITE = {"environment": ENVIRONMENT, "hardware": GRID}
+
+
+def _disturbed(run: RunBuilder) -> None:
+    """One trial loses its windows to other processes."""
+    record = run.trials[3]
+    busy = {"other_load_cpus": 0.9}
+    windows = tuple(w.model_copy(update={"conditions": busy}) for w in record.windows)
+    run.trials[3] = record.model_copy(update={"windows": windows})
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+@pytest.mark.parametrize("busy", [False, True])
+def test_labels_say_what_was_not_confirmed_and_that_the_machine_was_busy(confirmed, busy):
+    run = confirmed_run(confirmed=confirmed)
+    if busy:
+        _disturbed(run)
+    labels = set(subject_of(run, trial=1).labels)
+    assert labels == ({"busy machine"} if busy else set()) | (set() if confirmed else {"provisional"})
+
+
+def test_the_default_was_not_chosen_by_its_numbers():
+    assert subject_of(confirmed_run(confirmed=False), trial=0).labels == {}
+
+
+def test_a_run_that_was_allowed_a_busy_machine_is_labelled():
+    task = make_task(protocol={"window_s": 1.0, "idle_s": 2.0, "allow_busy": True})
+    run = RunBuilder(task)
+    run.add({}, 8000, {"val_accuracy": 0.9})
+    assert set(subject_of(run).labels) == {"busy machine"}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_card_shows_the_labels(name):
+    run = confirmed_run(confirmed=False, measured=True)
+    clean = subject_of(confirmed_run(measured=True), trial=1, **SITE)
+    _disturbed(run)
+    busy = subject_of(run, trial=1, **SITE)
+    for text in busy.labels.values():
+        assert text in FORMATS[name](busy, INFRA if name == "boamps" else {})
+        assert text not in FORMATS[name](clean, INFRA if name == "boamps" else {})
+    assert len(busy.labels) == 2
+
+
+def test_a_hubs_numbers_carry_the_labels_in_their_names():
+    results = metadata(subject_of(confirmed_run(confirmed=False), trial=1), dict.fromkeys(FIELDS)).eval_results
+    (energy,) = [r.metric_name for r in results if r.metric_type == "samples_per_j"]
+    assert energy.endswith(", provisional)")

@@ -8,10 +8,13 @@ import json
 
 import pytest
 
-from joulebench.comparison.page import write_comparison
+from joulebench.comparison.analysis import compare
+from joulebench.comparison.join import join
+from joulebench.comparison.page import as_json, banners, read_runs, write_comparison
 from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
-from tests.run_factory import RunBuilder, full_run, make_task
+from joulebench.results.findings import Code
+from tests.run_factory import RunBuilder, confirmed_run, full_run, make_task
 
 GPU = {"cpu": 60.0, "ram": 20.0, "gpu:0": 300.0}
 H100 = {"name": "nvidia_h100", "title": "H100", "match": {"accelerator": ["NVIDIA H100*"]}}
@@ -113,3 +116,19 @@ def test_other_schemas_are_refused_by_file(two):
     other.trials_path.write_text("\n".join(lines) + "\n")
     with pytest.raises(InputError, match=r"trials\.jsonl, line 1: schema version 3"):
         write_comparison([two[0], RunFolder.open(other.path)])
+
+
+def test_it_says_which_frontier_was_confirmed_and_which_machine_was_busy(tmp_path):
+    first = confirmed_run().write(tmp_path / "a")
+    built = confirmed_run(confirmed=False)
+    beside = {"other_load_cpus": 0.9}
+    record = built.trials[3]
+    windows = tuple(w.model_copy(update={"conditions": beside}) for w in record.windows)
+    built.trials[3] = record.model_copy(update={"windows": windows})
+    second = built.write(tmp_path / "b", hardware={"name": "busy", "title": "busy"})
+    joined = join(read_runs([first, second]))
+    assert [b.text for b in banners(joined) if b.code is Code.BUSY_MACHINE and "busy" in b.text]
+    machines = json.loads(as_json(compare(joined)))["machines"]
+    assert {m["label"]: m["confirmed"] for m in machines} == {"generic_cpu": True, "busy": False}
+    quiet = join(read_runs([first, confirmed_run(confirmed=False).write(tmp_path / "c")]))
+    assert Code.BUSY_MACHINE not in [b.code for b in banners(quiet)]

@@ -11,12 +11,12 @@ import pytest
 
 from joulebench.errors import GateError, InputError
 from joulebench.publishing.copying import SUMS, publish, publish_comparison
-from joulebench.publishing.index import index_files, stale_index, write_index
+from joulebench.publishing.index import BUSY, index_files, stale_index, write_index
 from joulebench.publishing.verifying import verify
 from joulebench.records.folder import RunFolder, read_lines
 from joulebench.records.model import LedgerEntry, TrialRecord
 from tests.conftest import REPOSITORY
-from tests.run_factory import full_run, lines
+from tests.run_factory import full_run, lines, make_task
 
 ENVIRONMENT = {
     "python": "3.11.9", "device": "cpu", "packages": {"joulebench": "0.1.0", "torch": "2.9"},
@@ -161,6 +161,75 @@ def test_what_cannot_be_defended_is_not_published(run, tmp_path, spoil, word):
         publish(run, tmp_path / "reports")
     assert word in str(refused.value)
     assert not (tmp_path / "reports").exists()
+
+
+def _busy(run):
+    """Other processes beside every window of one trial, as an old record has it."""
+    trial = RunFolder.open(run).trials()[3]
+    beside = {"other_load_cpus": 0.9}
+    edit_trial(run, 3, windows=tuple(w.model_copy(update={"conditions": beside}) for w in trial.windows))
+
+
+def _busy_idle(run):
+    trial = RunFolder.open(run).trials()[0]
+    stolen = {"steal_cpus": 0.9}
+    idle = (w.model_copy(update={"conditions": stolen}) if w.phase == "idle" else w for w in trial.windows)
+    edit_trial(run, 0, windows=tuple(idle))
+
+
+@pytest.mark.parametrize(("spoil", "word"), [(_busy, "trial 3"), (_busy_idle, "idle baseline of trial 0")])
+def test_what_a_busy_machine_cost_is_published_only_with_a_label(run, tmp_path, spoil, word):
+    spoil(run)
+    reports = tmp_path / "reports"
+    with pytest.raises(GateError) as refused:
+        publish(run, reports)
+    assert word in str(refused.value)
+    placed = publish(run, reports, allow_busy=True)
+    assert json.loads((placed / "published.json").read_text()) == {"allow_busy": True}
+    report = json.loads((placed / "report.json").read_text())
+    assert "published_busy" in [b["code"] for b in report["banners"]]
+    assert wrong(reports) == {}  # the override is part of what is verified
+    for page in index_files(reports).values():
+        assert BUSY in page.decode()
+    (placed / "published.json").unlink()
+    resealed(placed)
+    assert any(word in problem for problem in wrong(reports)[placed.relative_to(reports).as_posix()])
+
+
+def test_a_run_that_was_allowed_a_busy_machine_needs_the_override(tmp_path):
+    protocol = {"warmup_s": 0.5, "window_s": 1.0, "idle_s": 2.0, "allow_busy": True}
+    task = make_task(protocol=protocol)
+    run = full_run(task, trials=6).write(tmp_path / "run", environment=ENVIRONMENT).path
+    with pytest.raises(GateError, match="allow_busy"):
+        publish(run, tmp_path / "reports")
+    assert (publish(run, tmp_path / "reports", allow_busy=True) / "published.json").is_file()
+
+
+def test_the_override_labels_nothing_that_is_quiet(run, tmp_path):
+    (run / "published.json").write_text('{"allow_busy": true}')  # nobody can label or excuse a run beforehand
+    placed = publish(run, tmp_path / "reports", allow_busy=True)
+    assert not (placed / "published.json").exists()
+    assert BUSY not in index_files(tmp_path / "reports")["README.md"].decode()
+
+
+def test_the_override_excuses_nothing_else(run, tmp_path):
+    _busy(run)
+    _short(run)
+    with pytest.raises(GateError) as refused:
+        publish(run, tmp_path / "reports", allow_busy=True)
+    assert "trial 0" in str(refused.value)
+    assert "trial 3" not in str(refused.value)
+
+
+def test_a_raced_trial_needs_min_windows_only(run, tmp_path):
+    trial = RunFolder.open(run).trials()[3]
+    measured = [w for w in trial.windows if w.phase == "inference"]
+    fewer = tuple(w for w in trial.windows if w not in measured[2:])
+    edit_trial(run, 3, windows=fewer)
+    with pytest.raises(GateError, match="trial 3: 2 valid windows of inference, of 5"):
+        publish(run, tmp_path / "reports")
+    edit_trial(run, 3, raced=True)
+    assert publish(run, tmp_path / "reports").is_dir()
 
 
 def test_a_damaged_record_is_bad_input(run, tmp_path):

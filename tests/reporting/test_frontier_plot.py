@@ -111,7 +111,7 @@ def test_a_point_says_where_it_is_from_its_values_and_its_parameters() -> None:
     assert first[:2] == (("trial 0", ""), ("", "stage init, from init, ok"))
     assert first[2] == ("val_accuracy", "0.9")
     assert first[4:7] == (
-        ("samples_per_j", "50 samples/J"), ("", "[49.8, 50.2]"), ("", "n = 5 windows within a run, estimated"),
+        ("samples_per_j", "50 samples/J"), ("", "[49.69, 50.31]"), ("", "n = 5 windows within a run, estimated"),
     )  # fmt: skip
     assert first[-1] == ("", "… and 2 more parameters")
     assert len(first) == 7 + MAX_HOVER_PARAMS + 1

@@ -148,8 +148,10 @@ def test_csv_cells(folder: RunFolder) -> None:
         assert found == pytest.approx([value.mean, value.low, value.high], rel=5e-6)
         assert row["samples_per_j_kind"] == "estimated"
         assert int(row["parameters"]) == member.costs.parameters
-        if len(member.trials) == 1:
-            assert (row["val_accuracy_low"], row["val_accuracy_high"]) == ("", "")
+        accuracy = member.outcomes["val_accuracy"].value
+        assert float(row["val_accuracy_low"]) == pytest.approx(accuracy.low, rel=5e-6)  # of the repeated default
+        assert row["confirmed"] == "false"
+        assert row["probability"] == ""
         assert row["test_accuracy"] == ("0.9" if "test_accuracy" in member.scores else "")
 
 

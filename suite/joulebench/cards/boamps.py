@@ -21,7 +21,7 @@ from joulebench.records.model import Reading, Window, combined
 from joulebench.results.energy import common_domains, idle_power_w, nearest_idle
 from joulebench.results.ledger import family
 from joulebench.results.phase_runs import EVERY_FAMILY
-from joulebench.results.validity import invalidity
+from joulebench.results.validity import valid_windows
 from joulebench.spec.parameters import Value
 from joulebench.stats.constants import JOULES_PER_KWH
 
@@ -100,7 +100,7 @@ def _inferred(subject: Subject) -> tuple[list[Window], str, str]:
     phase, protocol = subject.main_phase, subject.run.task.protocol
     if phase is None:
         return [], "", ""
-    windows = [w for t in subject.trials for w in t.windows if w.phase == phase and invalidity(w, protocol) is None]
+    windows = [w for t in subject.trials for w in valid_windows(t.windows, phase, protocol)]
     unit = subject.phases[phase]
     return windows, unit, f"{len(windows)} windows of phase {phase}, {sum(w.units for w in windows)} {unit}s"
 
@@ -164,10 +164,11 @@ def _description(subject: Subject, spent: Spent, accuracy: Quality | None) -> st
     judged = ""
     if accuracy is not None and accuracy.split:
         judged = f" Accuracy on the {accuracy.split} split: {accuracy.seen}."
+    label = f" {subject.label_text}." if subject.labels else ""
     return (
         f"{task.title}. joulebench task {task.name} v{task.version}, digest {subject.run.manifest.digest}, "
         f"{subject.member.label}. {spent.what}; gross joules of {words.domains(spent.domains)}, "
-        f"{combined(r.kind for r in read)}, measured share {percent(share)}; no PUE applied.{judged}"
+        f"{combined(r.kind for r in read)}, measured share {percent(share)}; no PUE applied.{judged}{label}"
     )
 
 

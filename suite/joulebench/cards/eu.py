@@ -58,13 +58,14 @@ def eu_card(subject: Subject, given: Mapping[str, Value]) -> str:
                 "Measurement methodology (inference)": _inference_method(subject),
             },
             **_joules(subject),
+            "labels": subject.labels or None,
             "source": source(subject),
         }
     )
 
 
 def _of_training(value: Estimate, factor: float, unit: str) -> dict[str, Any]:
-    varied = "one training run: no interval" if value.n == 1 else value.varied
+    varied = "one training run: no interval" if value.low is None else value.varied
     return estimated(replace(scaled(value, 1 / factor), varied=varied), unit)
 
 

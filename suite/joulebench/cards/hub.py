@@ -124,7 +124,8 @@ def _results(subject: Subject) -> list[EvalResult]:
     for name, outcome in subject.member.outcomes.items():
         objective = subject.run.task.objectives[name]
         if (objective.is_energy or name in COSTS) and rounded(outcome.value.mean) is not None:
-            how = f"{objective.phase}, {objective.basis}, {words.domains(outcome.domains)}, {outcome.kind}"
+            parts = (objective.phase, objective.basis, words.domains(outcome.domains), outcome.kind)
+            how = ", ".join(map(str, (*parts, *subject.labels)))
             label = f"{name} ({how})" if objective.is_energy else name
             results.append(
                 EvalResult(
@@ -145,6 +146,7 @@ def _content(subject: Subject) -> dict[str, Any]:
         "title": task.title,
         "description": task.description,
         "about": f"This card is about {subject.member.label} of a joulebench run ({subject.why}).",
+        "labels": subject.labels,
         "banners": prose.banners(summary),
         "facts": facts(subject),
         "quality": quality_table(qualities(subject), task.protocol),
@@ -154,7 +156,7 @@ def _content(subject: Subject) -> dict[str, Any]:
         "training_note": _training_note(trained),
         "costs": cost_facts(subject),
         "counting_note": prose.counting_note(summary),
-        "one_training_run": prose.ONE_TRAINING_RUN,
+        "interval_note": prose.interval_note(_energies(subject)),
         "wide_note": prose.wide_note(task.protocol),
         "spread": prose.spread(summary),
         "price": _price(subject),
@@ -170,12 +172,18 @@ def _content(subject: Subject) -> dict[str, Any]:
     }
 
 
+def _energies(subject: Subject) -> list[Energy]:
+    works = [w for t in subject.targets if (w := subject.phase(t.phase, t.families)) is not None]
+    return [energy for w in works for energy in (w.gross, w.net) if energy is not None]
+
+
 def _training_note(trained: TrainingRuns | None) -> str:
     if trained is None:
         return "Not measured: nothing was trained, or a window of the training has no valid reading."
-    if trained.gross.n == 1:
+    if trained.gross.low is None:
         return "One training run: it has no interval. Validation after each epoch is not included."
-    return "The interval is between trainings of one configuration. Validation after each epoch is not included."
+    of = "one configuration" if trained.gross.n > 1 else "the configurations that were run more than once"
+    return f"The interval is between trainings of {of}. Validation after each epoch is not included."
 
 
 def _price(subject: Subject) -> str:
@@ -321,7 +329,7 @@ def method_facts(task: Task) -> Facts:
     return (
         ("Warm-up", f"at least {protocol.warmup_s:g} s, until the pace has settled"),
         ("Windows", f"{most}, until the 95 % half-width is {percent(protocol.target_rel_ci)} of the mean"),
-        ("Interval", "Student's t over windows; between runs where a configuration ran more than once"),
+        ("Interval", "Student's t; of windows within a run, and of runs where a configuration ran more than once"),
         ("Idle baseline", idle),
         ("Net", "gross − idle power × time; not clipped at 0; absent where idle was not measured or not quiet"),
     )

@@ -65,6 +65,7 @@ def sci_card(subject: Subject, given: Mapping[str, Value]) -> str:
             "M": _embodied_terms(embodied),
             "operational": _operational(subject, work.gross),
             "boundary": _boundary(subject, work.gross),
+            "labels": subject.labels or None,
             "source": source(subject),
         }
     )

@@ -67,6 +67,23 @@ class Subject:
         )
 
     @property
+    def labels(self) -> dict[str, str]:
+        """What a card must say of its numbers: a choice that no new runs confirmed, a busy machine."""
+        labels = {}
+        if not self.configuration.confirmed and not self.configuration.default:
+            labels["provisional"] = "chosen by the numbers that are shown; not confirmed by new runs"
+        if self.run.task.protocol.allow_busy:
+            labels["busy machine"] = "windows count whatever else ran (--allow-busy)"
+        elif self.summary.losses.lost_to_busy:
+            labels["busy machine"] = "other work on the machine cost the run trials or idle baselines"
+        return labels
+
+    @property
+    def label_text(self) -> str:
+        """The labels in one line; empty without any."""
+        return "; ".join(f"{name}: {text}" for name, text in self.labels.items())
+
+    @property
     def host(self) -> dict[str, Any]:
         """Facts of the host from the manifest; empty if it has none."""
         host = self.run.manifest.environment.get("host")

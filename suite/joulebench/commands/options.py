@@ -19,6 +19,10 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder
 
 OutOption = Annotated[Path, typer.Option("--out", help=_OUT)]
 OutIfGivenOption = Annotated[Path | None, typer.Option("--out", help=_OUT)]
+AllowBusyOption = Annotated[
+    bool,
+    typer.Option("--allow-busy", help="Take what was measured beside other work on the machine; reports say so."),
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file --out if it exists.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data set: a folder or an archive.")]
 HardwareOption = Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from joulebench.commands.options import (
+    AllowBusyOption,
     DataOption,
     GridOption,
     HardwareOption,
@@ -68,10 +69,7 @@ def run(
     replay: ReplayOption = None,
     ray: RayOption = None,
     set_power_limit: PowerOption = False,
-    allow_busy: Annotated[
-        bool,
-        typer.Option("--allow-busy", help="Measurements count whatever else runs on the machine; reports say so."),
-    ] = False,
+    allow_busy: AllowBusyOption = False,
     strict: StrictOption = False,
     quiet: QuietOption = False,
 ) -> None:

@@ -15,7 +15,7 @@ from joulebench.results.ledger import family
 from joulebench.results.outcome import Configuration, Outcome, trial_outcomes
 from joulebench.results.phase_runs import EVERY_FAMILY
 from joulebench.results.run import Run
-from joulebench.results.validity import invalidity
+from joulebench.results.validity import valid_windows
 from joulebench.spec.objectives import Quantity
 from joulebench.spec.task import Task
 
@@ -52,8 +52,11 @@ class Machine:
 
     def metered(self, phase: str) -> tuple[str, ...]:
         """Return the domain families of which every valid window of a phase has a primary reading."""
-        windows = [w for t in self.run.trials if t.status == "ok" for w in t.windows if w.phase == phase]
-        valid = [w for w in windows if phase == "train" or invalidity(w, self.task.protocol) is None]
+        trials, protocol = [t for t in self.run.trials if t.status == "ok"], self.task.protocol
+        if phase == "train":
+            valid = [w for t in trials for w in t.windows if w.phase == phase]
+        else:
+            valid = [w for t in trials for w in valid_windows(t.windows, phase, protocol)]
         read = [{family(r.domain) for r in w.readings if r.role == "primary"} for w in valid]
         everywhere = set.intersection(*read) if read else set()
         return tuple(f for f in EVERY_FAMILY if f in everywhere)

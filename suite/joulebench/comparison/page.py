@@ -19,6 +19,7 @@ from joulebench.presentation.section import Section
 from joulebench.records.folder import RunFolder
 from joulebench.reporting.render import Written
 from joulebench.results.findings import Code, Finding
+from joulebench.results.losses import losses
 from joulebench.results.run import Run
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -108,6 +109,10 @@ def banners(joined: Joined) -> Iterator[Finding]:
     if replayed := [m.label for m in joined.machines if m.run.manifest.replay]:
         text = f"Those of {', '.join(replayed)} come from a recorded trace, not from that machine."
         yield Finding("alert", Code.REPLAYED, "Replayed joules", text)
+    busy = [m.label for m in joined.machines if m.task.protocol.allow_busy or losses(m.run).lost_to_busy]
+    if busy:
+        text = f"Other work ran beside the run of {', '.join(busy)}, or was allowed to; see that run's report."
+        yield Finding("alert", Code.BUSY_MACHINE, "A machine was busy", text)
     energies = [n for n, o in joined.task.objectives.items() if o.is_energy]
     if estimated := [n for n in energies if kind_of(joined, n) == "estimated"]:
         text = (
@@ -136,7 +141,10 @@ def as_json(comparison: Comparison) -> str:
         "headline": headline(comparison),
         "task": {"name": joined.task.name, "version": joined.task.version},
         "machines": [
-            {"label": m.label, "digest": m.run.manifest.digest, "created_utc": m.run.manifest.created_utc}
+            {
+                "label": m.label, "digest": m.run.manifest.digest, "created_utc": m.run.manifest.created_utc,
+                "confirmed": m.run.confirmation is not None,
+            }
             for m in joined.machines
         ],
         "domains": joined.domains,

@@ -242,11 +242,20 @@ def frontier_section(comparison: Comparison) -> Section | None:
         title="Frontiers",
         answer=" ".join(_transfer_sentence(t) for t in comparison.transfers)
         or "No configuration is shared, so frontiers cannot be transferred.",
-        sentences=("Only configurations that both machines ran count.",),
+        sentences=("Only configurations that both machines ran count.", *_provisional(joined)),
         plots=(_frontiers_plot(joined),),
         tables=(_frontiers_table(joined),),
         rows=tuple(_frontier_rows(comparison)),
     )
+
+
+def _provisional(joined: Joined) -> Iterator[str]:
+    """Name the machines whose frontier no new runs confirmed."""
+    if labels := [m.label for m in joined.machines if m.run.frontier and m.run.confirmation is None]:
+        yield (
+            f"Provisional: the frontier of {' and of '.join(labels)} was chosen by the values that are shown; not "
+            "confirmed by new runs."
+        )
 
 
 def _transfer_sentence(transfer: FrontierTransfer) -> str:

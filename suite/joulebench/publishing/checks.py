@@ -13,30 +13,36 @@ from joulebench.host.git import git
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import LedgerEntry, Manifest, TrialRecord, Window
 from joulebench.results.audit import OVERLAP_S
+from joulebench.results.findings import Code
+from joulebench.results.losses import Loss, losses, reason
 from joulebench.results.run import Run
 from joulebench.results.validity import valid_windows
+from joulebench.spec.task import Task
 
 _NEEDED = ("host.cpu", "host.logical_cpus", "host.os", "python", "device", "packages.joulebench")
 _NEEDED_TORCH = ("packages.torch", "torch.threads")
 _NEEDED_CUDA = ("torch.gpu", "torch.driver", "torch.cuda")
+_OVERRIDE = "--allow-busy publishes it with a label"
 #: Problems of one kind listed; further ones are counted.
 MOST = 3
 
 
-def problems(folder: RunFolder) -> list[str]:
-    """List the problems that prevent publishing a run.
+def problems(folder: RunFolder, allow_busy: bool = False) -> list[str]:
+    """List the problems that prevent publishing a run; with `allow_busy` not what a busy machine cost it.
 
     Raises:
         InputError: a record file is damaged, of another schema version, or not of its task.
     """
     run = Run.of(folder)
+    busy = losses(run).groups.get(Code.BUSY_MACHINE, Loss())
     every = [
         *(finding.text for finding in run.findings),
         *_of_the_manifest(run.manifest),
         *_of_the_environment(run.manifest.environment),
         *_ending(run.entries),
         *_of_windows(run.trials, run.entries),
-        *_validity(run),
+        *_validity(run, busy),
+        *([] if allow_busy else _busy(run.task, busy)),
     ]
     return [problem for problem in every if problem]
 
@@ -96,8 +102,8 @@ def _of_windows(trials: Sequence[TrialRecord], ledger: Sequence[LedgerEntry]) ->
     yield _several(overlapping, "overlaps the window before it")
 
 
-def _validity(run: Run) -> Iterator[str]:
-    """Find trials recorded as ok that have too few valid windows.
+def _validity(run: Run, busy: Loss) -> Iterator[str]:
+    """Find trials recorded as ok that have too few valid windows, apart from those that a busy machine cost.
 
     A raced one needs `min_windows`, unless it is of the default or of a member of the frontier.
     """
@@ -106,7 +112,7 @@ def _validity(run: Run) -> Iterator[str]:
     phases = {o.phase for o in task.objectives.values() if o.is_energy and o.phase and o.phase != "train"}
     short = []
     for trial in run.trials:
-        if trial.status != "ok":
+        if trial.status != "ok" or trial.trial in busy.trials:
             continue
         needed = protocol.min_windows if trial.raced and trial.trial not in in_full else protocol.repeats
         for phase in sorted(phases):
@@ -114,6 +120,15 @@ def _validity(run: Run) -> Iterator[str]:
             if valid < needed:
                 short.append(f"trial {trial.trial}: {valid} of {needed} valid windows of {phase}")
     yield _several(short, "recorded as ok, with fewer windows than the protocol asks for")
+
+
+def _busy(task: Task, busy: Loss) -> Iterator[str]:
+    """Find what other work on the machine cost the run, or that it was allowed."""
+    if task.protocol.allow_busy:
+        yield f"manifest.json: protocol.allow_busy: windows count whatever else ran; {_OVERRIDE}"
+    kinds = ", ".join(reason(kind) for kind in dict.fromkeys((*busy.measured, *busy.idle)))
+    lost = [f"trial {n}" for n in busy.trials] + [f"idle baseline of trial {n}" for n in busy.baselines]
+    yield _several(lost, f"lost because the machine was busy ({kinds}); {_OVERRIDE}")
 
 
 def _several(places: Sequence[str], what: str) -> str:

@@ -19,17 +19,20 @@ from joulebench.publishing.checks import problems, task_file_problem
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import Manifest
 from joulebench.reporting import write_report
+from joulebench.reporting.summary import PUBLISHED
 from joulebench.results.run import FOLDER as OVERLAY
 from joulebench.spec.hardware import HardwareProfile
 from joulebench.spec.toml import validate
 
 SUMS = "SHA256SUMS"
 RUNS = "runs.json"
-RECORDS = ("manifest.json", "trials.jsonl", "ledger.jsonl", "scores.jsonl", WALL)
+RECORDS = ("manifest.json", "trials.jsonl", "ledger.jsonl", "scores.jsonl", WALL, PUBLISHED)
 
 
-def publish(run: Path, reports: Path) -> Path:
+def publish(run: Path, reports: Path, allow_busy: bool = False) -> Path:
     """Check a run and copy it to `reports/<task>/<hardware>/<date>/`; a published one is left unchanged.
+
+    With `allow_busy` also one that other work on the machine disturbed: it is labelled.
 
     Raises:
         GateError: the run fails the checks; every reason in one line.
@@ -40,7 +43,10 @@ def publish(run: Path, reports: Path) -> Path:
     folder = RunFolder.open(run)
     manifest, task = folder.manifest(), folder.task()
     profile = validate(HardwareProfile, manifest.hardware, folder.manifest_path)
-    reasons = [*problems(folder), *([p] if (p := task_file_problem(manifest)) else [])]
+    found = problems(folder)
+    kept = problems(folder, allow_busy=True) if allow_busy else found
+    busy = kept != found
+    reasons = [*kept, *([p] if (p := task_file_problem(manifest)) else [])]
     if reasons:
         raise GateError(f"{run}: not published: {'; '.join(reasons)}")
     with tempfile.TemporaryDirectory() as scratch:
@@ -49,6 +55,9 @@ def publish(run: Path, reports: Path) -> Path:
         for path in copy.rglob("manifest.json"):
             plain = without_paths(RunFolder.open(path.parent).manifest())
             path.write_text(plain.model_dump_json(indent=1), encoding="utf-8")
+        (copy / PUBLISHED).unlink(missing_ok=True)
+        if busy:
+            (copy / PUBLISHED).write_text(json.dumps({"allow_busy": True}) + "\n", encoding="utf-8")
         write_report(RunFolder.open(copy))
         seal(copy)
         return _place(copy, reports / task.name / profile.name, manifest.created_utc[:10])

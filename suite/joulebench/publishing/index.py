@@ -18,7 +18,10 @@ from joulebench.publishing.copying import RUNS
 from joulebench.publishing.verifying import published
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import TrialRecord, combined
+from joulebench.reporting.summary import published_busy
 
+#: Beside the result of a run that was published with --allow-busy.
+BUSY = "busy machine"
 TEMPLATES = Path(__file__).parent / "templates"
 INTRODUCTION = (
     "Every set here is a copy of a run's records with the report made from them: `joulebench verify` rechecks the "
@@ -40,6 +43,7 @@ class Entry:
     budget: str = ""
     energy_j: float | None = None
     kind: str = ""
+    label: str = ""
 
 
 def write_index(reports: Path) -> None:
@@ -90,6 +94,7 @@ def _entry(path: Path, reports: Path) -> Entry:
         budget=manifest.budget or "",
         energy_j=energy_j,
         kind=kind,
+        label=BUSY if published_busy(folder) else "",
     )
 
 

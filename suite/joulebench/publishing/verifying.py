@@ -14,6 +14,7 @@ from joulebench.publishing.checks import problems
 from joulebench.publishing.copying import RUNS, SUMS, changed, contents, copy_records
 from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
+from joulebench.reporting.summary import published_busy
 
 #: Files that must be reproduced exactly; images depend on the font library.
 EXACT = (".md", ".csv", ".json")
@@ -61,7 +62,8 @@ def _problems(path: Path, root: Path) -> Iterator[str]:
         if (path / RUNS).is_file():
             yield from _comparison_problems(path, root)
         elif (path / "manifest.json").is_file():
-            yield from problems(RunFolder.open(path))
+            folder = RunFolder.open(path)
+            yield from problems(folder, published_busy(folder))
             yield from _report_problems(path)
         else:
             yield "neither a run nor a comparison"

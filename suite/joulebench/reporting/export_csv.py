@@ -5,6 +5,7 @@ from __future__ import annotations
 from joulebench.presentation.rows import Exact, csv_text, estimate_cells
 from joulebench.presentation.wide import is_wide
 from joulebench.records.model import Costs
+from joulebench.reporting.confirmation import probability
 from joulebench.reporting.summary import Summary
 from joulebench.results.energy import total_j
 from joulebench.results.members import Member
@@ -20,7 +21,8 @@ def frontier_csv(summary: Summary) -> str:
     costs, test scores.
 
     `_n` is how many values a mean has, `_wide` whether its interval misses the protocol's target, `_kind`
-    whether its joules were measured or estimated.
+    whether its joules were measured or estimated; `confirmed` whether new runs confirmed it, `probability` that it
+    is on the frontier then.
     """
     columns = _row(summary, Member((), {}, {}, {}, {}, {}, Costs(), {}))  # of a frontier without members too
     return csv_text([_row(summary, member) for member in summary.members], columns)
@@ -79,6 +81,7 @@ def _row(summary: Summary, member: Member) -> dict[str, object]:
     row |= {cost: getattr(member.costs, cost) for cost in COSTS}
     for name in sorted({n for m in summary.members for n in m.scores}):
         row |= _estimate(name, member.scores.get(name), task.protocol)
+    row |= {"confirmed": member.confirmed, "probability": probability(summary, member.key)}
     return row
 
 

@@ -16,15 +16,17 @@ from joulebench.presentation.table import Cell, Table
 from joulebench.presentation.units import objective_unit
 from joulebench.presentation.wide import is_wide
 from joulebench.reporting import prose
+from joulebench.reporting.confirmation import probability
 from joulebench.reporting.findings import findings
 from joulebench.reporting.model_range import model_range_values
 from joulebench.reporting.summary import Summary
+from joulebench.results.confirmed import is_relative
 from joulebench.results.cost import BreakEven, Candidate
 from joulebench.results.ledger import GROUPS, Ledger
-from joulebench.results.members import Member, Target
+from joulebench.results.members import Member, Target, member
 from joulebench.results.outcome import Outcome
 from joulebench.spec.task import Protocol
-from joulebench.stats.estimate import Estimate
+from joulebench.stats.estimate import Estimate, Spread
 
 FILE = "report.json"
 #: Version of the file's layout, documented in docs/report.md.
@@ -59,7 +61,10 @@ def facts(summary: Summary, sections: Sequence[Section], headline: str) -> dict[
         "frontier": [_member(summary, m) for m in summary.members] if task.has_frontier else None,
         "default": _member(summary, summary.default) if summary.default else None,
         "hypervolume": next((v for v in reversed(summary.hypervolume) if v is not None), None),
+        "provisional": summary.provisional,
+        "confirmation": _confirmation(summary),
         "run_to_run_rsd": {name: spread.sd for name, spread in summary.rsd.items()},
+        "run_to_run": {n: _spread(s, task.objectives[n].is_energy) for n, s in summary.run.spreads.items()},
         "cost": _cost(summary),
         "groups": [{"name": g, "title": title, "energy_j": summary.ledger.group_j(g),
                     "duration_s": summary.ledger.group_s(g)} for g, title in GROUPS.items()],
@@ -78,6 +83,11 @@ def facts(summary: Summary, sections: Sequence[Section], headline: str) -> dict[
 def _estimate(value: Estimate, protocol: Protocol | None = None) -> dict[str, Any]:
     stated = {"value": value.mean, "low": value.low, "high": value.high, "n": value.n, "varied": value.varied}
     return stated if protocol is None else {**stated, "wide": is_wide(value, protocol)}
+
+
+def _spread(spread: Spread, relative: bool) -> dict[str, Any]:
+    low, high = spread.interval
+    return {"sd": spread.sd, "low": low, "high": high, "freedom": spread.freedom, "relative": relative}
 
 
 def _outcome(summary: Summary, name: str, outcome: Outcome) -> dict[str, Any]:
@@ -101,6 +111,38 @@ def _member(summary: Summary, member: Member) -> dict[str, Any]:
         "energy": [_energy(member, target, summary.task.protocol) for target in member.gross],
         "costs": {n: v for n, v in member.costs.model_dump(mode="json").items() if v not in (None, {})},
         "scores": {n: _estimate(e) for n, e in member.scores.items()},
+        "confirmed": member.confirmed,
+        "probability": probability(summary, member.key),
+    }
+
+
+def _confirmation(summary: Summary) -> dict[str, Any] | None:
+    """Promised and confirmed values, the winner's curse, and what became of the search's frontier."""
+    known, sure = summary.run.confirmation, summary.run.membership
+    if known is None:
+        return None
+    return {
+        "configurations": [
+            {
+                **_member(summary, member(summary.run, c.configuration)),
+                "default": c.configuration.default,
+                "promised": c.promised,
+                "differences": c.differences,
+                "on_frontier": c.on_frontier,
+                "was_on_frontier": c.was_on_frontier,
+            }
+            for c in known.configurations
+        ],
+        "differences": {
+            n: {**_estimate(d), "relative": is_relative(summary.task, n)} for n, d in known.differences.items()
+        },
+        "members": known.members,
+        "dropped": known.dropped,
+        "not_confirmed": known.not_confirmed,
+        "without_value": known.without_value,
+        "unconfirmed_candidates": None if sure is None else sure.unconfirmed,
+        "hypervolume": _estimate(sure.hypervolume) if sure is not None and sure.hypervolume is not None else None,
+        "searched_hypervolume": next((v for _, v in reversed(summary.searched_hypervolume)), None),
     }
 
 
@@ -115,6 +157,7 @@ def _energy(member: Member, target: Target, protocol: Protocol) -> dict[str, Any
         "domains": gross.domains,
         "kind": gross.kind,
         "measured_share": gross.measured_share,
+        "within_run": member.within_run.get(target),
     }
 
 

@@ -12,15 +12,16 @@ from joulebench.presentation.units import bound
 from joulebench.presentation.wide import is_wide
 from joulebench.presentation.words import domains, plural, plus_minus
 from joulebench.records.model import FaultKind, Window
+from joulebench.reporting import prose
 from joulebench.reporting.failures import failure_findings
 from joulebench.reporting.model_range import models_apart, ranking_sentences
 from joulebench.reporting.prose import model_error
 from joulebench.reporting.summary import Summary
+from joulebench.reporting.validity import condition_findings, loss_findings
 from joulebench.results.consistency import MAX_RSD, meter_checks
 from joulebench.results.drift import drift_of
 from joulebench.results.energy import idle_drift
 from joulebench.results.findings import Code, Finding, Level
-from joulebench.results.validity import invalidity
 
 #: A finding is made where the primary and the check meter of one domain differ by more than this share.
 CHECK_TOLERANCE = 0.05
@@ -48,11 +49,13 @@ def findings(summary: Summary) -> tuple[Finding, ...]:
         _meter_check,
         _no_trials,
         _frontier,
+        _provisional,
         _wide_intervals,
         _runs_differ,
         _overlapping,
         _cluster,
-        _invalid_windows,
+        _losses,
+        condition_findings,
         _mixed_domains,
         _meters,
         _model_range,
@@ -116,23 +119,35 @@ def _no_trials(summary: Summary) -> Iterator[Finding]:
 
 def _frontier(summary: Summary) -> Iterator[Finding]:
     """A frontier without members, or of a single one though there are several objectives."""
-    feasible, members = summary.feasible, len(summary.members)
-    if not summary.task.has_frontier or not feasible:
+    ranked, members = summary.ranked, len(summary.members)
+    if not summary.task.has_frontier or not ranked:
         return
+    every = plural(ranked, "configuration" if summary.run.confirmation is None else "confirmed configuration")
     if not members:
         text = (
-            f"Of {feasible} configurations none is better than the reference (the worst value worth having) in "
+            f"Of {every} none is better than the reference (the worst value worth having) in "
             "every objective, so there is no frontier. Train longer, widen the space, or set a reference that can "
             "be met."
         )
         yield Finding("warning", Code.BELOW_REFERENCE, "Nothing beats the reference", text)
-    elif members == 1 < feasible and len(summary.task.objectives) > 1:
+    elif members == 1 < ranked and len(summary.task.objectives) > 1:
         text = (
-            f"Of {feasible} configurations one is the best in every objective: the objectives do not conflict, or "
+            f"Of {every} one is the best in every objective: the objectives do not conflict, or "
             "the space is too narrow to show where they do. Widen the parameters' ranges or take a larger budget; "
             "if it stays one point, this task has no trade-off to search for."
         )
         yield Finding("warning", Code.ONE_POINT, "The frontier is one point", text)
+
+
+def _provisional(summary: Summary) -> Iterator[Finding]:
+    """A frontier whose members were chosen by the very values that are shown."""
+    if summary.provisional:
+        text = (
+            "The frontier's members were chosen by the numbers that are shown; not confirmed by new runs. What is "
+            "chosen for its measured value was, on average, measured better than it is (the winner's curse). A "
+            "task's table [confirm] trains and measures the members again."
+        )
+        yield Finding("warning", Code.PROVISIONAL, "The frontier is provisional", text)
 
 
 def _wide_intervals(summary: Summary) -> Iterator[Finding]:
@@ -140,24 +155,30 @@ def _wide_intervals(summary: Summary) -> Iterator[Finding]:
     usable = [o.value for trial in summary.outcomes for n, o in trial.items() if task.objectives[n].is_energy]
     if wide := sum(is_wide(value, protocol) for value in usable):
         text = (
-            f"{wide} of {len(usable)} energy values of trials have a 95 % half-width above the target of "
-            f"{percent(protocol.target_rel_ci)} after {protocol.max_repeats} windows at most. Warm up longer "
-            "(protocol.warmup_s), measure longer windows (protocol.window_s), take a larger batch, or keep other "
-            "load off the machine. Differences smaller than the intervals are not significant."
+            f"{wide} of {len(usable)} energy values of trials have a 95 % half-width, over their own windows, "
+            f"above the target of {percent(protocol.target_rel_ci)} after {protocol.max_repeats} windows at "
+            "most. Warm up longer (protocol.warmup_s), measure longer windows (protocol.window_s), take a larger "
+            "batch, or keep other load off the machine. Differences smaller than the intervals are not significant."
         )
         yield Finding("warning", Code.WIDE_INTERVALS, "High variance", text)
 
 
 def _runs_differ(summary: Summary) -> Iterator[Finding]:
-    """Variation between runs, which the intervals within a run do not show."""
+    """Variation between runs of one configuration above the target, or that nothing is known of it."""
     target = summary.task.protocol.target_rel_ci
-    if far := [f"{name} by {percent(spread.sd)}" for name, spread in summary.rsd.items() if spread.sd > target]:
+    if far := [f"{n} by {prose.spread_words(s)}" for n, s in summary.rsd.items() if s.sd > target]:
         text = (
-            f"Runs of one configuration differ (relative standard deviation) in {', '.join(far)}, above the target "
-            f"of {percent(target)}: intervals within a single run are too narrow to rank by. Keep other load off "
-            "the machine, and repeat what is to be compared."
+            f"Runs of one configuration differ in {'; '.join(far)}: above the target of {percent(target)}. The "
+            "intervals hold this spread. Keep other load off the machine, and repeat what is to be compared."
         )
-        yield Finding("warning", Code.RUNS_DIFFER, "Runs differ more than their windows", text)
+        yield Finding("warning", Code.RUNS_DIFFER, "Runs of one configuration differ", text)
+    if not summary.rsd and any(o.is_energy for o in summary.task.objectives.values()) and summary.complete:
+        text = (
+            "No configuration was run more than once, so intervals hold the variation within one run alone: "
+            "another run of the same configuration may lie outside of them."
+        )
+        level: Level = "warning" if summary.complete > 1 else "note"
+        yield Finding(level, Code.NOT_REPEATED, "Intervals hold no run-to-run spread", text)
 
 
 def _overlapping(summary: Summary) -> Iterator[Finding]:
@@ -191,16 +212,9 @@ def _cluster(summary: Summary) -> Iterator[Finding]:
         yield Finding("note", Code.CLUSTER, "Measured on a cluster", text)
 
 
-def _invalid_windows(summary: Summary) -> Iterator[Finding]:
-    phases = {target.phase for member in summary.members for target in member.gross} - {"train"}
-    windows = [w for t in summary.run.trials for w in t.windows if w.phase in phases]
-    reasons = [fault.text for w in windows if (fault := invalidity(w, summary.task.protocol)) is not None]
-    if reasons:
-        text = (
-            f"{len(reasons)} of {len(windows)} measured windows are left out of every mean; the first one: "
-            f"{reasons[0]}. Their joules are still in the ledger."
-        )
-        yield Finding("note", Code.INVALID_WINDOWS, "Invalid windows", text)
+def _losses(summary: Summary) -> Iterator[Finding]:
+    """Windows left out; where that cost a trial or a baseline, it is a banner."""
+    return (finding for finding in loss_findings(summary) if finding.level != "alert")
 
 
 def _mixed_domains(summary: Summary) -> Iterator[Finding]:
@@ -315,7 +329,7 @@ def _machine_drift(summary: Summary) -> Iterator[Finding]:
 
 
 def _hypervolume(summary: Summary) -> Iterator[Finding]:
-    values = [v for v in summary.hypervolume if v is not None]
+    values = [v for _, v in summary.searched_hypervolume]
     if not values or not summary.feasible or not summary.task.has_frontier:
         return
     if values[-1] == 0:
@@ -361,7 +375,7 @@ def _constraints(summary: Summary) -> Iterator[Finding]:
 
 
 def _failures(summary: Summary) -> Iterator[Finding]:
-    return failure_findings(summary.run)
+    return failure_findings(summary.run, summary.failures)
 
 
 def _wall_meter(summary: Summary) -> Iterator[Finding]:

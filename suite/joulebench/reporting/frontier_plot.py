@@ -10,7 +10,7 @@ from typing import Literal
 from joulebench.presentation.axis import DECADE, Axis, log_ticks
 from joulebench.presentation.numbers import number
 from joulebench.presentation.plots import Hover, Plot, Series
-from joulebench.presentation.series import pairs, reaching
+from joulebench.presentation.series import estimates, pairs, reaching
 from joulebench.presentation.table import show
 from joulebench.presentation.units import bound, quantile_name, scaled
 from joulebench.presentation.words import domains
@@ -132,8 +132,9 @@ def _hover(task: Task, item: TrialPoint | Member) -> Hover:
 
 
 def hypervolume_plot(summary: Summary) -> Plot | None:
-    """Hypervolume after each trial, with failed trials at zero; None where no hypervolume is known."""
-    known = [(p.trial, v) for p, v in zip(summary.points, summary.hypervolume, strict=True) if v is not None]
+    """Hypervolume after each trial of the search by its own values, with failed trials at zero, and that of the
+    confirmed frontier after the last trial; None where no hypervolume is known."""
+    known = summary.searched_hypervolume
     if not summary.complete or not known:
         return None
     trials, volumes = tuple(float(trial) for trial, _ in known), tuple(v for _, v in known)
@@ -146,4 +147,10 @@ def hypervolume_plot(summary: Summary) -> Plot | None:
         series.append(Series("trial without a value", at, foot, role="quiet", hover=texts))
     alt = f"Hypervolume after each of {len(volumes)} trials; it ends at {number(volumes[-1])}."
     y = reaching(Axis(None, "hypervolume", detail="product of objective units"), (0.0, *volumes))
+    confirmed = summary.run.membership
+    if confirmed is not None and confirmed.hypervolume is not None:
+        last = [float(summary.points[-1].trial)]
+        series.append(estimates("confirmed frontier", last, [confirmed.hypervolume], y))
+        alt += f" That of the confirmed frontier is {number(confirmed.hypervolume.mean)}."
+        y = reaching(y, (confirmed.hypervolume.mean, confirmed.hypervolume.high or 0.0))
     return Plot("hypervolume", "Hypervolume over trials", alt, Axis(None, "trial"), y, tuple(series))

@@ -64,6 +64,7 @@ def study_logged(folder: RunFolder, summary: Summary) -> Logged:
         "carbon_g": summary.cost.carbon_g,
         "frontier_size": float(len(summary.members)),
         "hypervolume": summary.hypervolume[-1] if summary.hypervolume else None,
+        **_confirmed_metrics(summary),
         **{f"trials_{status}": float(n) for status, n in summary.statuses.items()},
     }
     start_ms, end_ms = _span_ms(windows, manifest.created_utc)
@@ -76,6 +77,7 @@ def study_logged(folder: RunFolder, summary: Summary) -> Logged:
         "joulebench.status": ledger.ending_note or ledger.ending or "unfinished",
     }
     tags["joulebench.headline"] = summary.headline
+    tags["joulebench.provisional"] = str(summary.provisional).lower()
     return Logged(
         name=folder.path.resolve().name,
         finished=ledger.ending == "done",
@@ -86,6 +88,20 @@ def study_logged(folder: RunFolder, summary: Summary) -> Logged:
         tags=_texts(tags),
         files=_files(folder.path),
     )
+
+
+def _confirmed_metrics(summary: Summary) -> dict[str, float | None]:
+    """Ends of the hypervolume's interval, and mean differences from what the search promised."""
+    known, sure = summary.run.confirmation, summary.run.membership
+    if known is None:
+        return {}
+    volume = sure.hypervolume if sure is not None else None
+    ends = {} if volume is None else {"hypervolume_low": volume.low, "hypervolume_high": volume.high}
+    return {
+        "confirmed_configurations": float(len(known.configurations)),
+        **ends,
+        **{f"{name}_winners_curse": d.mean for name, d in known.differences.items()},
+    }
 
 
 def trials_logged(folder: RunFolder, run: Run) -> Iterable[Logged]:

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from joulebench.presentation.numbers import grams, joules, kilowatt_hours, number, percent, seconds
 from joulebench.presentation.wide import WIDE
 from joulebench.reporting.summary import Summary
+from joulebench.reporting.validity import loss_findings
+from joulebench.results.energy import DRIFT, IDLE, RUNS, WINDOWS, Energy
 from joulebench.results.findings import Code, Finding
 from joulebench.results.ledger import Check
 from joulebench.spec.task import NARROWED, Protocol
+from joulebench.stats.estimate import Spread
 
 BEYOND_SOFTWARE = (
     "Energy read by software excludes the power supply, mainboard, fans and everything else between the chips and "
     "the wall, so a wall meter reads more."
 )
-ONE_TRAINING_RUN = (
-    "A value marked “single run” comes from one training run and has no interval. An interval over windows within "
-    "a run says how well the energy of that one trained model was measured, not how much another training would "
-    "differ."
-)
+#: What an interval holds, by the names that `Energy.variances` has.
+_SOURCES_OF_VARIANCE = {
+    WINDOWS: "the variation between windows of one run",
+    RUNS: "the spread between runs of one configuration",
+    IDLE: "the error of idle power (net values)",
+    DRIFT: "the drift of idle power (net values)",
+}
 
 #: What estimated sources are, and what their joules can be used for.
 _SOURCES = {
@@ -34,9 +39,22 @@ _SOURCES = {
 }
 
 
+def interval_note(energies: Iterable[Energy]) -> str:
+    """What the 95 % intervals of energies hold, and that they hold nothing of other runs where that is so."""
+    held = {source for energy in energies for source in energy.variances}
+    if not held:
+        return "These values have no interval: each comes from a single run."
+    named = [words for source, words in _SOURCES_OF_VARIANCE.items() if source in held]
+    listed = ", ".join(named[:-1]) + " and " + named[-1] if len(named) > 1 else named[0]
+    text = f"The 95 % intervals of joules hold {listed}."
+    if RUNS not in held:
+        text += " No configuration was run more than once: another run of it may lie outside of them."
+    return f"{text} A value marked “single run” has no interval."
+
+
 def banners(summary: Summary) -> tuple[Finding, ...]:
     """Warnings at the top of the report, in order."""
-    checks = (_altered, _torn, _replay, _forced, _estimates, _narrowed, _deviations, _stopped, _unfinished)
+    checks = (_altered, _busy, _torn, _replay, _forced, _estimates, _narrowed, _deviations, _stopped, _unfinished)
     return tuple(banner for check in checks for banner in check(summary))
 
 
@@ -47,6 +65,14 @@ def _altered(summary: Summary) -> Iterator[Finding]:
             "before each of these is explained:"
         )
         yield Finding("alert", Code.ALTERED, "These records are inconsistent", text, points)
+
+
+def _busy(summary: Summary) -> Iterator[Finding]:
+    """Windows that cost a trial or an idle baseline, and that a busy machine was allowed."""
+    if summary.published_busy:
+        text = "It was published with --allow-busy, although other work ran on the machine during the run."
+        yield Finding("alert", Code.PUBLISHED_BUSY, "Published from a busy machine", text)
+    yield from (finding for finding in loss_findings(summary) if finding.level == "alert")
 
 
 def _torn(summary: Summary) -> Iterator[Finding]:
@@ -154,11 +180,20 @@ def _carbon(summary: Summary) -> str:
 
 
 def spread(summary: Summary) -> tuple[str, ...]:
-    """Variation between runs of one configuration, which an interval within a run does not show."""
+    """Variation between runs of one configuration, which intervals hold too."""
     return tuple(
-        f"Repeated runs of one configuration differed by {percent(known.sd)} (relative standard deviation, pooled; "
-        f"95 % interval {percent(known.interval[0])} to {percent(known.interval[1])}) in {name}."
+        f"Repeated runs of one configuration differed in {name} by {spread_words(known)}."
         for name, known in summary.rsd.items()
+    )
+
+
+def spread_words(known: Spread) -> str:
+    """`2 % (relative standard deviation, pooled with 3 degrees of freedom; 95 % interval 1.1 % to 7.5 %)`."""
+    low, high = known.interval
+    freedom = "1 degree" if known.freedom == 1 else f"{number(known.freedom)} degrees"
+    return (
+        f"{percent(known.sd)} (relative standard deviation, pooled with {freedom} of freedom; 95 % interval "
+        f"{percent(low)} to {percent(high)})"
     )
 
 

@@ -15,6 +15,7 @@ from joulebench.presentation.table import condensed
 from joulebench.presentation.text import visible
 from joulebench.records.folder import RunFolder, uncollected
 from joulebench.reporting import prose, tables
+from joulebench.reporting.confirmation import confirmation_sentences, confirmation_table
 from joulebench.reporting.efficiency import efficiency_sentences, efficiency_table
 from joulebench.reporting.export_csv import frontier_csv
 from joulebench.reporting.export_json import FILE, report_json
@@ -31,6 +32,7 @@ from joulebench.studies.break_even import break_even_text
 from joulebench.studies.sections import drawn, sections
 
 TEMPLATES = Path(__file__).parent / "templates"
+PROVISIONAL = "It is provisional: the frontier's members were not confirmed by new runs."
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ def _markdown(content: Mapping[str, Any], parts: Sequence[Section]) -> str:
 
 def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
     task, plots = summary.task, frontier_plots(summary)
+    provisional = (PROVISIONAL,) if summary.provisional else ()
     return {
         "summary": summary,
         "frontier_plots": plots,
@@ -153,7 +156,11 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
         "frontier": condensed(frontier_table(summary)),
         "efficiency": efficiency_table(summary),
         "efficiency_sentences": efficiency_sentences(summary),
-        "one_training_run": prose.ONE_TRAINING_RUN,
+        "confirmation": confirmation_table(summary),
+        "confirmation_sentences": confirmation_sentences(summary),
+        "interval_note": prose.interval_note(
+            energy for m in summary.members for energy in (*m.gross.values(), *m.net.values())
+        ),
         "wide_note": prose.wide_note(task.protocol),
         "counting_note": prose.counting_note(summary),
         "spread": prose.spread(summary),
@@ -161,7 +168,7 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
         "cost_title": "Cost of the search" if task.has_frontier else "Cost of the run",
         "cost_sentences": prose.search_price(summary),
         "break_evens": [
-            BreakEvenText(b.objective, break_even_text(b, task.protocol.target_rel_ci))
+            BreakEvenText(b.objective, (*break_even_text(b, task.protocol.target_rel_ci), *provisional))
             for b in summary.break_even
             if task.has_frontier
         ],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from typing import get_args
 
 from joulebench.errors import InputError
+from joulebench.host.files import read_own
 from joulebench.meters.wall_meter import WallComparison, comparison
 from joulebench.presentation.numbers import joules, number, seconds
 from joulebench.presentation.units import scaled
@@ -16,17 +18,21 @@ from joulebench.presentation.words import plural
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import Manifest, Status, TrialRecord, combined
 from joulebench.reporting.failures import FailureGroup, failures
+from joulebench.results.confirmed import searching
 from joulebench.results.cost import BreakEven, Candidate, SearchCost, break_even, search_cost, stated_volume
 from joulebench.results.frontier import hypervolume_by_trial
 from joulebench.results.ledger import Ledger, idle_by_domain
+from joulebench.results.losses import Losses, WindowCount, losses
 from joulebench.results.members import Member, Target, member, targets
 from joulebench.results.outcome import Configuration, Outcome, configuration_key, trial_outcomes
 from joulebench.results.power_curve import ModelRange, model_range
 from joulebench.results.run import Run
-from joulebench.results.validity import invalidity
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate, Spread
+
+#: What `publish` was told, beside a published run's records.
+PUBLISHED = "published.json"
 
 
 @dataclass(frozen=True)
@@ -44,20 +50,12 @@ class TrialPoint:
 
 
 @dataclass(frozen=True)
-class WindowCount:
-    """Windows of one phase over all trials; `first_reason` says why the first invalid one is."""
-
-    measured: int
-    valid: int
-    first_reason: str | None
-
-
-@dataclass(frozen=True)
 class Summary:
     """Everything a report of one run states, each part computed when first asked for."""
 
     run: Run
     wall: WallComparison | InputError | None = None  # of a wall meter's log beside the run, or why there is none
+    published_busy: bool = False  # published with --allow-busy
 
     @property
     def manifest(self) -> Manifest:
@@ -106,8 +104,11 @@ class Summary:
         return tuple(sorted(points, key=lambda point: point.trial))
 
     def _outcomes(self, configuration: Configuration) -> Iterator[tuple[TrialRecord, Mapping[str, Outcome]]]:
-        """The outcomes of each trial; those of a configuration run once are its own."""
-        if len(configuration.trials) == 1:
+        """The outcomes of each trial, with the interval of its own windows.
+
+        Those of a configuration run once are its own, unless they hold the spread between runs too.
+        """
+        if len(configuration.trials) == 1 and not self.run.spreads:
             yield configuration.trials[0], configuration.outcomes
             return
         for trial in configuration.trials:
@@ -128,6 +129,12 @@ class Summary:
         """Of them, those that keep every constraint."""
         return sum(c.complete and c.feasible for c in self.run.configurations)
 
+    @property
+    def ranked(self) -> int:
+        """Configurations that the frontier is of: the confirmed ones; where there are none, the feasible ones."""
+        known = self.run.confirmation
+        return self.feasible if known is None else sum(c.configuration.feasible for c in known.configurations)
+
     @cached_property
     def broken(self) -> Mapping[str, int]:
         """Number of complete configurations that break each constraint; constraints that none breaks are absent."""
@@ -142,8 +149,19 @@ class Summary:
 
     @cached_property
     def hypervolume(self) -> tuple[float | None, ...]:
-        """After each trial."""
+        """After each trial; where there was a confirmation, of the confirmed configurations."""
         return tuple(hypervolume_by_trial(self.task, self.run.trials, self.run.configurations))
+
+    @cached_property
+    def searched_hypervolume(self) -> tuple[tuple[int, float], ...]:
+        """Trial and hypervolume after it, by the values that the search saw; empty where none is known."""
+        known, trials = self.run.confirmation, self.run.trials
+        if known is None:
+            values: Sequence[float | None] = self.hypervolume
+        else:
+            trials = searching(trials)
+            values = hypervolume_by_trial(self.task, trials, known.searched)
+        return tuple((t.trial, v) for t, v in zip(trials, values, strict=True) if v is not None)
 
     @cached_property
     def idle_w(self) -> Mapping[str, Estimate | None]:
@@ -182,22 +200,24 @@ class Summary:
         )
 
     @cached_property
-    def failures(self) -> tuple[FailureGroup, ...]:
-        return failures(self.run.trials)
+    def losses(self) -> Losses:
+        """Windows that do not count, and what was lost by them."""
+        return losses(self.run)
 
     @cached_property
+    def failures(self) -> tuple[FailureGroup, ...]:
+        return failures(self.run, self.losses)
+
+    @property
     def windows(self) -> Mapping[str, WindowCount]:
         """By phase that workloads measured, in order of first appearance."""
-        reasons: dict[str, list[str | None]] = {}
-        for trial in self.run.trials:
-            for window in trial.windows:
-                if window.phase in trial.unit:
-                    fault = invalidity(window, self.task.protocol)
-                    reasons.setdefault(window.phase, []).append(None if fault is None else fault.text)
-        return {
-            phase: WindowCount(len(all_), all_.count(None), next(filter(None, all_), None))
-            for phase, all_ in reasons.items()
-        }
+        return self.losses.phases
+
+    @property
+    def provisional(self) -> bool:
+        """Whether the frontier's members were chosen by the values that are shown: no new runs confirmed them."""
+        chosen = self.task.has_frontier and bool(self.members) and self.feasible > 1
+        return chosen and self.run.confirmation is None
 
     @cached_property
     def headline(self) -> str:
@@ -210,7 +230,9 @@ class Summary:
         if not self.members:
             return f"{self._no_frontier()}; cost so far {price}."
         objectives, n = self.task.objectives.items(), len(self.members)
-        what = "Best of one objective" if len(objectives) == 1 else f"Frontier of {plural(n, 'configuration')}"
+        of = "confirmed configuration" if self.run.confirmation is not None else "configuration"
+        what = "Best of one objective" if len(objectives) == 1 else f"Frontier of {plural(n, of)}"
+        what += " (provisional)" if self.provisional else ""
         quality = [self._range(name) for name, o in objectives if not o.is_energy and not o.is_latency]
         expense = [self._range(name) for name, o in objectives if o.is_energy]
         expense += [self._range(name) for name, o in objectives if o.is_latency]
@@ -251,7 +273,23 @@ def summarise(folder: RunFolder, run: Run | None = None) -> Summary:
     """
     run = Run.of(folder) if run is None else run
     every = chain((e.windows for e in run.entries), (t.windows for t in run.trials))
-    return Summary(run, comparison(folder, chain.from_iterable(every)))
+    return Summary(run, comparison(folder, chain.from_iterable(every)), published_busy(folder))
+
+
+def published_busy(folder: RunFolder) -> bool:
+    """Whether a run was published with `--allow-busy`.
+
+    Raises:
+        InputError: what was written when it was published cannot be read.
+    """
+    path = folder.path / PUBLISHED
+    try:
+        content = json.loads(read_own(path))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    return isinstance(content, dict) and content.get("allow_busy") is True
 
 
 def _candidate(member: Member, target: Target, goals: Mapping[str, str]) -> Candidate | None:

@@ -22,9 +22,10 @@ from joulebench.presentation.numbers import (
 )
 from joulebench.presentation.table import Cell, Column, Table, flatten, show, value_cell
 from joulebench.presentation.units import bound, plain, quantile_name, scaled
-from joulebench.presentation.words import domains, listed
+from joulebench.presentation.words import domains, listed, plural
 from joulebench.reporting.failures import FailureGroup
 from joulebench.reporting.summary import Summary
+from joulebench.results.energy import RUNS
 from joulebench.results.ledger import GROUPS, SourceShare
 from joulebench.results.members import Member, Target
 from joulebench.results.outcome import Outcome
@@ -54,6 +55,8 @@ def facts(summary: Summary) -> tuple[tuple[str, str], ...]:
     ]
     if manifest.trials_from:
         rows.append(("Trials taken from", manifest.trials_from))
+    if task.has_frontier:
+        rows.append(("Confirmation", _confirmation(summary)))
     if fixed := [(n, v) for n, v in task.defaults.items() if n not in task.free]:
         rows.append(("Fixed parameters", ", ".join(f"{n} = {show(v)}" for n, v in fixed)))
     return tuple(rows)
@@ -93,6 +96,12 @@ def _stopping_facts(task: Task) -> list[tuple[str, str]]:
 def _configurations(summary: Summary) -> str:
     text = f"{summary.complete} with a value for every objective"
     return text if not summary.broken else f"{text}, {summary.feasible} of them within every constraint"
+
+
+def _confirmation(summary: Summary) -> str:
+    if (known := summary.run.confirmation) is None:
+        return "none: values are provisional" if summary.provisional else "none"
+    return plural(len(known.configurations), "configuration")
 
 
 def provenance_table(summary: Summary) -> Table:
@@ -218,7 +227,9 @@ def frontier_table(summary: Summary) -> Table:
     ]
     rows = tuple((Cell(", ".join(map(str, m.trials))), *(read(m) for _, read in columns)) for m in summary.members)
     titles = ("Trials", *(title for title, _ in columns))
-    return Table.of("Frontier, best in the first objective first", titles, rows)
+    of = "Confirmed frontier" if summary.run.confirmation is not None else "Frontier"
+    how = "Provisional frontier" if summary.provisional else of
+    return Table.of(f"{how}, best in the first objective first", titles, rows)
 
 
 def _quantities(summary: Summary) -> Iterator[tuple[str, Read]]:
@@ -273,11 +284,14 @@ def _energy(summary: Summary, target: Target, net: bool) -> Read:
             return Cell(NOT_MEASURED)
         factor, letter = prefix(value.mean)
         cell = value_cell(value, summary.task.protocol, factor, f"{letter}J/{plain(target.unit)}", value.kind)
-        models = by_trials.get((target, m.trials))
-        if models is None or models.model.basis != value.basis:
-            return cell
-        low, high = (number(end / factor) for end in (models.both.low, models.both.high))
-        return replace(cell, details=(*cell.details, f"systematic {low} … {high}"))
+        within, models = m.within_run.get(target), by_trials.get((target, m.trials))
+        details = cell.details
+        if not net and within is not None and RUNS in value.variances:
+            details = (*details, f"within one run ± {percent(within)}")
+        if models is not None and models.model.basis == value.basis:
+            low, high = (number(end / factor) for end in (models.both.low, models.both.high))
+            details = (*details, f"systematic {low} … {high}")
+        return replace(cell, details=details)
 
     return read
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from joulebench.records.model import Costs, TrialRecord
 from joulebench.results.energy import Energy
@@ -13,7 +14,7 @@ from joulebench.results.run import Run
 from joulebench.spec.objectives import energy_unit
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
-from joulebench.stats.estimate import Estimate, mean_of_runs, point
+from joulebench.stats.estimate import Estimate, mean_of_runs, point, pooled_spread
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class Member:
     costs: Costs
     scores: Mapping[str, Estimate]  # test_accuracy, …
     constraints: Mapping[str, Outcome] = field(default_factory=dict)  # values of what the task bounds
+    within_run: Mapping[Target, float] = field(default_factory=dict)  # relative 95 % half-width of a run's windows
+    key: str = ""  # of the configuration
+    confirmed: bool = False
 
     @property
     def label(self) -> str:
@@ -69,6 +73,7 @@ def member(run: Run, configuration: Configuration) -> Member:
     gross: dict[Target, Energy] = {}
     net: dict[Target, Energy] = {}
     unit_s: dict[Target, Estimate] = {}
+    within: dict[Target, float] = {}
     for target in targets(run.task, run.trials):
         if target.phase == "train":
             trained = run.training(usable, target.families)
@@ -77,6 +82,8 @@ def member(run: Run, configuration: Configuration) -> Member:
                 gross[target] = each
         elif (phase := run.phase(usable, target.phase, target.families)) is not None:
             gross[target], unit_s[target] = phase.gross, phase.unit_s
+            if widths := [w for e in phase.runs if (w := e.within_run) is not None]:
+                within[target] = fmean(widths)
             if phase.net is not None:
                 net[target] = phase.net
     return Member(
@@ -87,14 +94,27 @@ def member(run: Run, configuration: Configuration) -> Member:
         net=net,
         unit_s=unit_s,
         costs=configuration.costs,
-        scores=_scores(usable, run.scores_by_trial),
+        scores=_scores(run, usable),
         constraints=configuration.constraints,
+        within_run=within,
+        key=configuration.key,
+        confirmed=configuration.confirmed,
     )
 
 
-def _scores(trials: Sequence[TrialRecord], scores: Mapping[int, Mapping[str, float]]) -> dict[str, Estimate]:
+def _scores(run: Run, trials: Sequence[TrialRecord]) -> dict[str, Estimate]:
+    """Means of test scores, with the spread between runs pooled over all configurations scored more than once."""
+    values = _scored(run, trials)
+    if not values:
+        return {}
+    every = [_scored(run, c.usable) for c in run.configurations]
+    spreads = {name: pooled_spread([v.get(name, ()) for v in every]) for name in values}
+    return {n: mean_of_runs([point(score) for score in v], spreads[n], 1.0) for n, v in sorted(values.items())}
+
+
+def _scored(run: Run, trials: Sequence[TrialRecord]) -> dict[str, list[float]]:
     values: dict[str, list[float]] = {}
     for trial in trials:
-        for name, value in scores.get(trial.trial, {}).items():
+        for name, value in run.scores_by_trial.get(trial.trial, {}).items():
             values.setdefault(name, []).append(value)
-    return {n: mean_of_runs([point(score) for score in v]) for n, v in sorted(values.items())}
+    return values

@@ -10,10 +10,12 @@ from joulebench.records.folder import RunFolder
 from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord
 from joulebench.results.audit import audit
 from joulebench.results.concurrent_windows import marked
+from joulebench.results.confirmed import Confirmation, confirmation
 from joulebench.results.energy import IdleWindows
 from joulebench.results.findings import Finding
 from joulebench.results.frontier import frontier
 from joulebench.results.ledger import Ledger, balance
+from joulebench.results.membership import Membership, membership
 from joulebench.results.outcome import Configuration, configurations, idle_windows, replicates, run_to_run
 from joulebench.results.phase_runs import (
     PhaseRuns,
@@ -71,6 +73,16 @@ class Run:
     def frontier(self) -> list[Configuration]:
         """The non-dominated configurations, best in the first objective first."""
         return frontier(self.task, self.configurations)
+
+    @cached_property
+    def confirmation(self) -> Confirmation | None:
+        """What new runs of the chosen configurations found; None where none was confirmed."""
+        return confirmation(self.task, self.configurations, self.idle)
+
+    @cached_property
+    def membership(self) -> Membership | None:
+        """Probability of each confirmed configuration of being on the frontier; None where none was confirmed."""
+        return None if self.confirmation is None else membership(self.task, self.configurations)
 
     @cached_property
     def idle(self) -> IdleWindows:
