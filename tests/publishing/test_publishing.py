@@ -221,15 +221,24 @@ def test_the_override_excuses_nothing_else(run, tmp_path):
     assert "trial 3" not in str(refused.value)
 
 
-def test_a_raced_trial_needs_min_windows_only(run, tmp_path):
-    trial = RunFolder.open(run).trials()[3]
+@pytest.mark.parametrize("on_frontier", [False, True])
+def test_a_raced_trial_needs_min_windows_only_off_the_frontier(tmp_path, on_frontier):
+    built = full_run(trials=6)
+    members = {t.trial for c in built.read().frontier for t in c.trials}
+    number = next(t.trial for t in built.trials[2:] if t.status == "ok" and (t.trial in members) == on_frontier)
+    trial = built.trials[number]
     measured = [w for w in trial.windows if w.phase == "inference"]
     fewer = tuple(w for w in trial.windows if w not in measured[2:])
-    edit_trial(run, 3, windows=fewer)
-    with pytest.raises(GateError, match="trial 3: 2 valid windows of inference, of 5"):
+    built.trials[number] = trial.model_copy(update={"windows": fewer})
+    run = built.write(tmp_path / "run", environment=ENVIRONMENT).path
+    with pytest.raises(GateError, match=f"trial {number}: 2 of 5 valid windows"):
         publish(run, tmp_path / "reports")
-    edit_trial(run, 3, raced=True)
-    assert publish(run, tmp_path / "reports").is_dir()
+    edit_trial(run, number, raced=True)
+    if on_frontier:
+        with pytest.raises(GateError, match=f"trial {number}: 2 of 5 valid windows"):
+            publish(run, tmp_path / "reports")
+    else:
+        assert publish(run, tmp_path / "reports").is_dir()
 
 
 def test_a_damaged_record_is_bad_input(run, tmp_path):
