@@ -74,6 +74,17 @@ def takes_its_time(params, seed):
     return calm(params, seed)
 
 
+_calls: list[int] = []
+
+
+def wears_out(params, seed):
+    """Works four times."""
+    _calls.append(seed)
+    if len(_calls) > 4:
+        raise RuntimeError("worn out")
+    return calm(params, seed)
+
+
 def real_steps(params, seed):
     """Steps of a few milliseconds on the real clock."""
     return {"accuracy": 1 - math.exp(-params["width"] / 8), "step_s": 0.001 * (1 + params["width"] % 7)}

@@ -24,6 +24,7 @@ DIGITS = {
         },
     },
     "stages": {"all": {"method": "grid"}},
+    "confirm": {"repeats": 0},
     "protocol": {
         "warmup_s": 0.05, "max_warmup_s": 0.1, "window_s": 0.1, "repeats": 2, "max_repeats": 20, "idle_s": 0.4,
     },
@@ -31,7 +32,7 @@ DIGITS = {
 
 
 def cluster_task(function: str, stages: Mapping[str, Any], **fields: Any) -> Task:
-    """Width against accuracy and energy, by a function of this package."""
+    """Width against accuracy and energy, by a function of this package; not confirmed, unless `fields` say so."""
     return Task.model_validate(
         {
             "name": "toy",
@@ -47,6 +48,7 @@ def cluster_task(function: str, stages: Mapping[str, Any], **fields: Any) -> Tas
                 "samples_per_j": {"goal": "maximize", "reference": 0.0, **ENERGY, "domains": ["cpu"]},
             },
             "stages": dict(stages),
+            "confirm": {"repeats": 0},
             **fields,
         }
     )  # fmt: skip

@@ -125,7 +125,8 @@ def test_real_models_are_trained_measured_and_scored(cluster, tmp_path):
                for n in {r.node for r in records})  # fmt: skip
     assert_apart(together)
     assert alone.manifest().data == together.manifest().data
-    members = {t.trial for c in frontier(task, configurations(task, records)) for t in c.trials}
+    measured = together.task()  # with the choices of the run
+    members = {t.trial for c in frontier(measured, configurations(measured, records)) for t in c.trials}
     assert members
     assert {int(file.stem) for file in together.weights_path.iterdir()} == members
     assert {score.trial for score in together.scores()} == members

@@ -47,6 +47,8 @@ reference = 0.0
 phase = "inference"
 domains = ["cpu"]
 basis = "gross"
+[confirm]
+repeats = 0
 [stages.default]
 method = "default"
 repeats = 2
@@ -452,6 +454,7 @@ def test_a_task_built_in_python_with_a_class_of_ones_own(tmp_path):
             },
         },
         stages={"default": {"method": "default", "repeats": 2}, "init": {"method": "random", "trials": 2}},
+        confirm={"repeats": 0},
         protocol={"warmup_s": 0.05, "window_s": 0.05, "repeats": 3, "max_repeats": 30, "idle_s": 0.2},
     )  # fmt: skip
     folder = run(task, out=tmp_path, replay="50")

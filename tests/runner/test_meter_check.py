@@ -45,6 +45,7 @@ def search_task(workload=Linear, **fields) -> Task:
             },
         },
         stages=fields.pop("stages", {"init": {"method": "random", "trials": 2}}),
+        confirm=fields.pop("confirm", {"repeats": 0}),
         protocol={"warmup_s": 0.02, "window_s": 0.05, "repeats": 2, "max_repeats": 2, "idle_s": 0.1},
         **fields,
     )  # fmt: skip

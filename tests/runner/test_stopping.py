@@ -79,6 +79,7 @@ def test_a_run_keeps_to_its_energy_budget(tmp_path):
             },
         },
         "stages": {"init": {"method": "random", "trials": 40}},
+        "confirm": {"repeats": 0},
         "protocol": {"warmup_s": 1.0, "window_s": 1.0, "repeats": 3, "idle_s": 0.0},
     }  # fmt: skip
     folder = run(Task.model_validate(task), out=tmp_path, replay="100", max_energy_j=20_000.0)

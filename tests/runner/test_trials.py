@@ -11,6 +11,7 @@ from joulebench.measurement.harness import run_trial
 from joulebench.records.folder import RunFolder, append
 from joulebench.records.model import LedgerEntry
 from joulebench.runner import local
+from joulebench.runner.confirming import Confirming
 from joulebench.runner.plan import plan
 from joulebench.runner.proposals import Following, Stages
 from joulebench.runner.scheduling import LocalExecutor, Place, schedule
@@ -18,7 +19,7 @@ from joulebench.runner.session import Facts, manifest, open_bench
 from joulebench.runner.stopping import stop_reason
 from joulebench.runner.trials import Trials
 from joulebench.search import propose
-from joulebench.spec.task import Stopping
+from joulebench.spec.task import CONFIRM, Stopping
 from tests.cluster_tasks import cluster_task, gist
 from tests.factories import make_task, make_trial
 
@@ -83,9 +84,8 @@ def started(tmp_path):
         )
 
         def work(places, session=0, source=None, observer=lambda _: None, **executor):
-            trials = Trials(
-                chosen, folder, session, bench.timeline, source or Stages(task, 0), observer, logged=True
-            )
+            own = Confirming(Stages(task, 0), task, folder.manifest())
+            trials = Trials(chosen, folder, session, bench.timeline, source or own, observer, logged=True)
             several = Several(bench, places, **executor)
             schedule([trials], several)
             return trials, several
@@ -105,7 +105,7 @@ STAGES = {
     "doubling": {"method": "doubling", "vary": ["width"]},
     "evolution": {"method": "nsga2", "trials": 9, "population": 4},
 }
-TASK = cluster_task("tests.cluster_problems:calm", STAGES)
+TASK = cluster_task("tests.cluster_problems:calm", STAGES, confirm={"repeats": 3, "members": 4})
 
 
 @pytest.mark.parametrize(("places", "seed"), [(2, 0), (4, 1), (7, 2)])
@@ -200,12 +200,15 @@ def test_each_node_has_its_own_idle_baseline(started):
 
 
 def test_one_run_follows_another(started):
-    task = cluster_task("tests.cluster_problems:calm", {"init": {"method": "sobol", "trials": 5}})
+    stages = {"init": {"method": "sobol", "trials": 5}}
+    task = cluster_task("tests.cluster_problems:calm", stages, confirm={"repeats": 2})
     folder, work = started(task, "leader")
     leader, _ = work(2)
     other, follow = started(task, "follower")
-    follower, _ = follow(2, source=Following(leader.proposed, lambda: leader.search_ended))
+    follower, _ = follow(2, source=Following(leader.proposed, lambda: leader.search_ended, lambda: leader.total))
     assert follower.finished
+    assert follower.total == leader.total == len(folder.trials()) > 5
+    assert {r.stage for r in folder.trials()} == {"init", CONFIRM}
     assert gist(other.trials()) == gist(folder.trials())
 
 

@@ -171,14 +171,54 @@ def test_nothing_to_vary_is_a_space_of_one():
 
 def test_points_are_completed_and_repeated_in_rounds():
     points = [{"width": 1}, {"width": 2, "kernel": 5}]
-    task = make_task(MIXED, {"given": {"method": "points", "points": points, "repeats": 2}})
+    stage = {"method": "points", "points": points, "repeats": 2, "order": "given"}
+    task = make_task(MIXED, {"given": stage})
     records = carry_out(task, "given")
     assert [(r.params["width"], r.params["kernel"]) for r in records] == [(1, 3), (2, 5)] * 2
     assert planned_trials(task) == 4
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31 - 1), st.integers(1, 9), st.integers(1, 3))
+def test_each_round_of_points_is_a_permutation_of_its_own(seed, count, repeats):
+    points = [{"width": w} for w in range(1, count + 1)]
+    task = make_task(MIXED, {"given": {"method": "points", "points": points, "repeats": repeats}})
+    widths = [r.params["width"] for r in carry_out(task, "given", seed)]
+    rounds = [widths[i * count : (i + 1) * count] for i in range(repeats)]
+    assert len(widths) == count * repeats
+    assert all(sorted(each) == list(range(1, count + 1)) for each in rounds)
+
+
+def test_the_order_of_points_and_of_a_grid_is_random_by_seed_round_and_stage():
+    points = [{"width": w} for w in range(1, 21)]
+    stages = {name: {"method": "points", "points": points, "repeats": 2} for name in ("one", "two")}
+    stages["g"] = {"method": "grid", "levels": 20, "vary": ["width"]}
+    task = make_task(MIXED, stages)
+    orders = [
+        tuple(r.params["width"] for r in part)
+        for seed in (0, 1)
+        for name in stages
+        for part in [carry_out(task, name, seed)]
+        for part in ([part[:20], part[20:]] if name != "g" else [part])
+    ]
+    assert len(set(orders)) == len(orders) == 10
+    assert all(sorted(order) != list(order) for order in orders)
+
+
+def test_a_grid_in_a_random_order_is_complete_under_conditions_too():
+    conditions = {"few": "a + 1 <= 1 or b"}
+    given = make_task(TINY, {"g": {"method": "grid", "order": "given"}}, constraints=conditions)
+    drawn = make_task(TINY, {"g": {"method": "grid"}}, constraints=conditions)
+    expected = keys(given, carry_out(given, "g"))
+    assert len(expected) == planned_trials(drawn) == 3
+    orders = {tuple(keys(drawn, carry_out(drawn, "g", seed))) for seed in range(20)}
+    assert {tuple(sorted(order)) for order in orders} == {tuple(sorted(expected))}
+    assert len(orders) == 6
+
+
 def test_a_grid_is_the_full_product():
-    task = make_task(MIXED, {"g": {"method": "grid", "levels": 3, "vary": ["rate", "share", "kernel", "act"]}})
+    stage = {"method": "grid", "levels": 3, "vary": ["rate", "share", "kernel", "act"], "order": "given"}
+    task = make_task(MIXED, {"g": stage})
     records = carry_out(task, "g")
     assert len(records) == planned_trials(task) == 81
     assert len(set(keys(task, records))) == 81
@@ -190,11 +230,13 @@ def test_a_grid_is_the_full_product():
 
 def test_grid_levels_of_whole_numbers_are_rounded_and_counted_once():
     parameters = {"n": {"type": "int", "low": 1, "high": 1000, "default": 1, "scale": "log"}}
-    task = make_task(parameters, {"g": {"method": "grid", "levels": 4}, "all": {"method": "grid"}})
+    stages = {"g": {"method": "grid", "levels": 4, "order": "given"}, "all": {"method": "grid"}}
+    task = make_task(parameters, stages)
     assert [r.params["n"] for r in carry_out(task, "g")] == [1, 10, 100, 1000]
     assert planned_trials(task) == 1004
     few = make_task(
-        {"n": {"type": "int", "low": 1, "high": 3, "default": 1}}, {"g": {"method": "grid", "levels": 9}}
+        {"n": {"type": "int", "low": 1, "high": 3, "default": 1}},
+        {"g": {"method": "grid", "levels": 9, "order": "given"}},
     )
     assert [r.params["n"] for r in carry_out(few, "g")] == [1, 2, 3]
 
@@ -207,7 +249,8 @@ def test_a_grid_over_floats_needs_levels():
 
 
 def test_only_a_grid_varies_what_belongs_to_the_device():
-    stages = {"g": {"method": "grid", "vary": ["cap"]}, "s": {"method": "sobol", "trials": 2, "vary": ["cap"]}}
+    grid = {"method": "grid", "vary": ["cap"], "order": "given"}
+    stages = {"g": grid, "s": {"method": "sobol", "trials": 2, "vary": ["cap"]}}
     task = make_task(MIXED, stages)
     assert [r.params["cap"] for r in carry_out(task, "g")] == list(range(1, 10))
     with pytest.raises(InputError, match="scope 'device'"):

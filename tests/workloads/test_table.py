@@ -275,7 +275,7 @@ def searchable(path: Path):
             "width": {"type": "int", "low": 1, "high": 4, "default": 1},
             "pool": {"type": "choice", "values": [True, False], "default": True},
         },
-        {"all": {"method": "grid"}},
+        {"all": {"method": "grid", "order": "given"}},
         {"loss": {"goal": "minimize", "reference": 1.0}, "joules": {"goal": "minimize", "reference": 99.0}},
         workload="table",
         options={

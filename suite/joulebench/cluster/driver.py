@@ -32,6 +32,7 @@ from joulebench.meters.select import meters_for
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import Proposed
 from joulebench.runner import meter_check, scoring
+from joulebench.runner.confirming import Confirming
 from joulebench.runner.events import Event, Observer, silent
 from joulebench.runner.local import free, repair, resumed_plan
 from joulebench.runner.plan import Plan, plan
@@ -254,8 +255,8 @@ def _work(
         for hw_run, folder in zip(hw_runs, folders, strict=True):
             changed = _changed(hw_run, folder, observer) if resumed else ""
             session = stack.enter_context(open_session(folder, timeline, changed))
-            source = _source(hw_run, hw_runs, folder, done, pool, timeline)
             observe = _labelled(hw_run, hw_runs, observer)
+            source = _source(hw_run, hw_runs, folder, done, pool, timeline, observe)
             hw_run.trials = Trials(hw_run.plan, folder, session, timeline, source, observe, True)
             hw_run.check = meter_check.is_left(hw_run.plan, folder, hw_run.trials.say)
         stack.callback(pool.close)  # before the ledgers are closed
@@ -291,24 +292,42 @@ def _source(
     done: Mapping[str, Mapping[int, Proposed]],
     pool: Pool,
     timeline: Timeline,
+    observe: Observer,
 ) -> Source:
-    """Choose the task's own stages, or the proposals of the first hardware where the search is shared."""
+    """Choose the task's own stages and their confirmation, or the proposals of the first hardware where the search
+    is shared."""
     leader = folder.manifest().cluster["hardware"][0]
     if hw_run.plan.task.cluster.search == "each" or hw_run.hardware == leader:
-        return Stages(hw_run.plan.task, hw_run.plan.seed, partial(_propose, timeline))
+        task = hw_run.plan.task
+        stages = Stages(task, hw_run.plan.seed, partial(_propose, timeline))
+        note = partial(_note, observe)
+        return Confirming(stages, task, folder.manifest(), note, partial(_proposing, timeline))
     if leader in done:
-        return Following(done[leader], lambda: True)
+        return Following(done[leader], lambda: True, lambda: len(done[leader]))
     leading = hw_runs[0].trials
     assert leading is not None, "the leader comes first"
-    return Following(leading.proposed, lambda: leading.search_ended or pool.without_room(leading))
+    return Following(
+        leading.proposed,
+        lambda: leading.search_ended or pool.without_room(leading),
+        lambda: leading.total,
+    )
+
+
+def _note(observe: Observer, text: str) -> None:
+    observe(Event("note", text))
 
 
 def _propose(timeline: Timeline, *given: Any) -> search.Proposal | None:
-    """Propose in a window of its own, so that an overlap with a measurement shows."""
+    with _proposing(timeline):
+        return search.propose(*given)
+
+
+@contextlib.contextmanager
+def _proposing(timeline: Timeline) -> Iterator[None]:
+    """A window of its own, so that an overlap of a proposal with a measurement shows."""
     timeline.cut("wait")
-    proposal = search.propose(*given)
+    yield
     timeline.cut("propose")
-    return proposal
 
 
 def _score(pool: Pool, hw_run: HardwareRun, folder: RunFolder, trial: Any) -> dict[str, float]:

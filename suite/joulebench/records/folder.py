@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +141,19 @@ def _damage(where: object, raw: bytes, error: ValidationError) -> str:
     return f"{where}: {'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:200]}"
 
 
+def _as_begun(task: dict[str, Any]) -> dict[str, Any]:
+    """A manifest's task; one from before there was confirmation has none, and keeps the order of its stages."""
+    stages = task.get("stages")
+    if "confirm" in task or not isinstance(stages, dict):
+        return task
+    ordered = {
+        name: {**stage, "order": "given"}
+        for name, stage in stages.items()
+        if isinstance(stage, dict) and stage.get("method") in ("points", "grid")
+    }
+    return {**task, "stages": {**stages, **ordered}, "confirm": {"repeats": 0}}
+
+
 #: What a run folder may hold beside its reports. Folders are sent to others, so none of it may lead elsewhere.
 OWN = ("manifest.json", "trials.jsonl", "ledger.jsonl", "scores.jsonl", "weights", "overlay", "wall.csv")
 
@@ -199,7 +212,7 @@ class RunFolder:
             raise InputError(_damage(self.manifest_path, content, error)) from None
 
     def task(self) -> Task:
-        return validate(Task, self.manifest().task, self.manifest_path)
+        return validate(Task, _as_begun(self.manifest().task), self.manifest_path)
 
     def trials(self) -> list[TrialRecord]:
         """In the trials' order; on a cluster they are written as they come back."""
@@ -240,3 +253,9 @@ class RunFolder:
 
     def weights_file(self, trial: int) -> Path:
         return self.weights_path / f"{trial:05d}.pt"
+
+    def keep_weights(self, trials: Collection[int]) -> None:
+        """Delete the weights of all other trials."""
+        for file in self.weights_path.glob("*.pt"):
+            if int(file.stem) not in trials:
+                file.unlink()

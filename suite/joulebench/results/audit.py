@@ -138,7 +138,7 @@ def _impossible(window: Window) -> Iterator[str]:
 def _digest(manifest: Manifest, task: Task) -> Finding | None:
     """Finding where the manifest's digest is neither its task's nor that with later versions' defaults added."""
     try:
-        own = digest({name: part for name, part in manifest.task.items() if name != "budgets"})
+        own = digest({name: part for name, part in manifest.task.items() if name not in ("budgets", "cluster")})
         if manifest.digest in (own, task.digest):
             return None
     except ValueError:  # a NaN, which no task holds

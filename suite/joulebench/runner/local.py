@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from joulebench.measurement.harness import Bench
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import Manifest, TrialRecord
 from joulebench.runner import meter_check, scoring
+from joulebench.runner.confirming import Confirming
 from joulebench.runner.events import Event, Observer, silent
 from joulebench.runner.plan import Plan, plan
 from joulebench.runner.proposals import Stages
@@ -148,11 +151,13 @@ class _Session:
         try:
             with open_session(folder, timeline, changed) as number:
                 meter_check.before_search(self.plan, self.bench, folder, number, self._say)
-                stages = Stages(self.plan.task, self.plan.seed, self._propose)
-                trials = Trials(self.plan, folder, number, timeline, stages, self.observe)
+                task = self.plan.task
+                stages = Stages(task, self.plan.seed, self._propose)
+                source = Confirming(stages, task, folder.manifest(), self._note, self._proposing)
+                trials = Trials(self.plan, folder, number, timeline, source, self.observe)
                 schedule([trials], LocalExecutor(self.bench))
                 scoring.score_frontier(
-                    self.plan.task,
+                    task,
                     folder,
                     lambda trial: self._score(folder, trial),
                     self._say,
@@ -163,13 +168,20 @@ class _Session:
             gc.unfreeze()
 
     def _propose(self, *given: Any) -> search.Proposal | None:
-        proposal = search.propose(*given)
+        with self._proposing():
+            return search.propose(*given)
+
+    @contextmanager
+    def _proposing(self) -> Iterator[None]:
+        yield
         self.bench.timeline.cut("propose")
-        return proposal
 
     def _score(self, folder: RunFolder, trial: TrialRecord) -> dict[str, float]:
         weights = scoring.read_weights(folder, trial, self.bench.device)
         return scoring.test_metrics(self.bench, trial, weights)
+
+    def _note(self, text: str) -> None:
+        self._say("note", text)
 
     def _say(self, kind: str, text: str, **more: Any) -> None:
         self.observe(Event(kind, text, **more))

@@ -11,8 +11,11 @@ from joulebench.measurement.protocol import Note, no_note
 from joulebench.measurement.racing import SEARCHES
 from joulebench.records.folder import RunFolder, append
 from joulebench.records.model import LedgerEntry
+from joulebench.results.concurrent_windows import marked
 from joulebench.results.consistency import MAX_RSD, PRECHECK, Consistency, meter_check_of, meter_check_protocol
+from joulebench.runner.confirming import Confirming
 from joulebench.runner.plan import Plan
+from joulebench.runner.proposals import Stages
 from joulebench.spec.task import Task
 
 #: Other load below this is the machine's own housekeeping.
@@ -51,7 +54,9 @@ def before_search(
 
 def is_left(chosen: Plan, folder: RunFolder, say: Callable[[str, str], None]) -> bool:
     """Whether a session on this folder starts with the meter check."""
-    if not is_due(chosen.task) or len(folder.trials()) >= search.planned_trials(chosen.task):
+    task, records = chosen.task, marked(folder.trials(), folder.ledger())
+    source = Confirming(Stages(task, chosen.seed), task, folder.manifest())
+    if not is_due(task) or len(records) >= source.total(search.planned_trials(task), records, {}):
         return False
     if chosen.replay is not None:
         say("note", "meter check skipped: the joules are replayed")

@@ -16,7 +16,7 @@ from joulebench.spec.hardware import HardwareProfile, Host, check_profile, choos
 from joulebench.spec.parameters import FixedParameter, Value
 from joulebench.spec.registry import METERS, add_import_folders
 from joulebench.spec.stage import Stage
-from joulebench.spec.task import Task, check_names
+from joulebench.spec.task import CONFIRM, Task, check_names
 from joulebench.spec.toml import validate
 from joulebench.studies.base import check_studies
 
@@ -207,7 +207,8 @@ def _with_values(task: Task, values: Mapping[str, Value]) -> Task:
 
 
 def _with_trials_of(task: Task, other: RunFolder) -> Task:
-    """Replace the stages by one: the trials another run finished, in their order, so that two machines compare.
+    """Replace the stages by one: the trials another run's stages finished, in their order, so that two machines
+    compare.
 
     Raises:
         InputError: the other run is of another workload, task version or data set, or has no finished trial.
@@ -223,8 +224,8 @@ def _with_trials_of(task: Task, other: RunFolder) -> Task:
     points = tuple(
         task.resolve({name: trial.params[name] for name in shared})
         for trial in other.trials()
-        if trial.status == "ok"
+        if trial.status == "ok" and trial.stage != CONFIRM  # this machine confirms what it finds
     )
     if not points:
         raise InputError(f"--trials-from: {other.path} has no finished trial")
-    return task.model_copy(update={"stages": {"given": Stage(method="points", points=points)}})
+    return task.model_copy(update={"stages": {"given": Stage(method="points", points=points, order="given")}})

@@ -1,4 +1,7 @@
-"""Sources of a run's configurations: its own stages, or those of the run that it follows."""
+"""Sources of a run's configurations: its own stages, or the proposals of the run that it follows.
+
+What confirms them is in `joulebench.runner.confirming`.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,23 @@ class Source(Protocol):
     @property
     def finished(self) -> bool:
         """Whether there will be no more proposals."""
+        ...
+
+    def stop(self) -> None:
+        """End the search, or what goes on after it: a rule of the task forbids the trial just proposed."""
+        ...
+
+    def total(self, planned: int, records: Sequence[TrialRecord], proposed: Mapping[int, Proposed]) -> int:
+        """Number of the run's trials, as far as it is known.
+
+        Args:
+            planned: those of the task's stages.
+            proposed: all proposals known, by trial number; those of recorded trials may be absent.
+        """
+        ...
+
+    def reserved(self, records: Sequence[TrialRecord], pending: Mapping[int, Proposed]) -> int:
+        """Number of trials, beside `pending` and the next, that an energy budget has to be enough for."""
         ...
 
     def propose(
@@ -50,6 +70,15 @@ class Stages:
     @property
     def finished(self) -> bool:
         return not self._left
+
+    def stop(self) -> None:
+        self._left.clear()
+
+    def total(self, planned: int, records: Sequence[TrialRecord], proposed: Mapping[int, Proposed]) -> int:
+        return planned
+
+    def reserved(self, records: Sequence[TrialRecord], pending: Mapping[int, Proposed]) -> int:
+        return 0
 
     def propose(
         self, number: int, records: Sequence[TrialRecord], pending: Mapping[int, Proposed]
@@ -89,18 +118,32 @@ class Stages:
 class Following:
     """The proposals of another run, in its order, where the search is shared."""
 
-    def __init__(self, proposed: Mapping[int, Proposed], leader_finished: Callable[[], bool]) -> None:
-        """`proposed`: the leader's proposals by trial number; it grows while the leader runs."""
-        self._proposed, self._leader_finished = proposed, leader_finished
+    def __init__(
+        self, proposed: Mapping[int, Proposed], leader_finished: Callable[[], bool], total: Callable[[], int]
+    ) -> None:
+        """`proposed`: the leader's proposals by trial number, which grow while it runs; `total`: of its trials."""
+        self._proposed, self._leader_finished, self._total = proposed, leader_finished, total
         self._next = 0
+        self._stopped = False
 
     @property
     def finished(self) -> bool:
-        return self._leader_finished() and self._next not in self._proposed
+        return self._stopped or (self._leader_finished() and self._next not in self._proposed)
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def total(self, planned: int, records: Sequence[TrialRecord], proposed: Mapping[int, Proposed]) -> int:
+        return self._total()
+
+    def reserved(self, records: Sequence[TrialRecord], pending: Mapping[int, Proposed]) -> int:
+        return 0
 
     def propose(
         self, number: int, records: Sequence[TrialRecord], pending: Mapping[int, Proposed]
     ) -> Proposed | None:
+        if self._stopped:
+            return None
         self._next = number
         proposal = self._proposed.get(number)
         if proposal is not None:

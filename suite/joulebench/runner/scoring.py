@@ -21,24 +21,25 @@ def score_frontier(
     say: Callable[[str, str], None],
     settle: Callable[[], object] = lambda: None,
 ) -> None:
-    """Score the frontier's trials that have weights and no score yet.
+    """Score the frontier's usable trials that have weights and no score yet; the weights of others are deleted.
 
     Args:
         score: returns the test metrics of one trial's model.
         settle: called after each, to account for its time and energy.
     """
-    if task.dataset is None or not task.has_frontier:
+    if not task.has_frontier:
         return
+    best = frontier(task, configurations(task, marked(folder.trials(), folder.ledger())))
+    members = [trial for configuration in best for trial in configuration.usable]
     scored = {score.trial for score in folder.scores()}
-    trials = marked(folder.trials(), folder.ledger())
-    for configuration in frontier(task, configurations(task, trials)):
-        for trial in configuration.trials:
-            if trial.trial in scored or not folder.weights_file(trial.trial).exists():
-                continue
-            say("score", f"test split: trial {trial.trial}")
-            metrics = {f"test_{name}": value for name, value in score(trial).items()}
-            append(folder.scores_path, ScoreRecord(trial=trial.trial, split="test", metrics=metrics))
-            settle()
+    for trial in members if task.dataset is not None else ():
+        if trial.trial in scored or not folder.weights_file(trial.trial).exists():
+            continue
+        say("score", f"test split: trial {trial.trial}")
+        metrics = {f"test_{name}": value for name, value in score(trial).items()}
+        append(folder.scores_path, ScoreRecord(trial=trial.trial, split="test", metrics=metrics))
+        settle()
+    folder.keep_weights({trial.trial for trial in members})
 
 
 def read_weights(folder: RunFolder, trial: TrialRecord, device: str) -> Any:

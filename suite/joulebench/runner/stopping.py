@@ -52,6 +52,7 @@ def stop_reason(
     ledger: Sequence[LedgerEntry],
     expected: Mapping[str, float],
     pending: int = 0,
+    kept: int = 0,
 ) -> str | None:
     """Return why the run should stop before the next trial; None if it should go on.
 
@@ -62,14 +63,15 @@ def stop_reason(
 
     Args:
         pending: number of trials under way elsewhere; each is assumed to cost the same as the next one.
+        kept: number of trials to follow that the energy budget has to be enough for, too.
     """
     cost = next_trial_j(trials)
     if rules.max_energy_j is not None:
         spent = spent_j(trials, ledger) or 0.0
-        if spent + (cost or 0.0) * (1 + pending) > rules.max_energy_j:
-            return f"energy budget of {rules.max_energy_j:.6g} J reached: {spent:.6g} J are spent" + (
-                f", and a trial takes {cost:.4g} J" if cost is not None else ""
-            )
+        if spent + (cost or 0.0) * (1 + pending + kept) > rules.max_energy_j:
+            text = f"energy budget of {rules.max_energy_j:.6g} J reached: {spent:.6g} J are spent"
+            text += f", and a trial takes {cost:.4g} J" if cost is not None else ""
+            return text + (f"; {kept} more are needed to confirm" if kept else "")
     if rules.inferences is not None and cost is not None and SAVING in expected:
         recent = [t.expected for t in trials[len(trials) - PATIENCE + 1 :]] if len(trials) >= PATIENCE - 1 else []
         known = [e[SAVING] for e in (*recent, expected) if SAVING in e]

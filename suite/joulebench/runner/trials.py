@@ -26,7 +26,7 @@ from joulebench.runner.plan import Plan
 from joulebench.runner.proposals import Source
 from joulebench.runner.resume_check import MAX_DEATHS, deaths
 from joulebench.spec.parameters import Params
-from joulebench.spec.task import Task
+from joulebench.spec.task import CONFIRM, Task
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,6 @@ class Trials:
         self._total = search.planned_trials(chosen.task)
         self._controlled = chosen.replay is None and is_controlled(chosen.task) and self._total >= MIN_TRIALS
         self._source = source
-        self._stopped = False
         self._ledger = folder.ledger()
         self._records = concurrent_windows.marked(folder.trials(), self._ledger)
         self._arrived = list(self._records)
@@ -81,7 +80,12 @@ class Trials:
     @property
     def search_ended(self) -> bool:
         """Whether the search is over: no further configuration will be proposed."""
-        return self._stopped or self._source.finished
+        return self._source.finished
+
+    @property
+    def total(self) -> int:
+        """Trials of the run, as far as they are known."""
+        return self._source.total(self._total, self._records, self.proposed)
 
     def _begun(self, trial: int) -> int:
         return sum(e.event == "begin" and e.trial == trial for e in self._ledger)
@@ -94,20 +98,21 @@ class Trials:
 
     def fill_queue(self, count: int) -> None:
         """Propose until `count` trials are queued, or the search needs further results."""
-        while len(self._waiting) < count and not self._stopped:
+        while len(self._waiting) < count:
             handed_out = sorted([*self.pending, *(request.trial for request in self._waiting)])
             number = max((*(r.trial for r in self._records[-1:]), *handed_out), default=-1) + 1
-            proposal = self._source.propose(number, self._records, {n: self.proposed[n] for n in handed_out})
+            pending = {n: self.proposed[n] for n in handed_out}
+            proposal = self._source.propose(number, self._records, pending)
             if proposal is None:
                 return
-            reason = stopping.stop_reason(
-                self.task.stopping, self._records, self._ledger, proposal.expected, len(handed_out)
-            )
+            rules = self.task.stopping
+            kept = self._source.reserved(self._records, pending) if rules.max_energy_j is not None else 0
+            reason = stopping.stop_reason(rules, self._records, self._ledger, proposal.expected, len(pending), kept)
             if reason is not None:
-                self._stopped = True
+                self._source.stop()
                 self.append_entry("stopped", reason)
                 self.say("note", f"stopped: {reason}")
-                return
+                continue
             self.proposed[number] = proposal
             if self._logged:
                 self.append_entry("propose", trial=number, pending=tuple(handed_out), proposal=proposal)
@@ -140,7 +145,7 @@ class Trials:
         on_node = [r for r in self._records if r.node == node]
         since = next((n for n, r in enumerate(reversed(on_node), 1) if _has_idle(r)), None)
         due = since is None or since >= self.task.protocol.idle_every
-        due = due or request.trial == self._total - 1  # before and after: drift shows
+        due = due or request.trial == self.total - 1  # before and after: drift shows
         request = replace(
             request,
             idle=due,
@@ -149,7 +154,7 @@ class Trials:
             race=race(self.task, request.stage, request.params, self._records),
         )
         text = f"{request.stage}: {words(self.task, request.params)}"
-        self.say("trial", text, done=len(self._records), total=self._total)
+        self.say("trial", text, done=len(self._records), total=self.total)
         self.append_entry("begin", trial=request.trial, attempt=request.attempt, node=node, windows=())
         order = self._order(request)
         self.pending[request.trial] = request
@@ -175,7 +180,7 @@ class Trials:
         """Write a trial's weights, then its record: a recorded trial has its weights on disk.
 
         Args:
-            state: returns the weights; called only for trials on the frontier.
+            state: returns the weights; called only for trials on the frontier, and for those that confirm it.
 
         Returns:
             Whether the record was kept; a second result of a trial is dropped.
@@ -188,15 +193,15 @@ class Trials:
         self._insert(record)
         best = frontier(self.task, configurations(self.task, self._records)) if self.task.has_frontier else []
         members = {t.trial for c in best for t in c.trials}
-        if record.trial in members and (weights := state()) is not None:
+        confirming = record.stage == CONFIRM and self.task.has_frontier  # which are members shows when all are done
+        if (record.trial in members or confirming) and (weights := state()) is not None:
             save_weights(self.folder, record.trial, weights)
             del weights  # the next trial wants the memory
         append(self.folder.trials_path, record)
-        for file in self.folder.weights_path.glob("*.pt"):
-            if int(file.stem) not in members:
-                file.unlink()
+        if not confirming:
+            self.folder.keep_weights(members)
         self._timeline.cut("record")
-        self.say("result", _result(self.task, record, self._records), done=len(self._records), total=self._total)
+        self.say("result", _result(self.task, record, self._records), done=len(self._records), total=self.total)
         failures = _failures_in_a_row(self._arrived)
         if failures >= self.task.max_consecutive_failures:
             raise IncompleteError(f"stopped after {failures} failing trials in a row; the last: {record.error}")

@@ -36,34 +36,46 @@ def default(task: Task, stage: Stage, done: int) -> Proposal | None:
     return Proposal(task.defaults, "default") if done < (stage.repeats or 1) else None
 
 
-def points(task: Task, stage: Stage, done: int) -> Proposal | None:
+def points(task: Task, stage: Stage, stage_name: str, done: int, seed: int) -> Proposal | None:
     """Every given point, completed with defaults; the whole list `repeats` times over.
 
-    Rounds rather than blocks: a slow drift of the machine then shows as noise, not as a difference of points.
+    Rounds rather than blocks, each in an order of its own: a slow drift of the machine then shows as noise, not as
+    a difference of points.
     """
     given = stage.points or ()
     if done >= len(given) * (stage.repeats or 1):
         return None
-    return Proposal(task.resolve(given[done % len(given)]), "points")
+    round_, place = divmod(done, len(given))
+    if stage.order != "given":
+        place = shuffled(len(given), stage_name, round_, seed)[place]
+    return Proposal(task.resolve(given[place]), "points")
 
 
-def grid(task: Task, stage: Stage, done: int) -> Proposal | None:
-    """The product of the parameters' values, as far as the task allows it, the last parameter counting fastest.
+def grid(task: Task, stage: Stage, stage_name: str, done: int, seed: int) -> Proposal | None:
+    """The product of the parameters' values, as far as the task allows it, in a random order.
+
+    In the order "given" the last parameter counts fastest.
 
     Raises:
         InputError: a float parameter without levels.
     """
-    axes = grid_axes(task, stage)
-    if has_conditions(task):
-        params = next(islice(_grid_points(task, axes), done, None), None)
-        return None if params is None else Proposal(params, "grid")
-    if done >= prod(map(len, axes.values())):
+    axes, size = grid_axes(task, stage), grid_size(task, stage)
+    if done >= size:
         return None
+    place = done if stage.order == "given" else shuffled(size, stage_name, 0, seed)[done]
+    if has_conditions(task):
+        return Proposal(next(islice(_grid_points(task, axes), place, None)), "grid")
     point: dict[str, Value] = {}
     for name, values in reversed(axes.items()):
-        done, digit = divmod(done, len(values))
+        place, digit = divmod(place, len(values))
         point[name] = values[digit]
     return Proposal(task.resolve(point), "grid")
+
+
+def shuffled(count: int, stage_name: str, round_: int, seed: int) -> list[int]:
+    """The numbers below `count` in the random order of one round of a stage."""
+    order: list[int] = np.random.default_rng([seed, number(stage_name), round_]).permutation(count).tolist()
+    return order
 
 
 def grid_size(task: Task, stage: Stage) -> int:

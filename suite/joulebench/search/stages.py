@@ -41,9 +41,9 @@ def propose(
         case "default":
             return samplers.default(task, plan, done)
         case "points":
-            return samplers.points(task, plan, done)
+            return samplers.points(task, plan, stage, done, seed)
         case "grid":
-            return samplers.grid(task, plan, done)
+            return samplers.grid(task, plan, stage, done, seed)
         case "doubling":
             return doubling.doubling(task, plan, own, pending)
     if done >= (plan.trials or 0):

@@ -15,8 +15,8 @@ Method = Literal["default", "random", "sobol", "grid", "points", "doubling", "qn
 _NEEDS: dict[str, set[str]] = {"default": {"repeats"}, "points": {"points"}, "grid": set(), "doubling": {"vary"}}
 _MAY: dict[str, set[str]] = {
     "default": set(),
-    "points": {"repeats"},
-    "grid": {"levels", "vary"},
+    "points": {"repeats", "order"},
+    "grid": {"levels", "vary", "order"},
     "doubling": {"between"},
     "qnehvi": {"vary", "batch"},
     "nsga2": {"vary", "population"},
@@ -31,6 +31,7 @@ class Stage(Definition):
     repeats: Annotated[int, Field(ge=1, le=10_000)] | None = None
     points: tuple[dict[str, Value], ...] | None = None
     levels: Annotated[int, Field(ge=2, le=10_000)] | None = None  # grid: per int or float parameter
+    order: Literal["random", "given"] | None = None  # points, grid: random in each round unless given
     vary: tuple[str, ...] | None = None  # the others stay at their default
     between: bool | None = None  # doubling: then also halfway between neighbours
     batch: Annotated[int, Field(ge=1, le=1000)] | None = None  # qnehvi: proposals from one state of knowledge

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from joulebench.errors import InputError, described
+from joulebench.spec.parameters import Params
 from joulebench.spec.registry import STUDIES, is_own
 from joulebench.spec.task import FRONTIER, Task
 
@@ -37,6 +39,12 @@ class Study(ABC, Generic[R]):
     @abstractmethod
     def analyse(self, run: Run) -> R | None:
         """Compute the result from the records; None if they do not suffice."""
+
+    def confirms(self, result: R, run: Run) -> Sequence[Params]:
+        """Configurations that the conclusion rests on, a few: they are measured again with new seeds, at the end of
+        the run (`[confirm]` of the task). Not those of the frontier, which are in any case. Default: none.
+        """
+        return ()
 
     @abstractmethod
     def section(self, result: R, run: Run) -> Section:
@@ -89,6 +97,30 @@ def needs(name: str, task: Task) -> str | None:
     if not (why is None or isinstance(why, str)):
         raise InputError(f"study: '{name}': needs() must return text or None (got {type(why).__name__})")
     return why
+
+
+def confirmed_by_studies(run: Run, say: Callable[[str], None]) -> list[Params]:
+    """Configurations that the studies of a run's task want confirmed, each once, in the order of `analyses`.
+
+    Args:
+        say: called with the reason where a study failed; the others' configurations are confirmed all the same.
+    """
+    chosen: list[Params] = []
+    for name in run.task.analyses:
+        if name == FRONTIER:
+            continue
+        try:
+            study = load_study(name)
+            if type(study).confirms is Study.confirms or (result := study.analyse(run)) is None:
+                continue
+            for params in study.confirms(result, run):
+                complete = run.task.resolve(params)
+                chosen += [] if complete in chosen else [complete]
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a user's own code
+            say(f"study '{name}': what it would confirm is not known: {described(error)}")
+    return chosen
 
 
 def check_studies(task: Task, origin: str, own: bool = True) -> None:

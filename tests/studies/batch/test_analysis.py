@@ -229,3 +229,14 @@ def test_the_answer_and_the_files(tmp_path):
     table = section_of(run).tables[0]
     assert table.rows[-1][1].text == "out of memory"
     assert table.columns[1].details == ("n = 5 windows within a run, measured",)
+
+
+def test_the_best_size_its_neighbours_and_what_it_is_compared_with_are_confirmed():
+    read = batch_run(sizes=(1, 8, 32, 128, 384, 500)).read()
+    study = BatchStudy()
+    result = study.analyse(read)
+    assert (result.best.size, result.smallest.size) == (128, 1)
+    confirmed = {p["batch_size"] for p in study.confirms(result, read)}
+    assert confirmed == {1, 32, 128, 384} | ({result.default.size} if result.default else set())
+    rising = batch_run(sizes=(1, 4, 16)).read()
+    assert {p["batch_size"] for p in study.confirms(study.analyse(rising), rising)} == {1, 4, 16}

@@ -168,3 +168,32 @@ def test_long_tables_are_grouped():
     assert len(section.plots[0].series) == 6
     one = PowerCapStudy().section(compare({SETTING: TYPICAL}), run)
     assert one.tables[0].rows[0][-1].text == "150 W"
+
+
+def test_of_each_setting_the_best_cap_its_neighbours_and_the_highest_are_confirmed():
+    caps = (100, 150, 200, 250, 300, 350)
+    task = make_task(
+        {"j_per_sample": {"goal": "minimize", **ENERGY}}, analyses=["power_cap"],
+        parameters={
+            "power_limit_w": {"type": "choice", "values": caps, "default": 350, "scope": "device"},
+            "batch_size": {"type": "choice", "values": [8, 64], "default": 8},
+        },
+        stages={"grid": {"method": "grid"}},
+    )  # fmt: skip
+    run = RunBuilder(task, watts={"gpu:0": 400.0}, measured=True)
+    for batch, best in ((8, 150), (64, 100)):
+        for watts in caps:
+            scale = 0.5 + abs(watts - best) / 1000
+            windows = tuple(run.window("inference", 1.0, 1000, scale=scale) for _ in range(5))
+            params = {"power_limit_w": watts, "batch_size": batch}
+            run.add(params, 0, {}, "grid", windows=windows, unit={"inference": "sample"})
+    read = run.read()
+    confirmed = PowerCapStudy().confirms(power_cap(read), read)
+    assert [(p["batch_size"], p["power_limit_w"]) for p in confirmed] == [
+        (8, 100), (8, 150), (8, 200), (8, 350), (64, 100), (64, 150), (64, 350),
+    ]  # fmt: skip
+
+
+def test_a_published_table_is_not_confirmed():
+    read = table_run().read()
+    assert PowerCapStudy().confirms(power_cap(read), read) == []

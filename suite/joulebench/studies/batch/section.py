@@ -16,6 +16,7 @@ from joulebench.presentation.wide import wide_flag
 from joulebench.presentation.words import domains, listed, times
 from joulebench.results.cost import BreakEven
 from joulebench.results.run import Run
+from joulebench.spec.parameters import Params
 from joulebench.studies.base import Study
 from joulebench.studies.batch.analysis import KNEE, BatchSweep, Size, batch_sweep
 from joulebench.studies.break_even import break_even_units, net_text
@@ -31,6 +32,14 @@ class BatchStudy(Study[BatchSweep]):
 
     def analyse(self, run: Run) -> BatchSweep | None:
         return batch_sweep(run)
+
+    def confirms(self, result: BatchSweep, run: Run) -> list[Params]:
+        """The best size, its neighbours, and the sizes that it is compared with."""
+        if result.best is None:
+            return []
+        at = result.sizes.index(result.best)
+        compared = (*result.sizes[max(0, at - 1) : at + 2], result.smallest, result.default)
+        return [s.params for s in compared if s is not None]
 
     def section(self, result: BatchSweep, run: Run) -> Section:
         default, smallest = result.against_default, result.against_smallest

@@ -15,6 +15,7 @@ from joulebench.presentation.section import Section
 from joulebench.presentation.table import Cell, Column, Table, show
 from joulebench.presentation.words import plural
 from joulebench.results.run import Run
+from joulebench.spec.parameters import Params
 from joulebench.stats.estimate import Estimate
 from joulebench.studies.base import Study
 from joulebench.studies.power_cap.analysis import (
@@ -42,6 +43,19 @@ class PowerCapStudy(Study[PowerCap]):
 
     def analyse(self, run: Run) -> PowerCap | None:
         return power_cap(run)
+
+    def confirms(self, result: PowerCap, run: Run) -> list[Params]:
+        """Of each setting where caps have an effect: the cap with least energy, its neighbours, and the highest.
+
+        None of a table's, whose joules were published and are not measured here.
+        """
+        chosen: list[Cap] = []
+        for curve in result.affected if result.kind is not None else ():
+            caps = curve.caps
+            at = min(range(len(caps)), key=lambda i: caps[i].energy_j.mean)
+            chosen += (*caps[max(0, at - 1) : at + 2], curve.highest)
+        params = {t.trial: t.params for t in run.trials}
+        return [params[cap.trials[0]] for cap in chosen]
 
     def section(self, result: PowerCap, run: Run) -> Section:
         shown = _shown(result)

@@ -131,7 +131,8 @@ class Repeatability:
 
     @cached_property
     def _repeated(self) -> list[Point]:
-        return [p for p in self.runs if self.run.task.stages[p.trials[0].stage].method == "default"]
+        stages = {name for name, stage in self.run.task.stages.items() if stage.method == "default"}
+        return [p for p in self.runs if p.trials[0].stage in stages]
 
     @property
     def repeats(self) -> int:
