@@ -20,7 +20,7 @@ from joulebench.results.frontier import frontier
 from joulebench.results.outcome import configurations, idle_windows, trial_outcomes
 from joulebench.runner import local
 from joulebench.search import propose
-from joulebench.spec.task import Task
+from joulebench.spec.task import CONFIRM, Task
 from tests.cluster_tasks import DIGITS, cluster_task, gist
 from tests.commands.calling import call
 from tests.ray_clusters import clear_marks, local_cluster
@@ -104,7 +104,8 @@ def test_a_table_gives_what_it_gives_on_one_machine(cluster, tmp_path, monkeypat
     assert nodes_of(records) == {"one", "two"}
     assert together.ledger()[-1].ending == "done"
     # every proposal is what it was said to rest on: the records of its time, and what was pending
-    for entry in (e for e in together.ledger() if e.event == "propose"):
+    assert {r.stage for r in records} == {*task.stages, CONFIRM}
+    for entry in (e for e in together.ledger() if e.event == "propose" and e.proposal.stage != CONFIRM):
         known = [r for r in records if r.trial < entry.trial and r.trial not in entry.pending]
         if entry.proposal.origin in ("default", "sobol"):
             waiting = [records[n].params for n in entry.pending]
@@ -160,6 +161,8 @@ reference = 0.0
 phase = "inference"
 domains = ["cpu"]
 basis = "gross"
+[confirm]
+repeats = 0
 [stages.all]
 method = "grid"
 """
@@ -234,7 +237,9 @@ def test_bad_input_is_one_line(cluster, monkeypatch, capsys, tmp_path, hardware,
     assert not list(tmp_path.glob("runs/*/*/*"))
 
 
-POINTS = {"given": {"method": "points", "points": [{"width": w} for w in range(1, 9)]}}
+POINTS = {
+    "given": {"method": "points", "points": [{"width": w} for w in range(1, 9)], "order": "given"}
+}  # fmt: skip
 
 
 def test_workers_and_a_node_that_are_lost_lose_no_trial(cluster, marks, tmp_path):

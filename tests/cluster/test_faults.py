@@ -104,7 +104,7 @@ def test_a_head_or_a_driver_that_is_lost_loses_no_finished_trial(tmp_path, marks
 
 
 def test_a_trial_that_kills_three_workers_is_given_up_and_the_rest_goes_on(tmp_path, marks):
-    points = {"given": {"method": "points", "points": [{"width": w} for w in range(1, 6)]}}
+    points = {"given": {"method": "points", "points": [{"width": w} for w in range(1, 6)], "order": "given"}}
     task = cluster_task("tests.cluster_problems:falls_always", points)
     with local_cluster(marks, {"one": "generic_cpu", "two": "generic_cpu"}) as cluster:
         (folder,) = cluster_study.run(

@@ -31,6 +31,7 @@ TASK = {
         "sweep": {"method": "doubling", "vary": ["batch_size"], "between": True},
         "search": {"method": "qnehvi", "trials": 3},
     },
+    "confirm": {"repeats": 0},
     "protocol": {
         "warmup_s": 0.0, "max_warmup_s": 0.1, "window_s": 0.02, "repeats": 2, "max_repeats": 2, "idle_s": 0.0,
     },
