@@ -320,8 +320,8 @@ def _joules(run: Run, trials: Sequence[TrialRecord]) -> Energy:
 
 def _break_even(run: Run, joules: np.ndarray) -> tuple[bool | None, bool | None]:
     """Whether saving and break-even of a search held what the chosen member truly saves; None without one."""
-    told = {c.key: _candidate(run, c) for c in run.configurations if c.usable}
     default = next(c for c in run.configurations if c.default)
+    told = {c.key: _candidate(run, c) for c in (default, *run.frontier)}
     members = {told[c.key].label: c for c in run.frontier}
     result = break_even(
         "samples_per_j", "sample", ("cpu",), SEARCH_J, told[default.key], [told[c.key] for c in run.frontier],
