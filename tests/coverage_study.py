@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from joulebench.results.confirmation import to_confirm
 
 from joulebench.records.model import Reading, TrialRecord, Window
+from joulebench.results.confirmation import to_confirm
 from joulebench.results.cost import Candidate, break_even
 from joulebench.results.energy import Energy
 from joulebench.results.frontier import hypervolume, objective_goals
