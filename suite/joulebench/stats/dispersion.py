@@ -27,8 +27,11 @@ class Rsd:
     n: int
 
     def against(self, limit: float) -> Literal["below", "above", "undecided"]:
-        """Whether the true value lies below a limit or above it; each is wrong in at most 5 % of cases (χ²)."""
-        low, high = (math.sqrt((self.n - 1) / float(special.chdtri(self.n - 1, tail))) for tail in (0.05, 0.95))
+        """Whether the true value lies below a limit or above it; each is wrong in at most 5 % of cases (χ²).
+
+        At 4 %, since the mean's own uncertainty is left out.
+        """
+        low, high = (math.sqrt((self.n - 1) / float(special.chdtri(self.n - 1, tail))) for tail in (0.04, 0.96))
         return "below" if self.value * high < limit else "above" if self.value * low > limit else "undecided"
 
 
