@@ -51,14 +51,16 @@ def start(project, *command) -> str:
 def test_its_task_file_runs(project):
     assert load_task(project / "slim_digits.toml").stages["search"].trials == 5
     out = start(project, JOULEBENCH, "run", "slim_digits.toml", "--quiet")
-    assert "[8/8]" in out
-    assert re.search(r"Frontier of \d+ configuration", out)
+    assert re.search(r"\[(\d+)/\1\]", out)
+    assert re.search(r"Frontier of \d+ (confirmed )?configuration", out)
 
 
 def test_its_own_model_runs_from_python(project):
     out = start(project, sys.executable, "search.py")
     lines = [line.split() for line in out.splitlines()]
-    assert [line[0] for line in lines] == ["64", "64", "4", "45", "512"]
+    first, again = lines[:5], lines[5:]
+    assert sorted(line[0] for line in first) == sorted(["64", "64", "4", "45", "512"])
+    assert {line[0] for line in again} <= {line[0] for line in first}
     assert all(line[1] == "ok" and float(line[2]) > 0.1 for line in lines)
 
 
@@ -73,7 +75,7 @@ def test_its_own_model_runs_from_a_task_file(project):
     text = text.replace('"qnehvi"', '"random"').replace("window_s = 0.5", "window_s = 0.1")
     text = text.replace("idle_s = 2.0", "idle_s = 0.0").replace("max_repeats = 5", "max_repeats = 20")
     (project / "mlp.toml").write_text(text)
-    assert "[4/4]" in start(project, JOULEBENCH, "run", "mlp.toml", "--quiet")
+    assert re.search(r"\[(\d+)/\1\]", start(project, JOULEBENCH, "run", "mlp.toml", "--quiet"))
 
 
 def test_its_sessions_and_options_exist():

@@ -217,13 +217,13 @@ def test_a_stop_that_does_not_pay_leaves_confirmation(tmp_path, monkeypatch):
     assert len(folder.trials()) > 8
 
 
-@pytest.mark.parametrize("budget_j", [6_000.0, 20_000.0, 40_000.0, 80_000.0])
+@pytest.mark.parametrize("budget_j", [6_000.0, 10_000.0, 40_000.0, 80_000.0])
 def test_an_energy_budget_is_kept_and_keeps_some_for_confirmation(tmp_path, budget_j):
     stages = {"all": {"method": "points", "points": [{"width": w} for w in range(2, 60)], "order": "given"}}
     folder = measure(toy(stages, stopping={"max_energy_j": budget_j}), tmp_path)
     again = confirming(folder)
     assert spent_j(folder.trials(), folder.ledger()) < 1.02 * budget_j
-    if budget_j <= 20_000.0:  # a few trials in all: none is spent on a round that would stay in part
+    if budget_j <= 10_000.0:  # a few trials in all: none is spent on a round that would stay in part
         assert again == []
         return
     counts = Counter(widths(again)).values()

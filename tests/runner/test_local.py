@@ -142,6 +142,7 @@ def linear_task(**protocol) -> Task:
             },
         },
         stages={"init": {"method": "random", "trials": 4}},
+        confirm={"repeats": 0},
         protocol={
             "warmup_s": 0.02, "window_s": 0.05, "repeats": 2, "max_repeats": 2, "idle_s": 0.1, "idle_every": 2,
             **protocol,

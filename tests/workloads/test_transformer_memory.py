@@ -59,9 +59,9 @@ def test_the_wall_is_found_and_the_search_ends_with_a_frontier(tmp_path):
     found = frontier(task, configurations(task, trials))
     assert found
     assert all(c.params["batch_size"] <= largest for c in found)
-    assert process.memory_info().rss < before + (100 << 20)
+    assert process.memory_info().rss < before + (200 << 20)  # a lost trial held 400 MB and more
     (answer,) = [line for line in (folder.path / "manifest.json").read_text().splitlines() if '"digest"' in line]
-    assert task.digest in answer
+    assert folder.task().digest in answer
 
 
 def _limited(limit_bytes: float) -> Task:

@@ -93,7 +93,7 @@ class Check:
     @property
     def is_model(self) -> bool:
         """Whether a model was checked against a measurement: the difference is then the model's error."""
-        return (self.kind, self.primary_kind) == ("estimated", "measured")
+        return self.kind == "estimated" and self.primary_kind == "measured"
 
     @property
     def rel_difference(self) -> float:

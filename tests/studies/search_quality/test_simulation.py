@@ -258,7 +258,7 @@ def task_of(methods, options=None, **fixed):
             "method": {"type": "choice", "values": methods, "default": methods[0]},
             **{name: {"type": "fixed", "value": value} for name, value in values.items()},
         },
-        {"searches": {"method": "grid"}},
+        {"searches": {"method": "grid", "order": "given"}},
         {"hypervolume_share": {"goal": "maximize", "reference": 0.0}},
         workload="search",
         analyses=["search_quality"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 
 import pytest
 
@@ -109,7 +110,7 @@ def test_a_shortfall_below_the_reference_is_no_demand():
 
 
 def test_intervals_of_volumes():
-    each = Estimate(3.0, 5, 0.1, 2.5, 3.5, "windows")
+    each = Estimate(3.0, 5, 0.1, 2.5, 3.5, "windows", math.inf)
     before, after = LinearCost("a", point(100), each), LinearCost("b", point(400), scaled(each, 1 / 3))
     costs = crossover(before, after)
     half = (0.5**2 + (0.5 / 3) ** 2) ** 0.5
