@@ -137,7 +137,7 @@ class Confirm(Definition):
     """
 
     repeats: Annotated[int, Field(ge=0, le=1_000)] = 2  # runs of each configuration; 0: none is confirmed
-    members: Annotated[int, Field(ge=1, le=1_000)] = 6  # of the frontier at most; the default and a study's come with it
+    members: Annotated[int, Field(ge=1, le=1_000)] = 6  # of the frontier, at most
 
 
 class Gate(Definition):
