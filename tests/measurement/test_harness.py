@@ -21,6 +21,7 @@ from joulebench.measurement.racing import Race
 from joulebench.meters.replay import PowerTrace, ReplayMeter
 from joulebench.records.folder import append, read_lines
 from joulebench.results.energy import total_j
+from joulebench.results.losses import NEAR_ZERO
 from joulebench.results.outcome import configurations, idle_windows, trial_outcomes
 from joulebench.spec.task import Task
 from tests.conftest import REPOSITORY
@@ -277,6 +278,20 @@ def test_net_objectives_use_the_runs_idle_windows():
     step_s = next(w.duration_s / w.steps for w in record.windows if w.phase == "inference")
     outcomes = trial_outcomes(task, record, idle_windows([record], task.protocol))
     assert outcomes["samples_per_j"].value.mean == pytest.approx(1 / (80.0 * step_s), rel=1e-3)
+
+
+def test_net_energy_that_cannot_be_told_from_idle_is_no_value_and_the_trial_says_so():
+    gross = function_task("tradeoff", protocol=PROTOCOL | {"target_rel_ci": 0.5})
+    net = {**ENERGY, "basis": "net"}
+    task = Task.model_validate(
+        {**gross.model_dump(mode="json"), "objectives": {"accuracy": {"goal": "maximize"}, "samples_per_j": net}}
+    )
+    clock = VirtualClock()
+    timeline = Timeline(ReplayMeter([PowerTrace("cpu", (0.0,), (50.0,))], clock, "test"), clock)
+    timeline.start()
+    request = Request(0, 0, "default", "default", task.resolve({"width": 5}), seed=7, idle=True)
+    record = run_trial(Bench(task, "cpu", clock, timeline), request).record
+    assert (record.status, record.error) == ("invalid", NEAR_ZERO)
 
 
 def test_a_users_model_is_trained_counted_and_measured():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from joulebench.results.confirmation import before_confirming, to_confirm
+from joulebench.results.confirmation import searching, to_confirm
 from joulebench.results.frontier import frontier
 from joulebench.results.outcome import configurations
 from joulebench.spec.task import CONFIRM
@@ -61,4 +61,4 @@ def test_a_default_alone_is_not_confirmed():
 def test_trials_of_the_stages_are_those_before_confirmation():
     task = make_task(PARAMETERS, STAGES)
     trials = [make_trial(task, trial=n, stage=stage) for n, stage in enumerate(("init", "init", CONFIRM))]
-    assert [t.trial for t in before_confirming(trials)] == [0, 1]
+    assert [t.trial for t in searching(trials)] == [0, 1]

@@ -12,16 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from joulebench.records.model import Reading, Window
-from joulebench.results.energy import (
-    Energy,
-    idle_drift,
-    idle_power_w,
-    over_runs,
-    phase_energy,
-    power_w,
-    total_j,
-    training_energy,
-)
+from joulebench.results.energy import Energy, over_runs, phase_energy, power_w, total_j, training_energy
+from joulebench.results.idle import idle_drift, idle_power_w
 from joulebench.results.validity import invalidity
 from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import effective_n, estimate, point, t_quantile, t_quantile_of

@@ -472,3 +472,16 @@ def test_a_gpu_that_nothing_meters_is_refused():
     assert refused.value.exit_code == 2
     check_domains(task, "cuda:0", [cpu, gpu])
     check_domains(task, "cpu", [cpu])
+
+
+@pytest.mark.parametrize(("given", "allowed"), [("1", True), ("0", False), ("", False)])
+def test_the_environment_may_allow_a_busy_machine(monkeypatch, given, allowed):
+    monkeypatch.setenv("JOULEBENCH_ALLOW_BUSY", given)
+    assert plan(linear_task(), allow_busy=False).task.protocol.allow_busy is allowed
+    assert plan(linear_task(), allow_busy=True).task.protocol.allow_busy
+
+
+def test_another_value_of_the_environment_is_refused(monkeypatch):
+    monkeypatch.setenv("JOULEBENCH_ALLOW_BUSY", "false")
+    with pytest.raises(InputError, match="JOULEBENCH_ALLOW_BUSY.*'false'"):
+        plan(linear_task())

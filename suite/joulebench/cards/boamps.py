@@ -18,7 +18,8 @@ from joulebench.errors import InputError
 from joulebench.presentation import words
 from joulebench.presentation.numbers import percent
 from joulebench.records.model import Reading, Window, combined
-from joulebench.results.energy import common_domains, idle_power_w, nearest_idle
+from joulebench.results.energy import common_domains
+from joulebench.results.idle import idle_power_w, nearest_idle
 from joulebench.results.ledger import family
 from joulebench.results.phase_runs import EVERY_FAMILY
 from joulebench.results.validity import valid_windows

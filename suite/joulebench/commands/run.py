@@ -113,6 +113,8 @@ def run(
 
     chosen = plan(task, hardware=hardware, **choices)
     _announce(chosen.task, chosen.budget, chosen.profile.name)
+    if chosen.task.protocol.allow_busy:
+        print("--allow-busy: measurements count whatever else runs on the machine; reports say so")
     if chosen.hardware_override:
         print(f"--force-hardware: {chosen.hardware_override}")
     with observer(quiet) as observe:

@@ -14,6 +14,7 @@ from joulebench.errors import InputError, described, did_you_mean
 from joulebench.host import device as torch_device
 from joulebench.host import memory, power_limit
 from joulebench.host.clock import Clock
+from joulebench.measurement.control import CONTROL_SEED, measure_default
 from joulebench.measurement.protocol import (
     ALL_DOMAINS,
     Note,
@@ -27,19 +28,17 @@ from joulebench.measurement.racing import Race, is_beaten
 from joulebench.measurement.training import BestWeights, Deadline, TrialFailedError
 from joulebench.records.model import Costs, EpochRecord, Status, TrialRecord, Window
 from joulebench.results.drift import CONTROL, control_protocol
-from joulebench.results.outcome import trial_outcomes
+from joulebench.results.losses import NEAR_ZERO, near_zero, needed_windows
+from joulebench.results.outcome import judged_idle, trial_outcomes
 from joulebench.results.validity import judged
 from joulebench.spec.objectives import COSTS, energy_unit
 from joulebench.spec.parameters import Params
-from joulebench.spec.task import RESERVED_PHASES, Protocol, Task
+from joulebench.spec.task import RESERVED_PHASES, Task
 from joulebench.workloads.base import Context, Epoch, InfeasibleError, Phase, Workload, workload_class
 
 if TYPE_CHECKING:
     from joulebench.data import StagedData
 
-
-#: Every control measurement of every run builds the same weights.
-CONTROL_SEED = 0
 
 #: Called after each epoch with it and the trial's windows so far; returns why training should stop, or None.
 EpochCallback = Callable[[Epoch, Sequence[Window]], str | None]
@@ -60,6 +59,10 @@ class Bench:
     data: StagedData | None = None
     gpus: tuple[int, ...] = ()  # NVML indices of those that a power limit would be set on
     set_power_limit: bool = False  # whether it may
+
+    def limits(self, params: Params) -> Params:
+        """Parameters that may set a power limit; none for a replayable workload, which is not on the device."""
+        return {} if workload_class(self.task.workload).replayable else params
 
     def workload(self, seed: int, should_stop: Callable[[], bool] = lambda: False) -> Workload:
         return workload_class(self.task.workload)(
@@ -126,7 +129,7 @@ def run_trial(
     memory.reset_peak(bench.device)
     with memory.limited(bench.device, bench.task.protocol.memory_limit_bytes) as limit:
         try:
-            with power_limit.for_trial(_limits(bench, request.params), bench.gpus, bench.set_power_limit):
+            with power_limit.for_trial(bench.limits(request.params), bench.gpus, bench.set_power_limit):
                 _stages(bench, request, progress, on_epoch, note)
         except power_limit.OutOfRangeError as failure:
             status, error = "infeasible", str(failure)
@@ -152,53 +155,6 @@ def run_trial(
         measure_default(bench, CONTROL_SEED, CONTROL, control_protocol(bench.task.protocol), note)
     record = _record(bench.task, request, progress, status, error, bench.timeline.take())
     return Finished(record, progress.state if record.status == "ok" else None)
-
-
-def is_controlled(task: Task) -> bool:
-    """Whether the default is measured again at intervals: not where the task measures nothing, or only sleeps."""
-    return task.protocol.control and task.measured is not None and not workload_class(task.workload).replayable
-
-
-def measure_default(bench: Bench, seed: int, name: str, protocol: Protocol, note: Note = no_note) -> str | None:
-    """Measure the untrained default configuration in the phase of the task's first such energy objective.
-
-    Its windows are of phase `name`, those around them `of` it.
-
-    Returns:
-        Why it failed; None if it did not.
-
-    Raises:
-        InputError: an error of the user or the meter.
-    """
-    timeline, measured, defaults = bench.timeline, bench.task.measured, bench.task.defaults
-    torch_device.seed_everything(seed)
-    workload = bench.workload(seed)
-    error = None
-    try:
-        with (
-            memory.limited(bench.device, bench.task.protocol.memory_limit_bytes),
-            power_limit.for_trial(_limits(bench, defaults), bench.gpus, bench.set_power_limit),
-        ):
-            workload.build(defaults)
-            timeline.cut("build", of=name)
-            if measured is not None and measured.phase is not None:
-                measure_phase(timeline, name, workload.phases()[measured.phase], protocol, note=note)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as failure:  # the default's own failure: its trial records it in full
-        if isinstance(failure, InputError) and not isinstance(failure, power_limit.OutOfRangeError):
-            raise
-        error = described(failure)
-    finally:
-        workload.close()
-    memory.release(bench.device)
-    timeline.cut("failed" if error else "release", of=name)
-    return error
-
-
-def _limits(bench: Bench, params: Params) -> Params:
-    """Parameters that may set a power limit; none for a replayable workload, which does not run on the device."""
-    return {} if workload_class(bench.task.workload).replayable else params
 
 
 def crashed_trial(task: Task, request: Request, times: int, windows: tuple[Window, ...]) -> TrialRecord:
@@ -245,7 +201,7 @@ def _is_beaten(bench: Bench, request: Request, progress: _Progress) -> bool:
     if request.race is None:
         return False
     windows = bench.timeline.pending
-    idle = (*request.idle_windows, *(w for w in windows if w.phase == "idle"))
+    idle = (*request.idle_windows, *judged_idle(windows, bench.task.protocol))
     return is_beaten(bench.task, request.race, progress.metrics, progress.costs, windows, idle)
 
 
@@ -385,18 +341,20 @@ def _record(
         raced=progress.raced,
         windows=windows,
     )
-    idle = (*request.idle_windows, *(w for w in record.windows if w.phase == "idle"))
+    idle = (*request.idle_windows, *judged_idle(record.windows, task.protocol))
     if status == "ok" and not trial_outcomes(task, record, idle):
-        return record.model_copy(update={"status": "invalid", "error": _too_few(task, record)})
+        return record.model_copy(update={"status": "invalid", "error": _without_value(task, record, idle)})
     return record
 
 
-def _too_few(task: Task, record: TrialRecord) -> str:
-    """Why an objective has no value: the most frequent fault of the windows of its phase."""
+def _without_value(task: Task, record: TrialRecord, idle: Sequence[Window]) -> str:
+    """Why an objective has no value: a net one about 0, or the most frequent fault of its phase's windows."""
+    if near_zero(task, record, idle):
+        return NEAR_ZERO
     for phase in dict.fromkeys(q.phase for q in task.objectives.values() if q.phase and q.phase != "train"):
         faults = [fault for _, fault in judged(record.windows, phase, task.protocol)]
         spoiled = [fault for fault in faults if fault is not None]
-        if len(faults) - len(spoiled) < task.protocol.repeats and spoiled:
+        if len(faults) - len(spoiled) < needed_windows(task, record) and spoiled:
             kind, n = Counter(fault.kind for fault in spoiled).most_common(1)[0]
             text = next(fault.text for fault in spoiled if fault.kind is kind)
             return f"too few valid windows of {phase}: {text} in {n} of {len(faults)} windows"

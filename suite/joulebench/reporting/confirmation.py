@@ -9,7 +9,7 @@ from joulebench.presentation.table import Cell, Table, condensed, label
 from joulebench.presentation.units import scaled
 from joulebench.presentation.words import ci, plural
 from joulebench.reporting.summary import Summary
-from joulebench.results.confirmed import Confirmation, Confirmed, is_relative
+from joulebench.results.confirmation import Confirmation, Confirmed, is_relative
 from joulebench.results.members import member
 from joulebench.results.membership import DRAWS
 from joulebench.stats.estimate import Estimate

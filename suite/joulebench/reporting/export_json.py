@@ -20,7 +20,7 @@ from joulebench.reporting.confirmation import probability
 from joulebench.reporting.findings import findings
 from joulebench.reporting.model_range import model_range_values
 from joulebench.reporting.summary import Summary
-from joulebench.results.confirmed import is_relative
+from joulebench.results.confirmation import is_relative
 from joulebench.results.cost import BreakEven, Candidate
 from joulebench.results.ledger import GROUPS, Ledger
 from joulebench.results.members import Member, Target, member

@@ -20,8 +20,8 @@ from joulebench.reporting.summary import Summary
 from joulebench.reporting.validity import condition_findings, loss_findings
 from joulebench.results.consistency import MAX_RSD, meter_checks
 from joulebench.results.drift import drift_of
-from joulebench.results.energy import idle_drift
 from joulebench.results.findings import Code, Finding, Level
+from joulebench.results.idle import idle_drift
 
 #: A finding is made where the primary and the check meter of one domain differ by more than this share.
 CHECK_TOLERANCE = 0.05

@@ -11,8 +11,9 @@ from joulebench.presentation.numbers import grams, joules, kilowatt_hours, numbe
 from joulebench.presentation.wide import WIDE
 from joulebench.reporting.summary import Summary
 from joulebench.reporting.validity import loss_findings
-from joulebench.results.energy import DRIFT, IDLE, RUNS, WINDOWS, Energy
+from joulebench.results.energy import RUNS, WINDOWS, Energy
 from joulebench.results.findings import Code, Finding
+from joulebench.results.idle import DRIFT, IDLE
 from joulebench.results.ledger import Check
 from joulebench.spec.task import NARROWED, Protocol
 from joulebench.stats.estimate import Spread

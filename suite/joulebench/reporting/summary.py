@@ -18,7 +18,7 @@ from joulebench.presentation.words import plural
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import Manifest, Status, TrialRecord, combined
 from joulebench.reporting.failures import FailureGroup, failures
-from joulebench.results.confirmed import searching
+from joulebench.results.confirmation import searching
 from joulebench.results.cost import BreakEven, Candidate, SearchCost, break_even, search_cost, stated_volume
 from joulebench.results.frontier import hypervolume_by_trial
 from joulebench.results.ledger import Ledger, idle_by_domain

@@ -8,7 +8,8 @@ from functools import cached_property
 from statistics import fmean
 
 from joulebench.records.model import Kind, LedgerEntry, Window, combined
-from joulebench.results.energy import common_domains, idle_power_w
+from joulebench.results.energy import common_domains
+from joulebench.results.idle import idle_power_w
 from joulebench.results.run import Run
 from joulebench.results.validity import invalidity
 from joulebench.spec.objectives import energy_unit

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Literal
 
 from joulebench.records.model import Ending, Kind, LedgerEntry, Reading, TrialRecord, Window
-from joulebench.results.energy import idle_power_w
+from joulebench.results.idle import idle_power_w
 from joulebench.results.validity import is_read
 from joulebench.stats.estimate import Estimate
 

@@ -107,9 +107,3 @@ def _hypervolume(task: Task, known: Sequence[Configuration], draws: Array) -> Es
     low, high = (2 * volume - float(end) for end in np.quantile(drawn, (0.975, 0.025)))
     n = min(len(c.usable) for c in known)
     return Estimate(volume, n, None, low, high, "runs of the confirmed configurations")
-
-
-def membership_probabilities(task: Task, every: Sequence[Configuration], seed: int = 0) -> dict[str, float]:
-    """Probability of each confirmed configuration of being on the frontier, by key."""
-    known = membership(task, every, seed)
-    return {} if known is None else dict(known.probability)

@@ -10,7 +10,8 @@ from statistics import fmean
 from typing import Any
 
 from joulebench.records.model import Costs, Kind, TrialRecord, Window, combined
-from joulebench.results.energy import MAX_VALUE, Energy, IdleWindows, phase_energy
+from joulebench.results.energy import MAX_VALUE, Energy, phase_energy
+from joulebench.results.idle import IdleWindows
 from joulebench.results.latency import latency
 from joulebench.results.phase_runs import training_runs
 from joulebench.results.validity import idle_fault
@@ -191,7 +192,12 @@ def _training_outcome(trial: TrialRecord, name: str, objective: Quantity) -> Out
 
 def idle_windows(trials: Iterable[TrialRecord], protocol: Protocol) -> IdleWindows:
     """The run's idle windows; those that are no baseline have the fault that says why."""
-    idle = (w for trial in trials for w in trial.windows if w.phase == "idle")
+    return judged_idle((w for trial in trials for w in trial.windows), protocol)
+
+
+def judged_idle(windows: Iterable[Window], protocol: Protocol) -> IdleWindows:
+    """The idle ones among windows; those that are no baseline have the fault that says why."""
+    idle = (w for w in windows if w.phase == "idle")
     return IdleWindows(w.model_copy(update={"fault": idle_fault(w, protocol)}) for w in idle)
 
 

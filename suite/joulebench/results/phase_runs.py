@@ -13,13 +13,13 @@ from statistics import fmean
 from joulebench.records.model import Costs, Kind, TrialRecord, Window
 from joulebench.results.energy import (
     Energy,
-    as_idle,
     over_runs,
     phase_energy,
     seconds_per_unit,
     shared_idle,
     training_energy,
 )
+from joulebench.results.idle import as_idle
 from joulebench.results.latency import STEPS
 from joulebench.results.validity import valid_windows
 from joulebench.spec.parameters import Params

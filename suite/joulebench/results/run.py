@@ -10,10 +10,10 @@ from joulebench.records.folder import RunFolder
 from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord
 from joulebench.results.audit import audit
 from joulebench.results.concurrent_windows import marked
-from joulebench.results.confirmed import Confirmation, confirmation
-from joulebench.results.energy import IdleWindows
+from joulebench.results.confirmation import Confirmation, confirmation
 from joulebench.results.findings import Finding
 from joulebench.results.frontier import frontier
+from joulebench.results.idle import IdleWindows
 from joulebench.results.ledger import Ledger, balance
 from joulebench.results.membership import Membership, membership
 from joulebench.results.outcome import Configuration, configurations, idle_windows, replicates, run_to_run

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from math import ceil
 
 from joulebench.records.model import Manifest, Proposed, TrialRecord
-from joulebench.results.confirmation import before_confirming, to_confirm
+from joulebench.results.confirmation import searching, to_confirm
 from joulebench.results.membership import membership
 from joulebench.results.outcome import configurations
 from joulebench.results.run import Run
@@ -105,7 +105,7 @@ class Confirming:
 
     def _choice(self, records: Sequence[TrialRecord]) -> tuple[list[Params], bool]:
         """The configurations to confirm, and whether all of them are there for the frontier."""
-        searched = before_confirming(records)
+        searched = searching(records)
         if self._chosen is None or self._chosen[0] != len(searched):
             self._chosen = (len(searched), *self._choose(searched))
         return self._chosen[1:]

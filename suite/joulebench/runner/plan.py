@@ -84,7 +84,7 @@ def plan(
         meters: the user's own (`joulebench.meters.base`), tried before the built-in ones.
         max_energy_j, inferences, extrapolate: override the task's `stopping`.
         allow_busy: windows count whatever else runs on the machine (`protocol.allow_busy`); also where the
-            environment sets JOULEBENCH_ALLOW_BUSY.
+            environment sets JOULEBENCH_ALLOW_BUSY to 1.
 
     Raises:
         InputError: an unknown task, budget, profile or parameter, or a profile that is not this host's.
@@ -108,7 +108,7 @@ def plan(
         merged = _with_trials_of(merged, other)
     rules = {"max_energy_j": max_energy_j, "inferences": inferences, "extrapolate": extrapolate or None}
     merged = _with_stopping(merged, rules)
-    if allow_busy or os.environ.get("JOULEBENCH_ALLOW_BUSY"):
+    if allow_busy or _allowed_by_environment():
         protocol = merged.protocol.model_copy(update={"allow_busy": True})
         merged = merged.model_copy(update={"protocol": protocol})
     check_names(merged)
@@ -136,6 +136,18 @@ def plan(
         tuple(meters),
         set_power_limit,
     )
+
+
+def _allowed_by_environment() -> bool:
+    """Whether JOULEBENCH_ALLOW_BUSY is set to 1.
+
+    Raises:
+        InputError: neither 1, 0 nor empty.
+    """
+    given = os.environ.get("JOULEBENCH_ALLOW_BUSY", "")
+    if given not in ("", "0", "1"):
+        raise InputError(f"JOULEBENCH_ALLOW_BUSY: must be 1 or 0 (got '{given}')")
+    return given == "1"
 
 
 def _profile(name: str | None, host: Host, force: bool) -> tuple[HardwareProfile, str | None]:

@@ -11,7 +11,8 @@ from typing import Any
 from joulebench import search
 from joulebench.errors import IncompleteError
 from joulebench.host.files import whole_file
-from joulebench.measurement.harness import Request, crashed_trial, is_controlled
+from joulebench.measurement.control import is_controlled
+from joulebench.measurement.harness import Request, crashed_trial
 from joulebench.measurement.protocol import Timeline
 from joulebench.measurement.racing import race
 from joulebench.records.folder import RunFolder, append
