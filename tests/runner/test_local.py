@@ -483,5 +483,5 @@ def test_the_environment_may_allow_a_busy_machine(monkeypatch, given, allowed):
 
 def test_another_value_of_the_environment_is_refused(monkeypatch):
     monkeypatch.setenv("JOULEBENCH_ALLOW_BUSY", "false")
-    with pytest.raises(InputError, match="JOULEBENCH_ALLOW_BUSY.*'false'"):
+    with pytest.raises(InputError, match=r"JOULEBENCH_ALLOW_BUSY.*'false'"):
         plan(linear_task())
