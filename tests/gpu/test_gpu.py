@@ -13,7 +13,8 @@ import torch
 from joulebench.data import augment, load_arrays, stage
 from joulebench.host.clock import RealClock
 from joulebench.host.device import choose_device, nvml_indices, seed_everything, synchronizer
-from joulebench.measurement.harness import Bench, Request, run_trial
+from joulebench.measurement.bench import Bench
+from joulebench.measurement.harness import Request, run_trial
 from joulebench.measurement.protocol import Timeline
 from joulebench.meters.nvml import NvmlMeter
 from joulebench.meters.select import availability

@@ -15,7 +15,8 @@ import pytest
 from joulebench.errors import InputError
 from joulebench.host.clock import RealClock, VirtualClock
 from joulebench.host.memory import release
-from joulebench.measurement.harness import Bench, Request, run_trial
+from joulebench.measurement.bench import Bench
+from joulebench.measurement.harness import Request, run_trial
 from joulebench.measurement.protocol import Timeline
 from joulebench.measurement.racing import Race
 from joulebench.meters.replay import PowerTrace, ReplayMeter

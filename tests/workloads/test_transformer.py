@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from joulebench.errors import InputError
 from joulebench.host.clock import RealClock
-from joulebench.measurement.harness import Bench, Request, run_trial
+from joulebench.measurement.bench import Bench
+from joulebench.measurement.harness import Request, run_trial
 from joulebench.measurement.protocol import Timeline
 from joulebench.meters.replay import PowerTrace, ReplayMeter
 from joulebench.spec.task import Task

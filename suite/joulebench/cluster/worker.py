@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from joulebench.errors import InputError, MeterError
-from joulebench.measurement.harness import Bench
+from joulebench.measurement.bench import Bench
 from joulebench.records.model import TrialRecord, Window
 from joulebench.runner import meter_check, scoring
 from joulebench.runner.plan import Plan

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from joulebench.errors import InputError, described
 from joulebench.host import device as torch_device
 from joulebench.host import memory, power_limit
+from joulebench.measurement.bench import Bench
 from joulebench.measurement.protocol import Note, measure_phase, no_note
 from joulebench.spec.task import Protocol, Task
 from joulebench.workloads.base import workload_class
-
-if TYPE_CHECKING:
-    from joulebench.measurement.harness import Bench
 
 #: Every control measurement of every run builds the same weights.
 CONTROL_SEED = 0

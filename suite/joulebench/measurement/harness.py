@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from joulebench.errors import InputError, described, did_you_mean
 from joulebench.host import device as torch_device
 from joulebench.host import memory, power_limit
-from joulebench.host.clock import Clock
+from joulebench.measurement.bench import Bench
 from joulebench.measurement.control import CONTROL_SEED, measure_default
 from joulebench.measurement.protocol import (
     ALL_DOMAINS,
     Note,
-    Timeline,
     cool_down,
     measure_idle,
     measure_phase,
@@ -34,10 +33,10 @@ from joulebench.results.validity import judged
 from joulebench.spec.objectives import COSTS, energy_unit
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import RESERVED_PHASES, Task
-from joulebench.workloads.base import Context, Epoch, InfeasibleError, Phase, Workload, workload_class
+from joulebench.workloads.base import Epoch, InfeasibleError, Phase, Workload
 
 if TYPE_CHECKING:
-    from joulebench.data import StagedData
+    pass
 
 
 #: Called after each epoch with it and the trial's windows so far; returns why training should stop, or None.
@@ -46,28 +45,6 @@ EpochCallback = Callable[[Epoch, Sequence[Window]], str | None]
 
 def _no_callback(_: Epoch, __: Sequence[Window]) -> None:
     return None
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Resources that all trials of a run share."""
-
-    task: Task
-    device: str
-    clock: Clock
-    timeline: Timeline
-    data: StagedData | None = None
-    gpus: tuple[int, ...] = ()  # NVML indices of those that a power limit would be set on
-    set_power_limit: bool = False  # whether it may
-
-    def limits(self, params: Params) -> Params:
-        """Parameters that may set a power limit; none for a replayable workload, which is not on the device."""
-        return {} if workload_class(self.task.workload).replayable else params
-
-    def workload(self, seed: int, should_stop: Callable[[], bool] = lambda: False) -> Workload:
-        return workload_class(self.task.workload)(
-            Context(self.device, seed, self.clock, self.data, self.task.options, should_stop)
-        )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 from joulebench import search
 from joulebench.errors import InputError
 from joulebench.host.clock import RealClock
-from joulebench.measurement.harness import Bench
+from joulebench.measurement.bench import Bench
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import Manifest, TrialRecord
 from joulebench.runner import meter_check, scoring

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from joulebench import search
 from joulebench.errors import GateError
+from joulebench.measurement.bench import Bench
 from joulebench.measurement.control import measure_default
-from joulebench.measurement.harness import Bench
 from joulebench.measurement.protocol import Note, no_note
 from joulebench.measurement.racing import SEARCHES
 from joulebench.records.folder import RunFolder, append

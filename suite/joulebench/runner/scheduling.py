@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from joulebench.measurement.harness import Bench, Finished, run_trial
+from joulebench.measurement.bench import Bench
+from joulebench.measurement.harness import Finished, run_trial
 from joulebench.runner.epoch_monitor import epoch_callback
 from joulebench.runner.trials import Order, Trials
 

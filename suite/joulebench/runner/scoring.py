@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from joulebench.measurement.harness import Bench
+from joulebench.measurement.bench import Bench
 from joulebench.records.folder import RunFolder, append
 from joulebench.records.model import ScoreRecord, TrialRecord
 from joulebench.results.concurrent_windows import marked

@@ -15,7 +15,7 @@ from joulebench.errors import InputError, MeterError
 from joulebench.host import device, environment
 from joulebench.host.clock import RealClock, VirtualClock
 from joulebench.host.power_limit import PARAMETER
-from joulebench.measurement.harness import Bench
+from joulebench.measurement.bench import Bench
 from joulebench.measurement.protocol import Timeline
 from joulebench.meters.select import meters_for
 from joulebench.records.folder import RunFolder, append
