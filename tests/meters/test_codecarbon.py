@@ -565,6 +565,25 @@ def test_a_total_that_stands_still_is_refused(monkeypatch, part):
     meter.stop()
 
 
+def test_a_window_in_which_the_process_stood_still_is_faulted_whatever_its_phase():
+    clock = TickingClock()
+    sampler = clock.sampler(CODECARBON_PERIOD_S)
+    timeline = Timeline(CodeCarbonMeter(65.0, 12.0, clock=clock, sampler=sampler), clock)
+    timeline.start()
+    clock.sleep(3.0)
+    timeline.cut("train")
+    sampler.held = True
+    clock.sleep(8.0)  # stopped by a signal: nothing of it runs
+    sampler.held = False
+    timeline.cut("train")
+    clock.sleep(3.0)
+    timeline.cut("train")
+    timeline.stop()
+    windows = timeline.take()
+    assert [w.fault and w.fault.kind for w in windows] == [None, "sampling_gap", None]
+    assert sum(r.energy_j for w in windows for r in w.readings if r.domain == "ram") == pytest.approx(12.0 * 14)
+
+
 def test_a_meter_started_again_counts_from_zero():
     meter, clock = ticking(cpu_power_w=65.0, ram_power_w=12.0)
     for _ in range(2):

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from joulebench.errors import InputError, MeterError, did_you_mean
 from joulebench.host.clock import Clock, RealClock
 from joulebench.meters.base import Counter, MeterOffer, MeterRequest, description
-from joulebench.meters.sampling import Sampler, ThreadSampler
+from joulebench.meters.sampling import LONG_GAP_S, Sampler, ThreadSampler
+from joulebench.records.model import Fault, FaultKind
 from joulebench.stats.constants import JOULES_PER_KWH
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class _Part:
     energy_j: float = 0.0
     counted_s: float = 0.0  # up to here joules are counted
     moved_s: float = 0.0  # when they last grew
+    fault: Fault | None = None  # since the last read
 
     def start(self, now_s: float) -> None:
         self.counted_s = self.moved_s = now_s
@@ -73,7 +75,9 @@ class _Part:
         """
         with _meter_errors("failed"):
             _, energy = self.hardware.measure_power_and_energy(now_s - self.counted_s)
-        self.counted_s = now_s
+        gap_s, self.counted_s = now_s - self.counted_s, now_s
+        if gap_s > PERIOD_S + LONG_GAP_S:
+            self.fault = Fault(kind=FaultKind.SAMPLING_GAP, text=f"was not asked for power for {gap_s:.1f} s")
         self.energy_j += energy.kWh * JOULES_PER_KWH
         if energy.kWh > 0:
             self.moved_s = now_s
@@ -81,6 +85,11 @@ class _Part:
             raise MeterError(
                 f"CodeCarbon's total for {self.domain} stands still at {self.energy_j:g} J for {still_s:.2f} s"
             )
+
+    def read(self) -> Counter:
+        """Its joules so far, with the fault since the last read."""
+        fault, self.fault = self.fault, None
+        return Counter(self.domain, self.energy_j, self.source, self.kind, self.role, fault=fault)
 
     def stop(self) -> None:
         if self.folder is not None:
@@ -184,7 +193,7 @@ class CodeCarbonMeter:
         self._sampler.check()
         with self._lock:
             self._count()
-            return tuple(Counter(p.domain, p.energy_j, p.source, p.kind, p.role) for p in self._parts)
+            return tuple(p.read() for p in self._parts)
 
     def integrals(self) -> dict[str, float]:
         return {}

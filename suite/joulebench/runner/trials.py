@@ -144,9 +144,10 @@ class Trials:
     def begin(self, request: Request, node: str | None = None) -> Order:
         """Record that a trial begins (on a node of a cluster) and return its order."""
         on_node = [r for r in self._records if r.node == node]
-        since = next((n for n, r in enumerate(reversed(on_node), 1) if _has_idle(r)), None)
-        due = since is None or since >= self.task.protocol.idle_every
-        due = due or request.trial == self.total - 1  # before and after: drift shows
+        ages, every = [n for n, r in enumerate(reversed(on_node), 1) if _has_idle(r)], self.task.protocol.idle_every
+        due = not ages or ages[0] >= every
+        if request.trial == self.total - 1:  # before and after: drift shows; a block not much older is after, too
+            due = due or len(ages) == 1 or 2 * ages[0] >= every
         request = replace(
             request,
             idle=due,
