@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from joulebench.errors import InputError
-from joulebench.meters.wall_meter import MAX_RATIO, MIN_SAMPLES
+from joulebench.meters.wall_comparison import MAX_RATIO, MIN_SAMPLES
 from joulebench.presentation.numbers import joules, number, percent, rsd_words, seconds
 from joulebench.presentation.units import bound
 from joulebench.presentation.wide import is_wide

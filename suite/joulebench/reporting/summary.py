@@ -11,7 +11,7 @@ from typing import get_args
 
 from joulebench.errors import InputError
 from joulebench.host.files import read_own
-from joulebench.meters.wall_meter import WallComparison, comparison
+from joulebench.meters.wall_comparison import WallComparison, compare_run
 from joulebench.presentation.numbers import joules, number, seconds
 from joulebench.presentation.units import scaled
 from joulebench.presentation.words import plural
@@ -273,7 +273,7 @@ def summarise(folder: RunFolder, run: Run | None = None) -> Summary:
     """
     run = Run.of(folder) if run is None else run
     every = chain((e.windows for e in run.entries), (t.windows for t in run.trials))
-    return Summary(run, comparison(folder, chain.from_iterable(every)), published_busy(folder))
+    return Summary(run, compare_run(folder, chain.from_iterable(every)), published_busy(folder))
 
 
 def published_busy(folder: RunFolder) -> bool:
