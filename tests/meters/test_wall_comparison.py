@@ -13,6 +13,7 @@ from joulebench.meters.wall_log import read_log
 from joulebench.records.model import Reading, Window
 from joulebench.reporting import summarise
 from joulebench.reporting.findings import findings
+from joulebench.results.run import Run
 from tests.commands.calling import call
 from tests.runner.test_local import run_toy
 
@@ -177,9 +178,9 @@ def wall_finding(folder):
 
 def test_imported_beside_a_run_it_stands_in_the_report(toy, tmp_path):
     (toy.path / "wall.csv").unlink(missing_ok=True)
-    assert compare_run(toy) is None
+    assert compare_run(toy, Run.of(toy).windows) is None
     assert import_log(toy, toy_log(tmp_path / "log.csv", 140)).ratio.mean == pytest.approx(1.4)
-    assert compare_run(toy).ratio.mean == pytest.approx(1.4)
+    assert compare_run(toy, Run.of(toy).windows).ratio.mean == pytest.approx(1.4)
     assert wall_finding(toy).level == "note"
 
 

@@ -86,8 +86,9 @@ def import_log(folder: RunFolder, path: Path, *, allow_below: bool = False) -> W
         InputError: the log cannot be read or compared, or reads less than software beyond noise.
     """
     trace = read_log(path)
+    windows = [w for e in folder.ledger() for w in e.windows] + [w for t in folder.trials() for w in t.windows]
     try:
-        result = compare(_windows(folder), trace)
+        result = compare(windows, trace)
         ratio = result.ratio.mean
         read = f"the wall meter read {ratio:.4g} times the joules of software"
         if MILLIWATTS[0] <= ratio <= MILLIWATTS[1]:
@@ -106,25 +107,18 @@ def import_log(folder: RunFolder, path: Path, *, allow_below: bool = False) -> W
     return result
 
 
-def compare_run(folder: RunFolder, windows: Iterable[Window] | None = None) -> WallComparison | InputError | None:
+def compare_run(folder: RunFolder, windows: Iterable[Window]) -> WallComparison | InputError | None:
     """Compare wall and software energy of a run with a log in its folder; None without one.
 
-    A log that cannot be compared gives the error that says why.
-
-    Args:
-        windows: the run's, where they have been read already.
+    A log that cannot be compared gives the error that says why. `windows` are all of the run.
     """
     path = folder.path / LOG_FILE
     if not path.is_file():
         return None
     try:
-        return compare(_windows(folder) if windows is None else windows, read_log(path))
+        return compare(windows, read_log(path))
     except InputError as error:
         return error
-
-
-def _windows(folder: RunFolder) -> list[Window]:
-    return [w for e in folder.ledger() for w in e.windows] + [w for t in folder.trials() for w in t.windows]
 
 
 @dataclass(frozen=True)

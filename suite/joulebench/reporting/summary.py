@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import get_args
 
 from joulebench.errors import InputError
@@ -272,8 +271,7 @@ def summarise(folder: RunFolder, run: Run | None = None) -> Summary:
         InputError: a record file is damaged, or of another schema version.
     """
     run = Run.of(folder) if run is None else run
-    every = chain((e.windows for e in run.entries), (t.windows for t in run.trials))
-    return Summary(run, compare_run(folder, chain.from_iterable(every)), published_busy(folder))
+    return Summary(run, compare_run(folder, run.windows), published_busy(folder))
 
 
 def published_busy(folder: RunFolder) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import chain
 
 from joulebench.records.folder import RunFolder
-from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord
+from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord, Window
 from joulebench.results.audit import audit
 from joulebench.results.concurrent_windows import marked
 from joulebench.results.confirmation import Confirmation, confirmation
@@ -63,6 +64,12 @@ class Run:
         audited = audit(folder.trials_path, manifest, task, marked(trials, entries), entries, scores, torn)
         trials = sorted(audited.trials, key=lambda t: t.trial)  # a cluster's are written as they come back
         return cls(manifest, task, trials, entries, scores, audited.findings)
+
+    @property
+    def windows(self) -> Iterator[Window]:
+        """Every window: of trials, and between them."""
+        every = chain((t.windows for t in self.trials), (e.windows for e in self.entries))
+        return chain.from_iterable(every)
 
     @cached_property
     def configurations(self) -> list[Configuration]:
