@@ -21,7 +21,7 @@ from joulebench.results.confirmation import searching
 from joulebench.results.cost import BreakEven, Candidate, SearchCost, break_even, search_cost, stated_volume
 from joulebench.results.frontier import hypervolume_by_trial
 from joulebench.results.ledger import Ledger, idle_by_domain
-from joulebench.results.losses import Losses, WindowCount, losses
+from joulebench.results.losses import Losses, losses
 from joulebench.results.members import Member, Target, member, targets
 from joulebench.results.outcome import Configuration, Outcome, configuration_key, trial_outcomes
 from joulebench.results.power_curve import ModelRange, model_range
@@ -206,11 +206,6 @@ class Summary:
     @cached_property
     def failures(self) -> tuple[FailureGroup, ...]:
         return failures(self.run, self.losses)
-
-    @property
-    def windows(self) -> Mapping[str, WindowCount]:
-        """By phase that workloads measured, in order of first appearance."""
-        return self.losses.phases
 
     @property
     def provisional(self) -> bool:

@@ -68,6 +68,7 @@ class Losses:
     """Windows of a run by phase, and what was lost by group of reasons.
 
     Attributes:
+        phases: windows by phase that workloads measured, in order of first appearance.
         measured, idle: number of windows, counted or not.
         allowed: windows that count only because `protocol.allow_busy` lets them.
         without_value: `ok` trials without a value as their records are judged today, with the reason.
