@@ -329,7 +329,7 @@ def test_short_windows_are_left_out_and_said() -> None:
     run.trials[0] = trial.model_copy(update={"windows": (*trial.windows, short)})
     summary = summary_of(run)
     assert _gross(summary.members[0]).n == 5
-    assert summary.windows["inference"].valid == 5
+    assert summary.losses.phases["inference"].valid == 5
     assert "invalid_windows" in codes(summary)
 
 

@@ -49,7 +49,7 @@ def test_joules_by_the_curve_are_tdp_times_share_times_seconds_and_other_domains
     assert (found.total.low, found.total.high) == (found.total.curve_j, found.total.model_j)
     first = found.configurations[0]
     assert (first.model.mean, first.curve.mean) == pytest.approx((80 / 8000, 65 / 8000))
-    assert (first.both.low, first.both.high) == (first.curve.mean, first.model.mean)
+    assert (first.joules.low, first.joules.high) == (first.curve.mean, first.model.mean)
     assert (first.curve.domains, first.curve.kind, first.curve.per) == (("cpu", "ram"), "estimated", "sample")
 
 

@@ -165,11 +165,12 @@ def _description(subject: Subject, spent: Spent, accuracy: Quality | None) -> st
     judged = ""
     if accuracy is not None and accuracy.split:
         judged = f" Accuracy on the {accuracy.split} split: {accuracy.seen}."
-    label = f" {subject.label_text}." if subject.labels else ""
+    labels = "; ".join(f"{name}: {text}" for name, text in subject.labels.items())
+    labels = f" {labels}." if labels else ""
     return (
         f"{task.title}. joulebench task {task.name} v{task.version}, digest {subject.run.manifest.digest}, "
         f"{subject.member.label}. {spent.what}; gross joules of {words.domains(spent.domains)}, "
-        f"{combined(r.kind for r in read)}, measured share {percent(share)}; no PUE applied.{judged}{label}"
+        f"{combined(r.kind for r in read)}, measured share {percent(share)}; no PUE applied.{judged}{labels}"
     )
 
 

@@ -327,7 +327,7 @@ def method_facts(task: Task) -> Facts:
     most = f"{protocol.repeats} to {protocol.max_repeats} windows of at least {protocol.window_s:g} s"
     idle = "none measured" if protocol.idle_s == 0 else f"{protocol.idle_s:g} s every {protocol.idle_every} trials"
     return (
-        ("Warm-up", f"at least {protocol.warmup_s:g} s, until the pace has settled"),
+        ("Warm-up", f"at least {protocol.warmup_s:g} s, until pace and power have settled"),
         ("Windows", f"{most}, until the 95 % half-width is {percent(protocol.target_rel_ci)} of the mean"),
         ("Interval", "Student's t; of windows within a run, and of runs where a configuration ran more than once"),
         ("Idle baseline", idle),

@@ -79,11 +79,6 @@ class Subject:
         return labels
 
     @property
-    def label_text(self) -> str:
-        """The labels in one line; empty without any."""
-        return "; ".join(f"{name}: {text}" for name, text in self.labels.items())
-
-    @property
     def host(self) -> dict[str, Any]:
         """Facts of the host from the manifest; empty if it has none."""
         host = self.run.manifest.environment.get("host")

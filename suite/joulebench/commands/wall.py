@@ -33,7 +33,7 @@ def wall(
     The report then gives the ratio of wall to software energy. The offset of the log's clock is estimated where the
     run's power varies enough; a log that reads less than software is refused.
     """
-    from joulebench.meters.wall_meter import MAX_RATIO, import_log
+    from joulebench.meters.wall_comparison import MAX_RATIO, import_log
     from joulebench.presentation.words import plus_minus
     from joulebench.records.folder import RunFolder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from joulebench.records.model import SCHEMA, Record, Window
@@ -12,28 +13,11 @@ from joulebench.spec.task import Protocol
 MetricName = Literal["energy", "time"]
 Choice = Literal["auto", "energy", "time"]
 
+_protocol = partial(Protocol, repeats=2, target_rel_ci=1.0, idle_s=0.0, allow_busy=True)
 #: Short windows, for continuously readable meters: minutes on two CPU cores.
-QUICK = Protocol(
-    warmup_s=0.1,
-    max_warmup_s=1.0,
-    window_s=0.15,
-    repeats=2,
-    max_repeats=6,
-    target_rel_ci=1.0,
-    idle_s=0.0,
-    allow_busy=True,
-)
+QUICK = _protocol(warmup_s=0.1, max_warmup_s=1.0, window_s=0.15, max_repeats=6)
 #: Long windows, for accelerators, whose counters update every 0.1 s.
-STANDARD = Protocol(
-    warmup_s=2.0,
-    max_warmup_s=20.0,
-    window_s=3.0,
-    repeats=2,
-    max_repeats=4,
-    target_rel_ci=1.0,
-    idle_s=0.0,
-    allow_busy=True,
-)
+STANDARD = _protocol(warmup_s=2.0, max_warmup_s=20.0, window_s=3.0, max_repeats=4)
 FORMS = {"quick": QUICK, "standard": STANDARD}
 PAIRS = {"quick": 18, "standard": 20}  # processes of each commit
 

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from joulebench.records.model import Kind
     from joulebench.stats.estimate import Estimate
 
+#: Remedy for variation between windows.
+STEADIER = (
+    "keep other load off the machine, warm up longer (protocol.warmup_s), measure longer windows "
+    "(protocol.window_s), or take a larger batch"
+)
+
 
 def _three(value: float) -> str:
     return number(value, 3)

@@ -14,7 +14,7 @@ from joulebench.comparison.page import NAME as COMPARISON
 from joulebench.comparison.page import read_runs, write_comparison
 from joulebench.errors import GateError, InputError
 from joulebench.host.files import read_own
-from joulebench.meters.wall_meter import FILE as WALL
+from joulebench.meters.wall_comparison import LOG_FILE
 from joulebench.publishing.checks import problems, task_file_problem
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import Manifest
@@ -26,7 +26,7 @@ from joulebench.spec.toml import validate
 
 SUMS = "SHA256SUMS"
 RUNS = "runs.json"
-RECORDS = ("manifest.json", "trials.jsonl", "ledger.jsonl", "scores.jsonl", WALL, PUBLISHED)
+RECORDS = ("manifest.json", "trials.jsonl", "ledger.jsonl", "scores.jsonl", LOG_FILE, PUBLISHED)
 
 
 def publish(run: Path, reports: Path, allow_busy: bool = False) -> Path:

@@ -141,7 +141,7 @@ def _damage(where: object, raw: bytes, error: ValidationError) -> str:
     return f"{where}: {'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:200]}"
 
 
-def _as_begun(task: dict[str, Any]) -> dict[str, Any]:
+def _upgraded_task(task: dict[str, Any]) -> dict[str, Any]:
     """A manifest's task; one from before there was confirmation has none, and keeps the order of its stages."""
     stages = task.get("stages")
     if "confirm" in task or not isinstance(stages, dict):
@@ -212,7 +212,7 @@ class RunFolder:
             raise InputError(_damage(self.manifest_path, content, error)) from None
 
     def task(self) -> Task:
-        return validate(Task, _as_begun(self.manifest().task), self.manifest_path)
+        return validate(Task, _upgraded_task(self.manifest().task), self.manifest_path)
 
     def trials(self) -> list[TrialRecord]:
         """In the trials' order; on a cluster they are written as they come back."""

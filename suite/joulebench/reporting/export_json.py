@@ -57,7 +57,7 @@ def facts(summary: Summary, sections: Sequence[Section], headline: str) -> dict[
         "trials": {"recorded": len(summary.points), **summary.statuses},
         "configurations": {"complete": summary.complete, "feasible": summary.feasible,
                            "breaking": dict(summary.broken)},
-        "windows": {phase: vars(count) for phase, count in summary.windows.items()},
+        "windows": {phase: vars(count) for phase, count in summary.losses.phases.items()},
         "frontier": [_member(summary, m) for m in summary.members] if task.has_frontier else None,
         "default": _member(summary, summary.default) if summary.default else None,
         "hypervolume": next((v for v in reversed(summary.hypervolume) if v is not None), None),

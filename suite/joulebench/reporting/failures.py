@@ -50,17 +50,13 @@ def failures(run: Run, lost: Losses) -> tuple[FailureGroup, ...]:
     """
     groups: dict[tuple[str, str], list[tuple[TrialRecord, str]]] = {}
     for trial in run.trials:
-        status = _status(trial, lost)
+        status = "invalid" if trial.trial in lost.without_value else trial.status
         if status != "ok":
             reason = _reason(run, trial, lost)
             key = re.sub(r"\d+(?:\.\d+)?(?: [KMGT]i?B)?", "…", reason) if status == "oom" else reason
             groups.setdefault((status, key), []).append((trial, reason))
     ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
     return tuple(_group(status, [t for t, _ in members], members[0][1]) for (status, _), members in ordered)
-
-
-def _status(trial: TrialRecord, lost: Losses) -> str:
-    return "invalid" if trial.trial in lost.without_value else trial.status
 
 
 def _group(status: str, trials: Sequence[TrialRecord], reason: str) -> FailureGroup:

@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Iterator
 
 from joulebench.errors import InputError
-from joulebench.meters.wall_meter import MAX_RATIO, MIN_SAMPLES
+from joulebench.meters.wall_comparison import MAX_RATIO, MIN_SAMPLES
 from joulebench.presentation.numbers import joules, number, percent, rsd_words, seconds
 from joulebench.presentation.units import bound
 from joulebench.presentation.wide import is_wide
-from joulebench.presentation.words import domains, plural, plus_minus
+from joulebench.presentation.words import STEADIER, domains, plural, plus_minus
 from joulebench.records.model import FaultKind, Window
 from joulebench.reporting import prose
 from joulebench.reporting.failures import failure_findings
-from joulebench.reporting.model_range import models_apart, ranking_sentences
+from joulebench.reporting.model_range import difference_sentence, ranking_sentences
 from joulebench.reporting.prose import model_error
 from joulebench.reporting.summary import Summary
 from joulebench.reporting.validity import condition_findings, loss_findings
@@ -102,9 +102,7 @@ def _meter_check(summary: Summary) -> Iterator[Finding]:
             continue
         text += (
             f"; above the limit of {percent(MAX_RSD)}.{follows} Configurations that differ by less than this "
-            "spread cannot be ranked. Keep other load off the machine, warm up longer (protocol.warmup_s), measure "
-            "longer windows (protocol.window_s) or take a larger batch; --strict refuses to search on such a "
-            "machine."
+            f"spread cannot be ranked. Remedy: {STEADIER}. --strict refuses to search on such a machine."
         )
         yield Finding("warning", Code.METER_INCONSISTENT, "Meter inconsistent before the search", text)
 
@@ -157,8 +155,7 @@ def _wide_intervals(summary: Summary) -> Iterator[Finding]:
         text = (
             f"{wide} of {len(usable)} energy values of trials have a 95 % half-width, over their own windows, "
             f"above the target of {percent(protocol.target_rel_ci)} after {protocol.max_repeats} windows at "
-            "most. Warm up longer (protocol.warmup_s), measure longer windows (protocol.window_s), take a larger "
-            "batch, or keep other load off the machine. Differences smaller than the intervals are not significant."
+            f"most. Remedy: {STEADIER}. Differences smaller than the intervals are not significant."
         )
         yield Finding("warning", Code.WIDE_INTERVALS, "High variance", text)
 
@@ -251,7 +248,7 @@ def _model_range(summary: Summary) -> Iterator[Finding]:
     """How far a second model of the CPU's power is from the one that the joules are of."""
     if (models := summary.model_range) is not None:
         level: Level = "warning" if models.left or models.joined else "note"
-        text = " ".join((models_apart(models), *ranking_sentences(summary, models)))
+        text = " ".join((difference_sentence(models), *ranking_sentences(summary, models)))
         yield Finding(level, Code.MODEL_RANGE, "How far the estimate can be off", text)
 
 

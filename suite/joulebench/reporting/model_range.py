@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from joulebench.presentation.numbers import ABSENT, count, joules, number, prefix, watts
@@ -17,8 +16,8 @@ from joulebench.results.power_curve import (
     CURVE_MODEL,
     CURVE_SOURCE,
     LOAD_MODEL,
-    Both,
     ConfigurationRange,
+    JoulesByModel,
     ModelRange,
 )
 
@@ -37,10 +36,10 @@ def model_range_sentences(summary: Summary) -> tuple[str, ...]:
         f"{shares} of the same TDP at loads of {loads}, linear in between ({CURVE_SOURCE}). Neither was measured "
         "on this CPU, and a wrong TDP makes both wrong alike."
     )
-    return about, models_apart(models), *ranking_sentences(summary, models)
+    return about, difference_sentence(models), *ranking_sentences(summary, models)
 
 
-def models_apart(models: ModelRange) -> str:
+def difference_sentence(models: ModelRange) -> str:
     """By what factor the two models differ, and the range that this leaves for the run's joules."""
     total, part = models.total, ""
     if models.recorded_share < NEARLY_ALL:
@@ -77,15 +76,11 @@ def _frontier(models: ModelRange) -> str:
     if not models.left and not models.joined:
         return "The frontier has the same members by both."
     parts = [
-        f"{_trials(trials)} {verb}"
+        f"{listed([label(t) for t in trials], 6, joint='; ')} {verb}"
         for trials, verb in ((models.left, "would leave it"), (models.joined, "would join it"))
         if trials
     ]
     return f"The frontier depends on the model: by the second one, {' and '.join(parts)}."
-
-
-def _trials(configurations: Sequence[Sequence[int]]) -> str:
-    return listed([label(trials) for trials in configurations], 6, joint="; ")
 
 
 def model_range_table(summary: Summary) -> Table | None:
@@ -98,12 +93,12 @@ def model_range_table(summary: Summary) -> Table | None:
     return Table.of("Joules by two models of the CPU's power", titles, rows)
 
 
-def _total(name: str, both: Both) -> tuple[Cell, ...]:
+def _total(name: str, energy: JoulesByModel) -> tuple[Cell, ...]:
     return (
         Cell(name),
-        Cell(joules(both.model_j)),
-        Cell(joules(both.curve_j)),
-        Cell(number(both.factor, 3) if both.factor else ABSENT),
+        Cell(joules(energy.model_j)),
+        Cell(joules(energy.curve_j)),
+        Cell(number(energy.factor, 3) if energy.factor else ABSENT),
         Cell(ABSENT),
     )
 
@@ -120,7 +115,7 @@ def _row(summary: Summary, row: ConfigurationRange) -> tuple[Cell, ...]:
         Cell(label(row.trials), tuple(filter(None, (*details, default)))),
         Cell(f"{number(row.model.mean / factor)} {unit}"),
         Cell(f"{number(row.curve.mean / factor)} {unit}"),
-        Cell(number(row.both.factor, 3) if row.both.factor else ABSENT),
+        Cell(number(row.joules.factor, 3) if row.joules.factor else ABSENT),
         Cell(f"{row.rank}, {row.curve_rank}", places),
     )
 
@@ -146,8 +141,8 @@ def model_range_values(summary: Summary) -> dict[str, Any] | None:
         "source": CURVE_SOURCE,
         "tdp_w": models.tdp_w,
         "recorded_share": models.recorded_share,
-        "total": _both(models.total),
-        "cpu": _both(models.cpu),
+        "total": _by_model(models.total),
+        "cpu": _by_model(models.cpu),
         "rankings": [
             {"phase": r.target.phase, "unit": f"J/{r.target.unit}", "pairs": r.pairs, "swapped": r.swapped,
              "apart": r.apart}
@@ -159,13 +154,13 @@ def model_range_values(summary: Summary) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _both(both: Both) -> dict[str, Any]:
+def _by_model(energy: JoulesByModel) -> dict[str, Any]:
     return {
-        f"{LOAD_MODEL}_j": both.model_j,
-        f"{CURVE_MODEL}_j": both.curve_j,
-        "low_j": both.low,
-        "high_j": both.high,
-        "factor": both.factor,
+        f"{LOAD_MODEL}_j": energy.model_j,
+        f"{CURVE_MODEL}_j": energy.curve_j,
+        "low_j": energy.low,
+        "high_j": energy.high,
+        "factor": energy.factor,
     }
 
 
@@ -177,7 +172,7 @@ def _values(row: ConfigurationRange) -> dict[str, Any]:
         "unit": f"J/{row.target.unit}",
         "basis": row.model.basis,
         "domains": row.model.domains,
-        **_both(row.both),
+        **_by_model(row.joules),
         "ranks": [row.rank, row.curve_rank],
         "on_frontier": [row.on_frontier, row.on_curve_frontier],
     }

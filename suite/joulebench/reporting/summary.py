@@ -6,12 +6,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import get_args
 
 from joulebench.errors import InputError
 from joulebench.host.files import read_own
-from joulebench.meters.wall_meter import WallComparison, comparison
+from joulebench.meters.wall_comparison import WallComparison, compare_run
 from joulebench.presentation.numbers import joules, number, seconds
 from joulebench.presentation.units import scaled
 from joulebench.presentation.words import plural
@@ -22,7 +21,7 @@ from joulebench.results.confirmation import searching
 from joulebench.results.cost import BreakEven, Candidate, SearchCost, break_even, search_cost, stated_volume
 from joulebench.results.frontier import hypervolume_by_trial
 from joulebench.results.ledger import Ledger, idle_by_domain
-from joulebench.results.losses import Losses, WindowCount, losses
+from joulebench.results.losses import Losses, losses
 from joulebench.results.members import Member, Target, member, targets
 from joulebench.results.outcome import Configuration, Outcome, configuration_key, trial_outcomes
 from joulebench.results.power_curve import ModelRange, model_range
@@ -209,11 +208,6 @@ class Summary:
         return failures(self.run, self.losses)
 
     @property
-    def windows(self) -> Mapping[str, WindowCount]:
-        """By phase that workloads measured, in order of first appearance."""
-        return self.losses.phases
-
-    @property
     def provisional(self) -> bool:
         """Whether the frontier's members were chosen by the values that are shown: no new runs confirmed them."""
         chosen = self.task.has_frontier and bool(self.members) and self.feasible > 1
@@ -272,8 +266,7 @@ def summarise(folder: RunFolder, run: Run | None = None) -> Summary:
         InputError: a record file is damaged, or of another schema version.
     """
     run = Run.of(folder) if run is None else run
-    every = chain((e.windows for e in run.entries), (t.windows for t in run.trials))
-    return Summary(run, comparison(folder, chain.from_iterable(every)), published_busy(folder))
+    return Summary(run, compare_run(folder, run.windows), published_busy(folder))
 
 
 def published_busy(folder: RunFolder) -> bool:

@@ -289,7 +289,7 @@ def _energy(summary: Summary, target: Target, net: bool) -> Read:
         if not net and within is not None and RUNS in value.variances:
             details = (*details, f"within one run ± {percent(within)}")
         if models is not None and models.model.basis == value.basis:
-            low, high = (number(end / factor) for end in (models.both.low, models.both.high))
+            low, high = (number(end / factor) for end in (models.joules.low, models.joules.high))
             details = (*details, f"systematic {low} … {high}")
         return replace(cell, details=details)
 

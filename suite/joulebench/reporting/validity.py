@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterator, Sequence
 
 from joulebench.presentation.numbers import percent
 from joulebench.presentation.words import listed, plural
@@ -44,7 +43,7 @@ def loss_findings(summary: Summary) -> Iterator[Finding]:
         if (loss := summary.losses.groups.get(code)) is None or loss.first is None:
             continue
         share = (loss.measured.total() + loss.idle.total()) / every
-        level: Level = "alert" if loss.is_grave else "warning" if share > MAX_LEFT_OUT else "note"
+        level: Level = "alert" if loss.lost_results else "warning" if share > MAX_LEFT_OUT else "note"
         parts = (_left_out(summary, loss), *_lost(loss), "Their joules are in the ledger.", remedy)
         yield Finding(level, code, title, " ".join(filter(None, parts)))
 
@@ -64,11 +63,13 @@ def _left_out(summary: Summary, loss: Loss) -> str:
 
 def _lost(loss: Loss) -> Iterator[str]:
     if loss.trials:
-        numbers = listed([str(t) for t in loss.trials], 12)
-        yield f"Too few were left for a value in {plural(len(loss.trials), 'trial')}: {numbers}."
+        yield f"Too few were left for a value in {plural(len(loss.trials), 'trial')}: {_numbers(loss.trials)}."
     if loss.baselines:
-        numbers = listed([str(t) for t in loss.baselines], 12)
-        yield f"{plural(len(loss.baselines), 'idle baseline')} lost, of trial {numbers}."
+        yield f"{plural(len(loss.baselines), 'idle baseline')} lost, of trial {_numbers(loss.baselines)}."
+
+
+def _numbers(trials: Sequence[int]) -> str:
+    return listed([str(trial) for trial in trials], 12)
 
 
 def _allowed(summary: Summary) -> Iterator[Finding]:
@@ -136,7 +137,7 @@ def _correlated(summary: Summary) -> Iterator[Finding]:
     """More phases with correlated windows than chance explains."""
     from scipy import special
 
-    tested, found = 0, []
+    tested, flagged = 0, []
     for trial in summary.run.trials:
         for phase in trial.unit:
             if sum(w.phase == phase for w in trial.windows) < MIN_CORRELATED:
@@ -145,11 +146,11 @@ def _correlated(summary: Summary) -> Iterator[Finding]:
             each = [(joules(w, summary.run.families) or 0.0) / w.units for w in valid]
             if len(each) >= MIN_CORRELATED and any(each):
                 tested += 1
-                found += [trial.trial] if correlated(each) else []
-    if found and special.bdtrc(len(found) - 1, tested, BY_CHANCE) <= BY_CHANCE * (1 + 1e-9):
+                flagged += [trial.trial] if correlated(each) else []
+    if flagged and special.bdtrc(len(flagged) - 1, tested, BY_CHANCE) <= BY_CHANCE * (1 + 1e-9):
         text = (
-            f"In {len(found)} of {plural(tested, 'phase')} with at least {MIN_CORRELATED} valid windows (trial "
-            f"{listed([str(t) for t in dict.fromkeys(found)], 12)}) successive windows are alike, by a test of the "
+            f"In {len(flagged)} of {plural(tested, 'phase')} with at least {MIN_CORRELATED} valid windows (trial "
+            f"{_numbers(tuple(dict.fromkeys(flagged)))}) successive windows are alike, by a test of the "
             f"lag-1 autocorrelation that finds {percent(BY_CHANCE)} by chance. Standard errors count fewer windows "
             "for it; what drifts more slowly than the windows last is not in them. Warm up longer "
             "(protocol.warmup_s), or measure longer windows (protocol.window_s)."
@@ -158,8 +159,7 @@ def _correlated(summary: Summary) -> Iterator[Finding]:
 
 
 def _stretched(summary: Summary) -> Iterator[Finding]:
-    every = chain((t.windows for t in summary.run.trials), (e.windows for e in summary.run.entries))
-    shares = [s for w in chain.from_iterable(every) if (s := w.conditions.get("replay_stretched", 0.0)) > 0]
+    shares = [s for w in summary.run.windows if (s := w.conditions.get("replay_stretched", 0.0)) > 0]
     if shares:
         text = (
             f"{plural(len(shares), 'window')} lie partly outside of the recorded trace, by up to "

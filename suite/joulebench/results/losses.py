@@ -58,8 +58,8 @@ class Loss:
     baselines: list[int] = field(default_factory=list)
 
     @property
-    def is_grave(self) -> bool:
-        """Whether it cost a trial or an idle baseline."""
+    def lost_results(self) -> bool:
+        """Whether a trial or an idle baseline was lost by it."""
         return bool(self.trials or self.baselines)
 
 
@@ -68,6 +68,7 @@ class Losses:
     """Windows of a run by phase, and what was lost by group of reasons.
 
     Attributes:
+        phases: windows by phase that workloads measured, in order of first appearance.
         measured, idle: number of windows, counted or not.
         allowed: windows that count only because `protocol.allow_busy` lets them.
         without_value: `ok` trials without a value as their records are judged today, with the reason.
@@ -83,7 +84,7 @@ class Losses:
     @property
     def lost_to_busy(self) -> bool:
         """Whether other work on the machine cost a trial or an idle baseline."""
-        return self.groups.get(Code.BUSY_MACHINE, Loss()).is_grave
+        return self.groups.get(Code.BUSY_MACHINE, Loss()).lost_results
 
 
 def losses(run: Run) -> Losses:

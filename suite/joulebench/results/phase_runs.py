@@ -5,6 +5,7 @@ A configuration run once has the intervals of its windows and steps; one run mor
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,13 +61,75 @@ class Repeated:
 NOT_REPEATED = Repeated()
 
 
-def _relative(values: Sequence[float], scale: float | None = None) -> list[float]:
-    scale = fmean(values) if scale is None and values else scale
-    return [value / scale for value in values] if scale else []
+class _Runs(ABC):
+    """Joules of one configuration's runs, gross and net, and how much the runs differ."""
+
+    trials: tuple[TrialRecord, ...]
+    idle: Sequence[Window]
+    repeated: Repeated
+
+    @abstractmethod
+    def _energy(self, trial: TrialRecord, idle: Sequence[Window] | None = None) -> Energy | None:
+        """Joules of a run, net of idle power if idle windows are given; None where they are not known."""
+
+    @abstractmethod
+    def _idle_of(self, trial: TrialRecord) -> tuple[Window, float]:
+        """The window that idle power is taken near to, and the seconds per unit of work that it is taken for."""
+
+    @abstractmethod
+    def _values(self, quantity: str) -> Sequence[Estimate]: ...
+
+    def relative(self, quantity: str) -> list[float]:
+        """The runs' values of a quantity, relative to their mean; net joules to that of the gross ones: they may be
+        near 0. Empty where it is unknown of a run.
+        """
+        values = (self._nets or ()) if quantity == "net" else self._values(quantity)
+        scale = fmean(v.mean for v in (self.runs if quantity == "net" else values)) if values else 0.0
+        return [v.mean / scale for v in values] if scale else []
+
+    @cached_property
+    def _gross(self) -> list[tuple[TrialRecord, Energy]]:
+        return [(t, e) for t in self.trials if (e := self._energy(t)) is not None]
+
+    @cached_property
+    def measured(self) -> list[TrialRecord]:
+        """The runs whose joules are known."""
+        return [trial for trial, _ in self._gross]
+
+    @cached_property
+    def runs(self) -> list[Energy]:
+        """Gross joules of each of them; of a phase per unit of work."""
+        return [energy for _, energy in self._gross]
+
+    @cached_property
+    def gross(self) -> Energy:
+        """Gross joules; of a phase per unit of work."""
+        return over_runs(self.runs, self.repeated.spread("gross"))
+
+    @cached_property
+    def _nets(self) -> list[Energy] | None:
+        """Net joules of each run; None where idle power is unknown for one."""
+        known = [e for t in self.measured if (e := self._energy(t, self.idle)) is not None] if self.idle else []
+        return known if known and len(known) == len(self.runs) else None
+
+    @cached_property
+    def net(self) -> Energy | None:
+        """The same less idle power; None where that is unknown for a run."""
+        if self._nets is None:
+            return None
+        net = over_runs(self._nets, self.repeated.spread("net"), fmean(e.mean for e in self.runs))
+        if len(self._nets) == 1:
+            return net
+        idle, baselines = as_idle(self.idle), []
+        for trial, energy in zip(self.measured, self._nets, strict=True):
+            window, seconds = self._idle_of(trial)
+            if (baseline := idle.baseline(window, energy.domains)) is not None:
+                baselines.append((baseline, seconds))
+        return shared_idle(net, baselines)
 
 
 @dataclass(frozen=True)
-class PhaseRuns:
+class PhaseRuns(_Runs):
     """One measured phase over the usable trials of one configuration; `phase_runs` makes it where there are any.
 
     `units_per_j` and `units_per_s` are each run's own, as objectives are: over several runs their mean is not the
@@ -80,65 +143,29 @@ class PhaseRuns:
     idle: Sequence[Window]
     repeated: Repeated = NOT_REPEATED
 
-    def relative(self, quantity: str) -> list[float]:
-        """The runs' values of a quantity (gross, net, unit_s, units_per_j, units_per_s), relative to their mean.
-
-        Net joules are relative to the mean of the gross ones, since they may be near 0.
-        """
+    def _values(self, quantity: str) -> Sequence[Estimate]:
         match quantity:
             case "gross":
-                return _relative([e.mean for e in self.runs])
-            case "net":
-                nets = [e.mean for e in self._net if e is not None]
-                return _relative(nets, fmean(e.mean for e in self.runs)) if len(nets) == len(self.runs) else []
+                return self.runs
             case "unit_s":
-                return _relative([s.mean for s in self._unit_s])
-        rates = [reciprocal(v) for v in (self.runs if quantity == "units_per_j" else self._unit_s)]
-        return _relative([rate.mean for rate in rates if rate is not None])
+                return self._unit_s
+        rates = (reciprocal(v) for v in (self.runs if quantity == "units_per_j" else self._unit_s))
+        return [rate for rate in rates if rate is not None]
 
     @cached_property
     def unit(self) -> str:
         """Unit of the phase's work: sample, token, …"""
         return next((t.unit[self.phase] for t in self.trials if self.phase in t.unit), "unit")
 
-    def _energies(self, idle: Sequence[Window] | None) -> list[Energy | None]:
-        """Joules per unit of each run, None of one that has none; net of idle power if idle windows are given."""
-        families, protocol = self.families, self.protocol
-        return [phase_energy(t.windows, self.phase, families, protocol, idle, self.unit) for t in self.trials]
+    def _energy(self, trial: TrialRecord, idle: Sequence[Window] | None = None) -> Energy | None:
+        return phase_energy(trial.windows, self.phase, self.families, self.protocol, idle, self.unit)
 
-    @cached_property
-    def _gross(self) -> list[Energy | None]:
-        return self._energies(None)
+    def _idle_of(self, trial: TrialRecord) -> tuple[Window, float]:
+        windows = self._valid(trial)
+        return windows[0], seconds_per_unit(windows).mean
 
-    @cached_property
-    def runs(self) -> list[Energy]:
-        """Gross joules per unit of each run that has valid windows."""
-        return [e for e in self._gross if e is not None]
-
-    @cached_property
-    def gross(self) -> Energy:
-        """Gross joules per unit."""
-        return over_runs(self.runs, self.repeated.spread("gross"))
-
-    @cached_property
-    def _net(self) -> list[Energy | None]:
-        return self._energies(self.idle) if self.idle else []
-
-    @cached_property
-    def net(self) -> Energy | None:
-        """Joules per unit less idle power; None where idle power is unknown for a run."""
-        known = [e for e in self._net if e is not None]
-        if len(known) != len(self.runs):
-            return None
-        net = over_runs(known, self.repeated.spread("net"), fmean(e.mean for e in self.runs))
-        if len(known) == 1:
-            return net
-        idle, baselines = as_idle(self.idle), []
-        for trial, energy in zip(self.measured, known, strict=True):
-            windows = valid_windows(trial.windows, self.phase, self.protocol)
-            if (baseline := idle.baseline(windows[0], energy.domains)) is not None:
-                baselines.append((baseline, seconds_per_unit(windows).mean))
-        return shared_idle(net, baselines)
+    def _valid(self, trial: TrialRecord) -> list[Window]:
+        return valid_windows(trial.windows, self.phase, self.protocol)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -149,14 +176,9 @@ class PhaseRuns:
         return self.gross.kind
 
     @cached_property
-    def measured(self) -> list[TrialRecord]:
-        """The runs whose joules are known."""
-        return [t for t, energy in zip(self.trials, self._gross, strict=True) if energy is not None]
-
-    @cached_property
     def _unit_s(self) -> list[Estimate]:
         """Of each run whose joules are known."""
-        return [seconds_per_unit(valid_windows(t.windows, self.phase, self.protocol)) for t in self.measured]
+        return [seconds_per_unit(self._valid(t)) for t in self.measured]
 
     @cached_property
     def unit_s(self) -> Estimate:
@@ -198,8 +220,7 @@ class PhaseRuns:
         return scaled(per_j, flops) if per_j is not None and flops else None
 
     def _over_steps(self, summarise: Callable[[list[float]], Estimate]) -> Estimate | None:
-        valid = (valid_windows(t.windows, self.phase, self.protocol) for t in self.trials)
-        runs = [seconds for windows in valid if (seconds := [s for w in windows for s in w.step_s])]
+        runs = [seconds for t in self.trials if (seconds := [s for w in self._valid(t) for s in w.step_s])]
         return mean_of_runs([summarise(seconds) for seconds in runs]) if runs else None
 
 
@@ -222,7 +243,7 @@ def _rate(values: Sequence[Estimate], spread: Spread | None) -> Estimate | None:
 
 
 @dataclass(frozen=True)
-class TrainingRuns:
+class TrainingRuns(_Runs):
     """The trainings of one configuration, validation left out; `training_runs` makes it where there are any.
 
     Each ran once, over all its epochs, so a single one's gross joules have the interval of the run-to-run spread
@@ -234,45 +255,15 @@ class TrainingRuns:
     idle: Sequence[Window]
     repeated: Repeated = NOT_REPEATED
 
-    def relative(self, quantity: str) -> list[float]:
-        """The trainings' values of a quantity (gross, net, seconds), relative to their mean; net: of gross."""
-        match quantity:
-            case "gross":
-                return _relative([e.mean for e in self.runs])
-            case "net":
-                nets = [e.mean for e in self._net if e is not None]
-                return _relative(nets, fmean(e.mean for e in self.runs)) if len(nets) == len(self.runs) else []
-        return _relative([s.mean for s in self._seconds])
+    def _energy(self, trial: TrialRecord, idle: Sequence[Window] | None = None) -> Energy | None:
+        return training_energy(trial.windows, self.families, idle)
 
-    @cached_property
-    def runs(self) -> list[Energy]:
-        """Gross joules of each training."""
-        return [e for t in self.trials if (e := training_energy(t.windows, self.families)) is not None]
+    def _idle_of(self, trial: TrialRecord) -> tuple[Window, float]:
+        epochs = _epochs(trial)
+        return epochs[len(epochs) // 2], sum(w.duration_s for w in epochs)
 
-    @cached_property
-    def gross(self) -> Energy:
-        """Gross joules of a training."""
-        return over_runs(self.runs, self.repeated.spread("gross"))
-
-    @cached_property
-    def _net(self) -> list[Energy | None]:
-        return [training_energy(t.windows, self.families, self.idle) for t in self.trials] if self.idle else []
-
-    @cached_property
-    def net(self) -> Energy | None:
-        """Joules of a training less idle power; None where idle power is unknown for one."""
-        known = [e for e in self._net if e is not None]
-        if not known or len(known) != len(self.trials):
-            return None
-        net = over_runs(known, self.repeated.spread("net"), fmean(e.mean for e in self.runs))
-        if len(known) == 1:
-            return net
-        idle, baselines = as_idle(self.idle), []
-        for trial, energy in zip(self.trials, known, strict=True):
-            epochs = _epochs(trial)
-            if (baseline := idle.baseline(epochs[len(epochs) // 2], energy.domains)) is not None:
-                baselines.append((baseline, sum(w.duration_s for w in epochs)))
-        return shared_idle(net, baselines)
+    def _values(self, quantity: str) -> Sequence[Estimate]:
+        return self.runs if quantity == "gross" else self._seconds
 
     @cached_property
     def seconds(self) -> Estimate:

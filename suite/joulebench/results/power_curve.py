@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import numpy as np
 
-from joulebench.records.model import Fault, FaultKind, Manifest, Reading, TrialRecord, Window
+from joulebench.records.model import Fault, FaultKind, Manifest, Reading, Window
 from joulebench.results.energy import Energy
 from joulebench.results.frontier import Array, frontier
 from joulebench.results.members import Target, targets
@@ -71,7 +71,7 @@ def recorded_tdp_w(manifest: Manifest) -> float | None:
 
 
 @dataclass(frozen=True)
-class Both:
+class JoulesByModel:
     """Joules of the same windows by the load model and by the curve."""
 
     model_j: float
@@ -107,8 +107,8 @@ class ConfigurationRange:
     default: bool
 
     @property
-    def both(self) -> Both:
-        return Both(self.model.mean, self.curve.mean)
+    def joules(self) -> JoulesByModel:
+        return JoulesByModel(self.model.mean, self.curve.mean)
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ class ModelRange:
     """What the two models of the CPU say of one run."""
 
     tdp_w: float
-    cpu: Both  # over the windows whose load was recorded
-    total: Both  # of the run: other domains, and windows without a load, are the same in both
+    cpu: JoulesByModel  # over the windows whose load was recorded
+    total: JoulesByModel  # of the run: other domains, and windows without a load, are the same in both
     recorded_share: float  # of the load model's joules, in windows whose load was recorded
     configurations: tuple[ConfigurationRange, ...] = ()
     rankings: tuple[Ranking, ...] = ()
@@ -160,25 +160,24 @@ def model_range(run: Run) -> ModelRange | None:
     every_j = math.fsum(s.energy_j for s in run.ledger.sources if s.role == "primary" and s.source == LOAD_MODEL)
     if tdp_w is None or total_j is None or every_j <= 0:
         return None
-    every = chain((t.windows for t in run.trials), (e.windows for e in run.entries))
-    cpu = _cpu(chain.from_iterable(every), tdp_w)
+    cpu = _cpu(run.windows, tdp_w)
     if cpu is None:
         return None
-    total = Both(total_j, total_j + cpu.curve_j - cpu.model_j)
+    total = JoulesByModel(total_j, total_j + cpu.curve_j - cpu.model_j)
     configurations = _configurations(run, tdp_w)
     of = {t: [c for c in configurations if c.target == t] for t in dict.fromkeys(c.target for c in configurations)}
     rankings = tuple(_ranking(target, members) for target, members in of.items())
     return ModelRange(tdp_w, cpu, total, cpu.model_j / every_j, configurations, rankings)
 
 
-def _cpu(windows: Iterable[Window], tdp_w: float) -> Both | None:
+def _cpu(windows: Iterable[Window], tdp_w: float) -> JoulesByModel | None:
     model, curve = [], []
     for window in windows:
         readings = _by_load_model(window)
         if readings and (energy_j := curve_j(window, tdp_w)) is not None:
             model += [r.energy_j for r in readings]
             curve.append(energy_j)
-    return Both(math.fsum(model), math.fsum(curve)) if math.fsum(model) > 0 else None
+    return JoulesByModel(math.fsum(model), math.fsum(curve)) if math.fsum(model) > 0 else None
 
 
 def _by_load_model(window: Window) -> list[Reading]:
@@ -192,13 +191,11 @@ def by_curve(run: Run, tdp_w: float) -> Run:
     """
     quantities = (*run.task.objectives.values(), *run.task.outcome_constraints.values())
     phases = {"idle", *(q.phase for q in quantities), *(t.phase for t in targets(run.task, run.trials))}
-    trials = [_trial_by_curve(t, phases, tdp_w) for t in run.trials]
+    trials = [
+        t.model_copy(update={"windows": tuple(_window_by_curve(w, tdp_w) for w in t.windows if w.phase in phases)})
+        for t in run.trials
+    ]
     return replace(run, trials=trials, entries=(), findings=(), overlay=None)
-
-
-def _trial_by_curve(trial: TrialRecord, phases: Iterable[str | None], tdp_w: float) -> TrialRecord:
-    windows = tuple(_window_by_curve(w, tdp_w) for w in trial.windows if w.phase in phases)
-    return trial.model_copy(update={"windows": windows})
 
 
 def _window_by_curve(window: Window, tdp_w: float) -> Window:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 
 from joulebench.records.folder import RunFolder
-from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord
+from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord, Window
 from joulebench.results.audit import audit
 from joulebench.results.concurrent_windows import marked
 from joulebench.results.confirmation import Confirmation, confirmation
@@ -63,6 +64,12 @@ class Run:
         audited = audit(folder.trials_path, manifest, task, marked(trials, entries), entries, scores, torn)
         trials = sorted(audited.trials, key=lambda t: t.trial)  # a cluster's are written as they come back
         return cls(manifest, task, trials, entries, scores, audited.findings)
+
+    @property
+    def windows(self) -> Iterator[Window]:
+        """Every window: of trials, and between them."""
+        every = chain((t.windows for t in self.trials), (e.windows for e in self.entries))
+        return chain.from_iterable(every)
 
     @cached_property
     def configurations(self) -> list[Configuration]:
@@ -135,26 +142,20 @@ class Run:
         usable, domains = _usable(trials), tuple(self.families if counted is None else counted)
         key = (tuple(t.trial for t in usable), phase, domains)
         if key not in self._phases:
-            repeated = self._repeated_phase(phase, domains)
-            self._phases[key] = phase_runs(self.task.protocol, usable, phase, domains, self.idle, repeated)
+            of = partial(phase_runs, self.task.protocol, phase=phase, families=domains, idle=self.idle)
+            self._phases[key] = of(usable, repeated=self._repeated(phase, domains, of))
         return self._phases[key]
 
-    @cached_property
-    def _replicates(self) -> list[list[TrialRecord]]:
-        return replicates(self.configurations)
-
-    def _repeated_phase(self, phase: str, domains: tuple[str, ...]) -> Repeated:
+    def _repeated(
+        self,
+        phase: str,
+        domains: tuple[str, ...],
+        of: Callable[[Sequence[TrialRecord]], PhaseRuns | TrainingRuns | None],
+    ) -> Repeated:
+        """The configurations that were run more than once; `of`: the runs of one of them."""
         key = (phase, domains)
         if key not in self._spreads:
-            protocol, idle = self.task.protocol, self.idle
-            every = (phase_runs(protocol, trials, phase, domains, idle) for trials in self._replicates)
-            self._spreads[key] = Repeated([runs.relative for runs in every if runs is not None])
-        return self._spreads[key]
-
-    def _repeated_training(self, domains: tuple[str, ...]) -> Repeated:
-        key = ("train", domains)
-        if key not in self._spreads:
-            every = (training_runs(trials, domains, self.idle) for trials in self._replicates)
+            every = map(of, replicates(self.configurations))
             self._spreads[key] = Repeated([runs.relative for runs in every if runs is not None])
         return self._spreads[key]
 
@@ -171,7 +172,8 @@ class Run:
         usable, domains = _usable(trials), tuple(self.families if counted is None else counted)
         key = (tuple(t.trial for t in usable), domains)
         if key not in self._trainings:
-            self._trainings[key] = training_runs(usable, domains, self.idle, self._repeated_training(domains))
+            of = partial(training_runs, families=domains, idle=self.idle)
+            self._trainings[key] = of(usable, repeated=self._repeated("train", domains, of))
         return self._trainings[key]
 
     @cached_property

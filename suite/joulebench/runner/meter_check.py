@@ -10,6 +10,7 @@ from joulebench.measurement.bench import Bench
 from joulebench.measurement.control import measure_default
 from joulebench.measurement.protocol import Note, no_note
 from joulebench.measurement.racing import SEARCHES
+from joulebench.presentation.words import STEADIER
 from joulebench.records.folder import RunFolder, append
 from joulebench.records.model import LedgerEntry
 from joulebench.results.concurrent_windows import marked
@@ -21,10 +22,7 @@ from joulebench.spec.task import Task
 
 #: Other load below this is the machine's own housekeeping.
 BUSY_CPUS = 0.1
-REMEDIES = (
-    "keep other load off the machine, or measure more per window (protocol.window_s, protocol.warmup_s, a larger "
-    "batch); `joulebench run meter_consistency` shows the windows one by one"
-)
+REMEDIES = f"{STEADIER}; `joulebench run meter_consistency` shows the windows one by one"
 
 
 def is_due(task: Task) -> bool:

@@ -36,7 +36,7 @@ class Size(Configured):
     efficiency: Estimate
     kind: Kind | None
     cost: PhaseRuns  # gross and net joules of the same phase
-    before: float  # efficiency by the runs before confirmation, or all of them where it was not confirmed
+    efficiency_before: float  # by the runs before confirmation, or all of them where it was not confirmed
 
     @cached_property
     def p95_s(self) -> Estimate | None:
@@ -257,7 +257,7 @@ def _optimum(sizes: Sequence[Size]) -> Size | None:
     among = [s for s in sizes if s.configuration.confirmed] or list(sizes)
     if not among:
         return None
-    chosen = max(among, key=lambda s: s.before)
+    chosen = max(among, key=lambda s: s.efficiency_before)
     better = [s for s in among if s.efficiency.mean > chosen.efficiency.mean and differ(s, chosen)]
     return max(better, key=lambda s: s.efficiency.mean, default=chosen)
 

@@ -18,7 +18,7 @@ from joulebench.presentation.numbers import (
 from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.section import Section
 from joulebench.presentation.table import Cell, Column, Table, worded_cell
-from joulebench.presentation.words import ci, domains
+from joulebench.presentation.words import STEADIER, ci, domains
 from joulebench.results.consistency import Consistency, SourceSpread, WindowEnergy, consistency
 from joulebench.results.run import Run
 from joulebench.spec.task import Task
@@ -151,9 +151,8 @@ def _advice(check: Consistency) -> str | None:
     if check.rsd is None or check.max_rsd is None or check.rsd.value < check.max_rsd:
         return None
     return (
-        "To pass: keep other load off the machine, fix its clocks where that is allowed, warm up longer "
-        "(protocol.warmup_s), measure longer windows (protocol.window_s), or take a larger batch. Until then, "
-        "configurations that differ by less than this spread cannot be compared on this machine."
+        f"To pass: fix the machine's clocks where that is allowed, {STEADIER}. Until then, configurations that "
+        "differ by less than this spread cannot be compared on this machine."
     )
 
 

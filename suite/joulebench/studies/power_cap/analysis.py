@@ -177,8 +177,7 @@ def _time_objective(task: Task) -> str | None:
 
 def _cap(run: Run, energy: str, watts: float, trials: Sequence[TrialRecord]) -> Cap | None:
     """None where energy or time are missing, or not positive."""
-    resting = [t for t in trials if t.stage == CONFIRM] or list(trials)
-    values = _values(run, energy, resting)
+    values = _values(run, energy, [t for t in trials if t.stage == CONFIRM] or trials)
     if values is None:
         return None
     energy_j, time_s, known = values

@@ -1,4 +1,4 @@
-"""Wall meter log of a run: energy of the whole machine, against that of its software meters.
+"""Energy of the whole machine by a wall meter's log, compared with that of a run's software meters.
 
 A span of time that holds 20 samples of the log has about 5 % of its energy at most in each of its two interpolated
 edges (half of that on average), wrong only as far as power changes there. So windows that touch are taken together
@@ -7,7 +7,6 @@ until they hold as many, whatever their phase; the scatter between such blocks g
 
 from __future__ import annotations
 
-import csv
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,12 +20,13 @@ from joulebench.errors import InputError
 from joulebench.host.files import write_whole
 from joulebench.meters.clock_offset import MAX_OFFSET_S, ClockOffset, Span, estimate_offset
 from joulebench.meters.replay import PowerTrace
+from joulebench.meters.wall_log import read_log, unix_s
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import Kind, Window, combined
 from joulebench.results.energy import total_j
 from joulebench.stats.estimate import Estimate, estimate
 
-FILE = "wall.csv"
+LOG_FILE = "wall.csv"
 MIN_SAMPLES = 20
 #: A distance between samples of more periods than this is a hole: windows that it touches are left out.
 MAX_PERIODS = 3
@@ -39,7 +39,6 @@ ROUNDING = 1e-6
 #: Ratios that a log has whose watts are kilowatts or milliwatts.
 KILOWATTS, MILLIWATTS = (0.0008, 0.02), (800.0, 20_000.0)
 ZONE_S, MAX_ZONE_S = 1800, 14 * 3600
-_SEPARATORS = "write 1234.5, without thousands separators and with a decimal point"
 
 
 @dataclass(frozen=True)
@@ -77,83 +76,6 @@ class WallComparison:
         return not 1 <= self.ratio.mean <= MAX_RATIO
 
 
-def read_log(path: Path) -> PowerTrace:
-    """Read a CSV log with columns `utc` (ISO 8601 with zone, or Unix seconds) and `watts`.
-
-    Raises:
-        InputError: one line with file, line and what is wrong.
-    """
-    times: list[float] = []
-    watts: list[float] = []
-    number = 0
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            if not {"utc", "watts"} <= set(header):
-                hint = "; separate columns by commas" if len(header) == 1 and set(header[0]) & set(";\t") else ""
-                raise InputError(f"{path}, line 1: a wall meter's log has columns 'utc' and 'watts'{hint}")
-            if twice := [name for name in ("utc", "watts") if header.count(name) > 1]:
-                raise InputError(f"{path}, line 1: column '{twice[0]}' is there twice")
-            number = reader.line_num
-            for row in reader:
-                number = reader.line_num
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    hint = f"; {_SEPARATORS}" if len(row) > len(header) else ""
-                    raise ValueError(f"{len(row)} of {len(header)} values{hint}")
-                time_s, power_w = _unix(row[header.index("utc")]), _power_w(row[header.index("watts")])
-                if times and time_s <= times[-1]:
-                    what = "is there twice" if time_s == times[-1] else "is before the one above it"
-                    raise ValueError(f"the time {_shown(row[header.index('utc')])} {what}; times must rise")
-                times.append(time_s)
-                watts.append(power_w)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as CSV in UTF-8 ({error})") from None
-    except csv.Error as error:
-        raise InputError(f"{path}, line {number + 1}: cannot be read as CSV ({error})") from None
-    except (ValueError, OverflowError) as error:
-        raise InputError(f"{path}, line {number}: {error}") from None
-    if not times:
-        raise InputError(f"{path}: a wall meter's log has at least one row below its header")
-    return PowerTrace("wall", tuple(times), tuple(watts))
-
-
-def _shown(text: str) -> str:
-    return f"'{text if len(text) <= 40 else text[:39] + '…'}'"
-
-
-def _power_w(text: str) -> float:
-    try:
-        watts = float(text.replace("_", "?"))  # Python's own 1_000
-    except ValueError:
-        hint = f"; {_SEPARATORS}" if "," in text else ""
-        raise ValueError(f"watts: {_shown(text)} is not a number{hint}") from None
-    if not math.isfinite(watts) or watts < 0:
-        raise ValueError(f"watts: {_shown(text)}; watts must be finite and not negative")
-    return watts
-
-
-def _unix(text: str) -> float:
-    try:
-        seconds = float(text.replace("_", "?"))
-    except ValueError:
-        try:
-            moment = datetime.fromisoformat(text.strip())
-        except ValueError:
-            raise ValueError(f"utc: {_shown(text)} is neither ISO 8601 nor Unix seconds") from None
-        if moment.tzinfo is None:
-            raise ValueError(f"utc: {_shown(text)} has no time zone; write …Z for UTC") from None
-        return moment.astimezone(UTC).timestamp()
-    if not math.isfinite(seconds):
-        raise ValueError(f"utc: {_shown(text)} is not a time")
-    for digits, unit in ((1e17, "nanoseconds"), (1e14, "microseconds"), (1e11, "milliseconds")):
-        if abs(seconds) >= digits:
-            raise ValueError(f"utc: {_shown(text)} looks like Unix time in {unit}; write seconds")
-    return seconds
-
-
 def import_log(folder: RunFolder, path: Path, *, allow_below: bool = False) -> WallComparison:
     """Copy a log into a run's folder, after checking that it can be of that run.
 
@@ -164,8 +86,9 @@ def import_log(folder: RunFolder, path: Path, *, allow_below: bool = False) -> W
         InputError: the log cannot be read or compared, or reads less than software beyond noise.
     """
     trace = read_log(path)
+    windows = [w for e in folder.ledger() for w in e.windows] + [w for t in folder.trials() for w in t.windows]
     try:
-        result = compare(_windows(folder), trace)
+        result = compare(windows, trace)
         ratio = result.ratio.mean
         read = f"the wall meter read {ratio:.4g} times the joules of software"
         if MILLIWATTS[0] <= ratio <= MILLIWATTS[1]:
@@ -180,29 +103,22 @@ def import_log(folder: RunFolder, path: Path, *, allow_below: bool = False) -> W
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     lines = ["utc,watts", *(f"{t!r},{w!r}" for t, w in zip(trace.times_s, trace.watts, strict=True))]
-    write_whole(folder.path / FILE, ("\n".join(lines) + "\n").encode())
+    write_whole(folder.path / LOG_FILE, ("\n".join(lines) + "\n").encode())
     return result
 
 
-def comparison(folder: RunFolder, windows: Iterable[Window] | None = None) -> WallComparison | InputError | None:
+def compare_run(folder: RunFolder, windows: Iterable[Window]) -> WallComparison | InputError | None:
     """Compare wall and software energy of a run with a log in its folder; None without one.
 
-    A log that cannot be compared gives the error that says why.
-
-    Args:
-        windows: the run's, where they have been read already.
+    A log that cannot be compared gives the error that says why. `windows` are all of the run.
     """
-    path = folder.path / FILE
+    path = folder.path / LOG_FILE
     if not path.is_file():
         return None
     try:
-        return compare(_windows(folder) if windows is None else windows, read_log(path))
+        return compare(windows, read_log(path))
     except InputError as error:
         return error
-
-
-def _windows(folder: RunFolder) -> list[Window]:
-    return [w for e in folder.ledger() for w in e.windows] + [w for t in folder.trials() for w in t.windows]
 
 
 @dataclass(frozen=True)
@@ -290,7 +206,7 @@ def _pieces(windows: Iterable[Window]) -> Iterator[_Piece]:
         if software_j is None or software_j <= 0 or not 0 < window.duration_s < math.inf:
             continue
         try:
-            start_s = _unix(window.start_utc)
+            start_s = unix_s(window.start_utc)
         except (ValueError, OverflowError) as error:
             raise InputError(f"a window of the run: start_{error}") from None
         pieces.append(_Piece(window, start_s, start_s + window.duration_s, software_j))

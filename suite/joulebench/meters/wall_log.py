@@ -1,0 +1,96 @@
+"""Log of a wall meter as CSV: power of the whole machine over time."""
+
+from __future__ import annotations
+
+import csv
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+
+from joulebench.errors import InputError
+from joulebench.meters.replay import PowerTrace
+
+_SEPARATORS = "write 1234.5, without thousands separators and with a decimal point"
+
+
+def read_log(path: Path) -> PowerTrace:
+    """Read a CSV log with columns `utc` (ISO 8601 with zone, or Unix seconds) and `watts`.
+
+    Raises:
+        InputError: one line with file, line and what is wrong.
+    """
+    times: list[float] = []
+    watts: list[float] = []
+    number = 0
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
+            if not {"utc", "watts"} <= set(header):
+                hint = "; separate columns by commas" if len(header) == 1 and set(header[0]) & set(";\t") else ""
+                raise InputError(f"{path}, line 1: a wall meter's log has columns 'utc' and 'watts'{hint}")
+            if twice := [name for name in ("utc", "watts") if header.count(name) > 1]:
+                raise InputError(f"{path}, line 1: column '{twice[0]}' is there twice")
+            number = reader.line_num
+            for row in reader:
+                number = reader.line_num
+                if not row:
+                    continue
+                if len(row) != len(header):
+                    hint = f"; {_SEPARATORS}" if len(row) > len(header) else ""
+                    raise ValueError(f"{len(row)} of {len(header)} values{hint}")
+                time_s, power_w = unix_s(row[header.index("utc")]), _power_w(row[header.index("watts")])
+                if times and time_s <= times[-1]:
+                    what = "is there twice" if time_s == times[-1] else "is before the one above it"
+                    raise ValueError(f"the time {_shown(row[header.index('utc')])} {what}; times must rise")
+                times.append(time_s)
+                watts.append(power_w)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as CSV in UTF-8 ({error})") from None
+    except csv.Error as error:
+        raise InputError(f"{path}, line {number + 1}: cannot be read as CSV ({error})") from None
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{path}, line {number}: {error}") from None
+    if not times:
+        raise InputError(f"{path}: a wall meter's log has at least one row below its header")
+    return PowerTrace("wall", tuple(times), tuple(watts))
+
+
+def unix_s(text: str) -> float:
+    """Read a time, ISO 8601 with zone or Unix seconds, as Unix seconds.
+
+    Raises:
+        ValueError: it is neither, has no zone, or is in another unit.
+        OverflowError: it is out of range.
+    """
+    try:
+        seconds = float(text.replace("_", "?"))  # 1_000 is a number in Python alone
+    except ValueError:
+        try:
+            moment = datetime.fromisoformat(text.strip())
+        except ValueError:
+            raise ValueError(f"utc: {_shown(text)} is neither ISO 8601 nor Unix seconds") from None
+        if moment.tzinfo is None:
+            raise ValueError(f"utc: {_shown(text)} has no time zone; write …Z for UTC") from None
+        return moment.astimezone(UTC).timestamp()
+    if not math.isfinite(seconds):
+        raise ValueError(f"utc: {_shown(text)} is not a time")
+    for digits, unit in ((1e17, "nanoseconds"), (1e14, "microseconds"), (1e11, "milliseconds")):
+        if abs(seconds) >= digits:
+            raise ValueError(f"utc: {_shown(text)} looks like Unix time in {unit}; write seconds")
+    return seconds
+
+
+def _shown(text: str) -> str:
+    return f"'{text if len(text) <= 40 else text[:39] + '…'}'"
+
+
+def _power_w(text: str) -> float:
+    try:
+        watts = float(text.replace("_", "?"))
+    except ValueError:
+        hint = f"; {_SEPARATORS}" if "," in text else ""
+        raise ValueError(f"watts: {_shown(text)} is not a number{hint}") from None
+    if not math.isfinite(watts) or watts < 0:
+        raise ValueError(f"watts: {_shown(text)}; watts must be finite and not negative")
+    return watts
