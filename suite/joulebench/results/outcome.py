@@ -49,15 +49,12 @@ class Configuration:
     constraints: dict[str, Outcome] = field(default_factory=dict)  # values of what the task bounds
     feasible: bool = True  # no known value breaks its bound
     default: bool = False  # the task's default configuration
+    confirmed: bool = False  # confirming runs gave it its values, in a confirmation of which a round is complete
 
     @cached_property
     def confirmations(self) -> tuple[TrialRecord, ...]:
         """Its valid trials that were run to confirm what the search found."""
         return tuple(t for t in self.trials if t.status == "ok" and t.stage == CONFIRM)
-
-    @property
-    def confirmed(self) -> bool:
-        return bool(self.confirmations)
 
     @cached_property
     def usable(self) -> tuple[TrialRecord, ...]:
@@ -212,11 +209,21 @@ def configurations(task: Task, trials: Sequence[TrialRecord]) -> list[Configurat
     for trial in trials:
         groups.setdefault(configuration_key(task, trial.params), []).append(trial)
     default = configuration_key(task, task.defaults)
+    measured = {id(t): trial_outcomes(task, t, idle) for t in trials}
+    rounds = max(sum(t.stage == CONFIRM for t in members) for members in groups.values()) if groups else 0
+    # in the midst of the first round, the configuration that happened to come first would be the whole frontier
+    counts = rounds >= min(task.confirm.repeats, 2)
     plain = [
-        Configuration(key, members[0].params, tuple(members), {}, default=key == default)
+        Configuration(
+            key,
+            members[0].params,
+            tuple(members),
+            {},
+            default=key == default,
+            confirmed=counts and any(t.stage == CONFIRM and measured[id(t)] for t in members),
+        )
         for key, members in groups.items()
     ]
-    measured = {id(t): trial_outcomes(task, t, idle) for c in plain for t in c.usable}
     spreads = _spreads(task, [[o for t in alike if (o := measured[id(t)])] for alike in replicates(plain)])
     return [_with_values(task, c, [o for t in c.usable if (o := measured[id(t)])], spreads, idle) for c in plain]
 

@@ -148,11 +148,12 @@ class Run:
 
     def _repeated(
         self,
-        phase: str,
+        phase: str | None,
         domains: tuple[str, ...],
         of: Callable[[Sequence[TrialRecord]], PhaseRuns | TrainingRuns | None],
     ) -> Repeated:
-        """The configurations that were run more than once; `of`: the runs of one of them."""
+        """The configurations that were run more than once, by a phase, or None for their trainings; `of`: the runs of
+        one of them."""
         key = (phase, domains)
         if key not in self._spreads:
             every = map(of, replicates(self.configurations))
@@ -160,7 +161,7 @@ class Run:
         return self._spreads[key]
 
     @cached_property
-    def _spreads(self) -> dict[tuple[str, tuple[str, ...]], Repeated]:
+    def _spreads(self) -> dict[tuple[str | None, tuple[str, ...]], Repeated]:
         return {}
 
     @cached_property
@@ -173,7 +174,7 @@ class Run:
         key = (tuple(t.trial for t in usable), domains)
         if key not in self._trainings:
             of = partial(training_runs, families=domains, idle=self.idle)
-            self._trainings[key] = of(usable, repeated=self._repeated("train", domains, of))
+            self._trainings[key] = of(usable, repeated=self._repeated(None, domains, of))
         return self._trainings[key]
 
     @cached_property
