@@ -96,7 +96,7 @@ class Run:
 
     @cached_property
     def spreads(self) -> dict[str, Spread]:
-        """Spread between runs of one configuration, by objective with replicates; of energy a relative one."""
+        """Spread between runs of one configuration, by objective with replicates (`run_to_run`)."""
         return run_to_run(self.task, self.trials, self.configurations)
 
     @property
@@ -135,7 +135,7 @@ class Run:
         usable, domains = _usable(trials), tuple(self.families if counted is None else counted)
         key = (tuple(t.trial for t in usable), phase, domains)
         if key not in self._phases:
-            repeated = self._repeated_phase(phase, domains)
+            repeated = self.repeated_phase(phase, domains)
             self._phases[key] = phase_runs(self.task.protocol, usable, phase, domains, self.idle, repeated)
         return self._phases[key]
 
@@ -143,7 +143,8 @@ class Run:
     def _replicates(self) -> list[list[TrialRecord]]:
         return replicates(self.configurations)
 
-    def _repeated_phase(self, phase: str, domains: tuple[str, ...]) -> Repeated:
+    def repeated_phase(self, phase: str, domains: tuple[str, ...]) -> Repeated:
+        """Spread of a phase's quantities between runs of one configuration."""
         key = (phase, domains)
         if key not in self._spreads:
             protocol, idle = self.task.protocol, self.idle
