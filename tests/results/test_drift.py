@@ -10,6 +10,7 @@ from joulebench.reporting.findings import findings
 from joulebench.reporting.summary import Summary
 from joulebench.results.drift import CONTROL, control_protocol, drift_of
 from joulebench.results.run import Run
+from joulebench.stats.estimate import Spread
 from tests.factories import fault, make_task, make_trial, make_windows
 
 TASK = make_task(
@@ -53,6 +54,17 @@ def test_its_interval_holds_the_true_drift():
         drift = drift_of(TASK, [block(n, 0.01 * t * (1 + rng.normal(0, 0.01, 2))) for n, t in enumerate(truth)])
         held += drift.low <= 0.03 <= drift.high
     assert 0.92 <= held / 400 <= 0.98
+
+
+def test_runs_that_differ_without_drift_are_none():
+    """With 2 % between runs, the spread of windows within blocks alone calls half of these drift."""
+    rng, spread, shown = np.random.default_rng(4), Spread(0.02, 10), 0
+    for _ in range(400):
+        runs = 0.01 * (1 + rng.normal(0, 0.02, 4))
+        shown += drift_of(
+            TASK, [block(n, j * (1 + rng.normal(0, 0.005, 2))) for n, j in enumerate(runs)], spread
+        ).shows
+    assert shown / 400 <= 0.08
 
 
 def test_no_drift_without_two_blocks_that_count():

@@ -27,8 +27,8 @@ from joulebench.measurement.racing import Race, is_beaten
 from joulebench.measurement.training import BestWeights, Deadline, TrialFailedError
 from joulebench.records.model import Costs, EpochRecord, Status, TrialRecord, Window
 from joulebench.results.drift import CONTROL, control_protocol
-from joulebench.results.losses import NEAR_ZERO, near_zero, needed_windows
-from joulebench.results.outcome import judged_idle, trial_outcomes
+from joulebench.results.losses import NEAR_ZERO, near_zero
+from joulebench.results.outcome import judged_idle, measured_phases, needed_windows, trial_outcomes
 from joulebench.results.validity import judged
 from joulebench.spec.objectives import COSTS, energy_unit
 from joulebench.spec.parameters import Params
@@ -328,7 +328,7 @@ def _without_value(task: Task, record: TrialRecord, idle: Sequence[Window]) -> s
     """Why an objective has no value: a net one about 0, or the most frequent fault of its phase's windows."""
     if near_zero(task, record, idle):
         return NEAR_ZERO
-    for phase in dict.fromkeys(q.phase for q in task.objectives.values() if q.phase and q.phase != "train"):
+    for phase in measured_phases(task):
         faults = [fault for _, fault in judged(record.windows, phase, task.protocol)]
         spoiled = [fault for fault in faults if fault is not None]
         if len(faults) - len(spoiled) < needed_windows(task, record) and spoiled:

@@ -9,7 +9,7 @@ from joulebench.presentation.table import Cell, Table, condensed, label
 from joulebench.presentation.units import scaled
 from joulebench.presentation.words import ci, plural
 from joulebench.reporting.summary import Summary
-from joulebench.results.confirmation import Confirmation, Confirmed, is_relative
+from joulebench.results.confirmation import Confirmation, Confirmed
 from joulebench.results.members import member
 from joulebench.results.membership import DRAWS
 from joulebench.stats.estimate import Estimate
@@ -87,7 +87,7 @@ def confirmation_sentences(summary: Summary) -> tuple[str, ...]:
 
 def _curse(summary: Summary, known: Confirmation) -> Iterator[str]:
     for name, difference in known.differences.items():
-        relative = is_relative(summary.task, name)
+        relative = summary.task.objectives[name].is_relative
         yield (
             f"Winner's curse in {name}: new runs of {plural(difference.n, 'chosen configuration')} found "
             f"{_against(difference, summary.task.objectives[name].goal, relative)} than the search had promised, "

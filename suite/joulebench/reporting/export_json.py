@@ -20,7 +20,6 @@ from joulebench.reporting.confirmation import probability
 from joulebench.reporting.findings import findings
 from joulebench.reporting.model_range import model_range_values
 from joulebench.reporting.summary import Summary
-from joulebench.results.confirmation import is_relative
 from joulebench.results.cost import BreakEven, Candidate
 from joulebench.results.ledger import GROUPS, Ledger
 from joulebench.results.members import Member, Target, member
@@ -64,7 +63,7 @@ def facts(summary: Summary, sections: Sequence[Section], headline: str) -> dict[
         "provisional": summary.provisional,
         "confirmation": _confirmation(summary),
         "run_to_run_rsd": {name: spread.sd for name, spread in summary.rsd.items()},
-        "run_to_run": {n: _spread(s, task.objectives[n].is_energy) for n, s in summary.run.spreads.items()},
+        "run_to_run": {n: _spread(s, task.objectives[n].is_relative) for n, s in summary.run.spreads.items()},
         "cost": _cost(summary),
         "groups": [{"name": g, "title": title, "energy_j": summary.ledger.group_j(g),
                     "duration_s": summary.ledger.group_s(g)} for g, title in GROUPS.items()],
@@ -134,7 +133,8 @@ def _confirmation(summary: Summary) -> dict[str, Any] | None:
             for c in known.configurations
         ],
         "differences": {
-            n: {**_estimate(d), "relative": is_relative(summary.task, n)} for n, d in known.differences.items()
+            n: {**_estimate(d), "relative": summary.task.objectives[n].is_relative}
+            for n, d in known.differences.items()
         },
         "members": known.members,
         "dropped": known.dropped,

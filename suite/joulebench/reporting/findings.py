@@ -300,7 +300,11 @@ def _idle_drift(summary: Summary) -> Iterator[Finding]:
 
 def _machine_drift(summary: Summary) -> Iterator[Finding]:
     """Change of the joules of the default configuration, untrained, measured at intervals through the run."""
-    drift = drift_of(summary.task, summary.run.trials)
+    measured = summary.task.measured
+    if measured is None or measured.phase is None:
+        return
+    repeated = summary.run.repeated_phase(measured.phase, measured.domains or ())
+    drift = drift_of(summary.task, summary.run.trials, repeated.spread("gross"))
     if drift is None:
         return
     first, last = drift.blocks[0], drift.blocks[-1]

@@ -134,13 +134,8 @@ def _confirmed(task: Task, after: Configuration, before: Configuration, is_on: b
     differences = {}
     for name, value in promised.items():
         difference = after.outcomes[name].value.mean - value
-        if not is_relative(task, name):
+        if not task.objectives[name].is_relative:
             differences[name] = difference
         elif value:
             differences[name] = difference / abs(value)
     return Confirmed(after, promised, differences, is_on, was_on)
-
-
-def is_relative(task: Task, name: str) -> bool:
-    """Whether differences of an objective are relative."""
-    return task.objectives[name].is_energy or task.objectives[name].is_latency

@@ -17,7 +17,7 @@ from joulebench.results.validity import valid_windows
 from joulebench.spec.objectives import energy_unit
 from joulebench.spec.task import Protocol, Task
 from joulebench.stats.dispersion import Rsd, relative_sd
-from joulebench.stats.estimate import t_quantile
+from joulebench.stats.estimate import Part, Spread, t_quantile, welch_satterthwaite
 
 #: Phase of control windows.
 CONTROL = "control"
@@ -52,7 +52,8 @@ class MachineDrift:
         unit: of work.
         blocks: in order of time, two or more.
         relative: change of joules per unit from the first block to the last (0.02 is 2 %).
-        low, high: its 95 % interval, from the spread of windows within blocks; None with one a block.
+        low, high: its 95 % interval, from the spread of windows within blocks and, where it is known, that between
+            runs of one configuration; None with one a block.
         between: relative standard deviation of the blocks' means.
         node: of a cluster.
     """
@@ -72,10 +73,10 @@ class MachineDrift:
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
-def drift_of(task: Task, trials: Iterable[TrialRecord]) -> MachineDrift | None:
+def drift_of(task: Task, trials: Iterable[TrialRecord], spread: Spread | None = None) -> MachineDrift | None:
     """Drift between a run's control windows; None with fewer than two blocks of them.
 
-    Of several nodes, the one that changed most.
+    Of several nodes, the one that changed most. `spread`: of gross joules between runs of one configuration.
     """
     measured = task.measured
     if measured is None:
@@ -86,12 +87,16 @@ def drift_of(task: Task, trials: Iterable[TrialRecord]) -> MachineDrift | None:
     for trial in trials:
         if windows := valid_windows(trial.windows, CONTROL, protocol):
             nodes.setdefault(windows[0].node, []).append((trial.trial, windows))
-    drifts = [_drift(unit, node, valid, measured.domains or ()) for node, valid in nodes.items()]
+    drifts = [_drift(unit, node, valid, measured.domains or (), spread) for node, valid in nodes.items()]
     return max((d for d in drifts if d is not None), key=lambda d: abs(d.relative), default=None)
 
 
 def _drift(
-    unit: str, node: str | None, valid: Sequence[tuple[int, list[Window]]], wanted: Sequence[str]
+    unit: str,
+    node: str | None,
+    valid: Sequence[tuple[int, list[Window]]],
+    wanted: Sequence[str],
+    spread: Spread | None,
 ) -> MachineDrift | None:
     windows = [w for _, own in valid for w in own]
     domains = common_domains(windows, wanted)
@@ -105,17 +110,23 @@ def _drift(
     blocks = tuple(sorted(every, key=lambda b: b.start_utc))
     first, last = blocks[0], blocks[-1]
     relative = last.mean / first.mean - 1
-    half = _half_width(blocks)
+    half = _half_width(blocks, spread)
     low, high = (None, None) if half is None else (relative - half, relative + half)
     return MachineDrift(unit, kind, blocks, relative, low, high, relative_sd([b.mean for b in blocks]), node)
 
 
-def _half_width(blocks: Sequence[ControlBlock]) -> float | None:
-    """Student's t half-width of the ratio of the last block's mean to the first's, by the delta method."""
+def _half_width(blocks: Sequence[ControlBlock], spread: Spread | None) -> float | None:
+    """Student's t half-width of the ratio of the last block's mean to the first's, by the delta method.
+
+    Each block is a run of its own, with the spread between runs that the run's configurations show.
+    """
     freedom = sum(len(b.j_per_unit) - 1 for b in blocks)
     if freedom < 1:
         return None
     squares = sum((j / b.mean - 1) ** 2 for b in blocks for j in b.j_per_unit)
     first, last = blocks[0], blocks[-1]
-    variance = squares / freedom * (1 / len(first.j_per_unit) + 1 / len(last.j_per_unit))
-    return t_quantile(freedom) * math.sqrt(variance) * last.mean / first.mean
+    parts = [Part(squares / freedom * (1 / len(first.j_per_unit) + 1 / len(last.j_per_unit)), freedom)]
+    if spread is not None:
+        parts.append(spread.part(math.sqrt(2)))
+    variance = math.fsum(part.variance for part in parts)
+    return t_quantile(welch_satterthwaite(parts)) * math.sqrt(variance) * last.mean / first.mean

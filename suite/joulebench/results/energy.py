@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from statistics import fmean
 from typing import Any, Literal, overload
@@ -226,17 +226,32 @@ def shared_idle(net: Energy, baselines: Sequence[tuple[Baseline, float]]) -> Ene
     """
     if net.sem is None:
         return net
+    parts = [*shared_idle_parts(baselines)]
+    variances = dict(net.variances)
+    for source, part in parts:
+        variances[source] = variances.get(source, 0.0) + part.variance
+    return Energy.of(with_parts(net, [part for _, part in parts]), net, variances=variances)
+
+
+def shared_idle_parts(baselines: Sequence[tuple[Baseline, float]]) -> Iterator[tuple[str, Part]]:
+    """Variance that idle power adds to a mean over runs, by source: once for all runs that share a block.
+
+    Args:
+        baselines: of each run, and by how much its value changes for a watt of idle power.
+    """
     blocks: dict[int, tuple[Baseline, float]] = {}
     for baseline, seconds in baselines:
         _, known_s = blocks.get(baseline.block, (baseline, 0.0))
         blocks[baseline.block] = baseline, known_s + seconds / len(baselines)
-    parts = [Part(net.sem**2, freedom_of(net))]
-    variances = dict(net.variances)
     for baseline, seconds in blocks.values():
-        for source, part in baseline.parts(seconds).items():
-            parts.append(part)
-            variances[source] = variances.get(source, 0.0) + part.variance
-    return Energy.of(of_parts(net.mean, net.n, parts, f"{net.varied} and idle"), net, variances=variances)
+        yield from baseline.parts(seconds).items()
+
+
+def with_parts(net: Estimate, idle: Sequence[Part]) -> Estimate:
+    """A net value with the variance that idle power adds; without an interval as before."""
+    if net.sem is None:
+        return net
+    return of_parts(net.mean, net.n, [Part(net.sem**2, freedom_of(net)), *idle], f"{net.varied} and idle")
 
 
 def seconds_per_unit(valid: Sequence[Window]) -> Estimate:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from joulebench.records.model import Window
-from joulebench.results.validity import invalidity
+from joulebench.results.validity import valid_windows
 from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import Estimate
 from joulebench.stats.quantiles import quantile_of
@@ -15,7 +15,5 @@ STEPS = "steps within a run"
 
 def latency(windows: Iterable[Window], phase: str, quantile: float, protocol: Protocol) -> Estimate | None:
     """A quantile of the seconds that a step of `phase` took; None where no valid window kept its steps' times."""
-    seconds = [
-        s for w in windows if w.phase == phase and w.step_s and invalidity(w, protocol) is None for s in w.step_s
-    ]
+    seconds = [s for w in valid_windows(windows, phase, protocol) for s in w.step_s]
     return quantile_of(seconds, quantile, STEPS) if seconds else None

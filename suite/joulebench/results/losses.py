@@ -9,7 +9,13 @@ from functools import cached_property
 
 from joulebench.records.model import Fault, FaultKind, TrialRecord, Window
 from joulebench.results.findings import Code
-from joulebench.results.outcome import idle_windows, trial_energy, trial_outcomes
+from joulebench.results.outcome import (
+    idle_windows,
+    measured_phases,
+    needed_windows,
+    trial_energy,
+    trial_outcomes,
+)
 from joulebench.results.run import Run
 from joulebench.results.validity import disturbance, idle_fault, judged
 from joulebench.spec.task import Protocol, Task
@@ -179,20 +185,15 @@ class _Judge:
 def _lost_by(task: Task, trial: TrialRecord, faults: Mapping[str, Sequence[Fault | None]]) -> Code | None:
     """Reasons without which a trial would have enough windows, else the commonest ones; None if it has enough."""
     needed = needed_windows(task, trial)
-    for phase in dict.fromkeys(o.phase for o in task.objectives.values()):
-        found = [f for f in faults.get(phase or "", ()) if f is not None]
-        valid = len(faults.get(phase or "", ())) - len(found)
+    for phase in measured_phases(task):
+        found = [f for f in faults.get(phase, ()) if f is not None]
+        valid = len(faults.get(phase, ())) - len(found)
         if not found or valid >= needed:
             continue
         groups = Counter(group_of(f.kind) for f in found)
         enough = [code for code in (Code.BUSY_MACHINE, Code.THROTTLED) if groups[code] + valid >= needed]
         return next(iter(enough), groups.most_common(1)[0][0])
     return None
-
-
-def needed_windows(task: Task, trial: TrialRecord) -> int:
-    """Valid windows that a trial's phase must have."""
-    return task.protocol.min_windows if trial.raced else task.protocol.repeats
 
 
 def near_zero(task: Task, trial: TrialRecord, idle: Sequence[Window]) -> bool:

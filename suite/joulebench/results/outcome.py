@@ -10,11 +10,18 @@ from statistics import fmean
 from typing import Any
 
 from joulebench.records.model import Costs, Kind, TrialRecord, Window, combined
-from joulebench.results.energy import MAX_VALUE, Energy, phase_energy
+from joulebench.results.energy import (
+    MAX_VALUE,
+    Energy,
+    phase_energy,
+    seconds_per_unit,
+    shared_idle_parts,
+    with_parts,
+)
 from joulebench.results.idle import IdleWindows
 from joulebench.results.latency import latency
 from joulebench.results.phase_runs import training_runs
-from joulebench.results.validity import idle_fault
+from joulebench.results.validity import idle_fault, valid_windows
 from joulebench.spec.objectives import COSTS, Quantity, energy_unit
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import CONFIRM, Protocol, Task
@@ -113,9 +120,12 @@ def trial_energy(task: Task, trial: TrialRecord, objective: Quantity, idle: Sequ
 def trial_outcomes(task: Task, trial: TrialRecord, idle: Sequence[Window] = ()) -> dict[str, Outcome]:
     """Every objective of a finished trial, or an empty dict if any of them is missing.
 
+    Or if a phase that an objective or a bound names has too few valid windows: whether it keeps the bound is then
+    not known.
+
     `idle` are the run's idle windows, for objectives on a net basis.
     """
-    if trial.status != "ok":
+    if trial.status != "ok" or any(_lacks_windows(task, trial, phase) for phase in measured_phases(task)):
         return {}
     outcomes: dict[str, Outcome] = {}
     for name, objective in task.objectives.items():
@@ -124,6 +134,21 @@ def trial_outcomes(task: Task, trial: TrialRecord, idle: Sequence[Window] = ()) 
             return {}
         outcomes[name] = outcome
     return outcomes
+
+
+def measured_phases(task: Task) -> list[str]:
+    """The phases, other than training, that the task's objectives and bounds name."""
+    quantities = (*task.objectives.values(), *task.outcome_constraints.values())
+    return list(dict.fromkeys(q.phase for q in quantities if q.phase and q.phase != "train"))
+
+
+def needed_windows(task: Task, trial: TrialRecord) -> int:
+    """Valid windows that a trial's phase must have."""
+    return task.protocol.min_windows if trial.raced else task.protocol.repeats
+
+
+def _lacks_windows(task: Task, trial: TrialRecord, phase: str) -> bool:
+    return len(valid_windows(trial.windows, phase, task.protocol)) < needed_windows(task, trial)
 
 
 def trial_constraints(task: Task, trial: TrialRecord, idle: Sequence[Window] = ()) -> dict[str, Outcome]:
@@ -167,8 +192,7 @@ def _energy_outcome(
     if objective.phase == "train":
         return _training_outcome(trial, name, objective)
     energy = trial_energy(task, trial, objective, idle)
-    needed = task.protocol.min_windows if trial.raced else task.protocol.repeats
-    if energy is None or energy.n < needed:
+    if energy is None or energy.n < needed_windows(task, trial):
         return None  # fewer valid windows than the protocol asks for are no measurement
     if energy.basis == "net" and (energy.low is None or energy.low <= 0):
         return None  # not distinguishable from idle: one joule more or less would make it the best of all
@@ -233,13 +257,17 @@ def _with_values(
     plain: Configuration,
     done: Sequence[Mapping[str, Outcome]],
     spreads: Mapping[str, Spread],
-    idle: Sequence[Window],
+    idle: IdleWindows,
 ) -> Configuration:
     merged = {
-        name: _over_runs([o[name] for o in done], spreads.get(name), objective.is_energy)
+        name: _over_runs([o[name] for o in done], spreads.get(name), objective.is_relative)
         for name, objective in task.objectives.items()
         if done
     }
+    for name, objective in task.objectives.items():
+        if objective.is_energy and objective.basis == "net" and len(done) > 1:
+            value = _with_shared_idle(task, plain, name, merged[name].value, idle)
+            merged[name] = replace(merged[name], value=value)
     bounded = [trial_constraints(task, t, idle) for t in plain.usable]
     known = {
         name: _over_runs(values, None, relative=False)
@@ -250,6 +278,21 @@ def _with_values(
     return replace(plain, outcomes=merged, constraints=known, feasible=feasible)
 
 
+def _with_shared_idle(task: Task, plain: Configuration, name: str, value: Estimate, idle: IdleWindows) -> Estimate:
+    """A net objective's mean over runs, with the error of the idle power that they share."""
+    baselines = []
+    for trial in plain.usable:
+        if not trial_outcomes(task, trial, idle):
+            continue
+        energy = trial_energy(task, trial, objective := task.objectives[name], idle)
+        windows = valid_windows(trial.windows, objective.phase or "", task.protocol)
+        if energy is None or (baseline := idle.baseline(windows[0], energy.domains)) is None:
+            continue
+        slope = energy.mean**-2 if energy_unit(name)[1] else 1.0  # of 1/E by the delta method
+        baselines.append((baseline, slope * seconds_per_unit(windows).mean))
+    return with_parts(value, [part for _, part in shared_idle_parts(baselines)])
+
+
 def _over_runs(outcomes: Sequence[Outcome], spread: Spread | None, relative: bool) -> Outcome:
     kinds = {o.kind for o in outcomes}
     kind: Kind | None = None if kinds == {None} else combined(kinds)
@@ -258,12 +301,12 @@ def _over_runs(outcomes: Sequence[Outcome], spread: Spread | None, relative: boo
 
 
 def _spreads(task: Task, measured: Sequence[Sequence[Mapping[str, Outcome]]]) -> dict[str, Spread]:
-    """Spread between runs of one configuration, by objective: of energy relative to the mean, else absolute."""
+    """Spread between runs of one configuration, by objective: relative (`is_relative`), else absolute."""
     spreads: dict[str, Spread] = {}
     repeated = [done for done in measured if len(done) >= 2]
     for name, objective in task.objectives.items():
         groups = [[o[name].value.mean for o in done] for done in repeated]
-        if objective.is_energy:
+        if objective.is_relative:
             groups = [[v / mean for v in values] for values in groups if (mean := abs(fmean(values)))]
         if (spread := pooled_spread(groups)) is not None:
             spreads[name] = spread
@@ -275,8 +318,8 @@ def run_to_run(
 ) -> dict[str, Spread]:
     """Spread between runs of one configuration, by objective, pooled over those run more than once.
 
-    Of energy it is relative to the mean, of others absolute. Objectives without replicates are absent. `every` are
-    the trials' configurations, if known.
+    Of energy and latency it is relative to the mean, of others absolute. Objectives without replicates are absent.
+    `every` are the trials' configurations, if known.
     """
     idle = idle_windows(trials, task.protocol)
     repeated = replicates(configurations(task, trials) if every is None else every)

@@ -103,7 +103,7 @@ class Run:
 
     @cached_property
     def spreads(self) -> dict[str, Spread]:
-        """Spread between runs of one configuration, by objective with replicates; of energy a relative one."""
+        """Spread between runs of one configuration, by objective with replicates (`run_to_run`)."""
         return run_to_run(self.task, self.trials, self.configurations)
 
     @property
@@ -143,8 +143,13 @@ class Run:
         key = (tuple(t.trial for t in usable), phase, domains)
         if key not in self._phases:
             of = partial(phase_runs, self.task.protocol, phase=phase, families=domains, idle=self.idle)
-            self._phases[key] = of(usable, repeated=self._repeated(phase, domains, of))
+            self._phases[key] = of(usable, repeated=self.repeated_phase(phase, domains))
         return self._phases[key]
+
+    def repeated_phase(self, phase: str, domains: tuple[str, ...]) -> Repeated:
+        """Spread of a phase's quantities between runs of one configuration."""
+        of = partial(phase_runs, self.task.protocol, phase=phase, families=domains, idle=self.idle)
+        return self._repeated(phase, domains, of)
 
     def _repeated(
         self,

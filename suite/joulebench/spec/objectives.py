@@ -47,6 +47,11 @@ class Quantity(Definition):
     def is_latency(self) -> bool:
         return self.quantile is not None
 
+    @property
+    def is_relative(self) -> bool:
+        """Whether spreads and differences are relative to the value: energy and latency vary in proportion."""
+        return self.is_energy or self.is_latency
+
     def check_name(self, name: str) -> None:
         """Check that `name` fits the quantity.
 

@@ -194,6 +194,30 @@ def test_of_each_setting_the_best_cap_its_neighbours_and_the_highest_are_confirm
     ]  # fmt: skip
 
 
+def test_the_best_cap_is_the_searchs_own_choice_of_the_confirmed_ones():
+    """150 W is not confirmed; 200 W was the search's choice, and 100 W is not significantly better."""
+    (curve,) = compare({SETTING: [
+        Cap(100.0, Estimate(90.0, 2, 10.0, 60.0, 120.0, "runs"), point(1.0), {}, (0,), True, 96.0),
+        Cap(150.0, point(70.0), point(1.0), {}, (1,)),
+        Cap(200.0, Estimate(95.0, 2, 10.0, 65.0, 125.0, "runs"), point(1.0), {}, (2,), True, 80.0),
+        Cap(250.0, Estimate(100.0, 2, 10.0, 70.0, 130.0, "runs"), point(1.0), {}, (3,), True, 100.0),
+    ]}).curves  # fmt: skip
+    assert [c.cap.watts for c in curve.choices] == [200.0] * len(TOLERANCES)
+    assert curve.choice(0.0).saving == pytest.approx(0.05)
+
+
+def test_confirming_runs_are_the_caps_values():
+    task = measured_run("inference").task
+    run = RunBuilder(task, watts={"gpu:0": 200.0}, measured=True)
+    for stage, scale in (("grid", 0.5), ("confirm", 0.6), ("confirm", 0.62)):
+        for watts, factor in ((150, scale), (250, 1.0)):
+            windows = tuple(run.window("inference", 1.0, 1000, scale=factor) for _ in range(5))
+            run.add({"power_limit_w": watts}, 0, {}, stage, windows=windows, unit={"inference": "sample"})
+    cap = power_cap(run.read()).curves[0].caps[0]
+    assert cap.confirmed
+    assert (cap.energy_j.mean, cap.searched_j) == (pytest.approx(0.122), pytest.approx(0.1))
+
+
 def test_a_published_table_is_not_confirmed():
     read = table_run().read()
     assert PowerCapStudy().confirms(power_cap(read), read) == []

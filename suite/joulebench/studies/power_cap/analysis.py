@@ -39,6 +39,8 @@ class Cap:
     time_s: Estimate
     quality: Mapping[str, float]
     trials: tuple[int, ...]
+    confirmed: bool = False  # over its confirming runs alone
+    searched_j: float | None = None  # joules by the runs before confirmation, where it was confirmed
     on_frontier: bool = False  # no other cap of the setting is better in energy and no worse in time, or vice versa
 
     @property
@@ -48,7 +50,10 @@ class Cap:
 
 @dataclass(frozen=True)
 class Choice:
-    """Cap with the least energy within a tolerated slowdown; `energy` and `time` relative to the highest cap."""
+    """Cap with the least energy within a tolerated slowdown, of confirmed caps where there are any.
+
+    `energy` and `time` are relative to the highest cap.
+    """
 
     tolerance: float
     cap: Cap
@@ -157,9 +162,18 @@ def _curve(setting: Setting, caps: Sequence[Cap]) -> Curve:
 
 
 def _choice(caps: Sequence[Cap], tolerance: float) -> Choice:
+    """The search's own choice of the confirmed caps, unless another is significantly better.
+
+    To choose anew by the confirming runs would make their number the winner's again.
+    """
     highest = caps[-1]
-    fast_enough = [c for c in caps if c.time_s.mean <= (1 + tolerance) * highest.time_s.mean]
-    best = min(fast_enough, key=lambda c: (c.energy_j.mean, -c.watts))
+    among = [c for c in caps if c.confirmed or c is highest] if any(c.confirmed for c in caps) else caps
+    fast_enough = [c for c in among if c.time_s.mean <= (1 + tolerance) * highest.time_s.mean]
+    chosen = min(fast_enough, key=lambda c: (c.energy_j.mean if c.searched_j is None else c.searched_j, -c.watts))
+    better = [
+        c for c in fast_enough if (r := ratio(c.energy_j, chosen.energy_j)) and r.high is not None and r.high < 1
+    ]
+    best = min(better, key=lambda c: (c.energy_j.mean, -c.watts), default=chosen)
     energy, time = ratio(best.energy_j, highest.energy_j), ratio(best.time_s, highest.time_s)
     assert energy is not None  # both are positive
     assert time is not None
@@ -177,7 +191,9 @@ def _time_objective(task: Task) -> str | None:
 
 def _cap(run: Run, energy: str, watts: float, trials: Sequence[TrialRecord]) -> Cap | None:
     """None where energy or time are missing, or not positive."""
-    values = _values(run, energy, [t for t in trials if t.stage == CONFIRM] or trials)
+    confirming = [t for t in trials if t.stage == CONFIRM]
+    values = _values(run, energy, confirming or list(trials))
+    searched = _values(run, energy, [t for t in trials if t.stage != CONFIRM]) if confirming else None
     if values is None:
         return None
     energy_j, time_s, known = values
@@ -186,7 +202,15 @@ def _cap(run: Run, energy: str, watts: float, trials: Sequence[TrialRecord]) -> 
     plain = [n for n, o in run.task.objectives.items() if not o.is_energy and not n.endswith(("_j", "_s"))]
     reached = {n: [t.metrics[n] for t in known if n in t.metrics] for n in plain}
     quality = {n: fmean(each) for n, each in reached.items() if each}
-    return Cap(watts, energy_j, time_s, quality, tuple(t.trial for t in known))
+    return Cap(
+        watts,
+        energy_j,
+        time_s,
+        quality,
+        tuple(t.trial for t in known),
+        confirmed=bool(confirming),
+        searched_j=None if searched is None else searched[0].mean,
+    )
 
 
 def _values(

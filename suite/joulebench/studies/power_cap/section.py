@@ -45,7 +45,8 @@ class PowerCapStudy(Study[PowerCap]):
         return power_cap(run)
 
     def confirms(self, result: PowerCap, run: Run) -> list[Params]:
-        """Of each setting where caps have an effect: the cap with least energy, its neighbours, and the highest.
+        """Of each setting where caps have an effect: the cap with least energy, its neighbours, the best within
+        each tolerated slowdown, and the highest.
 
         None of a table's, whose joules were published and are not measured here.
         """
@@ -53,7 +54,8 @@ class PowerCapStudy(Study[PowerCap]):
         for curve in result.affected if result.kind is not None else ():
             caps = curve.caps
             at = min(range(len(caps)), key=lambda i: caps[i].energy_j.mean)
-            chosen += (*caps[max(0, at - 1) : at + 2], curve.highest)
+            best = {caps.index(choice.cap) for choice in curve.choices}
+            chosen += (cap for i, cap in enumerate(caps) if abs(i - at) <= 1 or i in best or cap is curve.highest)
         params = {t.trial: t.params for t in run.trials}
         return [params[cap.trials[0]] for cap in chosen]
 
