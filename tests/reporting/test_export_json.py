@@ -77,7 +77,10 @@ def test_the_ledger_adds_up_by_what_and_by_domain(found: dict) -> None:
 
 def test_windows_are_counted_anew(found: dict, summary: Summary) -> None:
     usable = summary.statuses["ok"]
-    assert found["windows"] == {"inference": {"measured": 5 * usable, "valid": 5 * usable}}
+    assert found["windows"] == {
+        "inference": {"measured": 5 * usable, "valid": 5 * usable},
+        "train": {"measured": usable, "valid": usable},
+    }
 
 
 def test_break_even_and_analyses_are_data(found: dict, summary: Summary) -> None:

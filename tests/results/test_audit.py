@@ -150,7 +150,7 @@ def test_an_unknown_phase_and_scores_of_nothing_are_told(edited: Edited) -> None
 def test_no_units_are_no_work(edited: Edited) -> None:
     for window in edited.trials[0]["windows"]:
         window["units"] = 0
-    count = edited.summary().windows["inference"]
+    count = edited.summary().losses.phases["inference"]
     assert count.measured - count.valid == 5
     assert count.first_reason == "no work done"
 

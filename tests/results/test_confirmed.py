@@ -42,14 +42,26 @@ def test_a_member_that_confirmation_drops_is_counted() -> None:
 
 def test_members_that_were_not_confirmed_and_runs_without_value_are_counted() -> None:
     built = confirmed_run(confirmed=False)
-    built.add({"width": 9}, 15200, {"val_accuracy": 0.94}, "confirm")
-    built.fail({"width": 10}, "oom", "out of memory")
-    built.trials[-1] = built.trials[-1].model_copy(update={"stage": "confirm"})
+    for _ in range(2):
+        built.add({"width": 9}, 15200, {"val_accuracy": 0.94}, "confirm")
+        built.fail({"width": 10}, "oom", "out of memory")
+        built.trials[-1] = built.trials[-1].model_copy(update={"stage": "confirm"})
     run = built.read()
     known = run.confirmation
     assert known is not None
     assert (known.members, known.dropped, known.not_confirmed, known.without_value) == (2, 0, 1, 1)
     assert [c.params["width"] for c in run.frontier] == [9]  # confirmed configurations alone
+
+
+def test_a_first_round_in_part_confirms_nothing() -> None:
+    """The configuration whose turn came first would be the whole frontier."""
+    built = confirmed_run(confirmed=False)
+    before = [c.key for c in built.read().frontier]
+    built.add({"width": 9}, 15200, {"val_accuracy": 0.94}, "confirm")
+    run = built.read()
+    assert (run.confirmation, run.membership) == (None, None)
+    assert [c.key for c in run.frontier] == before
+    assert not any(c.confirmed for c in run.configurations)
 
 
 def test_what_the_search_saw_is_kept() -> None:
@@ -65,7 +77,7 @@ def test_what_the_search_saw_is_kept() -> None:
 
 def test_latency_and_energy_differ_relatively_and_a_promise_of_zero_by_nothing() -> None:
     run = RunBuilder(make_task())
-    for stage, accuracy in (("init", 0.0), ("confirm", 0.5)):
+    for stage, accuracy in (("init", 0.0), ("confirm", 0.5), ("confirm", 0.5)):
         run.add({"width": 9}, 8000, {"val_accuracy": accuracy}, stage)
     known = run.read().confirmation
     assert known is not None

@@ -212,12 +212,23 @@ def test_idle_windows_with_a_fault_are_no_baseline():
 
 def test_training_with_a_faulty_epoch_has_no_energy():
     epochs = [window(phase="train", units=1000, cpu=100.0, gpu_0=900.0)] * 2
-    whole = training_energy(epochs, ["gpu", "cpu"])
+    whole = training_energy(PROTOCOL, epochs, ["gpu", "cpu"])
     assert (whole.mean, whole.n, whole.low, whole.per, whole.kind) == (2000.0, 1, None, None, "measured")
     broken = window(phase="train", units=1000, cpu=100.0, fault=fault("gpu:0 dropped out"))
-    assert training_energy([epochs[0], broken], ["gpu", "cpu"]) is None
-    assert training_energy([], ["cpu"]) is None
-    assert training_energy([window(phase="train", units=0, cpu=100.0)], ["cpu"]) is None  # no work was done
+    assert training_energy(PROTOCOL, [epochs[0], broken], ["gpu", "cpu"]) is None
+    assert training_energy(PROTOCOL, [], ["cpu"]) is None
+    assert training_energy(PROTOCOL, [window(phase="train", units=0, cpu=100.0)], ["cpu"]) is None  # no work done
+
+
+def test_training_beside_other_processes_has_no_energy_of_its_own():
+    epoch = window(phase="train", units=1000, cpu=100.0)
+    quiet, busy = (epoch.model_copy(update={"conditions": {"other_load_cpus": cpus}}) for cpus in (0.01, 0.4))
+    stolen = epoch.model_copy(update={"conditions": {"steal_cpus": 0.2}})
+    assert training_energy(PROTOCOL, [quiet, quiet], ["cpu"]).mean == 200.0
+    assert training_energy(PROTOCOL, [quiet, busy], ["cpu"]) is None
+    assert training_energy(PROTOCOL, [stolen], ["cpu"]) is None
+    allowed = PROTOCOL.model_copy(update={"allow_busy": True})
+    assert training_energy(allowed, [quiet, busy], ["cpu"]).mean == 200.0
 
 
 # -- arithmetic --------------------------------------------------------------------------------------------------

@@ -42,7 +42,8 @@ def test_windows_are_counted_by_reason() -> None:
     busy = known.groups[Code.BUSY_MACHINE]
     assert busy.measured == {FaultKind.OTHER_LOAD: 2, FaultKind.STOLEN_TIME: 1}
     assert busy.idle == {FaultKind.OTHER_LOAD: 1}
-    assert (known.measured, known.idle, known.phases["inference"].valid) == (10, 8, 7)
+    assert (known.measured, known.idle, known.phases["inference"].valid) == (12, 8, 7)
+    assert (known.phases["train"].measured, known.phases["train"].valid) == (2, 2)
     assert busy.baselines == []  # three idle windows are left
     assert busy.first is not None
     assert busy.first.kind is FaultKind.OTHER_LOAD

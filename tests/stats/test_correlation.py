@@ -58,12 +58,7 @@ def test_a_power_law_is_a_line_through_logarithms():
     y = [3 * x**2.5 for x in X]
     assert correlation(X, y, "pearson").value < 0.99
     found = correlation(X, y, "pearson_log")
-    assert (found.value, found.low, found.high, found.n) == (
-        pytest.approx(1),
-        pytest.approx(1),
-        pytest.approx(1),
-        6,
-    )
+    assert (found.value, found.low, found.high, found.n) == (pytest.approx(1), None, None, 6)
     assert correlation(X, y, "spearman").value == 1
 
 

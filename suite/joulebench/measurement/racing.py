@@ -1,8 +1,9 @@
 """Racing: a configuration that another one clearly dominates is measured in fewer windows. Pure.
 
 A configuration is clearly dominated if a member of the frontier is at least as good in all that is known exactly
-(metrics, static costs) and better in energy by more than `SIGMAS` standard errors. Its mean stays unbiased, with a
-wider interval.
+(metrics, static costs) and better in energy by more than `SIGMAS` standard errors. Its interval is wider, and
+since it stopped at an unfavourable mean, it seems slightly dearer than it is: nothing rests on it but that it is
+dominated.
 """
 
 from __future__ import annotations

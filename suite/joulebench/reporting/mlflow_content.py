@@ -149,7 +149,8 @@ def _energy_metrics(run: Run, trial: TrialRecord, spent: Ledger) -> dict[str, fl
             metrics |= estimate_cells(f"{phase}_s_per_{unit}", work.unit_s)
     for name, outcome in trial_outcomes(run.task, trial, run.idle).items():
         metrics |= estimate_cells(name, outcome.value)
-    trained = training_energy(trial.windows, EVERY_FAMILY)  # of a trial that failed after it, too
+    # of a trial that failed after it, too
+    trained = training_energy(run.task.protocol, trial.windows, EVERY_FAMILY)
     metrics["train_energy_j"] = None if trained is None else trained.mean
     for cost in ("parameters", "macs", "flops", "peak_memory_bytes"):
         metrics[cost] = getattr(trial.costs, cost)

@@ -126,7 +126,7 @@ def _as_searched(task: Task, configuration: Configuration, idle: Sequence[Window
     trials = tuple(searching(configuration.trials))
     known = [o for t in trials if (o := trial_outcomes(task, t, idle))]
     means = {n: Outcome(point(fmean(o[n].value.mean for o in known))) for n in task.objectives} if known else {}
-    return replace(configuration, trials=trials, outcomes=means)
+    return replace(configuration, trials=trials, outcomes=means, confirmed=False)
 
 
 def _confirmed(task: Task, after: Configuration, before: Configuration, is_on: bool, was_on: bool) -> Confirmed:

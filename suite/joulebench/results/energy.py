@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 
 from joulebench.records.model import Kind, Window, combined
 from joulebench.results.idle import Baseline, as_idle
-from joulebench.results.validity import is_read, valid_windows
+from joulebench.results.validity import is_read, training_fault, valid_windows
 from joulebench.spec.task import Protocol
 from joulebench.stats import intervals
 from joulebench.stats.estimate import (
@@ -269,17 +269,19 @@ def power_w(windows: Sequence[Window], domains: Sequence[str]) -> float:
 
 
 def training_energy(
-    windows: Iterable[Window], domains: Iterable[str], idle: Sequence[Window] | None = None
+    protocol: Protocol, windows: Iterable[Window], domains: Iterable[str], idle: Sequence[Window] | None = None
 ) -> Energy | None:
     """Joules of one training, all epochs together; net of idle power if idle windows are given.
 
     It ran once, so gross joules have no interval; net ones have that of idle power. None where no work was done, an
-    epoch's window is faulty (the sum is then unknown) or reads nothing, or (net) no quiet idle is near.
+    epoch's window does not count (the sum is then unknown) or reads nothing, or (net) no quiet idle is near.
     """
     train = [w for w in windows if w.phase == "train"]
     names = common_domains(train, domains)
     energy_j, units = sum(_sum(w, names) for w in train), sum(w.units for w in train)
-    if not names or units <= 0 or any(w.fault for w in train) or not (math.isfinite(energy_j) and energy_j > 0):
+    if not names or units <= 0 or any(training_fault(w, protocol) for w in train):
+        return None
+    if not (math.isfinite(energy_j) and energy_j > 0):
         return None
     share = _measured_j(train, names) / energy_j
     gross = Energy(**vars(point(energy_j)), domains=names, kind=_kind(train, names), measured_share=share)

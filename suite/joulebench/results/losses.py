@@ -17,7 +17,7 @@ from joulebench.results.outcome import (
     trial_outcomes,
 )
 from joulebench.results.run import Run
-from joulebench.results.validity import disturbance, idle_fault, judged
+from joulebench.results.validity import disturbance, idle_fault, judged, training_fault
 from joulebench.spec.task import Protocol, Task
 
 #: Reasons that are found and reported together; all others are `INVALID_WINDOWS`.
@@ -142,10 +142,13 @@ class _Judge:
         return valued | {c.trials[0].trial for c in once if c.complete}
 
     def _measured(self, trial: TrialRecord) -> dict[str, list[Fault | None]]:
-        """Faults of the trial's windows by measured phase."""
-        faults = {}
+        """Faults of the trial's windows by measured phase, and of its epochs."""
+        faults: dict[str, list[Fault | None]] = {}
         for phase in dict.fromkeys(w.phase for w in trial.windows if w.phase in trial.unit):
             faults[phase] = [fault for _, fault in judged(trial.windows, phase, self.protocol)]
+        if trained := [training_fault(w, self.protocol) for w in trial.windows if w.phase == "train"]:
+            faults["train"] = trained
+        for phase in faults:
             self.phases.setdefault(phase, []).extend(faults[phase])
             for fault in faults[phase]:
                 if fault is not None:
@@ -193,6 +196,9 @@ def _lost_by(task: Task, trial: TrialRecord, faults: Mapping[str, Sequence[Fault
         groups = Counter(group_of(f.kind) for f in found)
         enough = [code for code in (Code.BUSY_MACHINE, Code.THROTTLED) if groups[code] + valid >= needed]
         return next(iter(enough), groups.most_common(1)[0][0])
+    trained = [f for f in faults.get("train", ()) if f is not None]
+    if trained and any(q.phase == "train" for _, _, q in task.quantities()):
+        return group_of(_commonest(trained).kind)
     return None
 
 

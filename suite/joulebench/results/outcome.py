@@ -190,7 +190,7 @@ def _energy_outcome(
     task: Task, trial: TrialRecord, name: str, objective: Quantity, idle: Sequence[Window]
 ) -> Outcome | None:
     if objective.phase == "train":
-        return _training_outcome(trial, name, objective)
+        return _training_outcome(task, trial, name, objective)
     energy = trial_energy(task, trial, objective, idle)
     if energy is None or energy.n < needed_windows(task, trial):
         return None  # fewer valid windows than the protocol asks for are no measurement
@@ -201,9 +201,9 @@ def _energy_outcome(
     return Outcome(value, energy.kind, energy.domains) if value is not None else None
 
 
-def _training_outcome(trial: TrialRecord, name: str, objective: Quantity) -> Outcome | None:
+def _training_outcome(task: Task, trial: TrialRecord, name: str, objective: Quantity) -> Outcome | None:
     """Training is measured once, over all its epochs: a value without interval."""
-    trained = training_runs([trial], objective.domains or ())
+    trained = training_runs(task.protocol, [trial], objective.domains or ())
     unit, per_joule = energy_unit(name)
     each = None if trained is None else trained.per(trained.units, unit)
     if each is None:

@@ -250,13 +250,14 @@ class TrainingRuns(_Runs):
     alone, and none where nothing was repeated.
     """
 
+    protocol: Protocol
     trials: tuple[TrialRecord, ...]  # those whose joules are known
     families: tuple[str, ...]
     idle: Sequence[Window]
     repeated: Repeated = NOT_REPEATED
 
     def _energy(self, trial: TrialRecord, idle: Sequence[Window] | None = None) -> Energy | None:
-        return training_energy(trial.windows, self.families, idle)
+        return training_energy(self.protocol, trial.windows, self.families, idle)
 
     def _idle_of(self, trial: TrialRecord) -> tuple[Window, float]:
         epochs = _epochs(trial)
@@ -305,14 +306,15 @@ class TrainingRuns(_Runs):
 
 
 def training_runs(
+    protocol: Protocol,
     trials: Sequence[TrialRecord],
     families: Sequence[str],
     idle: Sequence[Window] = (),
     repeated: Repeated = NOT_REPEATED,
 ) -> TrainingRuns | None:
     """The trainings of one configuration whose joules are known; None where there are none."""
-    known = tuple(t for t in trials if training_energy(t.windows, families) is not None)
-    return TrainingRuns(known, tuple(families), idle, repeated) if known else None
+    known = tuple(t for t in trials if training_energy(protocol, t.windows, families) is not None)
+    return TrainingRuns(protocol, known, tuple(families), idle, repeated) if known else None
 
 
 def _epochs(trial: TrialRecord) -> list[Window]:

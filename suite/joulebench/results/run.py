@@ -157,8 +157,10 @@ class Run:
         domains: tuple[str, ...],
         of: Callable[[Sequence[TrialRecord]], PhaseRuns | TrainingRuns | None],
     ) -> Repeated:
-        """The configurations that were run more than once, by a phase, or None for their trainings; `of`: the runs of
-        one of them."""
+        """The configurations that were run more than once: a phase of theirs, or (None) their trainings.
+
+        `of` reads the runs of one of them.
+        """
         key = (phase, domains)
         if key not in self._spreads:
             every = map(of, replicates(self.configurations))
@@ -178,7 +180,7 @@ class Run:
         usable, domains = _usable(trials), tuple(self.families if counted is None else counted)
         key = (tuple(t.trial for t in usable), domains)
         if key not in self._trainings:
-            of = partial(training_runs, families=domains, idle=self.idle)
+            of = partial(training_runs, self.task.protocol, families=domains, idle=self.idle)
             self._trainings[key] = of(usable, repeated=self._repeated(None, domains, of))
         return self._trainings[key]
 

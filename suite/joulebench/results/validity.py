@@ -65,6 +65,11 @@ def invalidity(window: Window, protocol: Protocol) -> Fault | None:
 
 def idle_fault(window: Window, protocol: Protocol) -> Fault | None:
     """Why an idle window is no baseline; None if it may be one."""
+    return training_fault(window, protocol) or (None if protocol.allow_busy else _gpu_in_use(window))
+
+
+def training_fault(window: Window, protocol: Protocol) -> Fault | None:
+    """Why an epoch's joules are not those of the training; None if they are. It is as long as its work takes."""
     if window.fault is not None:
         return window.fault
     if not math.isfinite(window.duration_s) or window.duration_s <= 0:
@@ -72,7 +77,7 @@ def idle_fault(window: Window, protocol: Protocol) -> Fault | None:
     return (
         next((fault for r in window.readings if (fault := _impossible_power(r, window))), None)
         or _meters_disagree(window)
-        or (None if protocol.allow_busy else disturbance(window, protocol) or _gpu_in_use(window))
+        or (None if protocol.allow_busy else disturbance(window, protocol))
     )
 
 
@@ -189,7 +194,9 @@ def _one_update(reading: Reading) -> float:
 def _gpu_in_use(window: Window) -> Fault | None:
     for name, share in window.conditions.items():
         gpu = name.removesuffix("_utilisation")
-        if gpu != name and gpu.startswith("gpu:") and not gpu.endswith("_memory") and share > MAX_IDLE_UTILISATION:
+        if gpu == name or not gpu.startswith("gpu:") or gpu.endswith("_memory"):
+            continue
+        if not share <= MAX_IDLE_UTILISATION:
             text = f"{gpu} was at work for {100 * share:.0f} % of an idle window"
             return Fault(kind=FaultKind.GPU_IN_USE, text=text)
     return None

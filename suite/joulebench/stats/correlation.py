@@ -26,15 +26,17 @@ RESAMPLES = 2000
 SEED = 0
 #: Of fewer pairs there is no coefficient: two always lie on a line.
 MIN_PAIRS = 3
-#: Of fewer pairs there is no interval: most draws would hold the same few.
-MIN_FOR_INTERVAL = 5
+#: Of fewer pairs there is no interval: most draws would hold the same few. At true rank correlations of 0.98 and
+#: 0.89 the interval held them in 43 and 75 % of samples of 5, 77 and 88 % of 7, 92 and 99 % of 10.
+MIN_FOR_INTERVAL = 10
+ROUNDING = 1e-12
 
 _Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """A coefficient over `n` pairs with its 95 % interval, which is absent for few pairs."""
+    """A coefficient over `n` pairs with its 95 % interval, which is absent for few pairs and for ±1."""
 
     method: Method
     value: float
@@ -60,7 +62,7 @@ def correlation(x: Sequence[float], y: Sequence[float], method: Method) -> Corre
             return None
         a, b = np.log10(a), np.log10(b)
     value = float(_coefficients(a, b, method)[0])
-    if n < MIN_FOR_INTERVAL:
+    if n < MIN_FOR_INTERVAL or abs(value) > 1 - ROUNDING:  # in perfect order every draw is, too
         return Correlation(method, value, None, None, n)
     drawn = np.random.default_rng([SEED, n]).integers(0, n, (RESAMPLES, n))
     low, high = np.quantile(_coefficients(a[0][drawn], b[0][drawn], method), (0.025, 0.975))

@@ -191,7 +191,8 @@ def _time_objective(task: Task) -> str | None:
 
 def _cap(run: Run, energy: str, watts: float, trials: Sequence[TrialRecord]) -> Cap | None:
     """None where energy or time are missing, or not positive."""
-    confirming = [t for t in trials if t.stage == CONFIRM]
+    confirms = any(c.confirmed for c in run.configurations)
+    confirming = [t for t in trials if t.stage == CONFIRM and confirms]
     values = _values(run, energy, confirming or list(trials))
     searched = _values(run, energy, [t for t in trials if t.stage != CONFIRM]) if confirming else None
     if values is None:
