@@ -14,8 +14,8 @@ from joulebench.spec.hardware import Fact, Host, choose_profile
 NAMES = list(profile_files())
 PROFILES = all_profiles()
 REQUIRED = {
-    "generic_cpu", "cloud_epyc_vm", "nvidia_h200", "nvidia_h100", "nvidia_a100", "nvidia_l4", "nvidia_t4",
-    "nvidia_rtx_4090", "nvidia_rtx_3090",
+    "generic_cpu", "cloud_epyc_vm", "cloud_xeon_vm", "nvidia_h200", "nvidia_h100", "nvidia_a100", "nvidia_l4",
+    "nvidia_t4", "nvidia_rtx_4090", "nvidia_rtx_3090",
 }  # fmt: skip
 #: Data types from the slowest to the fastest on one device; tf32 and fp16 are not comparable with int8 everywhere.
 SLOWER = (("fp64", "fp32"), ("fp32", "tf32"), ("tf32", "bf16"), ("bf16", "fp8"), ("fp32", "fp16"), ("fp16", "int8"))
@@ -100,11 +100,17 @@ def test_variants_of_a_card_do_not_pass_for_it():
     assert not named["nvidia_h200"].fits(Host("Some CPU", 8, ("NVIDIA H200 NVL",)))
 
 
-def test_an_epyc_is_a_cloud_machine_only_inside_a_virtual_one():
-    guest, bare = Host("AMD EPYC", 2, (), virtual=True), Host("AMD EPYC 9654", 192, ())
-    assert choose_profile(PROFILES, guest).name == "cloud_epyc_vm"
-    assert choose_profile(PROFILES, bare).name == "generic_cpu"
-    assert find_profile("cloud_epyc_vm").cpu_tdp_w is None  # a slice's TDP is not known
+@pytest.mark.parametrize(
+    ("name", "in_guest", "bare"),
+    [
+        ("cloud_epyc_vm", "AMD EPYC", "AMD EPYC 9654"),
+        ("cloud_xeon_vm", "Intel(R) Xeon(R) Processor", "Intel(R) Xeon(R) Platinum 8488C"),
+    ],
+)
+def test_a_server_cpu_is_a_cloud_machine_only_inside_a_virtual_one(name, in_guest, bare):
+    assert choose_profile(PROFILES, Host(in_guest, 2, (), virtual=True)).name == name
+    assert choose_profile(PROFILES, Host(bare, 192, ())).name == "generic_cpu"
+    assert find_profile(name).cpu_tdp_w is None  # a slice's TDP is not known
 
 
 def test_patterns_are_literal_or_end_in_a_star():
