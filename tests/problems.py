@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import sys
+import time
 
 import torch
 
@@ -27,6 +28,12 @@ def tradeoff(params, seed):
 
 def always_fails(params, seed):
     raise RuntimeError("never works")
+
+
+def hangs(params, seed):
+    if params["width"] % 7 == 0:
+        time.sleep(3600)
+    return tradeoff(params, seed)
 
 
 def leaves(params, seed):

@@ -18,10 +18,12 @@ from joulebench.records.model import (
     ScoreRecord,
     TrialRecord,
     Window,
+    trial_seed,
 )
 from joulebench.results.run import Run
 from joulebench.spec.task import CONFIRM, Task
 
+SEED = 3
 WATTS = {"cpu": 60.0, "ram": 20.0}
 IDLE_WATTS = {"cpu": 10.0, "ram": 20.0}
 SOURCES = {
@@ -107,7 +109,8 @@ class RunBuilder:
         number = len(self.trials)
         windows = fields.pop("windows", None) or self._measured(units, wobble, idle)
         defaults: dict[str, Any] = {
-            "trial": number, "session": 0, "stage": stage, "origin": stage, "seed": 7, "status": "ok",
+            "trial": number, "session": 0, "stage": stage, "origin": stage, "status": "ok",
+            "seed": trial_seed(SEED, number),
             "costs": Costs(
                 parameters=units * 3, macs=units * 1000, flops=units * 2000, peak_memory_bytes=units * 4096
             ),
@@ -150,7 +153,7 @@ class RunBuilder:
             "budget": "standard",
             "digest": self.task.digest,
             "hardware": self.hardware,
-            "seed": 3,
+            "seed": SEED,
             "created_utc": "2026-01-02T03:04:05Z",
             "environment": {"python": "3.11.9", "host": {"cpu": "Example CPU", "accelerators": []}},
             "data": {"name": "digits", "fingerprint": "0123abcd", "counts": {"train": 1200, "validation": 300}},
@@ -166,10 +169,17 @@ class RunBuilder:
         """The run as it stands, without a folder."""
         return Run(self.manifest(**manifest), self.task, self.trials[:], self.entries[:], self.scores[:])
 
+    def _ledger(self) -> list[LedgerEntry]:
+        """The entries, with the beginning of each trial."""
+        if any(e.event == "begin" for e in self.entries):
+            return self.entries
+        begun = [LedgerEntry(session=t.session, event="begin", trial=t.trial) for t in self.trials]
+        return [*self.entries[:1], *begun, *self.entries[1:]]
+
     def write(self, path: Path, **manifest: Any) -> RunFolder:
         folder = RunFolder.create(path, self.manifest(**manifest))
         lines(folder.trials_path, self.trials)
-        lines(folder.ledger_path, self.entries)
+        lines(folder.ledger_path, self._ledger())
         lines(folder.scores_path, self.scores)
         return folder
 

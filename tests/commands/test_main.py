@@ -105,14 +105,14 @@ def test_a_full_disk_ends_with_3(monkeypatch, capsys, tmp_path):
 
     written = []
 
-    def append_whole(path, line):
+    def append_line(path, line):
         if len(written) >= 6:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         written.append(path)
         append(path, line)
 
-    append = records.append_whole
-    monkeypatch.setattr(records, "append_whole", append_whole)
+    append = records.append_line
+    monkeypatch.setattr(records, "append_line", append_line)
     path = write_toy(tmp_path, method="random")
     code, _, err = call(monkeypatch, capsys, "run", path, *run_options(tmp_path))
     assert code == 3

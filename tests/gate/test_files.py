@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -81,3 +82,38 @@ def test_a_baseline_grows_and_begins_anew_on_another_driver(tmp_path):
     assert [r.session for r in read_replicates(path)] == ["three"]
     assert update_baseline(path, [replicate(measurement(), session="four", environment=other)], replace=True)
     assert [r.session for r in read_replicates(path)] == ["four"]
+
+
+@pytest.mark.parametrize("left", [b"", b'{"schema_version":2,"sess'], ids=["no final newline", "torn"])
+def test_a_baseline_that_a_crash_left_is_repaired_and_loses_no_whole_line(tmp_path, left):
+    path = tmp_path / "regression.jsonl"
+    for name in ("one", "two"):
+        update_baseline(path, [replicate(measurement(), session=name)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] if not left else whole + left)
+    assert [r.session for r in read_replicates(path)] == ["one", "two"]
+    update_baseline(path, [replicate(measurement(), session="three")])
+    assert [r.session for r in read_replicates(path)] == ["one", "two", "three"]
+    assert path.read_bytes().endswith(b"\n")
+
+
+def test_a_baseline_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "regression.jsonl"
+    update_baseline(path, [replicate(measurement(), session="one")])
+    before = path.read_bytes()
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("joulebench.host.files.os.fsync", full)
+    with pytest.raises(InputError, match="No space left"):
+        update_baseline(path, [replicate(measurement(), session="two")], replace=True)
+    assert path.read_bytes() == before
+
+
+def test_sessions_that_end_at_once_are_all_kept(tmp_path):
+    path = tmp_path / "regression.jsonl"
+    names = [f"session {n}" for n in range(12)]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda name: update_baseline(path, [replicate(measurement(), session=name)]), names))
+    assert sorted(r.session for r in read_replicates(path)) == sorted(names)

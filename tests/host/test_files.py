@@ -7,7 +7,7 @@ import os
 import pytest
 
 from joulebench.errors import InputError
-from joulebench.host.files import append_whole, cut_off, write_whole
+from joulebench.host.files import append_line, cut_off, write_whole
 from joulebench.publishing.copying import copy_records
 from joulebench.records.folder import OWN, RunFolder
 from joulebench.reporting import write_report
@@ -25,7 +25,7 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
     assert not (tmp_path / "link").is_symlink()
 
 
-@pytest.mark.parametrize("write", [lambda path: append_whole(path, b"x"), lambda path: cut_off(path, 0)])
+@pytest.mark.parametrize("write", [lambda path: append_line(path, b"x"), lambda path: cut_off(path, 0)])
 def test_nothing_is_appended_to_or_cut_off_behind_a_link(tmp_path, write):
     other = tmp_path / "other"
     other.write_bytes(b"mine")
@@ -33,6 +33,14 @@ def test_nothing_is_appended_to_or_cut_off_behind_a_link(tmp_path, write):
     with pytest.raises(OSError):
         write(tmp_path / "link")
     assert other.read_bytes() == b"mine"
+
+
+def test_a_last_line_without_its_end_is_ended_before_another(tmp_path):
+    path = tmp_path / "lines"
+    path.write_bytes(b"one")
+    append_line(path, b"two\n")
+    append_line(path, b"three\n")
+    assert path.read_bytes() == b"one\ntwo\nthree\n"
 
 
 def test_what_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch):
@@ -43,7 +51,7 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("joulebench.host.files.os.fsync", full)
-    for write in (write_whole, append_whole):
+    for write in (write_whole, append_line):
         with pytest.raises(OSError, match="No space"):
             write(path, b"after")
         assert path.read_bytes() == b"before"
@@ -54,7 +62,7 @@ def test_files_have_the_users_permissions(tmp_path):
     umask = os.umask(0o022)
     try:
         write_whole(tmp_path / "a", b"")
-        append_whole(tmp_path / "b", b"")
+        append_line(tmp_path / "b", b"")
     finally:
         os.umask(umask)
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in "ab"] == [0o644, 0o644]

@@ -20,14 +20,16 @@ from tests.run_factory import full_run, lines, make_task
 
 ENVIRONMENT = {
     "python": "3.11.9", "device": "cpu", "packages": {"joulebench": "0.1.0", "torch": "2.9"},
-    "torch": {"threads": 2}, "code": {"commit": "abcdef123456", "modified": False},
-    "host": {"cpu": "Example CPU", "logical_cpus": 2, "os": "Linux", "accelerators": []},
+    "torch": {"threads": 2}, "code": {},
+    "host": {"cpu": "Example CPU", "logical_cpus": 64, "os": "Linux", "accelerators": []},
 }  # fmt: skip
+
+DATA = {"name": "digits", "fingerprint": "0123abcd"}
 
 
 def write(path: Path, environment=None, **manifest) -> Path:
     """A run as the harness leaves it: finished, its environment complete."""
-    given = {"environment": ENVIRONMENT | (environment or {}), **manifest}
+    given = {"environment": ENVIRONMENT | (environment or {}), "data": DATA, **manifest}
     return full_run(trials=6).write(path, **given).path
 
 
@@ -40,8 +42,9 @@ def run(tmp_path):
     return write(tmp_path / "run")
 
 
-def wrong(reports: Path) -> dict[str, tuple[str, ...]]:
-    return {f.path.relative_to(reports).as_posix(): f.problems for f in verify(reports) if f.problems}
+def wrong(reports: Path, signers: Path | None = None) -> dict[str, tuple[str, ...]]:
+    every = ((f, (*f.problems, *(f"{name} is outdated" for name in f.outdated))) for f in verify(reports, signers))
+    return {f.path.relative_to(reports).as_posix(): problems for f, problems in every if problems}
 
 
 def test_a_published_run_verifies(run, tmp_path):
@@ -199,7 +202,7 @@ def test_what_a_busy_machine_cost_is_published_only_with_a_label(run, tmp_path, 
 def test_a_run_that_was_allowed_a_busy_machine_needs_the_override(tmp_path):
     protocol = {"warmup_s": 0.5, "window_s": 1.0, "idle_s": 2.0, "allow_busy": True}
     task = make_task(protocol=protocol)
-    run = full_run(task, trials=6).write(tmp_path / "run", environment=ENVIRONMENT).path
+    run = full_run(task, trials=6).write(tmp_path / "run", environment=ENVIRONMENT, data=DATA).path
     with pytest.raises(GateError, match="allow_busy"):
         publish(run, tmp_path / "reports")
     assert (publish(run, tmp_path / "reports", allow_busy=True) / "published.json").is_file()
@@ -230,7 +233,7 @@ def test_a_raced_trial_needs_min_windows_only_off_the_frontier(tmp_path, on_fron
     measured = [w for w in trial.windows if w.phase == "inference"]
     fewer = tuple(w for w in trial.windows if w not in measured[2:])
     built.trials[number] = trial.model_copy(update={"windows": fewer})
-    run = built.write(tmp_path / "run", environment=ENVIRONMENT).path
+    run = built.write(tmp_path / "run", environment=ENVIRONMENT, data=DATA).path
     with pytest.raises(GateError, match=f"trial {number}: 2 of 5 valid windows"):
         publish(run, tmp_path / "reports")
     edit_trial(run, number, raced=True)
@@ -356,9 +359,9 @@ def resealed(folder: Path) -> None:
 def test_changes_are_noticed(reports):
     (reports / A / "frontier.csv").write_text("made up\n")
     (reports / A / "extra.txt").write_text("not published\n")
-    (reports / A / "ledger.jsonl").unlink()
+    (reports / A / "scores.jsonl").unlink()
     found = wrong(reports)[A]
-    assert {"frontier.csv was changed", "extra.txt was not published", "ledger.jsonl is missing"} <= set(found)
+    assert {"frontier.csv is outdated", "extra.txt was not published", "scores.jsonl is missing"} <= set(found)
 
 
 def test_checksums_made_to_fit_do_not_help(reports):
@@ -366,15 +369,15 @@ def test_checksums_made_to_fit_do_not_help(reports):
     path = reports / A / "report.md"
     path.write_text(path.read_text().replace("0.9", "0.99"))
     resealed(reports / A)
-    assert wrong(reports) == {A: ("report.md cannot be reproduced from these records",)}
+    assert wrong(reports) == {A: ("report.md is outdated",)}
 
 
 def test_an_edited_record_shows_in_every_report_made_from_it(reports):
     edit_trial(reports / A, 2, metrics={"val_accuracy": 0.999})
     resealed(reports / A)
     found = wrong(reports)
-    assert "report.json cannot be reproduced from these records" in found[A]
-    assert "val_accuracy.csv cannot be reproduced from these records" in found[BOTH]
+    assert "report.json is outdated" in found[A]
+    assert "val_accuracy.csv is outdated" in found[BOTH]
 
 
 def test_a_comparison_may_not_reach_outside(reports):

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -408,7 +409,8 @@ def test_a_trial_that_ends_the_process_is_given_up_after_three_deaths(tmp_path, 
     assert timeless(found[6:]) == timeless(expected[6:])
 
 
-def test_ctrl_c_exits_with_130_and_keeps_the_trials(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_a_run_with_its_code_and_keeps_the_trials(tmp_path, number, code):
     path = write_toy(tmp_path, method="random", sobol=2000, search=1)
     process = _subprocess(tmp_path, "run", path.name, "--replay", "100", "--out", "runs", "--quiet")
     while process.poll() is None:
@@ -416,14 +418,46 @@ def test_ctrl_c_exits_with_130_and_keeps_the_trials(tmp_path):
         if folder and (folder / "trials.jsonl").exists():
             break
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Traceback" not in errors
     assert "resume" in errors
     kept = RunFolder.open(_run_folder(tmp_path / "runs"))
     assert kept.trials()
     assert kept.ledger()[-1].ending == "interrupted"
+
+
+def test_a_trial_that_hangs_ends_the_process_and_resume_goes_on_after_it(tmp_path):
+    path = write_toy(tmp_path, "hangs", method="random")
+    path.write_text(path.read_text().replace("[protocol]\n", "[protocol]\nmax_trial_s = 1.0\n"))
+    process = _subprocess(tmp_path, "run", path.name, "--replay", "100", "--out", "runs", "--quiet")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 3, errors
+    folder = RunFolder.open(_run_folder(tmp_path / "runs"))
+    hung = folder.trials()[-1]
+    assert (hung.status, hung.params["width"] % 7) == ("failed", 0)
+    assert "max_trial_s" in (hung.error or "")
+    assert folder.ledger()[-1].ending == "failed"
+    for _ in range(len(folder.trials()), 15):  # each session ends with the next one that hangs
+        process = _subprocess(tmp_path, "resume", str(folder.path), "--quiet")
+        _, errors = process.communicate(timeout=120)
+        if process.returncode == 0:
+            break
+        assert process.returncode == 3, errors
+    assert process.returncode == 0
+    records = folder.trials()
+    assert [r.trial for r in records] == list(range(14))
+    assert {r.status for r in records if r.params["width"] % 7 == 0} == {"failed"}
+    assert {r.status for r in records if r.params["width"] % 7} == {"ok"}
+
+
+def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(tmp_path):
+    manifest = run_toy(tmp_path, method="random").manifest()
+    with ThreadPoolExecutor(16) as pool:
+        paths = list(pool.map(lambda _: RunFolder.claim(tmp_path / "out" / "Z", manifest).path, range(50)))
+    assert len(set(paths)) == 50
+    assert all(RunFolder.open(path).manifest() == manifest for path in paths)
 
 
 def test_a_torn_line_is_reported_and_dropped(tmp_path):

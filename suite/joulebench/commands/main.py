@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -92,13 +94,28 @@ def main() -> None:
     """Run the command line and end with its exit code.
 
     0 done and complete; 1 a requested check failed; 2 bad input; 3 the run ended incomplete or the program failed;
-    130 interrupted. Each error is one line; a failure of the program shows its traceback, too.
+    130 interrupted, 143 and 129 by SIGTERM and SIGHUP. Each error is one line; a failure of the program shows its
+    traceback, too.
     """
     streams.make_tolerant()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` ignores SIGHUP, and means it
+            signal.signal(number, _end)
     code = _exit_code()
     if (lost := streams.failure()) is not None and code == 0:
         code = _fail(f"the output is incomplete: {lost.strerror or lost}", BAD_INPUT)
     sys.exit(code)
+
+
+#: Signals that ended the program.
+_ended_by: list[signal.Signals] = []
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """End as an interrupt does: blocks are left, so that children end and records say how."""
+    _ended_by.append(signal.Signals(number))
+    signal.signal(number, signal.SIG_DFL)  # once more ends at once
+    raise KeyboardInterrupt
 
 
 def _exit_code() -> int:
@@ -133,9 +150,10 @@ def _usage(error: Any) -> int:
 
 
 def _interrupted() -> int:
+    how = f"ended by {_ended_by[0].name}" if _ended_by else "interrupted"
     return _fail(
-        "interrupted; finished trials are kept, and `joulebench resume` with the run's folder continues",
-        INTERRUPTED,
+        f"{how}; finished trials are kept, and `joulebench resume` with the run's folder continues",
+        128 + _ended_by[0] if _ended_by else INTERRUPTED,
     )
 
 

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from joulebench.errors import InputError
 from joulebench.gate.comparability import differences
 from joulebench.gate.model import Measurement, Replicate
-from joulebench.records.folder import append, read_lines, read_record
+from joulebench.host.files import locked_folder, write_whole
+from joulebench.records.folder import append, line, read_lines, read_record
 
 BASELINES = Path("reports/baselines")
 KEY = "joulebench"  # of the gate's data in pytest-benchmark's JSON
@@ -91,12 +92,16 @@ def update_baseline(path: Path, session: list[Replicate], replace: bool = False)
     Raises:
         InputError: the file is damaged or cannot be written.
     """
-    before = read_replicates(path) if path.is_file() else []
-    changed = differences(before[-1], session[-1]) if before else []
-    if before and (changed or replace):
-        path.unlink()
-    # a baseline is kept for years: without what the decision does not read
-    write_replicates(path, map(_lean, session))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked_folder(path.parent):
+            before = read_lines(path, Replicate)[0]
+            changed = differences(before[-1], session[-1]) if before else []
+            kept = [] if changed or replace else before
+            # a baseline is kept for years: without what the decision does not read
+            write_whole(path, b"".join(map(line, [*kept, *map(_lean, session)])))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}; it is as it was") from None
     return changed or (["--replace"] if replace and before else [])
 
 

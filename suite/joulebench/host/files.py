@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -48,15 +49,19 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def append_whole(path: Path, content: bytes) -> None:
-    """Append to a file, which is made if missing, and force it to the disk; a partial write is cut off.
+def append_line(path: Path, content: bytes) -> None:
+    """Append a line to a file, which is made if missing, and force it to the disk; a partial write is cut off.
+
+    A last line without its end, as editors leave it, is ended first.
 
     Raises:
         OSError: the disk is full, or `path` is a link or cannot be written; what was there before is untouched.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            content = b"\n" + content
         try:
             with os.fdopen(descriptor, "ab", closefd=False) as file:
                 file.write(content)
@@ -65,6 +70,21 @@ def append_whole(path: Path, content: bytes) -> None:
             with suppress(OSError):  # a reader recognises a torn last line
                 os.ftruncate(descriptor, size)
             raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder for one process at a time; others wait.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(descriptor)
 

@@ -12,7 +12,7 @@ import importlib
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -141,6 +141,17 @@ def _set(nvml: Any, index: int, watts: float) -> None:
         ) from None
 
 
+#: What would restore the limits that are set now.
+_active: list[_Restore] = []
+
+
+def restore_all() -> None:
+    """Restore every limit that is set now, for a process that ends without leaving its blocks."""
+    for restore in _active[:]:
+        with suppress(InputError):
+            restore()
+
+
 class _Restore:
     """Callable that restores the limit once."""
 
@@ -183,6 +194,7 @@ def _restored(restore: _Restore) -> Iterator[None]:
     ours = [n for n, then in previous.items() if then is not None and then != signal.SIG_IGN]
     ours = ours if threading.current_thread() is threading.main_thread() else []
     atexit.register(restore)
+    _active.append(restore)
     for number in ours:
         signal.signal(number, ended)
     try:
@@ -194,3 +206,4 @@ def _restored(restore: _Restore) -> Iterator[None]:
             restore()
         finally:
             atexit.unregister(restore)
+            _active.remove(restore)

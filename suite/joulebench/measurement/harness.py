@@ -134,9 +134,8 @@ def run_trial(
     return Finished(record, progress.state if record.status == "ok" else None)
 
 
-def crashed_trial(task: Task, request: Request, times: int, windows: tuple[Window, ...]) -> TrialRecord:
-    """Record of a trial during which the process died `times` times, and which is not retried."""
-    error = f"the process died {times} times in this trial; killed, perhaps for the memory it took"
+def lost_trial(task: Task, request: Request, error: str, windows: tuple[Window, ...]) -> TrialRecord:
+    """Record of a trial that ended its process, and which is not retried."""
     return _record(task, request, _Progress(), "failed", error, windows)
 
 

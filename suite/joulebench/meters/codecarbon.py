@@ -57,6 +57,7 @@ class _Part:
     method: str
     folder: TemporaryDirectory[str] | None = None  # for the files that a component needs, gone when it stops
     tdp_w: float | None = None  # of a CPU model
+    power_w: float | None = None  # of a constant
     role: Literal["primary", "check"] = "primary"
     energy_j: float = 0.0
     counted_s: float = 0.0  # up to here joules are counted
@@ -96,9 +97,10 @@ class _Part:
             self.folder.cleanup()
 
     def describe(self) -> dict[str, str]:
-        """Its line of `Meter.describe`; the TDP of a CPU model stands in a field of its own."""
+        """Its line of `Meter.describe`; a CPU model's TDP and a constant power have fields of their own."""
         line = description(self.domain, self.source, self.kind, self.method, self.role)
-        return line if self.tdp_w is None else {**line, "tdp_w": repr(self.tdp_w)}
+        given = {"tdp_w": self.tdp_w, "power_w": self.power_w}
+        return line | {name: repr(watts) for name, watts in given.items() if watts is not None}
 
 
 class CodeCarbonMeter:
@@ -251,7 +253,7 @@ def _ram(power_w: float | None) -> _Part:
         method = f"CodeCarbon's model by installed memory: {watts:g} W"
     else:
         method = f"constant {watts:g} W (hardware profile)"
-    return _Part(RAM(force_ram_power=watts), "ram", "ram_model", "estimated", method)
+    return _Part(RAM(force_ram_power=watts), "ram", "ram_model", "estimated", method, power_w=watts)
 
 
 def _cpu(tdp_w: float | None) -> _Part:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.host.git import git
+from joulebench.publishing.crosscheck import contradictions
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import LedgerEntry, Manifest, TrialRecord, Window
 from joulebench.results.audit import OVERLAP_S
@@ -42,6 +43,7 @@ def problems(folder: RunFolder, allow_busy: bool = False) -> list[str]:
         *_ending(run.entries),
         *_of_windows(run.trials, run.entries),
         *_validity(run, busy),
+        *contradictions(run.manifest, run.task, run.trials, run.entries, run.scores),
         *([] if allow_busy else _busy(run.task, busy)),
     ]
     return [problem for problem in every if problem]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from joulebench.errors import IncompleteError, InputError
-from joulebench.host.files import append_whole, cut_off, own_file, read_own, write_whole
+from joulebench.host.files import append_line, cut_off, own_file, read_own, write_whole
 from joulebench.records.model import SCHEMA, LedgerEntry, Manifest, Record, ScoreRecord, TrialRecord
 from joulebench.records.schema1 import renumbered, upgraded
 from joulebench.spec.task import Task
@@ -22,19 +22,24 @@ from joulebench.spec.toml import validate
 R = TypeVar("R", bound=Record)
 
 
+def line(record: Record) -> bytes:
+    """Line of a record file."""
+    fields = record.model_dump(mode="json", exclude_defaults=True)
+    written = {"schema_version": SCHEMA, **fields}
+    text = json.dumps(written, separators=(",", ":"))
+    if "\\ud" in text:  # there may be half a character, which could not be read back
+        text = json.dumps(_whole(written), separators=(",", ":"))
+    return text.encode() + b"\n"
+
+
 def append(path: Path, record: Record) -> None:
     """Append one line and force it to the disk.
 
     Raises:
         IncompleteError: the disk is full or the file cannot be written; earlier lines are untouched.
     """
-    fields = record.model_dump(mode="json", exclude_defaults=True)
-    written = {"schema_version": SCHEMA, **fields}
-    line = json.dumps(written, separators=(",", ":")) + "\n"
-    if "\\ud" in line:  # there may be half a character, which could not be read back
-        line = json.dumps(_whole(written), separators=(",", ":")) + "\n"
     try:
-        append_whole(path, line.encode())
+        append_line(path, line(record))
     except OSError as error:
         text = f"{path}: cannot be written: {error.strerror}; what was recorded before is safe"
         raise IncompleteError(text) from None
@@ -74,11 +79,11 @@ def read_lines(path: Path, model: type[R]) -> tuple[list[R], TornLine | None]:
     offset = 0
     with opened as file, uncollected():
         for number, raw in enumerate(file, start=1):
-            if not raw.endswith(b"\n"):
-                return records, TornLine(path, number, offset)
             try:
                 records.append(_lean(read_record(raw, model)))
             except ValidationError as error:
+                if not raw.endswith(b"\n"):
+                    return records, TornLine(path, number, offset)
                 raise InputError(_damage(f"{path}, line {number}", raw, error)) from None
             offset += len(raw)
     return records, None
@@ -154,6 +159,9 @@ def _upgraded_task(task: dict[str, Any]) -> dict[str, Any]:
     return {**task, "stages": {**stages, **ordered}, "confirm": {"repeats": 0}}
 
 
+#: Runs that may begin in one second.
+MAX_SAME_NAME = 10_000
+
 #: What a run folder may hold beside its reports. Folders are sent to others, so none of it may lead elsewhere.
 OWN = ("manifest.json", "trials.jsonl", "ledger.jsonl", "scores.jsonl", "weights", "overlay", "wall.csv")
 
@@ -177,11 +185,31 @@ class RunFolder:
             InputError: the folder exists already or cannot be written.
         """
         try:
+            return cls._made(path, manifest)
+        except FileExistsError:
+            raise InputError(f"{path}: exists already; choose another --out, or resume it") from None
+
+    @classmethod
+    def claim(cls, path: Path, manifest: Manifest) -> RunFolder:
+        """Make the folder, with a number appended if it exists: several runs may begin in the same second.
+
+        Raises:
+            InputError: no such folder can be made.
+        """
+        for n in range(1, MAX_SAME_NAME):
+            named = path if n == 1 else path.with_name(f"{path.name}-{n}")
+            with suppress(FileExistsError):
+                return cls._made(named, manifest)
+        raise InputError(f"{path}: exists {MAX_SAME_NAME - 1} times already; choose another --out")
+
+    @classmethod
+    def _made(cls, path: Path, manifest: Manifest) -> RunFolder:
+        try:
             path.mkdir(parents=True)
             folder = cls(path)
             write_whole(folder.manifest_path, manifest.model_dump_json(indent=1).encode())
         except FileExistsError:
-            raise InputError(f"{path}: exists already; choose another --out, or resume it") from None
+            raise
         except OSError as error:
             raise InputError(f"{path}: cannot be written: {error.strerror}") from None
         return folder

@@ -6,6 +6,7 @@ Nothing derived is stored: joules per sample, intervals and validity are compute
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -176,6 +177,11 @@ class TrialRecord(Record):
     def node(self) -> str | None:
         """Node of a cluster that measured it; None on one machine, or where nothing was measured."""
         return self.windows[-1].node if self.windows else None
+
+
+def trial_seed(run_seed: int, trial: int) -> int:
+    """Seed of a trial: a function of the run's and of its number, whatever ran before it."""
+    return random.Random(f"{run_seed}/{trial}").getrandbits(31)
 
 
 class Proposed(Record):

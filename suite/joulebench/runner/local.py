@@ -48,7 +48,7 @@ def start(chosen: Plan, *, out: str | Path = "runs", observer: Observer = silent
     session = _Session.prepare(chosen, observer)
     created = RealClock().utc()
     parent = Path(out) / chosen.task.name / chosen.profile.name
-    folder = RunFolder.create(free(parent / folder_name(created)), session.manifest(created))
+    folder = RunFolder.claim(parent / folder_name(created), session.manifest(created))
     observer(Event("note", f"records: {folder.path}"))
     session.work(folder)
     return folder

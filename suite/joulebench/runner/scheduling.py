@@ -10,6 +10,7 @@ from joulebench.measurement.bench import Bench
 from joulebench.measurement.harness import Finished, run_trial
 from joulebench.runner.epoch_monitor import epoch_callback
 from joulebench.runner.trials import Order, Trials
+from joulebench.runner.watchdog import watchdog
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,9 @@ class LocalExecutor:
         if self._next is None:
             return
         (trials, order), self._next = self._next, None
-        finished = run_order(self._bench, order, trials.say)
+        limit_s = self._bench.task.protocol.max_trial_s
+        with watchdog(limit_s, lambda: trials.overdue(order.request, self._bench.timeline.pending)):
+            finished = run_order(self._bench, order, trials.say)
         trials.keep(finished.record, lambda: finished.state)
 
     def without_room(self, trials: Trials) -> bool:

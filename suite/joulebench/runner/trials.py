@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +11,11 @@ from joulebench import search
 from joulebench.errors import IncompleteError
 from joulebench.host.files import whole_file
 from joulebench.measurement.control import is_controlled
-from joulebench.measurement.harness import Request, crashed_trial
+from joulebench.measurement.harness import Request, lost_trial
 from joulebench.measurement.protocol import Timeline
 from joulebench.measurement.racing import race
 from joulebench.records.folder import RunFolder, append
-from joulebench.records.model import LedgerEntry, Proposed, TrialRecord, Window
+from joulebench.records.model import LedgerEntry, Proposed, TrialRecord, Window, trial_seed
 from joulebench.results import concurrent_windows
 from joulebench.results.drift import MIN_TRIALS
 from joulebench.results.frontier import frontier
@@ -127,7 +126,7 @@ class Trials:
             origin=proposal.origin,
             fallback=proposal.fallback,
             params=proposal.params,
-            seed=random.Random(f"{self._seed}/{number}").getrandbits(31),
+            seed=trial_seed(self._seed, number),
             expected=proposal.expected,
             attempt=attempt,
         )
@@ -138,8 +137,19 @@ class Trials:
         if times < MAX_DEATHS:
             return False
         self.pending[request.trial] = request
-        self.keep(crashed_trial(self.task, request, times, self._timeline.take()))
+        error = f"the process died {times} times in this trial; killed, perhaps for the memory it took"
+        self.keep(lost_trial(self.task, request, error, self._timeline.take()))
         return True
+
+    def overdue(self, request: Request, windows: tuple[Window, ...]) -> None:
+        """Record a trial that does not end, and the session's end; the process ends after it.
+
+        Called while the trial hangs: no meter is read, so the joules of its last window are not known.
+        """
+        text = f"took longer than protocol.max_trial_s = {self.task.protocol.max_trial_s:g} s"
+        append(self.folder.trials_path, lost_trial(self.task, request, text, windows))
+        self.append_entry("end", f"trial {request.trial} {text}", windows=(), ending="failed")
+        self.say("note", f"trial {request.trial} {text}; the process ends; `resume` goes on after it")
 
     def begin(self, request: Request, node: str | None = None) -> Order:
         """Record that a trial begins (on a node of a cluster) and return its order."""

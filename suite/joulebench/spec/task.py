@@ -117,6 +117,9 @@ class Protocol(Definition):
     max_quiet_wait_s: Seconds = 10.0  # for each phase: how long to wait until others are quiet again
     allow_busy: bool = False  # windows count whatever else runs; every report says so
     max_train_s: Annotated[float, Field(gt=0, le=10_000_000)] = 3600.0
+    max_trial_s: Annotated[float, Field(gt=0, le=10_000_000)] | None = (
+        None  # one that takes longer ends the process
+    )
     memory_limit_bytes: Annotated[int, Field(ge=1 << 20)] | None = None  # a limit below the device's memory
 
     @model_validator(mode="after")

@@ -1,0 +1,247 @@
+"""Records of a run checked against one another: what a run that took place cannot contradict. Pure but for git.
+
+Whoever can write a file can write a forgery; these checks make one that was edited by hand show. What an older
+record does not state is not checked.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from joulebench.host.git import git
+from joulebench.records.model import LedgerEntry, Manifest, Reading, ScoreRecord, TrialRecord, Window, trial_seed
+from joulebench.results.validity import MIN_TICKS, TICK_S
+from joulebench.search import propose
+from joulebench.spec.task import CONFIRM, Task
+
+#: Methods whose proposals follow from the task, the seed and the trials before.
+FIXED = ("default", "points", "grid", "random", "sobol")
+#: Packages whose version decides what those methods propose.
+PROPOSING = ("joulebench", "scipy", "torch")
+#: A model's joules are those of its formula but for the moments at which load and clock are read.
+MODEL_TOLERANCE = 0.05
+#: Windows shorter than this hold too few ticks to know their load.
+MIN_WINDOW_S = 0.3
+#: Floating-point operations a core can do in a cycle (two fused multiply-adds of 16 fp32 numbers) and cycles a
+#: second that no server CPU reaches.
+FLOP_PER_CYCLE, MAX_HZ = 64, 6e9
+#: The first commit of joulebench: a repository without it has another history and cannot say.
+ROOT_COMMIT = "d846f94776c1ebd6791074b1a5c5936031e18ce6"
+#: Sources that read no counter, whatever their kind says.
+MODELS = frozenset({"cpu_load_model", "tdp_constant", "ram_model"})
+MOST = 3
+
+Places = list[str]
+
+
+def contradictions(
+    manifest: Manifest,
+    task: Task,
+    trials: Sequence[TrialRecord],
+    entries: Sequence[LedgerEntry],
+    scores: Sequence[ScoreRecord],
+) -> Iterator[str]:
+    """Say what in the records of a finished run contradicts something else in them."""
+    windows = [
+        *((f"trial {t.trial}", w) for t in trials for w in t.windows),
+        *(("ledger", w) for e in entries for w in e.windows),
+    ]
+    checks = (
+        (_seeds(manifest, trials), "the seed does not follow from the run's"),
+        (_begun(trials, entries), "begun and recorded trials differ"),
+        (_meters(manifest, windows), "joules of a source or kind that no meter of the manifest has"),
+        (_models(manifest, windows), "modelled joules do not follow their model"),
+        (_steps(trials), "units of work a step are not the same in all windows of a phase"),
+        (_pace(manifest, trials), "more operations a second than this CPU can do"),
+        (_final_metrics(trials), "a metric that none of its epochs has"),
+        (_shares(manifest, trials, scores), "an accuracy that no count of samples gives"),
+        (_proposals(manifest, task, trials), "not what its stage proposes with this seed"),
+    )
+    for places, what in checks:
+        if places:
+            more = f" and {len(places) - MOST} more" if len(places) > MOST else ""
+            yield f"{'; '.join(places[:MOST])}{more}: {what}"
+    yield from _commit(manifest)
+
+
+def _seeds(manifest: Manifest, trials: Sequence[TrialRecord]) -> Places:
+    return [f"trial {t.trial}" for t in trials if t.seed != trial_seed(manifest.seed, t.trial)]
+
+
+def _begun(trials: Sequence[TrialRecord], entries: Sequence[LedgerEntry]) -> Places:
+    begun = {e.trial for e in entries if e.event == "begin" and e.trial is not None}
+    recorded = {t.trial for t in trials}
+    return [f"trial {n}" for n in sorted(begun ^ recorded)]
+
+
+def _meters(manifest: Manifest, windows: Sequence[tuple[str, Window]]) -> Places:
+    modelled = [f"manifest, {m['source']}" for m in manifest.meters if _is_model(m) and m.get("kind") == "measured"]
+    if modelled:
+        return modelled
+    if not manifest.meters or manifest.cluster:  # its nodes have meters of their own
+        return []
+    known = {(m.get("domain"), m.get("source"), m.get("kind")) for m in manifest.meters}
+    wrong = (
+        f"{where}, {r.domain} ({r.source}, {r.kind})"
+        for where, w in windows
+        for r in w.readings
+        if (r.domain, r.source, r.kind) not in known
+    )
+    return list(dict.fromkeys(wrong))
+
+
+def _is_model(meter: Mapping[str, str]) -> bool:
+    return meter.get("source") in MODELS
+
+
+def _models(manifest: Manifest, windows: Sequence[tuple[str, Window]]) -> Places:
+    """Check constants of power, and the CPU's load model by the load that was recorded beside it."""
+    tables = {(m.get("domain"), m.get("source")): m for m in manifest.meters}
+    cpus = manifest.environment.get("host", {}).get("logical_cpus")
+    wrong = []
+    for where, window in windows:
+        if window.duration_s < MIN_WINDOW_S or window.fault is not None:
+            continue
+        for reading in window.readings:
+            bounds = _bounds_w(tables.get((reading.domain, reading.source), {}), reading, window, cpus)
+            power_w = reading.energy_j / window.duration_s
+            if bounds and not bounds[0] * (1 - MODEL_TOLERANCE) <= power_w <= bounds[1] * (1 + MODEL_TOLERANCE):
+                wrong.append(f"{where}, {window.phase}: {reading.source} {power_w:.4g} W")
+    return wrong
+
+
+def _bounds_w(meter: Mapping[str, str], reading: Reading, window: Window, cpus: Any) -> tuple[float, float] | None:
+    """Least and most power that a model can have given in a window; None where it is none, or not stated.
+
+    CodeCarbon's load model is convex in the load, which is known as its mean over the window: the power is between
+    that of this mean throughout and that of full load for this share of the time.
+    """
+    if "power_w" in meter:
+        watts = float(meter["power_w"])
+        return watts, watts
+    if reading.source != "cpu_load_model" or "tdp_w" not in meter:
+        return None
+    tdp_w, load = float(meter["tdp_w"]), window.conditions.get("cpu_utilisation")
+    if load is None or not isinstance(cpus, int) or cpus < 1:
+        return 0.1 * tdp_w, tdp_w
+    ticks = MIN_TICKS * TICK_S / window.duration_s
+    low, high = max(0.0, min(1.0, load - ticks)), min(1.0, load + ticks)
+    return tdp_w * (0.1 + 0.9 * low**3), tdp_w * (0.1 + 0.9 * high)
+
+
+def _steps(trials: Sequence[TrialRecord]) -> Places:
+    wrong = []
+    for trial in trials:
+        for phase in trial.unit:
+            each = {w.units / w.steps for w in trial.windows if w.phase == phase and w.steps > 0}
+            if len(each) > 1:
+                wrong.append(f"trial {trial.trial}, {phase}")
+    return wrong
+
+
+def _pace(manifest: Manifest, trials: Sequence[TrialRecord]) -> Places:
+    """Check operations a second, of forward passes in fp32 on a CPU; other devices and types are quicker."""
+    host = manifest.environment.get("host", {})
+    cpus = host.get("logical_cpus") if isinstance(host, dict) else None
+    if manifest.environment.get("device") != "cpu" or not isinstance(cpus, int):
+        return []
+    most = cpus * FLOP_PER_CYCLE * MAX_HZ
+    wrong = []
+    for trial in trials:
+        flops = trial.costs.flops
+        if flops is None or any("dtype" in name or "precision" in name for name in trial.params):
+            continue
+        for window in trial.windows:
+            work = trial.unit.get(window.phase) == "sample" and window.duration_s > 0
+            if work and flops * window.units / window.duration_s > most:
+                wrong.append(f"trial {trial.trial}, {window.phase}")
+                break
+    return wrong
+
+
+def _final_metrics(trials: Sequence[TrialRecord]) -> Places:
+    """Check that what training reached is what an epoch reached: the weights that are kept are those of one."""
+    wrong = []
+    for trial in trials:
+        for name, value in trial.metrics.items():
+            reached = [e.metrics[name] for e in trial.epochs if name in e.metrics]
+            if reached and trial.status == "ok" and value not in reached:
+                wrong.append(f"trial {trial.trial}, {name}")
+    return wrong
+
+
+def _shares(manifest: Manifest, trials: Sequence[TrialRecord], scores: Sequence[ScoreRecord]) -> Places:
+    """Check that a share of classified images is one: a whole number of the split's images, or it was averaged."""
+    counts = manifest.data.get("counts")
+    if not isinstance(counts, dict) or not _classifies(manifest):
+        return []
+    given = [
+        *((f"trial {t.trial}", "validation", t.metrics.get("val_accuracy")) for t in trials),
+        *((f"scores of trial {s.trial}", s.split, s.metrics.get("accuracy")) for s in scores),
+    ]
+    wrong = []
+    for where, split, value in given:
+        n = counts.get(split)
+        if value is not None and isinstance(n, int) and abs(value * n - round(value * n)) > 1e-3:
+            wrong.append(f"{where}, {value:.6g} of {n} {split} images")
+    return wrong
+
+
+def _classifies(manifest: Manifest) -> bool:
+    """Whether the accuracy is joulebench's own count, not that of a workload of one's own."""
+    return manifest.task.get("workload") in ("cnn", "zoo")
+
+
+def _proposals(manifest: Manifest, task: Task, trials: Sequence[TrialRecord]) -> Places:
+    """Check stages without a model: on one machine they propose the same again, with the same packages."""
+    if manifest.cluster or manifest.trials_from or not _same_packages(manifest):
+        return []
+    wrong = []
+    for trial in trials:
+        stage = task.stages.get(trial.stage)
+        if trial.stage == CONFIRM or stage is None or stage.method not in FIXED:
+            continue
+        before = [t for t in trials if t.trial < trial.trial]
+        proposed = propose(task, trial.stage, before, manifest.seed)
+        if proposed is None or proposed.params != trial.params:
+            wrong.append(f"trial {trial.trial}")
+    return wrong
+
+
+def _same_packages(manifest: Manifest) -> bool:
+    packages = manifest.environment.get("packages", {})
+    try:
+        return all(packages.get(name) == metadata.version(name) for name in PROPOSING)
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def _commit(manifest: Manifest) -> Iterator[str]:
+    """Say whether the commit that ran is unknown to the checkout that this code runs from.
+
+    A checkout without its history, or another project's, cannot say.
+    """
+    code = manifest.environment.get("code")
+    commit = code.get("commit") if isinstance(code, dict) else None
+    checkout = Path(__file__).resolve().parents[3]
+    if not isinstance(commit, str) or not (checkout / ".git").exists():
+        return
+    try:
+        if git(checkout, "rev-parse", "--is-shallow-repository") != "false":
+            return
+        git(checkout, "cat-file", "-e", f"{ROOT_COMMIT}^{{commit}}")
+    except (OSError, subprocess.SubprocessError):
+        return
+    try:
+        if len(commit) == 40 and set(commit) <= set("0123456789abcdef"):
+            git(checkout, "cat-file", "-e", f"{commit}^{{commit}}")
+            return
+    except subprocess.CalledProcessError:
+        pass
+    except (OSError, subprocess.SubprocessError):
+        return
+    yield f"manifest.json: code: commit {commit[:40]!r} is not in this checkout: fetch it, or it is false"

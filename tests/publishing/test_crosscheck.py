@@ -1,0 +1,250 @@
+"""Forged records of a run that took place, sealed again: what shows, unsigned and signed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from joulebench.publishing.copying import SUMS, publish, seal
+from joulebench.publishing.signing import SIGNATURE
+from joulebench.publishing.verifying import refresh, verify
+from joulebench.records.model import trial_seed
+from joulebench.runner.local import run
+from joulebench.spec.task import Task
+
+TASK = Task.model_validate({
+    "name": "tiny_digits", "title": "A tiny search on digits", "workload": "cnn",
+    "dataset": {"name": "digits", "validation": 300},
+    "parameters": {
+        "width": {"type": "int", "low": 4, "high": 24, "default": 16},
+        "depth": {"type": "fixed", "value": 2}, "kernel": {"type": "fixed", "value": 3},
+        "pool": {"type": "fixed", "value": True}, "batch_size": {"type": "fixed", "value": 64},
+        "learning_rate": {"type": "fixed", "value": 0.003}, "epochs": {"type": "fixed", "value": 2},
+    },
+    "objectives": {
+        "val_accuracy": {"goal": "maximize", "reference": 0.05},
+        "samples_per_j": {
+            "goal": "maximize", "reference": 0.0, "phase": "inference", "domains": ["gpu", "cpu", "ram"],
+            "basis": "gross",
+        },
+    },
+    "stages": {"default": {"method": "default", "repeats": 1}, "init": {"method": "sobol", "trials": 3}},
+    "protocol": {
+        "warmup_s": 0.05, "max_warmup_s": 0.1, "window_s": 0.4, "repeats": 2, "max_repeats": 2, "idle_s": 0.4,
+    },
+    "confirm": {"repeats": 0},
+})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> Path:
+    """A set of a run with this machine's meters, published without a signature."""
+    root = tmp_path_factory.mktemp("measured")
+    folder = run(TASK, out=root / "runs")
+
+    def committed(manifest: dict[str, Any]) -> None:
+        manifest["environment"]["code"].pop("modified", None)
+
+    edit_manifest(folder.path, committed)  # a checkout under work has changes
+    return publish(folder.path, root / "reports", allow_busy=True)
+
+
+@pytest.fixture
+def forged(measured, tmp_path) -> Path:
+    target = tmp_path / "reports" / measured.relative_to(measured.parents[2])
+    target.parent.mkdir(parents=True)
+    return Path(shutil.copytree(measured, target))
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def edit(folder: Path, name: str, change: Callable[[dict[str, Any]], None]) -> None:
+    changed = rows(folder / name)
+    for row in changed:
+        change(row)
+    (folder / name).write_text("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in changed))
+
+
+def edit_windows(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    for name in ("trials.jsonl", "ledger.jsonl"):
+        edit(folder, name, lambda row: [change(w) for w in row.get("windows", ())])  # type: ignore[func-returns-value]
+
+
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+
+
+def halved(folder: Path) -> None:
+    edit_windows(folder, lambda w: [r.update(energy_j=r["energy_j"] / 2) for r in w.get("readings", ())])
+
+
+def accurate(folder: Path) -> None:
+    def change(trial: dict[str, Any]) -> None:
+        trial["metrics"]["val_accuracy"] = min(1.0, trial["metrics"]["val_accuracy"] + 0.01)
+
+    edit(folder, "trials.jsonl", change)
+
+
+def relabelled(folder: Path) -> None:
+    edit_windows(folder, lambda w: [r.update(kind="measured") for r in w.get("readings", ())])
+    edit_manifest(folder, lambda m: [meter.update(kind="measured") for meter in m["meters"]])
+
+
+def dropped(folder: Path) -> None:
+    kept = (folder / "trials.jsonl").read_text().splitlines(keepends=True)[:-1]
+    (folder / "trials.jsonl").write_text("".join(kept))
+    scores = [s for s in rows(folder / "scores.jsonl") if s["trial"] < len(kept)]
+    (folder / "scores.jsonl").write_text("".join(json.dumps(s) + "\n" for s in scores))
+
+
+def more_work(folder: Path) -> None:
+    def change(window: dict[str, Any]) -> None:
+        if window["phase"] == "inference":
+            window["units"] *= 1000
+
+    edit_windows(folder, change)
+
+
+def perfect(folder: Path) -> None:
+    edit(folder, "scores.jsonl", lambda s: s["metrics"].update(accuracy=1.0))
+
+
+def elsewhere(folder: Path) -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["environment"]["host"]["cpu"] = "Another CPU"
+        manifest["environment"]["code"]["commit"] = "0123456789abcdef0123456789abcdef01234567"
+
+    edit_manifest(folder, change)
+
+
+def reseeded(folder: Path) -> None:
+    edit_manifest(folder, lambda m: m.update(seed=m["seed"] + 1))
+
+
+def other_configuration(folder: Path) -> None:
+    def change(trial: dict[str, Any]) -> None:
+        if trial["stage"] == "init":
+            trial["params"]["width"] = trial["params"]["width"] % 20 + 4
+
+    edit(folder, "trials.jsonl", change)
+
+
+FORGERIES = (halved, accurate, relabelled, dropped, more_work, perfect, elsewhere)
+#: Nothing in the records speaks of test scores but the scores, or of the work but the windows.
+UNSEEN = {perfect}
+
+
+def forge(folder: Path, forgery: Callable[[Path], None]) -> None:
+    """Forge the records, make the report anew and seal the set, as whoever has joulebench can."""
+    forgery(folder)
+    seal(folder)
+
+
+def test_a_run_that_took_place_has_no_contradiction(measured):
+    (found,) = verify(measured)
+    assert (found.problems, found.outdated, found.is_signed) == ((), (), False)
+
+
+@pytest.mark.parametrize("forgery", [*(f for f in FORGERIES if f not in UNSEEN), reseeded, other_configuration])
+def test_forged_records_that_are_sealed_again_contradict_others(forged, forgery, measured):
+    commit = json.loads((measured / "manifest.json").read_text())["environment"]["code"].get("commit")
+    if forgery is elsewhere and commit is None:
+        pytest.skip("this checkout has no history to look a commit up in")
+    forge(forged, forgery)
+    (found,) = verify(forged)
+    assert found.problems, forgery.__name__
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory) -> tuple[Path, Path]:
+    """A signing key, and the file that allows it."""
+    root = tmp_path_factory.mktemp("keys")
+    for name in ("ours", "theirs"):
+        made = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(root / name)]
+        subprocess.run(made, check=True, capture_output=True)
+    (root / "allowed").write_text(f"lab@example.org {(root / 'ours.pub').read_text()}")
+    return root / "ours", root / "allowed"
+
+
+needs_ssh = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="signatures need ssh-keygen")
+
+
+@needs_ssh
+def test_a_signed_set_names_its_signer_and_keeps_its_signature_when_made_anew(forged, keys):
+    key, allowed = keys
+    publish(forged, forged.parents[2], key=key)
+    (found,) = verify(forged, allowed)
+    assert (found.problems, found.signer, found.is_signed) == ((), "lab@example.org", True)
+    (forged / "report.md").write_text("an older wording\n")
+    (older,) = verify(forged, allowed)
+    assert (older.problems, older.outdated) == ((), ("report.md",))
+    assert list(refresh(forged)) == [(forged, ["report.md"])]
+    (fresh,) = verify(forged, allowed)
+    assert (fresh.problems, fresh.outdated, fresh.signer) == ((), (), "lab@example.org")
+
+
+@needs_ssh
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_no_forgery_of_a_signed_set_passes(forged, keys, forgery):
+    key, allowed = keys
+    publish(forged, forged.parents[2], key=key)
+    forge(forged, forgery)
+    (found,) = verify(forged, allowed)
+    assert found.problems
+    publish(forged, forged.parents[2], key=key.with_name("theirs"))
+    (found,) = verify(forged, allowed)
+    assert found.problems
+    assert found.signer is None
+
+
+@needs_ssh
+def test_an_unsigned_set_is_none_of_a_signers(measured, keys):
+    (found,) = verify(measured, keys[1])
+    assert found.problems == ("is not signed",)
+
+
+@pytest.mark.parametrize("name", ["evil.sh", "overlay/evil.html", "weights/0.pt", "manifest.json.bak"])
+def test_what_was_not_published_is_named(forged, name):
+    (forged / name).parent.mkdir(exist_ok=True)
+    (forged / name).write_text("x")
+    (found,) = verify(forged)
+    assert any(name in problem for problem in found.problems)
+
+
+def test_links_are_named(forged, tmp_path):
+    (forged / "report.md").unlink()
+    (forged / "report.md").symlink_to(tmp_path)
+    (found,) = verify(forged)
+    assert any("report.md" in problem for problem in found.problems)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<script>x</script>", '<a xlink:href="https://example.org">x</a>', '<rect onload="x()"/>', "<foreignObject/>"],
+)
+def test_a_figure_that_would_do_something_is_named(forged, text):
+    figure = next(forged.glob("*.svg"))
+    figure.write_text(figure.read_text().replace("</svg>", f"{text}</svg>"))
+    (found,) = verify(forged)
+    assert any(figure.name in problem for problem in found.problems)
+
+
+def test_seeds_follow_from_the_run():
+    assert trial_seed(0, 3) == 1535326273  # as published by an earlier version
+    assert trial_seed(0, 3) != trial_seed(1, 3)
+
+
+def test_the_checksums_are_of_records_alone(measured):
+    names = {line.split("  ")[1] for line in (measured / SUMS).read_text().splitlines()}
+    assert names <= {"manifest.json", "trials.jsonl", "ledger.jsonl", "scores.jsonl", "published.json"}
+    assert not (measured / SIGNATURE).exists()
