@@ -430,7 +430,7 @@ def test_a_signal_ends_a_run_with_its_code_and_keeps_the_trials(tmp_path, number
 
 def test_a_trial_that_hangs_ends_the_process_and_resume_goes_on_after_it(tmp_path):
     path = write_toy(tmp_path, "hangs", method="random")
-    path.write_text(path.read_text().replace("[protocol]\n", "[protocol]\nmax_trial_s = 1.0\n"))
+    path.write_text(path.read_text() + "[protocol]\nmax_trial_s = 1.0\n")
     process = _subprocess(tmp_path, "run", path.name, "--replay", "100", "--out", "runs", "--quiet")
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 3, errors
