@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from joulebench.results.confirmation import optimum
 from joulebench.results.run import Run
 from tests.run_factory import RunBuilder, confirmed_run, full_run, make_task
 
@@ -99,3 +100,30 @@ def test_membership_has_the_confirmed_configurations() -> None:
     assert by_width[9] > 0.95
     assert by_width[8] is not None
     assert by_width[8] < 0.05
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "apart", "chosen"),
+    [
+        ([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], False, 0),
+        ([1.0, 2.0, 3.0], [2.5, 2.0, 3.0], False, 0),  # the search's choice, though another seems better now
+        ([1.0, 2.0, 3.0], [2.5, 2.0, 3.0], True, 1),
+        ([1.0, 2.0, 3.0], [2.5, 2.0, 1.0], True, 2),
+        ([1.0, 1.0, 3.0], [1.0, 1.0, 3.0], True, 0),
+    ],
+)
+def test_an_optimum_is_the_searchs_choice_unless_another_is_significantly_better(
+    before, now, apart, chosen
+) -> None:
+    def best(confirmed: set[int]) -> int | None:
+        return optimum(
+            range(3),
+            confirmed=lambda i: i in confirmed,
+            before=lambda i: before[i],
+            now=lambda i: now[i],
+            differ=lambda i, j: apart and now[i] != now[j],
+        )
+
+    assert best(set()) == best({0, 1, 2}) == chosen
+    assert best({2}) == 2
+    assert optimum([], confirmed=bool, before=float, now=float, differ=lambda a, b: False) is None

@@ -47,7 +47,7 @@ class MachinePhase:
         """Configurations with joules of the phase."""
         machine = self.machine
         works = (
-            (c, machine.run.phase(c.trials, self.phase, self.domains)) for c in machine.configurations.values()
+            (c, machine.run.phase(c.usable, self.phase, self.domains)) for c in machine.configurations.values()
         )
         return tuple(
             PhaseConfiguration(

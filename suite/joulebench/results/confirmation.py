@@ -6,10 +6,11 @@ not chosen, and show by how much.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
+from typing import TypeVar
 
 from joulebench.records.model import TrialRecord, Window
 from joulebench.results.frontier import frontier
@@ -17,6 +18,7 @@ from joulebench.results.outcome import Configuration, Outcome, trial_outcomes
 from joulebench.spec.task import CONFIRM, Task
 from joulebench.stats.estimate import Estimate, estimate, point
 
+T = TypeVar("T")
 CONFIGURATIONS = "confirmed configurations"
 
 
@@ -97,6 +99,32 @@ def _spread(count: int, most: int) -> list[int]:
     if count <= most:
         return list(range(count))
     return [round(i * (count - 1) / max(1, most - 1)) for i in range(most)]
+
+
+def optimum(
+    every: Sequence[T],
+    *,
+    confirmed: Callable[[T], bool],
+    before: Callable[[T], float],
+    now: Callable[[T], float],
+    differ: Callable[[T, T], bool],
+) -> T | None:
+    """Choose the least of confirmed candidates, or of all where none is confirmed; None of none.
+
+    The search's own choice, unless another is significantly better: to choose anew by the confirming runs would
+    make their number the winner's again.
+
+    Args:
+        before: what the search chose by; of equal ones the first is taken.
+        now: the value that is stated.
+        differ: whether the stated values of two differ significantly.
+    """
+    among = [c for c in every if confirmed(c)] or list(every)
+    if not among:
+        return None
+    chosen = min(among, key=before)
+    better = [c for c in among if now(c) < now(chosen) and differ(c, chosen)]
+    return min(better, key=now, default=chosen)
 
 
 def searching(trials: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -52,6 +52,14 @@ def ratio(a: Estimate, b: Estimate, varied: str = TWO) -> Estimate | None:
     return Estimate(mean, n, sem, math.exp(log.low), math.exp(log.high), varied, log.freedom)
 
 
+def differ(a: Estimate, b: Estimate) -> bool:
+    """Test whether two values differ significantly: the 95 % interval of their ratio excludes 1."""
+    quotient = ratio(a, b)
+    if quotient is None or quotient.low is None or quotient.high is None:
+        return False
+    return not quotient.low <= 1 <= quotient.high
+
+
 def scaled(value: Estimate, factor: float) -> Estimate:
     """Estimate times a constant; a negative factor swaps the ends of its interval."""
     low, high = (None if end is None else end * factor for end in (value.low, value.high))

@@ -9,6 +9,7 @@ from typing import Literal
 
 from joulebench.presentation.numbers import number
 from joulebench.records.model import Kind, combined
+from joulebench.results.confirmation import optimum
 from joulebench.results.cost import BreakEven, Candidate, break_even, stated_volume
 from joulebench.results.energy import Basis
 from joulebench.results.outcome import Configuration, merged_costs
@@ -18,6 +19,7 @@ from joulebench.spec.objectives import Objective, energy_unit
 from joulebench.spec.parameters import ChoiceParameter, Params, is_number
 from joulebench.spec.task import CONFIRM, Task
 from joulebench.stats.estimate import Estimate, reciprocal
+from joulebench.stats.intervals import differ as estimates_differ
 from joulebench.stats.intervals import ratio
 from joulebench.studies.configured import Configured
 
@@ -249,25 +251,16 @@ def _size(sweep: BatchSweep, configuration: Configuration) -> Size | None:
 
 
 def _optimum(sizes: Sequence[Size]) -> Size | None:
-    """The most efficient of the confirmed sizes, or of all where none is confirmed.
-
-    The search's own choice, unless another is significantly better: to choose anew by the confirming runs would
-    make their number the winner's again.
-    """
-    among = [s for s in sizes if s.configuration.confirmed] or list(sizes)
-    if not among:
-        return None
-    chosen = max(among, key=lambda s: s.efficiency_before)
-    better = [s for s in among if s.efficiency.mean > chosen.efficiency.mean and differ(s, chosen)]
-    return max(better, key=lambda s: s.efficiency.mean, default=chosen)
+    """The most efficient size."""
+    return optimum(
+        sizes,
+        confirmed=lambda s: s.configuration.confirmed,
+        before=lambda s: -s.efficiency_before,
+        now=lambda s: -s.efficiency.mean,
+        differ=differ,
+    )
 
 
 def differ(a: Size, b: Size) -> bool:
-    """Test whether two sizes differ significantly in efficiency: the 95 % interval of their ratio excludes 1."""
-    quotient = ratio(a.efficiency, b.efficiency)
-    return (
-        quotient is not None
-        and quotient.low is not None
-        and quotient.high is not None
-        and not (quotient.low <= 1 <= quotient.high)
-    )
+    """Test whether two sizes differ significantly in efficiency."""
+    return estimates_differ(a.efficiency, b.efficiency)

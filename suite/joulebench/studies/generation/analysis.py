@@ -14,12 +14,13 @@ from functools import cached_property
 from statistics import fmean
 
 from joulebench.records.model import Kind, combined
+from joulebench.results.confirmation import optimum, searching
 from joulebench.results.energy import Energy
 from joulebench.results.phase_runs import PhaseRuns, varied
 from joulebench.results.run import Run
 from joulebench.spec.parameters import is_number
 from joulebench.stats.estimate import Estimate, reciprocal
-from joulebench.stats.intervals import scaled
+from joulebench.stats.intervals import differ, scaled
 from joulebench.studies.configured import Configured
 
 PREFILL, DECODE, REQUEST = "prefill", "decode", "request"
@@ -40,8 +41,15 @@ class Generator(Configured):
     @cached_property
     def parts(self) -> dict[str, PhaseRuns]:
         """Measured phases by name."""
-        trials = self.configuration.trials
+        trials = self.configuration.usable
         return {name: part for name in PHASES if (part := self.run.phase(trials, name)) is not None}
+
+    def searched_j(self, phase: str) -> float:
+        """Gross joules per token by the runs before confirmation, or by all where there is none."""
+        before = (
+            self.run.phase(searching(self.configuration.trials), phase) if self.configuration.confirmed else None
+        )
+        return (self.parts[phase] if before is None else before).gross.mean
 
     @property
     def batch(self) -> float | None:
@@ -149,11 +157,16 @@ class Generation:
     @property
     def best(self) -> Generator | None:
         """Configuration with the least energy per token of a request, else of decode."""
-        for phase in (REQUEST, DECODE):
-            known = [p for p in self.points if phase in p.parts]
-            if known:
-                return min(known, key=lambda p: p.parts[phase].gross.mean)
-        return None
+        return self._best(REQUEST) or self._best(DECODE)
+
+    def _best(self, phase: str) -> Generator | None:
+        return optimum(
+            [p for p in self.points if phase in p.parts],
+            confirmed=lambda p: p.configuration.confirmed,
+            before=lambda p: p.searched_j(phase),
+            now=lambda p: p.parts[phase].gross.mean,
+            differ=lambda p, q: differ(p.parts[phase].gross, q.parts[phase].gross),
+        )
 
 
 def generation(run: Run) -> Generation | None:

@@ -12,13 +12,14 @@ from statistics import fmean, stdev
 
 from joulebench.host.power_limit import PARAMETER
 from joulebench.records.model import Kind, TrialRecord, combined
+from joulebench.results.confirmation import optimum
 from joulebench.results.energy import Energy
 from joulebench.results.frontier import non_dominated
 from joulebench.results.run import Run
 from joulebench.spec.parameters import Value
 from joulebench.spec.task import CONFIRM, Task
 from joulebench.stats.estimate import Estimate, mean_of_runs, point
-from joulebench.stats.intervals import ratio
+from joulebench.stats.intervals import differ, ratio
 
 #: Accepted slowdowns, for each of which the best cap is chosen.
 TOLERANCES = (0.0, 0.05, 0.10)
@@ -162,18 +163,16 @@ def _curve(setting: Setting, caps: Sequence[Cap]) -> Curve:
 
 
 def _choice(caps: Sequence[Cap], tolerance: float) -> Choice:
-    """The search's own choice of the confirmed caps, unless another is significantly better.
-
-    To choose anew by the confirming runs would make their number the winner's again.
-    """
     highest = caps[-1]
-    among = [c for c in caps if c.confirmed or c is highest] if any(c.confirmed for c in caps) else caps
-    fast_enough = [c for c in among if c.time_s.mean <= (1 + tolerance) * highest.time_s.mean]
-    chosen = min(fast_enough, key=lambda c: (c.energy_j.mean if c.searched_j is None else c.searched_j, -c.watts))
-    better = [
-        c for c in fast_enough if (r := ratio(c.energy_j, chosen.energy_j)) and r.high is not None and r.high < 1
-    ]
-    best = min(better, key=lambda c: (c.energy_j.mean, -c.watts), default=chosen)
+    fast_enough = [c for c in caps if c.time_s.mean <= (1 + tolerance) * highest.time_s.mean]
+    best = optimum(
+        sorted(fast_enough, key=lambda c: -c.watts),  # of equal ones the fastest
+        confirmed=lambda c: c.confirmed,
+        before=lambda c: c.energy_j.mean if c.searched_j is None else c.searched_j,
+        now=lambda c: c.energy_j.mean,
+        differ=lambda c, d: differ(c.energy_j, d.energy_j),
+    )
+    assert best is not None  # the highest is as fast as itself
     energy, time = ratio(best.energy_j, highest.energy_j), ratio(best.time_s, highest.time_s)
     assert energy is not None  # both are positive
     assert time is not None

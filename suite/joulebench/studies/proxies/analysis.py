@@ -199,7 +199,7 @@ def proxies(run: Run) -> Proxies | None:
     measured = tuple(
         Subject(run, c, tuple(n for n in run.varied if _in_effect(run.task, n, c.params)), cost)
         for c in run.configurations
-        if (cost := run.phase(c.trials, phase)) is not None
+        if (cost := run.phase(c.usable, phase)) is not None
     )
     return Proxies(run, phase, measured) if measured else None
 

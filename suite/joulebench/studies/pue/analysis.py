@@ -179,10 +179,10 @@ def _by_family(run: Run, objective: Objective, configuration: Configuration) -> 
         if family not in (objective.domains or ()):
             continue
         if objective.phase == "train":
-            trained = run.training(configuration.trials, (family,))
+            trained = run.training(configuration.usable, (family,))
             runs, each = (trained.runs, trained.per(trained.units, "unit")) if trained else ([], None)
         else:
-            phase = run.phase(configuration.trials, objective.phase or "", (family,))
+            phase = run.phase(configuration.usable, objective.phase or "", (family,))
             runs, each = (phase.runs, phase.gross) if phase else ([], None)
         if each is not None and len(runs) == len(configuration.usable):
             by_family[family] = each.mean
@@ -196,7 +196,7 @@ def _others(task: Task, name: str, configuration: Configuration) -> tuple[float,
 
 
 def _label(configuration: Configuration) -> str:
-    return "trial " + ", ".join(str(t.trial) for t in configuration.trials)
+    return "trial " + ", ".join(str(t.trial) for t in configuration.usable)
 
 
 def compare_scenarios(

@@ -48,7 +48,7 @@ class Architecture(Configured):
     @cached_property
     def train(self) -> TrainingRuns | None:
         """All its trainings; None where the joules of any are unknown."""
-        trained = self.run.training(self.configuration.trials)
+        trained = self.run.training(self.configuration.usable)
         return trained if trained is not None and len(trained.trials) == len(self.trials) else None
 
     @property
@@ -186,7 +186,7 @@ def training_inference(run: Run) -> TrainingInference | None:
 
 
 def _architecture(run: Run, configuration: Configuration, phase: str) -> Architecture | None:
-    inference, quality, params = run.phase(configuration.trials, phase), quality_of(run.task), configuration.params
+    inference, quality, params = run.phase(configuration.usable, phase), quality_of(run.task), configuration.params
     if inference is None:
         return None
     reached = [point(t.metrics[quality]) for t in configuration.usable if quality and quality in t.metrics]
