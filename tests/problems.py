@@ -36,6 +36,16 @@ def hangs(params, seed):
     return tradeoff(params, seed)
 
 
+def meddles(params, seed):
+    """Changes settings of the process; its accuracy says what it was given."""
+    given = 1.0 if torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled() else 0.0
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    if params["width"] % 7 == 0:
+        sys.exit(0)
+    return {**tradeoff(params, seed), "accuracy": given}
+
+
 def leaves(params, seed):
     sys.exit(0)
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from joulebench import run
 from joulebench.errors import IncompleteError, InputError
@@ -450,6 +451,20 @@ def test_a_trial_that_hangs_ends_the_process_and_resume_goes_on_after_it(tmp_pat
     assert [r.trial for r in records] == list(range(14))
     assert {r.status for r in records if r.params["width"] % 7 == 0} == {"failed"}
     assert {r.status for r in records if r.params["width"] % 7} == {"ok"}
+
+
+def test_each_trial_begins_with_the_settings_that_the_first_had(tmp_path):
+    notes = []
+    folder = run(
+        str(write_toy(tmp_path, "meddles", method="random")), out=tmp_path / "runs", replay="100",
+        observer=lambda event: notes.append(event.text),
+    )  # fmt: skip
+    records = folder.trials()
+    assert {r.metrics["accuracy"] for r in records if r.status == "ok"} == {1.0}
+    assert {r.status for r in records} == {"ok", "failed"}
+    assert sum("torch's default dtype, torch's grad mode" in text for text in notes) == len(records)
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.is_grad_enabled()
 
 
 def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(tmp_path):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from joulebench.errors import InputError, described, did_you_mean
 from joulebench.host import device as torch_device
-from joulebench.host import memory, power_limit
+from joulebench.host import global_state, memory, power_limit
 from joulebench.measurement.bench import Bench
 from joulebench.measurement.control import CONTROL_SEED, measure_default
 from joulebench.measurement.protocol import (
@@ -94,7 +94,7 @@ def run_trial(
     """Run one trial; a failure of the configuration is recorded with its reason, also when `on_epoch` stops it.
 
     Args:
-        note: receives a line when it waits for other processes.
+        note: receives a line when it waits for other processes, and when it changed global settings.
 
     Raises:
         InputError: an error of the user or the meter.
@@ -104,7 +104,14 @@ def run_trial(
     error: str | None = None
     torch_device.seed_everything(request.seed)
     memory.reset_peak(bench.device)
-    with memory.limited(bench.device, bench.task.protocol.memory_limit_bytes) as limit:
+
+    def changed(names: list[str]) -> None:
+        note(f"it changed {', '.join(names)}; the next trial begins as this one did")
+
+    with (
+        global_state.restored(changed),
+        memory.limited(bench.device, bench.task.protocol.memory_limit_bytes) as limit,
+    ):
         try:
             with power_limit.for_trial(bench.limits(request.params), bench.gpus, bench.set_power_limit):
                 _stages(bench, request, progress, on_epoch, note)
