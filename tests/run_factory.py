@@ -174,7 +174,8 @@ class RunBuilder:
         if any(e.event == "begin" for e in self.entries):
             return self.entries
         begun = [LedgerEntry(session=t.session, event="begin", trial=t.trial) for t in self.trials]
-        return [*self.entries[:1], *begun, *self.entries[1:]]
+        first = int(bool(self.entries) and self.entries[0].event == "start")
+        return [*self.entries[:first], *begun, *self.entries[first:]]
 
     def write(self, path: Path, **manifest: Any) -> RunFolder:
         folder = RunFolder.create(path, self.manifest(**manifest))

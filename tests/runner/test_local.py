@@ -335,13 +335,16 @@ def test_one_process_at_a_time(tmp_path):
 def _subprocess(folder: Path, *arguments: str) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "joulebench", *arguments]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+    # a shell's background job would ignore the one, `nohup` the other
+    ignored = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in ignored.items()}
     try:
         return subprocess.Popen(
             command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run_folder(parent: Path) -> Path | None:
