@@ -62,3 +62,17 @@ def test_nothing_is_said_of_what_stays():
     with restored(named.extend):
         torch.zeros(3).sum()
     assert named == []
+
+
+def test_a_working_directory_that_is_gone_ends_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    os.chdir(tmp_path / "a")
+    (tmp_path / "a").rmdir()
+    with restored(lambda names: None):
+        os.chdir(tmp_path / "b")
+    os.chdir(tmp_path / "b")
+    with restored(lambda names: None):
+        os.chdir(tmp_path)
+        (tmp_path / "b").rmdir()

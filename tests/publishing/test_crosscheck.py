@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from joulebench.errors import GateError, InputError
 from joulebench.publishing.copying import SUMS, publish, seal
 from joulebench.publishing.signing import SIGNATURE
 from joulebench.publishing.verifying import refresh, verify
@@ -248,3 +250,70 @@ def test_the_checksums_are_of_records_alone(measured):
     names = {line.split("  ")[1] for line in (measured / SUMS).read_text().splitlines()}
     assert names <= {"manifest.json", "trials.jsonl", "ledger.jsonl", "scores.jsonl", "published.json"}
     assert not (measured / SIGNATURE).exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("environment.host", "no table"), ("environment.host", {"logical_cpus": True}),
+        ("environment.host", {"logical_cpus": "2"}), ("environment.host", {"logical_cpus": 10**400}),
+        ("environment.packages", ["joulebench"]), ("environment.code", 7), ("environment.code", {"commit": ["x"]}),
+        ("environment.code", {"commit": "--upload-pack=x"}), ("environment.device", None),
+        ("data.counts", [1]), ("data.counts", {"validation": "300"}), ("data.counts", {"validation": 10**400}),
+        ("meters", [{"domain": "cpu", "source": "cpu_load_model", "kind": "estimated", "tdp_w": "much"}]),
+        ("meters", [{}]),
+    ],
+)  # fmt: skip
+def test_hostile_manifests_end_in_lines_not_in_tracebacks(forged, field, value):
+    def change(manifest: dict[str, Any]) -> None:
+        *parents, last = field.split(".")
+        for name in parents:
+            manifest = manifest[name]
+        manifest[last] = value
+
+    edit_manifest(forged, change)
+    seal(forged)
+    (found,) = verify(forged)
+    assert all(isinstance(problem, str) for problem in (*found.problems, *found.outdated))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 1e300])
+def test_an_accuracy_that_is_none_is_named(forged, value):
+    edit(forged, "scores.jsonl", lambda s: s["metrics"].update(accuracy=value))
+    seal(forged)
+    (found,) = verify(forged)
+    assert found.problems
+
+
+def test_a_pipe_in_a_set_is_named_and_ends_nothing(forged):
+    (forged / "report.md").unlink()
+    os.mkfifo(forged / "report.md")
+    (found,) = verify(forged)
+    assert found.problems
+
+
+def test_what_a_person_put_into_a_set_is_not_deleted(forged):
+    (forged / "notes.md").write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.md"):
+        list(refresh(forged))
+    assert (forged / "notes.md").read_text() == "mine"
+
+
+@needs_ssh
+def test_a_changed_set_is_not_signed(forged, keys):
+    perfect(forged)
+    with pytest.raises(GateError, match=r"scores\.jsonl was changed"):
+        publish(forged, forged.parents[2], key=keys[0])
+
+
+def test_a_task_with_a_path_in_it_is_published_with_the_digest_of_what_is_published(tmp_path):
+    folder = run(
+        TASK.model_copy(update={"title": "Digits in /home/somebody/work/digits.csv"}), out=tmp_path / "runs"
+    )
+    edit_manifest(folder.path, lambda m: m["environment"]["code"].pop("modified", None))
+    placed = publish(folder.path, tmp_path / "reports", allow_busy=True)
+    text = (placed / "manifest.json").read_text()
+    assert "somebody" not in text
+    assert json.loads(text)["task"]["title"] == "Digits in digits.csv"
+    (found,) = verify(placed)
+    assert (found.problems, found.outdated) == ((), ())

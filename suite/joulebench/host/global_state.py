@@ -23,19 +23,21 @@ def restored(changed: Callable[[list[str]], None]) -> Iterator[None]:
     Args:
         changed: called at the end with the names of those that were put back, if there are any.
     """
-    before = [(setting, setting.get()) for setting in _settings()]
+    before = [(setting, value) for setting in _settings() if (value := _now(setting)) is not None]
     try:
         yield
     finally:
         differing = [(setting, value) for setting, value in before if _now(setting) != value]
         for setting, value in differing:
-            setting.put(value)
+            with suppress(OSError):  # the directory is gone
+                setting.put(value)
         if differing:
             changed([setting.name for setting, _ in differing])
 
 
 def _now(setting: _Setting) -> Any:
-    with suppress(OSError):  # the working directory was deleted
+    """A setting's value; None for the working directory where it was deleted."""
+    with suppress(OSError):
         return setting.get()
     return None
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from joulebench.errors import InputError, described, did_you_mean
 from joulebench.host import device as torch_device
@@ -34,10 +34,6 @@ from joulebench.spec.objectives import COSTS, energy_unit
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import RESERVED_PHASES, Task
 from joulebench.workloads.base import Epoch, InfeasibleError, Phase, Workload
-
-if TYPE_CHECKING:
-    pass
-
 
 #: Called after each epoch with it and the trial's windows so far; returns why training should stop, or None.
 EpochCallback = Callable[[Epoch, Sequence[Window]], str | None]

@@ -64,6 +64,8 @@ def publish(run: Path, reports: Path, allow_busy: bool = False, key: Path | None
     """
     if (run / SUMS).is_file():
         if key is not None:
+            if found := changed(run):
+                raise GateError(f"{run}: not signed: {'; '.join(found)}")
             sign(run / SUMS, key)
         return run
     with tempfile.TemporaryDirectory() as scratch:

@@ -6,11 +6,11 @@ record does not state is not checked.
 
 from __future__ import annotations
 
+import math
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from joulebench.host.git import git
 from joulebench.records.model import LedgerEntry, Manifest, Reading, ScoreRecord, TrialRecord, Window, trial_seed
@@ -33,6 +33,8 @@ FLOP_PER_CYCLE, MAX_HZ = 64, 6e9
 ROOT_COMMIT = "d846f94776c1ebd6791074b1a5c5936031e18ce6"
 #: Sources that read no counter, whatever their kind says.
 MODELS = frozenset({"cpu_load_model", "tdp_constant", "ram_model"})
+#: Beyond this a share has too few digits to tell.
+MAX_IMAGES = 10**9
 MOST = 3
 
 Places = list[str]
@@ -101,7 +103,7 @@ def _is_model(meter: Mapping[str, str]) -> bool:
 def _models(manifest: Manifest, windows: Sequence[tuple[str, Window]]) -> Places:
     """Check constants of power, and the CPU's load model by the load that was recorded beside it."""
     tables = {(m.get("domain"), m.get("source")): m for m in manifest.meters}
-    cpus = manifest.environment.get("host", {}).get("logical_cpus")
+    cpus = _logical_cpus(manifest)
     wrong = []
     for where, window in windows:
         if window.duration_s < MIN_WINDOW_S or window.fault is not None:
@@ -114,19 +116,35 @@ def _models(manifest: Manifest, windows: Sequence[tuple[str, Window]]) -> Places
     return wrong
 
 
-def _bounds_w(meter: Mapping[str, str], reading: Reading, window: Window, cpus: Any) -> tuple[float, float] | None:
+def _logical_cpus(manifest: Manifest) -> int | None:
+    host = manifest.environment.get("host")
+    cpus = host.get("logical_cpus") if isinstance(host, dict) else None
+    return cpus if isinstance(cpus, int) and 0 < cpus < 1_000_000 else None
+
+
+def _watts(text: str) -> float:
+    """A meter's figure; NaN, which no reading agrees with, for what is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _bounds_w(
+    meter: Mapping[str, str], reading: Reading, window: Window, cpus: int | None
+) -> tuple[float, float] | None:
     """Least and most power that a model can have given in a window; None where it is none, or not stated.
 
     CodeCarbon's load model is convex in the load, which is known as its mean over the window: the power is between
     that of this mean throughout and that of full load for this share of the time.
     """
     if "power_w" in meter:
-        watts = float(meter["power_w"])
+        watts = _watts(meter["power_w"])
         return watts, watts
     if reading.source != "cpu_load_model" or "tdp_w" not in meter:
         return None
-    tdp_w, load = float(meter["tdp_w"]), window.conditions.get("cpu_utilisation")
-    if load is None or not isinstance(cpus, int) or cpus < 1:
+    tdp_w, load = _watts(meter["tdp_w"]), window.conditions.get("cpu_utilisation")
+    if load is None or cpus is None:
         return 0.1 * tdp_w, tdp_w
     ticks = MIN_TICKS * TICK_S / window.duration_s
     low, high = max(0.0, min(1.0, load - ticks)), min(1.0, load + ticks)
@@ -145,9 +163,8 @@ def _steps(trials: Sequence[TrialRecord]) -> Places:
 
 def _pace(manifest: Manifest, trials: Sequence[TrialRecord]) -> Places:
     """Check operations a second, of forward passes in fp32 on a CPU; other devices and types are quicker."""
-    host = manifest.environment.get("host", {})
-    cpus = host.get("logical_cpus") if isinstance(host, dict) else None
-    if manifest.environment.get("device") != "cpu" or not isinstance(cpus, int):
+    cpus = _logical_cpus(manifest)
+    if manifest.environment.get("device") != "cpu" or cpus is None:
         return []
     most = cpus * FLOP_PER_CYCLE * MAX_HZ
     wrong = []
@@ -186,7 +203,9 @@ def _shares(manifest: Manifest, trials: Sequence[TrialRecord], scores: Sequence[
     wrong = []
     for where, split, value in given:
         n = counts.get(split)
-        if value is not None and isinstance(n, int) and abs(value * n - round(value * n)) > 1e-3:
+        if value is None or not isinstance(n, int) or not 0 < n < MAX_IMAGES:
+            continue
+        if not 0 <= value <= 1 or abs(value * n - round(value * n)) > 1e-3:
             wrong.append(f"{where}, {value:.6g} of {n} {split} images")
     return wrong
 
@@ -213,9 +232,11 @@ def _proposals(manifest: Manifest, task: Task, trials: Sequence[TrialRecord]) ->
 
 
 def _same_packages(manifest: Manifest) -> bool:
-    packages = manifest.environment.get("packages", {})
+    packages = manifest.environment.get("packages")
     try:
-        return all(packages.get(name) == metadata.version(name) for name in PROPOSING)
+        return isinstance(packages, dict) and all(
+            packages.get(name) == metadata.version(name) for name in PROPOSING
+        )
     except metadata.PackageNotFoundError:
         return False
 

@@ -149,7 +149,7 @@ def scrub_lines(content: bytes, name: str, scrubber: Scrubber) -> tuple[bytes, l
     kept, changes = [], []
     for number, line in enumerate(content.splitlines(keepends=True), start=1):
         cleaned, here = line, list[Change]()
-        with suppress(ValueError):  # torn: the checks refuse it
+        with suppress(ValueError, RecursionError):  # torn or hostile: the checks refuse it
             cleaned, here = scrub_json(line, f"{name}, line {number}", scrubber)
         kept.append(cleaned + b"\n" if here else cleaned)
         changes += here

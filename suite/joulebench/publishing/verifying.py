@@ -21,6 +21,8 @@ from joulebench.reporting.summary import published_busy
 
 #: Files that must be reproduced exactly; images depend on the font library.
 EXACT = (".md", ".csv", ".json", ".html")
+#: Endings that a report's figures, tables and pages have, and nothing that a person writes.
+DERIVED = (".csv", ".svg", ".png", ".html")
 #: What makes a browser run or fetch something: no figure of ours has it.
 _ACTIVE = re.compile(
     rb"<\s*(?:script|foreignObject|iframe|object|embed|animate|set|handler|!ENTITY|!DOCTYPE[^>]*\[)"
@@ -94,7 +96,10 @@ def refresh(reports: Path) -> Iterator[tuple[Path, list[str]]]:
             seal(rebuilt)
             new = {name: read_own(file) for name, file in contents(rebuilt).items() if name not in SEALED}
             old = {name: read_own(file) for name, file in contents(path).items() if name not in SEALED}
-            for name in old.keys() - new.keys():
+            gone = sorted(old.keys() - new.keys())
+            if foreign := [name for name in gone if not name.endswith(DERIVED)]:
+                raise InputError(f"{path}: not made anew: {', '.join(foreign)} was not published; move it away")
+            for name in gone:  # of an older version's report
                 (path / name).unlink()
             differing = sorted(name for name in new if old.get(name) != new[name])
             for name in differing:
@@ -102,7 +107,7 @@ def refresh(reports: Path) -> Iterator[tuple[Path, list[str]]]:
                 write_whole(path / name, new[name])
             if not (path / SIGNATURE).exists():  # older checksums cover the report too
                 seal(path)
-            yield path, [*differing, *sorted(old.keys() - new.keys())]
+            yield path, [*differing, *gone]
 
 
 def _root(path: Path) -> Path:
@@ -129,7 +134,7 @@ def _verified(path: Path, root: Path, signers: Path | None) -> Verified:
             found += _rebuild(path, root, rebuilt)
             wrong, outdated = _differences(path, rebuilt)
             found += wrong
-        except InputError as error:
+        except (InputError, OSError) as error:  # a pipe or a device, too, is no file of a set
             found.append(str(error))
     return Verified(path, tuple(found), tuple(outdated), who, (path / SIGNATURE).is_file())
 
@@ -154,7 +159,7 @@ def _rebuild(path: Path, root: Path, rebuilt: Path) -> list[str]:
 def _compared(path: Path, root: Path) -> list[str]:
     try:
         names = json.loads(read_own(path / RUNS))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise InputError(f"{RUNS}: not JSON") from None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise InputError(f"{RUNS}: must be a list of folders")
