@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,34 +31,61 @@ STAGES = {
 
 @dataclass(frozen=True)
 class Problem:
-    """A task, the true values of its metrics (and joules per unit, if it asks for energy), and their noise."""
+    """A task, the true values of its metrics (None: the configuration does not run), and their noise.
+
+    Attributes:
+        noise: standard deviations, one a metric; none: no noise, and nothing said of it.
+        told: whether records state them as standard errors; zeros say that there is no noise.
+        relative: which of `noise` are shares of the value; none: all are in the metric's own unit.
+    """
 
     task: Task
-    truth: Callable[[Params], tuple[float, ...]]
-    noise: tuple[float, ...] = ()  # standard deviations; told as standard errors
+    truth: Callable[[Params], tuple[float, ...] | None]
+    noise: tuple[float, ...] = ()
     told: bool = True
+    relative: tuple[bool, ...] = ()
 
     def record(self, params: Params, rng: np.random.Generator, **fields: Any) -> TrialRecord:
-        """A trial as a harness would record it: true values, and noise."""
-        names, values = list(self.task.objectives), self.truth(params)
-        noisy = [v + rng.normal(0, sd) for v, sd in zip(values, self.noise, strict=True)] if self.noise else values
-        sems = dict(zip(names, self.noise, strict=True)) if self.noise and self.told else {}
+        """A trial as a harness would record it: true values, and noise.
+
+        A trial takes as many draws whatever becomes of it: the noise of trial n does not depend on what was tried.
+        """
+        draws = [rng.normal() for _ in self.noise]
+        values = self.truth(params)
+        if values is None:
+            return make_trial(self.task, params, status="infeasible", **fields)
+        spreads = self.spreads(values)
+        noisy = [v + sd * draw for v, sd, draw in zip(values, spreads, draws, strict=True)] if draws else values
+        names = list(self.task.objectives)
+        sems = dict(zip(names, spreads, strict=True)) if self.told and draws else {}
         return make_trial(self.task, params, dict(zip(names, noisy, strict=True)), sems=sems, **fields)
 
-    def study(self, plan: Sequence[tuple[str, int]], seed: int) -> list[TrialRecord]:
-        """Records of a study: `plan` says how many trials of which stages."""
+    def spreads(self, values: Sequence[float]) -> list[float]:
+        """Standard deviations of the noise where the true values are these; none without noise."""
+        if not self.noise:
+            return []
+        relative = self.relative or (False,) * len(self.noise)
+        return [sd * abs(v) if r else sd for v, sd, r in zip(values, self.noise, relative, strict=True)]
+
+    def trials(self, plan: Sequence[tuple[str, int]], seed: int) -> Iterator[TrialRecord]:
+        """Trials of a study, one after the other: `plan` says how many of which stages."""
         rng, records = np.random.default_rng([seed, 1]), list[TrialRecord]()
         for stage in (stage for stage, trials in plan for _ in range(trials)):
             proposal = propose(self.task, stage, records, seed)
             assert proposal is not None
             fields = {"trial": len(records), "stage": stage, "origin": proposal.origin}
             records.append(self.record(proposal.params, rng, **fields, expected=proposal.expected))
-        return records
+            yield records[-1]
+
+    def study(self, plan: Sequence[tuple[str, int]], seed: int) -> list[TrialRecord]:
+        """Records of a whole study."""
+        return list(self.trials(plan, seed))
 
     def hypervolume(self, configurations: Sequence[Params]) -> float:
         """Of the true values: noise earns nothing."""
         references = [o.reference for o in self.task.objectives.values()]
-        return hypervolume([self.truth(p) for p in configurations], references, objective_goals(self.task))
+        values = [v for p in configurations if (v := self.truth(p)) is not None]
+        return hypervolume(np.reshape(values, (-1, len(references))), references, objective_goals(self.task))
 
     def everything(self) -> list[Params]:
         """Every configuration of a space without floats, by brute force."""

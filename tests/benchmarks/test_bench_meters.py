@@ -8,7 +8,7 @@ from statistics import median, quantiles
 import pytest
 
 from joulebench.host.clock import RealClock
-from joulebench.measurement.protocol import Timeline
+from joulebench.measurement.timeline import Timeline
 from joulebench.meters.base import MeterSet
 from joulebench.meters.codecarbon import CodeCarbonMeter
 from joulebench.meters.host import HostMeter
@@ -25,9 +25,9 @@ SLICE_S = 0.2
 class SlowNvml(FakeNvml):
     """Every call into the driver takes its time."""
 
-    def _now(self, readable=True):
+    def _at(self, gpu, readable=True):
         time.sleep(CALL_S)
-        return super()._now(readable)
+        return super()._at(gpu, readable)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def every_meter(tmp_path):
         powercap_zone(tmp_path / f"intel-rapl:{socket}", f"package-{socket}")
     nvml = SlowNvml([Gpu(PowerTrace("gpu:0", (0.0,), (300.0,)))], clock)
     rapl = RaplMeter(find_rapl(tmp_path), ["cpu"])
-    return MeterSet([rapl, CodeCarbonMeter(domains=["ram"]), NvmlMeter([0], nvml, clock), HostMeter()])
+    return MeterSet([rapl, CodeCarbonMeter(domains=["ram"]), NvmlMeter(nvml.uuids, nvml, clock), HostMeter()])
 
 
 @pytest.mark.parametrize("meters", ["codecarbon", "every"])

@@ -11,7 +11,8 @@ import torch
 from joulebench import run
 from joulebench.host.clock import RealClock
 from joulebench.host.device import choose_device, synchronizer
-from joulebench.measurement.protocol import MIN_CHUNK_S, Timeline, _Work
+from joulebench.measurement.protocol import MIN_CHUNK_S, _Work
+from joulebench.measurement.timeline import Timeline
 from joulebench.meters.replay import PowerTrace, ReplayMeter
 from joulebench.spec.catalog import find_task
 from joulebench.spec.task import Protocol, Task

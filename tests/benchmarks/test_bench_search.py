@@ -9,11 +9,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from joulebench.records.model import TrialRecord
 from joulebench.search import model, prepare, propose
-from tests.synthetic_search import CNN, problem, simulate, truth
+from tests.synthetic_search import CNN, categorical, problem, simulate, truth
 
 CANDIDATE_S, STUDY_S = 3.0, 300.0
 OBSERVED = [10, 50, 120, 200]
@@ -46,6 +48,33 @@ def test_candidate(benchmark, observed):
     assert proposal.origin == "qnehvi"
     if benchmark.enabled:
         assert benchmark.stats.stats.median <= CANDIDATE_S
+
+
+@pytest.mark.parametrize("observed", [40, 120])
+@pytest.mark.parametrize("routine", ["joulebench", "botorch"])
+def test_fit(benchmark, routine, observed):
+    """One model of the six unordered choices of the made-up recipe, to the same optimum; warmed, three rounds."""
+    from botorch.fit import fit_gpytorch_mll
+    from botorch.models import SingleTaskGP
+    from gpytorch.mlls import ExactMarginalLogLikelihood
+
+    from joulebench.search.fitting import FastGP
+    from joulebench.search.kernels import Linear
+    from joulebench.search.space import Space
+
+    made, rng = categorical(), np.random.default_rng(0)
+    space = Space.of(made.task, made.task.stages["search"])
+    chosen = [space.listed[i] for i in rng.permutation(len(space.listed))[:observed]]
+    rows = torch.tensor(space.encoding.encode(chosen))
+    values = torch.tensor([[made.truth(p)[0]] for p in chosen], dtype=torch.double)
+    kind = FastGP if routine == "joulebench" else SingleTaskGP
+
+    def fit() -> None:
+        gp = kind(rows, values, covar_module=Linear(space.encoding.groups).double())
+        fit_gpytorch_mll(ExactMarginalLogLikelihood(gp.likelihood, gp))
+
+    with model._threads(1):  # as in a search
+        benchmark.pedantic(fit, rounds=3, iterations=1, warmup_rounds=1)
 
 
 @pytest.mark.parametrize("observed", OBSERVED)

@@ -6,17 +6,18 @@ import math
 
 import pytest
 
+from joulebench.errors import InputError
 from joulebench.search import propose
 from tests.factories import ENERGY, make_task, make_trial
-from tests.synthetic_search import STAGES, problem, simulate
+from tests.synthetic_search import CNN, STAGES, problem, simulate
 
 torch = pytest.importorskip("torch")
 
 from joulebench.search import bayes  # noqa: E402
-from joulebench.search.closed_form import cells, excess, undominated  # noqa: E402
+from joulebench.search.closed_form import cells, excess, normal_excess, undominated  # noqa: E402
+from joulebench.search.kernels import Matern52, SharedMatern  # noqa: E402
 from joulebench.search.observations import observations  # noqa: E402
 from joulebench.search.space import Space  # noqa: E402
-from joulebench.search.surrogate import Matern52, SharedMatern  # noqa: E402
 
 SAMPLES = 1_000_000
 
@@ -80,10 +81,20 @@ def test_the_kernel_and_its_derivative_are_those_of_the_formula():
     assert torch.allclose(kernel(points, points).to_dense(), expected, atol=1e-7)
 
 
-@pytest.fixture(scope="module")
-def scored():
+ACCURACY = {"goal": "maximize", "reference": 0.1}
+EFFICIENCY = {"goal": "maximize", "reference": 50.0, "scale": "log", **ENERGY}
+JOULES = {"goal": "minimize", "reference": 0.02, "scale": "log", **ENERGY}
+SCALES = {
+    "linear": None,
+    "log": {"val_accuracy": ACCURACY, "samples_per_j": EFFICIENCY},
+    "log, minimised": {"val_accuracy": ACCURACY, "j_per_sample": JOULES},
+}
+
+
+@pytest.fixture(scope="module", params=SCALES.values(), ids=SCALES)
+def scored(request):
     """A model of eleven configurations of the CIFAR-10 space, and candidates of it."""
-    task = problem()
+    task = make_task(CNN, STAGES, request.param)
     records = simulate(task, [("default", 3), ("init", 20)], 0)
     space, known = Space.of(task, task.stages["search"]), observations(task, records)
     rows = space.listed_rows[::311]
@@ -120,7 +131,8 @@ def test_a_proposal_says_what_it_expects():
     task = problem()
     records = simulate(task, [("default", 3), ("init", 20)], 0)
     expected = propose(task, "search", records, 0).expected
-    assert set(expected) == {"hypervolume_gain", "saving_j_per_unit"}
+    assert set(expected) == {"hypervolume_gain", "model_gain", "saving_j_per_unit"}
+    assert expected["hypervolume_gain"] == expected["model_gain"]  # no promise has been broken yet
     assert expected["hypervolume_gain"] > 0
     assert 0 <= expected["saving_j_per_unit"] < 1
     assert propose(task, "init", records, 0).expected == {}
@@ -165,4 +177,55 @@ def test_without_energy_there_is_no_saving():
     objectives = {n: {"goal": "minimize", "reference": 2.0} for n in ("f", "g")}
     task = make_task({"x": {"type": "int", "low": 0, "high": 20, "default": 0}}, STAGES, objectives)
     records = [make_trial(task, {"x": x}, {"f": x / 20, "g": 1 - x / 20}, trial=x) for x in (0, 5, 20)]
-    assert set(propose(task, "search", records, 0).expected) == {"hypervolume_gain"}
+    assert set(propose(task, "search", records, 0).expected) == {"hypervolume_gain", "model_gain"}
+
+
+@pytest.mark.parametrize("goal", ["maximize", "minimize"])
+def test_on_a_log_scale_improvement_is_of_the_logarithm_itself(goal):
+    """With one objective: E[(ln y - ln best)⁺] of the normal ln y, whatever predicts better."""
+    name, reference = ("samples_per_j", 1.0) if goal == "maximize" else ("j_per_sample", 1.0)
+    objectives = {name: {"goal": goal, "reference": reference, "scale": "log", **ENERGY}}
+    task = make_task({"x": {"type": "int", "low": 0, "high": 40, "default": 0}}, STAGES, objectives)
+    records = [make_trial(task, {"x": x}, {}, 0.05 - x / 1000, trial=x) for x in range(0, 31, 3)]
+    space, known = Space.of(task, task.stages["search"]), observations(task, records)
+    with bayes._model().fitted(task, space.encoding, known, [], 0) as scorer, torch.no_grad():
+        (modelled,) = scorer.surrogate.objectives
+        assert modelled.log
+        sign = scorer.scale.sign[0]
+        assert float(scorer.scale.reference[0]) == pytest.approx(0.0)  # ln 1
+        assert scorer.scale.volume == pytest.approx(abs(math.log(0.02)))  # from the reference to the best
+        rows = space.listed_rows[31:]
+        found = scorer.closed_form(rows, 256) * scorer.scale.volume
+        draws = scorer._fronts(256)[2][0]
+        fronts = scorer.processes[0].sample_base(draws)
+        mean, sd = scorer.processes[0].conditioned(scorer.tensor(rows), draws)
+        best = (sign * fronts).max(dim=1).values
+        expected = normal_excess(sign * mean, sd[:, None], best).mean(dim=1)
+        assert found == pytest.approx(expected.numpy(), rel=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1e4])
+def test_the_unit_of_energy_does_not_matter_on_a_log_scale(unit):
+    """Joules and their reference in another unit: the same proposal, the same promise in nats."""
+
+    def proposal(unit):
+        objectives = {"val_accuracy": ACCURACY, "j_per_sample": {**JOULES, "reference": 0.05 * unit}}
+        task = make_task({"x": {"type": "int", "low": 0, "high": 40, "default": 0}}, STAGES, objectives)
+        truth = {x: (0.9 - (x / 60) ** 2, unit * 0.03 * math.exp(-x / 20)) for x in range(0, 41, 5)}
+        records = [make_trial(task, {"x": x}, {"val_accuracy": a}, j, trial=x) for x, (a, j) in truth.items()]
+        return propose(task, "search", records, 0)
+
+    here, there = proposal(1.0), proposal(unit)
+    assert here.params == there.params
+    assert here.expected["hypervolume_gain"] > 0
+    assert there.expected["hypervolume_gain"] == pytest.approx(here.expected["hypervolume_gain"], rel=1e-3)
+    assert there.expected["saving_j_per_unit"] == pytest.approx(unit * here.expected["saving_j_per_unit"], rel=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.5])
+def test_a_value_without_a_logarithm_is_named(value):
+    objectives = {"loss": {"goal": "minimize", "reference": 2.0, "scale": "log"}, "g": {"goal": "minimize"}}
+    task = make_task({"x": {"type": "int", "low": 0, "high": 20, "default": 0}}, STAGES, objectives)
+    records = [make_trial(task, {"x": x}, {"loss": x / 20 + value, "g": 1.0}, trial=x) for x in (0, 5, 20)]
+    with pytest.raises(InputError, match=f"objectives.loss.scale: 'log' needs values above 0.*has {value:g};"):
+        propose(task, "search", records, 0)

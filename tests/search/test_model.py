@@ -14,6 +14,7 @@ from joulebench.records.model import TrialRecord
 from joulebench.results.outcome import configuration_key, run_to_run
 from joulebench.search import bayes, prepare, propose
 from joulebench.search.observations import observations
+from joulebench.spec.objectives import energy_form
 from joulebench.stats.estimate import effective_n
 from tests.factories import ENERGY, make_task, make_trial
 from tests.synthetic_search import problem, simulate, true_hypervolume, truth
@@ -256,7 +257,6 @@ def test_noise_that_is_not_known_is_inferred():
 def test_energy_is_modelled_on_the_scale_that_predicts_better(by_factors):
     """Efficiency that moves by factors as a logarithm, efficiency that moves by differences as it is."""
     import numpy as np
-    import torch
 
     from joulebench.search import surrogate
     from joulebench.search.space import Space
@@ -270,7 +270,7 @@ def test_energy_is_modelled_on_the_scale_that_predicts_better(by_factors):
     space, known = Space.of(task, task.stages["search"]), observations(task, records)
     rows = space.encoding.encode([o.params for o in known.seen])
     with bayes._model()._quiet():
-        found = surrogate.fit(task, known, rows, space.encoding.groups, torch.device("cpu"))
+        found = surrogate.fit(task, known, rows, space.encoding.groups)
     assert [m.log for m in found.objectives] == [False, by_factors]
 
 
@@ -291,3 +291,20 @@ def test_searching_beats_sampling():
 def test_searching_beats_sampling_in_the_median():
     searched, sampled = gains(range(6), 10, 20)
     assert median(searched) > 1.05 * median(sampled)
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_the_expected_saving_is_in_joules_whatever_the_objective_is_stated_in(log):
+    import torch
+
+    from joulebench.search.model import _mean_saving
+    from joulebench.search.surrogate import Modelled
+
+    def saving(name, factor):
+        mean, sd = (math.log(100 * factor), 0.2) if log else (100.0 * factor, 20.0 * factor)
+        at = (torch.tensor([v], dtype=torch.double) for v in (mean, sd))
+        return float(_mean_saving(Modelled("o", log, 1.0, None), *at, 0.01, energy_form(name)))
+
+    per_joule = saving("samples_per_j", 1.0)
+    assert 0 < per_joule < 0.01
+    assert saving("samples_per_wh", 3600.0) == pytest.approx(per_joule, rel=1e-9)

@@ -8,18 +8,19 @@ import torch
 from scipy import stats
 
 from joulebench.search.observations import Value
-from joulebench.search.surrogate import Series, _density, _fitted
+from joulebench.search.surrogate import KERNELS, Series, _density, _fitted
 
 
 @pytest.mark.parametrize("noise", [0.05, None])
 @pytest.mark.parametrize("logged", [False, True])
-def test_the_density_is_that_of_every_value_given_all_others(noise, logged):
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_density_is_that_of_every_value_given_all_others(noise, logged, kernel):
     rng = np.random.default_rng(3)
     rows = rng.random((12, 2))
     values = np.exp(np.sin(3 * rows[:, 0]) + rows[:, 1] + 0.1 * rng.normal(size=12))
     series = Series("energy", False, tuple(Value(float(v), noise and (noise * v) ** 2) for v in values))
     series = series.logged() if logged else series
-    (gp,) = _fitted([series], rows, (0, 1), torch.device("cpu")).values()
+    (gp,) = _fitted([(series, kernel)], rows, (0, 1)).values()
     with torch.no_grad():
         inputs = gp.train_inputs[0]
         prior = gp.covar_module(inputs).to_dense().numpy()

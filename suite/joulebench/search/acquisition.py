@@ -26,6 +26,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.special import ndtr
 
+from joulebench.results.frontier import coordinates
 from joulebench.search.closed_form import cells, excess, undominated
 from joulebench.search.encoding import Array
 from joulebench.search.observations import Observations
@@ -67,23 +68,25 @@ logei._load_attempted = True
 
 @dataclass(frozen=True)
 class Scale:
-    """Normalisation of the objectives: maximised, relative to the reference point, in units of `width`."""
+    """Normalisation of the objectives as the hypervolume counts them (`results.frontier.coordinates`): maximised,
+    relative to the reference point, in units of `width`."""
 
     sign: Tensor
     reference: Tensor  # signed
     width: Tensor
 
-    def of(self, raw: Tensor) -> Tensor:
-        return (raw * self.sign - self.reference) / self.width
+    def of(self, coordinates: Tensor) -> Tensor:
+        return (coordinates * self.sign - self.reference) / self.width
 
     @property
     def volume(self) -> float:
-        """One unit of hypervolume in the product of the objectives' own units."""
+        """One unit of hypervolume in the product of the objectives' own units, or of nats on a log scale."""
         return float(self.width.prod())
 
 
 def scale(task: Task, known: Observations, device: torch.device) -> Scale:
-    """Normalisation relative to the reference point, in units of the best known value of each objective.
+    """Normalisation relative to the reference point, in units of the best known value of each objective: of its
+    logarithm on a log scale.
 
     A reference that the task does not give is the nadir of what is non-dominated, less a tenth of its range. As
     long as nothing seen is better than the reference in every objective, that nadir, where it is lower, stands
@@ -93,8 +96,8 @@ def scale(task: Task, known: Observations, device: torch.device) -> Scale:
     signs = [1.0 if o.goal == "maximize" else -1.0 for o in task.objectives.values()]
     references = [math.nan if o.reference is None else o.reference for o in task.objectives.values()]
     sign = torch.tensor(signs, dtype=torch.double, device=device)
-    given = torch.tensor(references, dtype=torch.double, device=device) * sign
-    values = torch.tensor([o.means for o in known.feasible], dtype=torch.double, device=device) * sign
+    counted = coordinates(task, [references, *(o.means for o in known.feasible)])
+    given, values = (torch.as_tensor(part, device=device) * sign for part in (counted[0], counted[1:]))
     front = values[is_non_dominated(values)]
     filled = torch.where(given.isnan(), infer_reference_point(front, scale=0.1), given)
     reference = infer_reference_point(front, max_ref_point=filled, scale=0.1)
@@ -116,6 +119,9 @@ class Scorer:
         self.surrogate, self.seed, self.samples = surrogate, seed, Samples.of(len(task.objectives))
         self.device = surrogate.all[0].gp.train_targets.device
         self.scale = scale(task, known, self.device)
+        scales = [o.scale for o in task.objectives.values()]
+        #: Whether an objective is modelled as its logarithm but counts as its value; on a log scale it does not.
+        self._exponential = [m.log and s == "linear" for m, s in zip(surrogate.objectives, scales, strict=True)]
         self._pending = self.tensor(pending)
         self._baseline = self._plausible(self.tensor(rows[[bool(o.objectives) for o in known.seen]]))
         base = torch.cat([self._baseline, self._pending])
@@ -189,13 +195,13 @@ class Scorer:
         (Emmerich et al. 2006; Yang et al. 2019; averaged over fronts, Daulton et al. 2021).
         """
         product: Any = 1.0
-        for j, modelled in enumerate(self.surrogate.objectives):
+        for j, (modelled, log) in enumerate(zip(self.surrogate.objectives, self._exponential, strict=True)):
             mean, sd = self.processes[j].conditioned(points, draws[j])
             mean, sd = mean.unsqueeze(-1), sd[:, None, None]  # candidates × fronts × boxes
             low, high = (self._threshold(bound[..., j], j) for bound in (lower, upper))
-            gained = excess(mean, sd, low, modelled.sign, modelled.log)
+            gained = excess(mean, sd, low, modelled.sign, log)
             if not high.isinf().all():
-                gained = gained - excess(mean, sd, high, modelled.sign, modelled.log)
+                gained = gained - excess(mean, sd, high, modelled.sign, log)
             product = product * (gained / self.scale.width[j]).clamp_min(0.0)
         value: Tensor = product.sum(dim=-1).mean(dim=-1) * self.feasibility(points)
         return value
@@ -246,9 +252,8 @@ class Scorer:
         return [_violation(modelled, column) for column, modelled in columns] or None
 
     def _scaled(self, modelled: Tensor) -> Tensor:
-        """Normalised objectives, logarithms undone: the hypervolume is that of the values themselves."""
-        columns = [modelled[..., i].exp() if m.log else modelled[..., i]
-                   for i, m in enumerate(self.surrogate.objectives)]  # fmt: skip
+        """Normalised objectives, logarithms undone where the values themselves count."""
+        columns = [modelled[..., i].exp() if log else modelled[..., i] for i, log in enumerate(self._exponential)]
         return self.scale.of(torch.stack(columns, dim=-1))
 
     def polished(self, rows: Array, columns: Sequence[int]) -> Array:

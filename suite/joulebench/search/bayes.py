@@ -6,6 +6,7 @@ import logging
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulebench.records.model import TrialRecord
+from joulebench.results.promises import GAIN, RECENTLY_KEPT, promises
 from joulebench.search import samplers
 from joulebench.search.encoding import Array
 from joulebench.search.observations import Observations, observations
@@ -32,6 +34,8 @@ SCREEN_FRONTS, SCREENED = 4, 1024  # what is listed is first judged by fewer fro
 SHORTLIST = 64  # best by the closed form, to be judged by Monte Carlo
 POLISHED, APART = 6, 0.05  # best of these, in different places, to be moved uphill where parameters are continuous
 MIN_OBSERVATIONS = 2  # a model of less says nothing
+#: Where the last `PATIENCE` proposals gained less than this share of what the model promised, the next explores.
+PATIENCE, LEAST_KEPT = 8, 0.02
 HALVINGS = 6  # of the way back from a polished point that the task does not allow
 
 
@@ -43,7 +47,8 @@ def prepare(task: Task) -> dict[str, Any]:
         f" Sobol) and climbs from the best {CLIMBERS}; ranked by expected hypervolume improvement in closed form;"
         f" the best {SHORTLIST} by the acquisition function, the best {POLISHED} polished where continuous",
         "noise": "sem² + for energy (run-to-run rsd × mean)²; where not known for all: inferred",
-        "logarithms": "energy: where it predicts better, leave one out; bounds on it, latency, costs: if positive",
+        "logarithms": "energy: where it predicts better, leave one out; bounds on it, latency, costs: if positive"
+        + ("; objectives on a log scale: always" if task.log_scaled else ""),
         "refused": "failed, infeasible: a constraint, runs >= 0.5; oom: peak memory below the limit, where known",
     }
 
@@ -66,7 +71,8 @@ def qnehvi(
     """The untried configuration with the highest acquisition value; None when all have been tried.
 
     Before there are two configurations with values there is no model: the proposal is Sobol's, and its origin
-    says so and why.
+    says so and why. So it is, once, where the model's last proposals gained next to nothing of what it promised of
+    them: it is wrong there, and a configuration unlike them tells it more than one beside them.
 
     Args:
         trials: those that the model may use.
@@ -84,6 +90,10 @@ def qnehvi(
     if usable < MIN_OBSERVATIONS:
         reason = f"no model yet: {usable} of {MIN_OBSERVATIONS} configurations with values"
         return _sampled(space, stage, tried, seed, reason)
+    if (kept := _broken(space.task, trials)) is not None:
+        why = f"the last {PATIENCE} proposals gained {kept:.1%} of the hypervolume that the model promised"
+        explored = _sampled(space, stage, tried, seed, why)
+        return explored and replace(explored, expected={RECENTLY_KEPT: kept})
     own_seed = zlib.crc32(f"{seed}/{stage}/{number}".encode())
     taken = {space.key(params) for params in tried}
     model = _model()
@@ -91,8 +101,21 @@ def qnehvi(
         params = _best(space, known, taken, own_seed, scorer)
         if params is None:
             return _sampled(space, stage, tried, seed, "no untried candidate was found")
-        expected = model.expected(space, known, scorer, space.encoding.encode([params]))
+        expected = model.expected(space, known, trials, scorer, space.encoding.encode([params]))
     return Proposal(dict(params), "qnehvi", expected)
+
+
+def _broken(task: Task, trials: Sequence[TrialRecord]) -> float | None:
+    """Share of its promises that the model's last `PATIENCE` proposals in a row kept, if that is too little."""
+    last: list[TrialRecord] = []
+    for trial in reversed(trials):
+        if GAIN not in trial.expected or len(last) == PATIENCE:
+            break
+        last.append(trial)
+    if len(last) < PATIENCE:
+        return None
+    kept = promises(task, trials, PATIENCE).kept
+    return None if kept is None or kept >= LEAST_KEPT else kept
 
 
 def _sampled(space: Space, stage: str, tried: Sequence[Params], seed: int, reason: str) -> Proposal | None:

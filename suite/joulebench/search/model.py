@@ -1,4 +1,7 @@
-"""Surrogate model of a search: fitting, expectations. Imported when a qnehvi stage needs it, not before."""
+"""Surrogate model of a search: fitting, expectations. Imported when a qnehvi stage needs it, not before.
+
+Always on the CPU: an accelerator may be what is measured, and the matrices are small.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.special import ndtr, ndtri
 
+from joulebench.records.model import TrialRecord
+from joulebench.results.promises import GAIN, MODEL_GAIN, trust
 from joulebench.search import acquisition, surrogate
 from joulebench.search.acquisition import Scorer
 from joulebench.search.closed_form import lognormal_shortfall, normal_excess
@@ -22,7 +27,7 @@ from joulebench.search.encoding import Array, Encoding
 from joulebench.search.observations import Observation, Observations
 from joulebench.search.space import Space
 from joulebench.search.surrogate import Modelled
-from joulebench.spec.objectives import energy_unit
+from joulebench.spec.objectives import Form
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
 
@@ -36,12 +41,7 @@ def settings(task: Task) -> dict[str, Any]:
         "acquisition": "qlognei" if len(task.objectives) == 1 else acquisition.ACQUISITION,
         "mc_samples": acquisition.Samples.of(len(task.objectives)).acquisition,
         "threads": THREADS,
-        "device": str(_device()),
     }
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @contextmanager
@@ -53,11 +53,10 @@ def fitted(
     Raises:
         RuntimeError: the model could not be fitted or evaluated.
     """
-    device = _device()
-    with _quiet(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _threads(THREADS):
+    with _quiet(), torch.random.fork_rng(devices=[]), _threads(THREADS):
         rows = encoding.encode([o.params for o in known.seen])
         try:
-            fit = _fit(task, known, rows, encoding, device)
+            fit = _fit(task, known, rows, encoding)
             torch.manual_seed(seed)
             yield Scorer(task, known, fit, rows, encoding.encode(pending), seed)
         except Exception as error:
@@ -71,17 +70,14 @@ def fitted(
 _fits: dict[str, tuple[Observations, bytes, surrogate.Surrogate]] = {}
 
 
-def _fit(
-    task: Task, known: Observations, rows: Array, encoding: Encoding, device: torch.device
-) -> surrogate.Surrogate:
+def _fit(task: Task, known: Observations, rows: Array, encoding: Encoding) -> surrogate.Surrogate:
     """Models of the observations; fitted once for the proposals of one batch.
 
     A copy each time: caches of a used model must not pass from one proposal to the next.
     """
     last, seen = _fits.get(task.digest), rows.tobytes()  # rows too: to Python, choices `1` and `true` are equal
     if last is None or last[:2] != (known, seen):
-        torch.manual_seed(0)  # a fit draws only where it fails at first
-        last = known, seen, surrogate.fit(task, known, rows, encoding.groups, device)
+        last = known, seen, surrogate.fit(task, known, rows, encoding.groups)
         _fits.clear()
         _fits[task.digest] = last
     return deepcopy(last[2])
@@ -116,24 +112,31 @@ def _threads(number: int) -> Iterator[None]:
 LEVELS = 4096  # quantiles over which a mean without closed form is taken
 
 
-def expected(space: Space, known: Observations, scorer: Scorer, row: Array) -> dict[str, float]:
+def expected(
+    space: Space, known: Observations, trials: Sequence[TrialRecord], scorer: Scorer, row: Array
+) -> dict[str, float]:
     """Expectations at one candidate, `row` (1 × columns) in the unit cube.
 
     - `hypervolume_gain`: E[hypervolume with it - hypervolume without], of feasible configurations, as the models
-      believe them, in the product of the objectives' units and from the reference that the search uses (see
-      `acquisition.scale`): noisy expected hypervolume improvement. With one objective: of the best value.
+      believe them, in the product of the objectives' units (nats on a log scale) and from the reference that the
+      search uses (see `acquisition.scale`): noisy expected hypervolume improvement. With one objective: of the best
+      value. Times the share of such expectations that the search's earlier proposals kept, see
+      `results.promises.trust`: the best of thousands of candidates is one of which the model expects too much.
+    - `model_gain`: the same before that share.
     - `saving_j_per_unit`, where the task has an energy objective other than of training:
 
           E[(e* - e(x))⁺] · P(q(x) ≥ q₀) · P(every constraint is met)
 
-      where e are joules per unit of work, also where the objective is units per joule, and q all other
-      objectives. q₀ is what the default configuration reached in each; e* the lowest among known configurations
-      that are feasible and at least as good in q. As long as the default has not been measured, q₀ are the
-      references that the task gives. Absent where no configuration is that good.
+      where e are joules per unit of work, also where the objective is units per joule, Wh or kg CO2e, and q all
+      other objectives. q₀ is what the default configuration reached in each; e* the lowest among known
+      configurations that are feasible and at least as good in q. As long as the default has not been measured, q₀
+      are the references that the task gives. Absent where no configuration is that good, and where the objective
+      is an energy-delay product, from which e does not follow.
     """
     gain = max(0.0, float(scorer.closed_form(row, scorer.samples.expected)[0])) * scorer.scale.volume
     saving = _saving(space, known, scorer, row)
-    return {"hypervolume_gain": gain} | ({} if saving is None else {"saving_j_per_unit": saving})
+    gains = {GAIN: gain * trust(space.task, trials), MODEL_GAIN: gain}
+    return gains | ({} if saving is None else {"saving_j_per_unit": saving})
 
 
 def _saving(space: Space, known: Observations, scorer: Scorer, row: Array) -> float | None:
@@ -141,15 +144,16 @@ def _saving(space: Space, known: Observations, scorer: Scorer, row: Array) -> fl
     name = next((n for n, o in task.objectives.items() if o is task.measured), None)
     if name is None:
         return None
-    position, (_, per_joule) = list(task.objectives).index(name), energy_unit(name)
+    position, form = list(task.objectives).index(name), task.energy_form(name)
     floors = _floors(space, known, position)
-    joules = [_joules(o.means[position], per_joule) for o in known.seen if o.feasible and _reaches(task, o, floors)]
+    good = [o.means[position] for o in known.seen if o.feasible and _reaches(task, o, floors)]
+    joules = [energy_j for value in good if (energy_j := form.joules(value)) is not None]
     if not joules:
         return None
     point = scorer.tensor(row)
     with torch.no_grad():
         marginals = [process.marginals(point) for process in scorer.processes]
-        saving = _mean_saving(scorer.surrogate.objectives[position], *marginals[position], min(joules), per_joule)
+        saving = _mean_saving(scorer.surrogate.objectives[position], *marginals[position], min(joules), form)
         for i, floor in floors.items():
             modelled, (mean, sd) = scorer.surrogate.objectives[i], marginals[i]
             if not modelled.log:
@@ -175,18 +179,14 @@ def _reaches(task: Task, observation: Observation, floors: dict[int, float]) -> 
     return all(means[i] >= f if goals[i] == "maximize" else means[i] <= f for i, f in floors.items())
 
 
-def _joules(value: float, per_joule: bool) -> float:
-    return (1 / value if value > 0 else math.inf) if per_joule else value
-
-
-def _mean_saving(modelled: Modelled, mean: Tensor, sd: Tensor, best: float, per_joule: bool) -> Tensor:
+def _mean_saving(modelled: Modelled, mean: Tensor, sd: Tensor, best: float, form: Form) -> Tensor:
     """E[(best - e)⁺]; units per joule that are not positive, which a raw model allows, save nothing."""
-    bound = torch.full_like(mean, best)
+    bound, scale = torch.full_like(mean, best), form.scale or 1.0
     if modelled.log:
-        return lognormal_shortfall(-mean if per_joule else mean, sd, bound)
-    if not per_joule:
+        return lognormal_shortfall(math.log(scale) - mean if form.inverse else mean, sd, bound)
+    if not form.inverse:
         return normal_excess(-mean, sd, -bound)
     levels = (torch.arange(LEVELS, dtype=mean.dtype, device=mean.device) + 0.5) / LEVELS
     units = mean + sd * ndtri(levels)
-    saved = torch.where(units > 0, best - 1 / units, torch.zeros_like(units)).clamp_min(0.0)
+    saved = torch.where(units > 0, best - scale / units, torch.zeros_like(units)).clamp_min(0.0)
     return saved.mean(dim=-1, keepdim=True)

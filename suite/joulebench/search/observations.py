@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from joulebench.errors import InputError
 from joulebench.records.model import TrialRecord, Window
 from joulebench.results.outcome import (
     Configuration,
@@ -74,8 +75,8 @@ def observations(task: Task, trials: Sequence[TrialRecord]) -> Observations:
 
         Σ (sem_i² + (rsd · mean_i)²) / k²
 
-    over the k runs, where sem_i is a run's own standard error and rsd, for energy objectives, the relative
-    standard deviation between runs of one configuration (`run_to_run`). Where a run has neither, as an
+    over the k runs, where sem_i is a run's own standard error and rsd, for energy objectives and rates, the
+    relative standard deviation between runs of one configuration (`run_to_run`). Where a run has neither, as an
     accuracy without one, the variance is None.
 
     Memory is modelled once a trial ran out of it, where the limit is known (the smallest that any trial
@@ -85,13 +86,28 @@ def observations(task: Task, trials: Sequence[TrialRecord]) -> Observations:
 
     By the task's rule `on_oom = "zero"`, a configuration that ran out of memory has the value 0, exactly, in
     every objective instead.
+
+    Raises:
+        InputError: a value that is not positive, of an objective on a log scale.
     """
     idle, groups = idle_windows(trials, task.protocol), grouped(task, trials)
     spreads = run_to_run(task, trials, groups)
-    rsd = {name: spread.sd for name, spread in spreads.items() if task.objectives[name].is_energy}
+    varying = {name for name, o in task.objectives.items() if o.is_energy or o.is_rate}
+    rsd = {name: spread.sd for name, spread in spreads.items() if name in varying}
     limit = _memory_limit(task, trials)
-    merged = (_observation(task, group, idle, rsd, limit) for group in groups)
+    merged = [_observation(task, group, idle, rsd, limit) for group in groups]
+    _check_logarithms(task, merged)
     return Observations(tuple(o for o in merged if o.objectives or o.refused or o.memory_bytes), limit)
+
+
+def _check_logarithms(task: Task, every: Sequence[Observation]) -> None:
+    for position, (name, objective) in enumerate(task.objectives.items()):
+        low = [o for o in every if o.objectives and o.means[position] <= 0]
+        if low and objective.scale == "log":
+            raise InputError(
+                f"task '{task.name}': objectives.{name}.scale: 'log' needs values above 0, but {low[0].params} has "
+                f"{low[0].means[position]:g}; take scale = 'linear' (finished trials are kept)"
+            )
 
 
 def _observation(

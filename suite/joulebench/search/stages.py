@@ -28,7 +28,8 @@ def propose(
         pending: configurations of this stage whose trials are not recorded yet.
 
     Raises:
-        InputError: no such stage, or one that cannot be carried out (a grid over floats without levels).
+        InputError: no such stage, or one that cannot be carried out (a grid over floats without levels; a model of
+            a logarithm where a value is not positive).
         RuntimeError: the model of a qnehvi stage could not be fitted or evaluated.
     """
     if stage not in task.stages:

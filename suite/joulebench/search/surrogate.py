@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from itertools import chain
 
 import torch
 from ax.adapter.registry import Generators
@@ -20,14 +21,14 @@ from ax.generators.torch.botorch_modular.utils import ModelConfig
 from botorch.cross_validation import efficient_loo_cv
 from botorch.models import ModelListGP, SingleTaskGP
 from botorch.models.transforms.outcome import Standardize
-from gpytorch.constraints import GreaterThan
-from gpytorch.kernels import Kernel, ScaleKernel
-from gpytorch.priors import GammaPrior, LogNormalPrior
+from gpytorch.kernels import Kernel
 from torch import Tensor
 from torch.distributions import Normal
 from torch.special import log_ndtr
 
 from joulebench.search.encoding import Array
+from joulebench.search.fitting import FastGP
+from joulebench.search.kernels import Covariance, Linear, Trended
 from joulebench.search.observations import Observations, Value
 from joulebench.search.process import Process
 from joulebench.spec.objectives import COSTS
@@ -84,35 +85,52 @@ class Surrogate:
         return ModelListGP(*(m.gp for m in self.all))
 
 
-def fit(task: Task, known: Observations, rows: Array, groups: Sequence[int], device: torch.device) -> Surrogate:
+#: Covariance functions to choose from.
+KERNELS: tuple[type[Kernel], ...] = (Covariance, Linear)
+
+
+def fit(task: Task, known: Observations, rows: Array, groups: Sequence[int]) -> Surrogate:
     """Models of every objective and constraint; `rows` are the observations in the unit cube.
 
-    A positive energy is modelled as it is and as its logarithm, and the one that predicts better is kept: by the
-    log density of each value given all others (leave-one-out; Rasmussen & Williams 2006, eq. 5.10–5.12), in
-    terms of the value itself. Bounded energies, latencies, static costs and memory are modelled as logarithms
-    where they are positive.
+    Of each quantity several models are made, with each covariance of `KERNELS` and, where it is an objective and
+    positive, of the values and of their logarithms. The one that predicts best is kept: by the log density of each
+    value given all others (leave-one-out; Rasmussen & Williams 2006, eq. 5.10–5.12), in terms of the value itself.
+    On a log scale it is always the logarithm. Bounded energies, rates, latencies, static costs and memory are
+    modelled as logarithms where they are positive.
     """
     raw = [
         Series(f"objective_{i}", False, tuple(o.objectives[i] if o.objectives else None for o in known.seen))
         for i in range(len(task.objectives))
     ]
-    logs = [s.logged() if o.is_energy and _positive(s) else None
-            for s, o in zip(raw, task.objectives.values(), strict=True)]  # fmt: skip
+    forms = [_forms(s, o.scale) for s, o in zip(raw, task.objectives.values(), strict=True)]
+    linear = _fitted([(s, Linear) for s in chain.from_iterable(forms)], rows, groups)
+    chosen = [max(several, key=lambda s: _density(linear[s.name, Linear], s.log)) for several in forms]
     bounded = list(_constraints(task, known))
-    series = [*raw, *(s for s in logs if s is not None), *(s for s, _, _ in bounded)]
-    gps = _fitted(series, rows, groups, device)
-    if known.memory_limit_bytes is not None:
-        imputed = _imputed_memory(known, gps[f"log_{MEMORY}"], rows)
-        gps |= _fitted([imputed], rows, groups, device)
+    memory = [s for s, _, _ in bounded if s.name == f"log_{MEMORY}"]
+    others = [s for s, _, _ in bounded if s not in memory]
+    plain = _fitted([*((s, Covariance) for s in chosen), *((s, k) for s in others for k in KERNELS)], rows, groups)
+    fits, gps = linear | plain, {}
+    for series in (*chosen, *others):
+        gps[series.name] = max((fits[series.name, k] for k in KERNELS), key=partial(_density, log=series.log))
+    for series in chosen:
+        gps[series.name].widen()
+    for series in memory:  # first of what ran
+        ran = _fitted([(series, Trended)], rows, groups)[series.name, Trended]
+        imputed = _imputed_memory(known, ran, rows)
+        gps[series.name] = _fitted([(imputed, Trended)], rows, groups)[imputed.name, Trended]
     objectives = []
-    for plain, logged, objective in zip(raw, logs, task.objectives.values(), strict=True):
-        chosen = plain
-        if logged is not None and _density(gps[logged.name], log=True) > _density(gps[plain.name], log=False):
-            chosen = logged
+    for first, series, objective in zip(raw, chosen, task.objectives.values(), strict=True):
         sign = 1.0 if objective.goal == "maximize" else -1.0
-        objectives.append(Modelled(plain.name, chosen.log, sign, gps[chosen.name]))
+        objectives.append(Modelled(first.name, series.log, sign, gps[series.name]))
     constraints = (Modelled(s.name, s.log, sign, gps[s.name], bound) for s, sign, bound in bounded)
     return Surrogate(tuple(objectives), tuple(constraints))
+
+
+def _forms(series: Series, scale: str) -> list[Series]:
+    """The values and their logarithms, as far as an objective allows them."""
+    if scale == "log":
+        return [series.logged()]
+    return [series, series.logged()] if _positive(series) else [series]
 
 
 def _constraints(task: Task, known: Observations) -> Iterator[tuple[Series, float, float]]:
@@ -122,7 +140,7 @@ def _constraints(task: Task, known: Observations) -> Iterator[tuple[Series, floa
         if sum(v is not None for v in series.values) < MIN_KNOWN:
             continue
         sign, bound = (1.0 if constraint.at_least is not None else -1.0), constraint.bound
-        amount = constraint.is_energy or constraint.is_latency or name in COSTS
+        amount = constraint.is_relative or name in COSTS
         if amount and _positive(series) and bound > 0:
             series, bound = series.logged(), math.log(bound)
         yield series, sign, bound
@@ -163,52 +181,56 @@ def _positive(series: Series) -> bool:
 
 
 def _fitted(
-    series: Sequence[Series], rows: Array, groups: Sequence[int], device: torch.device
-) -> dict[str, SingleTaskGP]:
-    """Maximum a posteriori fits by series name, each with its own hyperparameters."""
+    wanted: Sequence[tuple[Series, type[Kernel]]], rows: Array, groups: Sequence[int]
+) -> dict[tuple[str, type[Kernel]], SingleTaskGP]:
+    """Maximum a posteriori fits by series name and covariance, each with its own hyperparameters."""
+    metrics = {f"{s.name}_{kernel.__name__}": (s, kernel) for s, kernel in wanted}
     names = [f"x{i}" for i in range(rows.shape[1])]
     experiment = Experiment(
         name="search",
         search_space=SearchSpace([RangeParameter(n, ParameterType.FLOAT, 0.0, 1.0) for n in names]),
-        tracking_metrics=[Metric(s.name) for s in series],
+        tracking_metrics=[Metric(name) for name in metrics],
     )
     arms = [Arm(dict(zip(names, row.tolist(), strict=True)), name=f"0_{n}") for n, row in enumerate(rows)]
     trial = experiment.new_batch_trial()
     trial.add_arms_and_weights(arms=arms)
     trial.mark_running(no_runner_required=True)
-    data = Data(data_rows=[row for s in series for row in _data(s)])
+    data = Data(data_rows=[row for name, (s, _) in metrics.items() for row in _data(name, s)])
     experiment.attach_data(data)
     trial.mark_completed()
-    config, trended = (
-        ModelConfig(
-            covar_module_class=kernel,
-            covar_module_options={"groups": tuple(groups)},
-            outcome_transform_classes=[Standardize],
-            outcome_transform_options={"Standardize": {"m": 1}},
-            name=kernel.__name__,
-        )
-        for kernel in (Covariance, Trended)
-    )
+    configs = {kernel: _config(kernel, groups) for kernel in dict.fromkeys(kernel for _, kernel in wanted)}
     adapter = Generators.BOTORCH_MODULAR(
         experiment=experiment,
         data=data,
         transforms=[],  # the unit cube is where the model lives
         surrogate_spec=SurrogateSpec(
-            model_configs=[config], metric_to_model_configs={f"log_{MEMORY}": [trended]}, allow_batched_models=False
+            metric_to_model_configs={name: [configs[kernel]] for name, (_, kernel) in metrics.items()},
+            allow_batched_models=False,
         ),
-        torch_device=device,
+        torch_device=torch.device("cpu"),
     )
     surrogate = adapter.generator.surrogate
     models = list(surrogate.model.models) if len(surrogate.outcomes) > 1 else [surrogate.model]
-    return dict(zip(surrogate.outcomes, models, strict=True))
+    return {(metrics[o][0].name, metrics[o][1]): gp for o, gp in zip(surrogate.outcomes, models, strict=True)}
 
 
-def _data(series: Series) -> Iterator[DataRow]:
+def _config(kernel: type[Kernel], groups: Sequence[int]) -> ModelConfig:
+    return ModelConfig(
+        botorch_model_class=FastGP,
+        covar_module_class=kernel,
+        covar_module_options={"groups": tuple(groups)},
+        outcome_transform_classes=[Standardize],
+        outcome_transform_options={"Standardize": {"m": 1}},
+        name=kernel.__name__,
+    )
+
+
+def _data(name: str, series: Series) -> Iterator[DataRow]:
     """Ax data rows: mean and standard error; NaN where the noise is to be inferred."""
     for number, value in enumerate(series.values):
         if value is not None:
             sem = math.sqrt(value.variance or 0.0) if series.noise_known else math.nan
-            yield DataRow(0, f"0_{number}", series.name, series.name, value.mean, sem)
+            yield DataRow(0, f"0_{number}", name, name, value.mean, sem)
 
 
 @torch.no_grad()
@@ -218,72 +240,3 @@ def _density(gp: SingleTaskGP, log: bool) -> float:
     expected, seen = loo.posterior, loo.observed_Y
     density = Normal(expected.mean, expected.variance.sqrt(), validate_args=False).log_prob(seen)
     return float(density.sum() - (seen.sum() if log else 0.0))
-
-
-class Matern52(torch.autograd.Function):
-    """(1 + r + r²/3) e^(-r) of 5 times a squared distance, r²; its derivative by that is -(1 + r) e^(-r) / 6.
-
-    In one step: the derivative by way of the root takes longer, and is undefined at 0.
-    """
-
-    @staticmethod
-    def forward(context: Any, squared: Tensor) -> Tensor:
-        root = squared.sqrt()
-        fading = torch.exp(-root)
-        context.save_for_backward(root, fading)
-        value: Tensor = (1 + root + squared / 3) * fading
-        return value
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> Tensor:
-        root, fading = context.saved_tensors
-        gradient: Tensor = gradients[0] * (1 + root) * fading / -6
-        return gradient
-
-
-class SharedMatern(Kernel):  # type: ignore[misc]
-    """Matérn 5/2 of the distance √Σ (x_i - x'_i)² / ℓ_g(i)², the columns of one parameter sharing a length scale.
-
-    So unordered choices, one-hot, are equally alike: what differs counts (a Hamming distance), and one number says
-    how much. Prior of the length scales: log-normal with location √2 + ½ log d over d parameters and scale √3
-    (Hvarfner et al. 2024), as BoTorch's own default.
-    """
-
-    has_lengthscale = True
-
-    def __init__(self, groups: Sequence[int]) -> None:
-        number = max(groups) + 1
-        prior = LogNormalPrior(loc=math.sqrt(2) + math.log(number) * 0.5, scale=math.sqrt(3))
-        smallest = GreaterThan(2.5e-2, transform=None, initial_value=prior.mode)
-        super().__init__(ard_num_dims=number, lengthscale_prior=prior, lengthscale_constraint=smallest)
-        self.ard_num_dims = None  # there are more columns than length scales, which it would refuse
-        self.register_buffer("groups", torch.tensor(list(groups), dtype=torch.long))
-
-    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
-        scale = self.lengthscale[..., self.groups]
-        squared = self.covar_dist(x1 / scale, x2 / scale, diag=diag, square_dist=True, **params)
-        value: Tensor = Matern52.apply(5 * squared)
-        return value
-
-
-class Covariance(ScaleKernel):  # type: ignore[misc]
-    """`SharedMatern` times a variance: a few standardised observations do not settle it at 1."""
-
-    def __init__(self, groups: Sequence[int]) -> None:
-        super().__init__(SharedMatern(groups), outputscale_prior=GammaPrior(2.0, 0.15))
-
-
-class Trended(Covariance):
-    """`Covariance` and a plane: k + v/d Σ (x_i - ½)(x'_i - ½), whose slopes have the prior variance v/d.
-
-    For quantities that grow outside the observed range, as memory does: a stationary process alone returns to the
-    mean there, and would predict that memory suffices beyond where it ran out.
-    """
-
-    SLOPE_VARIANCE = 9.0  # of a standardised value, over the whole range of one parameter
-
-    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
-        near: Tensor = super().forward(x1, x2, diag=diag, **params)
-        left, right = x1 - 0.5, x2 - 0.5
-        plane = (left * right).sum(-1) if diag else left @ right.transpose(-1, -2)
-        return near + self.SLOPE_VARIANCE / x1.shape[-1] * plane

@@ -1,0 +1,58 @@
+"""What a model's proposals promised, and what their trials brought, in hypervolume. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from joulebench.records.model import TrialRecord
+from joulebench.results.frontier import hypervolume_by_trial
+from joulebench.spec.task import Task
+
+#: Expectations of a trial: what the search expects it to gain, and what its model does (`trust` is their ratio).
+GAIN, MODEL_GAIN = "hypervolume_gain", "model_gain"
+#: What a proposal has in their place that was made because the last promises were broken: the share that was kept.
+RECENTLY_KEPT = "recently_kept"
+
+
+@dataclass(frozen=True)
+class Promises:
+    """Sums over some proposals of a model, in the units of the hypervolume."""
+
+    proposals: int
+    promised: float
+    gained: float
+
+    @property
+    def kept(self) -> float | None:
+        """Share of what was promised that was gained; None where nothing was promised."""
+        return self.gained / self.promised if self.promised > 0 else None
+
+
+def promises(task: Task, trials: Sequence[TrialRecord], last: int | None = None, of: str = GAIN) -> Promises:
+    """What was promised of a model's proposals (the `last` ones, or all), and what they gained.
+
+    A proposal gains what the hypervolume of all that is known grows by with its configuration. None are counted
+    where the task gives no reference for an objective.
+    """
+    volumes = [0.0, *hypervolume_by_trial(task, trials)]
+    made = [
+        (trial.expected[of], after - before)
+        for trial, (before, after) in zip(trials, pairwise(volumes), strict=True)
+        if of in trial.expected and before is not None and after is not None
+    ]
+    counted = made if last is None else made[-last:]
+    return Promises(len(counted), sum(p for p, _ in counted), sum(g for _, g in counted))
+
+
+def trust(task: Task, trials: Sequence[TrialRecord]) -> float:
+    """Share of the model's promises that its proposals have kept, of all so far and one more of mean size.
+
+    The one more counts as kept, so that a search begins with 1 and single trials do not decide.
+    """
+    made = promises(task, trials, of=MODEL_GAIN)
+    if not made.promised > 0:
+        return 1.0
+    mean = made.promised / made.proposals
+    return (made.gained + mean) / (made.promised + mean)
