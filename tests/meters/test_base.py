@@ -11,16 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from joulebench.errors import InputError, MeterError
 from joulebench.host.clock import VirtualClock
-from joulebench.meters.base import Counter, MeterSet, difference
+from joulebench.measurement.timeline import Timeline
+from joulebench.meters.base import Counter, MeterSet, description, difference
 from joulebench.meters.codecarbon import CodeCarbonMeter, grid_intensity_g_per_kwh
 from joulebench.meters.host import HostMeter
 from joulebench.meters.nvml import NvmlMeter
 from joulebench.meters.rapl import RaplMeter, find_rapl
 from joulebench.meters.replay import PowerTrace, ReplayMeter
 from joulebench.meters.sampling import ThreadSampler
+from joulebench.results.energy import matches
 from tests.factories import fault
 from tests.meter_sources import FakeNvml, Gpu, powercap_zone
 
@@ -34,7 +38,7 @@ def meters(tmp_path):
     nvml = FakeNvml([Gpu(WATTS), Gpu(WATTS, counter=False), Gpu(WATTS, counter=False, power=False)], clock)
     return {
         "codecarbon": CodeCarbonMeter(),
-        "nvml": NvmlMeter([0, 1, 2], nvml),
+        "nvml": NvmlMeter(nvml.uuids, nvml),
         "rapl": RaplMeter(find_rapl(tmp_path)),
         "host": HostMeter(),
         "replay": ReplayMeter([PowerTrace("cpu", (0.0,), (5.0,))], clock, "5 W"),
@@ -77,6 +81,27 @@ def test_if_one_meter_does_not_start_the_others_are_stopped():
     with pytest.raises(MeterError, match="broken"):
         MeterSet([good, bad]).start()
     assert stopped == [good]
+
+
+def test_a_set_knows_what_share_of_the_time_each_meter_was_read_for():
+    """Reads of 0.3 s and conditions of 0.1 s, once in a window of 10 s: 4 %."""
+    clock = VirtualClock()
+
+    class Slow(ReplayMeter):
+        def read(self):
+            clock.sleep(0.3)
+            return super().read()
+
+        def integrals(self):
+            clock.sleep(0.1)
+            return super().integrals()
+
+    meters = [Slow([WATTS], clock, "a"), ReplayMeter([PowerTrace("cpu", (0.0,), (5.0,))], clock, "b")]
+    timeline = Timeline(MeterSet(meters, clock, ["slow", "quick"]), clock)
+    timeline.start()
+    clock.sleep(9.6)
+    assert timeline.cut("inference").conditions == {"slow_read_share": 0.04, "quick_read_share": 0.0}
+    assert MeterSet(meters).integrals() == {}
 
 
 def test_a_check_that_fails_leaves_the_window_standing_and_a_primary_that_fails_does_not():
@@ -239,3 +264,75 @@ def test_grid_intensity_is_the_countrys_or_nothing():
     for unknown in ("", "XQZ", "CAF"):
         with pytest.raises(InputError):
             grid_intensity_g_per_kwh(unknown)
+
+
+class Fixed:
+    """A meter that always reads the same counters."""
+
+    def __init__(self, *counters):
+        self.counters = counters
+
+    def start(self):
+        pass
+
+    def read(self):
+        return self.counters
+
+    def integrals(self):
+        return {}
+
+    def stop(self):
+        pass
+
+    def describe(self):
+        return [description(c.domain, c.source, c.kind, "a test", c.role) for c in self.counters]
+
+
+@st.composite
+def scope_trees(draw):
+    """Counters on some nodes of a random tree of parts, each with what lies below it, in any order."""
+    parents = [None, *(draw(st.integers(0, n - 1)) for n in range(1, draw(st.integers(1, 12))))]
+    below = {n: set() for n in range(len(parents))}
+    for n in range(len(parents)):
+        above = parents[n]
+        while above is not None:
+            below[above].add(n)
+            above = parents[above]
+    nodes = draw(st.permutations(sorted(below)))
+    read = nodes[: draw(st.integers(1, len(nodes)))]
+    leaves = {n: below[n] - {parents[m] for m in below[n]} or {n} for n in below}
+    counters = [
+        Counter(f"part:{n}", 1.0, "test", "measured", contains=tuple(f"part:{m}" for m in sorted(below[n])))
+        for n in read
+    ]
+    return counters, {f"part:{n}": leaves[n] for n in below}, {f"part:{n}": below[n] for n in below}
+
+
+@given(scope_trees(), st.data())
+def test_of_any_tree_of_parts_no_leaf_is_summed_twice(tree, data):
+    counters, leaves, below = tree
+    meters = MeterSet([Fixed(counter) for counter in counters])
+    summed = [c.domain for c in meters.read() if c.role == "primary"]
+    counted = [leaf for domain in summed for leaf in leaves[domain]]
+    assert len(counted) == len(set(counted))
+    for counter in counters:  # what is not summed has a part in another that is, finer than it
+        if counter.domain not in summed:
+            assert any(int(other.removeprefix("part:")) in below[counter.domain] for other in summed)
+    meters._meters = tuple(Fixed(c) for c in data.draw(st.permutations(counters))[1:])
+    assert {c.domain for c in meters.read() if c.role == "primary"} <= set(summed)  # also where one drops out
+    roles = {line["domain"]: line["role"] for line in MeterSet.describe(meters)}
+    assert all((role == "primary") == (domain in summed) for domain, role in roles.items())
+
+
+def test_a_module_is_a_check_beside_its_gpu_and_stands_for_all_where_it_is_alone():
+    module = Counter("module:0", 520.0, "test", "measured", contains=("gpu:0", "cpu", "ram"))
+    gpu, cpu = Counter("gpu:0", 300.0, "test", "measured"), Counter("cpu", 65.0, "cpu_load_model", "estimated")
+    beside = MeterSet([Fixed(module), Fixed(cpu), Fixed(gpu)])
+    assert [c.role for c in beside.read()] == ["check", "primary", "primary"]
+    line = beside.describe()[0]
+    assert (line["role"], line["scope"]) == ("check", "module")
+    assert line["method"] == "a test; shares a part with cpu, so never summed"
+    alone = MeterSet([Fixed(module)])
+    assert [c.role for c in alone.read()] == ["primary"]
+    assert matches("module:0", ("gpu", "cpu", "ram"))
+    assert not matches("module:0", ("gpu", "cpu"))

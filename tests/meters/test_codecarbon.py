@@ -23,20 +23,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joulebench.errors import InputError, MeterError
-from joulebench.host.clock import VirtualClock
-from joulebench.measurement.protocol import Timeline
+from joulebench.host.clock import RealClock, VirtualClock
+from joulebench.measurement.timeline import Timeline
 from joulebench.meters import codecarbon
-from joulebench.meters.base import Counter
+from joulebench.meters.base import Counter, MeterRequest
 from joulebench.meters.codecarbon import PERIOD_S as CODECARBON_PERIOD_S
-from joulebench.meters.codecarbon import CodeCarbonMeter, grid_intensity_g_per_kwh
-from joulebench.meters.nvml import PERIOD_S, NvmlMeter
+from joulebench.meters.codecarbon import CodeCarbonMeter, grid_intensity_g_per_kwh, offer
+from joulebench.meters.nvml import NvmlMeter
+from joulebench.meters.nvml_sensor import PERIOD_S
 from joulebench.meters.replay import PowerTrace
 from joulebench.meters.sampling import LONG_GAP_S, STUCK_S, UPDATE_S, CounterTrack, ThreadSampler
 from joulebench.records.model import FaultKind
 from joulebench.results.energy import phase_energy
 from joulebench.results.validity import MIN_COUNTER_UPDATES, invalidity
+from joulebench.spec.cpu_families import FAMILIES
+from joulebench.spec.hardware import HardwareProfile
 from joulebench.spec.task import Protocol
-from tests.meter_sources import FakeNvml, Gpu, TickingClock
+from tests.conftest import REPOSITORY
+from tests.meter_sources import CPUS, FakeNvml, Gpu, TickingClock, loaded
 
 LENGTH_S = 40.0
 WINDOW = Protocol(warmup_s=0, window_s=5.0, repeats=5, max_repeats=15, target_rel_ci=0.02, idle_s=0)
@@ -78,18 +82,27 @@ TRACES = st.one_of(
 LENGTHS = st.lists(st.floats(5.0, 6.0), min_size=5, max_size=5)
 
 
+#: A counter that moves every 0.1 s is watched for less than this at start; the windows' times begin here.
+ORIGIN_S = 1.5
+
+
 def measure(gpu, lengths, held=None):
     """Windows of these lengths on one simulated GPU; `held` keeps the sampler from running in a span of time."""
-    clock = TickingClock()
+    clock, gpu.origin_s = TickingClock(), ORIGIN_S
     sampler = clock.sampler(PERIOD_S)
-    timeline = Timeline(NvmlMeter([0], FakeNvml([gpu], clock), clock, sampler), clock)
+    nvml = FakeNvml([gpu], clock)
+    timeline = Timeline(NvmlMeter(nvml.uuids, nvml, clock, sampler), clock)
     timeline.start()
+    clock.sleep(ORIGIN_S - clock.now_s())
+    timeline.cut("wait")
+    timeline.take()
     for length in lengths:
         if held:
-            sampler.held = held[0] <= clock.now_s() < held[1]
+            sampler.held = held[0] <= clock.now_s() - ORIGIN_S < held[1]
         clock.sleep(length)
         timeline.cut("inference", units=1, steps=1)
-    return timeline.take()
+    times = ({"start_s": w.start_s - ORIGIN_S, "end_s": w.end_s - ORIGIN_S} for w in timeline.pending)
+    return [w.model_copy(update=each) for w, each in zip(timeline.take(), times, strict=True)]
 
 
 def true_j(trace, window):
@@ -187,8 +200,8 @@ def test_a_sampler_kept_from_running_makes_no_window_wrong(trace, lengths, held)
 
 @settings(max_examples=40, deadline=None)
 @given(TRACES, st.floats(0.05, 1.95))
-def test_fewer_than_20_updates_never_count(trace, length):
-    (window,) = measure(Gpu(trace), [length])
+def test_without_power_fewer_than_20_updates_never_count(trace, length):
+    (window,) = measure(Gpu(trace, power=False), [length])
     short = WINDOW.model_copy(update={"window_s": 0.01})
     assert primary(window).counter_updates < MIN_COUNTER_UPDATES
     assert invalidity(window, short) is not None
@@ -285,22 +298,6 @@ def test_a_meter_that_gives_nonsense_leaves_no_window_that_counts(trace, broken,
     assert all(invalidity(w, WINDOW) is not None for w in windows[at:])
 
 
-CPUS = 4
-
-
-def loaded(monkeypatch, load, clock):
-    """Let psutil tell of CPUS processors that are busy as `load`, 0…1, has it; `clock` gives the time."""
-    trace, zero = PowerTrace("cpu", *zip(*load, strict=True)), psutil.cpu_times()
-    zero = zero._replace(**dict.fromkeys(zero._fields, 0.0))
-
-    def cpu_times():
-        now = clock()
-        busy = CPUS * (trace.energy_j(now) - trace.energy_j(0.0))
-        return zero._replace(user=busy, idle=CPUS * now - busy)
-
-    monkeypatch.setattr(psutil, "cpu_times", cpu_times)
-
-
 def steps(*levels):
     """Load that is constant for a second a level."""
     return [point for i, level in enumerate(levels) for point in ((i, level), (i + 1 - 1e-9, level))]
@@ -381,6 +378,61 @@ def label(**settings):
     (line,) = meter.describe()
     assert "tdp_w" not in line or f"TDP {float(line['tdp_w']):g} W" in line["method"]
     return line["source"], line["kind"], line["method"]
+
+
+def test_a_modelled_cpu_is_described_with_what_servers_of_its_family_draw():
+    meter = CodeCarbonMeter(cpu_power_w=60.0, cpu_family="epyc_rome")
+    meter.start()
+    meter.stop()
+    lines = {line["domain"]: line for line in meter.describe()}
+    family = FAMILIES["epyc_rome"]
+    told = [float(lines["cpu"][f"server_{load}_{end}_w"]) for load in ("idle", "full") for end in ("low", "high")]
+    assert told == [*family.idle_w, *family.full_w]
+    assert lines["cpu"]["cpu_family"] == "epyc_rome"
+    assert "cpu_family" not in lines["ram"]
+
+
+@pytest.mark.parametrize("stated", [None, "epyc_naples"])
+def test_the_family_is_the_profiles_else_the_one_that_is_detected(monkeypatch, stated):
+    monkeypatch.setattr("joulebench.meters.codecarbon.detect_cpu_family", lambda: "epyc_milan")
+    profile = HardwareProfile(name="here", title="x", cpu_family=stated)
+    meter = offer(MeterRequest(profile, "cpu", RealClock())).meter
+    meter.start()
+    meter.stop()
+    line = next(line for line in meter.describe() if line["domain"] == "cpu")
+    assert line["cpu_family"] == (stated or "epyc_milan")
+
+
+def test_a_lost_gpu_of_the_machine_does_not_stop_cpu_and_ram(tmp_path):
+    """In a process of its own, whose NVML starts and then fails, as that of a node with one lost GPU of eight."""
+    (tmp_path / "pynvml.py").write_text(
+        "class NVMLError(Exception): pass\n"
+        "class NVMLError_GpuIsLost(NVMLError): pass\n"
+        "class NVMLError_NotSupported(NVMLError): pass\n"
+        "def nvmlInit(): pass\n"
+        "def nvmlShutdown(): pass\n"
+        "def nvmlDeviceGetCount(): return 8\n"
+        "def nvmlDeviceGetHandleByIndex(index):\n"
+        "    if index == 3: raise NVMLError_GpuIsLost('GPU is lost')\n"
+        "    return index\n"
+        "def __getattr__(name):\n"
+        "    if not name.startswith('nvmlDevice'): raise AttributeError(name)\n"
+        "    def lost(*_): raise NVMLError_GpuIsLost('GPU is lost')\n"
+        "    return lost\n"
+    )
+    code = (
+        "import time, pynvml\n"
+        "assert pynvml.nvmlDeviceGetCount() == 8\n"
+        "from joulebench.meters.codecarbon import CodeCarbonMeter\n"
+        "meter = CodeCarbonMeter(60.0, 20.0)\n"
+        "meter.start(); time.sleep(0.1)\n"
+        "print(sorted(c.domain for c in meter.read() if c.energy_j > 0)); meter.stop()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY / "suite")])}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert told.stdout.strip() == "['cpu', 'ram']", told.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from joulebench.errors import MeterError
 from joulebench.host.clock import RealClock, VirtualClock
-from joulebench.measurement.protocol import Timeline
+from joulebench.measurement.timeline import Timeline
 from joulebench.meters import rapl as rapl_module
 from joulebench.meters.rapl import PERIOD_S, RaplMeter, Zone, find_rapl
 from joulebench.meters.replay import PowerTrace
@@ -242,7 +243,7 @@ def sources(powercap, role="primary"):
 
 def test_readable_rapl_is_what_a_run_reads(tree):
     assert sources(tree) == {"cpu": ("rapl_package", "measured"), "ram": ("rapl_dram", "measured")}
-    assert sources(tree, "check") == {"cpu": ("cpu_load_model", "estimated")}
+    assert sources(tree, "check") == {"cpu": ("cpu_load_model", "estimated"), "ram": ("ram_model", "estimated")}
     found = statuses(tree)
     assert found["rapl_package"].available
     assert found["rapl_dram"].detail == "RAPL dram energy counter of package-0, package-1, summed"
@@ -312,14 +313,18 @@ def test_a_check_that_fails_is_left_out_and_the_counter_read_on(tree, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr("codecarbon.external.hardware.CPU.start", fail)
         with pytest.warns(UserWarning, match="no load"):
-            assert sources(tree, "check") == {}
+            assert sources(tree, "check") == {"ram": ("ram_model", "estimated")}
     meter = meters_for(PROFILE, "cpu", RealClock(), None, tree)
     meter.start()
     with monkeypatch.context() as patch:
         patch.setattr("codecarbon.external.hardware.CPU.measure_power_and_energy", fail)
         with pytest.warns(UserWarning, match="no load"):
             meter.read()
-    assert [(c.source, c.role) for c in meter.read()] == [("rapl_package", "primary"), ("rapl_dram", "primary")]
+    assert [(c.source, c.role) for c in meter.read()] == [
+        ("rapl_package", "primary"),
+        ("rapl_dram", "primary"),
+        ("ram_model", "check"),
+    ]
     meter.stop()
 
 
@@ -334,6 +339,20 @@ def test_a_replay_reads_the_trace_and_nothing_else(tree):
     meter.start()
     assert [c.source for c in meter.read()] == ["replay"]
     assert meter.integrals() == {}
+
+
+def test_a_run_records_how_long_each_of_its_meters_took(tree):
+    timeline = Timeline(meters_for(PROFILE, "cpu", RealClock(), None, tree), RealClock())
+    timeline.start()
+    try:
+        time.sleep(0.2)
+        window = timeline.cut("inference")
+    finally:
+        timeline.stop()
+    shares = {name for name in window.conditions if name.endswith("_read_share")}
+    assert shares == {"rapl_read_share", "codecarbon_read_share", "host_read_share"}
+    assert all(0 < window.conditions[name] < 0.5 for name in shares)
+    assert 0 < window.conditions["rapl_sampling_cpus"] < 0.5
 
 
 def test_the_gpus_of_a_host(tmp_path):

@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 
 from joulebench.errors import InputError
 from joulebench.host.clock import VirtualClock
-from joulebench.measurement.protocol import Timeline
+from joulebench.measurement.timeline import Timeline
 from joulebench.meters.replay import PowerTrace, ReplayMeter, load_traces
+
+
+def test_times_that_all_but_touch_give_finite_joules():
+    trace = PowerTrace("cpu", (0.0, 5e-324, 5.0), (10.0, 20.0, 5.0))
+    assert trace.energy_j(0.0) == 0.0
+    assert trace.energy_j(5.0) == pytest.approx(62.5)
 
 
 @given(
@@ -46,7 +52,8 @@ def test_a_trace_file(tmp_path):
 @pytest.mark.parametrize(
     "text",
     ["", "t_s,cpu\n", "time,cpu\n0,1\n", "t_s,tpu\n0,1\n", "t_s,cpu\n1,1\n0,1\n", "t_s,cpu\n0,-1\n",
-     "t_s,cpu:0\n0,1\n", "t_s,gpu:x\n0,1\n", "t_s,cpu,cpu\n0,1,1\n", "t_s,gpu,gpu:0\n0,1,1\n"],
+     "t_s,cpu:0\n0,1\n", "t_s,gpu:x\n0,1\n", "t_s,cpu,cpu\n0,1,1\n", "t_s,gpu,gpu:0\n0,1,1\n",
+     "t_s,gpu:0,gpu:00\n0,1,1\n", "t_s,cpu_utilisation\n0,1\n", "t_s,cpu,cpu_utilisation\n0,1,1.1\n"],
 )  # fmt: skip
 def test_a_broken_trace_file_is_refused(tmp_path, text):
     path = tmp_path / "trace.csv"
@@ -57,7 +64,21 @@ def test_a_broken_trace_file_is_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "line", ["1,x", "1", "1,2,3", "1,", "1,nan", "inf,1", pytest.param("1," + "x" * 100_000, id="long")]
+    "line",
+    [
+        "1,x",
+        "1",
+        "1,2,3",
+        "1,",
+        "1,nan",
+        "inf,1",
+        "1,-1",
+        "1,1_0",
+        "1,2e9",
+        "0,1",
+        "-1,1",
+        pytest.param("1," + "x" * 100_000, id="long"),
+    ],
 )
 def test_a_broken_line_of_a_trace_is_named(tmp_path, line):
     path = tmp_path / "trace.csv"
@@ -79,6 +100,18 @@ def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
     path = tmp_path / "trace.csv"
     path.write_bytes(b"\xef\xbb\xbft_s,cpu\r\n0,50\r\n1,60\r\n")
     assert load_traces(str(path)) == [PowerTrace("cpu", (0.0, 1.0), (50.0, 60.0))]
+
+
+def test_a_load_beside_the_watts_is_a_condition_and_no_joules(tmp_path):
+    path = tmp_path / "trace.csv"
+    path.write_text("t_s,cpu,cpu_utilisation\n0,10,0\n10,20,1\n")
+    clock = VirtualClock()
+    timeline = Timeline(ReplayMeter(load_traces(str(path)), clock, "test"), clock)
+    timeline.start()
+    clock.sleep(5.0)
+    window = timeline.cut("inference")
+    assert [(r.domain, r.energy_j) for r in window.readings] == [("cpu", pytest.approx(62.5))]
+    assert window.conditions == {"cpu_utilisation": 0.25, "replay_stretched": 0.0}
 
 
 def stretched(trace, *cuts):
@@ -115,7 +148,7 @@ def test_time_outside_of_the_trace_adds_up(first, length, pieces):
     assert all(0 <= share <= 1 for share in shares)
 
 
-@pytest.mark.parametrize("spec", ["0", "-5", "inf", "nan", "no-such-file.csv"])
+@pytest.mark.parametrize("spec", ["0", "-5", "inf", "nan", "2e9", "no-such-file.csv"])
 def test_nonsense_instead_of_a_trace_is_refused(spec):
     with pytest.raises(InputError, match="--replay"):
         load_traces(spec)

@@ -9,12 +9,15 @@ import sys
 
 import pytest
 
-from joulebench.commands.hardware import catalogue_lines, host_lines, meter_lines, profile_lines
+from joulebench.commands.hardware import catalogue_lines, host_lines, meter_lines, probe_lines, profile_lines
 from joulebench.errors import InputError
+from joulebench.meters.probe import Probed
 from joulebench.meters.select import MeterStatus
 from joulebench.reporting.efficiency import profile_of
-from joulebench.reporting.prose import banners, repeat_command, search_price
+from joulebench.reporting.prose import banners, search_price
+from joulebench.reporting.repeat import repeat_command
 from joulebench.reporting.summary import summarise
+from joulebench.results.cost import search_cost
 from joulebench.runner import plan as planning
 from joulebench.runner.local import resume, run
 from joulebench.spec.catalog import all_profiles, find_profile
@@ -22,17 +25,21 @@ from joulebench.spec.hardware import (
     HardwareProfile,
     Host,
     Match,
+    carbon_g,
     check_profile,
     choose_profile,
+    detect_cpu_family,
     detect_host,
+    kg_co2e_per_j,
     load_profile,
     mismatch,
+    unmetered_accelerators,
 )
 from joulebench.spec.hardware import _is_virtual as is_virtual
 from tests.commands.calling import call
 from tests.conftest import REPOSITORY
 from tests.run_factory import full_run
-from tests.runner.test_local import write_toy
+from tests.runner.test_local import unfinished, write_toy
 
 LAPTOP = Host("Some CPU", 8, ())
 SERVER = Host("AMD EPYC 9654", 192, ("NVIDIA H200", "NVIDIA H200"))
@@ -100,6 +107,49 @@ def test_a_profile_of_another_machine_is_refused_naming_both():
     assert mismatch(H200, SERVER) is None
 
 
+# -- what is published of a CPU, and accelerators without a meter --------------------------------------------------
+
+
+def test_the_host_says_what_servers_with_its_cpu_draw():
+    known = "\n".join(host_lines(Host("AMD EPYC", 8, (), cpu_family="epyc_rome")))
+    assert "EPYC 7002 (Rome); 36 published servers" in known
+    assert "0.32 to 0.67 W idle and 1.53 to 1.92 W at full load" in known
+    assert "SPECpower" in known
+    assert "not among those" in "\n".join(host_lines(LAPTOP))
+    assert detect_host().cpu_family == detect_cpu_family()
+
+
+def test_gpus_of_amd_are_counted_by_the_kernels_list(tmp_path):
+    assert unmetered_accelerators(tmp_path / "absent") == ()
+    for number, simds in enumerate((0, 304, 304)):  # the first is the CPU
+        node = tmp_path / str(number)
+        node.mkdir()
+        (node / "properties").write_text(f"cpu_cores_count {96 if not simds else 0}\nsimd_count {simds}\n")
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "properties").mkdir()  # cannot be read
+    assert unmetered_accelerators(tmp_path) == ("AMD GPU (ROCm)",) * 2
+
+
+@pytest.mark.parametrize(("machine", "found"), [("arm64", ("Apple GPU (MPS)",)), ("x86_64", ())])
+def test_the_gpu_of_apple_silicon_is_known_by_its_cpu(monkeypatch, tmp_path, machine, found):
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert unmetered_accelerators(tmp_path) == found
+
+
+def test_counters_are_listed_as_they_moved():
+    moved = Probed("gpu:0", "nvml_counter", 3.0, 0.0021, (0.1, 0.1, 0.13), (30.0, 29.5, 31.0))
+    stood = Probed("cpu", "rapl_package", 3.0, 0.0001, (), ())
+    first, *lines = probe_lines([[moved], "the GPU is lost", [stood]])
+    assert lines[0].endswith("every 100 ms, at most 130 ms; least step 29.5 J; a read of the meter takes 2.1 ms")
+    assert lines[1] == "  failed: the GPU is lost"
+    assert lines[2].endswith("moved less than three times in 3 s")
+    assert list(probe_lines([])) == [
+        first,
+        "  no RAPL counter can be read; what a GPU's counter does stands with its meter above",
+    ]
+
+
 # -- files -------------------------------------------------------------------------------------------------------
 
 
@@ -118,6 +168,7 @@ def test_a_profile_of_another_machine_is_refused_naming_both():
         ("[pue]\n" + GIVEN.format(0.9), r"pue: .*1 .*got 0\.9\)"),
         ("[grid_intensity_g_per_kwh]\n" + GIVEN.format(45000), r"grid_intensity_g_per_kwh: .*3000 .*got 45000\)"),
         ('country = "France"\n', "country: .*got 'France'"),
+        ('cpu_family = "epyc_roma"\n', "cpu_family: no family 'epyc_roma'; did you mean 'epyc_rome'"),
         ("[match]\nacelerator = 'x'\n", "match.acelerator: unknown key; did you mean 'accelerator'"),
         ("[match]\naccelerator = 'A'\nexamples = ['B']\n", r"match\.examples: 'B'.*'A'"),
         (
@@ -170,7 +221,7 @@ def test_a_forced_profile_runs_is_recorded_and_shown(tmp_path):
     assert detect_host().cpu in note.text
     assert "--force-hardware" in repeat_command(summary)
     assert profile_of(summary).name == "mine"
-    resume(folder.path)  # the same machine, differing in the same way
+    resume(unfinished(folder).path)  # the same machine, differing in the same way
 
 
 def test_a_run_does_not_go_on_on_another_machine(tmp_path, monkeypatch):
@@ -178,7 +229,7 @@ def test_a_run_does_not_go_on_on_another_machine(tmp_path, monkeypatch):
     assert folder.manifest().hardware_override is None
     monkeypatch.setattr("joulebench.runner.local.detect_host", lambda: SERVER)
     with pytest.raises(InputError, match="began on another machine"):
-        resume(folder.path)
+        resume(unfinished(folder).path)
 
 
 @pytest.mark.parametrize(
@@ -327,3 +378,13 @@ def test_hosts_profiles_and_meters_in_words():
     assert closed.endswith("unavailable because permission denied; to enable: chmod a+r")
     assert opened.endswith("available: TDP × load")
     assert [line[0] for line in catalogue_lines([H200, CPU], SERVER)] == ["*", " "]
+
+
+def test_joules_become_carbon_in_one_place():
+    """1 kWh at 400 g/kWh with a PUE of 1.5 is 600 g, for a report as for an objective."""
+    assert carbon_g(3.6e6, 400.0, 1.5) == 600.0
+    grid = {"grid_intensity_g_per_kwh": {"value": 400.0, "source": "s"}, "pue": {"value": 1.5, "source": "s"}}
+    cost = search_cost(full_run().read().ledger, grid)
+    assert cost.carbon_of(3.6e6) == 600.0
+    assert kg_co2e_per_j(grid) == pytest.approx(0.6 / 3.6e6, rel=1e-12)
+    assert kg_co2e_per_j({"pue": grid["pue"]}) is None

@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from joulebench.errors import InputError
+from joulebench.spec.catalog import find_task
 from joulebench.spec.registry import CARDS, DATASETS, METERS, STUDIES, WORKLOADS, is_own
+from joulebench.spec.task import check_names
 
 KINDS = {r.kind: r for r in (WORKLOADS, STUDIES, DATASETS, METERS, CARDS)}
 
@@ -67,3 +69,9 @@ def test_what_ships_is_not_looked_for_in_the_current_folder(tmp_path):
     )
     subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, check=True)
     assert not (tmp_path / "executed").exists()
+
+
+def test_the_frontier_is_named_among_what_analyses_may_be():
+    task = find_task("digits").model_copy(update={"analyses": ("fronteir",)})
+    with pytest.raises(InputError, match=r"analyses: .*did you mean 'frontier'\?.*allowed: frontier, batch"):
+        check_names(task)

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from joulebench.errors import InputError
-from joulebench.spec.objectives import energy_unit
 from joulebench.spec.task import Task, load_task
 from joulebench.workloads.base import Workload
 
@@ -103,13 +102,6 @@ def test_space_size():
 def test_a_class_may_be_given_as_workload():
     task = Task.model_validate({**MINIMAL, "workload": Workload})
     assert task.workload == "joulebench.workloads.base:Workload"
-
-
-def test_energy_objectives_name_their_unit():
-    assert energy_unit("samples_per_j") == ("sample", True)
-    assert energy_unit("j_per_token") == ("token", False)
-    with pytest.raises(ValueError, match="not an energy"):
-        energy_unit("val_accuracy")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeVar, get_args
 
 from joulebench.errors import InputError, MeterError, described
-from joulebench.host.clock import Clock
+from joulebench.host.clock import Clock, RealClock
 from joulebench.records.model import Fault, FaultKind, Kind, Reading
 from joulebench.spec.hardware import HardwareProfile
 
@@ -34,6 +34,13 @@ class Counter:
     role: Literal["primary", "check"] = "primary"
     updates: int | None = None  # how often the counter has moved; None for a continuous source
     fault: Fault | None = None  # since the last read; it makes a window that ends here invalid
+    edge_sd_j: float | None = None  # standard deviation of what is not known of `energy_j` between two moves
+    contains: tuple[str, ...] = ()  # other domains whose joules are in this counter too: `gpu:0` in `module:0`
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Domain, source and role."""
+        return self.domain, self.source, self.role
 
 
 class Meter(Protocol):
@@ -80,19 +87,31 @@ class MeterRequest:
 
 @dataclass(frozen=True)
 class MeterOffer:
-    """Meter with the domains whose primary counter it is; no other meter reads those."""
+    """Meter with the domains whose primary counter it is; no other meter reads those.
+
+    `contains`: further domains whose joules are in its counters, which no other meter reads either.
+    """
 
     meter: Meter
     domains: tuple[str, ...]
+    contains: tuple[str, ...] = ()
 
 
-def description(domain: str, source: str, kind: Kind, method: str, role: str = "primary") -> dict[str, str]:
-    """One line of `Meter.describe`."""
-    return {"domain": domain, "source": source, "kind": kind, "role": role, "method": method}
+#: What a counter contains, by the family of its domain, where it does not say otherwise.
+SCOPES = {"gpu": "GPU", "cpu": "package", "ram": "DRAM", "module": "module", "node": "node", "wall": "wall"}
+
+
+def description(
+    domain: str, source: str, kind: Kind, method: str, role: str = "primary", scope: str | None = None
+) -> dict[str, str]:
+    """One line of `Meter.describe`; `scope`: what the counter contains, by default that of its domain."""
+    line = {"domain": domain, "source": source, "kind": kind, "role": role, "method": method}
+    known = scope or SCOPES.get(domain.partition(":")[0])
+    return line | ({"scope": known} if known else {})
 
 
 #: What a meter may read.
-DOMAIN = re.compile(r"cpu|ram|gpu:\d+")
+DOMAIN = re.compile(r"cpu|ram|(gpu|module):\d+|node|wall")
 
 
 class CheckedMeter:
@@ -114,7 +133,8 @@ class CheckedMeter:
             and all(isinstance(d, str) and DOMAIN.fullmatch(d) for d in domains)
         ):
             raise InputError(
-                f"--meter: '{name}' has to offer a tuple of domains, of cpu, ram and gpu:<number> (got {domains!r})"
+                f"--meter: '{name}' has to offer a tuple of domains, of cpu, ram, gpu:<number>, module:<number>, "
+                f"node and wall (got {domains!r})"
             )
         self._meter, self._domains, self._name = offer.meter, set(domains), name
         self._known: dict[tuple[str, str, str], str] = {}
@@ -211,10 +231,27 @@ def _with_kind(counter: Counter) -> Counter:
 
 
 class MeterSet:
-    """Several meters read as one; a domain has one primary counter."""
+    """Several meters read as one; a domain has one primary counter, and so has each of the parts in it.
 
-    def __init__(self, meters: Sequence[Meter]) -> None:
+    A counter that shares a part with a finer one is a check: a module beside its GPU, a wall meter beside all. So
+    no joule is summed twice, whichever domains are asked for.
+
+    Args:
+        meters: the meters.
+        clock: measures how long each takes to read.
+        names: what the meters are called in the conditions that say how long each takes; without names there are
+            none.
+    """
+
+    def __init__(self, meters: Sequence[Meter], clock: Clock | None = None, names: Sequence[str] = ()) -> None:
         self._meters = tuple(meters)
+        self._clock: Clock = clock or RealClock()
+        self._names = tuple(names)
+        self._read_s = [0.0] * len(self._meters)
+        self._summed: dict[tuple[str, str, str], set[str]] = {}  # primary counters, with the domains in them
+        self._contained: dict[
+            tuple[str, str, str], str
+        ] = {}  # others, with the domain of one that has a part of them
 
     def start(self) -> None:
         """Start all meters; if one fails, those before it are stopped again."""
@@ -225,15 +262,38 @@ class MeterSet:
             started.pop_all()
 
     def read(self) -> tuple[Counter, ...]:
-        counters = tuple(counter for meter in self._meters for counter in meter.read())
+        counters = tuple(counter for i, m in enumerate(self._meters) for counter in self._timed(i, m.read))
         primary = [c.domain for c in counters if c.role == "primary"]
         if len(primary) != len(set(primary)):
             twice = sorted({d for d in primary if primary.count(d) > 1})
             raise ValueError(f"two primary counters for {', '.join(twice)}: joules would be counted twice")
-        return counters
+        for counter in sorted(counters, key=lambda c: len(c.contains)):
+            if counter.role == "primary":
+                self._place(counter)
+        return tuple(replace(c, role="check") if c.key in self._contained else c for c in counters)
+
+    def _place(self, counter: Counter) -> None:
+        """Decide at its first read whether a primary counter stays one: not where a part of it is in another."""
+        if counter.key in self._summed or counter.key in self._contained:
+            return
+        parts = {counter.domain, *counter.contains}
+        other = next((key[0] for key, those in self._summed.items() if parts & those), None)
+        if other is None:
+            self._summed[counter.key] = parts
+        else:
+            self._contained[counter.key] = other
 
     def integrals(self) -> dict[str, float]:
-        return {name: value for meter in self._meters for name, value in meter.integrals().items()}
+        """Integrals of all meters, and of `<meter>_read_share`: the share of time in which it was being read."""
+        of_each = [self._timed(i, meter.integrals) for i, meter in enumerate(self._meters)]
+        shares = {f"{name}_read_share": s for name, s in zip(self._names, self._read_s, strict=False)}
+        return {name: value for conditions in of_each for name, value in conditions.items()} | shares
+
+    def _timed(self, number: int, call: Callable[[], T]) -> T:
+        began_s = self._clock.now_s()
+        result = call()
+        self._read_s[number] += self._clock.now_s() - began_s
+        return result
 
     def stop(self) -> None:
         """Stop every meter, also where one of them fails to."""
@@ -242,19 +302,26 @@ class MeterSet:
                 stopping.callback(meter.stop)
 
     def describe(self) -> list[dict[str, str]]:
-        return [line for meter in self._meters for line in meter.describe()]
+        """Lines of all meters; one that only is a check because of what it contains says so."""
+        return [self._described(line) for meter in self._meters for line in meter.describe()]
+
+    def _described(self, line: dict[str, str]) -> dict[str, str]:
+        other = self._contained.get((line["domain"], line["source"], line.get("role", "primary")))
+        if other is None:
+            return line
+        return line | {"role": "check", "method": f"{line['method']}; shares a part with {other}, so never summed"}
 
 
 def difference(before: Sequence[Counter], after: Sequence[Counter]) -> tuple[tuple[Reading, ...], Fault | None]:
     """Readings of the window between two reads, and a fault if a primary counter failed, went back or vanished.
 
     A primary counter with a fault that has counted on is read nevertheless: its joules belong to the run, and the
-    fault keeps the window from counting. A failed check counter is only left out.
+    fault keeps the window from counting. A check counter that failed, or did not move, is only left out.
     """
-    earlier = {(c.domain, c.source, c.role): c for c in before}
+    earlier = {c.key: c for c in before}
     readings, faults = [], []
     for counter in after:
-        start = earlier.pop((counter.domain, counter.source, counter.role), None)
+        start = earlier.pop(counter.key, None)
         problem = _problem(start, counter)
         if problem is not None and counter.role == "primary":
             faults.append(problem)
@@ -265,6 +332,8 @@ def difference(before: Sequence[Counter], after: Sequence[Counter]) -> tuple[tup
             continue
         if counter.updates is not None and start.updates is not None:
             updates = max(0, counter.updates - start.updates)
+        if counter.role == "check" and updates == 0:
+            continue
         readings.append(
             Reading(
                 domain=counter.domain,
@@ -273,10 +342,18 @@ def difference(before: Sequence[Counter], after: Sequence[Counter]) -> tuple[tup
                 kind=counter.kind,
                 role=counter.role,
                 counter_updates=updates,
+                edge_sd_j=_of_edges(start, counter),
             )
         )
     faults += [_missing(f"{d} ({source}) dropped out") for d, source, role in earlier if role == "primary"]
-    return tuple(readings), Fault.joined(faults)
+    # the kind is that of the first: few updates spoil fewer windows than the others do
+    return tuple(readings), Fault.joined(sorted(faults, key=lambda f: f.kind is FaultKind.FEW_UPDATES))
+
+
+def _of_edges(start: Counter, end: Counter) -> float | None:
+    if start.edge_sd_j is None or end.edge_sd_j is None:
+        return None
+    return float(f"{math.hypot(start.edge_sd_j, end.edge_sd_j):.3g}")
 
 
 def _missing(text: str) -> Fault:

@@ -3,8 +3,8 @@
 Its hardware classes are asked for power once a second, as its own tracker asks them, and at every read. The
 tracker, with its configuration files, output, emissions (which assume a country) and PUE factor, is not used. A
 component that fails, or whose total stands still, raises here instead of reading 0. Where another meter reads the
-CPU, the load model runs beside it as a check, so that its error is recorded. Its table of countries gives grid
-carbon intensity, only for a country that the user named.
+CPU or the RAM, the model of it runs beside that meter as a check, so that its error is recorded. Its table of
+countries gives grid carbon intensity, only for a country that the user named.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
 from tempfile import TemporaryDirectory
@@ -27,6 +27,8 @@ from joulebench.host.clock import Clock, RealClock
 from joulebench.meters.base import Counter, MeterOffer, MeterRequest, description
 from joulebench.meters.sampling import LONG_GAP_S, Sampler, ThreadSampler
 from joulebench.records.model import Fault, FaultKind
+from joulebench.spec.cpu_families import FAMILIES
+from joulebench.spec.hardware import detect_cpu_family
 from joulebench.stats.constants import JOULES_PER_KWH
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class _Part:
     method: str
     folder: TemporaryDirectory[str] | None = None  # for the files that a component needs, gone when it stops
     tdp_w: float | None = None  # of a CPU model
+    family: str | None = None  # of the CPU that a model stands in for, in `spec.cpu_families.FAMILIES`
     power_w: float | None = None  # of a constant
     role: Literal["primary", "check"] = "primary"
     energy_j: float = 0.0
@@ -97,9 +100,16 @@ class _Part:
             self.folder.cleanup()
 
     def describe(self) -> dict[str, str]:
-        """Its line of `Meter.describe`; a CPU model's TDP and a constant power have fields of their own."""
+        """Its line of `Meter.describe`; a CPU model's TDP and a constant power have fields of their own, and so has
+        what servers with CPUs of this family draw a hardware thread.
+        """
         line = description(self.domain, self.source, self.kind, self.method, self.role)
         given = {"tdp_w": self.tdp_w, "power_w": self.power_w}
+        if self.family is not None:
+            line["cpu_family"] = self.family
+            family = FAMILIES[self.family]
+            names = ("server_idle_low_w", "server_idle_high_w", "server_full_low_w", "server_full_high_w")
+            given |= dict(zip(names, (*family.idle_w, *family.full_w), strict=True))
         return line | {name: repr(watts) for name, watts in given.items() if watts is not None}
 
 
@@ -112,8 +122,9 @@ class CodeCarbonMeter:
         domains: which of `cpu`, `ram` it reports; the rest is another meter's.
         clock: the clock that windows are cut by.
         sampler: what asks for power between reads, every `PERIOD_S`; None makes a thread.
-        check_cpu: run the load model of the CPU as a check, beside the meter that reads it. A check that fails is
-            left out with a warning.
+        checks: which of `cpu`, `ram` another meter reads: the model of it runs beside that as a check. A check
+            that fails is left out with a warning.
+        cpu_family: of the CPU, in `spec.cpu_families.FAMILIES`; described beside a model of it, and not used here.
     """
 
     def __init__(
@@ -123,9 +134,11 @@ class CodeCarbonMeter:
         domains: Sequence[str] = ("cpu", "ram"),
         clock: Clock | None = None,
         sampler: Sampler | None = None,
-        check_cpu: bool = False,
+        checks: Sequence[str] = (),
+        cpu_family: str | None = None,
     ) -> None:
-        self._check_cpu = check_cpu
+        self._cpu_family = cpu_family
+        self._checks = tuple(checks)
         self._cpu_power_w = cpu_power_w
         self._ram_power_w = ram_power_w
         self._domains = tuple(domains)
@@ -145,13 +158,13 @@ class CodeCarbonMeter:
             with _silence(), _meter_errors("did not start"):
                 self._parts = (
                     *([_ram(self._ram_power_w)] if "ram" in self._domains else []),
-                    *([_cpu(self._cpu_power_w)] if "cpu" in self._domains else []),
+                    *([_cpu(self._cpu_power_w, self._cpu_family)] if "cpu" in self._domains else []),
                 )
                 for part in self._parts:
                     part.start(self._clock.now_s())
-            if self._check_cpu:
-                self._start_check()
-            elif not self._parts:
+            for domain in self._checks:
+                self._start_check(domain)
+            if not (self._parts or self._checks):
                 raise MeterError(f"CodeCarbon reads none of {', '.join(self._domains)} on this machine")
             self._running = True
             self._sampler.start(self._sample)
@@ -160,13 +173,14 @@ class CodeCarbonMeter:
             self.stop()
             raise
 
-    def _start_check(self) -> None:
+    def _start_check(self, domain: str) -> None:
         try:
             with _silence(), _meter_errors("did not start"):
-                check = _cpu_model(self._cpu_power_w, "check")
+                of_cpu = domain == "cpu"
+                check = _cpu_model(self._cpu_power_w, "check") if of_cpu else _ram(self._ram_power_w, "check")
                 check.start(self._clock.now_s())
         except MeterError as error:
-            _warn(error)
+            _warn(domain, error)
             return
         self._parts = (*self._parts, check)
 
@@ -181,7 +195,7 @@ class CodeCarbonMeter:
             except MeterError as error:
                 if part.role == "primary":
                     raise
-                _warn(error)
+                _warn(part.domain, error)
                 self._parts = tuple(p for p in self._parts if p is not part)
 
     def read(self) -> tuple[Counter, ...]:
@@ -198,7 +212,8 @@ class CodeCarbonMeter:
             return tuple(p.read() for p in self._parts)
 
     def integrals(self) -> dict[str, float]:
-        return {}
+        """Integral of the sampler's own CPU time."""
+        return self._sampler.integrals()
 
     def stop(self) -> None:
         self._running = False
@@ -222,8 +237,8 @@ def _silence() -> Iterator[None]:
         logger.setLevel(logging.CRITICAL)
 
 
-def _warn(error: MeterError) -> None:
-    warnings.warn(f"the CPU's load model is not checked against its counter: {error}", stacklevel=3)
+def _warn(domain: str, error: MeterError) -> None:
+    warnings.warn(f"the model of {domain} is not checked against its counter: {error}", stacklevel=3)
 
 
 @contextmanager
@@ -237,7 +252,7 @@ def _meter_errors(what: str) -> Iterator[None]:
         raise MeterError(f"CodeCarbon {what}: {type(error).__name__}: {error}") from None
 
 
-def _ram(power_w: float | None) -> _Part:
+def _ram(power_w: float | None, role: Literal["primary", "check"] = "primary") -> _Part:
     """The component `ram`: a constant power, from the hardware profile or CodeCarbon's model.
 
     Raises:
@@ -253,10 +268,10 @@ def _ram(power_w: float | None) -> _Part:
         method = f"CodeCarbon's model by installed memory: {watts:g} W"
     else:
         method = f"constant {watts:g} W (hardware profile)"
-    return _Part(RAM(force_ram_power=watts), "ram", "ram_model", "estimated", method, power_w=watts)
+    return _Part(RAM(force_ram_power=watts), "ram", "ram_model", "estimated", method, power_w=watts, role=role)
 
 
-def _cpu(tdp_w: float | None) -> _Part:
+def _cpu(tdp_w: float | None, family: str | None) -> _Part:
     """The component `cpu`: a counter where CodeCarbon knows one and no TDP is given, else a model of this TDP.
 
     Its RAPL is left out: where that can be read in full, `joulebench.meters.rapl` does; where not, CodeCarbon would
@@ -271,7 +286,7 @@ def _cpu(tdp_w: float | None) -> _Part:
     elif tdp_w is None and is_powergadget_available():
         mode = "intel_power_gadget"
     else:
-        return _cpu_model(tdp_w)
+        return replace(_cpu_model(tdp_w), family=family)
     source, kind, method = _CPU_MODES[mode]
     folder = TemporaryDirectory(prefix="joulebench-")
     return _Part(CPU(folder.name, mode, model="", tdp=0), "cpu", source, kind, method, folder)
@@ -343,7 +358,7 @@ def _nearest(given: str) -> str:
 
 
 def offer(request: MeterRequest) -> MeterOffer:
-    """Offer CodeCarbon's models for domains that no other meter reads; where one reads the CPU, as a check."""
+    """Offer CodeCarbon's models of CPU and RAM; where another meter reads one of them, its model is a check."""
     domains = tuple(domain for domain in ("cpu", "ram") if domain not in request.taken)
     cpu, ram = request.profile.cpu_tdp_w, request.profile.ram_power_w
     meter = CodeCarbonMeter(
@@ -351,6 +366,7 @@ def offer(request: MeterRequest) -> MeterOffer:
         ram.value if ram else None,
         domains,
         request.clock,
-        check_cpu="cpu" in request.taken,
+        checks=[domain for domain in ("cpu", "ram") if domain in request.taken],
+        cpu_family=request.profile.cpu_family or detect_cpu_family(),
     )
     return MeterOffer(meter, domains)

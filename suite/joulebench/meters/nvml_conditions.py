@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import psutil
 
+from joulebench.host.process import belongs
 from joulebench.meters.sampling import HeldIntegral
 
 # NVML's bits of "clocks event reasons" (nvml.h; earlier drivers: throttle reasons) without idle, which is none.
@@ -31,7 +31,7 @@ class GpuConditions:
     Names: `temperature_c`, `sm_clock_mhz`, `memory_clock_mhz`, `utilisation` and `memory_utilisation` (0…1, by
     NVML the share of its last sample period with a kernel running or memory moving), `memory_used_bytes`,
     `power_limit_w` (the lowest of all that are in force), `throttled_<reason>` (0 or 1), `other_processes` (not of
-    this process or one that it started).
+    the run's).
     """
 
     def __init__(self, nvml: Any, handle: Any, prefix: str, now_s: float) -> None:
@@ -103,18 +103,10 @@ class GpuConditions:
 
     def _others(self) -> dict[str, float]:
         pids = [process.pid for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)]
-        others = [pid for pid in pids if not _is_own(pid)]
+        others = [pid for pid in pids if not belongs(pid)]
         # in a container NVML lists the host's numbers: ours is one of them, but which one cannot be told
         hidden = len(others) == len(pids) and any(not psutil.pid_exists(pid) for pid in pids)
         return {"other_processes": float(len(others) - hidden)}
-
-
-def _is_own(pid: int) -> bool:
-    """Whether a process is this one, or was started by it, directly or not."""
-    try:
-        return pid == os.getpid() or os.getpid() in {parent.pid for parent in psutil.Process(pid).parents()}
-    except psutil.Error:
-        return False
 
 
 def _throttle_reasons(nvml: Any, handle: Any) -> int:

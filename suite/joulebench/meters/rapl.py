@@ -245,14 +245,17 @@ class RaplMeter:
         )
 
     def integrals(self) -> dict[str, float]:
-        """Integral of `cpu_power_limit_w`, W: what holds the packages' power; absent where nothing is known to."""
+        """Integral of `cpu_power_limit_w`, W: what holds the packages' power; absent where nothing is known to.
+
+        Beside it that of the sampler's own CPU time.
+        """
         limit_w = self._power_limit_w() if self._limit else None
         if self._limit is None or limit_w is None:
             self._limit = None
-            return {}
+            return self._sampler.integrals()
         now_s = self._clock.now_s()
         self._limit.set(now_s, limit_w)
-        return {"cpu_power_limit_w": self._limit.at(now_s)}
+        return {"cpu_power_limit_w": self._limit.at(now_s), **self._sampler.integrals()}
 
     def stop(self) -> None:
         self._sampler.stop()

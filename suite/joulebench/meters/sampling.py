@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol
 
 from joulebench.errors import MeterError
 from joulebench.records.model import Fault, FaultKind
 
-# A counter of a part that draws power moves at least every 100 ms. Two missed updates may be the driver's delay;
-# with a third it is stuck, and may lose what it did not count: no more than this goes unnoticed.
+# A counter of a part that draws power moves. Two missed updates may be the driver's delay; with a third it is
+# stuck, and may lose what it did not count: no more than this goes unnoticed. This is for updates every 100 ms.
 STUCK_S = 0.3
 # A sampler runs 20 times a second and more. Where it did not for so long, the process stood still (stopped, paused,
 # suspended), and what power did is not known.
@@ -21,10 +22,16 @@ UPDATE_S = 0.1  # the slowest counter's update period: what it shows is at most 
 class Sampler(Protocol):
     """Calls a function at regular times until it is stopped."""
 
+    period_s: float  # may be set before it is started
+
     def start(self, sample: Callable[[], None]) -> None: ...
 
     def check(self) -> None:
         """Raise MeterError if the sampler is not running any more."""
+        ...
+
+    def integrals(self) -> dict[str, float]:
+        """CPU seconds that sampling took so far, as the integral of the condition `<meter>_sampling_cpus`."""
         ...
 
     def stop(self) -> None: ...
@@ -39,21 +46,24 @@ class ThreadSampler:
 
     def __init__(self, name: str, period_s: float) -> None:
         self._name = name
-        self._period_s = period_s
+        self.period_s = period_s
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        self._cpu_s = 0.0
 
     def start(self, sample: Callable[[], None]) -> None:
         self._stopping.clear()
         self._error = None
+        self._cpu_s = 0.0
         self._thread = threading.Thread(target=self._run, args=(sample,), name=self._name, daemon=True)
         self._thread.start()
 
     def _run(self, sample: Callable[[], None]) -> None:
         try:
-            while not self._stopping.wait(self._period_s):
+            while not self._stopping.wait(self.period_s):
                 sample()
+                self._cpu_s = time.thread_time()
         except BaseException as error:  # handed on to the thread that reads
             self._error = error
 
@@ -69,6 +79,9 @@ class ThreadSampler:
         if self._thread is None or not self._thread.is_alive():
             raise MeterError(f"{self._name}: the sampling thread is not running")
 
+    def integrals(self) -> dict[str, float]:
+        return {f"{self._name.removeprefix('joulebench-')}_sampling_cpus": self._cpu_s}
+
     def stop(self) -> None:
         """End the thread; waits a moment for it, never for a driver that hangs."""
         thread, self._thread = self._thread, None
@@ -82,16 +95,26 @@ class CounterTrack:
 
     A counter that falls is taken to have wrapped where it has a range and the power this implies is plausible;
     otherwise it was reset. One that rises by more than its part can have used is at fault as well; neither such a
-    fall nor such a rise is counted. So is one that stands still for `STUCK_S` while its part draws power: what it
+    fall nor such a rise is counted. So is one that stands still for `stuck_s` while its part draws power: what it
     did not count is lost. One that was not seen for `LONG_GAP_S` counts on, and says so.
 
     Args:
         unit_j: joules of one count.
         range_counts: value after which it starts at 0 again; None for one that does not wrap.
-        max_power_w: more than this its part cannot draw, as a mean over `UPDATE_S`.
+        max_power_w: more than this its part cannot draw, as a mean over `update_s`.
+        update_s: its update period.
+        stuck_s: time that it may stand still.
     """
 
-    def __init__(self, unit_j: float, range_counts: int | None = None, max_power_w: float = 2000.0) -> None:
+    def __init__(
+        self,
+        unit_j: float,
+        range_counts: int | None = None,
+        max_power_w: float = 2000.0,
+        update_s: float = UPDATE_S,
+        stuck_s: float = STUCK_S,
+    ) -> None:
+        self._update_s, self.stuck_s = update_s, stuck_s
         self._unit_j = unit_j
         self._range = range_counts
         self._max_power_w = max_power_w
@@ -117,9 +140,10 @@ class CounterTrack:
         if raw == self._raw:
             if not draws_power:
                 self._moved_s = now_s
-            elif now_s - self._moved_s > STUCK_S:
+            elif now_s - self._moved_s > self.stuck_s:
                 self._note(
-                    FaultKind.COUNTER_STUCK, f"stood still for more than {STUCK_S:g} s while its part drew power"
+                    FaultKind.COUNTER_STUCK,
+                    f"stood still for more than {self.stuck_s:.2g} s while its part drew power",
                 )
             return
         self.energy_j += self._increase(self._raw, raw, now_s - self._changed_s) * self._unit_j
@@ -131,7 +155,7 @@ class CounterTrack:
         counts = raw - before
         if counts < 0 and self._range is not None:
             counts += self._range
-        if 0 <= counts * self._unit_j <= self._max_power_w * (seconds + UPDATE_S):
+        if 0 <= counts * self._unit_j <= self._max_power_w * (seconds + self._update_s):
             return counts
         change_j = (raw - before) * self._unit_j
         if change_j < 0:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from joulebench.errors import InputError, MeterError, described
-from joulebench.host.clock import Clock
+from joulebench.host.clock import Clock, RealClock
+from joulebench.meters import plugins
 from joulebench.meters.base import CheckedMeter, Meter, MeterOffer, MeterRequest, MeterSet
 from joulebench.meters.codecarbon import CodeCarbonMeter
 from joulebench.meters.host import HostMeter
-from joulebench.meters.nvml import GpuSensor
+from joulebench.meters.live import live_offer
+from joulebench.meters.live_settings import is_settings
+from joulebench.meters.nvml_sensor import GpuSensor, handles_of, learn
 from joulebench.meters.rapl import DOMAINS, POWERCAP, find_rapl, method
 from joulebench.meters.replay import ReplayMeter, load_traces
 from joulebench.records.model import Kind
 from joulebench.spec.hardware import HardwareProfile, Host
 from joulebench.spec.registry import METERS
+
+#: Of an accelerator that `Host.unmetered` names: what follows, and what may be done.
+UNMETERED = "no meter that ships with joulebench reads it, so the run uses the CPU alone"
+OWN_METER = "a meter of your own may read it (docs/extending.md)"
 
 
 def meters_for(
@@ -28,21 +35,23 @@ def meters_for(
     replay: str | None,
     powercap: Path = POWERCAP,
     own: Sequence[str] = (),
+    replay_origin_s: float | None = None,
 ) -> Meter:
-    """Meters of a run on `device`; with `replay`, only the trace.
+    """Meters of a run on `device`; with `replay`, only the trace, from `replay_origin_s` on (by default, now).
 
-    Those named by `own` come first (an entry point in the group `joulebench.meters`, or `package.module:function`);
-    each domain that is left is read by the first that can: RAPL, then CodeCarbon's models, and NVML for GPUs. Where
-    another meter reads the CPU, CodeCarbon's model of it runs as a check. The host's conditions are read always.
+    Those named by `own` come first (an entry point in the group `joulebench.meters`, `package.module:function`, or
+    a live meter's file). Each domain that is left is read by the first that can: RAPL, then CodeCarbon's models,
+    and NVML for GPUs. Where another meter reads the CPU or the RAM, CodeCarbon's model of it runs as a check. The
+    host's conditions are read always, and how long each meter takes to read.
 
     Raises:
         InputError: no such meter, the trace cannot be read, or NVML does not know the device.
     """
     if replay is not None:
-        return ReplayMeter(load_traces(replay), clock, replay)
-    meters: list[Meter] = []
+        return ReplayMeter(load_traces(replay), clock, replay, replay_origin_s)
+    meters: dict[str, Meter] = {}
     taken: frozenset[str] = frozenset()
-    for name in dict.fromkeys([*own, *METERS.shipped]):
+    for name in dict.fromkeys([*own, *AUTOMATIC]):
         offer = _offer(name, MeterRequest(profile, device, clock, taken, powercap), name in own)
         if offer is None:
             if name in own:
@@ -51,15 +60,17 @@ def meters_for(
         if name in own:
             if not isinstance(offer, MeterOffer):
                 raise InputError(f"--meter: '{name}' has to return a MeterOffer (got {type(offer).__name__})")
-            checked = CheckedMeter(offer, name)
+            checked = offer.meter if is_settings(name) else CheckedMeter(offer, name)
             if twice := taken & set(offer.domains):
                 raise InputError(f"--meter: '{name}' offers {', '.join(sorted(twice))}, which another meter reads")
-        meters.append(checked if name in own else offer.meter)
+        meters[Path(name).stem if is_settings(name) else name] = checked if name in own else offer.meter
         taken |= set(offer.domains)
-    return MeterSet([*meters, HostMeter(clock)])
+    return MeterSet([*meters.values(), HostMeter(clock)], clock, [*meters, "host"])
 
 
 def _offer(name: str, request: MeterRequest, own: bool) -> Any:
+    if is_settings(name):
+        return live_offer(name, request)
     make = METERS.load(name, "--meter")
     if not own:
         return make(request)
@@ -69,6 +80,10 @@ def _offer(name: str, request: MeterRequest, own: bool) -> Any:
         raise
     except BaseException as error:
         raise InputError(f"--meter: '{name}' failed: {described(error)}") from error
+
+
+#: Shipped meters that a run takes without being told to.
+AUTOMATIC = tuple(name for name in METERS.shipped if name != "zeus")
 
 
 @dataclass(frozen=True)
@@ -84,13 +99,37 @@ class MeterStatus:
 
 
 def availability(
-    host: Host, profile: HardwareProfile, *, powercap: Path = POWERCAP, nvml: Any = None
+    host: Host,
+    profile: HardwareProfile,
+    *,
+    powercap: Path = POWERCAP,
+    nvml: Any = None,
+    files: Sequence[str] = (),
 ) -> list[MeterStatus]:
     """Every energy source of this machine; of those available, a run uses the first per domain.
 
-    Imports no torch and leaves nothing behind.
+    Behind the built-in ones come those that `--meter` names: live meters by their `files`, installed plug-ins, and
+    zeus. Imports no torch and leaves nothing behind.
+
+    Raises:
+        InputError: a live meter's file is not there, or wrong.
     """
-    return [*_rapl_statuses(powercap), *_model_statuses(profile), *_gpu_statuses(host, nvml)]
+    none = [MeterStatus("gpu", "none", "measured", False, f"{n}: {UNMETERED}", OWN_METER) for n in host.unmetered]
+    device = "cuda:0" if profile.kind == "gpu" else "cpu"
+    named = plugins.seen(MeterRequest(profile, device, RealClock(), powercap=powercap), files)
+    own = [MeterStatus(*line) for line in named]
+    return [*_rapl_statuses(powercap), *_model_statuses(profile), *_gpu_statuses(host, nvml), *none, *own]
+
+
+def unmetered(host: Host, meters: Sequence[Mapping[str, str]]) -> str | None:
+    """What is said at a run's start of accelerators that none of its meters reads; None where there is none.
+
+    Args:
+        meters: the lines of `Meter.describe`.
+    """
+    if not host.unmetered or any(line["domain"].startswith("gpu") for line in meters):
+        return None
+    return f"{', '.join(dict.fromkeys(host.unmetered))}: {UNMETERED}; {OWN_METER}"
 
 
 def _rapl_statuses(powercap: Path) -> list[MeterStatus]:
@@ -131,12 +170,26 @@ def _gpu_statuses(host: Host, nvml: Any) -> list[MeterStatus]:
         remedy = "install the NVIDIA driver; in a container, start it with GPUs (docker run --gpus all)"
         return [MeterStatus("gpu", "nvml_counter", "measured", False, why, remedy)]
     try:
-        sensors = [GpuSensor(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
-        return [status for sensor in sensors for status in _sensor_statuses(sensor)]
+        lost: dict[int, str] = {}
+        sensors = []
+        for index, handle in handles_of(nvml, lost).items():
+            try:
+                sensors.append(GpuSensor(nvml, handle, index))
+            except nvml.NVMLError as error:
+                lost[index] = str(error)
+        learn(sensors, RealClock())
+        found = [status for sensor in sensors for status in _sensor_statuses(sensor)]
+        found += [_unreached(index, error) for index, error in sorted(lost.items())]
+        return found
     except nvml.NVMLError as error:
         return [MeterStatus("gpu", "nvml_counter", "measured", False, f"NVML failed: {error}")]
     finally:
         nvml.nvmlShutdown()
+
+
+def _unreached(index: int, error: str) -> MeterStatus:
+    why = f"the driver does not reach it: {error}"
+    return MeterStatus(f"gpu:{index}", "nvml_counter", "measured", False, why)
 
 
 def _sensor_statuses(sensor: GpuSensor) -> list[MeterStatus]:

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from joulebench.errors import InputError
+from joulebench.errors import InputError, unwritable
 from joulebench.host.files import write_whole
 from joulebench.meters.clock_offset import MAX_OFFSET_S, ClockOffset, Span, estimate_offset
 from joulebench.meters.replay import PowerTrace
@@ -103,7 +103,10 @@ def import_log(folder: RunFolder, path: Path, *, allow_below: bool = False) -> W
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     lines = ["utc,watts", *(f"{t!r},{w!r}" for t, w in zip(trace.times_s, trace.watts, strict=True))]
-    write_whole(folder.path / LOG_FILE, ("\n".join(lines) + "\n").encode())
+    try:
+        write_whole(folder.path / LOG_FILE, ("\n".join(lines) + "\n").encode())
+    except OSError as error:
+        raise unwritable(folder.path / LOG_FILE, error) from None
     return result
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from datetime import UTC, datetime
 from pathlib import Path
 
 from joulebench.errors import InputError
-from joulebench.meters.replay import PowerTrace
-
-_SEPARATORS = "write 1234.5, without thousands separators and with a decimal point"
+from joulebench.meters.replay import SEPARATORS, PowerTrace, shown, watts_of
+from joulebench.spec.reading import MAX_LOG_BYTES, read_text
 
 
 def read_log(path: Path) -> PowerTrace:
@@ -22,8 +22,9 @@ def read_log(path: Path) -> PowerTrace:
     times: list[float] = []
     watts: list[float] = []
     number = 0
+    text = read_text(path, MAX_LOG_BYTES, follow=True)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with io.StringIO(text, newline="") as file:
             reader = csv.reader(file)
             header = [name.strip() for name in next(reader, [])]
             if not {"utc", "watts"} <= set(header):
@@ -37,16 +38,14 @@ def read_log(path: Path) -> PowerTrace:
                 if not row:
                     continue
                 if len(row) != len(header):
-                    hint = f"; {_SEPARATORS}" if len(row) > len(header) else ""
+                    hint = f"; {SEPARATORS}" if len(row) > len(header) else ""
                     raise ValueError(f"{len(row)} of {len(header)} values{hint}")
-                time_s, power_w = unix_s(row[header.index("utc")]), _power_w(row[header.index("watts")])
+                time_s, power_w = unix_s(row[header.index("utc")]), watts_of(row[header.index("watts")])
                 if times and time_s <= times[-1]:
                     what = "is there twice" if time_s == times[-1] else "is before the one above it"
-                    raise ValueError(f"the time {_shown(row[header.index('utc')])} {what}; times must rise")
+                    raise ValueError(f"the time {shown(row[header.index('utc')])} {what}; times must rise")
                 times.append(time_s)
                 watts.append(power_w)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as CSV in UTF-8 ({error})") from None
     except csv.Error as error:
         raise InputError(f"{path}, line {number + 1}: cannot be read as CSV ({error})") from None
     except (ValueError, OverflowError) as error:
@@ -69,28 +68,13 @@ def unix_s(text: str) -> float:
         try:
             moment = datetime.fromisoformat(text.strip())
         except ValueError:
-            raise ValueError(f"utc: {_shown(text)} is neither ISO 8601 nor Unix seconds") from None
+            raise ValueError(f"utc: {shown(text)} is neither ISO 8601 nor Unix seconds") from None
         if moment.tzinfo is None:
-            raise ValueError(f"utc: {_shown(text)} has no time zone; write …Z for UTC") from None
+            raise ValueError(f"utc: {shown(text)} has no time zone; write …Z for UTC") from None
         return moment.astimezone(UTC).timestamp()
     if not math.isfinite(seconds):
-        raise ValueError(f"utc: {_shown(text)} is not a time")
+        raise ValueError(f"utc: {shown(text)} is not a time")
     for digits, unit in ((1e17, "nanoseconds"), (1e14, "microseconds"), (1e11, "milliseconds")):
         if abs(seconds) >= digits:
-            raise ValueError(f"utc: {_shown(text)} looks like Unix time in {unit}; write seconds")
+            raise ValueError(f"utc: {shown(text)} looks like Unix time in {unit}; write seconds")
     return seconds
-
-
-def _shown(text: str) -> str:
-    return f"'{text if len(text) <= 40 else text[:39] + '…'}'"
-
-
-def _power_w(text: str) -> float:
-    try:
-        watts = float(text.replace("_", "?"))
-    except ValueError:
-        hint = f"; {_SEPARATORS}" if "," in text else ""
-        raise ValueError(f"watts: {_shown(text)} is not a number{hint}") from None
-    if not math.isfinite(watts) or watts < 0:
-        raise ValueError(f"watts: {_shown(text)}; watts must be finite and not negative")
-    return watts

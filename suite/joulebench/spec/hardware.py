@@ -5,20 +5,24 @@ from __future__ import annotations
 import fnmatch
 import os
 import platform
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from joulebench.errors import InputError, did_you_mean
+from joulebench.spec.cpu_families import FAMILIES, family_of
 from joulebench.spec.parameters import Name
 from joulebench.spec.toml import Definition, read_toml, validate
 
 Dtype = Literal["fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "fp4", "int8", "int4"]
 
+KFD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")  # the kernel's list of what computes for ROCm
+SLICE = ", a MIG slice of it"  # in the title of its profile
 MIN_RATE = 1e9  # FLOP/s and bytes/s: less is a figure in TFLOP/s or GB/s
 #: By field: the plausible range, which shows a figure in another unit, and the unit.
 _LIMITS = {
@@ -80,6 +84,7 @@ class HardwareProfile(Definition):
     peak_flops: dict[Dtype, Fact] = {}  # FLOP/s (integer operations for int8, int4)
     cpu_tdp_w: Fact | None = None  # of all sockets; used by CodeCarbon's load model in place of its guess
     ram_power_w: Fact | None = None
+    cpu_family: str | None = None  # in spec/cpu_families.py, where it is not the one that is detected
     cpu_threads: Annotated[int, Field(gt=0)] | None = None  # torch's; with it a profile is used by name only
     country: str | None = None  # ISO 3166, three letters; grid_intensity_g_per_kwh, if given, is used before it
     grid_intensity_g_per_kwh: Fact | None = None  # g CO2e/kWh
@@ -120,6 +125,13 @@ class HardwareProfile(Definition):
                 raise ValueError(f"{dtype}: {fact.value:g} is too little; it is in FLOP/s, not in TFLOP/s")
         return peaks
 
+    @field_validator("cpu_family")
+    @classmethod
+    def _known_family(cls, name: str | None) -> str | None:
+        if name is not None and name not in FAMILIES:
+            raise ValueError(f"no family '{name}'{did_you_mean(name, FAMILIES)} (allowed: {', '.join(FAMILIES)})")
+        return name
+
     @field_validator("country")
     @classmethod
     def _iso3(cls, country: str | None) -> str | None:
@@ -130,6 +142,12 @@ class HardwareProfile(Definition):
     @property
     def kind(self) -> Literal["cpu", "gpu"]:
         return "gpu" if self.match.accelerator else "cpu"
+
+    def of_slice(self) -> HardwareProfile:
+        """The profile of a slice of the accelerator (MIG), without the figures that hold for a whole one."""
+        title = self.title if self.title.endswith(SLICE) else f"{self.title}{SLICE}"
+        whole: dict[str, Any] = {"peak_flops": {}, "memory_bytes": None, "memory_bandwidth_bytes_per_s": None}
+        return self.model_copy(update={**whole, "title": title})
 
     def fits(self, host: Host) -> bool:
         return self.specificity(host) is not None
@@ -163,6 +181,9 @@ class Host:
     accelerators: tuple[str, ...]
     memory_bytes: int | None = None
     virtual: bool = False  # a virtual machine
+    cpu_family: str | None = None  # in `spec.cpu_families.FAMILIES`; None: no figures are published
+    unmetered: tuple[str, ...] = ()  # accelerators that torch may use and no shipped meter reads
+    lost: tuple[str, ...] = ()  # GPUs that the driver lists and does not reach, each with the reason
 
     @property
     def has_accelerator(self) -> bool:
@@ -176,10 +197,43 @@ def detect_host() -> Host:
     """Detect this machine by the operating system and the GPU driver, without torch."""
     import psutil
 
-    cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else ""
-    memory_bytes = int(psutil.virtual_memory().total)
-    return Host(_cpu_model(text), os.cpu_count() or 1, _gpu_names(), memory_bytes, _is_virtual(text))
+    text = _cpuinfo()
+    names, lost = _gpus()
+    return Host(
+        cpu=_cpu_model(text),
+        logical_cpus=os.cpu_count() or 1,
+        accelerators=names,
+        memory_bytes=int(psutil.virtual_memory().total),
+        virtual=_is_virtual(text),
+        cpu_family=family_of(text),
+        unmetered=unmetered_accelerators(),
+        lost=lost,
+    )
+
+
+def detect_cpu_family() -> str | None:
+    """Detect the CPU's family, a key in `spec.cpu_families.FAMILIES`; None where no figures are published."""
+    return family_of(_cpuinfo())
+
+
+def _cpuinfo() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def unmetered_accelerators(nodes: Path = KFD_NODES) -> tuple[str, ...]:
+    """Detect accelerators of AMD (ROCm) and Apple (MPS), which torch may use and no shipped meter reads."""
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        return ("Apple GPU (MPS)",)
+    found = []
+    for properties in sorted(nodes.glob("*/properties")):
+        try:
+            text = properties.read_text(encoding="utf-8")
+        except OSError:  # it belongs to another container
+            continue
+        if re.search(r"^simd_count [1-9]", text, flags=re.M):  # a CPU in this list has none
+            found.append("AMD GPU (ROCm)")
+    return tuple(found)
 
 
 def _cpu_model(cpuinfo: str) -> str:
@@ -196,20 +250,45 @@ def _is_virtual(cpuinfo: str) -> bool:
     return "hypervisor" in flags or any(path.exists() for path in signs)
 
 
-def _gpu_names() -> tuple[str, ...]:
+def _gpus() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the GPUs, and those that are lost: one of these hides no other."""
     import pynvml
 
+    names, lost = [], []
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return ()
+        return (), ()
     try:
-        count = pynvml.nvmlDeviceGetCount()
-        return tuple(str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(i))) for i in range(count))
-    except pynvml.NVMLError:
-        return ()
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            try:
+                names.append(str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(index))))
+            except pynvml.NVMLError as error:
+                lost.append(f"GPU {index} of NVML: {error}")
+    except pynvml.NVMLError as error:
+        lost.append(f"NVML does not count the GPUs: {error}")
     finally:
         pynvml.nvmlShutdown()
+    return tuple(names), tuple(lost)
+
+
+def stated(fact: Any) -> tuple[float, str] | None:
+    """Value and source of a fact in a profile as it was recorded, or a bare number; None where it is neither."""
+    value, source = (fact.get("value"), fact.get("source")) if isinstance(fact, Mapping) else (fact, None)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
+        return None
+    return float(value), str(source or "source not given")
+
+
+def carbon_g(energy_j: float, intensity_g_per_kwh: float, pue: float = 1.0) -> float:
+    """g CO2e of metered joules: joules × PUE × grid intensity. The one place where joules become carbon."""
+    return energy_j / 3.6e6 * pue * intensity_g_per_kwh
+
+
+def kg_co2e_per_j(hardware: Mapping[str, Any]) -> float | None:
+    """Carbon of a metered joule, by a recorded profile: with its PUE (1 if none is given); None without a grid."""
+    intensity, pue = (stated(hardware.get(name)) for name in ("grid_intensity_g_per_kwh", "pue"))
+    return None if intensity is None else carbon_g(1.0, intensity[0], pue[0] if pue else 1.0) / 1e3
 
 
 def load_profile(path: Path) -> HardwareProfile:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Set
 from typing import Annotated, Literal, TypeGuard
 
 from pydantic import AfterValidator, Field, model_validator
 
-from joulebench.spec.conditions import condition
+from joulebench.spec.conditions import Kind, condition
 from joulebench.spec.toml import Definition
 
 Value = bool | int | float | str
@@ -31,6 +32,11 @@ class _Parameter(Definition):
     scope: Literal["task", "device"] = "task"  # "device": belongs to the machine, not to the configuration
     only_if: ConditionText | None = None  # where this does not hold it cannot matter, and stays at its default
 
+    @property
+    def kinds(self) -> Set[Kind]:
+        """Kinds of its values, as conditions tell them apart."""
+        return {"number"}
+
 
 class _Range(_Parameter):
     @model_validator(mode="after")
@@ -43,6 +49,11 @@ class _Range(_Parameter):
         if self.scale == "log" and low <= 0:  # type: ignore[attr-defined]
             raise ValueError(f"scale = 'log' needs low > 0 (got {low})")
         return self
+
+    @property
+    def given(self) -> tuple[Value, ...]:
+        """Its ends."""
+        return self.low, self.high  # type: ignore[attr-defined]
 
     def contains(self, value: Value) -> bool:
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
@@ -91,6 +102,15 @@ class ChoiceParameter(_Parameter):
             raise ValueError("ordered values must be numbers")
         return self
 
+    @property
+    def kinds(self) -> Set[Kind]:
+        return _kinds(self.values)
+
+    @property
+    def given(self) -> tuple[Value, ...]:
+        """Its values."""
+        return self.values
+
     def contains(self, value: Value) -> bool:
         return any(type(v) is type(value) and v == value for v in self.values)
 
@@ -105,11 +125,24 @@ class FixedParameter(_Parameter):
     def default(self) -> Value:
         return self.value
 
+    @property
+    def kinds(self) -> Set[Kind]:
+        return _kinds([self.value])
+
+    @property
+    def given(self) -> tuple[Value, ...]:
+        """Its value."""
+        return (self.value,)
+
     def contains(self, value: Value) -> bool:
         return type(value) is type(self.value) and value == self.value
 
 
 Parameter = Annotated[IntParameter | FloatParameter | ChoiceParameter | FixedParameter, Field(discriminator="type")]
+
+
+def _kinds(values: Iterable[Value]) -> Set[Kind]:
+    return {"text" if isinstance(value, str) else "number" for value in values}
 
 
 def is_number(value: Value | None) -> TypeGuard[int | float]:

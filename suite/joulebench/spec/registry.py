@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -30,11 +30,12 @@ class Registry:
     form: Literal["Class", "function"]  # of the object behind a name
     shipped: Mapping[str, str]  # short name -> package.module:name
 
-    def target(self, name: str, field: str | None = None) -> str:
+    def target(self, name: str, field: str | None = None, beside: Sequence[str] = ()) -> str:
         """Resolve a name to `package.module:name` without importing it.
 
         Args:
             field: where the name was given, for messages.
+            beside: names that may stand there too, for messages.
 
         Raises:
             InputError: no such name.
@@ -46,7 +47,7 @@ class Registry:
         installed = {point.name: point.value for point in metadata.entry_points(group=self.group)}
         if name in installed:
             return installed[name]
-        known = [*self.shipped, *installed]
+        known = [*beside, *self.shipped, *installed]
         raise InputError(
             f"{field or self.kind}: no {self.kind} '{name}'{did_you_mean(name, known)} "
             f"(allowed: {', '.join(known)}, or package.module:{self.form})"
@@ -72,10 +73,9 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
-def add_import_folders(task_file: str | None) -> None:
-    """Add the current folder and the task file's folder to the import path, which a command lacks."""
-    folders = [Path.cwd(), *([Path(task_file).resolve().parent] if task_file else [])]
-    for folder in folders:
+def add_import_folders(*more: Path) -> None:
+    """Add the current folder and `more` to the import path, which a command lacks."""
+    for folder in (Path.cwd(), *(folder.resolve() for folder in more)):
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
 
@@ -88,13 +88,16 @@ def import_object(path: str, field_name: str, own: bool = True) -> Any:
             import path: a library's optional import would find whatever is there.
 
     Raises:
-        InputError: the path has another form, or there is no such module or name.
+        InputError: the path has another form, there is no such module or name, or it is of the standard library,
+            whose functions a task could make do anything.
     """
     module_name, separator, attribute = path.partition(":")
     if not separator:
         raise InputError(f"{field_name}: '{path}' must read package.module:name")
     if own:
-        add_import_folders(None)
+        add_import_folders()
+    if module_name.partition(".")[0] in sys.stdlib_module_names:
+        raise InputError(f"{field_name}: '{path}' is Python's own, no code of yours")
     try:
         imported: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -141,6 +144,8 @@ WORKLOADS = Registry(
     },
 )
 STUDIES = Registry("study", "joulebench.studies", "Class", _studies())
+#: Studies that a report shows though no task names them, where `Study.fits` says so and there is a result.
+FITTING = ("life_cycle", "utilisation")
 DATASETS = Registry(
     "data set",
     "joulebench.datasets",
@@ -158,6 +163,7 @@ METERS = Registry(
         "rapl": "joulebench.meters.rapl:offer",
         "codecarbon": "joulebench.meters.codecarbon:offer",
         "nvml": "joulebench.meters.nvml:offer",
+        "zeus": "joulebench.meters.zeus_devices:offer",  # by its name only: it needs an optional library
     },  # in this order: the first that can read a domain does
 )
 CARDS = Registry(

@@ -37,6 +37,11 @@ class Stage(Definition):
     batch: Annotated[int, Field(ge=1, le=1000)] | None = None  # qnehvi: proposals from one state of knowledge
     population: Annotated[int, Field(ge=2, le=10_000)] | None = None  # nsga2: configurations a generation
 
+    @property
+    def adapts(self) -> bool:
+        """Whether what it proposes depends on what was measured."""
+        return self.method in ("doubling", "qnehvi", "nsga2")
+
     @model_validator(mode="after")
     def _fits_method(self) -> Stage:
         required = _NEEDS.get(self.method, {"trials"})

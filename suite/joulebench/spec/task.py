@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from joulebench.errors import InputError, did_you_mean
 from joulebench.spec.conditions import condition
-from joulebench.spec.objectives import AnyConstraint, Constraint, Objective, Quantity
+from joulebench.spec.hardware import kg_co2e_per_j
+from joulebench.spec.objectives import CARBON, AnyConstraint, Constraint, Form, Objective, Quantity, energy_form
 from joulebench.spec.parameters import (
     ChoiceParameter,
     Count,
@@ -28,12 +30,14 @@ from joulebench.spec.registry import DATASETS, PATTERN, STUDIES, WORKLOADS
 from joulebench.spec.stage import Stage
 from joulebench.spec.toml import Definition, digest, merge, read_toml, validate
 
-#: Budgets that reduce a task so that it takes minutes.
-NARROWED = ("quick", "short")
+#: Budgets that reduce a task so that it takes minutes, or an hour.
+NARROWED = ("quick", "short", "subset")
 #: Stage of the trials that confirm what the stages found.
 CONFIRM = "confirm"
 #: The Pareto frontier among `analyses`; all others are studies.
 FRONTIER = "frontier"
+#: The parameter that names a model, and its value that stands for what a search found.
+MODEL, FOUND = "model", "found"
 #: The study that evaluates a task's `gate`.
 GATE_STUDY = "consistency"
 
@@ -120,7 +124,14 @@ class Protocol(Definition):
     max_trial_s: Annotated[float, Field(gt=0, le=10_000_000)] | None = (
         None  # one that takes longer ends the process
     )
+    skip_train: bool = False  # models are measured and scored as they are built; every report says so
+    isolate: bool = False  # each trial in a process of its own: whatever ends it, the run goes on
     memory_limit_bytes: Annotated[int, Field(ge=1 << 20)] | None = None  # a limit below the device's memory
+
+    @property
+    def overdue(self) -> str:
+        """What is said of a trial, a meter check or a test score that took longer than `max_trial_s`."""
+        return f"took longer than protocol.max_trial_s = {self.max_trial_s:g} s"
 
     @model_validator(mode="after")
     def _repeats(self) -> Protocol:
@@ -128,6 +139,10 @@ class Protocol(Definition):
             raise ValueError(f"max_repeats must be at least repeats = {self.repeats} (got {self.max_repeats})")
         if self.min_windows > self.repeats:
             raise ValueError(f"min_windows must be at most repeats = {self.repeats} (got {self.min_windows})")
+        if 0 < self.max_cooldown_s < self.cooldown_s:
+            raise ValueError(
+                f"max_cooldown_s must be 0, or at least cooldown_s = {self.cooldown_s} (got {self.max_cooldown_s})"
+            )
         if self.max_warmup_s < self.warmup_s:
             raise ValueError(f"max_warmup_s must be at least warmup_s = {self.warmup_s} (got {self.max_warmup_s})")
         return self
@@ -147,6 +162,31 @@ class Gate(Definition):
     """Acceptance criterion of a run, evaluated by the study `consistency`; exit code 1 if it fails."""
 
     max_rsd: Annotated[float, Field(gt=0, le=1)]  # of joules per unit of work over the windows; 0.02 is 2 %
+
+
+#: A correlation coefficient.
+Coefficient = Annotated[float, Field(ge=-1, le=1)]
+
+
+class Coefficients(Definition):
+    """Correlation coefficients of proxies with energy per unit of work."""
+
+    parameters: Coefficient | None = None
+    macs: Coefficient | None = None
+    flops: Coefficient | None = None
+    activations: Coefficient | None = None
+    bytes_moved: Coefficient | None = None
+    utilisation: Coefficient | None = None
+    runtime: Coefficient | None = None
+
+
+class Published(Definition):
+    """Correlations that others published, shown beside the run's own by the study `proxies`."""
+
+    pearson: Coefficients
+    sample: Annotated[str, Field(min_length=1)]  # what they are over
+    source: Annotated[str, Field(min_length=1)]
+    secondary: bool = False  # the source itself was not seen
 
 
 class Stopping(Definition):
@@ -198,12 +238,15 @@ class Task(Definition):
         "frontier",
     )  # sections of the report
     gate: Gate | None = None
+    published: Published | None = None  # what others found
     deviations: tuple[str, ...] = ()  # intended exceptions from joulebench's rules
     dataset: Dataset | None = None
     parameters: Annotated[dict[Name, Parameter], Field(min_length=1, max_length=1000)]
     objectives: Annotated[dict[Name, Objective], Field(min_length=1, max_length=10)]
     constraints: dict[Name, AnyConstraint] = {}  # on parameters, or on measured outcomes and costs
     on_oom: Literal["learn", "zero"] = "learn"  # zero: a trial out of memory scores 0, the rule of ECOpt
+    # whose models are scored on the test split; "all" only where nothing is chosen by what was measured
+    test_scores: Literal["frontier", "all"] = "frontier"
     stages: Annotated[dict[Name, Stage], Field(min_length=1, max_length=100)]
     training: Training = Training()
     protocol: Protocol = Protocol()
@@ -212,6 +255,25 @@ class Task(Definition):
     cluster: Cluster = Cluster()
     max_consecutive_failures: Annotated[int, Field(ge=1, le=100_000)] = 5
     budgets: dict[Name, dict[str, Any]] = {}
+    _kg_co2e_per_j: float | None = PrivateAttr(default=None)  # where the task runs: `at`
+
+    def at(self, hardware: Mapping[str, Any]) -> Task:
+        """The task on a machine, by its recorded hardware profile: with the carbon of a joule, where known."""
+        placed = self.model_copy()
+        placed._kg_co2e_per_j = kg_co2e_per_j(hardware)
+        return placed
+
+    def energy_form(self, name: str) -> Form:
+        """The form of an energy objective or constraint; that of carbon has a scale only where a grid is known."""
+        form = energy_form(name)
+        known = form.measure == CARBON and self._kg_co2e_per_j
+        return replace(form, scale=1 / known) if known else form
+
+    @property
+    def without_carbon(self) -> str | None:
+        """The first quantity per kg CO2e that has no value, as no grid intensity is known: its path; else None."""
+        energies = ((where, n) for where, n, q in self.quantities() if q.is_energy)
+        return next((where for where, name in energies if self.energy_form(name).scale is None), None)
 
     @model_validator(mode="after")
     def _check_quantities(self) -> Task:
@@ -226,12 +288,16 @@ class Task(Definition):
                 raise ValueError(f"{where}.phase: training has no latency")
             if quantity.basis == "net" and quantity.phase == "train":
                 raise ValueError(f"{where}.basis: training has no net energy; take 'gross'")
+            if quantity.phase == "train" and self.protocol.skip_train:
+                raise ValueError(f"{where}.phase: protocol.skip_train leaves out the training that '{name}' is of")
             if quantity.basis == "net" and self.protocol.idle_s == 0:
                 raise ValueError(f"{where}.basis: 'net' needs an idle baseline; set protocol.idle_s above 0")
         if self.on_oom == "zero" and any(o.goal == "minimize" for o in self.objectives.values()):
             raise ValueError(
                 "on_oom = 'zero' needs objectives that are all maximised: 0 would be the best of others"
             )
+        if self.on_oom == "zero" and self.log_scaled:
+            raise ValueError("on_oom = 'zero' needs objectives with scale = 'linear': 0 has no logarithm")
         return self
 
     def quantities(self) -> list[tuple[str, str, Quantity]]:
@@ -243,6 +309,7 @@ class Task(Definition):
     def _check_conditions(self) -> Task:
         conditions = {f"constraints.{n}": c for n, c in self.constraints.items() if isinstance(c, str)}
         own = {n: p.only_if for n, p in self.parameters.items() if p.only_if is not None}
+        kinds = {name: parameter.kinds for name, parameter in self.parameters.items()}
         conditions |= {f"parameters.{n}.only_if": c for n, c in own.items()}
         for where, text in conditions.items():
             for name in sorted(condition(text).names):
@@ -250,6 +317,7 @@ class Task(Definition):
                 if name in own and where.endswith(".only_if"):
                     raise ValueError(f"{where}: '{name}' depends on a condition itself")
             try:
+                condition(text).check(kinds)
                 holds = condition(text).holds(self.defaults)
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from None
@@ -269,6 +337,12 @@ class Task(Definition):
                 self._check_point(point, f"{where}.points[{number}]")
         if self.dataset and self.dataset.search_split == "test" and not self.deviations:
             raise ValueError("dataset.search_split = 'test' must be explained under deviations")
+        if self.test_scores == "all":
+            chosen = [name for name, stage in self.stages.items() if stage.adapts]
+            if self.dataset is None or self.has_frontier or chosen:
+                why = "the task has no data set" if self.dataset is None else "its analyses choose a frontier"
+                why = f"stage '{chosen[0]}' chooses by what was measured" if chosen else why
+                raise ValueError(f"test_scores = 'all' is for a comparison of given configurations: {why}")
         if self.gate and GATE_STUDY not in self.analyses:
             raise ValueError(f"gate: needs '{GATE_STUDY}' among analyses, which judges it")
         return self
@@ -300,10 +374,15 @@ class Task(Definition):
         """Whether a complete configuration satisfies every constraint on parameters."""
         return all(condition(c).holds(params) for c in self.constraints.values() if isinstance(c, str))
 
+    def in_effect(self, name: str, params: Mapping[str, Value]) -> bool:
+        """Whether a parameter matters in a complete configuration: it has no `only_if`, or that holds."""
+        only_if = self.parameters[name].only_if
+        return only_if is None or condition(only_if).holds(params)
+
     def _canonical(self, params: Params) -> Params:
         """Reset parameters whose `only_if` does not hold, so that equal models are one configuration."""
         for name, parameter in self.parameters.items():
-            if parameter.only_if is not None and not condition(parameter.only_if).holds(params):
+            if not self.in_effect(name, params):
                 params[name] = parameter.default
         return params
 
@@ -318,8 +397,14 @@ class Task(Definition):
 
     @property
     def has_frontier(self) -> bool:
-        """Whether the run reports a Pareto frontier; if not, no weights are kept and no test scores computed."""
+        """Whether the run reports a Pareto frontier; if not, weights are kept, and test scores computed, only where
+        `test_scores` says so."""
         return FRONTIER in self.analyses
+
+    @property
+    def log_scaled(self) -> dict[str, Objective]:
+        """The objectives that the hypervolume takes on a log scale, by name."""
+        return {name: objective for name, objective in self.objectives.items() if objective.scale == "log"}
 
     @property
     def measured(self) -> Objective | None:
@@ -372,17 +457,22 @@ class Task(Definition):
 
 
 def check_names(task: Task) -> None:
-    """Check the short names of workload, data set and studies. Records are read without this check.
+    """Check the short names of workload, data set and studies, and the goals. Records are read without this check.
 
     Raises:
-        InputError: a name that is not known here.
+        InputError: a name that is not known here, or a goal that is the worse direction.
     """
+    for name, objective in task.objectives.items():
+        try:
+            objective.check_goal(name)
+        except ValueError as error:
+            raise InputError(f"objectives: {error}") from None
     WORKLOADS.target(task.workload, "workload")
     if task.dataset is not None:
         DATASETS.target(task.dataset.name, "dataset.name")
     for name in task.analyses:
         if name != FRONTIER:
-            STUDIES.target(name, "analyses")
+            STUDIES.target(name, "analyses", beside=(FRONTIER,))
 
 
 def load_task(path: Path) -> Task:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from joulebench.errors import InputError, did_you_mean
+from joulebench.spec.reading import read_text
+from joulebench.text import short
 
 MAX_BYTES = 1_000_000
 #: First character of the tag of a union's member that has no discriminator field; no key of a file begins so.
@@ -34,15 +37,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         InputError: no such file, not text, not TOML, or larger than 1 MB.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: larger than {MAX_BYTES} bytes; a definition is a short TOML file")
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8 text; a definition is a TOML file") from None
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise InputError(f"{path}: not TOML: {_short(error)}") from None
+        return tomllib.loads(read_text(path, MAX_BYTES, follow=True))
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"{path}: not TOML: {short(str(error), 200)}") from None
 
 
 def validate(model: type[D], data: Mapping[str, Any], origin: str | Path) -> D:
@@ -52,11 +49,23 @@ def validate(model: type[D], data: Mapping[str, Any], origin: str | Path) -> D:
         InputError: one line with origin, field, what is wrong, and what is allowed.
     """
     try:
-        return model.model_validate_json(json.dumps(data), strict=True)
+        valid = model.model_validate_json(json.dumps(data), strict=True)
     except TypeError as error:
         raise InputError(f"{origin}: dates and times are not used in definitions ({error})") from None
     except ValidationError as error:
         raise InputError(f"{origin}: {explain(error, model)}") from None
+    if (field := no_number(data)) is not None:  # in a table whose values may be of any kind
+        raise InputError(f"{origin}: {field}: must be a finite number")
+    return valid
+
+
+def no_number(tree: Any, path: str = "") -> str | None:
+    """Path of the first number of a tree that is NaN or infinite; None if there is none."""
+    if isinstance(tree, float) and not math.isfinite(tree):
+        return path
+    parts = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list | tuple) else ()
+    found = (no_number(part, f"{path}.{name}" if path else str(name)) for name, part in parts)
+    return next((where for where in found if where is not None), None)
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -75,9 +84,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         allowed = list(dict.fromkeys(name for candidate in models for name in candidate.model_fields))
         message = f"unknown key{did_you_mean(str(first['loc'][-1]), allowed)} (allowed: {', '.join(allowed)})"
     elif not isinstance(value, Mapping | list | tuple) and first["type"] != "missing":
-        got = f" (got {_short(repr(value))}{_literal_hint(first, value)})"
+        got = f" (got {short(repr(value), 200)}{_literal_hint(first, value)})"
     more = f" [and {len(problems) - 1} more]" if len(problems) > 1 else ""
-    return _short(f"{field}: {message}{got}{more}", limit=600)
+    return short(f"{field}: {message}{got}{more}", 600)
 
 
 def _follow(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[str, list[type[BaseModel]]]:
@@ -108,11 +117,6 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 def _literal_hint(problem: Any, value: Any) -> str:
     expected = str(problem.get("ctx", {}).get("expected", "")) if problem["type"] == "literal_error" else ""
     return did_you_mean(str(value), expected.replace("'", "").replace(" or ", ", ").split(", "))
-
-
-def _short(text: object, limit: int = 200) -> str:
-    line = " ".join(str(text).split())
-    return line if len(line) <= limit else f"{line[:limit]}…"
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
