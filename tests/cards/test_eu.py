@@ -12,7 +12,7 @@ from joulebench.cards.eu import eu_card
 from joulebench.errors import InputError
 from tests.card_subjects import leaves, subject_of
 from tests.generation_runs import add, generation_task
-from tests.run_factory import RunBuilder, full_run, make_task
+from tests.run_factory import TRAINED, RunBuilder, full_run, make_task
 
 COMPUTE = "Computational resources (during training)"
 ENERGY = "Energy consumption (during training and inference)"
@@ -87,6 +87,27 @@ def test_what_the_user_knows_is_marked_as_given():
     assert found[COMPUTE]["Measurement methodology"] == "counted by hand"
     with pytest.raises(InputError, match="did you mean 'training_flop'"):
         card(full_run(), {"training_flops": 1})
+
+
+def test_training_is_counted_from_the_record_and_what_is_given_wins():
+    run = RunBuilder(make_task())
+    run.add({}, 8000, {"val_accuracy": 0.9}, **TRAINED)
+    found = card(run)[COMPUTE]
+    assert found["Amount of computation used for training"] == {
+        "value": 3.6e9, "unit": "FLOP", "source": "counted from the model, not observed",
+    }  # fmt: skip
+    assert found["Measurement methodology"].startswith("Counted by torch's FlopCounterMode")
+    found = card(run, {"training_flop": 4e9})[COMPUTE]
+    assert found["Amount of computation used for training"]["source"] == "given with --set"
+    assert found["Measurement methodology"] == "not known"  # of the given number
+
+
+def test_training_counted_in_part_is_the_least():
+    run = RunBuilder(make_task())
+    costs = TRAINED["costs"].model_copy(update={"train_unsupported_ops": {"aten::mv": 2}})
+    run.add({}, 8000, {"val_accuracy": 0.9}, **{**TRAINED, "costs": costs})
+    found = card(run)[COMPUTE]["Amount of computation used for training"]
+    assert found["source"].endswith("at least: no counting rule for aten::mv")
 
 
 def test_a_replay_is_refused():

@@ -16,7 +16,7 @@ from joulebench.cards.hub import hub_card
 from joulebench.errors import InputError
 from tests.card_subjects import GRID, leaves, subject_of
 from tests.generation_runs import add, generation_task
-from tests.run_factory import RunBuilder, full_run, make_task
+from tests.run_factory import TRAINED, RunBuilder, full_run, make_task
 
 NASTY = (
     "<script>alert(1)</script>\n---\n| `x` [a](javascript:b) **b** {{ 7*7 }} {% x %} 'y': \"z\" # & *r\x00\ud800"
@@ -144,6 +144,15 @@ def test_a_field_it_does_not_have_is_refused_with_the_nearest():
         hub_card(subject_of(full_run()), {"licence": "mit"})
 
 
+def test_several_base_models_are_a_list():
+    subject = subject_of(full_run())
+    card = ModelCard(hub_card(subject, {"base_model": '["a/b", "c/d"]', "language": "en"}))
+    assert (card.data.base_model, card.data.language) == (["a/b", "c/d"], "en")
+    for wrong in ('["a/b", 7]', "[]", '["a/b"', '[""]'):
+        with pytest.raises(InputError, match="base_model"):
+            hub_card(subject, {"base_model": wrong})
+
+
 def test_the_same_records_give_the_same_bytes(tmp_path):
     folder = full_run().write(tmp_path / "run", hardware=GRID)
     assert make_card(folder).text == make_card(folder).text
@@ -205,3 +214,11 @@ def test_any_text_and_number_breaks_nothing(text, other, value):
         environment={"host": {"cpu": other}},
     )
     check_card(hub_card(subject, {}))
+
+
+def test_flops_of_the_training_are_among_the_costs():
+    run = RunBuilder(make_task())
+    run.add({}, 8000, {"val_accuracy": 0.9}, **TRAINED)
+    text = hub_card(subject_of(run), {})
+    assert "FLOPs of one unit of train | 3 M" in text
+    assert "FLOPs of the training | 3.6 G (" in text

@@ -10,7 +10,7 @@ from joulebench.cards.sci import SECONDS_PER_YEAR, sci_card
 from joulebench.errors import InputError
 from tests.card_subjects import GRID, subject_of
 from tests.generation_runs import add, generation_task
-from tests.run_factory import RunBuilder, full_run, make_task
+from tests.run_factory import TRAINED, RunBuilder, full_run, make_task
 
 HARDWARE = {"embodied_kg": 1000, "lifetime_years": 4, "resource_share": 0.5}
 
@@ -38,6 +38,15 @@ def test_all_three_terms_by_hand():
     assert found["sci"]["high"] - found["sci"]["value"] == pytest.approx(
         100 * (found["E"]["high"] - found["E"]["value"]), rel=1e-3
     )
+
+
+def test_training_stands_beside_the_score_and_is_not_in_it():
+    run = RunBuilder(make_task())
+    run.add({}, 8000, {"val_accuracy": 0.9}, **TRAINED)
+    found = card(run, HARDWARE, hardware=GRID)
+    assert found["training (not in the score)"]["value"] == 3.6e9
+    assert found["sci"] == card(one_trial(), HARDWARE, hardware=GRID)["sci"]
+    assert "training (not in the score)" not in card(one_trial())
 
 
 def test_the_specifications_own_example_of_embodied_emissions():

@@ -12,6 +12,7 @@ from joulebench.cards.subject import hardware_used
 from joulebench.errors import InputError
 from tests.card_subjects import GRID, subject_of
 from tests.cards.test_boamps import ENVIRONMENT, INFRA
+from tests.factories import fault
 from tests.run_factory import RunBuilder, confirmed_run, full_run, make_task
 
 
@@ -72,7 +73,7 @@ def test_a_faulty_training_window_is_no_training_energy():
     run = RunBuilder(make_task())
     run.add({}, 8000, {"val_accuracy": 0.9})
     windows = [
-        w.model_copy(update={"fault": "counter reset"}) if w.phase == "train" else w for w in run.trials[0].windows
+        w.model_copy(update={"fault": fault("counter reset")}) if w.phase == "train" else w for w in run.trials[0].windows
     ]
     run.trials[0] = run.trials[0].model_copy(update={"windows": tuple(windows)})
     assert subject_of(run).training is None

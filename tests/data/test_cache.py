@@ -10,17 +10,7 @@ import numpy as np
 import pytest
 
 from joulebench.data import load_arrays
-from tests.data_sources import CIFAR10, image_tree, isolate, no_decoding, pack_zip, write_image
-
-
-@pytest.fixture(autouse=True)
-def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    isolate(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    return image_tree(tmp_path)
+from tests.data_sources import CIFAR10, no_decoding, pack_zip, write_image
 
 
 def cache_file(tmp_path: Path) -> Path:

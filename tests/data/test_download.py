@@ -12,12 +12,7 @@ from torchvision import datasets
 
 from joulebench.data import load_arrays
 from joulebench.spec.task import Dataset
-from tests.data_sources import CIFAR10, MNIST, isolate, refused, write_cifar_batches
-
-
-@pytest.fixture(autouse=True)
-def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    isolate(monkeypatch, tmp_path)
+from tests.data_sources import CIFAR10, MNIST, refused, write_cifar_batches
 
 
 @pytest.mark.parametrize("dataset", [CIFAR10, MNIST], ids=lambda dataset: dataset.name)

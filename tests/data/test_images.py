@@ -4,38 +4,28 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import shutil
 import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
-from joulebench.data import load_arrays
+from joulebench.data import load_arrays, stage
 from tests.data_sources import (
     CIFAR10,
     CLASSES,
     MNIST,
     TRAIN_EACH,
-    image_tree,
-    isolate,
     pack_tar,
     pack_zip,
     refused,
     write_image,
 )
-
-
-@pytest.fixture(autouse=True)
-def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    isolate(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    return image_tree(tmp_path)
 
 
 def test_a_folder_is_decoded_in_sorted_order(tree: Path) -> None:
@@ -66,13 +56,16 @@ def test_nothing_hidden_is_read_and_nothing_is_written(tree: Path, tmp_path: Pat
     image = (tree / "train" / "class0" / "0000.png").read_bytes()
     with tarfile.open(archive, "w") as packed:
         packed.add(tree, "tiny")
-        for name in ("../../escaped.png", "/absolute.png", "tiny/train/class0/._0000.png", "tiny/notes.txt"):
+        for name in (
+            "../../escaped.png",
+            "/absolute.png",
+            "__MACOSX/tiny/train/class0/0.png",
+            "tiny/train/class0/._0000.png",
+            "tiny/notes.txt",
+        ):
             member = tarfile.TarInfo(name)
             member.size = len(image)
             packed.addfile(member, io.BytesIO(image))
-        link = tarfile.TarInfo("tiny/train/class0/link.png")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        packed.addfile(link)
     before = {path for path in tmp_path.rglob("*") if "cache" not in path.parts}
     assert load_arrays(CIFAR10, archive).fingerprint == expected
     assert {path for path in tmp_path.rglob("*") if "cache" not in path.parts} == before
@@ -168,3 +161,159 @@ def test_two_data_sets_in_one_place_are_refused(tree: Path, tmp_path: Path) -> N
     refused(lambda: load_arrays(CIFAR10, tmp_path / "both"), "several data sets", "a, b")
     archive = shutil.make_archive(str(tmp_path / "both"), "zip", tmp_path / "both")
     refused(lambda: load_arrays(CIFAR10, Path(archive)), "several data sets", "a, b")
+
+
+def test_a_second_look_finds_what_the_first_left_out(tree: Path) -> None:
+    """Files that are no images by their names, a validation folder, and a class that test lacks are remarked."""
+    (tree / "train" / "class0" / "notes.heic").write_bytes(b"x")
+    (tree / "train" / "class0" / "Thumbs.db").write_bytes(b"x")
+    (tree / "val").mkdir()
+    shutil.rmtree(tree / "test" / "class3")
+    for path in (tree, pack_tar(tree)):
+        arrays = load_arrays(CIFAR10, path)
+        assert len(arrays.train_x) == 30
+        left_out, unread, missing = arrays.remarks
+        assert left_out.endswith(": 1 (train/class0/notes.heic)")
+        assert "val" in unread
+        assert "class3" in missing
+    assert load_arrays(CIFAR10, tree).remarks == (left_out, unread, missing)  # from the cache
+
+
+def test_test_images_that_stand_in_train_are_counted(tree: Path) -> None:
+    for name in ("class0", "class1"):
+        shutil.copy(tree / "train" / name / "0001.png", tree / "test" / name / "0000.png")
+    for path in (tree, pack_zip(tree)):
+        (remark,) = load_arrays(CIFAR10, path).remarks
+        assert remark.startswith("2 of 10 test images")
+
+
+def test_remarks_are_in_the_manifest(tree: Path) -> None:
+    shutil.rmtree(tree / "test" / "class3")
+    staged = stage(load_arrays(CIFAR10, tree), CIFAR10, "cpu")
+    assert staged.describe()["remarks"] == ["test has no images of class3"]
+
+
+def test_a_class_without_images_is_named(tree: Path) -> None:
+    (tree / "train" / "class4" / "more").mkdir()
+    for image in (tree / "train" / "class4").glob("*.png"):
+        image.rename(image.parent / "more" / image.name)
+    for path in (tree, pack_tar(tree), pack_zip(tree)):
+        refused(lambda path=path: load_arrays(CIFAR10, path), str(path), "train/class4/more", "deeper")
+    shutil.rmtree(tree / "train" / "class4" / "more")
+    for path in (tree, pack_tar(tree)):
+        refused(lambda path=path: load_arrays(CIFAR10, path), str(path), "train/class4 holds no images")
+
+
+def test_images_beside_the_classes_are_refused(tree: Path) -> None:
+    write_image(tree / "train" / "loose.png", 1)
+    refused(lambda: load_arrays(CIFAR10, tree), "train/loose.png", "folder of a class")
+
+
+@pytest.mark.parametrize("name", ["val", "validation", "Test"])
+def test_what_stands_in_place_of_test_is_named(tree: Path, name: str) -> None:
+    (tree / "test").rename(tree / name)
+    for path in (tree, pack_tar(tree)):
+        refused(
+            lambda path=path: load_arrays(CIFAR10, path),
+            f"it has: {', '.join(sorted(['train', name]))}",
+            "{train,test}",
+        )
+
+
+def test_a_name_that_is_not_utf8_is_read_as_a_file_and_refused_as_a_class(tree: Path) -> None:
+    expected = load_arrays(CIFAR10, tree).fingerprint
+    image = tree / "train" / "class0" / "0000.png"
+    image.rename(image.parent / os.fsdecode(b"0000\xff.png"))
+    (image.parent / os.fsdecode(b"\xff.heic")).write_bytes(b"x")
+    assert load_arrays(CIFAR10, tree).fingerprint == expected
+    packed = load_arrays(CIFAR10, pack_tar(tree))
+    assert packed.fingerprint == expected
+    assert [remark.encode() for remark in packed.remarks]  # as records hold it
+    odd = Path(os.fsdecode(os.fsencode(tree) + b"\xff"))
+    tree.rename(odd)
+    refused(lambda: load_arrays(CIFAR10, odd), "tiny\\udcff", "UTF-8")
+    odd.rename(tree)
+    (tree / "train" / "class0").rename(tree / "train" / os.fsdecode(b"class\xff"))
+    refused(lambda: load_arrays(CIFAR10, tree), "train/class\\udcff", "UTF-8")
+
+
+# -- modes and formats -------------------------------------------------------------------------------------------
+
+
+def placed(tree: Path, image: Image.Image, suffix: str = ".png", **options: object) -> np.ndarray:
+    """Pixels as decoded of an image that stands first in train."""
+    target = tree / "train" / "class0" / "0000.png"
+    target.unlink()
+    image.save(target.with_suffix(suffix), **options)
+    return load_arrays(CIFAR10, tree).train_x[0]
+
+
+def gradient() -> np.ndarray:
+    return np.arange(32 * 32, dtype=np.int64).reshape(32, 32)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
+def test_sixteen_bits_are_scaled(tree: Path, suffix: str) -> None:
+    levels = gradient() * 64
+    written = levels.astype(np.int32 if suffix == ".pgm" else np.uint16)  # as old releases of Pillow write them
+    decoded = placed(tree, Image.fromarray(written), suffix)
+    assert np.array_equal(decoded, np.repeat(np.round(levels / 257).astype(np.uint8)[..., None], 3, axis=2))
+
+
+def test_pixels_of_another_range_are_refused(tree: Path) -> None:
+    levels = Image.fromarray(gradient().astype(np.float32))
+    refused(lambda: placed(tree, levels, ".tif"), "train/class0/0000.tif", "16 bits")
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1"])
+def test_other_modes_keep_their_colours(tree: Path, mode: str) -> None:
+    image = Image.fromarray((gradient() % 256).astype(np.uint8)).convert("RGB").convert(mode)
+    options = {"transparency": bytes(range(256))} if mode == "P" else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decoded = placed(tree, image, **options)
+    assert np.array_equal(decoded, np.asarray(image.convert("RGB")))
+
+
+def test_four_inks_make_three_colours(tree: Path) -> None:
+    white = Image.new("CMYK", (32, 32))
+    assert placed(tree, white, ".tif").min() == 255
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".bmp", ".ppm", ".tiff"])
+def test_further_formats_are_read(tree: Path, suffix: str) -> None:
+    image = Image.fromarray((gradient() % 256).astype(np.uint8)).convert("RGB")
+    options = {"lossless": True} if suffix == ".webp" else {}
+    assert np.array_equal(placed(tree, image, suffix, **options), np.asarray(image))
+
+
+def test_a_turned_image_is_set_upright(tree: Path) -> None:
+    image = Image.fromarray((gradient() % 256).astype(np.uint8))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3  # upside down
+    decoded = placed(tree, image, exif=exif)
+    assert np.array_equal(decoded[..., 0], np.asarray(image)[::-1, ::-1])
+
+
+def test_several_frames_are_refused(tree: Path) -> None:
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    refused(lambda: placed(tree, frames[0], save_all=True, append_images=frames[1:]), "0000.png", "2 frames")
+
+
+def test_a_format_that_starts_programs_is_no_image(tree: Path) -> None:
+    image = Image.new("RGB", (32, 32))
+    image.save(tree / "page.eps")
+    (tree / "page.eps").rename(tree / "train" / "class0" / "0000.png")
+    refused(lambda: load_arrays(CIFAR10, tree), "0000.png", "not a readable image (JPEG")
+
+
+def test_what_is_no_file_or_too_large_is_refused_unread(tree: Path) -> None:
+    path = tree / "train" / "class0" / "0000.png"
+    path.write_bytes(bytes(2**20 + 1))
+    refused(lambda: load_arrays(CIFAR10, tree), "0000.png", "larger than 1048576 bytes")
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    refused(lambda: load_arrays(CIFAR10, tree), "0000.png", "no regular file")
+    path.unlink()
+    os.mkfifo(path)
+    refused(lambda: load_arrays(CIFAR10, tree), "0000.png", "no regular file")

@@ -14,12 +14,7 @@ import pytest
 from joulebench.data import ImageArrays, load_arrays
 from joulebench.errors import InputError
 from joulebench.spec.task import Dataset
-from tests.data_sources import CIFAR10, CLASSES, DIGITS, MNIST, isolate, no_decoding, refused, write_cifar_batches
-
-
-@pytest.fixture(autouse=True)
-def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    isolate(monkeypatch, tmp_path)
+from tests.data_sources import CIFAR10, CLASSES, DIGITS, MNIST, no_decoding, refused, write_cifar_batches
 
 
 @pytest.mark.parametrize(
@@ -118,7 +113,7 @@ def test_changed_cifar_batches_are_refused_before_they_are_unpickled(
 ) -> None:
     folder = write_cifar_batches(tmp_path, monkeypatch)
     (folder / "data_batch_1").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
-    refused(lambda: load_arrays(CIFAR10, tmp_path), str(folder), "incomplete or damaged", "unpacked")
+    refused(lambda: load_arrays(CIFAR10, tmp_path), str(folder), "incomplete or damaged", "CIFAR10 files")
 
 
 def idx(values: np.ndarray) -> bytes:

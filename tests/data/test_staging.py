@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +14,7 @@ from joulebench.data import ImageArrays, Split, StagedImages, load_arrays, stage
 from joulebench.data.arrays import shuffled, take_stratified
 from joulebench.data.staging import channel_statistics, split_indices
 from joulebench.spec.task import Dataset
-from tests.data_sources import DIGITS, isolate, refused
-
-
-@pytest.fixture(autouse=True)
-def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    isolate(monkeypatch, tmp_path)
+from tests.data_sources import DIGITS, refused
 
 
 @given(
@@ -138,6 +132,15 @@ def test_describe_goes_into_a_manifest() -> None:
     assert described["classes"] == list("0123456789")
     assert described["augment"] == ["crop"]
     assert described["mean"] == list(staged.mean)
+
+
+def test_a_part_of_the_training_data_is_said_to_be_one() -> None:
+    images = Dataset(name="digits", validation=300, train=500)
+    assert stage(load_arrays(images), images, "cpu").describe()["part"].startswith("500 of 1")
+    text = Dataset(name="grammar", n=10_000, validation=1000, train=2000)
+    assert stage(load_arrays(text), text, "cpu").describe()["part"] == "2000 of 7000 training bytes"
+    whole = images.model_copy(update={"train": None})
+    assert "part" not in stage(load_arrays(whole), whole, "cpu").describe()
 
 
 def test_an_unknown_split_is_refused() -> None:

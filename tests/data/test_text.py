@@ -18,14 +18,9 @@ from pydantic import ValidationError
 from joulebench.data import StagedText, TextBytes, load_arrays, stage
 from joulebench.data.staging import text_cuts, unigram_entropy
 from joulebench.spec.task import Dataset
-from tests.data_sources import isolate, refused
+from tests.data_sources import refused
 
 TEXT = Dataset(name="text", validation=10)
-
-
-@pytest.fixture(autouse=True)
-def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    isolate(monkeypatch, tmp_path)
 
 
 def read(path: Path, most: int | None = None) -> bytes:
@@ -129,6 +124,7 @@ def test_staged_text_is_the_text(tmp_path: Path) -> None:
     described = json.loads(json.dumps(staged.describe()))
     assert described == {
         "source": "made",
+        "part": "60 of 70 training bytes",
         "fingerprint": hashlib.sha256(content.tobytes()).hexdigest()[:16],
         "counts": {"train": 60, "validation": 10, "test": 20},
         "unigram_nats_per_byte": pytest.approx(log(60)),

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from sklearn.metrics import f1_score, recall_score
 from torch import nn
 
 from joulebench.data import load_arrays, stage
@@ -32,6 +33,24 @@ def built(name, data, **params):
     workload = workload_class(name)(Context("cpu", 0, RealClock(), data))
     workload.build({"batch_size": 4, "epochs": 0, **params})
     return workload
+
+
+def test_scores_are_those_of_the_predictions(data):
+    """Accuracy and F1 over all batches, against scikit-learn; those of each class only in the final scores."""
+    workload = built("recurrent", data, cell="gru", width=8, depth=1)
+    split = data.split("train")
+    with torch.inference_mode():
+        predicted = workload.built_model.eval()(split.x).argmax(1)
+    scores = workload.evaluate("train")
+    assert set(scores) == {"accuracy", "loss", "f1_weighted", "f1_macro"}
+    assert scores["accuracy"] == pytest.approx(float((predicted == split.y).float().mean()))
+    assert scores["f1_weighted"] == pytest.approx(f1_score(split.y, predicted, average="weighted"))
+    assert scores["f1_macro"] == pytest.approx(f1_score(split.y, predicted, average="macro"))
+    final = workload.final_scores("train")
+    assert scores.items() <= final.items()
+    for index, name in enumerate(data.classes):
+        expected = recall_score(split.y, predicted, labels=[index], average=None, zero_division=0.0)[0]
+        assert final.get(f"recall.{name}", 0.0) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("stride", "macs_m"), [(2, 44.69), (3, 16.16), (4, 7.19), (5, 7.16), (6, 5.37), (7, 5.35)])

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from joulebench.workloads import generation_flops
 from joulebench.workloads.architectures import architecture_names, make_config, read_architecture
-from joulebench.workloads.flops import load_counter, tally
+from joulebench.workloads.flops import tally
 from joulebench.workloads.generation_flops import count_generation
 from joulebench.workloads.generation_settings import Settings
 from joulebench.workloads.kv_cache import make_cache
@@ -140,7 +140,6 @@ def test_costs_are_per_unit_of_each_phase():
 
 
 def test_is_counted_once_a_configuration(monkeypatch):
-    load_counter()
     config = make_config("tiny")
     start_s = time.perf_counter()
     first = count_generation(config, REQUEST)

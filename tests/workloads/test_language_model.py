@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from joulebench.data import Split, StagedImages, StagedText, load_arrays, stage
 from joulebench.errors import InputError
 from joulebench.host.clock import RealClock
+from joulebench.records.model import Costs
 from joulebench.spec.task import Dataset
 from joulebench.workloads.base import Context, InfeasibleError
+from joulebench.workloads.flops import with_training
 from joulebench.workloads.language_model import LanguageModel, Schedule, windows_of
 
 GRAMMAR = Dataset(name="grammar", n=200_000, validation=5_000)
@@ -236,3 +238,15 @@ def test_a_classifier_refuses_text(text):
         CNN(Context("cpu", 0, RealClock(), text)).build(
             {"width": 4, "depth": 1, "kernel": 3, "pool": False, "batch_size": 4}
         )
+
+
+def test_training_flops_of_a_byte_by_hand(text):
+    """6 FLOPs a weight of a matrix, and 12 · length · width a layer for attention; its norms have no known kernel
+    but are means and products elementwise."""
+    workload = made(text, train_batch_tokens=64)
+    costs = with_training(Costs(), workload.built_model, workload.training_loss)
+    config = workload.built_model.config
+    width, inner = config.hidden_size, config.intermediate_size
+    weights = 4 * width**2 + 3 * width * inner + 256 * width
+    assert costs.phase_flops["train"] == 6 * weights + 12 * 32 * width
+    assert costs.train_unsupported_ops == {}

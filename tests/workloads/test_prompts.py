@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from joulebench.errors import InputError
 from joulebench.workloads.generation_settings import Settings
-from joulebench.workloads.prompts import RANDOM_BATCHES, padded_batches, random_batches, read_prompts, tokenise
+from joulebench.workloads.prompts import RANDOM_BATCHES, fit, padded_batches, random_batches, read_prompts, tokenise
 
 WORDS = ("[UNK]", "the", "cat", "sat", "on", "mat")
 
@@ -64,6 +64,12 @@ def test_only_full_batches_are_made():
 def test_too_few_prompts_are_repeated():
     (batch,) = padded_batches([[1], [2]], settings(batch_size=5), 10, "cpu")
     assert batch.tokens[:, -1].tolist() == [1, 2, 1, 2, 1]
+
+
+def test_how_prompts_fit_into_one_length():
+    rows = [[1], [1, 2, 3], [1, 2, 3, 4], [1, 2, 3, 4, 5, 6]]
+    assert fit(rows, 4) == {"prompts_padding_share": 4 / 16, "prompts_cut_share": 1 / 4}  # 3 + 1 of 16 positions
+    assert fit(rows[2:3], 4) == {"prompts_padding_share": 0.0, "prompts_cut_share": 0.0}
 
 
 def test_a_tokenizer_of_another_model():

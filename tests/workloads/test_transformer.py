@@ -7,13 +7,14 @@ import weakref
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, BertConfig, BertForSequenceClassification
 
 from joulebench.errors import InputError
 from joulebench.host.clock import RealClock
 from joulebench.measurement.bench import Bench
 from joulebench.measurement.harness import Request, run_trial
-from joulebench.measurement.protocol import Timeline
+from joulebench.measurement.timeline import Timeline
 from joulebench.meters.replay import PowerTrace, ReplayMeter
 from joulebench.spec.task import Task
 from joulebench.workloads import transformer
@@ -201,7 +202,6 @@ def test_memory_that_runs_out_while_building_is_released(monkeypatch, where):
         ({"cache": "none"}, r"parameters\.cache: .*'dynamic' or 'static' \(got 'none'"),
         ({"compile": 1}, r"parameters\.compile: .*\(got 1\)"),
         ({"new_token": 4}, r"parameters\.new_token: .*did you mean 'new_tokens'\?"),
-        ({"weights": "pretrained"}, r"architecture: 'tiny'.* weights = 'random'"),
         ({"weights": "pretrained", "architecture": "./nowhere"}, r"architecture: .*'./nowhere'"),
     ],
 )
@@ -222,7 +222,7 @@ def test_parameters_of_others_are_left_alone():
         ({"attention": "flash_attention_2", "dtype": "bfloat16"}, "'flash_attention_2' .* cpu"),
         ({"architecture": "gpt2", "prompt_tokens": 1000, "new_tokens": 25}, "gpt2 .*1024 .* = 1025"),
         ({"hidden_size": 100, "heads": 6}, "heads = 6 .*hidden_size = 100"),
-        ({"weights": "pretrained", "architecture": "gpt2", "layers": 3}, "'pretrained'.* layers"),
+        ({"weights": "pretrained"}, r"architecture 'tiny' has no published weights.* weights = 'random'"),
     ],
 )
 def test_what_does_not_go_together_is_infeasible(params, message):
@@ -263,8 +263,21 @@ def test_weights_from_a_folder(folder):
         torch.testing.assert_close(own, theirs, msg=name)
     assert workload.generation.request().shape == (2, 3)
     assert workload.costs().phase_flops["prefill"] > 0
+    with pytest.raises(InfeasibleError, match="the model has layers = 7, heads = 4; set it so"):
+        made(architecture=str(folder), weights="pretrained", hidden_size=80, layers=2, heads=2, vocabulary=500)
     half = made(architecture=str(folder), weights="pretrained", dtype="bfloat16", **SIZES)
     assert {p.dtype for p in half.model.parameters()} == {torch.bfloat16}
+
+
+def test_weights_of_each_architecture_from_a_folder_of_models(folder, tmp_path):
+    (tmp_path / "gemma-3-4b").symlink_to(folder)
+    options = {"models": str(tmp_path)}
+    workload = made(options, architecture="gemma-3-4b", weights="pretrained", heads=4, **SIZES)
+    assert workload.built_model.config.num_hidden_layers == 7
+    with pytest.raises(InfeasibleError, match=r"options.models: '.*' holds no folder 'gpt2'"):
+        made(options, architecture="gpt2", weights="pretrained", **SIZES)
+    with pytest.raises(InputError, match=r"options.models: no folder 'nowhere'"):
+        made({"models": "nowhere"}, architecture="gpt2", weights="pretrained", **SIZES)
 
 
 def test_weights_must_be_safetensors(folder, tmp_path):
@@ -272,6 +285,23 @@ def test_weights_must_be_safetensors(folder, tmp_path):
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(InputError, match=r"architecture: '.*' cannot be loaded: .*safetensors"):
         made(architecture=str(tmp_path), weights="pretrained")
+
+
+def test_a_model_of_another_kind_is_refused_by_name(tmp_path):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertForSequenceClassification(BertConfig(vocab_size=50, **sizes)).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"architecture: .* is a BertForSequenceClassification.*BertLMHeadModel"):
+        made(architecture=str(tmp_path), weights="pretrained", **SIZES)
+
+
+def test_weights_that_are_not_all_there_are_refused(folder, tmp_path):
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    weights = load_file(folder / "model.safetensors")
+    lost = sorted(name for name in weights if name.endswith("mlp.up_proj.weight"))
+    kept = {name: weight for name, weight in weights.items() if name not in lost}
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=rf"has no fitting weights for {lost[0]} and {len(lost) - 1} more"):
+        made(architecture=str(tmp_path), weights="pretrained", **SIZES)
 
 
 def test_no_model_in_the_folder(tmp_path):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
 import psutil
 
 from joulebench import run
+from joulebench.records.folder import RunFolder
 from joulebench.results.frontier import frontier
 from joulebench.results.outcome import configurations
 from joulebench.spec.task import Task
@@ -40,12 +45,11 @@ ROOM_BYTES = 400 << 20
 
 
 def test_the_wall_is_found_and_the_search_ends_with_a_frontier(tmp_path):
-    process = psutil.Process()
-    run(_limited(0.0), out=tmp_path / "first", replay="100")  # what is imported and cached on first use
-    before = process.memory_info().rss
-    task = _limited(before + ROOM_BYTES)
-    folder = run(task, out=tmp_path, replay="100")
-    trials = folder.trials()
+    # in a process of its own: how much memory other tests left in this one must not decide where the wall is
+    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        path, grown_bytes = pool.submit(_search_into_the_wall, tmp_path).result()
+    folder = RunFolder.open(path)
+    task, trials = folder.task(), folder.trials()
     lost = [t for t in trials if t.status == "oom"]
     assert {t.status for t in trials} == {"ok", "oom"}
     assert all(t.costs.peak_memory_bytes > t.costs.memory_limit_bytes for t in lost)
@@ -60,14 +64,23 @@ def test_the_wall_is_found_and_the_search_ends_with_a_frontier(tmp_path):
     found = frontier(task, configurations(task, trials))
     assert found
     assert all(c.params["batch_size"] <= largest for c in found)
-    assert process.memory_info().rss < before + (200 << 20)  # a lost trial held 400 MB and more
+    assert grown_bytes < 200 << 20  # a lost trial held 400 MB and more
     (answer,) = [line for line in (folder.path / "manifest.json").read_text().splitlines() if '"digest"' in line]
-    assert folder.task().digest in answer
+    assert task.digest in answer
 
 
-def _limited(limit_bytes: float) -> Task:
-    if not limit_bytes:
-        stages = {"sweep": {"method": "points", "points": [{"batch_size": 256}]}}
-        return Task.model_validate({**TASK, "stages": stages})
-    protocol = {**TASK["protocol"], "memory_limit_bytes": int(limit_bytes)}
-    return Task.model_validate({**TASK, "protocol": protocol})
+def _search_into_the_wall(out: Path) -> tuple[Path, int]:
+    """A run with 400 MiB more than the process needs: its folder, and the bytes it left behind."""
+    process = psutil.Process()
+    run(_small(), out=out / "first", replay="100")  # what is imported and cached on first use, the search included
+    before = process.memory_info().rss
+    protocol = {**TASK["protocol"], "memory_limit_bytes": before + ROOM_BYTES}
+    task = Task.model_validate({**TASK, "protocol": protocol})
+    folder = run(task, out=out, replay="100")
+    return folder.path, process.memory_info().rss - before
+
+
+def _small() -> Task:
+    parameters = {**TASK["parameters"], "batch_size": {**TASK["parameters"]["batch_size"], "high": 300}}
+    stages = {"sweep": {"method": "points", "points": [{"batch_size": 256}]}, "search": TASK["stages"]["search"]}
+    return Task.model_validate({**TASK, "parameters": parameters, "stages": stages})

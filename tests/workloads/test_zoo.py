@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from joulebench.data import load_arrays, stage
+from joulebench.errors import InputError
 from joulebench.host.clock import RealClock
 from joulebench.spec.task import Dataset
-from joulebench.workloads.base import Context, workload_class
+from joulebench.workloads.base import Context, InfeasibleError, workload_class
 from joulebench.workloads.classifier import ImageClassifier, full_batches
 from joulebench.workloads.flops import count
 from joulebench.workloads.networks.plain import make_lenet5
@@ -49,6 +50,30 @@ def test_an_unknown_model_names_the_nearest(data):
         built(data, model="lenet")
 
 
+class Own(ImageClassifier):
+    """A search's workload of the user's own, with an option of its own."""
+
+    OPTIONS = ("bias",)
+
+    def make_model(self, params):
+        assert self.params == params
+        channels, height, width = self.data.shape
+        bias = bool(self.context.options["bias"])
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(channels * height * width, 10, bias=bias))
+
+
+def test_a_found_model_is_made_by_the_searchs_own_workload(data):
+    options = {"found": "tests.workloads.test_zoo:Own", "found_options": {"bias": False}}
+    zoo = Zoo(Context("cpu", 0, RealClock(), data, options))
+    zoo.build(PARAMS | {"model": "found"})
+    assert sum(p.numel() for p in zoo.built_model.parameters()) == 28 * 28 * 10
+    assert len(list(zoo.train())) == 2
+    with pytest.raises(InfeasibleError, match="--found RUN"):
+        built(data, model="found")
+    with pytest.raises(InputError, match="'transformer' makes no image classifiers"):
+        Zoo(Context("cpu", 0, RealClock(), data, {"found": "transformer"}))
+
+
 def test_it_trains_as_many_epochs_as_asked_and_none_for_0(data):
     workload = built(data)
     before = workload.state()
@@ -56,7 +81,7 @@ def test_it_trains_as_many_epochs_as_asked_and_none_for_0(data):
     assert any(not torch.equal(before[n], t) for n, t in workload.state().items())
     untrained = built(data, epochs=0)
     assert list(untrained.train()) == []
-    assert set(untrained.evaluate("validation")) == {"accuracy", "loss"}
+    assert set(untrained.evaluate("validation")) == {"accuracy", "loss", "f1_weighted", "f1_macro"}
 
 
 @pytest.mark.parametrize("batch", [1, 8, 20, 50])

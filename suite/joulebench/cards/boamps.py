@@ -168,7 +168,7 @@ def _description(subject: Subject, spent: Spent, accuracy: Quality | None) -> st
     labels = "; ".join(f"{name}: {text}" for name, text in subject.labels.items())
     labels = f" {labels}." if labels else ""
     return (
-        f"{task.title}. joulebench task {task.name} v{task.version}, digest {subject.run.manifest.digest}, "
+        f"{task.title}. joulebench task {task.name} v{task.version}, digest {subject.run.manifest.run_digest}, "
         f"{subject.member.label}. {spent.what}; gross joules of {words.domains(spent.domains)}, "
         f"{combined(r.kind for r in read)}, measured share {percent(share)}; no PUE applied.{judged}{labels}"
     )

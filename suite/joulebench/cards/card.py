@@ -46,7 +46,7 @@ def make_card(
     write: Callable[[Subject, Mapping[str, Value]], str] = CARDS.load(format, "--format")
     run = Run.of(folder)
     site = at_site(run.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
-    subject = choose(summarise(folder, replace(run, manifest=site)), trial)
+    subject = choose(summarise(folder, replace(run, manifest=site, task=run.task.at(site.hardware))), trial)
     text = write(subject, given or {})
     if not isinstance(text, str):
         raise InputError(f"--format: '{format}' has to give text (got {type(text).__name__})")

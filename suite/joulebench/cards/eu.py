@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from joulebench.cards.subject import Subject, hardware_used, obtained, refuse_replay, source
+from joulebench.cards.subject import Subject, hardware_used, obtained, refuse_replay, source, training_computation
 from joulebench.cards.values import NOT_KNOWN, checked, estimated, number_of, text_of, to_json
 from joulebench.presentation.numbers import NOT_MEASURED, percent
 from joulebench.presentation.units import plain
 from joulebench.records.model import combined
 from joulebench.reporting import prose
 from joulebench.results.phase_runs import TrainingRuns, flops_per_unit
+from joulebench.results.training_flops import COUNTED
 from joulebench.spec.parameters import Value
 from joulebench.stats.constants import JOULES_PER_KWH
 from joulebench.stats.estimate import Estimate
@@ -42,14 +43,17 @@ def eu_card(subject: Subject, given: Mapping[str, Value]) -> str:
     refuse_replay(subject, "eu")
     checked(given, FIELDS, "eu")
     trained, task = subject.training, subject.run.task
+    computation = _given(given) or training_computation(subject)
+    counted = computation is not None and "training_flop" not in given
+    method = f"{COUNTED}. The search that found the model is not included." if counted else NOT_KNOWN
     return to_json(
         {
             "form": FORM,
             "model": text_of(given, "model_name") or f"{task.name} {subject.member.label}",
             "Computational resources (during training)": {
                 "Training time": _time(subject, trained),
-                "Amount of computation used for training": _computation(given),
-                "Measurement methodology": text_of(given, "training_flop_methodology") or NOT_KNOWN,
+                "Amount of computation used for training": computation or NOT_MEASURED,
+                "Measurement methodology": text_of(given, "training_flop_methodology") or method,
             },
             "Energy consumption (during training and inference)": {
                 "Amount of energy used for training": _energy(trained),
@@ -82,9 +86,9 @@ def _time(subject: Subject, trained: TrainingRuns | None) -> dict[str, Any] | st
     }
 
 
-def _computation(given: Mapping[str, Value]) -> dict[str, Any] | str:
+def _given(given: Mapping[str, Value]) -> dict[str, Any] | None:
     flop = number_of(given, "training_flop", 0)
-    return NOT_MEASURED if flop is None else {"value": flop, "unit": "FLOP", "source": "given with --set"}
+    return None if flop is None else {"value": flop, "unit": "FLOP", "source": "given with --set"}
 
 
 def _energy(trained: TrainingRuns | None) -> dict[str, Any] | str:

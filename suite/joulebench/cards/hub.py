@@ -11,21 +11,24 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from joulebench.cards.quality import Quality, hub_task, qualities
 from joulebench.cards.subject import Subject, hardware_used
-from joulebench.cards.values import NOT_KNOWN, checked, rounded, text_of
+from joulebench.cards.values import NOT_KNOWN, checked, rounded, text_of, texts_of
 from joulebench.presentation import words
 from joulebench.presentation.markdown import markdown_environment, tidy
-from joulebench.presentation.numbers import NOT_MEASURED, count, grams, joules, number, octets, percent, seconds, si
+from joulebench.presentation.numbers import NOT_MEASURED, count, grams, joules, number, octets, percent, seconds
 from joulebench.presentation.table import Cell, Column, Table, flatten, prefixed_cell, show, value_cell, worded_cell
-from joulebench.presentation.text import flat
+from joulebench.presentation.training import training_cell
 from joulebench.presentation.units import plain
 from joulebench.reporting import prose, tables
 from joulebench.reporting.findings import findings
+from joulebench.reporting.repeat import needs, repeat_command
 from joulebench.reporting.summary import Summary
 from joulebench.results.energy import Energy
 from joulebench.results.phase_runs import EVERY_FAMILY, TrainingRuns
+from joulebench.results.training_flops import trained_unit
 from joulebench.spec.objectives import COSTS
 from joulebench.spec.parameters import Value
 from joulebench.spec.task import Protocol, Task
+from joulebench.text import one_line
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -35,10 +38,13 @@ FIELDS = (
     "training_type", "geographical_location",
 )  # fmt: skip
 
+#: Of these, those that the hub takes lists for.
+LISTS = ("base_model", "language")
+
 #: How far software energy lay below wall meters in public comparisons.
 WALL_GAP = (
     "How far off that is differs by machine: in 318 public runs on one desktop (RTX 4090, Core i9) CodeCarbon read "
-    "a median of 28 % less than the wall meter, and differences of up to 40 % are in print."
+    f"a median of 28 % less than the wall meter. {prose.ERROR_IN_PRINT}"
 )
 
 
@@ -51,15 +57,16 @@ def hub_card(subject: Subject, given: Mapping[str, Value]) -> str:
     Raises:
         InputError: a field of `given` that the card does not have.
     """
-    fields = {name: text_of(checked(given, FIELDS, "hf"), name) for name in FIELDS}
+    checked(given, FIELDS, "hf")
+    fields = {name: (texts_of if name in LISTS else text_of)(given, name) for name in FIELDS}
     body = markdown_environment(TEMPLATES).get_template("hub.md.j2").render(**_content(subject))
     return f"---\n{metadata(subject, fields).to_yaml(line_break=chr(10))}\n---\n\n{tidy(body)}"
 
 
-def metadata(subject: Subject, fields: Mapping[str, str | None]) -> ModelCardData:
+def metadata(subject: Subject, fields: Mapping[str, Any]) -> ModelCardData:
     """Metadata of a model card for the Hugging Face hub; unknown fields are absent."""
     results = _results(subject)
-    name = fields["model_name"] or flat(f"{subject.run.task.name} {subject.member.label}")
+    name = fields["model_name"] or one_line(f"{subject.run.task.name} {subject.member.label}")
     return ModelCardData(
         model_name=name if results else fields["model_name"],
         eval_results=results or None,
@@ -74,7 +81,7 @@ def metadata(subject: Subject, fields: Mapping[str, str | None]) -> ModelCardDat
     )
 
 
-def emissions(subject: Subject, fields: Mapping[str, str | None]) -> dict[str, Any] | None:
+def emissions(subject: Subject, fields: Mapping[str, Any]) -> dict[str, Any] | None:
     """Grams of CO2 of one training; None where its joules or the grid's intensity are not known, or replayed."""
     trained = subject.training
     carbon_g = None if trained is None else subject.carbon_g(trained.gross.mean)
@@ -83,10 +90,10 @@ def emissions(subject: Subject, fields: Mapping[str, str | None]) -> dict[str, A
     country = subject.run.manifest.hardware.get("country")
     known = {
         "emissions": rounded(carbon_g),
-        "source": flat(_emissions_source(subject, trained.gross)),
+        "source": one_line(_emissions_source(subject, trained.gross)),
         "training_type": fields["training_type"] or _training_type(subject),
-        "geographical_location": fields["geographical_location"] or (flat(str(country)) if country else None),
-        "hardware_used": flat(used) if (used := hardware_used(subject)) else None,
+        "geographical_location": fields["geographical_location"] or (one_line(str(country)) if country else None),
+        "hardware_used": one_line(used) if (used := hardware_used(subject)) else None,
     }
     return {key: value for key, value in known.items() if value is not None}
 
@@ -109,13 +116,13 @@ def _results(subject: Subject) -> list[EvalResult]:
     kind, dataset = hub_task(subject), subject.run.task.dataset
     if kind is None or dataset is None:
         return []
-    common: dict[str, Any] = {"task_type": kind, "task_name": flat(subject.run.task.title)}
+    common: dict[str, Any] = {"task_type": kind, "task_name": one_line(subject.run.task.title)}
     common |= {"dataset_type": dataset.name, "dataset_name": dataset.name}
     results = [
         EvalResult(
             **common,
             dataset_split=q.split,
-            metric_type=flat(q.metric),
+            metric_type=one_line(q.metric),
             metric_name=_metric_name(q),
             metric_value=rounded(q.value.mean),
         )
@@ -129,7 +136,10 @@ def _results(subject: Subject) -> list[EvalResult]:
             label = f"{name} ({how})" if objective.is_energy else name
             results.append(
                 EvalResult(
-                    **common, metric_type=name, metric_name=flat(label), metric_value=rounded(outcome.value.mean)
+                    **common,
+                    metric_type=name,
+                    metric_name=one_line(label),
+                    metric_value=rounded(outcome.value.mean),
                 )
             )
     return results
@@ -137,7 +147,7 @@ def _results(subject: Subject) -> list[EvalResult]:
 
 def _metric_name(quality: Quality) -> str:
     where = f"{quality.split}, " if quality.split else ""
-    return flat(f"{quality.metric} ({where}{quality.seen})")
+    return one_line(f"{quality.metric} ({where}{quality.seen})")
 
 
 def _content(subject: Subject) -> dict[str, Any]:
@@ -168,7 +178,8 @@ def _content(subject: Subject) -> dict[str, Any]:
         "checks": prose.check_sentences(summary),
         "beyond_software": f"{prose.BEYOND_SOFTWARE} {WALL_GAP}",
         "warnings": [f for f in findings(summary) if f.level == "warning"],
-        "command": prose.repeat_command(summary),
+        "command": repeat_command(summary),
+        "needs": needs(summary),
     }
 
 
@@ -211,7 +222,7 @@ def facts(subject: Subject) -> Facts:
     params = ", ".join(f"{name} = {show(value)}" for name, value in subject.member.params.items())
     seeds = ", ".join(str(t.seed) for t in subject.trials)
     return (
-        ("Task", f"{task.name}, version {task.version}, digest {manifest.digest}"),
+        ("Task", f"{task.name}, version {task.version}, digest {manifest.run_digest}"),
         ("Workload", task.workload),
         ("Budget", manifest.budget or "none named: the task as it stands"),
         ("Data", "; ".join(f"{k}: {v}" for k, v in flatten(manifest.data)) or "none"),
@@ -283,27 +294,31 @@ def training_table(subject: Subject, trained: TrainingRuns | None) -> Table:
         Cell(words.domains(energy.domains), (f"measured share {percent(energy.measured_share)}",)),
         _labelled(energy, "J", subject.run.task.protocol),
         worded_cell(seconds, trained.seconds.mean, trained.seconds.low, trained.seconds.high),
-        Cell(f"{count(trained.units[0])} {_trained_unit(subject)}"),
+        Cell(f"{count(trained.units[0])} {_units(trained_unit(subject.run.task))}"),
     )
     return Table.of("Energy of training", titles, (row,))
 
 
-def _trained_unit(subject: Subject) -> str:
-    dataset = subject.run.task.dataset
-    return "units of work" if dataset is None else "tokens" if dataset.is_text else "samples"
+def _units(unit: str) -> str:
+    return "units of work" if unit == "unit" else f"{unit}s"
 
 
 def cost_facts(subject: Subject) -> Facts:
     """Static costs, as far as they were counted."""
-    costs = subject.member.costs
+    costs, trained, unit = subject.member.costs, subject.member.training, trained_unit(subject.run.task)
     rows = [
         ("Parameters", None if costs.parameters is None else count(costs.parameters)),
-        ("MACs of one sample", None if costs.macs is None else si(costs.macs, "")),
-        ("FLOPs of one sample", None if costs.flops is None else si(costs.flops, "")),
-        *((f"FLOPs of one unit of {p}", si(flops, "")) for p, flops in costs.phase_flops.items()),
+        ("MACs of one sample", None if costs.macs is None else tables.at_least(costs, costs.macs)),
+        ("FLOPs of one sample", None if costs.flops is None else tables.at_least(costs, costs.flops)),
+        *((f"FLOPs of one unit of {p}", tables.at_least(costs, n, p)) for p, n in costs.phase_flops.items()),
+        ("FLOPs of the training", None if trained is None else _worded(training_cell(trained, unit))),
         ("Peak memory", None if costs.peak_memory_bytes is None else octets(costs.peak_memory_bytes)),
     ]
     return tuple((name, value) for name, value in rows if value is not None)
+
+
+def _worded(cell: Cell) -> str:
+    return f"{cell.text} ({'; '.join(cell.details)})"
 
 
 def hardware_facts(subject: Subject) -> Facts:

@@ -58,7 +58,7 @@ def _objectives(subject: Subject) -> Iterator[Quality]:
     task = subject.run.task
     for name, outcome in subject.member.outcomes.items():
         objective = task.objectives[name]
-        if not objective.is_energy and not objective.is_latency and name not in COSTS:
+        if not objective.is_relative and name not in COSTS:
             yield _searched(subject, name, outcome.value)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from joulebench.cards.subject import Subject, hardware_used, obtained, refuse_replay, source
+from joulebench.cards.subject import Subject, hardware_used, obtained, refuse_replay, source, training_computation
 from joulebench.cards.values import NOT_KNOWN, checked, estimated, number_of, text_of, to_json
 from joulebench.errors import InputError, did_you_mean
 from joulebench.presentation.numbers import NOT_MEASURED
@@ -65,6 +65,7 @@ def sci_card(subject: Subject, given: Mapping[str, Value]) -> str:
             "M": _embodied_terms(embodied),
             "operational": _operational(subject, work.gross),
             "boundary": _boundary(subject, work.gross),
+            "training (not in the score)": training_computation(subject),
             "labels": subject.labels or None,
             "source": source(subject),
         }

@@ -68,8 +68,10 @@ class Subject:
 
     @property
     def labels(self) -> dict[str, str]:
-        """What a card must say of its numbers: a choice that no new runs confirmed, a busy machine."""
+        """What a card must say of its numbers: a choice that no new runs confirmed, no training, a busy machine."""
         labels = {}
+        if self.run.task.protocol.skip_train:
+            labels["untrained"] = "training was skipped; quality is that of the initial weights"
         if not self.configuration.confirmed and not self.configuration.default:
             labels["provisional"] = "chosen by the numbers that are shown; not confirmed by new runs"
         if self.run.task.protocol.allow_busy:
@@ -154,8 +156,8 @@ def _best(run: Run) -> tuple[Configuration, str]:
 
 
 def _quality(task: Task) -> str:
-    """The first objective that is neither energy nor latency; without any, the first."""
-    plain = (n for n, o in task.objectives.items() if not o.is_energy and not o.is_latency)
+    """The first objective that is neither energy nor time; without any, the first."""
+    plain = (n for n, o in task.objectives.items() if not o.is_relative)
     return next(plain, next(iter(task.objectives)))
 
 
@@ -164,13 +166,22 @@ def obtained(energy: Energy) -> dict[str, Any]:
     return {"domains": list(energy.domains), "kind": energy.kind, "measured_share": energy.measured_share}
 
 
+def training_computation(subject: Subject) -> dict[str, Any] | None:
+    """FLOPs of a training of the configuration, and where they come from; None where they are not counted."""
+    trained = subject.member.training
+    if trained is None:
+        return None
+    missed = f"; at least: no counting rule for {', '.join(trained.missed)}" if trained.missed else ""
+    return {"value": trained.mean, "unit": "FLOP", "source": f"counted from the model, not observed{missed}"}
+
+
 def source(subject: Subject) -> dict[str, Any]:
     """The run and the trials that a card is made from."""
     manifest, task = subject.run.manifest, subject.run.task
     return {
         "joulebench": manifest.joulebench,
         "task": f"{task.name} v{task.version}",
-        "digest": manifest.digest,
+        "digest": manifest.run_digest,
         "trials": list(subject.member.trials),
         "measured_utc": manifest.created_utc,
     }

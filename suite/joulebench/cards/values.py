@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from joulebench.errors import InputError, did_you_mean
-from joulebench.presentation.text import flat
 from joulebench.spec.parameters import Value
 from joulebench.stats.estimate import Estimate
+from joulebench.text import one_line
 
 DIGITS = 6  # significant, of a number that is stored
 NOT_KNOWN = "not known"
@@ -39,10 +39,30 @@ def text_of(given: Mapping[str, Value], name: str) -> str | None:
     """
     if name not in given:
         return None
-    text = flat(str(given[name]))
+    text = one_line(str(given[name]))
     if not text:
         raise InputError(f"--set {name}: must not be empty")
     return text
+
+
+def texts_of(given: Mapping[str, Value], name: str) -> str | list[str] | None:
+    """A field given as text, or as a JSON list of texts; None where it is not given.
+
+    Raises:
+        InputError: it, or a part of the list, is empty or no text.
+    """
+    text = text_of(given, name)
+    if text is None or not text.startswith("["):
+        return text
+    try:
+        parts = json.loads(text)
+    except (ValueError, RecursionError):
+        parts = None
+    texts = [one_line(part) for part in parts if isinstance(part, str)] if isinstance(parts, list) else []
+    if not texts or not all(texts) or len(texts) != len(parts):
+        example = '["a", "b"]'
+        raise InputError(f"--set {name}: must be text or a JSON list of texts, as {example} (got '{text[:60]}')")
+    return texts
 
 
 def number_of(given: Mapping[str, Value], name: str, low: float, high: float = math.inf) -> float | None:
@@ -87,10 +107,10 @@ def to_json(tree: Mapping[str, Any]) -> str:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, Mapping):
-        pairs = ((flat(str(k)), _clean(v)) for k, v in value.items())
+        pairs = ((one_line(str(k)), _clean(v)) for k, v in value.items())
         return {k: v for k, v in pairs if v is not None}
     if isinstance(value, str):
-        return flat(value)
+        return one_line(value)
     if isinstance(value, Sequence):
         return [v for v in map(_clean, value) if v is not None]
     return rounded(value) if isinstance(value, float) else value

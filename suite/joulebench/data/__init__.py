@@ -6,7 +6,7 @@
 from joulebench.data.arrays import ImageArrays
 from joulebench.data.augment import augment
 from joulebench.data.sources import DataRequest, load_arrays
-from joulebench.data.staging import Split, StagedData, StagedImages, StagedText, stage
+from joulebench.data.staging import Split, StagedData, StagedImages, StagedText, stage, tensors_of
 from joulebench.data.text import TextBytes
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "augment",
     "load_arrays",
     "stage",
+    "tensors_of",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ class ImageArrays:
     """Decoded images, uint8 (n, height, width, channels), with labels int64 (n,) that index `classes`.
 
     `source` describes the origin; `fingerprint` is the start of a SHA-256 over the four arrays: equal fingerprints
-    mean the same pixels in the same order.
+    mean the same pixels in the same order. `remarks` say what whoever relies on the data should know.
     """
 
     train_x: Pixels
@@ -33,6 +33,7 @@ class ImageArrays:
     classes: tuple[str, ...]
     source: str
     fingerprint: str = ""  # computed unless given
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.fingerprint:
@@ -46,6 +47,21 @@ class ImageArrays:
             digest.update(f"{little.dtype.str}{little.shape}".encode())
             digest.update(little.reshape(-1).data)
         return digest.hexdigest()[:16]
+
+    def with_leaks(self) -> ImageArrays:
+        """Itself, with a remark if images of test stand in train too, to the pixel."""
+        known = {_digest(image) for image in self.train_x}
+        repeated = sum(_digest(image) in known for image in self.test_x)
+        if not repeated:
+            return self
+        remark = (
+            f"{repeated} of {len(self.test_x)} test images stand in train too, to the pixel: scores are too good"
+        )
+        return replace(self, remarks=(*self.remarks, remark))
+
+
+def _digest(image: Pixels) -> bytes:
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
 TEST_CUT, PIXELS, STAGE_CUT, GRAMMAR = range(4)  # purposes of a seed, each with its own random stream

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import secrets
 import sys
 import warnings
 import zipfile
@@ -15,24 +13,22 @@ from pathlib import Path
 import numpy as np
 
 from joulebench.data.arrays import ImageArrays
+from joulebench.host.files import expanded, make_folder, whole_file
 
-FORMAT = 1  # raised when decoding changes, so that older files are rebuilt
+FORMAT = 2  # raised when decoding changes, so that older files are rebuilt
 
 
 def cache_root(cache_dir: Path | None = None) -> Path:
-    """The cache folder: the argument, $JOULEBENCH_CACHE, or the user's cache folder."""
-    if cache_dir is not None:
-        return cache_dir.expanduser()
-    if own := os.environ.get("JOULEBENCH_CACHE"):
-        return Path(own).expanduser()
+    """The cache folder: the argument, $JOULEBENCH_CACHE, or the user's cache folder.
+
+    Raises:
+        InputError: the user has no home folder.
+    """
+    if given := cache_dir or os.environ.get("JOULEBENCH_CACHE"):
+        return expanded(Path(given))
     if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg).expanduser() / "joulebench"
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")
-        return Path(local) / "joulebench" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "joulebench"
-    return Path.home() / ".cache" / "joulebench"
+        return expanded(Path(xdg)) / "joulebench"
+    return expanded(Path("~/Library/Caches/joulebench" if sys.platform == "darwin" else "~/.cache/joulebench"))
 
 
 def cached(
@@ -42,11 +38,11 @@ def cached(
 
     A damaged cache file is rebuilt with a warning; a failure to write is a warning too.
     """
-    key = hashlib.sha256(f"{name}\0{source.resolve()}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(os.fsencode(f"{name}\0{source.resolve()}")).hexdigest()[:16]
     file = root / "decoded" / f"{name}-{key}.npz"
     arrays = _read(file, _stamp(source, files()))
     if arrays is None:
-        arrays = decode()
+        arrays = decode().with_leaks()
         _write(file, _stamp(source, files()), arrays)  # decoding may have fetched the files first
     return arrays
 
@@ -57,13 +53,13 @@ def _stamp(source: Path, files: list[Path]) -> str:
     for file in sorted(files):
         stat = file.stat()
         name = file.relative_to(source)  # independent of a relative or absolute source
-        digest.update(f"\0{name}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
+        digest.update(os.fsencode(f"\0{name}\0{stat.st_size}\0{stat.st_mtime_ns}"))
     return digest.hexdigest()
 
 
 def _checksum(stamp: str, arrays: ImageArrays) -> str:
-    words = "\0".join((stamp, arrays.fingerprint, arrays.source, *arrays.classes))
-    return hashlib.sha256(words.encode()).hexdigest()
+    words = "\0".join((stamp, arrays.fingerprint, arrays.source, *arrays.classes, *arrays.remarks))
+    return hashlib.sha256(words.encode(errors="surrogateescape")).hexdigest()
 
 
 def _read(file: Path, stamp: str) -> ImageArrays | None:
@@ -79,6 +75,7 @@ def _read(file: Path, stamp: str) -> ImageArrays | None:
                 test_y=stored["test_y"],
                 classes=tuple(str(name) for name in stored["classes"]),
                 source=str(stored["source"]),
+                remarks=tuple(str(remark) for remark in stored["remarks"]),
             )
             intact = str(stored["checksum"]) == _checksum(stamp, arrays)
     except (FileNotFoundError, NotADirectoryError):
@@ -92,11 +89,9 @@ def _read(file: Path, stamp: str) -> ImageArrays | None:
 
 
 def _write(file: Path, stamp: str, arrays: ImageArrays) -> None:
-    # a name of its own: other processes, also on other machines, may be writing the same file
-    temporary = file.with_suffix(f".{secrets.token_hex(4)}.tmp")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
+        make_folder(file.parent)
+        with whole_file(file) as stream:
             np.savez(
                 stream,
                 train_x=arrays.train_x,
@@ -105,13 +100,10 @@ def _write(file: Path, stamp: str, arrays: ImageArrays) -> None:
                 test_y=arrays.test_y,
                 classes=np.array(arrays.classes),
                 source=np.array(arrays.source),
+                remarks=np.array(arrays.remarks, dtype=str),
                 stamp=np.array(stamp),
                 checksum=np.array(_checksum(stamp, arrays)),
             )
-        temporary.replace(file)
     except (OSError, ValueError) as error:  # zipfile turns a full disk into a ValueError
         reason = f"decoded data cannot be cached ({error}); continuing without the cache"
         warnings.warn(f"{file.parent}: {reason}", stacklevel=2)
-    finally:
-        with contextlib.suppress(OSError):  # a full or read-only disk: nothing more can be done
-            temporary.unlink(missing_ok=True)

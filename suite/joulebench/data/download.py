@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import secrets
 import urllib.request
 from pathlib import Path
 from typing import IO
 
 from joulebench.data.arrays import Progress
+from joulebench.host.files import make_folder, whole_file
 
 TIMEOUT_S = 10.0  # to connect, and for any one read
 CHUNK_BYTES = 2**18
@@ -49,16 +49,11 @@ def _md5() -> hashlib._Hash:
 
 
 def _fetch_one(url: str, md5: str, target: Path, progress: Progress) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("wb") as stream:
-            received = _copy(url, stream, f"download {target.name}", progress)
+    make_folder(target.parent)
+    with whole_file(target) as stream:
+        received = _copy(url, stream, f"download {target.name}", progress)
         if received != md5:
             raise DownloadError(f"unexpected content (MD5 {received}, expected {md5})")
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _copy(url: str, stream: IO[bytes], label: str, progress: Progress) -> str:

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import io
-import tarfile
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from joulebench.data.archives import ArchiveError, read_files
 from joulebench.data.arrays import ImageArrays, Pixels, Progress
 from joulebench.errors import InputError
+from joulebench.spec.reading import read_file
+from joulebench.text import is_utf8, without_surrogates
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")  # as torchvision has them
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")  # Pillow's others may start programs (EPS)
 SPLITS = ("train", "test")
 EXPECTED = (
-    "expected a torchvision folder, or {train,test}/<class>/*.{jpg,jpeg,png} "
+    "expected a torchvision folder or archive, or {train,test}/<class>/*.{jpg,png,webp,bmp,ppm,pgm,tif} "
     "as a folder or as a .tar.gz, .tgz, .tar or .zip archive"
 )
 MAX_FILE_BYTES = 2**20  # an image of a few pixels is never larger; a decompression bomb is
+SPARE_BYTES, BYTES_EACH = 2**26, 2**14  # of an archive's images together: what any may have, and what each adds
 CHUNK = 2_000  # images between two reports of progress
+SHOWN = 3  # names in a message
+_JUNK = ("thumbs.db", "desktop.ini")
+_VALIDATION = ("val", "valid", "validation", "dev")
 
-Files = Mapping[str, bytes | Path]  # "train/cat/0001.png" → its content, or where that lies
+Content = bytes | Path
+Entry = tuple[tuple[str, ...], Content | None]  # parts of a path; None: of a folder
+
+
+class _Tree(NamedTuple):
+    images: Mapping[str, Content]  # "train/cat/0001.png" → its content, or where that lies
+    remarks: tuple[str, ...]
 
 
 def load_tree(path: Path, shape: tuple[int, int, int], class_count: int, progress: Progress) -> ImageArrays:
@@ -33,21 +46,22 @@ def load_tree(path: Path, shape: tuple[int, int, int], class_count: int, progres
     Raises:
         InputError: no such layout, unreadable, or other sizes or classes than expected.
     """
-    if path.is_dir():
-        files, kind = _folder_files(path), "folder"
-    else:
-        files, kind = _archive_files(path, progress), "archive"
-    classes = _classes(files, path, class_count)
+    kind = "folder" if path.is_dir() else "archive"
+    tree = _arranged(path, _folder_entries(path) if path.is_dir() else _archive_entries(path, progress))
+    classes = _classes(tree.images, path, class_count)
     splits = {}
     for split in SPLITS:
-        names = sorted(name for name in files if name.startswith(f"{split}/"))
+        names = sorted(name for name in tree.images if name.startswith(f"{split}/"))
         labels = np.array([classes.index(_class_of(name)) for name in names], dtype=np.int64)
-        splits[split] = (_decode(files, names, shape, path, f"decode {split} images", progress), labels)
+        splits[split] = (_decode(tree.images, names, shape, path, f"decode {split} images", progress), labels)
     (train_x, train_y), (test_x, test_y) = splits["train"], splits["test"]
-    return ImageArrays(train_x, train_y, test_x, test_y, classes, f"ImageFolder {kind} {path.name}")
+    unseen = sorted(set(classes) - {classes[label] for label in np.unique(test_y)})
+    remarks = (*tree.remarks, *([f"test has no images of {_listed(unseen)}"] if unseen else []))
+    source = f"ImageFolder {kind} {path.name}"
+    return ImageArrays(train_x, train_y, test_x, test_y, classes, source, remarks=remarks)
 
 
-def tree_root(path: Path) -> Path | None:
+def _root(path: Path) -> Path | None:
     """Find the folder that holds train and test: `path` or one directly inside; None if there is neither.
 
     Raises:
@@ -66,85 +80,126 @@ def tree_root(path: Path) -> Path | None:
 
 
 def tree_files(root: Path) -> Iterator[Path]:
-    """The image files under `{train,test}/<class>/` of `root`."""
-    for split in SPLITS:
-        for file in root.glob(f"{split}/*/*"):
-            if _is_image(PurePosixPath(*file.relative_to(root).parts)):
-                yield file
+    """The files under `{train,test}/<class>/` of `root` that are not hidden."""
+    for _, content in _folder_entries(root):
+        if isinstance(content, Path):
+            yield content
 
 
-def _folder_files(path: Path) -> Files:
-    root = tree_root(path)
-    return {} if root is None else {file.relative_to(root).as_posix(): file for file in tree_files(root)}
+def _folder_entries(path: Path) -> Iterator[Entry]:
+    """What a folder of images holds, links followed, as deep as a file of a class folder lies."""
+    root = _root(path)
+    for entry in sorted((root or path).iterdir()):
+        if not entry.is_dir() or not _is_visible((entry.name,)):
+            continue
+        yield (entry.name,), None
+        if entry.name in SPLITS:
+            yield from _below(entry, (entry.name,))
 
 
-def _archive_files(path: Path, progress: Progress) -> Files:
+def _below(folder: Path, parts: tuple[str, ...]) -> Iterator[Entry]:
+    for entry in sorted(folder.iterdir()):
+        below = (*parts, entry.name)
+        if not _is_visible(below):
+            continue
+        if not entry.is_dir():
+            yield below, entry
+            continue
+        yield below, None
+        if len(below) < 3:
+            yield from _below(entry, below)
+
+
+def _archive_entries(path: Path, progress: Progress) -> Iterator[Entry]:
+    if not path.is_file():
+        raise InputError(f"{path}: is no regular file; {EXPECTED}")
+
+    def report(count: int) -> None:
+        if count % CHUNK == 0:
+            progress("read archive", count, 0)
+
     try:
-        if zipfile.is_zipfile(path):
-            members = _zip_members(path)
-        elif tarfile.is_tarfile(path):
-            members = _tar_members(path)
-        else:
-            raise InputError(f"{path}: is not a readable archive; {EXPECTED}")
-        images: dict[PurePosixPath, bytes] = {}
-        for name, content in members:
-            images[name] = content
-            if len(images) % CHUNK == 0:
-                progress("read archive", len(images), 0)
-    except InputError:
-        raise
-    except Exception as error:  # each kind of archive fails in its own way
-        raise InputError(f"{path}: the archive is damaged ({error}); {EXPECTED}") from None
-    roots = sorted({str(name.parents[2]) for name in images})
+        found = read_files(path, _is_image, MAX_FILE_BYTES, lambda n: SPARE_BYTES + n * BYTES_EACH, report)
+    except ArchiveError as error:
+        raise InputError(f"{path}: the archive cannot be used: {error}; {EXPECTED}") from None
+    placed = {PurePosixPath(name).parts: content for name, content in found.items()}
+    roots = {parts[:depth] for parts in placed for depth in (0, 1) if parts[depth : depth + 1] in _SPLIT_PARTS}
+    roots = {root for root in roots if _is_visible(root)}
     if len(roots) > 1:
-        raise InputError(f"{path}: holds several data sets ({', '.join(roots)}); {EXPECTED}")
-    return {str(PurePosixPath(*name.parts[-3:])): content for name, content in images.items()}
+        raise InputError(
+            f"{path}: holds several data sets ({_listed(['/'.join(r) or '.' for r in roots])}); {EXPECTED}"
+        )
+    root = next(iter(roots), ())
+    for parts, content in placed.items():
+        below = parts[len(root) :]
+        if parts[: len(root)] == root and below and _is_visible(parts):
+            yield below, content
 
 
-def _is_image(name: PurePosixPath) -> bool:
-    """Whether a path is `[folder/]{train,test}/<class>/<image>` and not hidden."""
-    hidden = any(part.startswith((".", "__MACOSX")) for part in name.parts)
-    placed = len(name.parts) in (3, 4) and name.parts[-3] in SPLITS
-    return placed and not hidden and name.suffix.lower() in SUFFIXES
+_SPLIT_PARTS = {(split,) for split in SPLITS}
 
 
-def _tar_members(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    with tarfile.open(path) as archive:
-        for member in archive:
-            name = PurePosixPath(member.name)
-            if member.isfile() and _is_image(name) and (stream := archive.extractfile(member)):
-                _check_bytes(path, name, member.size)
-                yield name, stream.read()
-        # tarfile stops silently at the first bad header; reading on makes gzip verify its checksum
-        while archive.fileobj is not None and archive.fileobj.read(MAX_FILE_BYTES):
-            pass
+def _is_visible(parts: Iterable[str]) -> bool:
+    return not any(part.startswith((".", "__MACOSX")) or part.lower() in _JUNK for part in parts)
 
 
-def _zip_members(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            name = PurePosixPath(member.filename)
-            if not member.is_dir() and _is_image(name):
-                _check_bytes(path, name, member.file_size)
-                yield name, archive.read(member)
+def _is_image(name: str) -> bool:
+    """Whether a file is an image by its name, and not hidden."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in SUFFIXES and _is_visible(path.parts)
 
 
-def _check_bytes(path: Path, name: PurePosixPath, size: int) -> None:
-    if size > MAX_FILE_BYTES:
-        raise InputError(f"{path}: {name} has {size} bytes; expected at most {MAX_FILE_BYTES} an image")
+def _arranged(path: Path, entries: Iterable[Entry]) -> _Tree:
+    """Check that every image lies where images belong, and that no class is empty."""
+    images: dict[str, Content] = {}
+    folders: set[str] = set()
+    beside: set[str] = set()
+    left_out = []
+    for parts, content in entries:
+        name = "/".join(parts)
+        if parts[0] not in SPLITS:
+            beside |= {parts[0]} if content is None or len(parts) > 1 else set()
+        elif len(parts) > 3 or (len(parts) == 3 and content is None):
+            raise InputError(f"{path}: {name} lies deeper than images of a class; {EXPECTED}")
+        elif len(parts) == 2 and content is not None and _is_image(name):
+            raise InputError(f"{path}: {name} lies in no folder of a class; {EXPECTED}")
+        elif len(parts) == 3:
+            folders.add("/".join(parts[:2]))
+            if content is not None and _is_image(name):
+                images[name] = content
+            else:
+                left_out.append(name)
+        elif len(parts) == 2 and content is None:
+            folders.add(name)
+    if odd := next((folder for folder in folders if not is_utf8(folder)), None):
+        raise InputError(f"{path}: the name of the folder {odd!a} is not UTF-8")
+    missing = [split for split in SPLITS if not any(name.startswith(f"{split}/") for name in images)]
+    if missing:
+        there = sorted(beside | {folder.split("/")[0] for folder in folders})
+        where = f" under {missing[0]}/<class>/" if len(missing) < len(SPLITS) or folders else ""
+        raise InputError(f"{path}: holds no images{where} (it has: {_listed(there) or 'no folders'}); {EXPECTED}")
+    for folder in sorted(folders):
+        if not any(name.startswith(f"{folder}/") for name in images):
+            raise InputError(f"{path}: {folder} holds no images; {EXPECTED}")
+    remarks = []
+    if left_out:
+        remarks.append(f"left out, by their names no images: {len(left_out)} ({_listed(left_out)})")
+    if unread := sorted(name for name in beside if name.lower() in _VALIDATION):
+        remarks.append(f"{_listed(unread)} is not read: validation images are taken from train")
+    return _Tree(images, tuple(remarks))
+
+
+def _listed(names: Iterable[str]) -> str:
+    ordered = sorted(map(without_surrogates, names))
+    return ", ".join(ordered[:SHOWN]) + (f" and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else "")
 
 
 def _class_of(name: str) -> str:
     return name.split("/")[1]
 
 
-def _classes(files: Files, path: Path, count: int) -> tuple[str, ...]:
-    classes = {split: {_class_of(name) for name in files if name.startswith(f"{split}/")} for split in SPLITS}
-    if not files:
-        raise InputError(f"{path}: holds no images; {EXPECTED}")
-    for split in SPLITS:
-        if not classes[split]:
-            raise InputError(f"{path}: holds no images under {split}/<class>/; {EXPECTED}")
+def _classes(images: Iterable[str], path: Path, count: int) -> tuple[str, ...]:
+    classes = {split: {_class_of(name) for name in images if name.startswith(f"{split}/")} for split in SPLITS}
     if stray := sorted(classes["test"] - classes["train"]):
         known = ", ".join(sorted(classes["train"]))
         raise InputError(f"{path}: test/{stray[0]} is not a class of train (expected: {known})")
@@ -155,7 +210,12 @@ def _classes(files: Files, path: Path, count: int) -> tuple[str, ...]:
 
 
 def _decode(
-    files: Files, names: list[str], shape: tuple[int, int, int], path: Path, label: str, progress: Progress
+    files: Mapping[str, Content],
+    names: list[str],
+    shape: tuple[int, int, int],
+    path: Path,
+    label: str,
+    progress: Progress,
 ) -> Pixels:
     # one thread: Pillow hands the interpreter lock over for each small image, so a pool took twice as long
     images = np.empty((len(names), *shape), dtype=np.uint8)
@@ -166,19 +226,50 @@ def _decode(
     return images
 
 
-def _pixels(content: bytes | Path, shape: tuple[int, int, int], where: str) -> Pixels:
-    from PIL import Image
+def _pixels(content: Content, shape: tuple[int, int, int], where: str) -> Pixels:
+    """Pixels of one image, uint8, upright; alpha is dropped, and 16 bits are scaled to 8.
+
+    Raises:
+        InputError: it is of another size, has several frames, or cannot be read.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     height, width, channels = shape
     try:
-        data = content if isinstance(content, bytes) else content.read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            if image.size != (width, height):  # known before anything is decompressed
-                size = f"{image.size[0]} × {image.size[1]}"
+        data = content if isinstance(content, bytes) else read_file(content, MAX_FILE_BYTES, follow=True)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            upright: Image.Image = image
+            if set(image.size) == {width, height}:  # known before anything is decompressed
+                upright = ImageOps.exif_transpose(image)
+            if upright.size != (width, height):
+                size = f"{upright.size[0]} × {upright.size[1]}"
                 raise InputError(f"{where} is {size} pixels; expected {width} × {height}")
-            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"), dtype=np.uint8)
+            if (frames := getattr(image, "n_frames", 1)) != 1:
+                raise InputError(f"{where} has {frames} frames; expected one image")
+            mode = "L" if channels == 1 else "RGB"
+            pixels = np.asarray(_eight_bits(upright).convert(mode), dtype=np.uint8)
     except InputError:
         raise
+    except UnidentifiedImageError:
+        raise InputError(f"{where} is not a readable image ({', '.join(FORMATS)})") from None
     except Exception as error:  # each of Pillow's decoders fails in its own way
         raise InputError(f"{where} is not a readable image ({error})") from None
     return pixels.reshape(shape)
+
+
+def _eight_bits(image: Any) -> Any:
+    """An image of 16 bits a pixel scaled to 8, which Pillow would clip; another as it is.
+
+    Raises:
+        ValueError: its pixels are of another range.
+    """
+    from PIL import Image
+
+    if image.mode == "P" and "transparency" in image.info:
+        return image.convert("RGBA")
+    if not image.mode.startswith(("I", "F")):
+        return image
+    levels = np.asarray(image)
+    if image.mode == "F" or levels.min() < 0 or levels.max() > 65535:
+        raise ValueError(f"its pixels are neither of 8 nor of 16 bits (mode {image.mode})")
+    return Image.fromarray(((levels.astype(np.int64) * 255 + 32767) // 65535).astype(np.uint8))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from joulebench.data.archives import ArchiveError, unpack_folder
 from joulebench.data.arrays import (
     PIXELS,
     TEST_CUT,
@@ -27,11 +29,13 @@ from joulebench.data.arrays import (
 from joulebench.data.cache import cache_root, cached
 from joulebench.data.download import DownloadError, fetch
 from joulebench.data.grammar import generate
-from joulebench.data.images import EXPECTED, load_tree, tree_files, tree_root
+from joulebench.data.images import EXPECTED, load_tree, tree_files
 from joulebench.data.text import TextBytes, read_text
 from joulebench.errors import InputError, described
+from joulebench.host.files import expanded
 from joulebench.spec.registry import DATASETS, is_own
 from joulebench.spec.task import Dataset
+from joulebench.text import is_utf8
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class _Published:
     folder: str
     shape: tuple[int, int, int]  # height, width, channels
     classes: int
+    archive: str = ""  # as which its folder is published
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class DataRequest:
 Source = Callable[[DataRequest], ImageArrays | TextBytes]
 
 PUBLISHED = {
-    "cifar10": _Published("CIFAR10", "cifar-10-batches-py", (32, 32, 3), 10),
+    "cifar10": _Published("CIFAR10", "cifar-10-batches-py", (32, 32, 3), 10, "cifar-10-python.tar.gz"),
     "mnist": _Published("MNIST", "MNIST/raw", (28, 28, 1), 10),
 }
 
@@ -81,6 +86,8 @@ def load_arrays(
     Raises:
         InputError: there are no such data, or they cannot be read or are not of the expected form.
     """
+    if data_path is not None and not is_utf8(str(data_path.absolute())):
+        raise InputError(f"--data: {str(data_path)!a}: its name is not UTF-8, so that records cannot hold it")
     source: Source = DATASETS.load(dataset.name, "dataset.name")
     request = DataRequest(dataset, data_path, cache_root(cache_dir), progress or no_progress)
     return _load_own(dataset.name, source, request) if is_own(dataset.name) else source(request)
@@ -105,7 +112,7 @@ def _load_own(name: str, source: Source, request: DataRequest) -> ImageArrays | 
         wrong = _wrong_images(arrays)
     if wrong:
         raise InputError(f"dataset.name: '{name}' {wrong}")
-    return arrays
+    return arrays.with_leaks() if isinstance(arrays, ImageArrays) else arrays
 
 
 def _wrong_images(arrays: ImageArrays) -> str | None:
@@ -206,7 +213,9 @@ def _published(name: str, request: DataRequest) -> ImageArrays:
     path = request.path or (Path(given) if (given := os.environ.get("JOULEBENCH_DATA")) else None)
     if path is None:
         return _downloaded(name, cache, progress)
-    path = path.expanduser()
+    path = expanded(path)
+    if known.archive and (packed := path / known.archive).is_file():
+        path = packed
     try:
         if not (path.is_file() or path.is_dir()):
             raise InputError(f"{path}: no such file or folder; {EXPECTED}")
@@ -214,12 +223,23 @@ def _published(name: str, request: DataRequest) -> ImageArrays:
             folder = root / known.folder
             return cached(cache, name, root, lambda: _files_in(folder), lambda: _torchvision(known, root))
         # a folder's own time does not change with a file inside, so each file counts
-        tree = (tree_root(path) or path) if path.is_dir() else None
-        files = (lambda: [path]) if tree is None else (lambda: list(tree_files(tree)))
-        decode = partial(load_tree, path, known.shape, known.classes, progress)
-        return cached(cache, name, path, files, decode)
+        files = (lambda: list(tree_files(path))) if path.is_dir() else (lambda: [path])
+        return cached(cache, name, path, files, partial(_decoded, known, path, progress))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error}); {EXPECTED}") from None
+
+
+def _decoded(known: _Published, path: Path, progress: Progress) -> ImageArrays:
+    """Decode an image tree, or an archive of one or of torchvision's files."""
+    if path.is_file():
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                published = unpack_folder(path, known.folder, Path(scratch))
+            except ArchiveError as error:
+                raise InputError(f"{path}: the archive cannot be used: {error}; {EXPECTED}") from None
+            if published:
+                return _torchvision(known, Path(scratch), path)
+    return load_tree(path, known.shape, known.classes, progress)
 
 
 def _downloaded(name: str, cache: Path, progress: Progress) -> ImageArrays:
@@ -249,8 +269,12 @@ def _torchvision_root(known: _Published, path: Path) -> Path | None:
     return None
 
 
-def _torchvision(known: _Published, root: Path) -> ImageArrays:
-    """Read torchvision's files. It checks CIFAR-10's against published checksums before it unpickles them."""
+def _torchvision(known: _Published, root: Path, source: Path | None = None) -> ImageArrays:
+    """Read torchvision's files, which it checks against published checksums before it unpickles CIFAR-10's.
+
+    Args:
+        source: the archive that they come from.
+    """
     from torchvision import datasets
 
     make = getattr(datasets, known.torchvision_class)
@@ -266,9 +290,10 @@ def _torchvision(known: _Published, root: Path) -> ImageArrays:
             source=f"torchvision {known.torchvision_class}",
         )
     except Exception as error:  # damaged files fail in many ways inside torchvision
-        folder = root / known.folder
-        expected = f"expected torchvision's {known.torchvision_class} files, unpacked"
-        raise InputError(f"{folder}: is incomplete or damaged ({error}); {expected}") from None
+        expected = f"expected torchvision's {known.torchvision_class} files, as published"
+        raise InputError(
+            f"{source or root / known.folder}: is incomplete or damaged ({error}); {expected}"
+        ) from None
 
 
 def _download(name: str, root: Path, progress: Progress) -> None:

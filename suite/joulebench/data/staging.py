@@ -85,6 +85,8 @@ class StagedImages(Splits[Split]):
     augment: tuple[str, ...]
     source: str = ""
     fingerprint: str = ""
+    remarks: tuple[str, ...] = ()
+    part: str = ""  # how much of what was left for training is used, where not all is
 
     def describe(self) -> dict[str, Any]:
         """JSON-ready description for the run manifest."""
@@ -97,6 +99,8 @@ class StagedImages(Splits[Split]):
             "std": list(self.std),
             "classes": list(self.classes),
             "augment": list(self.augment),
+            **({"part": self.part} if self.part else {}),
+            **({"remarks": list(self.remarks)} if self.remarks else {}),
         }
 
 
@@ -108,16 +112,24 @@ class StagedText(Splits["torch.Tensor"]):
     floor_nats_per_byte: float | None = None  # the text's entropy, if known
     source: str = ""
     fingerprint: str = ""
+    part: str = ""  # how much of what was left for training is used, where not all is
 
     def describe(self) -> dict[str, Any]:
         """JSON-ready description for the run manifest; counts are of bytes."""
         return {
+            **({"part": self.part} if self.part else {}),
             "source": self.source,
             "fingerprint": self.fingerprint,
             "counts": self.counts,
             "unigram_nats_per_byte": self.unigram_nats_per_byte,
             "floor_nats_per_byte": self.floor_nats_per_byte,
         }
+
+
+def tensors_of(data: Any) -> list[torch.Tensor]:
+    """The tensors of staged data: of each split its images and labels, or its text."""
+    parts = [data.split(name) for name in SPLITS] if isinstance(data, Splits) else []
+    return [tensor for part in parts for tensor in ((part.x, part.y) if isinstance(part, Split) else (part,))]
 
 
 def stage(decoded: ImageArrays | TextBytes, dataset: Dataset, device: str) -> StagedData:
@@ -155,7 +167,13 @@ def stage_text(text: TextBytes, dataset: Dataset, device: str) -> StagedText:
         floor_nats_per_byte=text.floor_nats_per_byte,
         source=text.source,
         fingerprint=text.fingerprint,
+        part=_part(len(train), len(text.content) - len(validation) - len(test), "bytes"),
     )
+
+
+def _part(used: int, left: int, what: str) -> str:
+    """`5000 of 49000 training images`; nothing where all are used."""
+    return f"{used} of {left} training {what}" if used < left else ""
 
 
 def text_cuts(n: int, dataset: Dataset) -> tuple[slice, slice, slice]:
@@ -217,6 +235,8 @@ def stage_images(arrays: ImageArrays, dataset: Dataset, device: str) -> StagedIm
         augment=tuple(dataset.augment),
         source=arrays.source,
         fingerprint=arrays.fingerprint,
+        remarks=arrays.remarks,
+        part=_part(len(train), len(arrays.train_y) - len(validation), "images"),
     )
 
 

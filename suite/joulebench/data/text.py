@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulebench.errors import InputError
+from joulebench.host.files import expanded
 
 Bytes = NDArray[np.uint8]
 
@@ -47,7 +48,7 @@ def read_text(path: Path | None, most: int | None) -> TextBytes:
     """
     if path is None:
         raise InputError(f"no data for 'text': give --data PATH; {EXPECTED}")
-    path = path.expanduser()
+    path = expanded(path)
     limit = MAX_BYTES if most is None else most
     try:
         files = _files(path)

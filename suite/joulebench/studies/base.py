@@ -36,6 +36,10 @@ class Study(ABC, Generic[R]):
         """Say what the study requires that the task lacks ("needs …"); None if nothing. Default: None."""
         return None
 
+    def fits(self, run: Run) -> bool:
+        """Whether a report shows the study of its own accord, where it does so at all (`FITTING`). Default: yes."""
+        return True
+
     @abstractmethod
     def analyse(self, run: Run) -> R | None:
         """Compute the result from the records; None if they do not suffice."""

@@ -28,7 +28,8 @@ def sections(
     only if it is `asked` for or `trusted`: records may come from anyone.
     """
     named = [name for name in run.task.analyses if name != FRONTIER]
-    return tuple(_sections(run, dict.fromkeys([*named, *asked, *fitting]), asked, {*asked, *trusted}))
+    names = dict.fromkeys([*named, *asked, *fitting])
+    return tuple(_sections(run, names, asked, {*asked, *trusted}))
 
 
 def _sections(
@@ -45,7 +46,7 @@ def _sections(
             )  # fmt: skip
             continue
         try:
-            part = _section(run, name, shown)
+            part = _section(run, name, shown, unasked=name not in (*run.task.analyses, *asked))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # one study's error must not cost the report
@@ -57,8 +58,10 @@ def _sections(
             yield part
 
 
-def _section(run: Run, name: str, shown: Collection[str]) -> Section | None:
+def _section(run: Run, name: str, shown: Collection[str], unasked: bool) -> Section | None:
     study = load_study(name)
+    if unasked and not study.fits(run):
+        return None
     stem = type(study).name  # an instance may change its own
     if stem in shown:
         raise ValueError(f"another study of this report is named '{stem}'")

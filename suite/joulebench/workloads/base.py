@@ -6,13 +6,14 @@ A user's own model is one subclass of `Workload` in their own module.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from joulebench.errors import InputError, did_you_mean
 from joulebench.host.clock import Clock
 from joulebench.records.model import Costs
-from joulebench.spec.parameters import Params
+from joulebench.spec.parameters import Params, Value
 from joulebench.spec.registry import WORKLOADS
 from joulebench.workloads.flops import count
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from joulebench.data import StagedData
+    from joulebench.spec.task import Task
 
 
 class InfeasibleError(Exception):
@@ -66,10 +68,31 @@ class Workload(ABC):
     needs_data: bool = True
     #: True if all work is `clock.sleep`, so that replay can run it on a virtual clock.
     replayable: bool = False
+    #: Options that it reads; others are refused. None: any.
+    OPTIONS: Collection[str] | None = None
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        self._check_options(context.options)
         self.model: torch.nn.Module | None = None
+
+    @classmethod
+    def check_task(cls, task: Task) -> None:
+        """Check options and values of parameters before a run begins, as far as no data and no device are needed.
+
+        `joulebench check FILE` calls it, too. A subclass may check more, beside what this one checks.
+
+        Raises:
+            InputError: a value that no trial could use.
+        """
+        cls._check_options(task.options)
+
+    @classmethod
+    def _check_options(cls, options: Iterable[str]) -> None:
+        for name in options if cls.OPTIONS is not None else ():
+            if name not in (known := sorted(cls.OPTIONS or ())):
+                hint, allowed = did_you_mean(name, known), ", ".join(known) or "none"
+                raise InputError(f"options.{name}: no such option{hint} (allowed: {allowed})")
 
     @property
     def built_model(self) -> torch.nn.Module:
@@ -94,6 +117,13 @@ class Workload(ABC):
         """Metrics on `train`, `validation` or `test`; names without the split's prefix. Default: none."""
         return {}
 
+    def final_scores(self, split: str) -> dict[str, float]:
+        """Metrics of a model of the frontier on `test`, once, after the search. Default: those of `evaluate`.
+
+        They may hold more: `precision.NAME`, `recall.NAME` and `f1.NAME` of a class are shown in a table.
+        """
+        return self.evaluate(split)
+
     def outcomes(self) -> dict[str, float]:
         """Metrics that belong to no split, by name. Default: none."""
         return {}
@@ -111,9 +141,20 @@ class Workload(ABC):
         return None
 
     def costs(self) -> Costs:
-        """Static costs; by default fvcore's count of one forward pass of `example_input`."""
+        """Static costs; by default the count of one forward pass of `example_input`."""
         example = self.example_input()
         return count(self.model, example) if self.model is not None and example is not None else Costs()
+
+    def training_loss(self, model: torch.nn.Module) -> tuple[torch.Tensor, int] | None:
+        """The loss of one training step, and its units of work, to count the FLOPs of training with.
+
+        Args:
+            model: a copy of the built model on the meta device, where tensors have shapes and no values: make the
+                step's inputs there too (`x.to("meta")`).
+
+        None, the default: they are not counted.
+        """
+        return None
 
     def state(self) -> Any:
         """A copy of the weights, to be restored later."""
@@ -129,6 +170,19 @@ class Workload(ABC):
     def close(self) -> None:
         """Release the model; the next trial is built after this."""
         self.model = None
+
+
+def check_values(task: Task, name: str, allowed: Collection[Value]) -> None:
+    """Check that each value which a task gives to a parameter is one of `allowed`; it need not have the parameter.
+
+    Raises:
+        InputError: one is not.
+    """
+    for value in task.parameters[name].given if name in task.parameters else ():
+        if value not in allowed:
+            known = [str(v) for v in allowed]
+            hint = did_you_mean(str(value), known)
+            raise InputError(f"parameters.{name}: no {name} '{value}'{hint} (allowed: {', '.join(known)})")
 
 
 def workload_class(name: str) -> type[Workload]:

@@ -15,10 +15,14 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 from joulebench.data import StagedImages, augment
 from joulebench.errors import InputError
 from joulebench.spec.parameters import Params
-from joulebench.workloads.base import Epoch, Phase, Workload
+from joulebench.spec.task import Task
+from joulebench.workloads.base import Epoch, Phase, Workload, check_values
+from joulebench.workloads.class_scores import Confusion, f1_scores, scores_by_class
 from joulebench.workloads.traffic import ACTIVATIONS, BYTES_MOVED, traffic
 
 EVALUATION_BATCH = 500
+OPTIMIZERS = ("adam", "sgd")
+SCHEDULES = ("none", "cosine")
 
 
 class ImageClassifier(Workload):
@@ -28,6 +32,13 @@ class ImageClassifier(Workload):
     `make_optimizer` and `make_schedule`; the others are `make_model`'s. Its metrics include memory traffic
     (`joulebench.workloads.traffic`).
     """
+
+    @classmethod
+    def check_task(cls, task: Task) -> None:
+        super().check_task(task)
+        if cls.train is ImageClassifier.train:
+            check_values(task, "optimizer", OPTIMIZERS)
+            check_values(task, "schedule", SCHEDULES)
 
     @abstractmethod
     def make_model(self, params: Params) -> nn.Module:
@@ -84,17 +95,35 @@ class ImageClassifier(Workload):
             if not complete or self.context.should_stop():
                 return
 
-    @torch.inference_mode()
+    def training_loss(self, model: nn.Module) -> tuple[torch.Tensor, int]:
+        batch = int(self.params["batch_size"])
+        x, y = (values[:batch].to("meta") for values in (self.data.train.x, self.data.train.y))
+        return F.cross_entropy(model(x), y), len(y)
+
     def evaluate(self, split: str) -> dict[str, float]:
+        """`accuracy`, `loss`, `f1_weighted` and `f1_macro`."""
+        loss, confusion = self._predict(split)
+        n = len(self.data.split(split))
+        return {"accuracy": float(confusion.trace()) / n, "loss": loss / n, **f1_scores(confusion)}
+
+    def final_scores(self, split: str) -> dict[str, float]:
+        """Those of `evaluate`, with precision, recall and F1 of every class."""
+        return self.evaluate(split) | scores_by_class(self._predict(split)[1], self.data.classes)
+
+    @torch.inference_mode()
+    def _predict(self, split: str) -> tuple[float, Confusion]:
+        """Sum of the cross-entropies, and the confusion matrix."""
         model = self.built_model
         model.eval()
         data = self.data.split(split)
-        loss = correct = torch.zeros((), device=data.x.device)
+        loss, predicted, outputs = torch.zeros((), device=data.x.device), [], 0
         for x, y in zip(data.x.split(EVALUATION_BATCH), data.y.split(EVALUATION_BATCH), strict=True):
             logits = model(x)
             loss = loss + F.cross_entropy(logits, y, reduction="sum")
-            correct = correct + (logits.argmax(1) == y).sum()
-        return {"accuracy": float(correct) / len(data), "loss": float(loss) / len(data)}
+            predicted.append(logits.argmax(1))
+            outputs = logits.shape[1]
+        pairs = torch.bincount(data.y * outputs + torch.cat(predicted), minlength=outputs * outputs)
+        return float(loss), pairs.view(outputs, outputs).cpu().numpy()
 
     def outcomes(self) -> dict[str, float]:
         moved = traffic(self.built_model, self.example_input())
@@ -149,7 +178,7 @@ def make_optimizer(model: nn.Module, params: Params) -> torch.optim.Optimizer:
     if name == "sgd":
         momentum = float(params.get("momentum", 0.0))
         return torch.optim.SGD(model.parameters(), lr=rate, momentum=momentum, weight_decay=decay)
-    raise ValueError(f"no optimizer '{name}' (allowed: adam, sgd)")
+    raise ValueError(f"no optimizer '{name}' (allowed: {', '.join(OPTIMIZERS)})")
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, params: Params) -> LRScheduler | None:
@@ -166,4 +195,4 @@ def make_schedule(optimizer: torch.optim.Optimizer, params: Params) -> LRSchedul
         return None
     if name == "cosine":
         return CosineAnnealingLR(optimizer, T_max=int(params.get("schedule_epochs", params["epochs"])))
-    raise ValueError(f"no schedule '{name}' (allowed: none, cosine)")
+    raise ValueError(f"no schedule '{name}' (allowed: {', '.join(SCHEDULES)})")

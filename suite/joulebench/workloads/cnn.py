@@ -38,6 +38,8 @@ def make_cnn(
 class CNN(ImageClassifier):
     """An image classifier of `width`, `depth`, `kernel`, `pool` and `stride` (1 where the task has none)."""
 
+    OPTIONS = ()
+
     def make_model(self, params: Params) -> nn.Module:
         return make_cnn(
             self.data.shape,

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from joulebench.errors import did_you_mean
-from joulebench.records.model import Costs
 from joulebench.spec.parameters import Params
-from joulebench.workloads.base import InfeasibleError
+from joulebench.spec.task import Task
+from joulebench.workloads.base import InfeasibleError, check_values
 from joulebench.workloads.classifier import ImageClassifier
 from joulebench.workloads.cnn import make_cnn
 from joulebench.workloads.networks.blocks import Shape
@@ -42,7 +42,7 @@ class RowReader(nn.Module):
 
     def __init__(self, shape: Shape, classes: int, cell: str, width: int, depth: int) -> None:
         super().__init__()
-        channels, self.steps, columns = shape
+        channels, _, columns = shape
         sizes = [channels * columns, *[width] * (depth - 1)]
         self.layers = nn.ModuleList(CELLS[cell](size, width, batch_first=True) for size in sizes)
         self.head = nn.Linear(width, classes)
@@ -53,14 +53,6 @@ class RowReader(nn.Module):
             steps, _ = layer(steps)
         logits: torch.Tensor = self.head(steps[:, -1])
         return logits
-
-    def recurrent_macs(self) -> int:
-        """MACs of the recurrent layers in one forward pass of one image, which fvcore does not count.
-
-        Each step multiplies every weight once: 4 gates (LSTM) or 3 (GRU) × width × (inputs + width).
-        """
-        matrices = (p for layer in self.layers for p in layer.parameters() if p.ndim == 2)
-        return self.steps * sum(p.numel() for p in matrices)
 
 
 FAMILIES: dict[str, Callable[[Shape, int, int, int, str], nn.Module]] = {
@@ -76,8 +68,15 @@ FAMILIES: dict[str, Callable[[Shape, int, int, int, str], nn.Module]] = {
 class Families(ImageClassifier):
     """Workload `families`: a network of `family`, `width`, `depth` and, if recurrent, `cell` (default lstm)."""
 
+    OPTIONS = ()
     #: The family of a subclass; None: the parameter `family`.
     FAMILY: ClassVar[str | None] = None
+
+    @classmethod
+    def check_task(cls, task: Task) -> None:
+        super().check_task(task)
+        check_values(task, "family", FAMILIES)
+        check_values(task, "cell", CELLS)
 
     def make_model(self, params: Params) -> nn.Module:
         name = self.FAMILY or str(params["family"])
@@ -88,20 +87,6 @@ class Families(ImageClassifier):
             return FAMILIES[name](self.data.shape, len(self.data.classes), width, depth, cell)
         except ValueError as error:  # a family that has no network of this size
             raise InfeasibleError(f"{name}: {error}") from None
-
-    def costs(self) -> Costs:
-        """fvcore's count and, of a recurrent network, the MACs that fvcore lists as unsupported."""
-        costs = super().costs()
-        if not isinstance(self.model, RowReader) or costs.macs is None or costs.flops is None:
-            return costs
-        macs, counted = self.model.recurrent_macs(), {f"aten::{cell}" for cell in CELLS}
-        return costs.model_copy(
-            update={
-                "macs": costs.macs + macs,
-                "flops": costs.flops + 2 * macs,
-                "unsupported_ops": {op: n for op, n in costs.unsupported_ops.items() if op not in counted},
-            }
-        )
 
 
 class MLP(Families):

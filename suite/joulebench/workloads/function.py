@@ -19,10 +19,13 @@ from joulebench.workloads.base import Context, Epoch, Phase
 from joulebench.workloads.simulated import MetricSpread, Simulated
 
 DEFAULT_STEP_S = 0.01
+MAX_S = 1e7  # some months
 
 
 class Function(Simulated):
     """Workload `function`: call the function once in `build` and report the metrics that it returned."""
+
+    OPTIONS = ("function", "noise", "standard_errors")
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -41,6 +44,9 @@ class Function(Simulated):
         self._result = {name: float(value) for name, value in result.items()}
         self._train_s = self._result.pop("train_s", 0.0)
         self._step_s = self._result.pop("step_s", DEFAULT_STEP_S)
+        for name, seconds in (("train_s", self._train_s), ("step_s", self._step_s)):
+            if not 0 <= seconds <= MAX_S:
+                raise ValueError(f"{name} must be from 0 to {MAX_S:g} seconds (got {seconds})")
         for spread in (self._noise, self._errors):
             spread.check(self._result)
 

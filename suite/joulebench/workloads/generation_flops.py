@@ -7,13 +7,14 @@ counted where the pieces meet, and interpolated exactly in between. With a stati
 cache's whole length, masked where it is not filled yet.
 
 The counting rule is that of `joulebench.workloads.flops`: a causal mask reduces nothing, although attention kernels
-may skip masked blocks. Kernels that fvcore cannot trace (flash_attention_2) count as scaled-dot-product attention,
+may skip masked blocks. Kernels that do not run there (flash_attention_2) count as scaled-dot-product attention,
 whose arithmetic is the same.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -135,7 +136,7 @@ def _contexts(config: Any, settings: Settings, first: int, last: int) -> list[in
 
 
 class _Sequence(nn.Module):
-    """A model with its cache on the meta device, as a module that fvcore can trace."""
+    """A model with its cache on the meta device, as one module, whose calls are counted."""
 
     def __init__(self, model: nn.Module, cache: Any) -> None:
         super().__init__()
@@ -158,8 +159,8 @@ class _Sequence(nn.Module):
 
     def count(self, tokens: int) -> Tally:
         """Count a forward pass of that many further tokens."""
-        positions = self._next(tokens)
-        counted = tally(self, (positions, positions))
+        before, positions = deepcopy(self.cache), self._next(tokens)  # on the meta device it holds no memory
+        counted = tally(self, (positions, positions), lambda: setattr(self, "cache", before))
         set_length(self.cache, self.filled)
         return counted
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
 from joulebench.errors import InputError
-from joulebench.spec.parameters import Params
+from joulebench.spec.parameters import Parameter, Params
 from joulebench.spec.toml import Definition, explain
 from joulebench.workloads.base import InfeasibleError
 
@@ -67,7 +67,18 @@ def read_params(model: type[D], params: Params) -> D:
         raise InputError(f"parameters.{explain(error, model)}") from None
 
 
-def refuse_misspelt(params: Params, known: Iterable[str]) -> None:
+def check_given(model: type[D], parameters: Mapping[str, Parameter]) -> None:
+    """Check each value that a task gives to a parameter which is a field of `model`.
+
+    Raises:
+        InputError: a value that is not allowed.
+    """
+    for name in model.model_fields:
+        for value in parameters[name].given if name in parameters else ():
+            read_params(model, {name: value})
+
+
+def refuse_misspelt(params: Iterable[str], known: Iterable[str]) -> None:
     """Refuse a parameter whose name is nearly a known one: it would be ignored and the default measured instead.
 
     Raises:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from math import cos, log, pi
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
+from torch import nn
 from torch.nn import functional as F
 
 from joulebench.data import StagedText
 from joulebench.errors import InputError, did_you_mean
 from joulebench.spec.parameters import Params
+from joulebench.spec.task import Task
 from joulebench.spec.toml import Definition
-from joulebench.workloads.base import Context, Epoch, InfeasibleError, Phase, Workload
-from joulebench.workloads.generation_settings import PositiveInt, Settings, read_params
+from joulebench.workloads.base import Context, Epoch, InfeasibleError, Phase, Workload, check_values
+from joulebench.workloads.generation_settings import PositiveInt, Settings, check_given, read_params
 from joulebench.workloads.prompts import RANDOM_BATCHES, Batch
 from joulebench.workloads.transformer import Transformer
 
+PHASES = ("prefill", "decode", "request")
 VOCABULARY = 256  # a byte is a token, and every byte is one
 EVALUATION_TOKENS = 16_384  # predicted at a time
 
@@ -74,6 +77,14 @@ class LanguageModel(Transformer):
     PARAMETERS = (*Transformer.PARAMETERS, *Schedule.model_fields)
     OPTIONS = frozenset({"phases"})
 
+    @classmethod
+    def check_task(cls, task: Task) -> None:
+        super().check_task(task)
+        check_given(Schedule, task.parameters)
+        check_values(task, "weights", ("random",))
+        check_values(task, "dtype", ("float32",))
+        _check_phases(task.options.get("phases", ()), PHASES)
+
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         if not isinstance(context.data, StagedText):
@@ -101,6 +112,8 @@ class LanguageModel(Transformer):
         super().build({"architecture": "custom", "prompt_tokens": length - new, **params})
 
     def config(self, params: Params) -> Any:
+        if self.settings.weights != "random":
+            raise InfeasibleError("weights = 'pretrained' do not fit this vocabulary, the 256 bytes")
         config = super().config({**params, "vocabulary": VOCABULARY})
         config.max_position_embeddings = self.schedule.sequence_length
         config.tie_word_embeddings = True
@@ -132,7 +145,7 @@ class LanguageModel(Transformer):
             for _ in range(schedule.steps):
                 starts = torch.randint(len(text) - length, (windows,), generator=generator, device=text.device)
                 tokens = passages(text, starts, length + 1)
-                loss = self._loss(tokens[:, :-1], tokens[:, 1:], "mean")
+                loss = _loss(model, tokens[:, :-1], tokens[:, 1:], "mean")
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
@@ -147,6 +160,13 @@ class LanguageModel(Transformer):
             yield Epoch(index, steps * windows * length, {"train_loss": float(loss_sum) / steps}, complete)
             if not complete or self.context.should_stop():
                 return
+
+    def training_loss(self, model: nn.Module) -> tuple[torch.Tensor, int]:
+        length = self.schedule.sequence_length
+        tokens = torch.zeros(self.schedule.windows, length, dtype=torch.int64, device="meta")
+        # transformers would look into the tokens' positions to make one
+        mask = torch.ones(1, 1, length, length, dtype=torch.bool, device="meta")
+        return _loss(model, tokens, tokens, "mean", mask), tokens.numel()
 
     @torch.inference_mode()
     def evaluate(self, split: str) -> dict[str, float]:
@@ -164,27 +184,34 @@ class LanguageModel(Transformer):
         self.built_model.eval()
         nats = torch.zeros((), dtype=torch.float64, device=text.device)
         for tokens, targets in windows_of(text, self.schedule.sequence_length):
-            nats += self._loss(tokens.long(), targets.long(), "sum")
+            nats += _loss(self.built_model, tokens.long(), targets.long(), "sum")
         loss = float(nats) / (len(text) - 1)
         return {"loss": loss, "bits_per_byte": loss / log(2)}
-
-    def _loss(self, tokens: torch.Tensor, targets: torch.Tensor, reduction: str) -> torch.Tensor:
-        """Cross-entropy in nats of int64 `targets` (windows, length) after `tokens` of the same shape."""
-        logits = self.built_model(input_ids=tokens, use_cache=False).logits
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction=reduction)
 
     def phases(self) -> dict[str, Phase]:
         phases = super().phases()
         wanted = self.context.options.get("phases", list(phases))
-        for name in wanted:
-            if name not in phases:
-                hint = did_you_mean(str(name), phases)
-                raise InputError(f"options.phases: no phase '{name}'{hint} (allowed: {', '.join(phases)})")
+        _check_phases(wanted, phases)
         return {name: phases[name] for name in wanted}
 
     def state(self) -> Any:
         """A copy of the weights: these were trained."""
         return Workload.state(self)
+
+
+def _check_phases(wanted: Iterable[object], known: Collection[str]) -> None:
+    for name in wanted:
+        if name not in known:
+            hint = did_you_mean(str(name), known)
+            raise InputError(f"options.phases: no phase '{name}'{hint} (allowed: {', '.join(known)})")
+
+
+def _loss(
+    model: nn.Module, tokens: torch.Tensor, targets: torch.Tensor, reduction: str, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Cross-entropy in nats of int64 `targets` (windows, length) after `tokens` of the same shape."""
+    logits = model(input_ids=tokens, attention_mask=mask, use_cache=False).logits
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction=reduction)
 
 
 def passages(text: torch.Tensor, starts: torch.Tensor, length: int) -> torch.Tensor:

@@ -10,6 +10,8 @@ import torch
 from transformers import AutoTokenizer
 
 from joulebench.errors import InputError
+from joulebench.host.files import expanded
+from joulebench.spec.reading import MAX_LOG_BYTES, read_text
 from joulebench.workloads.generation_settings import Settings
 
 RANDOM_BATCHES = 8  # distinct ones, used in turn
@@ -36,18 +38,16 @@ def random_batches(settings: Settings, vocabulary: int, seed: int, device: str) 
     return [Batch(batch, positions) for batch in tokens]
 
 
-def read_prompts(path: Path) -> list[str]:
+def read_prompts(path: object) -> list[str]:
     """Read prompts from a text file, one per line; empty lines are skipped.
 
     Raises:
         InputError: the file cannot be read or holds no prompt.
     """
     try:
-        text = path.expanduser().read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"options.prompts: {path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"options.prompts: {path}: not UTF-8 text") from None
+        text = read_text(expanded(Path(str(path))), MAX_LOG_BYTES, follow=True)
+    except InputError as error:
+        raise InputError(f"options.prompts: {error}") from None
     prompts = [line for line in text.splitlines() if line.strip()]
     if not prompts:
         raise InputError(f"options.prompts: {path}: holds no prompt; write one per line")
@@ -96,6 +96,20 @@ def padded_batches(rows: Sequence[Sequence[int]], settings: Settings, vocabulary
         _padded(repeated[start : start + size], settings, device)
         for start in range(0, len(repeated) - size + 1, size)
     ]
+
+
+def fit(rows: Sequence[Sequence[int]], prompt_tokens: int) -> dict[str, float]:
+    """How prompts of any length fit into one of `prompt_tokens`, as shares 0 … 1.
+
+    `prompts_padding_share` is that of all positions which hold no token of a prompt, `prompts_cut_share` that of
+    the prompts which are longer.
+    """
+    kept = sum(min(len(row), prompt_tokens) for row in rows)
+    cut = sum(len(row) > prompt_tokens for row in rows)
+    return {
+        "prompts_padding_share": 1 - kept / (len(rows) * prompt_tokens),
+        "prompts_cut_share": cut / len(rows),
+    }
 
 
 def _padded(rows: Sequence[Sequence[int]], settings: Settings, device: str) -> Batch:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from joulebench.errors import InputError, did_you_mean
 from joulebench.spec.parameters import Value
+from joulebench.spec.reading import read_file
 
 MAX_BYTES = 200_000_000
 SHIPPED_TABLES = Path(__file__).parents[1] / "data" / "tables"
@@ -157,13 +158,9 @@ class Rows:
 @lru_cache(maxsize=8)
 def _read(path: Path, mtime_ns: int, size: int) -> Rows:  # noqa: ARG001
     """Read a file; `mtime_ns` and `size` are part of the cache's key, so a file that changes is read again."""
-    if size > MAX_BYTES:
-        raise InputError(f"{path}: larger than {MAX_BYTES} bytes")
+    raw = read_file(path, MAX_BYTES, follow=True)
     try:
-        raw = path.read_bytes()
         text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)

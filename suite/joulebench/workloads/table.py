@@ -14,7 +14,7 @@ Every parameter of the task has a column; a fixed one picks out its rows. Rows w
 parameters are no part of its space. A configuration without a row, or whose row lacks one of `metrics`, is
 infeasible. Several rows of one configuration are replicates: the trial's seed draws one that has all metrics.
 Nothing is metered, so energy in a table is a plain metric, and its name may not be one that metered energy has
-(`…s_per_j`, `j_per_…`).
+(`…s_per_j`, `j_per_…`, `…s_per_wh`, …).
 """
 
 from __future__ import annotations
@@ -24,28 +24,25 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from joulebench.errors import InputError, did_you_mean
+from joulebench.errors import InputError
+from joulebench.host.clock import RealClock
 from joulebench.spec.parameters import Params
+from joulebench.spec.task import Task
 from joulebench.workloads.base import Context, InfeasibleError, Phase
 from joulebench.workloads.rows import Rows, find_table
 from joulebench.workloads.simulated import MetricSpread, Simulated
 
 COST = "trial_cost_j"
-_OPTIONS = ("csv", "sha256", "metrics", "parameters", "noise", "standard_errors", "cost_j")
 
 
 class Table(Simulated):
     """Workload `table`: look up the trial's row in `build` and report its metrics."""
 
+    OPTIONS = ("csv", "sha256", "metrics", "parameters", "noise", "standard_errors", "cost_j")
+
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         options = context.options
-        for name in options:
-            if name not in _OPTIONS:
-                raise InputError(
-                    f"options.{name}: no such option of the table workload{did_you_mean(name, _OPTIONS)} "
-                    f"(allowed: {', '.join(_OPTIONS)})"
-                )
         if not isinstance(options.get("csv"), str):
             raise InputError("options.csv: the table workload needs the name of a CSV file")
         self._rows = Rows.read(find_table(options["csv"]))
@@ -59,6 +56,18 @@ class Table(Simulated):
         self._check_numbers()
         self._row: int | None = None
         self._replicates: list[int] = []
+
+    @classmethod
+    def check_task(cls, task: Task) -> None:
+        """Check the options against the table, and that it has a column for every parameter."""
+        super().check_task(task)
+        try:
+            find_table(str(task.options.get("csv")))
+        except InputError:
+            return  # where it is looked for depends on where the run begins
+        made = cls(Context("cpu", 0, RealClock(), options=task.options))
+        for name in task.parameters:
+            made._rows.check_column(made._columns_of.get(name, name), f"parameters.{name}")
 
     def _check_digest(self, wanted: object) -> None:
         if wanted is not None and wanted != self._rows.sha256:

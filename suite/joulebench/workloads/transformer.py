@@ -6,7 +6,7 @@ downloaded, but the output is noise: for measurements of energy alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,17 +14,28 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from joulebench.errors import InputError, did_you_mean
+from joulebench.errors import InputError
 from joulebench.host.device import synchronizer
+from joulebench.host.files import expanded
 from joulebench.records.model import Costs
-from joulebench.spec.parameters import Params
-from joulebench.workloads.architectures import Sizes, make_config
+from joulebench.spec.parameters import Params, Value
+from joulebench.spec.task import Task
+from joulebench.workloads.architectures import Sizes, architecture_names, make_config, read_architecture
 from joulebench.workloads.base import Context, InfeasibleError, Phase, Workload
 from joulebench.workloads.generation import Generation
 from joulebench.workloads.generation_flops import count_generation
-from joulebench.workloads.generation_settings import Settings, read_params, refuse_misspelt
-from joulebench.workloads.pretrained import model_source, pretrained_config, pretrained_model
-from joulebench.workloads.prompts import Batch, padded_batches, random_batches, read_prompts, tokenise
+from joulebench.workloads.generation_settings import Settings, check_given, read_params, refuse_misspelt
+from joulebench.workloads.pretrained import model_source, models_folder, pretrained_config, pretrained_model
+from joulebench.workloads.prompts import Batch, fit, padded_batches, random_batches, read_prompts, tokenise
+
+#: Sizes that a task may set, by their names in a transformers configuration.
+_SIZES = {
+    "hidden_size": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "vocabulary": "vocab_size",
+}
+NO_TOKENIZER = "options.prompts needs options.tokenizer: a folder, or a Hugging Face model"
 
 
 class Transformer(Workload):
@@ -35,7 +46,8 @@ class Transformer(Workload):
     `heads` and `vocabulary`. The architecture `custom` is meant to be resized.
 
     Options: `prompts`, a text file with one prompt per line, and `tokenizer`, a folder or Hugging Face model (by
-    default that of the trained weights). Without them prompts are seeded random tokens.
+    default that of the trained weights). Without them prompts are seeded random tokens. `models`, a folder with a
+    folder of trained weights for each architecture, in place of the hub.
 
     Phases, each timed step by step:
         prefill: prompts in, the first new token out; its unit is a prompt token.
@@ -53,15 +65,38 @@ class Transformer(Workload):
     PARAMETERS: tuple[str, ...] = (*Settings.model_fields, *Sizes.model_fields)
 
     #: Options of this workload; others are refused.
-    OPTIONS = frozenset({"prompts", "tokenizer"})
+    OPTIONS = frozenset({"prompts", "tokenizer", "models"})
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.settings = Settings()
         self._generation: Generation | None = None
-        if unknown := sorted(set(context.options) - self.OPTIONS):
-            hint, allowed = did_you_mean(unknown[0], self.OPTIONS), ", ".join(sorted(self.OPTIONS))
-            raise InputError(f"options.{unknown[0]}: no such option{hint} (allowed: {allowed})")
+        self._fit: dict[str, float] = {}
+        options = context.options
+        named = options.get("prompts") is not None and "tokenizer" in options
+        self._rows = tokenise(read_prompts(options["prompts"]), str(options["tokenizer"])) if named else None
+
+    @classmethod
+    def check_task(cls, task: Task) -> None:
+        """Check parameters and options, and trained weights as far as they are known without the hub."""
+        super().check_task(task)
+        refuse_misspelt(task.parameters, cls.PARAMETERS)
+        check_given(Settings, task.parameters)
+        check_given(Sizes, task.parameters)
+        weights = _given(task, "weights")
+        if (models := task.options.get("models")) is not None:
+            models_folder(str(models))
+        if cls.make_batches is Transformer.make_batches and (prompts := task.options.get("prompts")) is not None:
+            read_prompts(prompts)
+            if "tokenizer" not in task.options and "pretrained" not in weights:
+                raise InputError(NO_TOKENIZER)
+        if cls.config is Transformer.config:
+            names = [str(name) for name in _given(task, "architecture")]
+            if weights == ("random",):
+                for name in names:
+                    read_architecture(name)
+            elif weights == ("pretrained",):
+                _check_trained(task, names)
 
     def build(self, params: Params) -> None:
         """Make the model and the prompts that `params` describe, on the device.
@@ -86,9 +121,14 @@ class Transformer(Workload):
         sizes = read_params(Sizes, params)
         if self.settings.weights == "random":
             return make_config(self.settings.architecture, sizes)
-        if resized := sizes.model_dump(exclude_none=True):
-            raise InfeasibleError(f"weights = 'pretrained' cannot be resized: {', '.join(resized)} cannot be set")
-        return pretrained_config(model_source(self.settings.architecture))
+        config = pretrained_config(self._source())
+        _refuse_resizing(config, sizes.model_dump(exclude_none=True))
+        return config
+
+    def _source(self) -> str:
+        """Folder or Hugging Face model of the trained weights."""
+        models = self.context.options.get("models")
+        return model_source(self.settings.architecture, None if models is None else str(models))
 
     def make_model(self, params: Params, config: Any) -> nn.Module:  # noqa: ARG002
         """The model of `config` on the device, in the settings' dtype."""
@@ -96,8 +136,7 @@ class Transformer(Workload):
         if self.settings.weights == "random":
             model = random_model(config, dtype, attention, self.context.seed, self.context.device)
         else:
-            source = model_source(self.settings.architecture)
-            model = pretrained_model(source, config, dtype, attention).to(self.context.device)
+            model = pretrained_model(self._source(), config, dtype, attention).to(self.context.device)
         return cast(nn.Module, model)
 
     def make_batches(self, config: Any) -> list[Batch]:
@@ -106,15 +145,12 @@ class Transformer(Workload):
         prompts = self.context.options.get("prompts")
         if prompts is None:
             return random_batches(self.settings, vocabulary, self.context.seed, self.context.device)
-        rows = tokenise(read_prompts(Path(str(prompts))), self._tokenizer())
+        if (rows := self._rows) is None:
+            if self.settings.weights != "pretrained":
+                raise InputError(NO_TOKENIZER)
+            rows = tokenise(read_prompts(prompts), self._source())
+        self._fit = fit(rows, self.settings.prompt_tokens)
         return padded_batches(rows, self.settings, vocabulary, self.context.device)
-
-    def _tokenizer(self) -> str:
-        if "tokenizer" in self.context.options:
-            return str(self.context.options["tokenizer"])
-        if self.settings.weights == "pretrained":
-            return model_source(self.settings.architecture)
-        raise InputError("options.prompts needs options.tokenizer: a folder, or a Hugging Face model")
 
     def _check_positions(self, config: Any) -> None:
         limit = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
@@ -147,13 +183,15 @@ class Transformer(Workload):
         return phases
 
     def outcomes(self) -> dict[str, float]:
-        """`decode_restore_share`: the share of a decode step that restores its cache, timed separately."""
+        """`decode_restore_share`: the share of a decode step that restores its cache, timed separately; of a file's
+        prompts also `prompts_padding_share` and `prompts_cut_share`."""
         if self.settings.new_tokens == 1:
-            return {}
-        return {"decode_restore_share": self.generation.restore_share(synchronizer(self.context.device))}
+            return dict(self._fit)
+        share = self.generation.restore_share(synchronizer(self.context.device))
+        return {"decode_restore_share": share, **self._fit}
 
     def costs(self) -> Costs:
-        """Static costs by fvcore: `macs` and `flops` of one new token of a request of one prompt, prefill included;
+        """Static costs: `macs` and `flops` of one new token of a request of one prompt, prefill included;
         `phase_flops` of one unit of each phase. See `generation_flops`."""
         if self.model is None:
             return Costs()
@@ -169,6 +207,48 @@ class Transformer(Workload):
             self._generation.close()
         self._generation = None
         super().close()
+
+
+def _given(task: Task, name: str) -> tuple[Value, ...]:
+    """The values that a task gives to a setting, or its default."""
+    return task.parameters[name].given if name in task.parameters else (getattr(Settings(), name),)
+
+
+def _check_trained(task: Task, names: Sequence[str]) -> None:
+    """Check architectures whose weights are all trained ones: that one of them can be loaded in the task's sizes.
+
+    Raises:
+        InputError: none can, as far as is known without the hub; or a size varies.
+    """
+    sizes = {name: task.parameters[name].given for name in Sizes.model_fields if name in task.parameters}
+    fixed = {name: given[0] for name, given in sizes.items() if len(given) == 1}
+    models = task.options.get("models")
+    refused = []
+    for name in names:
+        try:
+            source = model_source(name, None if models is None else str(models))
+            if expanded(Path(source)).is_dir():
+                _refuse_resizing(pretrained_config(source), fixed)
+            elif name in architecture_names():
+                _refuse_resizing(make_config(name), fixed)
+        except InfeasibleError as why:
+            refused.append(str(why))
+    if len(refused) == len(names):
+        raise InputError(f"parameters.weights: {refused[0]}")
+    if varied := [name for name in sizes if name not in fixed]:
+        raise InputError(
+            f"parameters.{varied[0]}: weights = 'pretrained' cannot be resized, and {', '.join(varied)} "
+            f"{'varies' if len(varied) == 1 else 'vary'}: set what the model has, such as --set {varied[0]}=N"
+        )
+
+
+def _refuse_resizing(config: Any, sizes: Mapping[str, Value]) -> None:
+    """Raise InfeasibleError where a size that is asked for is not that of the trained model."""
+    text = config.get_text_config(decoder=True)
+    own = {name: getattr(text, field, None) for name, field in _SIZES.items()}
+    if unlike := [name for name, size in sizes.items() if size != own[name]]:
+        has = ", ".join(f"{name} = {own[name]}" for name in unlike)
+        raise InfeasibleError(f"weights = 'pretrained' cannot be resized: the model has {has}; set it so")
 
 
 def _silent(work: Callable[[], object]) -> Callable[[], None]:

@@ -15,7 +15,8 @@ from joulebench.stats.intervals import ratio
 from joulebench.studies.batch.analysis import batch_sweep, differ, swept
 from joulebench.studies.batch.section import BatchStudy
 from tests.generation_runs import ENERGY, GIB, NEW, add, batch_run, generation_task, out_of_memory, request_s
-from tests.run_factory import RunBuilder
+from tests.run_factory import ENERGY as RUN_ENERGY
+from tests.run_factory import RunBuilder, make_task
 
 WATTS = 80.0
 
@@ -54,6 +55,18 @@ def test_the_optimum_and_what_it_gains():
     assert result.shape == "rising"
     assert result.gain.mean == pytest.approx(256 * request_s(1) / request_s(256), rel=1e-3)
     assert result.gain == ratio(result.best.efficiency, result.smallest.efficiency)
+
+
+def test_efficiency_by_a_net_energy_delay_product_is_net():
+    task = make_task(
+        {"edp_js_per_sample": {"goal": "minimize", **RUN_ENERGY, "basis": "net"}},
+        parameters={"batch_size": {"type": "int", "low": 1, "high": 64, "default": 1}},
+        analyses=["batch"],
+    )
+    run = RunBuilder(task)
+    for size, samples in ((1, 1000), (8, 4000)):  # a second each, of 80 W; idle takes 30 W
+        run.add({"batch_size": size}, samples, {"val_accuracy": 0.9}, idle=True)
+    assert [s.efficiency.mean for s in sweep_of(run).sizes] == pytest.approx([1000 / 50, 4000 / 50], rel=1e-3)
 
 
 def test_an_optimum_inside_the_sweep():
@@ -103,6 +116,10 @@ def test_sizes_closer_than_runs_of_one_configuration_do_not_differ_significantly
     add(run, {"batch_size": 1}, steps(1.06), wobble=0.0005)
     result = sweep_of(run)
     assert result.rsd == pytest.approx(0.0412, abs=2e-4)  # 1 and 1/1.06
+    assert [s.size for s in result.ties] == [1, 2]  # two runs leave one degree of freedom: 1.9 may be chance
+    for pace in (1.03, 1.0, 1.06, 1.03):
+        add(run, {"batch_size": 1}, steps(pace), wobble=0.0005)
+    result = sweep_of(run)
     assert [s.size for s in result.ties] == [2]
     two, four = (s for s in result.sizes if s.size > 1)
     assert not differ(four, two)

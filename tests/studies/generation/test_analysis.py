@@ -14,6 +14,7 @@ from joulebench.results.latency import STEPS as WITHIN
 from joulebench.stats.quantiles import quantile_of
 from joulebench.studies.generation.analysis import DECODE, PREFILL, REQUEST, Generation, generation
 from joulebench.studies.generation.section import GenerationStudy
+from tests.factories import fault
 from tests.generation_runs import GIB, NEW, PROMPT, STEPS, add, batch_run, generation_task, out_of_memory
 from tests.run_factory import RunBuilder
 
@@ -73,7 +74,7 @@ def test_latencies_are_of_steps():
 def test_windows_that_do_not_count_give_no_latency():
     run = one()
     (trial,) = run.trials
-    spoilt = tuple(w.model_copy(update={"fault": "overlap"}) if w.phase == "decode" else w for w in trial.windows)
+    spoilt = tuple(w.model_copy(update={"fault": fault("overlap")}) if w.phase == "decode" else w for w in trial.windows)
     run.trials[0] = trial.model_copy(update={"windows": spoilt})
     point = generation_of(run).points[0]
     assert DECODE not in point.parts

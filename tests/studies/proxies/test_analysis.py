@@ -14,7 +14,7 @@ from joulebench.reporting import write_report
 from joulebench.results.run import Run
 from joulebench.spec.catalog import find_task
 from joulebench.spec.task import Task
-from joulebench.studies.proxies.analysis import PROXIES, STATIC, WEAK, proxies
+from joulebench.studies.proxies.analysis import WEAK, proxies
 from joulebench.studies.proxies.section import WORDS, ProxiesStudy
 from tests.run_factory import ENERGY, RunBuilder, make_task
 
@@ -143,7 +143,7 @@ def test_joules_per_unit_of_a_proxy():
     assert result.joules_per("macs", "conv") == pytest.approx(80 / 125 / 4000)
     assert result.joules_per("runtime", "conv") == pytest.approx(80)
     spread = {}
-    for name in STATIC:
+    for name in result.static:
         rates = [result.joules_per(name, f) for f in result.families]
         spread[name] = max(rates) / min(rates)
     assert min(spread, key=spread.get) == "bytes_moved"
@@ -167,6 +167,61 @@ def test_unknown_proxies_are_absent():
     assert proxies_of(RunBuilder(study_task())) is None
 
 
+PUBLISHED = {
+    "pearson": {"parameters": 0.0, "flops": 0.5, "runtime": 0.79, "utilisation": 0.1},
+    "sample": "its search", "source": "a paper",
+}  # fmt: skip
+
+
+def with_published(factor=None) -> RunBuilder:
+    """The models without families, with FLOPs of `factor(index)` times their MACs."""
+    task = make_task(**study_task(families=False).model_dump(mode="json") | {"published": PUBLISHED})
+    made = RunBuilder(task)
+    for index, model in enumerate(MODELS):
+        add(made, index, model, families=False)
+        costs = made.trials[-1].costs
+        if factor is not None:
+            costs = costs.model_copy(update={"flops": round(costs.macs * factor(index))})
+            made.trials[-1] = made.trials[-1].model_copy(update={"costs": costs})
+    return made
+
+
+def test_flops_are_a_proxy_where_they_are_not_proportional_to_macs():
+    same, other = proxies_of(with_published(lambda _: 2)), proxies_of(with_published(lambda index: 2 + index))
+    assert (same.flops_per_mac, other.flops_per_mac) == (2, None)
+    assert ("flops" in same.known, "flops" in other.known) == (False, True)
+    assert other.of("flops", "gross", "pearson").value != other.of("macs", "gross", "pearson").value
+    assert "flops" not in proxies_of(full()).known  # not counted
+
+
+def test_published_coefficients_stand_beside_those_here():
+    result = proxies_of(with_published(lambda _: 2))
+    beside = {b.proxy: b for b in result.beside}
+    assert list(beside) == ["parameters", "flops", "utilisation", "runtime"]
+    assert beside["flops"].here == result.of("macs", "gross", "pearson")  # the same but for a factor
+    here = beside["parameters"].here
+    assert (beside["parameters"].within, here.n) == (here.low <= 0.0 <= here.high, 10)
+    assert beside["flops"].within is (beside["flops"].here.low <= 0.5 <= beside["flops"].here.high)
+    assert (beside["utilisation"].here, beside["utilisation"].within) == (None, None)
+    assert proxies_of(full()).beside == ()
+    table = next(t for t in section_of(with_published(lambda _: 2)).tables if "published" in t.caption)
+    assert [row[1].text for row in table.rows] == ["0.00", "0.50", "0.10", "0.79"]
+
+
+def test_utilisation_is_a_proxy_where_it_was_recorded():
+    made = with_published()
+    for index, trial in enumerate(made.trials):
+        load = {"cpu_utilisation": 0.1 * index, "gpu:0_memory_utilisation": 0.5}
+        windows = tuple(w.model_copy(update={"conditions": load}) for w in trial.windows)
+        made.trials[index] = trial.model_copy(update={"windows": windows})
+    result = proxies_of(made)
+    shares = {s.params["size"]: s.figures["utilisation"] for s in result.subjects}
+    assert shares == pytest.approx({index: 0.1 * index for index in range(10)})
+    assert result.of("utilisation", "gross", "spearman").n == 10
+    assert "utilisation" not in result.static
+    assert "utilisation" not in proxies_of(full()).known
+
+
 def test_trials_without_a_value_are_left_out_and_counted():
     made = full()
     made.fail({"size": 50}, "oom", "out of memory")
@@ -185,7 +240,7 @@ def test_its_report_and_csv(tmp_path):
     assert MASKED in text
     assert all(table.caption.partition(" (")[0] in text for table in section_of(full()).tables)
     page = (folder.path / "report.html").read_text()
-    for name in PROXIES:
+    for name in proxies_of(full()).known:
         assert f'id="chart-proxies-{name}"' in page
     first = (folder.path / "proxies.png").read_bytes()
     write_report(folder)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from joulebench.errors import InputError
 from joulebench.results.frontier import hypervolume, non_dominated, objective_goals
+from joulebench.spec.task import Task
 from joulebench.studies.search_quality import functions
-from joulebench.studies.search_quality.problems import BUILT_IN, configurations, find_problem
+from joulebench.studies.search_quality.problems import BUILT_IN, Problem, configurations, find_problem
 from joulebench.workloads.base import InfeasibleError
 
 ENUMERATED = ("architecture", "recipe", "serving", "table_zeus")
@@ -250,3 +251,16 @@ def test_a_task_that_a_search_cannot_be_judged_on_is_refused(tmp_path, changes, 
     with pytest.raises(InputError) as caught:
         find_problem(written(tmp_path, **changes), {})
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_problem_s_hypervolume_is_on_its_task_s_scale():
+    problem = find_problem("table_zeus", {})
+    given = problem.task.model_dump()
+    given["objectives"]["energy_per_epoch_j"]["scale"] = "log"
+    log = Problem("log", Task.model_validate(given), None)
+    assert log.hypervolume([(10.0, 800.0), (8.0, 1200.0)]) == pytest.approx(
+        2.0 * math.log(2) + 2.0 * math.log(1600 / 1200)
+    )
+    assert log.hypervolume([]) == 0.0
+    with pytest.raises(InputError, match="problem 'log': no hypervolume: a value on a log scale is not positive"):
+        log.hypervolume([(10.0, 0.0)])

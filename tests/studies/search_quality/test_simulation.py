@@ -240,7 +240,7 @@ def test_what_is_no_search_is_refused(params, options, words):
 
 
 def test_options_it_does_not_know_are_refused():
-    with pytest.raises(InputError, match="knows no 'method'; did you mean 'methods'"):
+    with pytest.raises(InputError, match=r"options.method: no such option; did you mean 'methods'"):
         SearchQuality(Context("cpu", 0, RealClock(), None, {"method": {}}))
 
 

@@ -9,6 +9,7 @@ import math
 import pytest
 
 from joulebench import run
+from joulebench.records.folder import RunFolder
 from joulebench.records.model import Costs, EpochRecord
 from joulebench.reporting import write_report
 from joulebench.results.reference_frontier import read_reference
@@ -71,6 +72,21 @@ def full(**fields) -> RunBuilder:
 
 def result(run_: RunBuilder):
     return training_inference(run_.read())
+
+
+def test_utilisation_and_its_share_per_watt_are_correlated_where_recorded():
+    made = full()
+    for index, trial in enumerate(made.trials):
+        recorded = {"cpu_utilisation": 0.2 + 0.1 * index}
+        windows = tuple(w.model_copy(update={"conditions": recorded}) for w in trial.windows)
+        made.trials[index] = trial.model_copy(update={"windows": windows})
+    costs = result(made)
+    by_name = {a.name: a.quantities for a in costs.architectures}
+    assert by_name["large"]["utilisation"] == pytest.approx(0.4)
+    assert by_name["large"]["utilisation_per_w"] == pytest.approx(0.4 / 80)
+    assert costs.correlations["utilisation", "utilisation_per_w", "pearson"].value == pytest.approx(1)
+    assert "utilisation" in TrainingInferenceStudy().section(costs, made.read()).rows[0]
+    assert "utilisation" not in TrainingInferenceStudy().section(result(full()), full().read()).rows[0]
 
 
 def test_energies_of_a_model():
@@ -201,44 +217,58 @@ def test_its_report_and_csv(tmp_path):
         assert f'id="chart-training_inference-{chart}"' in page
 
 
+def test_flops_of_training_by_model(tmp_path):
+    """1000 samples trained, as many MFLOP each as the model's number."""
+    built = full()
+    for number, trial in enumerate(built.trials, 1):
+        costs = trial.costs.model_copy(update={"phase_flops": {"train": number * 1e6}})
+        built.trials[number - 1] = trial.model_copy(update={"costs": costs})
+    found = result(built)
+    numbers = {name: 1e9 * (i + 1) for i, name in enumerate(MODELS)}
+    assert {a.name: a.quantities["train_flops"] for a in found.architectures} == numbers
+    assert ("train_flops", "train_j", "spearman") in found.correlations
+    folder = built.write(tmp_path / "run")
+    write_report(folder)
+    rows = csv.DictReader(io.StringIO((folder.path / "training_inference.csv").read_text()))
+    assert {r["architecture"]: float(r["train_flops"]) for r in rows} == numbers
+    assert "FLOPs of training" in (folder.path / "report.md").read_text()
+    assert "train_flops" not in result(full()).architectures[0].quantities
+
+
 def test_the_frontier_of_a_search_is_laid_over(tmp_path):
     other = full_run().write(tmp_path / "search", budget="quick")
-    task = study_task(options={"overlay": str(other.path)})
-    run_ = RunBuilder(task)
+    run_ = RunBuilder(study_task())
     for model in MODELS:
         add(run_, model)
     folder = run_.write(tmp_path / "run")
+    other.path.rename(folder.path / "overlay")
     overlay = read_reference(Run.of(folder), "val_accuracy")
     assert overlay.problem is None
     assert len(overlay.points) >= 2
     cheapest_point = min(overlay.points, key=lambda p: p.j_per_unit.mean)
-    assert cheapest_point.j_per_unit.mean == pytest.approx(
-        80 / max(t.windows[-3].units for t in other.trials()), rel=0.5
-    )
+    most = max(t.windows[-3].units for t in RunFolder.open(folder.path / "overlay").trials())
+    assert cheapest_point.j_per_unit.mean == pytest.approx(80 / most, rel=0.5)
     write_report(folder)
     assert "frontier of digits" in (folder.path / "report.html").read_text()
 
 
-def test_an_overlay_that_is_not_there_is_said(tmp_path):
-    run_ = RunBuilder(study_task(options={"overlay": str(tmp_path / "nowhere")}))
+def test_a_folder_that_a_record_names_is_not_read(tmp_path):
+    run_ = RunBuilder(study_task(options={"overlay": str(full_run().write(tmp_path / "search").path)}))
     add(run_, "small")
     folder = run_.write(tmp_path / "run")
-    overlay = read_reference(Run.of(folder), "val_accuracy")
-    assert "not a run folder" in overlay.problem
-    write_report(folder)
-    records = Run.of(RunBuilder(study_task()).write(tmp_path / "plain"))
-    assert read_reference(records, "val_accuracy") is None
-    same = Run.of(RunBuilder(study_task(options={"overlay": str(folder.path)})).write(tmp_path / "third"))
-    assert "does not judge by test_accuracy" in read_reference(same, "test_accuracy").problem
+    assert read_reference(Run.of(folder), "val_accuracy") is None
+    run_.write(folder.path / "overlay")
+    assert "does not judge by test_accuracy" in read_reference(Run.of(folder), "test_accuracy").problem
 
 
 def test_overlays_say_what_differs(tmp_path):
-    other = full_run().write(tmp_path / "search", hardware={"name": "nvidia_h200", "title": "H200"})
-    task = study_task(options={"overlay": str(other.path)})
-    run_ = RunBuilder(task)
+    run_ = RunBuilder(study_task())
     add(run_, "small")
-    overlay = read_reference(Run.of(run_.write(tmp_path / "run")), "val_accuracy")
-    assert any(d.startswith("hardware (nvidia_h200 there, generic_cpu here)") for d in overlay.differs)
+    folder = run_.write(tmp_path / "run")
+    full_run().write(folder.path / "overlay", hardware={"name": "nvidia_h200", "title": "H200"})
+    overlay = read_reference(Run.of(folder), "val_accuracy")
+    assert any(str(d).startswith("hardware (nvidia_h200 there, generic_cpu here)") for d in overlay.differs)
+    assert "does not judge by test_accuracy" in read_reference(Run.of(folder), "test_accuracy").problem
 
 
 def test_the_task_runs(tmp_path):

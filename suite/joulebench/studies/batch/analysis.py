@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -15,12 +15,12 @@ from joulebench.results.energy import Basis
 from joulebench.results.outcome import Configuration, merged_costs
 from joulebench.results.phase_runs import PhaseRuns
 from joulebench.results.run import Run
-from joulebench.spec.objectives import Objective, energy_unit
+from joulebench.spec.objectives import Objective, work_unit
 from joulebench.spec.parameters import ChoiceParameter, Params, is_number
 from joulebench.spec.task import CONFIRM, Task
 from joulebench.stats.estimate import Estimate, reciprocal
 from joulebench.stats.intervals import differ as estimates_differ
-from joulebench.stats.intervals import ratio
+from joulebench.stats.intervals import ratio, scaled
 from joulebench.studies.configured import Configured
 
 BATCH = "batch_size"
@@ -62,11 +62,15 @@ class MemoryLimit:
 
 @dataclass(frozen=True, eq=False)
 class BatchSweep:
-    """Sweep of one parameter, all others at their default, judged by one energy objective."""
+    """Sweep of one parameter, all others at their default, judged by one energy objective.
+
+    Where the task also varies a choice of names, such as that of a model, a sweep is of one of them: `model`.
+    """
 
     run: Run
     parameter: str
     objective: str
+    model: Params = field(default_factory=dict)  # the choice and its value; empty where the task has none
 
     @property
     def goal(self) -> Objective:
@@ -74,7 +78,7 @@ class BatchSweep:
 
     @property
     def unit(self) -> str:
-        return energy_unit(self.objective)[0]
+        return work_unit(self.objective)
 
     @property
     def phase(self) -> str:
@@ -94,7 +98,18 @@ class BatchSweep:
     @cached_property
     def configurations(self) -> list[Configuration]:
         """Configurations on the sweep, with a value or without."""
-        return [c for c in self.run.configurations if _on_sweep(self.run.task, self.parameter, c.params)]
+        at = self.run.task.defaults | self.model
+        return [c for c in self.run.configurations if _on_sweep(self.run.task, self.parameter, at, c.params)]
+
+    @cached_property
+    def models(self) -> tuple[BatchSweep, ...]:
+        """A sweep for each model with a size of a value, in the task's order; empty where there is only one."""
+        parameter = model_parameter(self.run.task, self.parameter)
+        choice = self.run.task.free[parameter] if parameter else None
+        values = choice.values if isinstance(choice, ChoiceParameter) else ()
+        every = (replace(self, model={parameter or "": value}) for value in values)
+        sweeps = tuple(self if s.model == self.model else s for s in every if s.sizes)
+        return sweeps if len(sweeps) > 1 else ()
 
     @cached_property
     def sizes(self) -> tuple[Size, ...]:
@@ -213,7 +228,9 @@ def batch_sweep(run: Run) -> BatchSweep | None:
     name, measured = swept(run.task), run.task.measured
     if name is None or measured is None:
         return None
-    return BatchSweep(run, name, next(n for n, o in run.task.objectives.items() if o is measured))
+    objective = next(n for n, o in run.task.objectives.items() if o is measured)
+    parameter = model_parameter(run.task, name)
+    return BatchSweep(run, name, objective, {parameter: run.task.defaults[parameter]} if parameter else {})
 
 
 def swept(task: Task) -> str | None:
@@ -226,9 +243,19 @@ def swept(task: Task) -> str | None:
     return BATCH if BATCH in numbers else numbers[0] if len(numbers) == 1 else None
 
 
-def _on_sweep(task: Task, name: str, params: Params) -> bool:
+def model_parameter(task: Task, name: str) -> str | None:
+    """Name the choice whose values are each a model with a sweep of its own: the only one among names."""
+    texts = [
+        n
+        for n, p in task.free.items()
+        if n != name and p.scope == "task" and isinstance(p, ChoiceParameter) and p.kinds == {"text"}
+    ]
+    return texts[0] if len(texts) == 1 else None
+
+
+def _on_sweep(task: Task, name: str, at: Params, params: Params) -> bool:
     others = (n for n, p in task.free.items() if n != name and p.scope == "task")
-    return is_number(params.get(name)) and all(params.get(n) == task.defaults[n] for n in others)
+    return is_number(params.get(name)) and all(params.get(n) == at[n] for n in others)
 
 
 def _size(sweep: BatchSweep, configuration: Configuration) -> Size | None:
@@ -236,9 +263,16 @@ def _size(sweep: BatchSweep, configuration: Configuration) -> Size | None:
     outcome = configuration.outcomes.get(sweep.objective)
     if outcome is None:
         return None
-    value = outcome.value if energy_unit(sweep.objective)[1] else reciprocal(outcome.value)
     cost = sweep.run.phase(configuration.usable, sweep.phase, sweep.goal.domains)
-    if value is None or value.mean <= 0 or cost is None:
+    if cost is None:
+        return None
+    form = sweep.run.task.energy_form(sweep.objective)
+    if form.delays or form.scale is None:  # joules do not follow from the objective
+        net = sweep.basis == "net"
+        value = cost.units_per_j if not net else None if cost.net is None else reciprocal(cost.net)
+    else:
+        value = scaled(outcome.value, 1 / form.scale) if form.inverse else reciprocal(outcome.value)
+    if value is None or value.mean <= 0:
         return None
     chosen_by = [t for t in configuration.trials if t.stage != CONFIRM]
     first = sweep.run.phase(chosen_by, sweep.phase, sweep.goal.domains) if configuration.confirmed else None

@@ -19,6 +19,7 @@ from joulebench.results.run import Run
 from joulebench.spec.parameters import Params
 from joulebench.studies.base import Study
 from joulebench.studies.batch.analysis import KNEE, BatchSweep, Size, batch_sweep
+from joulebench.studies.batch.models import by_model
 from joulebench.studies.break_even import break_even_units, net_text
 
 GIB = 2**30
@@ -34,7 +35,10 @@ class BatchStudy(Study[BatchSweep]):
         return batch_sweep(run)
 
     def confirms(self, result: BatchSweep, run: Run) -> list[Params]:
-        """The best size, its neighbours, and the sizes that it is compared with."""
+        """The best size, its neighbours, and the sizes that it is compared with; of several models the best and the
+        smallest size of each."""
+        if result.models:
+            return [s.params for sweep in result.models for s in (sweep.best, sweep.smallest) if s is not None]
         if result.best is None:
             return []
         at = result.sizes.index(result.best)
@@ -42,6 +46,9 @@ class BatchStudy(Study[BatchSweep]):
         return [s.params for s in compared if s is not None]
 
     def section(self, result: BatchSweep, run: Run) -> Section:
+        rows = tuple(_row(sweep, s) for sweep in result.models or (result,) for s in sweep.sizes)
+        if result.models:
+            return by_model(result, rows)
         default, smallest = result.against_default, result.against_smallest
         sentences = (
             _shape(result),
@@ -61,7 +68,7 @@ class BatchStudy(Study[BatchSweep]):
             sentences=tuple(filter(None, sentences)),
             plots=_figures(result),
             tables=(_table(result),),
-            rows=tuple(_row(result, s) for s in result.sizes),
+            rows=rows,
         )
 
 
@@ -244,6 +251,7 @@ def _row(sweep: BatchSweep, size: Size) -> dict[str, object]:
     unit, cost = sweep.unit, size.cost
     return {
         "trials": size.trials,
+        **sweep.model,
         sweep.parameter: Exact(size.size),
         **estimate_cells(f"{unit}s_per_j_{sweep.basis}", size.efficiency),
         "kind": size.kind,

@@ -28,6 +28,8 @@ PHASES = (REQUEST, PREFILL, DECODE)
 BATCH = "batch_size"
 #: Metric: share of decode's time spent on restoring the KV cache to its state after the prompt.
 RESTORE_SHARE = "decode_restore_share"
+#: Metrics of a file's prompts: share of their positions that are padding, and of prompts that are cut.
+PADDING, CUT = "prompts_padding_share", "prompts_cut_share"
 #: A larger share is flagged, as it inflates decode's energy.
 MAX_RESTORE_SHARE = 0.01
 #: Prefill and decode add up to the request if their sum is within this share of it.

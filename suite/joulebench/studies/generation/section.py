@@ -21,8 +21,10 @@ from joulebench.stats.intervals import ratio
 from joulebench.studies.base import Study
 from joulebench.studies.generation.analysis import (
     CLOSURE_TOLERANCE,
+    CUT,
     DECODE,
     MAX_RESTORE_SHARE,
+    PADDING,
     PHASES,
     PREFILL,
     REQUEST,
@@ -64,6 +66,7 @@ class GenerationStudy(Study[Generation]):
             _closure(result),
             _throughput(result),
             _restore(result),
+            _prompts(result),
             _memory(result),
             STEPS if any(part.step_mean for part in phases) else None,
             f"Trials without a value are left out: {left_out}." if left_out else None,
@@ -187,6 +190,19 @@ def _restore(generation: Generation) -> str | None:
     return (
         "Decode includes work that a request does not, restoring the KV cache before each step, which takes more "
         f"than {percent(MAX_RESTORE_SHARE)} of its time ({parts}) and inflates its energy per token by that share."
+    )
+
+
+def _prompts(generation: Generation) -> str | None:
+    """How the prompts of a file fit into the one length that all are given."""
+    known = [(p, share, p.metric(CUT)) for p in generation.points if (share := p.metric(PADDING)) is not None]
+    if not known:
+        return None
+    parts = [f"{percent(share)} and {percent(cut)}{_at(generation, p)}" for p, share, cut in known[:MAX_NAMED]]
+    more = f", and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
+    return (
+        "Prompts are those of a file, all of one length: shorter ones are padded on the left (masked, but "
+        f"computed), longer ones cut. Share of padding, and of prompts that are cut: {'; '.join(parts)}{more}."
     )
 
 

@@ -185,7 +185,7 @@ def _energy_objective(task: Task) -> str | None:
 
 
 def _time_objective(task: Task) -> str | None:
-    return next((n for n in task.objectives if n.endswith("_s")), None)
+    return next((n for n in task.objectives if n.endswith("_s") and not n.endswith("_per_s")), None)
 
 
 def _cap(run: Run, energy: str, watts: float, trials: Sequence[TrialRecord]) -> Cap | None:

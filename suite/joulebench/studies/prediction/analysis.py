@@ -128,7 +128,8 @@ def samples_of(proxies: Proxies) -> list[Sample]:
     """Return each configuration as a sample; lists of several runs may be concatenated."""
     samples = []
     for s in proxies.subjects:
-        figures: dict[str, float] = {name: s.figures[name] for name in STATIC if s.figures.get(name, 0.0) > 0}
+        known = (name for name in STATIC if name != "flops")  # a fit gains nothing from MACs twice
+        figures: dict[str, float] = {name: s.figures[name] for name in known if s.figures.get(name, 0.0) > 0}
         label = ", ".join(f"{n} {s.params[n]}" for n in s.names)
         if figures and s.cost.gross.mean > 0:
             samples.append(Sample(label, figures, s.cost.gross.mean, s.family))

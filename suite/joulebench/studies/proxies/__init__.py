@@ -1,1 +1,1 @@
-"""Proxies for energy: correlation of parameters, MACs, activations, bytes moved and runtime with joules."""
+"""Proxies for energy: correlation of model figures, utilisation and runtime with joules."""

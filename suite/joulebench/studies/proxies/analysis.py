@@ -1,8 +1,11 @@
-"""Correlation of energy with proxies that need no meter: parameters, MACs, activations, bytes moved, runtime. Pure.
+"""Correlation of energy with proxies that need no energy meter: model figures, utilisation and runtime. Pure.
 
 Each configuration with a measured phase gives one pair per proxy: joules per unit of work (gross, and net where
 idle power is known) against the proxy. Correlations are over all configurations and by `family`, where the task has
 that parameter: a proxy that works within each family may still fail between families.
+
+FLOPs are a proxy of their own where they are not MACs times a constant. Utilisation is that of the GPU where it was
+recorded, else of the CPUs, in the windows that count.
 """
 
 from __future__ import annotations
@@ -15,19 +18,17 @@ from statistics import median
 from typing import Literal, get_args
 
 from joulebench.records.model import Kind, combined
-from joulebench.results.phase_runs import PhaseRuns
+from joulebench.results.phase_runs import PhaseRuns, flops_per_unit
 from joulebench.results.run import Run
-from joulebench.spec.conditions import condition
-from joulebench.spec.parameters import ChoiceParameter, Params
-from joulebench.spec.task import Task
+from joulebench.spec.parameters import ChoiceParameter
 from joulebench.stats.correlation import METHODS, Correlation, Method, correlation
 from joulebench.studies.configured import Configured
 
 FAMILY = "family"  # parameter that groups configurations
-Proxy = Literal["parameters", "macs", "activations", "bytes_moved", "runtime"]
+Proxy = Literal["parameters", "macs", "flops", "activations", "bytes_moved", "utilisation", "runtime"]
 PROXIES: tuple[Proxy, ...] = get_args(Proxy)
 #: Proxies that are known before a model runs.
-STATIC: tuple[Proxy, ...] = PROXIES[:-1]
+STATIC: tuple[Proxy, ...] = PROXIES[:5]
 Target = Literal["gross", "net", "runtime"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 #: Coefficients of a smaller size are masked in tables of many.
@@ -52,8 +53,10 @@ class Subject(Configured):
         known: dict[Proxy, float | None] = {
             "parameters": self.parameters,
             "macs": self.macs if self.cost.unit == "sample" else None,
+            "flops": flops_per_unit(self.configuration.costs, self.cost.phase, self.cost.unit),
             "activations": self.metric("activations"),
             "bytes_moved": self.metric("bytes_moved"),
+            "utilisation": self.cost.utilisation(self.run.device),
             "runtime": self.cost.unit_s.mean,
         }
         return {name: value for name, value in known.items() if value is not None}
@@ -62,10 +65,6 @@ class Subject(Configured):
         """Read joules (gross, net) or seconds per unit of work; None if unknown."""
         value = {"runtime": self.cost.unit_s, "gross": self.cost.gross, "net": self.cost.net}[name]
         return None if value is None else value.mean
-
-    @property
-    def power_w(self) -> float:
-        return self.cost.gross.mean / self.cost.unit_s.mean
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,22 @@ class Range:
     @property
     def varies(self) -> bool:
         return self.high > self.low
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Published coefficient beside the run's own of the same proxy, which is None where it is not defined."""
+
+    proxy: Proxy
+    published: float
+    here: Correlation | None
+
+    @property
+    def within(self) -> bool | None:
+        """Whether the published value lies in the 95 % interval here; None without an interval."""
+        if self.here is None or self.here.low is None or self.here.high is None:
+            return None
+        return self.here.low <= self.published <= self.here.high
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +130,37 @@ class Proxies:
         place = {family: number for number, family in enumerate(self.families)}
         return tuple(sorted(self.measured, key=lambda s: (place.get(s.family or "", 0), s.cost.gross.mean)))
 
+    @cached_property
+    def known(self) -> tuple[Proxy, ...]:
+        """Proxies to show: FLOPs where they are not proportional to MACs, utilisation where it was recorded."""
+        hidden = {p for p in ("flops", "utilisation") if not any(p in s.figures for s in self.measured)}
+        hidden |= set() if self.flops_per_mac is None else {"flops"}
+        return tuple(p for p in PROXIES if p not in hidden)
+
+    @property
+    def static(self) -> tuple[Proxy, ...]:
+        """Those of them that are known before a model runs."""
+        return tuple(p for p in STATIC if p in self.known)
+
+    @cached_property
+    def flops_per_mac(self) -> float | None:
+        """FLOPs / MACs where it is one value for all configurations; None where it varies or is not known."""
+        known = [(f, m) for s in self.measured if (f := s.figures.get("flops")) and (m := s.figures.get("macs"))]
+        (flops, macs), *others = known or [(0.0, 0.0)]
+        return flops / macs if macs and all(f * macs == flops * m for f, m in others) else None
+
+    @property
+    def beside(self) -> tuple[Beside, ...]:
+        """Published Pearson coefficients beside those here, with gross energy."""
+        if (published := self.run.task.published) is None:
+            return ()
+        values = published.pearson.model_dump(exclude_none=True)
+        return tuple(
+            Beside(p, values[p], self.of("macs" if p not in self.known and p == "flops" else p, "gross", "pearson"))
+            for p in PROXIES
+            if p in values
+        )
+
     @property
     def domains(self) -> tuple[str, ...]:
         return tuple(sorted({d for s in self.measured for d in s.cost.domains}))
@@ -142,7 +188,7 @@ class Proxies:
         targets = [t for t in TARGETS if t != "net" or (net and min(net) > 0)]
         return {
             (family, proxy, target, method): value
-            for family, proxy, target in product((None, *self.families), PROXIES, targets)
+            for family, proxy, target in product((None, *self.families), self.known, targets)
             if proxy != target
             for pairs in [self._pairs(family, proxy, target)]
             for method in METHODS
@@ -171,18 +217,18 @@ class Proxies:
     @property
     def power_w(self) -> Range:
         """Range of mean power in watts."""
-        return Range.of([s.power_w for s in self.subjects])
+        return Range.of([s.cost.power_w for s in self.subjects])
 
     @property
     def constant(self) -> dict[Proxy, float]:
         """Static proxies that are equal in every configuration, with their value."""
-        ranges = ((f, self.range_of(f)) for f in STATIC)
+        ranges = ((f, self.range_of(f)) for f in self.static)
         return {f: r.low for f, r in ranges if r is not None and not r.varies}
 
     @property
     def ranked(self) -> list[tuple[Proxy, Correlation]]:
         """Static proxies with their Pearson correlation with gross energy, largest |r| first."""
-        known = [(f, r) for f in STATIC if (r := self.of(f, "gross", "pearson")) is not None]
+        known = [(f, r) for f in self.static if (r := self.of(f, "gross", "pearson")) is not None]
         return sorted(known, key=lambda pair: -abs(pair[1].value))
 
     def joules_per(self, proxy: Proxy, family: str) -> float | None:
@@ -197,13 +243,8 @@ def proxies(run: Run) -> Proxies | None:
         return None
     phase = run.task.measured.phase
     measured = tuple(
-        Subject(run, c, tuple(n for n in run.varied if _in_effect(run.task, n, c.params)), cost)
+        Subject(run, c, tuple(n for n in run.varied if run.task.in_effect(n, c.params)), cost)
         for c in run.configurations
         if (cost := run.phase(c.usable, phase)) is not None
     )
     return Proxies(run, phase, measured) if measured else None
-
-
-def _in_effect(task: Task, name: str, params: Params) -> bool:
-    only_if = task.parameters[name].only_if
-    return only_if is None or condition(only_if).holds(params)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from joulebench.presentation.correlations import HOW, SYMBOLS, cell, coefficient, matrix
+from joulebench.presentation.correlations import HOW, SYMBOLS, cell, coefficient, matrix, rounded
 from joulebench.presentation.numbers import ABSENT, number, percent, si, watts
 from joulebench.presentation.plots import Plot
 from joulebench.presentation.rows import Exact, estimate_cells
@@ -11,17 +11,17 @@ from joulebench.presentation.series import estimates, value_axis
 from joulebench.presentation.table import Cell, Table, label, prefixed_cell
 from joulebench.presentation.units import plain
 from joulebench.presentation.words import domains, kind, left_out
+from joulebench.results.power_curve import has_load_model
 from joulebench.results.run import Run
-from joulebench.spec.task import Task
+from joulebench.spec.task import NARROWED, Task
 from joulebench.stats.correlation import METHODS, Correlation, Method
 from joulebench.studies.base import NEEDS_ENERGY, Study
 from joulebench.studies.proxies.analysis import (
-    PROXIES,
-    STATIC,
     TARGETS,
     WEAK,
     Proxies,
     Proxy,
+    Range,
     Subject,
     Target,
     proxies,
@@ -30,15 +30,19 @@ from joulebench.studies.proxies.analysis import (
 #: Power is treated as constant if it varies by less than this share over the configurations.
 SAME_POWER = 0.05
 WORDS: dict[Proxy, str] = {
-    "parameters": "parameters", "macs": "MACs", "activations": "activations", "bytes_moved": "bytes moved",
-    "runtime": "runtime",
+    "parameters": "parameters", "macs": "MACs", "flops": "FLOPs", "activations": "activations",
+    "bytes_moved": "bytes moved", "utilisation": "utilisation", "runtime": "runtime",
 }  # fmt: skip
-UNITS: dict[Proxy, str] = {"parameters": "", "macs": "", "activations": "", "bytes_moved": "B", "runtime": "s"}
+#: None: a share.
+UNITS: dict[Proxy, str | None] = {
+    "parameters": "", "macs": "", "flops": "", "activations": "", "bytes_moved": "B", "utilisation": None,
+    "runtime": "s",
+}  # fmt: skip
 TARGET_WORDS: dict[Target, str] = {"gross": "energy, gross", "net": "energy, net of idle", "runtime": "runtime"}
 
 
 class ProxiesStudy(Study[Proxies]):
-    """Proxies for energy: correlation of parameters, MACs, activations, bytes moved and runtime with joules."""
+    """Proxies for energy: model figures, utilisation and runtime against joules, beside published results."""
 
     name = "proxies"
 
@@ -57,6 +61,8 @@ class ProxiesStudy(Study[Proxies]):
             _constant(result),
             _between_families(result),
             _net(result),
+            _utilisation(result),
+            _published(result),
             HOW,
             left_out(result.left_out, result.trials),
         )
@@ -65,9 +71,10 @@ class ProxiesStudy(Study[Proxies]):
             title="Correlation of proxies with energy",
             answer=_answer(result),
             sentences=tuple(filter(None, sentences)),
-            plots=tuple(_plot(result, f) for f in PROXIES if (span := result.range_of(f)) and span.varies),
+            plots=tuple(_plot(result, f) for f in result.known if (span := result.range_of(f)) and span.varies),
             tables=(
                 *_by_family(result),
+                *_published_table(result),
                 _pooled_table(result),
                 _range_table(result),
                 *_per_proxy(result),
@@ -133,7 +140,7 @@ def _constant(proxies: Proxies) -> str | None:
 def _between_families(proxies: Proxies) -> str | None:
     """Find the proxy whose joules per unit differ least between families."""
     spreads = []
-    for proxy in STATIC:
+    for proxy in proxies.static:
         rates = [v for family in proxies.families if (v := proxies.joules_per(proxy, family))]
         if len(rates) > 1:
             spreads.append((max(rates) / min(rates), WORDS[proxy]))
@@ -160,12 +167,62 @@ def _net(proxies: Proxies) -> str:
     return f"{text}."
 
 
+def _utilisation(proxies: Proxies) -> str | None:
+    if "utilisation" not in proxies.known:
+        return None
+    if proxies.run.device == "gpu":
+        return "Utilisation is the share of time with a kernel on the GPU (NVML), mean over the same windows."
+    text = "Utilisation is that of all CPUs by the kernel's ticks, mean over the same windows"
+    return f"{text}; estimated CPU watts are computed from it." if has_load_model(proxies.run) else f"{text}."
+
+
+def _published(proxies: Proxies) -> str | None:
+    """Say which published coefficients lie in the interval here, and what each of the two is over."""
+    published = proxies.run.task.published
+    if published is None:
+        return None
+    by_place: dict[bool | None, list[str]] = {}
+    for b in proxies.beside:
+        by_place.setdefault(b.within, []).append(f"{WORDS[b.proxy]} {rounded(b.published)}")
+    places = {True: "within the 95 % interval here", False: "outside of it", None: "no interval here"}
+    found = "; ".join(f"{text}: {', '.join(by_place.get(place, ['none']))}" for place, text in places.items())
+    budget = proxies.run.manifest.budget
+    narrowed = f" The budget {budget} narrows the search, so the two need not agree." if budget in NARROWED else ""
+    secondary = ", from a secondary source" if published.secondary else ""
+    return (
+        f"Published Pearson r of proxies with energy ({published.source}{secondary}; {published.sample}), "
+        f"{found}; n = {len(proxies.subjects)} configurations, of all trials with a value ({proxies.kind} energy)."
+        f"{narrowed}"
+    )
+
+
+def _published_table(proxies: Proxies) -> tuple[Table, ...]:
+    if not proxies.beside:
+        return ()
+    ends = {True: "inside", False: "outside", None: "no interval"}
+    factor = proxies.flops_per_mac
+    macs = () if factor is None else (f"{number(factor)} × MACs",)
+    rows = [
+        (
+            Cell(WORDS[b.proxy], macs if b.proxy == "flops" else ()),
+            Cell(rounded(b.published)),
+            cell(b.here),
+            Cell(ends[b.within]),
+        )
+        for b in proxies.beside
+    ]
+    caption = (
+        f"Pearson r with energy per {plain(proxies.unit)}, published beside this run's (gross, {proxies.kind})"
+    )
+    return (Table.of(caption, ("Proxy", "Published", "Here", "Published value in the interval"), rows),)
+
+
 def _by_family(proxies: Proxies) -> tuple[Table, ...]:
     """Write Pearson and Spearman tables of proxies by family; none without families."""
     if not proxies.families:
         return ()
     columns = [("", "All"), *((f, f) for f in proxies.families)]
-    rows = [(f, WORDS[f]) for f in PROXIES]
+    rows = [(f, WORDS[f]) for f in proxies.known]
     per = f"gross energy per {plain(proxies.unit)} ({proxies.kind})"
 
     def with_energy(method: Method) -> Table:
@@ -179,7 +236,7 @@ def _by_family(proxies: Proxies) -> tuple[Table, ...]:
 
 def _pooled_table(proxies: Proxies) -> Table:
     rows = []
-    for proxy in PROXIES:
+    for proxy in proxies.known:
         for target in TARGETS:
             values = [proxies.of(proxy, target, method) for method in METHODS]
             if any(v is not None for v in values):
@@ -190,14 +247,15 @@ def _pooled_table(proxies: Proxies) -> Table:
 
 
 def _range_table(proxies: Proxies) -> Table:
-    rows = [(WORDS[f], UNITS[f], proxies.range_of(f)) for f in PROXIES]
+    rows: list[tuple[str, str | None, Range | None]]
+    rows = [(WORDS[f], UNITS[f], proxies.range_of(f)) for f in proxies.known]
     energy = f"energy per {plain(proxies.unit)}, gross ({proxies.kind})"
     rows.append((energy, "J", proxies.energy_j))
     cells = tuple(
         (
             Cell(words),
-            Cell(si(span.low, unit, 4)),
-            Cell(si(span.high, unit, 4)),
+            Cell(_words(span.low, unit)),
+            Cell(_words(span.high, unit)),
             Cell(ABSENT if span.ratio is None else number(span.ratio)),
         )
         for words, unit, span in rows
@@ -206,28 +264,34 @@ def _range_table(proxies: Proxies) -> Table:
     return Table.of("Range over the configurations", ("", "Smallest", "Largest", "Largest / smallest"), cells)
 
 
+def _words(value: float, unit: str | None) -> str:
+    return percent(value) if unit is None else si(value, unit, 4)
+
+
 def _per_proxy(proxies: Proxies) -> tuple[Table, ...]:
     if not proxies.families:
         return ()
-    units = {"parameters": "parameter", "macs": "MAC", "activations": "activation", "bytes_moved": "byte",
-             "runtime": "second"}  # fmt: skip
+    units = {"parameters": "parameter", "macs": "MAC", "flops": "FLOP", "activations": "activation",
+             "bytes_moved": "byte", "runtime": "second"}  # fmt: skip
+    shown: list[Proxy] = [f for f in proxies.known if f in units]
     rows = []
     for family in proxies.families:
-        rates = (proxies.joules_per(f, family) for f in PROXIES)
+        rates = (proxies.joules_per(f, family) for f in shown)
         n = sum(s.family == family for s in proxies.subjects)
         rows.append((Cell(family), Cell(str(n)), *(Cell(ABSENT if v is None else si(v, "J")) for v in rates)))
     caption = f"Joules per {plain(proxies.unit)} per unit of a proxy, median of each family (gross, {proxies.kind})"
-    return (Table.of(caption, ("Family", "Configurations", *(f"J per {units[f]}" for f in PROXIES)), rows),)
+    return (Table.of(caption, ("Family", "Configurations", *(f"J per {units[f]}" for f in shown)), rows),)
 
 
 def _subjects_table(proxies: Proxies) -> Table:
     per, protocol = plain(proxies.unit), proxies.run.task.protocol
-    titles = ("Configuration", *(WORDS[f].capitalize() if f != "macs" else "MACs" for f in STATIC),
+    shown = [f for f in proxies.known if f != "runtime"]
+    titles = ("Configuration", *(f"{WORDS[f][0].upper()}{WORDS[f][1:]}" for f in shown),
               f"Time per {per}", f"Energy per {per}, gross", "net")  # fmt: skip
     rows = tuple(
         (
             Cell(label(s.params, s.names)),
-            *(Cell(ABSENT if f not in s.figures else si(s.figures[f], UNITS[f], 4)) for f in STATIC),
+            *(Cell(ABSENT if f not in s.figures else _words(s.figures[f], UNITS[f])) for f in shown),
             prefixed_cell(s.cost.unit_s, "s", protocol),
             prefixed_cell(s.cost.gross, "J", protocol),
             Cell(ABSENT) if s.cost.net is None else prefixed_cell(s.cost.net, "J", protocol),
@@ -240,9 +304,12 @@ def _subjects_table(proxies: Proxies) -> Table:
 def _plot(proxies: Proxies, proxy: Proxy) -> Plot:
     """Draw energy against one proxy, one series per family."""
     shown = [s for s in proxies.subjects if proxy in s.figures]
-    per = "" if proxy == "parameters" else f" per {plain(proxies.unit)}"
+    per = "" if proxy in ("parameters", "utilisation") else f" per {plain(proxies.unit)}"
     x_axis = value_axis(
-        [s.figures[proxy] for s in shown], UNITS[proxy], lambda u: f"{WORDS[proxy]}{per}{f', {u}' if u else ''}"
+        [s.figures[proxy] for s in shown],
+        UNITS[proxy] or "",
+        lambda u: f"{WORDS[proxy]}{per}{f', {u}' if u else ''}",
+        prefixed=UNITS[proxy] is not None,
     )
     y_axis = value_axis(
         [s.cost.gross.mean for s in shown],
@@ -270,7 +337,7 @@ def _row(proxies: Proxies, subject: Subject) -> dict[str, object]:
     return {
         "trials": subject.trials,
         **{f"param_{name}": Exact(value) for name, value in subject.params.items()},
-        **{name: subject.figures.get(name) for name in STATIC},
+        **{name: subject.figures.get(name) for name in proxies.known if name != "runtime"},
         **estimate_cells(f"s_per_{proxies.unit}", cost.unit_s),
         **estimate_cells(f"j_per_{proxies.unit}_gross", cost.gross),
         **estimate_cells(f"j_per_{proxies.unit}_net", cost.net),

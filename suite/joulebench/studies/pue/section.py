@@ -8,7 +8,7 @@ from joulebench.presentation.table import Cell, Column, Table
 from joulebench.presentation.units import plain
 from joulebench.presentation.words import listed
 from joulebench.results.run import Run
-from joulebench.stats.constants import JOULES_PER_KWH
+from joulebench.spec.hardware import carbon_g
 from joulebench.studies.base import Study
 from joulebench.studies.pue.analysis import Pue, Range, Subject, pue
 
@@ -94,7 +94,7 @@ def _facility(pue: Pue, subject: Subject) -> tuple[float, float | None]:
     """Joules and g CO2e per unit of work, PUE included."""
     facility_j = pue.pue * subject.energy_j
     intensity = pue.grid_intensity_g_per_kwh
-    return facility_j, None if intensity is None else facility_j / JOULES_PER_KWH * intensity
+    return facility_j, None if intensity is None else carbon_g(facility_j, intensity)
 
 
 def _effects(pue: Pue) -> Table:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 from joulebench.records.model import Kind, TrialRecord, combined
 from joulebench.results.run import Run
 from joulebench.spec.parameters import Value
-from joulebench.stats.estimate import Estimate
+from joulebench.stats.estimate import Estimate, estimate
 from joulebench.studies.search_quality.curves import ProblemVariant, SearchGroup, median, read_searches, varied
 
 BROKEN_BELOW = 0.90  # of the best hypervolume
+#: Share of the best hypervolume by which a method must be able to gain on the rival; with less it is no better.
+WORTH_HAVING = 0.02
+BETTER, NO_BETTER, UNDECIDED = "better", "no better", "undecided"
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,27 @@ class PairedDifference:
         if low is None or high is None:
             return "too few repeats to tell"
         return "better" if low > 0 else "worse" if high < 0 else "not significant"
+
+
+@dataclass(frozen=True)
+class Level:
+    """A method against the rival at one value of a setting, all others at their base.
+
+    `difference`: mean of the differences of the final shares, paired by seed. Its interval is of this level's seeds
+    alone: at settings with more noise they differ by more.
+    """
+
+    value: Value
+    share: float  # mean over seeds
+    rival_share: float
+    difference: Estimate
+
+    @property
+    def verdict(self) -> str:
+        low, high = self.difference.low, self.difference.high
+        if low is None or high is None:
+            return UNDECIDED
+        return BETTER if low > 0 else NO_BETTER if high < WORTH_HAVING else UNDECIDED
 
 
 @dataclass(frozen=True)
@@ -97,22 +122,29 @@ class SearchQuality:
         pairs = (self._pair(group) for group in self.groups if group.method != self.rival)
         return tuple(pair for pair in pairs if pair is not None)
 
-    def _pair(self, group: SearchGroup) -> PairedDifference | None:
+    def _pairs(self, group: SearchGroup) -> list[tuple[float, float]]:
+        """Final shares of a method and the rival, over the repeats that both have."""
         other = self.group(group.variant, self.rival)
         theirs = {s.repeat: s.final for s in other.searches} if other else {}
-        gaps = [s.final - theirs[s.repeat] for s in group.searches if s.repeat in theirs]
+        return [(s.final, theirs[s.repeat]) for s in group.searches if s.repeat in theirs]
+
+    def _pair(self, group: SearchGroup) -> PairedDifference | None:
+        gaps = [mine - theirs for mine, theirs in self._pairs(group)]
         if not gaps:
             return None
         wins, losses = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
         return PairedDifference(group.variant, group.method, median(gaps), wins, losses)
 
-    def is_no_better(self, group: SearchGroup) -> bool:
-        """Return whether a method's median is not above the rival's interval (of few repeats: its best search)."""
-        other = self.group(group.variant, self.rival)
-        if other is None or group.method == self.rival:
-            return False
-        bar = other.final.high
-        return group.final.mean <= (max(s.final for s in other.searches) if bar is None else bar)
+    def levels(self, method: str, factor: str, problem: str) -> tuple[Level, ...]:
+        """Compare a method with the rival along a setting, in the order of its values."""
+        found = []
+        for variant in self.along(factor, problem):
+            group = self.group(variant, method)
+            if group is not None and (pairs := self._pairs(group)):
+                shares = [fmean(side) for side in zip(*pairs, strict=True)]
+                gain = estimate([mine - theirs for mine, theirs in pairs], "seeds", independent=True)
+                found.append(Level(dict(variant.settings)[factor], shares[0], shares[1], gain))
+        return tuple(found)
 
     def break_evens(self) -> tuple[BreakEven, ...]:
         """Return those of methods that reach the rival's final median in fewer trials: extra joules of proposals

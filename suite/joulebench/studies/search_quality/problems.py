@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from joulebench.errors import InputError, did_you_mean
 from joulebench.host.clock import VirtualClock
-from joulebench.results.frontier import hypervolume, objective_goals
+from joulebench.results.frontier import MAX_HYPERVOLUME_OBJECTIVES, task_hypervolume
 from joulebench.results.outcome import configuration_key
 from joulebench.spec import catalog
 from joulebench.spec.parameters import ChoiceParameter, FloatParameter, IntParameter, Params, Value
@@ -67,9 +68,18 @@ class Problem:
         return tuple(values[name] for name in self.task.objectives)
 
     def hypervolume(self, points: list[Point]) -> float:
-        """Return the hypervolume of true values beyond the task's references."""
-        references = [o.reference for o in self.task.objectives.values() if o.reference is not None]
-        return hypervolume(points, references, objective_goals(self.task)) if points else 0.0
+        """Return the hypervolume of true values beyond the task's references, on the task's scales.
+
+        Raises:
+            InputError: there is none.
+        """
+        volume = task_hypervolume(self.task, points)
+        if volume is None:
+            raise InputError(
+                f"problem '{self.name}': no hypervolume: a value on a log scale is not positive, or there are more "
+                f"than {MAX_HYPERVOLUME_OBJECTIVES} objectives"
+            )
+        return volume
 
 
 def find_problem(name: str, settings: Settings) -> Problem:
@@ -93,7 +103,7 @@ def _problem(name: str, settings: tuple[tuple[str, Value], ...]) -> Problem:
         if not catalog.is_path(name) and name not in catalog.task_files():
             hint = did_you_mean(name, [*BUILT_IN, *catalog.task_files()])
             raise InputError(f"no problem '{name}'{hint} (built in: {', '.join(BUILT_IN)}; or a task)")
-        add_import_folders(name if catalog.is_path(name) else None)
+        add_import_folders(*([Path(name).parent] if catalog.is_path(name) else []))
         task = catalog.find_task(name)
     problem = Problem(name, task, known)
     _check(problem)

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby, product
 
 from joulebench.presentation.numbers import ABSENT, number, percent, seconds, si
 from joulebench.presentation.rows import Exact
@@ -13,9 +14,16 @@ from joulebench.presentation.section import Section
 from joulebench.presentation.table import Cell, Column, Table, worded_cell
 from joulebench.presentation.words import listed, plural
 from joulebench.results.run import Run
+from joulebench.spec.parameters import Value
 from joulebench.stats.estimate import Estimate
 from joulebench.studies.base import Study
-from joulebench.studies.search_quality.analysis import BROKEN_BELOW, PairedDifference, SearchQuality, search_quality
+from joulebench.studies.search_quality.analysis import (
+    BROKEN_BELOW,
+    WORTH_HAVING,
+    PairedDifference,
+    SearchQuality,
+    search_quality,
+)
 from joulebench.studies.search_quality.curves import LEVELS, ProblemVariant, Search, SearchGroup
 from joulebench.studies.search_quality.figures import plots
 
@@ -31,7 +39,7 @@ class SearchQualityStudy(Study[SearchQuality]):
         return search_quality(run)
 
     def section(self, result: SearchQuality, run: Run) -> Section:
-        tables = (_final_table(result), _levels_table(result), _paired_table(result), _cost_table(result))
+        tables = (_final_table(result), _levels_table(result), _rival_table(result), _cost_table(result))
         return Section(
             name="search_quality",
             title="Quality of the search",
@@ -56,13 +64,33 @@ def _answer(quality: SearchQuality) -> str:
 
 
 def _robust(quality: SearchQuality, method: str) -> str:
-    groups = [group for group in quality.groups if group.method == method]
-    broken = [group.variant for group in groups if quality.is_no_better(group)]
-    searches = [s for group in groups for s in group.searches]
+    """`qnehvi against sobol: by noise better at 0 to 0.1, no better at 1; by jump … (…, n = 5 …).`"""
+    several = len(problems := _problems(quality)) > 1
+    parts, repeats = [], set()
+    for problem, factor in product(problems, quality.factors):
+        levels = quality.levels(method, factor, problem)
+        repeats |= {level.difference.n for level in levels}
+        verdicts = []
+        for verdict, alike in groupby(levels, lambda level: level.verdict):
+            values = [_shown(level.value) for level in alike]
+            verdicts.append(f"{verdict} at {' to '.join(dict.fromkeys((values[0], values[-1])))}")
+        parts.append(f"{f'{problem}, ' if several else ''}by {factor} {', '.join(verdicts)}")
+    searches = [s for group in quality.groups if group.method == method for s in group.searches]
     failed = sum(s.status != "ok" for s in searches)
-    lost = f" ({failed} of its {plural(len(searches), 'search', 'searches')} failed)" if failed else ""
-    text = f"{method} ends above {quality.rival} in {len(groups) - len(broken)} of {len(groups)} problem variants"
-    return f"{text}{lost}{f'; not at {_named(quality, broken)}' if broken else ''}."
+    lost = f"; {failed} of its {plural(len(searches), 'search', 'searches')} failed" if failed else ""
+    n = " to ".join(dict.fromkeys(str(end(repeats, default=0)) for end in (min, max)))
+    return (
+        f"{method} against {quality.rival}: {'; '.join(parts)} (final hypervolume, n = {n} repeats, 95 % "
+        f"intervals){lost}."
+    )
+
+
+def _shown(value: Value) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _problems(quality: SearchQuality) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(variant.problem for variant in quality.variants))
 
 
 def _sentences(quality: SearchQuality) -> Iterator[str]:
@@ -87,11 +115,14 @@ def _sentences(quality: SearchQuality) -> Iterator[str]:
     if lost := Counter(s.method for g in quality.groups for s in g.searches if s.status != "ok"):
         words = ", ".join(f"{count} of {method}" for method, count in lost.items())
         yield f"Searches that failed count with the hypervolume they had reached: {words}."
-    yield from _against_rival(quality)
-    if quality.factors and quality.rival is not None:
+    if not (quality.factors and quality.rival is not None):
+        yield from _against_rival(quality)
+    else:
         yield (
-            f"A method ends above {quality.rival} where its median share is above the upper end of "
-            f"{quality.rival}'s interval (of fewer than 6 repeats: above {quality.rival}'s best search)."
+            f"A method is better than {quality.rival} where the 95 % interval of the mean difference of their "
+            "final shares, paired by seed, lies above 0, no better where it lies below "
+            f"{percent(WORTH_HAVING)} of the best hypervolume, else undecided. The interval is Student's t "
+            "over the seeds of that setting."
         )
         for method in quality.methods:
             low = [g.variant for g in quality.groups if g.method == method and g.final.mean < BROKEN_BELOW]
@@ -138,12 +169,11 @@ def _columns(*titles: str, words: tuple[str, ...] = ()) -> tuple[Column, ...]:
 def _final_table(quality: SearchQuality) -> Table:
     rows = []
     for group in quality.groups:
-        flag = "no better than " + str(quality.rival) if quality.is_no_better(group) else ""
         rows.append(
             (
                 Cell(quality.label(group.variant)),
                 Cell(group.method),
-                _median(group.final, percent, flag),
+                _median(group.final, percent),
                 Cell(str(group.final.n)),
                 Cell(number(group.length)),
                 Cell(number(group.total("duplicates"))),
@@ -175,6 +205,39 @@ def _level(group: SearchGroup, level: float) -> Cell:
     value = group.trials_to(level)
     shown = worded_cell(number, value.mean, value.low, value.high, (reached,))
     return replace(shown, text=f"> {group.length}") if math.isinf(value.mean) else shown
+
+
+def _rival_table(quality: SearchQuality) -> Table:
+    return _robustness_table(quality) if quality.factors else _paired_table(quality)
+
+
+def _robustness_table(quality: SearchQuality) -> Table:
+    """Where a method stops being better than the rival, one setting at a time."""
+    problems, others = _problems(quality), [m for m in quality.methods if m != quality.rival]
+    rows = []
+    for method, problem, factor in product(others, problems, quality.factors):
+        for level in quality.levels(method, factor, problem):
+            setting = f"{factor} = {_shown(level.value)}"
+            rows.append(
+                (
+                    Cell(setting if len(problems) == 1 else f"{problem}, {setting}"),
+                    Cell(method),
+                    Cell(percent(level.share)),
+                    Cell(percent(level.rival_share)),
+                    _median(level.difference, lambda v: f"{number(100 * v, 3)} points"),
+                    Cell(str(level.difference.n)),
+                    Cell(level.verdict),
+                )
+            )
+    columns = _columns(
+        *("Setting", "Method", "Share of the best", f"Of {quality.rival}", "Difference", "Repeats", "Verdict"),
+        words=("Verdict",),
+    )
+    caption = (
+        f"Where the search stops being better than {quality.rival}: final hypervolume, and its difference "
+        "paired by seed (means, 95 % interval)"
+    )
+    return Table(caption, columns, tuple(rows))
 
 
 def _paired_table(quality: SearchQuality) -> Table:

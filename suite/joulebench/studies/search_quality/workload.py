@@ -18,29 +18,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from joulebench.errors import InputError, did_you_mean
+from joulebench.errors import InputError
 from joulebench.spec.parameters import Params, Value
 from joulebench.studies.search_quality.curves import LEVELS, SEARCH_PARAMETERS
 from joulebench.studies.search_quality.problems import find_problem
 from joulebench.studies.search_quality.simulation import Simulation, find_method, warm_up
 from joulebench.workloads.base import Context, Epoch, Phase, Workload
 
-OPTIONS = ("problems", "methods", "rival")  # `rival`: the method that the report compares every other with
-
 
 class SearchQuality(Workload):
     """A search, one trial an epoch; problem and method are resolved in `build`."""
 
     needs_data = False
+    OPTIONS = ("problems", "methods", "rival")  # `rival`: the method that the report compares every other with
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        for name in context.options:
-            if name not in OPTIONS:
-                raise InputError(
-                    f"options: the search workload knows no '{name}'{did_you_mean(name, OPTIONS)} "
-                    f"(allowed: {', '.join(OPTIONS)})"
-                )
         self._search: Simulation | None = None
 
     def build(self, params: Params) -> None:

@@ -22,6 +22,7 @@ from joulebench.results.outcome import Configuration
 from joulebench.results.phase_runs import PhaseRuns, TrainingRuns
 from joulebench.results.reference_frontier import quality_of
 from joulebench.results.run import Run
+from joulebench.results.training_flops import TrainingFlops, training_flops
 from joulebench.spec.objectives import Objective
 from joulebench.stats.correlation import Correlation, Method, correlation
 from joulebench.stats.estimate import Estimate, mean_of_runs, point
@@ -32,8 +33,8 @@ MODEL = "model"  # the parameter that names the architecture
 #: Candidates are the models within this much of the best quality; None: all that beat the reference.
 SHORTFALLS: tuple[float | None, ...] = (None, 0.10, 0.05, 0.02)
 #: Correlated pairwise.
-QUANTITIES = ("parameters", "macs", "macs_per_parameter", "activations", "bytes_moved", "quality", "train_s",
-              "train_j", "inference_s", "inference_j")  # fmt: skip
+QUANTITIES = ("parameters", "macs", "macs_per_parameter", "activations", "bytes_moved", "quality", "utilisation",
+              "utilisation_per_w", "train_flops", "train_s", "train_j", "inference_s", "inference_j")  # fmt: skip
 SHOWN: tuple[Method, ...] = ("pearson", "spearman")
 
 
@@ -50,6 +51,11 @@ class Architecture(Configured):
         """All its trainings; None where the joules of any are unknown."""
         trained = self.run.training(self.configuration.usable)
         return trained if trained is not None and len(trained.trials) == len(self.trials) else None
+
+    @cached_property
+    def train_flops(self) -> TrainingFlops | None:
+        """FLOPs of its trainings; None where they are not counted."""
+        return training_flops(self.configuration.usable)
 
     @property
     def kinds(self) -> set[Kind]:
@@ -80,6 +86,9 @@ class Architecture(Configured):
             "activations": self.metric("activations"),
             "bytes_moved": self.metric("bytes_moved"),
             "quality": None if self.quality is None else self.quality.mean,
+            "train_flops": None if train is None or self.train_flops is None else self.train_flops.mean,
+            "utilisation": self.inference.utilisation(self.run.device),
+            "utilisation_per_w": self.inference.utilisation_per_w(self.run.device),
             "train_s": None if train is None else train.seconds.mean,
             "train_j": None if train is None else train.gross.mean,
             "inference_s": self.inference.unit_s.mean,
@@ -117,6 +126,10 @@ class TrainingInference:
     @property
     def unit(self) -> str:
         return self.architectures[0].inference.unit
+
+    @property
+    def records_utilisation(self) -> bool:
+        return any("utilisation" in a.quantities for a in self.architectures)
 
     @property
     def domains(self) -> tuple[str, ...]:

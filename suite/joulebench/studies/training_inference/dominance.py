@@ -62,8 +62,9 @@ def _volume(pairs: Sequence[_Pair], floor: float) -> float:
 
 
 def dominance(costs: TrainingInference, overlay: ReferenceFrontier) -> FrontierComparison | None:
-    """The overlay's frontier compared with the architectures; None without qualities or points to compare."""
+    """The overlay's frontier compared with the architectures; None without qualities or points, or where the
+    two experiments are unlike."""
     known = [(a.quality, a.inference.gross) for a in costs.architectures if a.quality is not None]
-    if not known or not overlay.points or overlay.incomparable:
+    if not known or not overlay.points or overlay.unlike:
         return None
     return compare_frontier(known, [(p.quality, p.j_per_unit) for p in overlay.points], costs.floor)

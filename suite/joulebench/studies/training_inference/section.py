@@ -12,10 +12,12 @@ from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.rows import Exact, estimate_cells
 from joulebench.presentation.section import Section
 from joulebench.presentation.series import estimates, value_axis
+from joulebench.presentation.table import Cell, Table
 from joulebench.presentation.units import plain
 from joulebench.presentation.words import domains, kind, left_out, plural
 from joulebench.records.model import combined
-from joulebench.results.reference_frontier import OPTION, ReferenceFrontier, read_reference
+from joulebench.results.power_curve import has_load_model
+from joulebench.results.reference_frontier import ReferenceFrontier, read_reference
 from joulebench.results.run import Run
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate
@@ -27,6 +29,7 @@ from joulebench.studies.training_inference.analysis import (
     training_inference,
 )
 from joulebench.studies.training_inference.dominance import dominance
+from joulebench.studies.training_inference.figures import MAX_SERIES, totals_plot
 from joulebench.studies.training_inference.tables import (
     architectures_table,
     correlations_table,
@@ -35,13 +38,9 @@ from joulebench.studies.training_inference.tables import (
     volumes_table,
 )
 
-#: More architectures than this would share colours and symbols.
-MAX_SERIES = 6
-CURVE_POINTS = 13
 #: Least distance from the best quality of the headline's demand.
 HEADLINE_SHORTFALL = 0.05
-#: Volumes are drawn from this share of the first crossover to this multiple of the last.
-MARGIN = 30.0
+UTILISATION = ("utilisation", "utilisation_per_w")
 
 
 class TrainingInferenceStudy(Study[TrainingInference]):
@@ -69,6 +68,7 @@ class TrainingInferenceStudy(Study[TrainingInference]):
                 *(volumes_table(result, basis) for basis in result.choices),
                 correlations_table(result),
                 intervals_table(result),
+                *_differences(overlay),
             ),
             rows=tuple(_row(result, a) for a in result.architectures),
         )
@@ -132,6 +132,13 @@ def _sentences(costs: TrainingInference, overlay: ReferenceFrontier | None) -> t
         "correlation with time is no finding; other correlations show how well a quantity predicts time on this "
         "machine."
     )
+    busy = "the GPU" if costs.run.device == "gpu" else "all CPUs"
+    utilisation = (
+        f"Utilisation is the mean share of time that {busy} worked in {costs.phase}, and per watt it is divided by "
+        f"the mean power there ({costs.kind})"
+    )
+    if costs.run.device == "cpu" and has_load_model(costs.run):
+        utilisation += "; estimated CPU watts are computed from that same utilisation"
     parts = (
         f"Energy is over {domains(costs.domains)} and {kind(costs.kind)}. E_tr is that of all epochs of one "
         f"training, without validation; E_in that of one {plain(costs.unit)} of {costs.phase}. Net is gross less "
@@ -141,6 +148,7 @@ def _sentences(costs: TrainingInference, overlay: ReferenceFrontier | None) -> t
         cut if names else None,
         *_overlay(costs, overlay),
         None if costs.kind == "measured" else estimated,
+        f"{utilisation}." if costs.records_utilisation else None,
         HOW,
         left_out(costs.lost, costs.trials),
     )
@@ -165,12 +173,17 @@ def _net(costs: TrainingInference) -> str:
 def _overlay(costs: TrainingInference, overlay: ReferenceFrontier | None) -> tuple[str, ...]:
     """Which search's frontier is in the figure and how it compares, or why there is none."""
     if overlay is None or overlay.problem:
-        why = overlay.problem if overlay else f"options.{OPTION} names no run, and none was given with --{OPTION}"
+        why = overlay.problem if overlay else "none was given with --overlay"
         return (f"No frontier of a search is shown with these architectures: {why}.",)
     size = f"{plural(len(overlay.points), 'model')}, gross, {_kind_of(overlay)}"
     text = f"The frontier of {overlay.name} ({size}) is in the first figure"
     if overlay.differs:
-        text += f"; it differs in {', '.join(overlay.differs)}, so its points do not strictly compare"
+        text += f"; it differs in {plural(len(overlay.differs), 'fact')}, listed in the last table"
+    if overlay.unlike:
+        text += (
+            ". From two unlike experiments nothing is claimed: known_models trains and measures known and found "
+            "models in one"
+        )
     result = dominance(costs, overlay)
     if result is None:
         return (f"{text}.",)
@@ -185,6 +198,15 @@ def _overlay(costs: TrainingInference, overlay: ReferenceFrontier | None) -> tup
         f"{plain(costs.unit)}s/J, gross): known models {number(result.known_volume)}, frontier "
         f"{number(result.frontier_volume)}, both {number(result.both_volume)}{gain}.",
     )
+
+
+def _differences(overlay: ReferenceFrontier | None) -> tuple[Table, ...]:
+    """How the search differs from this run, one fact a line."""
+    if overlay is None or not overlay.differs:
+        return ()
+    rows = [(Cell(d.what), Cell(d.there), Cell(d.here)) for d in overlay.differs]
+    titles = ("What", f"The search ({overlay.name})", "This run")
+    return (Table.of("Differences between the search and this run", titles, rows, text=3),)
 
 
 def _kind_of(overlay: ReferenceFrontier) -> str:
@@ -254,25 +276,19 @@ def _volume_plot(costs: TrainingInference) -> Plot | None:
     totals = every if len(every) <= MAX_SERIES else [total for total in every if total.name in names]
     volumes = [s.from_units for s in segments if s.from_units > 0]
     volumes = volumes or [total.fixed.mean / total.per_unit.mean for total in totals]
-    low, high = min(volumes) / MARGIN, max(volumes) * MARGIN
-    at = [low * (high / low) ** (i / (CURVE_POINTS - 1)) for i in range(CURVE_POINTS)]
-    x = value_axis([low, high], "", lambda u: f"volume of inference, {f'{u} ' if u else ''}{plain(costs.unit)}s")
-    y = value_axis(
-        [total.total_j(n) for total in totals for n in at],
-        "J",
-        lambda u: f"E_tr + N · E_in, {u}",
-        detail=f"{costs.basis}, {costs.kind}",
+    return totals_plot(
+        "training_inference-volume",
+        "Energy of training and inference by volume",
+        "E_tr + N · E_in",
+        totals,
+        volumes,
+        costs.unit,
+        f"{costs.basis}, {costs.kind}",
     )
-    places = tuple(n / x.factor for n in at)
-    lines = tuple(
-        Series(total.name, places, tuple(total.total_j(n) / y.factor for n in at), line=True) for total in totals
-    )
-    alt = f"Total energy against the volume of inference: {', '.join(total.name for total in totals)}."
-    return Plot("training_inference-volume", "Energy of training and inference by volume", alt, x, y, lines)
 
 
 def _row(costs: TrainingInference, a: Architecture) -> dict[str, object]:
-    train, unit = a.train, costs.unit
+    train, unit, flops = a.train, costs.unit, a.train_flops
     return {
         "architecture": a.name,
         "trials": a.trials,
@@ -282,9 +298,11 @@ def _row(costs: TrainingInference, a: Architecture) -> dict[str, object]:
         "macs_per_parameter": a.macs_per_parameter,
         "activations": a.metric("activations"),
         "bytes_moved": a.metric("bytes_moved"),
+        **{name: a.quantities.get(name) for name in UTILISATION if costs.records_utilisation},
         **estimate_cells(costs.quality or "quality", a.quality),
         "epochs": None if train is None else max(train.epochs),
         "train_samples": None if train is None else sum(train.units) // len(train.units),
+        **({"train_flops": flops.mean, "train_flops_at_least": bool(flops.missed)} if flops else {}),
         **estimate_cells("train_s", None if train is None else train.seconds),
         **estimate_cells("train_j_gross", None if train is None else train.gross),
         **estimate_cells("train_j_net", None if train is None else train.net),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from joulebench.presentation.correlations import MASKED, cell, rounded
 from joulebench.presentation.numbers import ABSENT, number, seconds, si
 from joulebench.presentation.table import Cell, Column, Table, prefixed_cell
+from joulebench.presentation.training import training_cell
 from joulebench.presentation.units import plain
 from joulebench.presentation.words import plural
 from joulebench.results.energy import Basis
 from joulebench.results.phase_runs import TrainingRuns
+from joulebench.results.training_flops import trained_unit
 from joulebench.spec.task import Protocol
 from joulebench.stats.correlation import Correlation
 from joulebench.stats.estimate import Estimate
@@ -24,7 +26,8 @@ from joulebench.studies.training_inference.crossover import Crossover
 
 WORDS = {
     "parameters": "parameters", "macs": "MACs", "macs_per_parameter": "MACs per parameter",
-    "activations": "activations", "bytes_moved": "bytes moved", "quality": "quality", "train_s": "training time",
+    "activations": "activations", "bytes_moved": "bytes moved", "quality": "quality", "utilisation": "utilisation",
+    "utilisation_per_w": "utilisation per watt", "train_flops": "FLOPs of training", "train_s": "training time",
     "train_j": "training energy", "inference_s": "inference time", "inference_j": "inference energy",
 }  # fmt: skip
 
@@ -32,14 +35,16 @@ WORDS = {
 def architectures_table(costs: TrainingInference) -> Table:
     """Every architecture, least inference energy first."""
     per = plain(costs.unit)
+    counted = any(a.train_flops for a in costs.architectures)
     titles = ("Architecture", "Parameters", "MACs", "MACs per parameter", costs.quality or "Quality",
-              "Training energy E_tr, gross", "net", "Training time", f"Inference energy E_in per {per}, gross",
-              "net", f"Time per {per}", "Inference energy equals training after")  # fmt: skip
-    rows = tuple(_row(a, costs) for a in costs.architectures)
+              *(["FLOPs of training"] if counted else []), "Training energy E_tr, gross", "net", "Training time",
+              f"Inference energy E_in per {per}, gross", "net", f"Time per {per}",
+              "Inference energy equals training after")  # fmt: skip
+    rows = tuple(_row(a, costs, counted) for a in costs.architectures)
     return Table.of(f"Architectures ({costs.kind} energy), least inference energy first", titles, rows)
 
 
-def _row(a: Architecture, costs: TrainingInference) -> tuple[Cell, ...]:
+def _row(a: Architecture, costs: TrainingInference, counted: bool) -> tuple[Cell, ...]:
     train, total, protocol = a.train, a.total_cost(costs.basis), costs.run.task.protocol
     positive = total is not None and total.per_unit.mean > 0 and total.fixed.mean > 0
     equal = total.fixed.mean / total.per_unit.mean if total is not None and positive else None
@@ -49,6 +54,7 @@ def _row(a: Architecture, costs: TrainingInference) -> tuple[Cell, ...]:
         Cell(si(a.macs, "", 4)),
         Cell(ABSENT if a.macs_per_parameter is None else number(a.macs_per_parameter)),
         Cell(ABSENT if a.quality is None else number(a.quality.mean)),
+        *([training_cell(a.train_flops, trained_unit(costs.run.task))] if counted else []),
         _value(None if train is None else train.gross, "J", protocol),
         _value(None if train is None else train.net, "J", protocol),
         Cell(ABSENT) if train is None else Cell(seconds(train.seconds.mean), (_epochs(train),)),

@@ -1,0 +1,1 @@
+"""Known models against those that a search found, trained and measured in one experiment."""
