@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import itertools
 import re
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -306,3 +309,24 @@ def test_one_search_for_two_kinds_of_hardware_and_a_resume(cluster, tmp_path):
     assert follower.manifest().hardware["name"] == "other_cpu"
     again = cluster_study.resume(paths[0], address=cluster.address)
     assert [len(folder.trials()) for folder in again] == [8, 8]
+
+
+def test_own_code_is_recorded_with_its_commit_and_has_to_be_the_same_on_resume(cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    module = tmp_path / "cluster_own.py"
+    module.write_text("def f(params, seed): return {'accuracy': 0.1}\n")
+    for arguments in (("init",), ("add", "."), ("commit", "-m", "mine")):
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", *who, *arguments], check=True, capture_output=True)
+    task = cluster_task("cluster_own:f", {"default": {"method": "default", "repeats": 2}})
+    (folder,) = run_on(cluster, task, tmp_path / "runs")
+    (code,) = folder.manifest().own_code
+    assert code.files == {"cluster_own.py": hashlib.sha256(module.read_bytes()).hexdigest()}
+    assert len(code.commit) == 40
+    assert code.uncommitted == ()
+    entries = folder.ledger_path.read_text().splitlines(keepends=True)
+    folder.ledger_path.write_text("".join(entries[:-1]))  # as if it had been killed at its end
+    module.write_text("def f(params, seed): return {'accuracy': 0.2}\n")
+    with pytest.raises(InputError, match=r"cluster_own\.py has changed"):
+        cluster_study.resume(folder.path, address=cluster.address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,6 +95,20 @@ def test_a_refusal_ends_a_run_as_on_one_machine(at, began, meter, code):
     assert refused.value.exit_code == code
 
 
+def test_a_worker_that_lost_its_device_is_replaced_once_its_trial_is_kept(monkeypatch):
+    kept, lost, killed = [], [], []
+    trials = SimpleNamespace(keep=lambda record, _: kept.append(record.trial), lost=lost.append, say=print)
+    node = Node("id", "one", "host", {})
+    hw_run = HardwareRun("generic_cpu", "run", [node], trials=trials)
+    worker = WorkerState(node, hw_run, "actor", "trial")
+    worker.order = SimpleNamespace(request=SimpleNamespace(trial=4))
+    hw_run.workers.append(worker)
+    pool = Pool([], None, None, print)
+    monkeypatch.setattr(pool._ray, "kill", lambda actor, no_restart: killed.append(actor))
+    pool.deliver(worker, Done("run", SimpleNamespace(trial=4), lost="CUDA error: device-side assert triggered"))
+    assert (kept, lost, killed, hw_run.workers) == ([4], [], ["actor"], [])
+
+
 def test_a_run_that_has_lost_its_nodes_is_incomplete():
     pool, hw_run = Pool([], None, None, print), HardwareRun("generic_cpu", "run", [], trials=object())
     with pytest.raises(IncompleteError, match="generic_cpu"):
@@ -108,15 +123,15 @@ def test_ones_own_modules_and_tables_are_gathered(tmp_path, monkeypatch):
     (tmp_path / "gathered_beside.py").write_text("")
     (tmp_path / "unrelated.py").write_text("")
     task = cluster_task("gathered_package.deep:f", {"d": {"method": "default", "repeats": 1}})
-    with shipped_code(task, None) as folder:
+    with shipped_code(task, (), ()) as folder:
         found = {str(p.relative_to(folder)) for p in folder.rglob("*.py")}
     assert found == {"gathered_package/__init__.py", "gathered_package/deep.py", "gathered_beside.py"}
     assert not folder.exists()
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/t.csv").write_text("width\n1\n")
     table = task.model_copy(update={"workload": "table", "options": {"csv": "sub/t.csv", "metrics": ["width"]}})
-    with shipped_code(table, None) as folder:
+    with shipped_code(table, (), ()) as folder:
         assert (folder / "sub/t.csv").read_text() == "width\n1\n"
     broken = task.model_copy(update={"options": {"function": "gathered_package.no:f"}})
-    with pytest.raises(InputError, match="no module"), shipped_code(broken, None):
+    with pytest.raises(InputError, match="no module"), shipped_code(broken, (), ()):
         pass

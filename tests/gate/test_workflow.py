@@ -148,6 +148,15 @@ def test_exit_codes(tmp_path, monkeypatch, capsys, first, rerun, options, code, 
     assert out.strip().splitlines()[-1].startswith(f"energy gate {word}: ")
 
 
+def test_a_file_is_not_compared_with_itself(tmp_path, monkeypatch, capsys):
+    before, after = lay(tmp_path / "m", 1.0)[:2]
+    overlapping = tmp_path / "overlapping.jsonl"
+    overlapping.write_text(before.read_text() + after.read_text())
+    for current in (before, overlapping):
+        code, _, err = call(monkeypatch, capsys, "gate", before, current)
+        assert (code, str(current) in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("outcomes", "word"),
     [

@@ -208,9 +208,10 @@ def test_a_time_limit_kills_it_and_says_what_it_said_last(log, tmp_path):
 
 
 def test_a_time_limit_that_is_kept_changes_nothing():
+    before = set(threading.enumerate())  # other tests may have left timers of libraries
     with ChildProcess(["sh", "-c", "exit 5"]) as process:
         assert process.wait(600.0) == 5
-    assert not [t for t in threading.enumerate() if isinstance(t, threading.Timer)]
+    assert not [t for t in threading.enumerate() if isinstance(t, threading.Timer) and t not in before]
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -319,3 +320,18 @@ def test_where_the_system_cannot_wait_and_leave_the_exit_code(monkeypatch):
     with ChildProcess(["sleep", "600"]) as process:
         pass
     assert process.wait() == -signal.SIGKILL
+
+
+def test_a_command_with_grace_goes_on_after_its_parent_and_no_longer_than_that(tmp_path):
+    """For 2 of the 5 s that it would take."""
+    log = tmp_path / "log"
+    program = (
+        "import os, sys, time; from pathlib import Path; from joulebench.host.process import ChildProcess\n"
+        "child = ChildProcess([sys.executable, '-c', 'import time\\nfor n in range(10):"
+        " print(n, flush=True); time.sleep(0.5)'], log=Path(sys.argv[1]), grace_s=2)\n"
+        "time.sleep(0.3); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(log)], check=False)
+    time.sleep(6)
+    lines = log.read_text(encoding="utf-8").split()
+    assert 3 <= len(lines) < 10

@@ -5,28 +5,32 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import signal
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import islice
 
 import psutil
 import pytest
+from pydantic import ValidationError
 
 from joulebench.errors import InputError
 from joulebench.host.clock import RealClock, VirtualClock
 from joulebench.host.memory import release
 from joulebench.measurement.bench import Bench
 from joulebench.measurement.harness import Request, run_trial
-from joulebench.measurement.protocol import Timeline
 from joulebench.measurement.racing import Race
+from joulebench.measurement.timeline import Timeline
 from joulebench.meters.replay import PowerTrace, ReplayMeter
 from joulebench.records.folder import append, read_lines
+from joulebench.records.model import Costs
 from joulebench.results.energy import total_j
 from joulebench.results.losses import NEAR_ZERO
 from joulebench.results.outcome import configurations, idle_windows, trial_outcomes
 from joulebench.spec.task import Task
 from tests.conftest import REPOSITORY
-from tests.problems import Timed
+from tests.problems import Linear, Timed
 
 ENERGY = {
     "goal": "maximize", "reference": 0.0, "phase": "inference", "domains": ["cpu"], "basis": "gross",
@@ -80,6 +84,27 @@ def test_a_trial_that_works():
     assert total_j(record.windows) == pytest.approx(100.0 * record.windows[-1].end_s)
 
 
+def test_without_training_a_model_is_measured_and_scored_as_it_was_built():
+    task = make_task(
+        "tests.problems:ThreeEpochs", metric="weight", protocol={**PROTOCOL, "skip_train": True},
+    )  # fmt: skip
+    finished = run_one(task)
+    record = finished.record
+    assert (record.status, record.epochs, record.stopped_by) == ("ok", (), None)
+    assert (record.metrics["weight"], record.metrics["val_loss"]) == (0.0, 9.0)
+    assert finished.state is None  # nothing to keep for test scores
+    assert "train" not in {w.phase for w in record.windows}
+    assert sum(w.phase == "inference" for w in record.windows) == 3
+    trained = task.model_copy(update={"protocol": task.protocol.model_copy(update={"skip_train": False})})
+    assert task.digest != trained.digest
+
+
+def test_joules_of_a_training_that_is_left_out_are_refused():
+    energy = {"samples_per_j": {**ENERGY, "phase": "train"}}
+    with pytest.raises(ValidationError, match=r"objectives.samples_per_j.phase: protocol.skip_train leaves out"):
+        make_task("tests.problems:ThreeEpochs", objectives=energy, protocol={**PROTOCOL, "skip_train": True})
+
+
 def test_an_exception_is_a_result_with_its_reason():
     record = run_one(function_task("tradeoff"), width=7).record
     assert record.status == "failed"
@@ -104,7 +129,7 @@ class OwnBaseError(BaseException):
         (asyncio.CancelledError(), "CancelledError"),
         (OwnBaseError("mine"), "OwnBaseError: mine"),
         (UnprintableError(), "UnprintableError: (its message cannot be printed)"),
-        (ValueError("half \ud800 a character"), "ValueError: half \ufffd a character"),
+        (ValueError("half \ud800 a character"), "ValueError: half ? a character"),
     ],
 )
 def test_whatever_ends_a_trial_is_recorded_and_read_back(tmp_path, monkeypatch, failure, said):
@@ -122,7 +147,7 @@ def test_whatever_ends_a_trial_is_recorded_and_read_back(tmp_path, monkeypatch, 
 
 def test_ctrl_c_is_the_users(monkeypatch):
     def interrupted(*_):
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("tests.problems.tradeoff", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -295,7 +320,7 @@ def test_net_energy_that_cannot_be_told_from_idle_is_no_value_and_the_trial_says
     assert (record.status, record.error) == ("invalid", NEAR_ZERO)
 
 
-def test_a_users_model_is_trained_counted_and_measured():
+def trained_linear():
     task = make_task(
         "tests.problems:Linear", metric="val_loss",
         parameters={
@@ -307,13 +332,47 @@ def test_a_users_model_is_trained_counted_and_measured():
     clock = RealClock()
     timeline = Timeline(ReplayMeter([PowerTrace("cpu", (0.0,), (100.0,))], clock, "test"), clock)
     timeline.start()
-    record = run_trial(
+    return run_trial(
         Bench(task, "cpu", clock, timeline), Request(0, 0, "default", "default", task.defaults, 1)
     ).record
+
+
+def test_a_users_model_is_trained_counted_and_measured():
+    record = trained_linear()
     assert (record.status, record.error) == ("ok", None)
     assert (record.costs.parameters, record.costs.macs, record.costs.flops) == (11, 10, 20)
     assert record.metrics["val_loss"] < 0.05
     assert len(record.epochs) == 100
+    assert record.costs.phase_flops == {}  # it does not say how it trains
+
+
+@pytest.mark.parametrize("epochs", [2, 0])
+def test_flops_of_training_are_counted_where_something_was_trained(monkeypatch, epochs):
+    """100 samples of 10 features: forward, and the gradient of the weights."""
+
+    def loss(self, model):
+        x = self.x.to("meta")
+        return model(x).mean(), len(x)
+
+    whole = Linear.train
+    monkeypatch.setattr(Linear, "training_loss", loss)
+    monkeypatch.setattr(Linear, "train", lambda self: islice(whole(self), epochs))
+    record = trained_linear()
+    assert record.status == "ok"
+    assert record.costs.phase_flops == ({"train": 40.0} if epochs else {})
+    assert (record.costs.macs, record.costs.train_uncounted) == (10, None)
+
+
+@pytest.mark.parametrize(
+    "costs",
+    [Costs(uncounted="no rule for aten::_fft_r2c"), Costs(flops=20, unsupported_ops={"aten::_fft_r2c": 1})],
+)
+def test_an_objective_that_is_not_counted_in_full_is_refused(monkeypatch, costs):
+    monkeypatch.setattr(Timed, "costs", lambda _: costs)
+    objectives = {"flops": {"goal": "minimize"}, "samples_per_j": ENERGY}
+    task = make_task("tests.problems:Timed", objectives=objectives)
+    with pytest.raises(InputError, match=r"objectives.flops: .*no rule for aten::_fft_r2c"):
+        run_one(task)
 
 
 def allocating(limit_bytes, **more):

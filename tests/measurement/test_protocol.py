@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joulebench.host.clock import VirtualClock
-from joulebench.measurement.protocol import Timeline, cool_down, measure_idle, measure_phase
+from joulebench.measurement.protocol import cool_down, measure_idle, measure_phase
+from joulebench.measurement.timeline import Timeline
 from joulebench.meters.base import Counter, MeterSet, difference
 from joulebench.meters.replay import PowerTrace, ReplayMeter
 from joulebench.results.energy import phase_energy, total_j

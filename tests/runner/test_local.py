@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -20,13 +21,16 @@ from joulebench import run
 from joulebench.errors import IncompleteError, InputError
 from joulebench.records.folder import RunFolder, append
 from joulebench.records.model import LedgerEntry, TrialRecord
+from joulebench.reporting import write_report
 from joulebench.results.drift import drift_of
 from joulebench.results.frontier import frontier
 from joulebench.results.outcome import configurations
-from joulebench.runner.local import resume
-from joulebench.runner.plan import choose_budget, plan
+from joulebench.runner.events import silent
+from joulebench.runner.local import resume, resumed_data
+from joulebench.runner.own_code import Sources
+from joulebench.runner.plan import _without, choose_budget, plan
 from joulebench.runner.session import check_domains
-from joulebench.spec.catalog import find_task
+from joulebench.spec.catalog import find_task, task_files
 from joulebench.spec.hardware import Host
 from joulebench.spec.task import Task
 from tests.conftest import REPOSITORY
@@ -71,6 +75,13 @@ def write_toy(folder: Path, function="tradeoff", sobol=6, method="qnehvi", searc
 
 def run_toy(folder: Path, **changes) -> RunFolder:
     return run(str(write_toy(folder, **changes)), out=folder / "runs", replay="100")
+
+
+def unfinished(folder: RunFolder) -> RunFolder:
+    """The run as if its process had been killed at the very end."""
+    lines = folder.ledger_path.read_bytes().splitlines(keepends=True)
+    folder.ledger_path.write_bytes(b"".join(lines[:-1]))
+    return folder
 
 
 def timeless(records: list[TrialRecord]) -> list[dict]:
@@ -227,11 +238,72 @@ def test_a_parameter_can_be_fixed_by_hand(tmp_path):
         plan(str(write_toy(tmp_path)), overrides={"width": 99})
 
 
+def test_points_that_differ_only_in_what_is_fixed_are_one():
+    """Rounds stay: what was the same point before is measured as often."""
+    points = [{"a": 1, "b": 1}, {"a": 2, "b": 1}, {"a": 1, "b": 2}, {"a": 1, "b": 1}, {"a": 2, "b": 1}]
+    assert list(_without(points, {"a": 3})) == [{"b": 1}, {"b": 2}, {"b": 1}]
+    assert list(_without(points, {})) == points
+    chosen = plan("transformer_consistency", budget="quick", overrides={"architecture": "gpt2"})
+    assert [dict(p) for p in chosen.task.stages["models"].points] == [{}]
+
+
+def test_options_of_the_workload_are_set_by_their_path():
+    chosen = plan("transformer_size", overrides={"options.prompts": "p.txt", "weights": "pretrained"})
+    assert chosen.task.options == {"prompts": "p.txt"}
+    assert chosen.task.defaults["weights"] == "pretrained"
+    assert chosen.overrides["options.prompts"] == "p.txt"
+    with pytest.raises(
+        InputError, match=r"--set: no parameter 'prompts'.*; an option of the workload is options\.NAME"
+    ):
+        plan("transformer_size", overrides={"prompts": "p.txt"})
+
+
 def test_a_fixed_parameter_can_be_changed_by_hand():
     assert plan("digits", overrides={"epochs": 3}).task.defaults["epochs"] == 3
     assert plan("digits", overrides={"learning_rate": 1}).task.defaults["learning_rate"] == 1.0
     with pytest.raises(InputError, match="--set: epochs is a int"):
         plan("digits", overrides={"epochs": "many"})
+
+
+def test_a_field_of_the_task_can_be_changed_by_hand(tmp_path):
+    chosen = plan("cifar10", budget="quick", overrides={"dataset.train": 500, "protocol.window_s": 1, "depth": 2})
+    assert (chosen.task.dataset.train, chosen.task.dataset.validation) == (500, 2000)
+    assert (chosen.task.protocol.window_s, chosen.task.defaults["depth"]) == (1.0, 2)
+    assert chosen.task.digest != plan("cifar10", budget="quick").task.digest
+    for path, said in (
+        ("dataset.trian", "--set: dataset.trian: unknown key; did you mean 'train'"),
+        ("data.train", "--set: data: unknown key"),
+        ("dataset.train.more", "--set: dataset.train: "),
+    ):
+        with pytest.raises(InputError, match=re.escape(said)):
+            plan("cifar10", overrides={path: 500})
+    with pytest.raises(InputError, match=r"--set: dataset.train: .* greater than or equal to 1 \(got 0\)"):
+        plan("cifar10", overrides={"dataset.train": 0})
+
+
+def test_every_task_of_images_or_text_takes_a_part_of_its_data():
+    tasks = [find_task(name) for name in task_files() if name != "known_models"]  # it needs a search's run
+    with_data = [task for task in tasks if task.dataset is not None]
+    assert len(with_data) > 5
+    for task in with_data:
+        assert plan(task.name, overrides={"dataset.train": 500}).task.dataset.train == 500
+
+
+@pytest.mark.parametrize("how", [{"skip_train": True}, {"overrides": {"protocol.skip_train": True}}])
+def test_a_run_without_training_says_untrained(tmp_path, how):
+    folder = run(str(write_toy(tmp_path, method="random")), out=tmp_path / "runs", replay="100", **how)
+    assert not any(w.phase == "train" for t in folder.trials() for w in t.windows)
+    write_report(folder)
+    lines = (folder.path / "report.md").read_text().splitlines()
+    top = [line for line in lines if line.startswith("> **")]
+    assert any("**Untrained models.**" in line for line in top)
+    assert lines[2].startswith("Untrained models: ")
+
+
+def test_a_task_on_the_joules_of_training_refuses_to_skip_it():
+    said = r"--skip-train: .*samples_per_j.phase: protocol.skip_train leaves out the training"
+    with pytest.raises(InputError, match=said):
+        plan("digits", skip_train=True, overrides={"objectives.samples_per_j.phase": "train"})
 
 
 def test_the_budget_follows_the_hardware():
@@ -251,7 +323,7 @@ def test_replay_of_a_ramp_resumes_where_the_trace_stood(tmp_path):
     lines = folder.trials_path.read_bytes().splitlines(keepends=True)
     folder.trials_path.write_bytes(b"".join(lines[:6]))
     folder.ledger_path.unlink()  # a killed run has no end
-    assert timeless(resume(folder.path).trials()) == timeless(expected)
+    assert timeless(resume(folder.path, sources=[tmp_path]).trials()) == timeless(expected)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +342,7 @@ def test_a_run_is_not_continued_on_another_machine_meter_or_data(tmp_path, chang
     manifest["data"] |= {k: v for k, v in changes.items() if k == "fingerprint"}
     folder.manifest_path.write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=message):
-        resume(folder.path)
+        resume(unfinished(folder).path)
 
 
 def test_versions_that_changed_are_noted_in_the_ledger(tmp_path):
@@ -278,7 +350,7 @@ def test_versions_that_changed_are_noted_in_the_ledger(tmp_path):
     manifest = json.loads(folder.manifest_path.read_text())
     manifest["environment"]["packages"]["botorch"] = "0.0.1"
     folder.manifest_path.write_text(json.dumps(manifest))
-    resume(folder.path)
+    resume(unfinished(folder).path)
     assert any("botorch 0.0.1 → " in e.note for e in folder.ledger() if e.event == "start")
 
 
@@ -317,15 +389,15 @@ def test_energy_of_what_is_not_measured_stops_at_once(tmp_path, old, new, messag
 
 def test_resuming_a_finished_run_adds_nothing(tmp_path):
     folder = run_toy(tmp_path, method="random")
-    before = folder.trials()
-    assert resume(folder.path).trials() == before
-    assert [e.event for e in folder.ledger() if e.event != "begin"] == ["start", "end"] * 2
+    before = {path: path.read_bytes() for path in folder.path.glob("*.jsonl")}
+    resume(folder.path)
+    assert {path: path.read_bytes() for path in folder.path.glob("*.jsonl")} == before
 
 
 def test_one_process_at_a_time(tmp_path):
     import fcntl
 
-    folder = run_toy(tmp_path, method="random")
+    folder = unfinished(run_toy(tmp_path, method="random"))
     with folder.manifest_path.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="another process is working on this run"):
@@ -537,3 +609,39 @@ def test_another_value_of_the_environment_is_refused(monkeypatch):
     monkeypatch.setenv("JOULEBENCH_ALLOW_BUSY", "false")
     with pytest.raises(InputError, match=r"JOULEBENCH_ALLOW_BUSY.*'false'"):
         plan(linear_task())
+
+
+def begun_with_data(tmp_path: Path) -> tuple[RunFolder, Path]:
+    """A run on a text given with --data, as if its process had been killed at the end."""
+    text = tmp_path / "mine" / "text.txt"
+    text.parent.mkdir()
+    text.write_text("abcdefgh " * 4000)
+    task = str(write_toy(tmp_path, method="random", sobol=1, search=1))
+    folder = run(task, out=tmp_path / "runs", replay="100")
+    manifest = json.loads(folder.manifest_path.read_text())
+    folder.manifest_path.write_text(json.dumps({**manifest, "data_path": str(text)}))
+    return unfinished(folder), text
+
+
+def test_a_resumed_run_takes_its_data_from_where_the_user_is_or_says(tmp_path, monkeypatch):
+    folder, text = begun_with_data(tmp_path)
+    monkeypatch.chdir(tmp_path / "runs")
+    said = rf"began with --data {re.escape(str(text))}, which is not in the current folder: give --data again"
+    with pytest.raises(InputError, match=said):
+        resume(folder.path)
+    assert resumed_data(folder, text, Sources(), silent) == text
+    assert resumed_data(folder, None, Sources.of([text.parent]), silent) == text
+    notes = []
+    monkeypatch.chdir(text.parent)
+    resume(folder.path, observer=lambda event: notes.append(event.text))
+    assert f"data: {text}, as when the run began" in notes
+
+
+def test_no_path_of_a_record_is_read_that_is_not_there(tmp_path):
+    folder, text = begun_with_data(tmp_path)
+    text.unlink()
+    for given in (str(text), "x" * 5000):
+        manifest = json.loads(folder.manifest_path.read_text())
+        folder.manifest_path.write_text(json.dumps({**manifest, "data_path": given}))
+        with pytest.raises(InputError, match="give --data again"):
+            resumed_data(folder, None, Sources.of([text.parent]), silent)

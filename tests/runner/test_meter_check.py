@@ -90,7 +90,8 @@ def test_its_windows_are_in_the_ledger_and_touch(tmp_path, steady):
     windows.sort(key=lambda w: (w.start_s, w.end_s))
     assert all(a.end_s == pytest.approx(b.start_s) for a, b in itertools.pairwise(windows))
     ((_, consistency),) = meter_checks(folder.task(), folder.ledger())
-    assert (consistency.unit, consistency.rsd.n) == ("sample", 10)
+    assert consistency.unit == "sample"
+    assert consistency.rsd.n >= 10
     assert len(folder.trials()) == 2
     codes = [f.code for f in findings(summarise(folder))]
     assert {"meter_consistent", "meter_inconsistent"} & set(codes)

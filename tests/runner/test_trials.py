@@ -17,7 +17,7 @@ from joulebench.runner.proposals import Following, Stages
 from joulebench.runner.scheduling import LocalExecutor, Place, schedule
 from joulebench.runner.session import Facts, manifest, open_bench
 from joulebench.runner.stopping import stop_reason
-from joulebench.runner.trials import Trials
+from joulebench.runner.trials import Trials, words
 from joulebench.search import propose
 from joulebench.spec.task import CONFIRM, Stopping
 from tests.cluster_tasks import cluster_task, gist
@@ -79,7 +79,7 @@ def started(tmp_path):
         chosen = plan(task, replay="100")
         bench = open_bench(chosen)
         benches.append(bench)
-        folder = RunFolder.create(
+        folder = RunFolder.claim(
             tmp_path / name, manifest(chosen, Facts.of(chosen, bench), {}, "2026-01-02T03:04:05Z")
         )
 
@@ -237,3 +237,13 @@ def test_one_place_is_the_machine_itself(started):
     assert trials.finished
     assert LocalExecutor.may_propose
     assert [e.pending for e in folder.ledger() if e.event == "propose"] == [()] * len(folder.trials())
+
+
+def test_a_configuration_is_described_without_what_does_not_matter_in_it():
+    parameters = {
+        "model": {"type": "choice", "values": ["lenet5", "found"], "default": "lenet5"},
+        "width": {"type": "int", "low": 1, "high": 9, "default": 4, "only_if": "model == 'found'"},
+    }
+    task = make_task(parameters, {"all": {"method": "default", "repeats": 1}})
+    assert words(task, {"model": "lenet5", "width": 4}) == "model lenet5"
+    assert words(task, {"model": "found", "width": 7}) == "model found, width 7"

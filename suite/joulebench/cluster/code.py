@@ -6,10 +6,11 @@ import contextlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from joulebench.spec.registry import add_import_folders, import_object
+from joulebench.runner.own_code import own_names
+from joulebench.spec.registry import import_object
 from joulebench.spec.task import Task
 from joulebench.workloads.base import workload_class
 from joulebench.workloads.rows import SHIPPED_TABLES, find_table
@@ -18,16 +19,16 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 @contextlib.contextmanager
-def shipped_code(task: Task, task_file: str | None) -> Iterator[Path | None]:
-    """Copy what the task's workload needs beside joulebench into a temporary folder; None if it needs nothing.
+def shipped_code(task: Task, meters: Sequence[str], folders: Sequence[Path]) -> Iterator[Path | None]:
+    """Copy what the task needs beside joulebench into a temporary folder; None if it needs nothing.
 
-    That is: modules and whole packages from the current folder and from beside the task's file, as far as the
-    workload has imported them by now, and the table it reads.
+    That is: modules and whole packages from the current folder and from `folders`, as far as what the task and
+    `meters` name has imported them by now, and the table it reads.
 
     Raises:
-        InputError: the workload cannot be imported.
+        InputError: one of the names cannot be imported.
     """
-    sources = {**_modules(task, task_file), **_table(task)}
+    sources = {**_modules(task, meters, folders), **_table(task)}
     if not sources:
         yield None
         return
@@ -42,15 +43,12 @@ def shipped_code(task: Task, task_file: str | None) -> Iterator[Path | None]:
         yield Path(folder)
 
 
-def _modules(task: Task, task_file: str | None) -> dict[str, Path]:
+def _modules(task: Task, meters: Sequence[str], folders: Sequence[Path]) -> dict[str, Path]:
     """Files and package folders of the user's own imported modules, by name."""
-    add_import_folders(task_file)
     workload_class(task.workload)
-    named = [value for value in task.options.values() if isinstance(value, str)]
-    for text in named:
-        if ":" in text and text.replace(":", ".").replace(".", "_").isidentifier():  # package.module:name
-            import_object(text, "options")
-    roots = {Path.cwd().resolve(), *([Path(task_file).resolve().parent] if task_file else [])}
+    for name, registry in own_names(task, meters).items():
+        import_object(name, "options") if registry is None else registry.load(name)
+    roots = {folder.resolve() for folder in (Path.cwd(), *folders)}
     modules: dict[str, Path] = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ class Node:
     name: str
     hostname: str
     resources: Mapping[str, float]
+    address: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -86,11 +89,27 @@ def connected(address: str, code: Path | None = None) -> Iterator[None]:
 def alive_nodes() -> list[Node]:
     """The cluster's living nodes, sorted by name."""
     nodes = [
-        Node(n["NodeID"], n["NodeName"], n["NodeManagerHostname"], dict(n["Resources"]))
+        Node(n["NodeID"], n["NodeName"], n["NodeManagerHostname"], dict(n["Resources"]), n["NodeManagerAddress"])
         for n in ray_module().nodes()
         if n["Alive"]
     ]
     return sorted(nodes, key=lambda node: (node.name, node.id))
+
+
+def exposure(nodes: Sequence[Node]) -> str | None:
+    """Warning of a cluster on which others may run code; None where it is one machine, or private and closed.
+
+    Ray executes what anybody sends to its ports, unless every process of it was started with RAY_AUTH_MODE=token.
+    """
+    addresses = {node.name: ipaddress.ip_address(node.address) for node in nodes if node.address}
+    if all(address.is_loopback for address in addresses.values()):
+        return None
+    public = [f"{name} ({address})" for name, address in addresses.items() if not address.is_private]
+    has_token = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
+    where = f"listens at an address that is not private: {', '.join(public)}" if public else ""
+    asks = "" if has_token else "asks for no token (RAY_AUTH_MODE=token)"
+    what = " and ".join(filter(None, (asks, where)))
+    return f"warning: this Ray cluster {what}; whoever reaches its ports can run code there" if what else None
 
 
 def own_node(nodes: Sequence[Node]) -> Node | None:

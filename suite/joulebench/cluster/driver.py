@@ -17,6 +17,7 @@ from joulebench.cluster.connection import (
     alive_nodes,
     by_hardware,
     connected,
+    exposure,
     own_node,
     ray_module,
     start_option,
@@ -26,20 +27,23 @@ from joulebench.cluster.runs import HardwareRun
 from joulebench.cluster.worker import NodeFacts, node_mark
 from joulebench.errors import IncompleteError, InputError
 from joulebench.host.clock import RealClock, VirtualClock
-from joulebench.measurement.protocol import Timeline
+from joulebench.host.files import claim_folder, make_folder
+from joulebench.measurement.timeline import Timeline
 from joulebench.meters.base import Meter, MeterSet
+from joulebench.meters.live_settings import is_settings
 from joulebench.meters.select import meters_for
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import Proposed
 from joulebench.runner import meter_check, scoring
 from joulebench.runner.confirming import Confirming
 from joulebench.runner.events import Event, Observer, silent
-from joulebench.runner.local import free, repair, resumed_plan
-from joulebench.runner.plan import Plan, plan
+from joulebench.runner.local import check_recorded_code, resumed_data, resumed_plan
+from joulebench.runner.own_code import Sources, changed, recorded
+from joulebench.runner.plan import Plan, find_origin, plan
 from joulebench.runner.proposals import Following, Source, Stages
-from joulebench.runner.resume_check import differences
+from joulebench.runner.resume_check import differences, is_complete
 from joulebench.runner.scheduling import schedule
-from joulebench.runner.session import folder_name, is_virtual, manifest, open_session
+from joulebench.runner.session import Facts, folder_name, is_virtual, manifest, open_session
 from joulebench.runner.trials import Trials
 from joulebench.spec import catalog
 from joulebench.spec.hardware import choose_profile, detect_host
@@ -67,13 +71,19 @@ def run(
     Raises:
         InputError: bad input, no such nodes, or too many consecutive failures; what was recorded is kept.
     """
-    base = catalog.find_task(task) if isinstance(task, str) else task
-    task_file = task if isinstance(task, str) and catalog.is_path(task) else None
+    origin = find_origin(task, choices.get("sources", ()), lambda text: observer(Event("note", text)))
+    folders = [
+        *([Path(origin.file).parent] if origin.file else []),
+        *Sources.of(choices.get("sources", ())).folders,
+    ]
+    meters = choices.get("meters", ())
+    if live := next((name for name in meters if is_settings(name)), None):
+        raise InputError(f"--meter: {live} is of a live meter, which reads one machine; not with --ray")
     path = Path(data).resolve() if data is not None else None
     if (trace := choices.get("replay")) is not None and Path(trace).is_file():
         choices["replay"] = str(Path(trace).resolve())
-    with shipped_code(base, task_file) as shipped, connected(address, shipped):
-        nodes = alive_nodes()
+    with shipped_code(origin.task, meters, folders) as shipped, connected(address, shipped):
+        nodes = _joined(observer)
         serving = _serving(nodes, hardware)
         hw_runs = [HardwareRun(name, secrets.token_hex(8), members) for name, members in serving.items()]
         names = _names(hardware or list(serving))
@@ -83,16 +93,25 @@ def run(
                 host = nodes_facts[hw_run.hardware][0].host
                 hw_run.chosen = plan(task, hardware=names[hw_run.hardware], data=path, host=host, **choices)
             _same_budget(hw_runs)
+            _not_isolated(hw_runs[0].plan.task)
             pool.make_ready(_arrays(hw_runs[0].plan, nodes_facts, observer))
             created = RealClock().utc()
-            folders = _folders(hw_runs, Path(out), created, observer)
-            _work(pool, hw_runs, folders, {}, nodes, observer)
-        return folders
+            run_folders = _folders(hw_runs, Path(out), created, observer)
+            _work(pool, hw_runs, run_folders, {}, nodes, observer)
+        return run_folders
 
 
 def _names(hardware: Sequence[str]) -> dict[str, str]:
     """Map each profile's name to the name or file it was given by."""
     return {catalog.find_profile(given).name: given for given in hardware}
+
+
+def _joined(observer: Observer) -> list[Node]:
+    """The cluster's nodes, after a word on who else can reach them."""
+    nodes = alive_nodes()
+    if (warning := exposure(nodes)) is not None:
+        observer(Event("note", warning))
+    return nodes
 
 
 def _serving(nodes: Sequence[Node], hardware: Sequence[str]) -> dict[str, list[Node]]:
@@ -113,6 +132,14 @@ def _same_budget(hw_runs: Sequence[HardwareRun]) -> None:
     if len(set(chosen.values())) > 1:
         each = ", ".join(f"{name} {budget}" for name, budget in chosen.items())
         raise InputError(f"--budget: its default depends on the hardware ({each}); give one for all")
+
+
+def _not_isolated(task: Task) -> None:
+    if task.protocol.isolate:
+        raise InputError(
+            "protocol.isolate: not on a Ray cluster, whose workers are processes of their own: one that is lost is "
+            "replaced, and its trial begins anew (allowed: false)"
+        )
 
 
 def _arrays(chosen: Plan, nodes_facts: Mapping[str, Sequence[NodeFacts]], observer: Observer) -> Any:
@@ -140,19 +167,32 @@ def _folders(hw_runs: Sequence[HardwareRun], out: Path, created: str, observer: 
     """Create a folder for each run, all of one name."""
     facts = search.prepare(hw_runs[0].plan.task)
     parents = [out / hw_run.plan.task.name / hw_run.hardware for hw_run in hw_runs]
-    name = max((free(parent / folder_name(created)).name for parent in parents), key=len)
     folders = []
-    for hw_run, parent in zip(hw_runs, parents, strict=True):
+    for hw_run, path in zip(hw_runs, _claimed(parents, folder_name(created)), strict=True):
         assert hw_run.facts is not None, "the pool is ready"
         cluster = {
             "run": hw_run.run,
             "hardware": [other.hardware for other in hw_runs],
             "nodes": {ready.node: ready.facts.environment["host"] for _, ready in hw_run.readied},
         }
-        written = manifest(hw_run.plan, hw_run.facts, facts, created, cluster)
-        folders.append(RunFolder.create(parent / name, written))
+        written = manifest(hw_run.plan, _with_commits(hw_run), facts, created, cluster)
+        folders.append(RunFolder.begin(path, written))
         observer(Event("note", f"records: {folders[-1].path}"))
     return folders
+
+
+def _claimed(parents: Sequence[Path], name: str) -> list[Path]:
+    """New folders of one name, with a number appended if one exists."""
+    made = [claim_folder(parents[0] / name)]
+    try:
+        for parent in parents[1:]:
+            make_folder(parent / made[0].name, exist_ok=False)
+            made.append(parent / made[0].name)
+    except FileExistsError:  # of another cluster run that began in this second with other hardware before
+        for path in made[1:]:
+            path.rmdir()
+        return _claimed(parents, name)  # the first folder stays, empty: it keeps this name from being tried again
+    return made
 
 
 def resume(
@@ -162,12 +202,16 @@ def resume(
     data: str | Path | None = None,
     strict: bool = False,
     set_power_limit: bool = False,
+    sources: Sequence[str | Path] = (),
     observer: Observer = silent,
 ) -> list[RunFolder]:
     """Continue a stopped cluster run on all its hardware; finished folders are left unchanged.
 
+    Args:
+        sources: as for `joulebench.runner.local.resume`.
+
     Raises:
-        InputError: not a cluster run, damaged records, other machines, or other data than it began with.
+        InputError: not a cluster run, damaged records, other machines, or other data or code than it began with.
     """
     given = RunFolder.open(Path(path))
     began = given.manifest()
@@ -175,13 +219,17 @@ def resume(
         raise InputError(f"{path}: began on one machine; resume it there, without --ray")
     parents = {name: given.path.resolve().parents[1] / name for name in began.cluster["hardware"]}
     folders = {name: RunFolder.open(parent / given.path.resolve().name) for name, parent in parents.items()}
-    left = {name: folder for name, folder in folders.items() if not _is_done(folder)}
+    left = {name: folder for name, folder in folders.items() if not is_complete(folder)}
     done = {name: _proposed(folder) for name, folder in folders.items() if name not in left}
     if not left:
         return list(folders.values())
-    where = Path(data).resolve() if data is not None else None
-    with shipped_code(given.task(), began.task_file) as shipped, connected(address, shipped):
-        nodes = alive_nodes()
+    named = Sources.of(sources)
+    for folder in left.values():
+        check_recorded_code(folder, named, observer)
+    found = resumed_data(given, data, named, observer)
+    where = None if found is None else found.resolve()
+    with shipped_code(given.task(), began.own_meters, named.folders) as shipped, connected(address, shipped):
+        nodes = _joined(observer)
         serving = by_hardware(nodes, list(left))
         hw_runs = [
             HardwareRun(name, folder.manifest().cluster["run"], serving[name]) for name, folder in left.items()
@@ -190,7 +238,6 @@ def resume(
             nodes_facts = pool.wait_until_up()
             for hw_run in hw_runs:
                 folder = left[hw_run.hardware]
-                repair(folder, observer)
                 host = nodes_facts[hw_run.hardware][0].host
                 hw_run.chosen = resumed_plan(folder, host, where, strict, set_power_limit)
                 hw_run.began_s = _ends(folder)
@@ -198,11 +245,6 @@ def resume(
             search.prepare(hw_runs[0].plan.task)
             _work(pool, hw_runs, list(left.values()), done, nodes, observer, resumed=True)
     return list(folders.values())
-
-
-def _is_done(folder: RunFolder) -> bool:
-    entries = folder.ledger()
-    return bool(entries) and entries[-1].ending == "done"
 
 
 def _proposed(folder: RunFolder) -> dict[int, Proposed]:
@@ -217,6 +259,19 @@ def _ends(folder: RunFolder) -> dict[str, float]:
         if window.node is not None:
             ends[window.node] = max(ends.get(window.node, 0.0), window.end_s)
     return ends
+
+
+def _with_commits(hw_run: HardwareRun) -> Facts:
+    """Facts of the nodes with the driver's record of the user's own code, which knows its repository.
+
+    Raises:
+        InputError: the nodes imported other code than the driver.
+    """
+    assert hw_run.facts is not None, "the pool is ready"
+    here = recorded(hw_run.plan.task, hw_run.plan.meters)
+    if (other := changed(here, hw_run.facts.own_code)) is not None:
+        raise InputError(f"{other[0]}: nodes of {hw_run.hardware} have imported another file of this name")
+    return replace(hw_run.facts, own_code=here)
 
 
 @contextlib.contextmanager
@@ -254,7 +309,7 @@ def _work(
         timeline = stack.enter_context(_driver(hw_runs, nodes))
         for hw_run, folder in zip(hw_runs, folders, strict=True):
             changed = _changed(hw_run, folder, observer) if resumed else ""
-            session = stack.enter_context(open_session(folder, timeline, changed))
+            session = stack.enter_context(open_session(folder, timeline, observer, changed))
             observe = _labelled(hw_run, hw_runs, observer)
             source = _source(hw_run, hw_runs, folder, done, pool, timeline, observe)
             hw_run.trials = Trials(hw_run.plan, folder, session, timeline, source, observe, True)
@@ -266,7 +321,7 @@ def _work(
         for hw_run, folder in zip(hw_runs, folders, strict=True):
             if hw_run.trials is not None and hw_run.trials.finished:
                 score = partial(_score, pool, hw_run, folder)
-                scoring.score_frontier(hw_run.plan.task, folder, score, hw_run.trials.say)
+                scoring.score_models(hw_run.plan.task, folder, score, hw_run.trials.say)
         unfinished = [hw_run.hardware for hw_run in hw_runs if hw_run.trials and not hw_run.trials.finished]
         if unfinished:
             raise IncompleteError(
@@ -331,7 +386,7 @@ def _proposing(timeline: Timeline) -> Iterator[None]:
 
 
 def _score(pool: Pool, hw_run: HardwareRun, folder: RunFolder, trial: Any) -> dict[str, float]:
-    return pool.score(hw_run, trial, scoring.read_weights(folder, trial, "cpu"))
+    return pool.score(hw_run, trial, scoring.read_weights(folder.weights_file(trial.trial), "cpu"))
 
 
 def _labelled(hw_run: HardwareRun, hw_runs: Sequence[HardwareRun], observer: Observer) -> Observer:

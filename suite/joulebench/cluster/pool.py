@@ -250,6 +250,8 @@ class Pool:
         for kind, text in done.notes:
             trials.say(kind, text)
         trials.keep(done.record, lambda: self._weights(worker))
+        if done.lost is not None:
+            self._lose(worker, f"its device is lost to its process: {done.lost}")
 
     def _weights(self, worker: WorkerState) -> Any:
         try:

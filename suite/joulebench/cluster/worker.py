@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from joulebench.errors import InputError, MeterError
+from joulebench.host.process import end_left
 from joulebench.measurement.bench import Bench
 from joulebench.records.model import TrialRecord, Window
 from joulebench.runner import meter_check, scoring
+from joulebench.runner.execution import run_order
 from joulebench.runner.plan import Plan
-from joulebench.runner.scheduling import run_order
 from joulebench.runner.session import Facts, open_bench
 from joulebench.runner.trials import Order
 from joulebench.spec.hardware import Host, detect_host, mismatch
@@ -63,11 +64,15 @@ class Checked:
 
 @dataclass(frozen=True)
 class Done:
-    """Reply with a trial's record. Its weights stay on the node until the next trial begins."""
+    """Reply with a trial's record. Its weights stay on the node until the next trial begins.
+
+    `lost`: why the worker's process can use its device no more, if it cannot.
+    """
 
     run: str
     record: TrialRecord
     notes: tuple[tuple[str, str], ...] = ()
+    lost: str | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ class Worker:
             self._bench.timeline.cut("wait")
             finished = run_order(self._bench, order, say)
             self._state = finished.state
-            return Done(self._run, finished.record, tuple(notes))
+            return Done(self._run, finished.record, tuple(notes), finished.lost)
 
         return _answer(work)
 
@@ -152,6 +157,7 @@ class Worker:
     def close(self) -> tuple[Window, ...]:
         """Stop the meters; returns the windows since the last record."""
         timeline = self._bench.timeline
+        end_left()
         timeline.cut("wait")
         timeline.stop()
         gc.unfreeze()

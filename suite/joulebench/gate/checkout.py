@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from joulebench.errors import InputError
+from joulebench.host.files import locked_folder
 from joulebench.host.git import git
+
+#: Name of the temporary folder, and of the worktree in it.
+PREFIX, TREE = "joulebench-worktree-", "tree"
 
 
 def top_level(folder: Path) -> Path:
@@ -25,6 +30,8 @@ def top_level(folder: Path) -> Path:
 def checkout(repository: Path, ref: str) -> Iterator[Path]:
     """Check out `ref` as a worktree in a temporary folder; the user's tree, index and branches stay unchanged.
 
+    Worktrees of gates that were killed are removed.
+
     Raises:
         InputError: there is no such commit here.
     """
@@ -35,13 +42,35 @@ def checkout(repository: Path, ref: str) -> Iterator[Path]:
             f"--against: no commit '{ref}' in {repository}; a shallow clone has few (git fetch --unshallow, or "
             "fetch-depth: 0 in CI)"
         ) from None
-    with tempfile.TemporaryDirectory(prefix="joulebench-") as folder:
-        tree = Path(folder) / "tree"
-        _git(repository, "worktree", "add", "--detach", "--quiet", str(tree), commit)
+    _remove_abandoned(repository)
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder, locked_folder(Path(folder)):
+        tree = Path(folder) / TREE
         try:
+            _git(repository, "worktree", "add", "--detach", "--quiet", str(tree), commit)
             yield tree
         finally:
-            _git(repository, "worktree", "remove", "--force", str(tree))
+            _remove(repository, tree)
+
+
+def _remove_abandoned(repository: Path) -> None:
+    """Remove the worktrees of gates that were killed; that of a running one is locked by its process."""
+    for line in _git(repository, "worktree", "list", "--porcelain").splitlines():
+        tree = Path(line.removeprefix("worktree "))
+        if not line.startswith("worktree ") or tree.name != TREE or not tree.parent.name.startswith(PREFIX):
+            continue
+        try:
+            with locked_folder(tree.parent, wait=False):
+                _remove(repository, tree)
+                shutil.rmtree(tree.parent, ignore_errors=True)
+        except FileNotFoundError:  # a cleaner of temporary files was there before
+            _remove(repository, tree)
+        except OSError:
+            continue
+
+
+def _remove(repository: Path, tree: Path) -> None:
+    with suppress(InputError):  # there is none, as git was interrupted while it made it
+        _git(repository, "worktree", "remove", "--force", "--force", str(tree))
 
 
 def _git(folder: Path, *arguments: str) -> str:

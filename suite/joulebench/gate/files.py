@@ -9,11 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from joulebench.errors import InputError
+from joulebench.errors import InputError, unwritable
 from joulebench.gate.comparability import differences
 from joulebench.gate.model import Measurement, Replicate
-from joulebench.host.files import locked_folder, write_whole
+from joulebench.host.files import locked_folder, make_folder, write_whole
 from joulebench.records.folder import append, line, read_lines, read_record
+from joulebench.spec.reading import MAX_LOG_BYTES, read_json
 
 BASELINES = Path("reports/baselines")
 KEY = "joulebench"  # of the gate's data in pytest-benchmark's JSON
@@ -33,22 +34,13 @@ def read_replicates(path: Path) -> list[Replicate]:
     if path.is_dir():
         files = sorted(f for f in path.iterdir() if f.suffix in (".json", ".jsonl"))
         replicates = [r for file in files for r in read_replicates(file)]
-    elif path.suffix == ".jsonl" and path.is_file():
+    elif path.suffix == ".jsonl" and path.exists():
         replicates = read_lines(path, Replicate)[0]
     else:
-        replicates = [from_benchmark_json(_load(path), path)]
+        replicates = [from_benchmark_json(read_json(path, MAX_LOG_BYTES, follow=True), path)]
     if not replicates:
         raise InputError(f"{path}: no replicates (.json of pytest-benchmark, or .jsonl)")
     return replicates
-
-
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError:
-        raise InputError(f"{path}: not JSON; pytest-benchmark writes it with --benchmark-json") from None
 
 
 def from_benchmark_json(data: Any, origin: Path | str) -> Replicate:
@@ -78,7 +70,7 @@ def write_replicates(path: Path, replicates: Iterable[Replicate]) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     for replicate in replicates:
         append(path, replicate)
 
@@ -93,7 +85,7 @@ def update_baseline(path: Path, session: list[Replicate], replace: bool = False)
         InputError: the file is damaged or cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with locked_folder(path.parent):
             before = read_lines(path, Replicate)[0]
             changed = differences(before[-1], session[-1]) if before else []
@@ -101,7 +93,7 @@ def update_baseline(path: Path, session: list[Replicate], replace: bool = False)
             # a baseline is kept for years: without what the decision does not read
             write_whole(path, b"".join(map(line, [*kept, *map(_lean, session)])))
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}; it is as it was") from None
+        raise unwritable(path, error) from None
     return changed or (["--replace"] if replace and before else [])
 
 

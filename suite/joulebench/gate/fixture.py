@@ -12,7 +12,8 @@ from joulebench.gate.values import valid_windows
 from joulebench.host import device as torch_device
 from joulebench.host.clock import RealClock
 from joulebench.host.environment import describe
-from joulebench.measurement.protocol import ALL_DOMAINS, Timeline, measure_phase
+from joulebench.measurement.protocol import ALL_DOMAINS, measure_phase
+from joulebench.measurement.timeline import Timeline
 from joulebench.meters.select import meters_for
 from joulebench.records.model import SCHEMA, Window
 from joulebench.results.energy import phase_energy, power_w

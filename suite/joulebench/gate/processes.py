@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -12,9 +11,10 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from joulebench.errors import InputError
+from joulebench.errors import InputError, unwritable
 from joulebench.gate.files import read_replicates
 from joulebench.gate.model import Replicate
+from joulebench.host.files import make_folder, write_whole
 from joulebench.host.process import ChildProcess, environment
 
 NO_TESTS = 5  # pytest's exit code
@@ -86,6 +86,7 @@ class _Process:
         turn, self._turn = os.pipe()
         ended.callback(os.close, self._ready)
         ended.callback(os.close, self._turn)
+        # without -P: the tree's own code comes first on the path, as where its author calls `python -m pytest`
         command = [
             sys.executable, "-m", "pytest", benchmarks.path, "-q", "--benchmark-enable",
             "-p", "no:cacheprovider", "-p", "no:hypothesispytest",  # a second of every process
@@ -126,9 +127,12 @@ class _Process:
             raise InputError(f"{path} failed in {self._tree} (pytest's exit code {code}): {message}")
         replicate = read_replicates(self._written)[0]
         if self._benchmarks.keep is not None:
-            self._benchmarks.keep.mkdir(parents=True, exist_ok=True)
             stamp = replicate.started_utc.replace(":", "").replace("-", "")
-            shutil.copyfile(self._written, self._benchmarks.keep / f"benchmark-{stamp}.json")
+            try:
+                make_folder(self._benchmarks.keep)
+                write_whole(self._benchmarks.keep / f"benchmark-{stamp}.json", self._written.read_bytes())
+            except OSError as error:
+                raise unwritable(self._benchmarks.keep, error) from None
         return replicate
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from joulebench.errors import InputError
 from joulebench.gate.checkout import checkout, top_level
 from joulebench.gate.decision import Verdict, judge, suspects
 from joulebench.gate.files import baseline_file, read_replicates, update_baseline
@@ -38,6 +39,11 @@ def compare_files(baseline: Path, current: Path, settings: Settings, rerun: Path
         InputError: a file cannot be read, or they do not compare.
     """
     before, now = read_replicates(baseline), read_replicates(current)
+    if sum(replicate in before for replicate in now) in (len(now), len(before)):
+        raise InputError(
+            f"{current}: holds the same processes as {baseline}; what is compared with itself does not differ, so "
+            "give the file of another session"
+        )
     if rerun is not None:
         now += [r.model_copy(update={"rerun": True, "pair": None}) for r in read_replicates(rerun)]
     return _result(before, now, settings, f"{current} against {baseline}")
@@ -128,7 +134,11 @@ def _span(sessions: Sequence[str]) -> str:
 
 
 def _result(before: Sequence[Replicate], now: Sequence[Replicate], settings: Settings, title: str) -> Result:
-    return Result(judge(before, now, settings), settings, now[0].hardware, title, _notes(before))
+    try:
+        verdicts = judge(before, now, settings)
+    except InputError as error:
+        raise InputError(f"{title}: {error}") from None
+    return Result(verdicts, settings, now[0].hardware, title, _notes(before))
 
 
 def _notes(before: Sequence[Replicate]) -> tuple[str, ...]:

@@ -40,6 +40,9 @@ class RealClock:
         time.sleep(seconds)
 
 
+MAX_VIRTUAL_S = 1e11  # some 3,000 years: dates end in the year 9999
+
+
 class VirtualClock:
     """Clock that advances only by `sleep`: replay finishes at once and repeats exactly."""
 
@@ -54,6 +57,6 @@ class VirtualClock:
         return _iso(self._epoch + timedelta(seconds=self._now_s))
 
     def sleep(self, seconds: float) -> None:
-        if seconds < 0:
+        if not (seconds >= 0 and self._now_s + seconds <= MAX_VIRTUAL_S):
             raise ValueError(f"cannot sleep {seconds} s")
         self._now_s += seconds

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import random
 import sys
 from typing import TYPE_CHECKING, Any
 
-from joulebench.errors import InputError
+from joulebench.errors import InputError, described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +64,33 @@ def synchronizer(device: str) -> Callable[[], None]:
     return lambda: torch.cuda.synchronize(device)
 
 
+#: Messages of cuDNN and torch where the device has no way to compute what a model asks for.
+_UNSUPPORTED = ("unable to find an engine to execute", "cudnn_status_not_supported", "no valid execution plans")
+
+
+def is_unsupported(error: BaseException) -> bool:
+    """Whether an exception means that the device cannot compute this, whatever else it can."""
+    text = described(error).lower()
+    return isinstance(error, RuntimeError) and any(message in text for message in _UNSUPPORTED)
+
+
+def failure(device: str) -> str | None:
+    """Why this process can use the device no more; None if it can.
+
+    Some errors stay: after a device-side assert, an illegal access, an uncorrectable memory error, or with a GPU
+    that has fallen off the bus, every further call raises until the process ends.
+    """
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError as error:
+        return described(error).split("\n")[0][:200]
+    return None
+
+
 def nvml_indices(device: str, nvml: Any = None) -> list[int]:
     """NVML indices of the GPUs behind a torch device, by UUID: CUDA_VISIBLE_DEVICES renumbers, NVML does not.
 
@@ -76,14 +104,49 @@ def nvml_indices(device: str, nvml: Any = None) -> list[int]:
     """
     if not device.startswith("cuda"):
         return []
+    nvml = nvml or importlib.import_module("pynvml")
+    return [nvml_gpu(torch_uuid(device), nvml, device)[0]]
+
+
+def physical_gpus(device: str, nvml: Any = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """UUIDs of the GPU behind a torch device, and of those behind all that torch can use, the former first.
+
+    They are those of whole GPUs, each once, also where torch has several slices of it. A further device that NVML
+    does not know is left out.
+
+    Args:
+        nvml: `pynvml`, or what behaves like it.
+
+    Raises:
+        InputError: NVML does not start, or does not know the device itself.
+    """
     import torch
 
     nvml = nvml or importlib.import_module("pynvml")
-    return [nvml_index(str(torch.cuda.get_device_properties(device).uuid), nvml, device)]
+    own = nvml_gpu(torch_uuid(device), nvml, device)[1]
+    visible = [own]
+    for number in range(torch.cuda.device_count()):
+        with contextlib.suppress(InputError):
+            visible.append(nvml_gpu(torch_uuid(f"cuda:{number}"), nvml)[1])
+    return (own,), tuple(dict.fromkeys(visible))
 
 
-def nvml_index(uuid: str, nvml: Any, device: str = "the device") -> int:
-    """NVML index of the GPU with a UUID as torch gives it, which is NVML's without the prefix `GPU-` or `MIG-`.
+def gpu_name(device: str) -> str:
+    """Name of the GPU behind a torch device, of a MIG slice that of its GPU."""
+    import torch
+
+    return str(torch.cuda.get_device_name(device)).split(" MIG ")[0]
+
+
+def torch_uuid(device: str) -> str:
+    """UUID of a torch device: NVML's without the prefix `GPU-` or `MIG-`."""
+    import torch
+
+    return str(torch.cuda.get_device_properties(device).uuid)
+
+
+def nvml_gpu(uuid: str, nvml: Any, device: str = "the device") -> tuple[int, str]:
+    """NVML index and UUID of the GPU with a UUID as torch gives it; of a MIG slice those of its GPU.
 
     Raises:
         InputError: as `nvml_indices`.
@@ -99,7 +162,8 @@ def nvml_index(uuid: str, nvml: Any, device: str = "the device") -> int:
         except nvml.NVMLError:
             part = nvml.nvmlDeviceGetHandleByUUID(f"MIG-{plain}")
             handle = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(part)
-        return int(nvml.nvmlDeviceGetIndex(handle))
+        found = nvml.nvmlDeviceGetUUID(handle)
+        return int(nvml.nvmlDeviceGetIndex(handle)), found.decode() if isinstance(found, bytes) else str(found)
     except nvml.NVMLError as error:
         raise InputError(
             f"{device} (UUID {uuid}): NVML knows no such GPU or MIG slice ({error}), so its energy cannot be read"

@@ -69,7 +69,8 @@ def _cuda_limited(device: str, limit_bytes: int | None) -> Iterator[int]:
     try:
         yield limit_bytes
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, device)
+        with contextlib.suppress(RuntimeError):  # the trial may have left a device that refuses every call
+            torch.cuda.set_per_process_memory_fraction(1.0, device)
 
 
 def _available_bytes() -> int | None:

@@ -12,18 +12,19 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import NoReturn, Self
 
 import psutil
 
-from joulebench.errors import InputError
+from joulebench.errors import IncompleteError, InputError, is_full
 
 TAIL_BYTES = 64 << 10
 #: How long killed processes may take to be gone; one that hangs in a driver can take for ever.
@@ -69,6 +70,7 @@ class ChildProcess:
         environment: Mapping[str, str] | None = None,
         log: Path | None = None,
         pass_fds: Sequence[int] = (),
+        grace_s: int = 0,
     ) -> None:
         """Start the command; it reads nothing from standard input.
 
@@ -77,6 +79,7 @@ class ChildProcess:
             environment: its variables; None for those of this process.
             log: file for its standard output and error; None to share those of this process.
             pass_fds: open files to pass on, under the same numbers.
+            grace_s: how long it may go on once this process has died, to end by itself.
 
         Raises:
             InputError: it cannot be started.
@@ -86,7 +89,7 @@ class ChildProcess:
         with ExitStack() as undo, ExitStack() as opened:
             try:
                 with _interrupt_deferred():
-                    self._watcher = _Watcher()
+                    self._watcher = _Watcher(grace_s)
                     undo.callback(self._watcher.dismiss)
                     output = None if log is None else opened.enter_context(log.open("wb"))
                     self._popen = subprocess.Popen(
@@ -97,7 +100,8 @@ class ChildProcess:
                     undo.callback(self.kill)
                     self._watcher.watch(self.pid)
             except OSError as error:
-                raise InputError(f"{self._words[0]} cannot be started: {error}") from None
+                kind = IncompleteError if is_full(error) else InputError
+                raise kind(f"{self._words[0]} cannot be started: {error}") from None
             undo.pop_all()
 
     def __enter__(self) -> Self:
@@ -235,8 +239,13 @@ class ChildProcess:
 
 
 #: Two lines in order: the group to kill, and that all is well. If only the first came, this process has died. pkill
-#: also finds those of the session that left the group; it is not everywhere.
-_SCRIPT = 'read id && read _ || [ -z "$id" ] || { pkill -KILL -s "$id"; kill -9 -- "-$id"; }'
+#: also finds those of the session that left the group; it is not everywhere. The argument: seconds of grace. dash
+#: takes `--` after `-s NAME` only.
+_SCRIPT = (
+    'read id && read _ || [ -z "$id" ] || { n=$1; '
+    'while [ "$n" -gt 0 ] && kill -s 0 -- "-$id"; do sleep 1; n=$((n-1)); done; '
+    'pkill -KILL -s "$id"; kill -s KILL -- "-$id"; }'
+)
 #: The pipes' ends that this process holds, and that a fork of it must let go: it would keep the commands alive.
 _LIFELINES = weakref.WeakSet[io.FileIO]()
 
@@ -248,13 +257,13 @@ class _Watcher:
     `preexec_fn` with Linux's PR_SET_PDEATHSIG would not do: it is unsafe with threads, and not inherited.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace_s: int) -> None:
         reads, writes = os.pipe()  # not inherited by what this process executes
         self._lifeline = io.FileIO(writes, "wb")
         _LIFELINES.add(self._lifeline)
         try:
             self._popen = subprocess.Popen(
-                ["/bin/sh", "-c", _SCRIPT], cwd="/", env={"PATH": os.defpath}, stdin=reads,
+                ["/bin/sh", "-c", _SCRIPT, "sh", str(grace_s)], cwd="/", env={"PATH": os.defpath}, stdin=reads,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         except BaseException:
@@ -277,6 +286,67 @@ class _Watcher:
     def _tell(self, line: str) -> None:
         with suppress(BrokenPipeError):  # somebody killed it
             self._lifeline.write(f"{line}\n".encode())
+
+
+def replace(words: Sequence[str]) -> NoReturn:
+    """Run a command in place of this process: what it held of a device that has failed is given up."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os.execv(words[0], list(words))
+
+
+#: The process that all processes of the run descend from: this one, unless it has been started by the run's.
+_root: int | None = None
+
+
+def join_run(pid: int) -> None:
+    """Say which process this one works for."""
+    global _root
+    _root = pid
+
+
+def belongs(pid: int) -> bool:
+    """Whether a process is the run's, or was started by it, directly or not."""
+    root = os.getpid() if _root is None else _root
+    try:
+        return pid == root or root in {parent.pid for parent in psutil.Process(pid).parents()}
+    except psutil.Error:
+        return False
+
+
+#: Processes that blocks have left running.
+_left: list[psutil.Process] = []
+
+
+def end_left() -> None:
+    """Kill the processes that blocks have left running, with all that they started."""
+    kill_all(_left)
+    _left.clear()
+
+
+def kill_all(processes: Sequence[psutil.Process]) -> None:
+    """Kill processes with all that they started."""
+    for process in processes:
+        with suppress(psutil.Error):
+            for one in (process, *process.children(recursive=True)):
+                with suppress(psutil.Error):
+                    one.kill()
+
+
+@contextmanager
+def left_running(found: Callable[[str], None]) -> Iterator[None]:
+    """Name the threads and child processes that a block has started and left running, if there are any."""
+    before = {*threading.enumerate(), *psutil.Process().children()}
+    try:
+        yield
+    finally:
+        threads = [t.name for t in threading.enumerate() if t not in before]
+        children = [p for p in psutil.Process().children() if p not in before]
+        _left.extend(children)
+        if left := [*(f"thread {name}" for name in threads), *(f"process {p.pid}" for p in children)]:
+            more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+            found(f"{', '.join(left[:3])}{more}")
 
 
 def _close_lifelines() -> None:

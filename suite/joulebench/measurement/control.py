@@ -5,6 +5,7 @@ from __future__ import annotations
 from joulebench.errors import InputError, described
 from joulebench.host import device as torch_device
 from joulebench.host import memory, power_limit
+from joulebench.host.user_code import user_code
 from joulebench.measurement.bench import Bench
 from joulebench.measurement.protocol import Note, measure_phase, no_note
 from joulebench.spec.task import Protocol, Task
@@ -33,13 +34,14 @@ def measure_default(bench: Bench, seed: int, name: str, protocol: Protocol, note
     timeline, measured, defaults = bench.timeline, bench.task.measured, bench.task.defaults
     torch_device.seed_everything(seed)
     workload = bench.workload(seed)
-    error = None
+    error = lost = None
     try:
         with (
             memory.limited(bench.device, bench.task.protocol.memory_limit_bytes),
             power_limit.for_trial(bench.limits(defaults), bench.gpus, bench.set_power_limit),
+            user_code(),
         ):
-            workload.build(defaults)
+            workload.build(dict(defaults))
             timeline.cut("build", of=name)
             if measured is not None and measured.phase is not None:
                 measure_phase(timeline, name, workload.phases()[measured.phase], protocol, note=note)
@@ -49,8 +51,12 @@ def measure_default(bench: Bench, seed: int, name: str, protocol: Protocol, note
         if isinstance(failure, InputError) and not isinstance(failure, power_limit.OutOfRangeError):
             raise
         error = described(failure)
+        lost = torch_device.failure(bench.device)
     finally:
         workload.close()
-    memory.release(bench.device)
+    if lost is None:
+        memory.release(bench.device)
+    else:
+        timeline.give_up_device()
     timeline.cut("failed" if error else "release", of=name)
     return error

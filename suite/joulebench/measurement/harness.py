@@ -13,7 +13,10 @@ from typing import Any, Literal
 from joulebench.errors import InputError, described, did_you_mean
 from joulebench.host import device as torch_device
 from joulebench.host import global_state, memory, power_limit
+from joulebench.host.process import left_running
+from joulebench.host.user_code import user_code
 from joulebench.measurement.bench import Bench
+from joulebench.measurement.contract import checked_costs, checked_epoch, checked_phases, numbers
 from joulebench.measurement.control import CONTROL_SEED, measure_default
 from joulebench.measurement.protocol import (
     ALL_DOMAINS,
@@ -30,13 +33,17 @@ from joulebench.results.drift import CONTROL, control_protocol
 from joulebench.results.losses import NEAR_ZERO, near_zero
 from joulebench.results.outcome import judged_idle, measured_phases, needed_windows, trial_outcomes
 from joulebench.results.validity import judged
-from joulebench.spec.objectives import COSTS, energy_unit
+from joulebench.spec.objectives import COSTS, work_unit
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import RESERVED_PHASES, Task
 from joulebench.workloads.base import Epoch, InfeasibleError, Phase, Workload
+from joulebench.workloads.flops import with_training
 
 #: Called after each epoch with it and the trial's windows so far; returns why training should stop, or None.
 EpochCallback = Callable[[Epoch, Sequence[Window]], str | None]
+
+
+ISOLATE = "protocol.isolate = true ends it with its trial"
 
 
 def _no_callback(_: Epoch, __: Sequence[Window]) -> None:
@@ -78,10 +85,14 @@ class _Progress:
 
 @dataclass(frozen=True)
 class Finished:
-    """Finished trial: its record and final weights (None if it failed or has none)."""
+    """Finished trial: its record and final weights (None if it failed or has none).
+
+    `lost`: why this process can use the device no more, if it cannot.
+    """
 
     record: TrialRecord
     state: Any
+    lost: str | None = None
 
 
 def run_trial(
@@ -98,6 +109,7 @@ def run_trial(
     progress = _Progress()
     status: Status = "ok"
     error: str | None = None
+    writes = bench.writes_to_data()
     torch_device.seed_everything(request.seed)
     memory.reset_peak(bench.device)
 
@@ -106,10 +118,14 @@ def run_trial(
 
     with (
         global_state.restored(changed),
+        left_running(lambda what: note(f"it left {what} running, beside the trials that follow; {ISOLATE}")),
         memory.limited(bench.device, bench.task.protocol.memory_limit_bytes) as limit,
     ):
         try:
-            with power_limit.for_trial(bench.limits(request.params), bench.gpus, bench.set_power_limit):
+            with (
+                power_limit.for_trial(bench.limits(request.params), bench.gpus, bench.set_power_limit),
+                user_code(),
+            ):
                 _stages(bench, request, progress, on_epoch, note)
         except power_limit.OutOfRangeError as failure:
             status, error = "infeasible", str(failure)
@@ -122,19 +138,33 @@ def run_trial(
         except KeyboardInterrupt:
             raise
         except BaseException as failure:  # a model that calls exit() fails, and the run goes on
-            status = "oom" if memory.is_out_of_memory(failure) else "failed"
+            unsupported = torch_device.is_unsupported(failure)
+            status = "oom" if memory.is_out_of_memory(failure) else "infeasible" if unsupported else "failed"
             error = _reason(failure)
             if status == "oom":
                 _keep_memory(bench, progress, memory.asked_bytes(failure))
             del failure  # its traceback holds the model
     progress.costs = progress.costs.model_copy(update={"memory_limit_bytes": limit})
+    lost = torch_device.failure(bench.device) if status != "ok" else None
+    if lost is not None:
+        bench.timeline.give_up_device()
+        status, error = "failed", f"{error}; {bench.device} is lost to this process: {lost}"
     if status != "ok":
-        memory.release(bench.device)
+        if lost is None:
+            memory.release(bench.device)
         bench.timeline.cut("failed")
     if request.control and status != "failed":
         measure_default(bench, CONTROL_SEED, CONTROL, control_protocol(bench.task.protocol), note)
+        lost = torch_device.failure(bench.device)
+    if lost is None and bench.writes_to_data() != writes:
+        status, error = (
+            "failed",
+            f"changed the data set in place, shared by all trials: {error or 'copy it first'}",
+        )
+        bench.restore_data()
+        note("it changed the data set in place; it was read again")
     record = _record(bench.task, request, progress, status, error, bench.timeline.take())
-    return Finished(record, progress.state if record.status == "ok" else None)
+    return Finished(record, progress.state if record.status == "ok" else None, lost)
 
 
 def lost_trial(task: Task, request: Request, error: str, windows: tuple[Window, ...]) -> TrialRecord:
@@ -152,7 +182,7 @@ def _stages(bench: Bench, request: Request, progress: _Progress, on_epoch: Epoch
 
     workload = bench.workload(request.seed, deadline.passed)
     try:
-        workload.build(request.params)
+        workload.build(dict(request.params))
         timeline.cut("build")
         deadline.start()
         _train(bench, workload, deadline, progress, on_epoch)
@@ -161,7 +191,7 @@ def _stages(bench: Bench, request: Request, progress: _Progress, on_epoch: Epoch
         if request.idle:
             measure_idle(timeline, protocol, note)
         _count(bench, workload, progress)
-        phases = workload.phases()
+        phases = checked_phases(workload.phases())
         _check_phases(bench.task, phases)
         for name, phase in phases.items():
             progress.unit[name] = phase.unit
@@ -169,7 +199,8 @@ def _stages(bench: Bench, request: Request, progress: _Progress, on_epoch: Epoch
             measure_phase(timeline, name, phase, protocol, domains, enough=decided, note=note)
         _keep_memory(bench, progress)
         _check_costs(bench.task, progress)
-        progress.state = torch_device.to_host(workload.state())
+        if not protocol.skip_train:  # else as with epochs = 0: no weights to keep, and no test scores
+            progress.state = torch_device.to_host(workload.state())
     finally:
         workload.close()
     memory.release(bench.device)
@@ -211,8 +242,8 @@ def _check_phases(task: Task, phases: Mapping[str, Phase]) -> None:
         if quantity.is_latency and not phases[quantity.phase].timed:
             raise InputError(f"{where}: the steps of phase '{quantity.phase}' are not timed, so it has no latency")
         counted = phases[quantity.phase].unit
-        if quantity.is_energy and energy_unit(name)[0] != counted:
-            raise InputError(f"{where}: phase '{quantity.phase}' counts {counted}s, not {energy_unit(name)[0]}s")
+        if not quantity.is_latency and work_unit(name) != counted:
+            raise InputError(f"{where}: phase '{quantity.phase}' counts {counted}s, not {work_unit(name)}s")
 
 
 def _domains(task: Task, phase: str) -> tuple[str, ...]:
@@ -224,11 +255,13 @@ def _domains(task: Task, phase: str) -> tuple[str, ...]:
 def _train(
     bench: Bench, workload: Workload, deadline: Deadline, progress: _Progress, on_epoch: EpochCallback
 ) -> None:
+    if bench.task.protocol.skip_train:
+        return
     best = BestWeights(bench.task, workload)
-    for epoch in workload.train():
+    for epoch in map(checked_epoch, workload.train()):
         bench.timeline.cut("train", units=epoch.units, steps=1)
         metrics = dict(epoch.metrics)
-        metrics |= {f"val_{name}": value for name, value in workload.evaluate("validation").items()}
+        metrics |= _scores(workload, "validation", "val")
         progress.epochs.append(
             EpochRecord(index=epoch.index, units=epoch.units, complete=epoch.complete, metrics=metrics)
         )
@@ -250,13 +283,12 @@ def _train(
 def _score(bench: Bench, workload: Workload, progress: _Progress) -> None:
     """Evaluate metrics that training did not give; the test split only where the task searches on it."""
     if not progress.epochs:
-        scores = workload.evaluate("validation")
-        progress.metrics |= {f"val_{name}": value for name, value in scores.items()}
+        progress.metrics |= _scores(workload, "validation", "val")
     dataset = bench.task.dataset
     if dataset is not None and dataset.search_split == "test":
-        progress.metrics |= {f"test_{name}": value for name, value in workload.evaluate("test").items()}
-    progress.metrics |= workload.outcomes()
-    progress.sems = workload.standard_errors()
+        progress.metrics |= _scores(workload, "test", "test")
+    progress.metrics |= numbers(workload.outcomes(), "outcomes")
+    progress.sems = numbers(workload.standard_errors(), "standard_errors")
     bench.timeline.cut("score")
     for where, name, quantity in bench.task.quantities():
         if quantity.phase is not None or name in COSTS:
@@ -268,13 +300,19 @@ def _score(bench: Bench, workload: Workload, progress: _Progress) -> None:
             raise TrialFailedError(f"no finite value for {name} (got {progress.metrics[name]})")
 
 
+def _scores(workload: Workload, split: str, prefix: str) -> dict[str, float]:
+    return {f"{prefix}_{name}": value for name, value in numbers(workload.evaluate(split), "evaluate").items()}
+
+
 def _count(bench: Bench, workload: Workload, progress: _Progress) -> None:
     try:
-        progress.costs = workload.costs()
+        progress.costs = checked_costs(workload.costs())
     except Exception as failure:  # the counter cannot trace every model; energy needs no count
         if memory.is_out_of_memory(failure):
             raise
         progress.costs = Costs(uncounted=_reason(failure))
+    if progress.epochs and workload.model is not None:
+        progress.costs = with_training(progress.costs, workload.model, workload.training_loss)
     bench.timeline.cut("count")
 
 
@@ -282,13 +320,16 @@ def _check_costs(task: Task, progress: _Progress) -> None:
     """Check that the static costs that the task names are known.
 
     Raises:
-        InputError: a cost is not known, so every trial would be without a value; with the reason.
+        InputError: a cost is not known, or only a part of it, so every trial would be without a value; with the
+            reason.
     """
     for where, name, quantity in task.quantities():
         plain = quantity.phase is None and name in COSTS and name not in progress.metrics
         if plain and getattr(progress.costs, name) is None:
             why = progress.costs.uncounted or "not known on this device or for this workload"
             raise InputError(f"{where}: {why}")
+        if plain and name in ("macs", "flops") and (unknown := progress.costs.unsupported_ops):
+            raise InputError(f"{where}: only a part of it can be counted; no rule for {', '.join(unknown)}")
 
 
 def _record(

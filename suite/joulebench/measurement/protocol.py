@@ -1,17 +1,16 @@
-"""Measurement protocol: contiguous windows on one timeline, idle baseline, warm-up, repeats."""
+"""Measurement protocol: cooling down, idle baseline, warm-up, windows until the interval is narrow enough."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
-from joulebench.host.clock import Clock
-from joulebench.meters.base import Counter, Meter, difference
+from joulebench.measurement.timeline import Timeline
+from joulebench.meters.base import Counter
 from joulebench.records.model import Fault, FaultKind, Window
 from joulebench.results.energy import phase_energy
-from joulebench.results.validity import MIN_COUNTER_UPDATES, MIN_TICKS, TICK_S, disturbance, idle_fault, judged
+from joulebench.results.validity import MIN_TICKS, TICK_S, disturbance, idle_fault, judged, stretch
 from joulebench.spec.task import Protocol
 from joulebench.workloads.base import Phase
 
@@ -26,6 +25,8 @@ CHUNKS, MIN_CHUNK_S = 20, 0.025
 #: Faults of a window that end when others do; it is worth waiting for that.
 BY_OTHERS = (FaultKind.OTHER_LOAD, FaultKind.STOLEN_TIME, FaultKind.OTHER_GPU_PROCESS)
 POLL_S = 0.25
+#: Power of counters that are read between their moves is compared over spans of this length and more.
+SPAN_S = 0.5
 #: After training, temperature or power is compared over this many successive spans.
 COOL_SPAN_S, COOL_SPANS = 1.0, 3
 COOL_C, COOL_REL = 1.0, 0.02
@@ -37,110 +38,6 @@ Note = Callable[[str], None]
 
 def no_note(_: str) -> None:
     """Ignore the note."""
-
-
-class Timeline:
-    """Timeline of contiguous windows: every joule falls in exactly one.
-
-    `cut(phase)` ends the window since the last cut and names its phase.
-    """
-
-    def __init__(
-        self,
-        meter: Meter,
-        clock: Clock,
-        synchronize: Callable[[], None] = lambda: None,
-        node: str | None = None,
-    ) -> None:
-        self.clock = clock
-        self.node = node
-        self._meter = meter
-        self.synchronize = synchronize  # waits until the device has done all its work
-        self._windows: list[Window] = []
-        self._held: dict[tuple[str, str, str], Fault] = {}  # faults that were read within the window
-
-    def start(self) -> None:
-        """Start the meter and the first window."""
-        self._meter.start()
-        self._mark()
-        self._domains = {counter.domain for counter in self._counters if counter.role == "primary"}
-
-    def stop(self) -> None:
-        self._meter.stop()
-
-    def describe(self) -> list[dict[str, str]]:
-        return self._meter.describe()
-
-    def _mark(self) -> None:
-        # conditions after counters: what a meter notices as it is read belongs to the window that ends here
-        self._utc, self._start_s, self._counters = self.clock.utc(), self.clock.now_s(), self._read()
-        self._integrals = self._meter.integrals()
-
-    def _read(self) -> tuple[Counter, ...]:
-        held, self._held = self._held, {}
-        counters = self._meter.read()
-        return tuple(replace(c, fault=c.fault or held.get(_key(c))) for c in counters) if held else counters
-
-    def peek(self) -> tuple[Counter, ...]:
-        """Read the counters within a window; a fault that this read clears stays with the window."""
-        counters = self._read()
-        self._held = {_key(c): c.fault for c in counters if c.fault is not None}
-        return counters
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since the last cut."""
-        return self.clock.now_s() - self._start_s
-
-    def cut(
-        self,
-        phase: str,
-        *,
-        units: int = 0,
-        steps: int = 0,
-        of: str | None = None,
-        step_s: tuple[float, ...] = (),
-    ) -> Window:
-        """Synchronise the device, end the current window as `phase`, and begin the next."""
-        self.synchronize()
-        utc, start_s, counters, integrals = self._utc, self._start_s, self._counters, self._integrals
-        self._mark()
-        readings, fault = difference(counters, self._counters)
-        if missing := self._domains - {r.domain for r in readings if r.role == "primary"}:
-            # without it the sum would be smaller and the configuration look better than it is
-            text = f"no reading of {', '.join(sorted(missing))}"
-            fault = fault or Fault(kind=FaultKind.MISSING_READING, text=text)
-        window = Window(
-            phase=phase,
-            of=of,
-            start_utc=utc,
-            start_s=start_s,
-            end_s=self._start_s,
-            units=units,
-            steps=steps,
-            step_s=step_s,
-            readings=readings,
-            fault=fault,
-            conditions=self._means(integrals, self._start_s - start_s),
-            node=self.node,
-        )
-        self._windows.append(window)
-        return window
-
-    def _means(self, before: Mapping[str, float], seconds: float) -> dict[str, float]:
-        if seconds <= 0:
-            return {}
-        return {n: round((v - before[n]) / seconds, 6) for n, v in self._integrals.items() if n in before}
-
-    @property
-    def pending(self) -> tuple[Window, ...]:
-        """The windows since the last `take`."""
-        return tuple(self._windows)
-
-    def take(self) -> tuple[Window, ...]:
-        """The windows since the last `take`, to be recorded."""
-        windows, self._windows = tuple(self._windows), []
-        return windows
 
 
 def cool_down(timeline: Timeline, protocol: Protocol) -> None:
@@ -272,7 +169,7 @@ class _Work:
         """Run for at least `warmup_s` and until pace and power have settled, or for `max_warmup_s`."""
         protocol, clock = self._protocol, self._timeline.clock
         begun_s, done = clock.now_s(), 0
-        power = _PowerSpans(self._timeline)
+        power = _PowerSpans(self._timeline, protocol.settled_rel)
         paces: list[float] = []
         while True:
             steps, took_s = self._chunk(self._planned(self._chunk_s))
@@ -315,10 +212,10 @@ class _PowerSpans:
     The power of a model is left out: it follows load, which is known in ticks longer than a span resolves.
     """
 
-    def __init__(self, timeline: Timeline) -> None:
-        self._timeline = timeline
+    def __init__(self, timeline: Timeline, most_open: float) -> None:
+        self._timeline, self._most = timeline, most_open
         self._watts: dict[str, list[float]] = {}
-        self._updates: dict[str, int] = {}  # fewest in a span
+        self._open: dict[str, float] = {}  # most that a counter left open in a span, as a share of it
         self._begin()
 
     def _begin(self) -> None:
@@ -326,29 +223,45 @@ class _PowerSpans:
         self._counters = [c for c in counters if c.role == "primary" and c.kind == "measured"]
 
     def end(self) -> None:
-        """End a span and begin the next."""
+        """End a span and begin the next; one that a counter cannot tell the power of goes on."""
         if not self._counters:
             return
-        start_s, before = self._start_s, {c.domain: c for c in self._counters}
+        start_s, before, begun = self._start_s, {c.domain: c for c in self._counters}, self._counters
         self._begin()
+        pairs = [(before[c.domain], c) for c in self._counters if c.domain in before and _is_reckoned(c)]
+        if pairs and (self._start_s - start_s < SPAN_S or max(_open(a, b) for a, b in pairs) > self._most):
+            self._start_s, self._counters = start_s, begun  # too short to tell: it goes on
+            return
         for counter in self._counters:
             earlier = before.get(counter.domain)
             if earlier is None or self._start_s <= start_s:
                 continue
             watts = (counter.energy_j - earlier.energy_j) / (self._start_s - start_s)
             self._watts.setdefault(counter.domain, []).append(watts)
-            if counter.updates is not None and earlier.updates is not None:
-                moved = counter.updates - earlier.updates
-                self._updates[counter.domain] = min(moved, self._updates.get(counter.domain, moved))
+            self._open[counter.domain] = max(_open(earlier, counter), self._open.get(counter.domain, 0.0))
 
     def settled(self, protocol: Protocol) -> bool:
-        """Whether the last three powers of each domain agree, as far as its counter's updates can tell."""
+        """Whether the last three powers of each domain agree, as far as its counter can tell."""
+        if self._counters and not self._watts:
+            return False
         for domain, watts in self._watts.items():
-            updates = self._updates.get(domain)
-            unresolved = 0.0 if updates is None else 1 / updates if updates > 0 else math.inf
-            if len(watts) >= 3 and not _agree(watts[-3:], protocol.settled_rel + unresolved):
+            if len(watts) < 3 or not _agree(watts[-3:], protocol.settled_rel + self._open[domain]):
                 return False
         return True
+
+
+def _is_reckoned(counter: Counter) -> bool:
+    return counter.edge_sd_j is not None
+
+
+def _open(start: Counter, end: Counter) -> float:
+    """Share of the joules between two reads that the counter's steps leave open."""
+    joules = end.energy_j - start.energy_j
+    if start.edge_sd_j is not None and end.edge_sd_j is not None:
+        return 2 * math.hypot(start.edge_sd_j, end.edge_sd_j) / joules if joules > 0 else math.inf
+    if start.updates is None or end.updates is None:
+        return 0.0
+    return 1 / (end.updates - start.updates) if end.updates > start.updates else math.inf
 
 
 class _QuietWait:
@@ -381,12 +294,8 @@ def _agree(values: Sequence[float], tolerance: float) -> bool:
 
 def _longer(window: Window) -> float:
     """How many times longer a window has to be for its slowest counter."""
-    updates = [r.counter_updates for r in window.readings if r.role == "primary" and r.counter_updates is not None]
-    return max(1.0, min(10.0, MARGIN * MIN_COUNTER_UPDATES / max(1, min(updates, default=MIN_COUNTER_UPDATES))))
-
-
-def _key(counter: Counter) -> tuple[str, str, str]:
-    return counter.domain, counter.source, counter.role
+    needed = max((stretch(r) for r in window.readings if r.role == "primary"), default=0.0)
+    return max(1.0, min(10.0, MARGIN * needed))
 
 
 def _narrow(windows: list[Window], name: str, protocol: Protocol, domains: Sequence[str]) -> bool:

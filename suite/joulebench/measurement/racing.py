@@ -18,7 +18,7 @@ from joulebench.results.energy import common_domains, joules, phase_energy
 from joulebench.results.frontier import frontier
 from joulebench.results.outcome import Configuration, configuration_key, configurations, run_to_run
 from joulebench.results.validity import valid_windows
-from joulebench.spec.objectives import COSTS, Objective, energy_unit
+from joulebench.spec.objectives import COSTS, Objective, energy_form
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import FRONTIER, Protocol, Task
 
@@ -54,13 +54,14 @@ def may_race(task: Task) -> bool:
         set(task.analyses) == {FRONTIER}
         and task.measured is not None
         and all(isinstance(q, Objective) and q.is_energy and q.phase != "train" for _, q in measured)
-        and all(o.goal == _thrifty(name) for name, o in task.objectives.items() if o.is_energy)
+        and all(_is_thrifty(name, o) for name, o in task.objectives.items() if o.is_energy)
     )
 
 
-def _thrifty(name: str) -> str:
-    """The goal that asks for fewer joules."""
-    return "maximize" if energy_unit(name)[1] else "minimize"
+def _is_thrifty(name: str, objective: Objective) -> bool:
+    """Whether an objective asks for fewer joules and for nothing else."""
+    form = energy_form(name)
+    return not form.delays and objective.goal == ("maximize" if form.inverse else "minimize")
 
 
 def race(task: Task, stage: str, params: Params, trials: Sequence[TrialRecord]) -> Race | None:
@@ -147,8 +148,8 @@ def _dominates(
     for name, objective in task.objectives.items():
         theirs, mine = rival[name], own[name]
         if name in margin:
-            theirs_j = 1 / theirs if energy_unit(name)[1] else theirs
-            if not theirs_j + margin[name] < mine:
+            theirs_j = task.energy_form(name).joules(theirs)
+            if theirs_j is None or not theirs_j + margin[name] < mine:
                 return False
         elif theirs < mine if objective.goal == "maximize" else theirs > mine:
             return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from joulebench.records.folder import RunFolder
+
 
 @dataclass(frozen=True)
 class Event:
@@ -14,6 +16,7 @@ class Event:
     text: str
     done: int = 0
     total: int = 0
+    folder: RunFolder | None = None  # of a result: the run's, where its record is
 
 
 Observer = Callable[[Event], None]

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from joulebench import search
-from joulebench.errors import InputError
+from joulebench.errors import DeviceLostError, InputError
 from joulebench.host.clock import RealClock
-from joulebench.measurement.bench import Bench
+from joulebench.host.process import end_left
+from joulebench.meters.live_settings import is_settings, read_settings
+from joulebench.meters.select import unmetered
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import Manifest, TrialRecord
 from joulebench.runner import meter_check, scoring
 from joulebench.runner.confirming import Confirming
 from joulebench.runner.events import Event, Observer, silent
+from joulebench.runner.execution import InProcess
+from joulebench.runner.isolation import Isolated
+from joulebench.runner.own_code import Sources, exists, find_recorded_code
 from joulebench.runner.plan import Plan, plan
 from joulebench.runner.proposals import Stages
-from joulebench.runner.resume_check import differences
+from joulebench.runner.resume_check import differences, is_complete
 from joulebench.runner.scheduling import LocalExecutor, schedule
-from joulebench.runner.session import Facts, folder_name, manifest, open_bench, open_session
+from joulebench.runner.session import folder_name, manifest, open_bench, open_session, open_timeline
 from joulebench.runner.trials import Trials
 from joulebench.spec.hardware import HardwareProfile, Host, detect_host, mismatch
-from joulebench.spec.registry import add_import_folders
 from joulebench.spec.task import Task
 from joulebench.spec.toml import validate
 
@@ -45,6 +50,8 @@ def start(chosen: Plan, *, out: str | Path = "runs", observer: Observer = silent
     Raises:
         InputError: as `run`.
     """
+    for gpu in chosen.host.lost:
+        observer(Event("note", f"warning: the driver does not reach a GPU of this machine: {gpu}"))
     session = _Session.prepare(chosen, observer)
     created = RealClock().utc()
     parent = Path(out) / chosen.task.name / chosen.profile.name
@@ -54,40 +61,47 @@ def start(chosen: Plan, *, out: str | Path = "runs", observer: Observer = silent
     return folder
 
 
-def free(path: Path) -> Path:
-    """Return `path`, with a number appended if it exists: two runs began in the same second."""
-    candidates = (path if n == 1 else path.with_name(f"{path.name}-{n}") for n in range(1, 1000))
-    return next(p for p in candidates if not p.exists())
-
-
 def resume(
     path: str | Path,
     *,
     data: str | Path | None = None,
     strict: bool = False,
     set_power_limit: bool = False,
+    meters: Sequence[str] = (),
+    sources: Sequence[str | Path] = (),
     observer: Observer = silent,
 ) -> RunFolder:
     """Continue a stopped run; a finished one is left unchanged.
 
+    Args:
+        meters: the files of the live meters that it began with: no record says what to ask.
+        sources: folders, or installed packages, that code and files which the records name may be taken from,
+            beside the current folder and PYTHONPATH.
+
     Raises:
-        InputError: not a run, damaged records, another machine, or other data than it began with.
+        InputError: not a run, damaged records, another machine, or other data or code than it began with.
     """
     folder = RunFolder.open(Path(path))
     began = folder.manifest()
+    if is_complete(folder):
+        observer(Event("note", f"{path}: complete already; nothing is measured"))
+        return folder
     if began.cluster:
         raise InputError(f"{path}: began on a Ray cluster; resume it there, with --ray ADDRESS")
     host = detect_host()
     profile = validate(HardwareProfile, began.hardware, folder.manifest_path)
     if (differs := mismatch(profile, host)) != began.hardware_override:
         raise InputError(f"{path}: began on another machine: {differs or began.hardware_override}")
-    chosen = resumed_plan(folder, host, data, strict, set_power_limit)
-    repair(folder, observer)
+    named = Sources.of(sources)
+    own = _meters_again(began.own_meters, meters, folder)
+    check_recorded_code(folder, named, observer)
+    found = resumed_data(folder, data, named, observer)
+    chosen = replace(resumed_plan(folder, host, found, strict, set_power_limit), meters=own)
     session = _Session.prepare(chosen, observer, began_s=folder.end_s())
     try:
         changed = differences(began, session.manifest(began.created_utc), folder.path)
     except InputError:
-        session.bench.timeline.stop()
+        session.execution.timeline.stop()
         raise
     if changed:
         observer(Event("note", f"changed since the run began: {changed}"))
@@ -95,22 +109,42 @@ def resume(
     return folder
 
 
-def resumed_plan(
-    folder: RunFolder, host: Host, data: str | Path | None, strict: bool, set_power_limit: bool
-) -> Plan:
+def _meters_again(recorded: Sequence[str], given: Sequence[str], folder: RunFolder) -> tuple[str, ...]:
+    """The meters that a run began with, its live ones by the files that the user names.
+
+    Raises:
+        InputError: the file of one is not given, or one is given that it did not begin with.
+    """
+    files = {Path(name).name: str(Path(name).resolve()) for name in given}
+    live = [name for name in recorded if is_settings(name)]
+    if missing := next((name for name in live if name not in files), None):
+        raise InputError(
+            f"{folder.path}: began with the live meter {missing}, and records do not say what it asks: give its "
+            f"file with --meter {missing}"
+        )
+    if other := next((name for name in files if name not in live), None):
+        known = ", ".join(live) or "none"
+        raise InputError(
+            f"--meter: the run began without '{other}'; it needs the files of its live meters ({known})"
+        )
+    for name in live:
+        read_settings(Path(files[name]))
+    return tuple(files.get(name, name) for name in recorded)
+
+
+def resumed_plan(folder: RunFolder, host: Host, data: Path | None, strict: bool, set_power_limit: bool) -> Plan:
     """Restore a run's plan on this host, with the options of the `resume` command."""
     began = folder.manifest()
-    task = folder.task()
-    add_import_folders(began.task_file)
     return Plan(
-        task,
+        folder.task(),
         began.budget,
         validate(HardwareProfile, began.hardware, folder.manifest_path),
         host,
         began.seed,
-        Path(data) if data is not None else None,
+        data,
         began.replay,
         began.trials_from,
+        began.found,
         strict,
         began.hardware_override,
         meters=began.own_meters,
@@ -118,10 +152,48 @@ def resumed_plan(
     )
 
 
-def repair(folder: RunFolder, observer: Observer) -> None:
-    """Remove lines that a crash left half written."""
-    for torn in folder.repair():
-        observer(Event("note", f"dropped a torn line: {torn.path.name}, line {torn.line}"))
+def resumed_data(folder: RunFolder, data: str | Path | None, sources: Sources, observer: Observer) -> Path | None:
+    """Where a resumed run finds its data: as given now, else where it was given when the run began.
+
+    A record may come from anybody, so the latter is only read in the current folder and in those of `sources`.
+
+    Raises:
+        InputError: it began with --data, and has to be given it again.
+    """
+    began = folder.manifest().data_path
+    if data is not None or began is None:
+        return None if data is None else Path(data)
+    if not (exists(Path(began)) and sources.hold(Path(began))):
+        raise InputError(
+            f"{folder.path}: began with --data {began}, which is not in the current folder: give --data again"
+        )
+    observer(Event("note", f"data: {began}, as when the run began"))
+    return Path(began)
+
+
+def _execution(chosen: Plan, observe: Observer, began_s: float, load: Callable[[], None]) -> InProcess | Isolated:
+    if not chosen.task.protocol.isolate:
+        return InProcess(chosen, open_bench(chosen, observe, began_s=began_s, load=load))
+    origin_s = RealClock().now_s()
+    timeline, _ = open_timeline(chosen, began_s, replay_origin_s=origin_s, synchronise=False)
+    load()
+    timeline.cut("start")
+    return Isolated(chosen, timeline, origin_s)
+
+
+def check_recorded_code(folder: RunFolder, sources: Sources, observer: Observer) -> None:
+    """Say what a resumed run imports of the user's own, before it does.
+
+    Raises:
+        InputError: code or files that the user has not pointed to, or that changed since the run began.
+    """
+    for line, other in find_recorded_code(folder, sources, folder.manifest().replay):
+        if other is not None:
+            raise InputError(
+                f"{folder.path}: {other} has changed since the run began, so new trials would not compare with the "
+                "recorded ones; put it back as it was, or start a new run"
+            )
+        observer(Event("note", line))
 
 
 @dataclass(frozen=True)
@@ -129,7 +201,7 @@ class _Session:
     """One session of a run, from staging the data to the last record."""
 
     plan: Plan
-    bench: Bench
+    execution: InProcess | Isolated
     observe: Observer
     search_facts: dict[str, Any]
 
@@ -140,30 +212,38 @@ class _Session:
         def load() -> None:
             facts.update(search.prepare(chosen.task))
 
-        return cls(chosen, open_bench(chosen, observe, began_s=began_s, load=load), observe, facts)
+        execution = _execution(chosen, observe, began_s, load)
+        if chosen.replay is None and (words := unmetered(chosen.host, execution.timeline.describe())):
+            observe(Event("note", words))
+        return cls(chosen, execution, observe, facts)
 
     def manifest(self, created_utc: str) -> Manifest:
-        return manifest(self.plan, Facts.of(self.plan, self.bench), self.search_facts, created_utc)
+        return manifest(self.plan, self.execution.facts(), self.search_facts, created_utc)
 
     def work(self, folder: RunFolder, changed: str = "") -> None:
         """Run the remaining trials, score the frontier, and close the ledger in every case."""
-        timeline = self.bench.timeline
+        timeline = self.execution.timeline
         try:
-            with open_session(folder, timeline, changed) as number:
-                meter_check.before_search(self.plan, self.bench, folder, number, self._say)
+            with open_session(folder, timeline, self.observe, changed) as number:
                 task = self.plan.task
                 stages = Stages(task, self.plan.seed, self._propose)
                 source = Confirming(stages, task, folder.manifest(), self._note, self._proposing)
                 trials = Trials(self.plan, folder, number, timeline, source, self.observe)
-                schedule([trials], LocalExecutor(self.bench))
-                scoring.score_frontier(
+                meter_check.before_search(self.plan, partial(self.execution.check_meters, self.plan.seed), trials)
+                schedule([trials], LocalExecutor(self.execution.trial))
+                scoring.score_models(
                     task,
                     folder,
-                    lambda trial: self._score(folder, trial),
+                    lambda trial: self._score(folder, trial, trials),
                     self._say,
+                    lambda trial: trials.append_entry("score", trial=trial.trial),
                     lambda: timeline.cut("score"),
                 )
+        except DeviceLostError as lost:
+            lost.folder = folder.path
+            raise
         finally:
+            end_left()
             timeline.stop()
             gc.unfreeze()
 
@@ -174,11 +254,15 @@ class _Session:
     @contextmanager
     def _proposing(self) -> Iterator[None]:
         yield
-        self.bench.timeline.cut("propose")
+        self.execution.timeline.cut("propose")
 
-    def _score(self, folder: RunFolder, trial: TrialRecord) -> dict[str, float]:
-        weights = scoring.read_weights(folder, trial, self.bench.device)
-        return scoring.test_metrics(self.bench, trial, weights)
+    def _score(self, folder: RunFolder, trial: TrialRecord, trials: Trials) -> dict[str, float]:
+        def overdue() -> None:
+            text = self.plan.task.protocol.overdue
+            scoring.keep_failure(folder, trial, text, self._say)
+            trials.append_entry("end", f"scoring trial {trial.trial} {text}", windows=(), ending="failed")
+
+        return self.execution.score(trial, folder.weights_file(trial.trial), overdue)
 
     def _note(self, text: str) -> None:
         self._say("note", text)

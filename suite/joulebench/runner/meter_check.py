@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from joulebench import search
-from joulebench.errors import GateError
+from joulebench.errors import DeviceLostError, GateError
 from joulebench.measurement.bench import Bench
 from joulebench.measurement.control import measure_default
 from joulebench.measurement.protocol import Note, no_note
 from joulebench.measurement.racing import SEARCHES
 from joulebench.presentation.words import STEADIER
-from joulebench.records.folder import RunFolder, append
+from joulebench.records.folder import RunFolder
 from joulebench.records.model import LedgerEntry
 from joulebench.results.concurrent_windows import marked
 from joulebench.results.consistency import MAX_RSD, PRECHECK, Consistency, meter_check_of, meter_check_protocol
 from joulebench.runner.confirming import Confirming
 from joulebench.runner.plan import Plan
 from joulebench.runner.proposals import Stages
+from joulebench.runner.resume_check import MAX_DEATHS
+from joulebench.runner.trials import Trials
 from joulebench.spec.task import Task
 
 #: Other load below this is the machine's own housekeeping.
@@ -32,23 +34,39 @@ def is_due(task: Task) -> bool:
 
 
 def before_search(
-    chosen: Plan, bench: Bench, folder: RunFolder, session: int, say: Callable[[str, str], None]
+    chosen: Plan,
+    measured: Callable[[Note, Callable[[], None]], str | None],
+    trials: Trials,
 ) -> None:
     """Measure the untrained default configuration in ten windows, once per session with trials left to run.
 
     The windows go into the ledger (event "precheck"). A relative standard deviation above 2 % is a warning, and
     so is a check that failed; one that ten windows cannot tell from 2 % is undecided.
 
+    Args:
+        measured: measures them on the timeline and returns why it failed, or None; it calls its second argument
+            where it does not end, and ends the process.
+
     Raises:
         GateError: any of them, where the plan is strict.
+        DeviceLostError: it left a device that this process can use no more.
         InputError: a meter has failed.
     """
-    if not is_left(chosen, folder, say):
+    if not is_left(chosen, trials.folder, trials.say):
         return
-    error = measure(bench, chosen.seed, lambda text: say("note", text))
-    entry = LedgerEntry(session=session, event="precheck", windows=bench.timeline.take())
-    append(folder.ledger_path, entry)
-    judge(chosen, entry, error, say)
+
+    def overdue() -> None:
+        text = f"the meter check {chosen.task.protocol.overdue}"
+        trials.append_entry("precheck", text)
+        trials.append_entry("end", text, ending="failed")
+        trials.say("note", f"{text}; the process ends; `resume` goes on without it")
+
+    try:
+        error = measured(lambda text: trials.say("note", text), overdue)
+    except DeviceLostError as lost:
+        trials.append_entry("precheck", str(lost))  # `resume` would lose the device again
+        raise
+    judge(chosen, trials.append_entry("precheck"), error, trials.say)
 
 
 def is_left(chosen: Plan, folder: RunFolder, say: Callable[[str, str], None]) -> bool:
@@ -60,7 +78,22 @@ def is_left(chosen: Plan, folder: RunFolder, say: Callable[[str, str], None]) ->
     if chosen.replay is not None:
         say("note", "meter check skipped: the joules are replayed")
         return False
+    if why := hopeless(folder.ledger()):
+        say("note", f"warning: meter check skipped: {why}")
+        if chosen.strict:
+            raise GateError(f"meter check: {why}; --strict ends the run")
+        return False
     return True
+
+
+def hopeless(ledger: Sequence[LedgerEntry]) -> str | None:
+    """Why another meter check would end the process again, as earlier ones did; None if it need not."""
+    if late := next((e.note for e in ledger if e.event == "precheck" and e.note), None):
+        return late
+    begun = {e.session for e in ledger if e.event == "start"}
+    went_on = {e.session for e in ledger if e.event != "start"}
+    times = len(begun - went_on)
+    return f"the process died {times} times in it" if times >= MAX_DEATHS else None
 
 
 def judge(

@@ -6,11 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from joulebench.measurement.bench import Bench
-from joulebench.measurement.harness import Finished, run_trial
-from joulebench.runner.epoch_monitor import epoch_callback
 from joulebench.runner.trials import Order, Trials
-from joulebench.runner.watchdog import watchdog
 
 
 @dataclass(frozen=True)
@@ -81,12 +77,12 @@ def _hand_out(trials: Trials, executor: Executor) -> None:
 
 
 class LocalExecutor:
-    """Runs trials in this process, one at a time."""
+    """Runs trials on this machine, one at a time."""
 
     may_propose = True
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def __init__(self, run: Callable[[Order, Trials], None]) -> None:
+        self._run = run
         self._next: tuple[Trials, Order] | None = None
 
     def ahead(self, trials: Trials) -> int:
@@ -106,18 +102,7 @@ class LocalExecutor:
         if self._next is None:
             return
         (trials, order), self._next = self._next, None
-        limit_s = self._bench.task.protocol.max_trial_s
-        with watchdog(limit_s, lambda: trials.overdue(order.request, self._bench.timeline.pending)):
-            finished = run_order(self._bench, order, trials.say)
-        trials.keep(finished.record, lambda: finished.state)
+        self._run(order, trials)
 
     def without_room(self, trials: Trials) -> bool:
         return False
-
-
-def run_order(bench: Bench, order: Order, say: Callable[[str, str], None]) -> Finished:
-    """Run a trial and report its epochs, and when it waits for other processes."""
-    extrapolate = bench.task.stopping.extrapolate
-    callback = epoch_callback(order.request, order.records, extrapolate, order.left_j, say)
-    trial = order.request.trial
-    return run_trial(bench, order.request, callback, lambda text: say("note", f"trial {trial}, {text}"))

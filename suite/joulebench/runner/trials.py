@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from joulebench import search
-from joulebench.errors import IncompleteError
-from joulebench.host.files import whole_file
+from joulebench.errors import IncompleteError, described
+from joulebench.host.files import make_folder, whole_file
 from joulebench.measurement.control import is_controlled
 from joulebench.measurement.harness import Request, lost_trial
-from joulebench.measurement.protocol import Timeline
 from joulebench.measurement.racing import race
+from joulebench.measurement.timeline import Timeline
 from joulebench.records.folder import RunFolder, append
 from joulebench.records.model import LedgerEntry, Proposed, TrialRecord, Window, trial_seed
 from joulebench.results import concurrent_windows
@@ -62,6 +62,7 @@ class Trials:
         self._seed, self._timeline, self._observe, self._logged = chosen.seed, timeline, observe, logged
         self._total = search.planned_trials(chosen.task)
         self._controlled = chosen.replay is None and is_controlled(chosen.task) and self._total >= MIN_TRIALS
+        self._weighs = chosen.task.has_frontier or chosen.task.test_scores == "all"
         self._source = source
         self._ledger = folder.ledger()
         self._records = concurrent_windows.marked(folder.trials(), self._ledger)
@@ -141,14 +142,14 @@ class Trials:
         self.keep(lost_trial(self.task, request, error, self._timeline.take()))
         return True
 
-    def overdue(self, request: Request, windows: tuple[Window, ...]) -> None:
+    def overdue(self, request: Request) -> None:
         """Record a trial that does not end, and the session's end; the process ends after it.
 
         Called while the trial hangs: no meter is read, so the joules of its last window are not known.
         """
-        text = f"took longer than protocol.max_trial_s = {self.task.protocol.max_trial_s:g} s"
-        append(self.folder.trials_path, lost_trial(self.task, request, text, windows))
-        self.append_entry("end", f"trial {request.trial} {text}", windows=(), ending="failed")
+        text = self.task.protocol.overdue
+        append(self.folder.trials_path, lost_trial(self.task, request, text, self._timeline.take()))
+        self.append_entry("end", f"trial {request.trial} {text}", ending="failed")
         self.say("note", f"trial {request.trial} {text}; the process ends; `resume` goes on after it")
 
     def begin(self, request: Request, node: str | None = None) -> Order:
@@ -192,7 +193,8 @@ class Trials:
         """Write a trial's weights, then its record: a recorded trial has its weights on disk.
 
         Args:
-            state: returns the weights; called only for trials on the frontier, and for those that confirm it.
+            state: returns the weights; called only for trials that may be scored on the test split: on the
+                frontier, those that confirm it, or all where the task's `test_scores` say so.
 
         Returns:
             Whether the record was kept; a second result of a trial is dropped.
@@ -203,17 +205,20 @@ class Trials:
             return False
         del self.pending[record.trial]
         self._insert(record)
-        best = frontier(self.task, configurations(self.task, self._records)) if self.task.has_frontier else []
+        every = configurations(self.task, self._records) if self._weighs else []
+        best = frontier(self.task, every) if self.task.has_frontier else every
         members = {t.trial for c in best for t in c.trials}
         confirming = record.stage == CONFIRM and self.task.has_frontier  # which are members shows when all are done
         if (record.trial in members or confirming) and (weights := state()) is not None:
-            save_weights(self.folder, record.trial, weights)
+            if (why := save_weights(self.folder, record.trial, weights)) is not None:
+                self.say("note", f"trial {record.trial}: its weights cannot be kept, nor scored later: {why}")
             del weights  # the next trial wants the memory
         append(self.folder.trials_path, record)
         if not confirming:
             self.folder.keep_weights(members)
-        self._timeline.cut("record")
-        self.say("result", _result(self.task, record, self._records), done=len(self._records), total=self.total)
+        text = _result(self.task, record, self._records)
+        self.say("result", text, done=len(self._records), total=self.total, folder=self.folder)
+        self._timeline.cut("record")  # with what observers do with the result, such as a tracker's
         failures = _failures_in_a_row(self._arrived)
         if failures >= self.task.max_consecutive_failures:
             raise IncompleteError(f"stopped after {failures} failing trials in a row; the last: {record.error}")
@@ -227,12 +232,13 @@ class Trials:
 
     def append_entry(
         self, event: Any, note: str = "", windows: Sequence[Window] | None = None, **more: Any
-    ) -> None:
+    ) -> LedgerEntry:
         """Append a ledger entry; its windows are the timeline's by default."""
         windows = self._timeline.take() if windows is None else tuple(windows)
         entry = LedgerEntry(session=self.session, event=event, windows=windows, note=note, **more)
         append(self.folder.ledger_path, entry)
         self._ledger.append(entry)
+        return entry
 
     def say(self, kind: str, text: str, **more: Any) -> None:
         self._observe(Event(kind, text, **more))
@@ -252,8 +258,8 @@ def _failures_in_a_row(records: Sequence[TrialRecord]) -> int:
     return count
 
 
-def save_weights(folder: RunFolder, trial: int, state: Any) -> None:
-    """Write a trial's weights atomically.
+def save_weights(folder: RunFolder, trial: int, state: Any) -> str | None:
+    """Write a trial's weights atomically; returns why they cannot be written at all, or None.
 
     Raises:
         IncompleteError: the disk is full or the file cannot be written.
@@ -262,16 +268,20 @@ def save_weights(folder: RunFolder, trial: int, state: Any) -> None:
 
     file = folder.weights_file(trial)
     try:
-        folder.weights_path.mkdir(exist_ok=True)
+        make_folder(folder.weights_path)
         with whole_file(file) as opened:  # to the disk: the record that relies on them follows
             torch.save(state, opened)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         raise IncompleteError(f"{file}: cannot be written: {error!s:.200}; recorded trials are safe") from None
+    except Exception as error:  # a state that cannot be serialised
+        return described(error)
+    return None
 
 
 def words(task: Task, params: Params) -> str:
-    """Describe a configuration by its free parameters."""
-    return ", ".join(f"{name} {params[name]}" for name in task.free) or "the one configuration"
+    """Describe a configuration by its free parameters, without those that do not matter in it."""
+    shown = (name for name in task.free if task.in_effect(name, params))
+    return ", ".join(f"{name} {params[name]}" for name in shown) or "the one configuration"
 
 
 def _result(task: Task, record: TrialRecord, records: Sequence[TrialRecord]) -> str:

@@ -12,8 +12,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import psutil
+
 from joulebench.errors import IncompleteError
 from joulebench.host import power_limit
+from joulebench.host.process import kill_all
 
 #: Time for each of the last acts of a process.
 LAST_S = 10.0
@@ -50,7 +53,7 @@ def watchdog(limit_s: float | None, overdue: Callable[[], None]) -> Iterator[Non
 
 def _end(overdue: Callable[[], None]) -> None:
     try:
-        for act in (overdue, power_limit.restore_all, _kill_children):
+        for act in (overdue, power_limit.restore_all, lambda: kill_all(psutil.Process().children())):
             within = threading.Thread(target=_quietly, args=(act,), daemon=True)
             within.start()
             within.join(LAST_S)  # a disk or a driver may hang, too
@@ -64,11 +67,3 @@ def _end(overdue: Callable[[], None]) -> None:
 def _quietly(act: Callable[[], None]) -> None:
     with suppress(BaseException):
         act()
-
-
-def _kill_children() -> None:
-    import psutil
-
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            child.kill()

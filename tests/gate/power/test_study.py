@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from joulebench.gate.decision import Outcome
-from joulebench.gate.power.replay import Machine, Noise
-from joulebench.gate.power.study import CHANGED, main, put, run_paired, run_stored, share, tally
 from joulebench.gate.values import Metric, value
 from tests.conftest import REPOSITORY
+from tests.gate.power.replay import Machine, Noise
+from tests.gate.power.study import CHANGED, main, put, run_paired, run_stored, share, tally
 
 ENERGY = Metric("energy", ("cpu",), "estimated")
 GATE = (REPOSITORY / "docs" / "gate.md").read_text(encoding="utf-8")

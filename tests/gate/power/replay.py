@@ -13,7 +13,8 @@ import numpy as np
 from joulebench.gate.fixture import PHASE
 from joulebench.gate.model import QUICK, Measurement, Replicate
 from joulebench.host.clock import VirtualClock
-from joulebench.measurement.protocol import Timeline, measure_phase
+from joulebench.measurement.protocol import measure_phase
+from joulebench.measurement.timeline import Timeline
 from joulebench.meters.replay import PowerTrace, ReplayMeter
 from joulebench.workloads.base import Phase
 

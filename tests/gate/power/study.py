@@ -1,6 +1,6 @@
 """Power study of the energy gate: false alarms and detected regressions, the tables of docs/gate.md.
 
-    python -m joulebench.gate.power.study [--gates 200] [--real 4] [--document docs/gate.md]
+    python -m tests.gate.power.study [--gates 200] [--real 4] [--document docs/gate.md]
 
 Simulated on the replay meter: gates of unchanged commits (A/A), and with one benchmark that takes 5 or 10 % more.
 `--real N` adds N gates of this commit against itself on this machine.
@@ -21,9 +21,10 @@ from scipy import stats
 
 from joulebench.gate.decision import Outcome, Verdict, judge, suspects
 from joulebench.gate.model import PAIRS, Settings
-from joulebench.gate.power.replay import BENCHMARKS, Machine, Noise, paired_gate, session
 from joulebench.gate.processes import Benchmarks
 from joulebench.gate.statistics import ratio_text
+from joulebench.host.files import write_whole
+from tests.gate.power.replay import BENCHMARKS, Machine, Noise, paired_gate, session
 
 SETTINGS = Settings(metric="energy")
 CHANGED = BENCHMARKS[0]
@@ -195,9 +196,7 @@ def put(document: str, tables: dict[str, str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m joulebench.gate.power.study", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m tests.gate.power.study", description=__doc__.splitlines()[0])
     parser.add_argument("--gates", type=int, default=200, help="simulated gates of each kind; 0 for none")
     parser.add_argument("--real", type=int, default=0, help="gates of this commit against itself")
     parser.add_argument("--jobs", type=int, default=2)
@@ -213,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measure_real(given.real, given.out, partial(print, flush=True))
     if given.out.is_dir():
         tables["real"] = real_table(given.out)
-    given.document.write_text(put(given.document.read_text(encoding="utf-8"), tables), encoding="utf-8")
+    write_whole(given.document, put(given.document.read_text(encoding="utf-8"), tables).encode())
     print(f"{given.document}: {', '.join(tables) or 'no table'}")
 
 

@@ -1,1 +1,0 @@
-"""Statistical power of the gate: rates of false alarms and missed regressions."""
