@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from joulebench.errors import InputError
-
 if TYPE_CHECKING:
+    from joulebench.errors import InputError
     from joulebench.runner.local import run
     from joulebench.spec.task import Task
     from joulebench.workloads.base import Context, Epoch, Phase, Workload
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Context", "Epoch", "InputError", "Phase", "Task", "Workload", "run"]
 
 _LAZY = {
+    "InputError": "joulebench.errors",
     "run": "joulebench.runner.local",
     "Task": "joulebench.spec.task",
     "Context": "joulebench.workloads.base",

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar
+
+from joulebench.text import one_line
 
 
 class InputError(Exception):
@@ -13,7 +17,11 @@ class InputError(Exception):
     exit_code: ClassVar[int] = 2
 
     def __str__(self) -> str:
-        return one_line(super().__str__())
+        return message(super().__str__())
+
+
+class MissingFileError(InputError):
+    """A file that is to be read is not there."""
 
 
 class GateError(InputError):
@@ -26,6 +34,30 @@ class IncompleteError(InputError):
     """The run ended before it was complete, though its input was fine. What was recorded is kept."""
 
     exit_code = 3
+
+
+class DeviceLostError(IncompleteError):
+    """The process can use its accelerator no more, as after a device-side assert; a new process can go on.
+
+    Attributes:
+        folder: the run's, once it is known.
+    """
+
+    folder: Path | None = None
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
+def is_full(error: OSError) -> bool:
+    """Whether it is the disk that is full, over a quota or a limit, or failing, and not the path that is wrong."""
+    return error.errno in _FULL
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """Error for a file that cannot be written: an `IncompleteError` where the disk is full."""
+    kind = IncompleteError if is_full(error) else InputError
+    return kind(f"{path}: cannot be written: {error.strerror or error}; what was there before is untouched")
 
 
 class MeterError(IncompleteError):
@@ -43,12 +75,19 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}".removesuffix(": ")
 
 
-def one_line(text: str) -> str:
-    """`text` on one line, without a character that a terminal would obey."""
-    return " ".join("".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in text).split())
+#: Of a message: a longer one loses its middle, which is somebody's value.
+MOST_CHARACTERS = 1600
+
+
+def message(text: str) -> str:
+    """`text` on one line that a terminal can show."""
+    line = one_line(text)
+    if len(line) <= MOST_CHARACTERS:
+        return line
+    return f"{line[: MOST_CHARACTERS - 400]} … {line[-390:]}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest of `known`, or the empty string."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    return f"; did you mean '{near[0]}'?" if near and near[0] != name else ""

@@ -15,11 +15,14 @@ from joulebench.commands.options import (
     RunArgument,
     SetOption,
     assignments,
+    refuse_unused,
     write_out,
 )
+from joulebench.commands.printing import say
 
 
 def card(
+    context: typer.Context,
     run: RunArgument,
     trial: Annotated[
         int | None, typer.Option(help="Trial of the configuration; default: the frontier's best in quality.")
@@ -38,17 +41,21 @@ def card(
 ) -> None:
     """Write the energy card of one configuration of a run.
 
-    It is printed, or written to --out. Unknown values are absent or marked as unknown. --pue and --grid-intensity
-    describe another site.
+    It is printed, or written to --out; into a Markdown file that exists it is put between markers, the rest stays.
+    Unknown values are absent or marked as unknown. --pue and --grid-intensity describe another site.
     """
+    if out is None:
+        refuse_unused(context, ("force",), "needs --out, the file to replace")
     from joulebench.cards import make_card
+    from joulebench.cards.merging import merged
     from joulebench.records.folder import RunFolder
 
+    given = assignments(sets)
     document = make_card(
         RunFolder.open(run),
         format,
         trial=trial,
-        given=assignments(sets),
+        given=given,
         pue=pue,
         grid_intensity_g_per_kwh=grid_intensity,
     )
@@ -56,5 +63,5 @@ def card(
         print(document.text, end="")
         print(document.about, file=sys.stderr)
     else:
-        write_out(out, document.text, force)
-        print(f"{out}: {document.about}")
+        write_out(out, document.text, force, merge=lambda before: merged(before, document.text, given))
+        say(f"{out}: {document.about}")

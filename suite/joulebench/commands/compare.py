@@ -9,7 +9,8 @@ import typer
 import typer.core
 
 from joulebench.commands.options import OutIfGivenOption
-from joulebench.errors import InputError, one_line
+from joulebench.commands.printing import say
+from joulebench.errors import InputError
 
 _GATE = "compare: needs two or more run folders; commits and baselines are compared by `joulebench gate`"
 _REPLICATES = (".json", ".jsonl")
@@ -42,8 +43,8 @@ def compare(
     if len(runs) < 2:
         raise InputError("compare: needs two or more run folders; for one run use `joulebench report RUN`")
     written = write_comparison([RunFolder.open(run) for run in runs], out)
-    print(one_line(written.headline))
-    print(f"comparison: {written.page}")
+    say(written.headline)
+    say(f"comparison: {written.page}")
 
 
 def _holds_replicates(path: Path) -> bool:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
 
 import typer
 
-from joulebench.commands.options import ForceOption, OutIfGivenOption, RunArgument, write_out
+from joulebench.commands.options import (
+    ForceOption,
+    MlflowOption,
+    OutIfGivenOption,
+    RunArgument,
+    refuse_unused,
+    write_out,
+)
 
 
 def export(
+    context: typer.Context,
     run: RunArgument,
     out: OutIfGivenOption = None,
     force: ForceOption = False,
-    mlflow: Annotated[
-        str | None,
-        typer.Option(help="Write the trials to an MLflow store instead: sqlite:///FILE, a folder or a URL."),
-    ] = None,
+    mlflow: MlflowOption = None,
 ) -> None:
     """Write a run's trials as CSV: parameters, objectives, standard errors.
 
-    They are printed, or written to --out; the workload `table` reads such a file.
+    They are printed, or written to --out; the workload `table` reads such a file. With --mlflow they are written to
+    that store instead, with everything else that is known of the run.
     """
+    if out is None:
+        refuse_unused(context, ("force",), "needs --out, the file to replace")
     from joulebench.records.folder import RunFolder
     from joulebench.reporting.export_csv import trials_csv
     from joulebench.results.run import Run
@@ -30,9 +38,10 @@ def export(
         from rich.console import Console
         from rich.progress import track
 
+        from joulebench.commands.streams import terminal
         from joulebench.reporting.mlflow_export import export_mlflow
 
-        console = Console(stderr=True)
+        console = Console(file=terminal(sys.stderr))
         print(export_mlflow(RunFolder.open(run), mlflow, lambda every: track(every, "trials", console=console)))
         if out is None:
             return

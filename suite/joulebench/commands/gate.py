@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from joulebench.commands.options import HardwareOption, OutOption, QuietOption, ReplayOption, StrictOption
-from joulebench.errors import InputError
+from joulebench.commands.options import (
+    HardwareOption,
+    OutOption,
+    QuietOption,
+    ReplayOption,
+    StrictOption,
+    refuse_unused,
+    write_out,
+)
+from joulebench.commands.printing import say
+from joulebench.errors import InputError, unwritable
+from joulebench.host.files import claim_folder
 
 if TYPE_CHECKING:
     from joulebench.gate.interleave import Observer
@@ -18,7 +28,23 @@ if TYPE_CHECKING:
 REFERENCE = "tests/regression"
 
 
+#: By what is done: options that it does not read, and why.
+_UNUSED = {
+    "files": (
+        ("update_baseline", "replace", "sessions", "tests", "form", "pairs", "hardware", "replay", "out"),
+        "nothing is measured where two files are compared",
+    ),
+    "baseline": (("replace", "sessions", "rerun", "pairs"), "not read where a session is compared with a baseline"),
+    "against": (("replace", "sessions", "rerun"), "cannot be combined with --against"),
+    "update": (
+        ("threshold", "metric", "require_energy", "strict", "pairs", "rerun", "out", "summary", "json_file"),
+        "nothing is judged with --update-baseline",
+    ),
+}
+
+
 def gate(
+    context: typer.Context,
     baseline: Annotated[
         Path | None,
         typer.Argument(help="Baseline or replicates: .jsonl, pytest-benchmark's .json, or a folder."),
@@ -42,6 +68,10 @@ def gate(
     pairs: Annotated[
         int | None, typer.Option(min=10, help="Processes per commit; default: 18 (quick) or 20 (standard).")
     ] = None,
+    limit_s: Annotated[
+        float,
+        typer.Option("--limit", min=1.0, help="Seconds one process may take to start, and again to measure."),
+    ] = 3600.0,
     hardware: HardwareOption = None,
     replay: ReplayOption = None,
     threshold: Annotated[
@@ -69,6 +99,10 @@ def gate(
     from joulebench.gate.processes import Benchmarks
     from joulebench.host.clock import RealClock
 
+    for option, file in (("--summary", summary), ("--json", json_file)):
+        if file is not None and not file.absolute().parent.is_dir():  # known before an hour of measuring
+            raise InputError(f"{option}: {file}: there is no folder {file.parent}")
+    _refuse_foreign(json_file)
     _check(metric, ("auto", "energy", "time"), "--metric")
     _check(form, (None, "quick", "standard"), "--form")
     if against is not None and (baseline is not None or update_baseline):
@@ -77,13 +111,15 @@ def gate(
         raise InputError("--update-baseline: cannot be combined with CURRENT")
     if require_energy and metric == "time":
         raise InputError("--require-energy: needs --metric auto or energy (got 'time')")
+    use = "update" if update_baseline else "against" if against is not None else "files" if current else "baseline"
+    refuse_unused(context, *_UNUSED[use])
     settings = Settings(
         threshold=threshold,
         metric=metric,  # type: ignore[arg-type]
         require_energy=require_energy,
         strict=strict,
     )
-    benchmarks = Benchmarks(tests, form, hardware, replay)
+    benchmarks = Benchmarks(tests, form, hardware, replay, limit_s=limit_s)
     observe: Observer = (lambda _: None) if quiet else (lambda text: print(text, flush=True))
     if update_baseline:
         print("\n".join(workflow.add_to_baseline(benchmarks, settings, sessions, replace, baseline, observe)))
@@ -91,14 +127,36 @@ def gate(
     if baseline is not None and current is not None:
         _publish(workflow.compare_files(baseline, current, settings, rerun), summary, json_file)
         return
-    folder = out / RealClock().utc()[:19].replace(":", "").replace("-", "")
-    print(f"records: {folder}")
+    try:
+        folder = claim_folder(out / RealClock().utc()[:19].replace(":", "").replace("-", ""))
+    except OSError as error:
+        raise unwritable(out, error) from None
+    say(f"records: {folder}")
     benchmarks = dataclasses.replace(benchmarks, keep=folder)
     if against is not None:
         result = workflow.against(against, benchmarks, settings, pairs, observe)
     else:
         result = workflow.against_baseline(benchmarks, settings, baseline, observe)
     _publish(result, summary, json_file)
+
+
+def _refuse_foreign(json_file: Path | None) -> None:
+    """Refuse to replace a file that no gate wrote.
+
+    Raises:
+        InputError: `json_file` exists and is not a list of benchmarks with name, unit and value.
+    """
+    from joulebench.spec.reading import MAX_LOG_BYTES, read_json
+
+    if json_file is None or not json_file.exists() or json_file.is_char_device() or json_file.is_fifo():
+        return
+    try:
+        found = read_json(json_file, MAX_LOG_BYTES, follow=True) if json_file.stat().st_size else []
+        ours = isinstance(found, list) and all({"name", "unit", "value"} <= item.keys() for item in found)
+    except (InputError, AttributeError):
+        ours = False
+    if not ours:
+        raise InputError(f"--json: {json_file} exists and is no result of a gate; choose another file")
 
 
 def _publish(result: Result, summary: Path | None, json_file: Path | None) -> None:
@@ -108,10 +166,13 @@ def _publish(result: Result, summary: Path | None, json_file: Path | None) -> No
     text = markdown(result)
     print(text)
     if summary is not None:
-        with summary.open("a", encoding="utf-8") as file:
-            file.write(text)
+        try:
+            with summary.open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise unwritable(summary, error) from None
     if json_file is not None:
-        json_file.write_text(action_json(result), encoding="utf-8")
+        write_out(json_file, action_json(result), force=True)
     print(headline(result))
     if not passed(result):
         raise typer.Exit(1)

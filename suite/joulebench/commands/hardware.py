@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from joulebench.commands.options import RayOption
+from joulebench.commands.options import MeterOption, RayOption, refuse_unused
+from joulebench.commands.printing import say
 
 if TYPE_CHECKING:
     from joulebench.cluster.connection import Node
     from joulebench.cluster.probe import Probe
+    from joulebench.meters.probe import Probed
     from joulebench.meters.select import MeterStatus
     from joulebench.spec.hardware import Fact, HardwareProfile, Host
 
@@ -31,34 +33,68 @@ _FACTS = {
 
 
 def hardware(
+    context: typer.Context,
     profile: Annotated[
         str | None, typer.Argument(metavar="PROFILE", help="Profile to show; default: this host's.")
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="List every profile; * marks those that match this host.")
     ] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Read each counter for seconds: how often it moves, and by how much.")
+    ] = False,
+    meter: MeterOption = None,
     ray: RayOption = None,
 ) -> None:
     """Show this host, its hardware profile and its meters.
 
-    Every fact of the profile is given with its source. --ray shows the nodes of a cluster instead.
+    Every fact of the profile is given with its source. --meter watches a live meter for some seconds. --ray shows
+    the nodes of a cluster instead.
     """
+    if everything or ray is not None:
+        names = ("profile", "meter", "probe") if ray is None else ("profile", "meter", "everything", "probe")
+        refuse_unused(context, names, "not read with --all" if ray is None else "not read with --ray")
     if ray is not None:
-        print("\n".join(cluster_lines(ray)))
+        say(*cluster_lines(ray))
         return
     from joulebench.spec.catalog import all_profiles, find_profile
     from joulebench.spec.hardware import choose_profile, detect_host, mismatch
 
     host = detect_host()
     if everything:
-        print("\n".join(catalogue_lines(all_profiles(), host)))
+        say(*catalogue_lines(all_profiles(), host))
         return
-    print("\n".join(host_lines(host)))
+    say(*host_lines(host))
     chosen = find_profile(profile) if profile else choose_profile(all_profiles(), host)
-    print("\n".join(["", *profile_lines(chosen, mismatch(chosen, host))]))
+    say("", *profile_lines(chosen, mismatch(chosen, host)))
     from joulebench.meters.select import availability
 
-    print("\n".join(["", *meter_lines(availability(host, chosen))]))
+    say("", *meter_lines(availability(host, chosen, files=meter or ())))
+    if probe:
+        from joulebench.host.clock import RealClock
+        from joulebench.meters.probe import probe_all
+
+        say("", *probe_lines(list(probe_all(RealClock()))))
+
+
+def probe_lines(results: Sequence[Sequence[Probed] | str]) -> Iterator[str]:
+    """List what each counter was seen to do; a meter that failed has its message."""
+    yield "Counters, as they moved here"
+    if not results:
+        yield "  no RAPL counter can be read; what a GPU's counter does stands with its meter above"
+    for result in results:
+        if isinstance(result, str):
+            yield f"  failed: {result}"
+            continue
+        for counter in result:
+            name = f"  {counter.domain:<6} {counter.source:<16}"
+            if counter.period_s is None or counter.longest_s is None or counter.resolution_j is None:
+                yield f"{name}  moved less than three times in {counter.seconds:g} s"
+                continue
+            yield (
+                f"{name}  every {1e3 * counter.period_s:.3g} ms, at most {1e3 * counter.longest_s:.3g} ms; least "
+                f"step {counter.resolution_j:.3g} J; a read of the meter takes {1e3 * counter.read_s:.2g} ms"
+            )
 
 
 def host_lines(host: Host) -> Iterator[str]:
@@ -68,7 +104,23 @@ def host_lines(host: Host) -> Iterator[str]:
     yield f"  CPU           {host.cpu}, {host.logical_cpus} logical CPUs, {where}"
     memory = "not known" if host.memory_bytes is None else f"{host.memory_bytes / GIB:.1f} GiB"
     yield f"  memory        {memory}"
-    yield f"  accelerators  {_counted(host.accelerators) or 'none'}"
+    yield f"  accelerators  {_counted((*host.accelerators, *host.unmetered)) or 'none'}"
+    yield from (f"  not reached   {gpu}" for gpu in host.lost)
+    yield from family_lines(host.cpu_family)
+
+
+def family_lines(name: str | None) -> Iterator[str]:
+    """Say what servers with this family of CPUs draw; reports widen the range of modelled joules by it."""
+    from joulebench.spec.cpu_families import FAMILIES, SOURCE
+
+    if name is None:
+        yield "  CPU family    not among those whose power is published"
+        return
+    family = FAMILIES[name]
+    idle, full = (f"{low:g} to {high:g} W" for low, high in (family.idle_w, family.full_w))
+    yield f"  CPU family    {family.title}; {family.servers} published servers draw, by hardware thread,"
+    yield f"                {idle} idle and {full} at full load (10th to 90th percentile, whole servers)"
+    yield f"                {SOURCE}"
 
 
 def _counted(names: Sequence[str]) -> str:

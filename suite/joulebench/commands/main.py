@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Annotated, Any
@@ -25,9 +27,12 @@ from joulebench.commands.run import run
 from joulebench.commands.tasks import tasks
 from joulebench.commands.verify import verify
 from joulebench.commands.wall import wall
-from joulebench.errors import IncompleteError, InputError, described, one_line
+from joulebench.errors import IncompleteError, InputError, described, is_full, message
+from joulebench.host.user_code import interrupt
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 3, 130
+#: Time for the interpreter to end when all is written.
+LAST_S = 20.0
 #: The exception that typer raises for an invalid command line.
 _USAGE = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")  # not exported
 
@@ -104,7 +109,16 @@ def main() -> None:
     code = _exit_code()
     if (lost := streams.failure()) is not None and code == 0:
         code = _fail(f"the output is incomplete: {lost.strerror or lost}", BAD_INPUT)
+    last = threading.Timer(LAST_S, _end_waiting, (code,))
+    last.daemon = True
+    last.start()
     sys.exit(code)
+
+
+def _end_waiting(code: int) -> None:
+    """End the process where its main thread has ended and waits for a thread that a model left running."""
+    if not threading.main_thread().is_alive():
+        os._exit(code)
 
 
 #: Signals that ended the program.
@@ -112,10 +126,10 @@ _ended_by: list[signal.Signals] = []
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """End as an interrupt does: blocks are left, so that children end and records say how."""
+    """End as an interrupt does."""
     _ended_by.append(signal.Signals(number))
     signal.signal(number, signal.SIG_DFL)  # once more ends at once
-    raise KeyboardInterrupt
+    interrupt(number)
 
 
 def _exit_code() -> int:
@@ -124,7 +138,8 @@ def _exit_code() -> int:
     except InputError as error:
         return _fail(str(error), error.exit_code)
     except OSError as error:
-        return _fail(f"{error.filename or 'file system'}: {error.strerror or error}", BAD_INPUT)
+        code = FAILED if is_full(error) else BAD_INPUT
+        return _fail(f"{error.filename or 'file system'}: {error.strerror or error}", code)
     except KeyboardInterrupt:
         return _interrupted()
     except SystemExit as stop:  # typer's shell completion
@@ -157,8 +172,8 @@ def _interrupted() -> int:
     )
 
 
-def _fail(message: str, code: int) -> int:
-    print(f"joulebench: {one_line(message)}", file=sys.stderr)
+def _fail(text: str, code: int) -> int:
+    print(f"joulebench: {message(text)}", file=sys.stderr)
     return code
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from joulebench.errors import InputError
+from joulebench.errors import InputError, unwritable
 from joulebench.host.files import write_whole
+from joulebench.spec.reading import read_text
+from joulebench.spec.toml import MAX_BYTES
 
 if TYPE_CHECKING:
     from joulebench.spec.parameters import Value
@@ -23,7 +26,7 @@ AllowBusyOption = Annotated[
     bool,
     typer.Option("--allow-busy", help="Take what was measured beside other work on the machine; reports say so."),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file --out if it exists.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the whole file --out if it exists.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data set: a folder or an archive.")]
 HardwareOption = Annotated[
     str | None,
@@ -42,6 +45,23 @@ ReplayOption = Annotated[
     str | None,
     typer.Option("--replay", help="Dry run: joules from a power trace (CSV `t_s,cpu,…`) or constant watts."),
 ]
+FromOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from",
+        metavar="FOLDER",
+        help="Where code and files that a record names may be taken from, beside the current folder and "
+        "PYTHONPATH: a folder, or the name of an installed package.",
+    ),
+]
+MeterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--meter",
+        help="A meter of your own: a live meter's TOML file (a URL or command to ask); for a run also a plug-in's "
+        "name, or package.module:function.",
+    ),
+]
 PueOption = Annotated[
     float | None, typer.Option("--pue", help="Power usage effectiveness (PUE) of the building, applied to carbon.")
 ]
@@ -54,10 +74,32 @@ PowerOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="name=value: fix a parameter (run), or fill a field of the card (card)."),
+    typer.Option(
+        "--set",
+        help="name=value: fix a parameter, or set a field such as dataset.train (run); fill a field (card).",
+    ),
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Exit with code 1 where a check would only warn.")]
+MlflowOption = Annotated[
+    str | None,
+    typer.Option("--mlflow", help="An MLflow store to write the trials to: sqlite:///FILE, a folder or a URL."),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No live progress.")]
+
+
+def refuse_unused(context: typer.Context, names: Iterable[str], why: str) -> None:
+    """Refuse options that were given although this use of the command does not read them.
+
+    Args:
+        names: of the command's parameters in Python.
+
+    Raises:
+        InputError: one was given.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            raise InputError(f"{parameter.opts[0]}: {why}")
 
 
 def assignments(option: list[str] | None) -> dict[str, Value]:
@@ -83,14 +125,21 @@ def _assignment(text: str) -> tuple[str, Value]:
     return name, parsed if isinstance(parsed, bool | int | float | str) else value
 
 
-def write_out(path: Path, text: str, force: bool) -> None:
+def write_out(path: Path, text: str, force: bool, merge: Callable[[str], str] | None = None) -> None:
     """Write the file `--out`; an existing one is replaced only with `--force`.
 
+    Args:
+        merge: puts the text into that of a Markdown file that exists (or the empty text), instead.
+
     Raises:
-        InputError: the file exists, or cannot be written.
+        InputError: the file exists, or cannot be read, merged or written.
     """
-    content = text.encode(errors="replace")
     try:
+        if merge is not None and path.suffix.lower() == ".md":
+            before = read_text(path, MAX_BYTES, follow=True) if path.exists() and not force else ""
+            write_whole(path.resolve(), merge(before).encode(errors="replace"))
+            return
+        content = text.encode(errors="replace")
         if force and path.is_file() and not path.is_symlink():
             write_whole(path, content)  # atomic: the old file stays until all is written
         else:
@@ -99,4 +148,7 @@ def write_out(path: Path, text: str, force: bool) -> None:
     except FileExistsError:
         raise InputError(f"--out: {path} exists; choose another file, or --force to replace it") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+        raise unwritable(path, error) from None
+    except InputError as error:
+        why = str(error).removeprefix(f"{path}: ")
+        raise InputError(f"--out: {path}: {why}; --force replaces the whole file") from None

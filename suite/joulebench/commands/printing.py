@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from joulebench.errors import IncompleteError, one_line
+from joulebench.errors import IncompleteError
 
 if TYPE_CHECKING:
     from joulebench.records.folder import RunFolder
+
+
+def say(*lines: str) -> None:
+    """Print each text on a line of its own, also one that holds line ends; the stream frees it of the rest."""
+    for line in lines:
+        print("".join(" " if c.isspace() else c for c in line))
 
 
 def print_report(
@@ -27,8 +33,9 @@ def print_report(
     written = write_report(
         folder, pue=pue, grid_intensity_g_per_kwh=grid_intensity, studies=studies, trusted=trusted
     )
-    print(one_line(written.headline))
-    print(f"report: {written.page}")
+    for line in dict.fromkeys((written.headline, *written.answers)):
+        say(line)
+    say(f"report: {written.page}")
     return written.passed is not False
 
 

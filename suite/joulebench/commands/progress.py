@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,6 +18,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from joulebench.commands.streams import terminal
+from joulebench.text import one_line
+
 if TYPE_CHECKING:
     from joulebench.runner.events import Event, Observer
 
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
 @contextmanager
 def observer(quiet: bool = False) -> Iterator[Observer]:
     """Observer for `joulebench.runner`: a live bar on a terminal, else a line per trial."""
-    console = Console(highlight=False, markup=False)
+    console = Console(file=terminal(sys.stdout), highlight=False, markup=False)
     if quiet or not console.is_terminal:
         yield _Tolerant(lambda event: _line(console, event))
         return
@@ -38,6 +43,34 @@ def observer(quiet: bool = False) -> Iterator[Observer]:
         yield _Tolerant(_Live(progress, console))
 
 
+@contextmanager
+def logged(mlflow: str | None) -> Iterator[Callable[[Observer], Observer]]:
+    """Log a run to an MLflow store while it goes; after the block bring the store up to date.
+
+    One that is interrupted is only marked there as killed.
+
+    Yields what adds the log to an observer; nothing is added without a store.
+
+    Raises:
+        InputError: MLflow is not installed.
+    """
+    if mlflow is None:
+        yield lambda observe: observe
+        return
+    from joulebench.reporting.mlflow_live import KILLED_S, LiveLog
+
+    log = LiveLog(mlflow)
+    wait_s = float(KILLED_S)
+    try:
+        yield log.beside
+    finally:
+        if not isinstance(sys.exc_info()[1], KeyboardInterrupt):
+            for line in log.finish():
+                print(line)
+            wait_s = 0.0
+        log.close(wait_s)
+
+
 class _Tolerant:
     """An observer that stops printing after an output error: a closed pipe must not end a measurement."""
 
@@ -48,7 +81,7 @@ class _Tolerant:
         if self._show is None:
             return
         try:
-            self._show(event)
+            self._show(replace(event, text=one_line(event.text)))
         except (OSError, ValueError):  # ValueError: the stream is closed, or cannot encode a character
             self._show = None
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import sys
-from typing import Any
+from typing import Any, TextIO, cast
+
+from joulebench.host.global_state import open_standard_files
+from joulebench.text import visible
 
 #: The reader is gone: the pipe or terminal was closed.
 _READER_LEFT = (errno.EPIPE, errno.EIO)
@@ -25,8 +28,35 @@ class _Sink(io.FileIO):
         return memoryview(data).nbytes
 
 
+class _Visible(io.TextIOWrapper):
+    """Text of a standard stream, all that is printed: no character that a terminal would obey gets through."""
+
+    def write(self, text: str, /) -> int:
+        super().write(visible(text).replace("\r", "\ufffd"))
+        return len(text)
+
+
+class _Terminal:
+    """The stream for a display that draws by control characters; its texts come without any."""
+
+    def __init__(self, stream: _Visible) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return io.TextIOWrapper.write(self._stream, text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def terminal(stream: TextIO) -> TextIO:
+    """Return `sys.stdout` or `sys.stderr` as a live display needs it, whose control characters are its own."""
+    return cast("TextIO", _Terminal(stream)) if isinstance(stream, _Visible) else stream
+
+
 def make_tolerant() -> None:
-    """Replace standard output and error by streams that never raise."""
+    """Replace standard output and error by streams that never raise; one that is closed becomes the null device."""
+    open_standard_files()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, io.TextIOWrapper):
@@ -45,7 +75,7 @@ def _raw(stream: io.TextIOWrapper) -> Any:
 def _rewrapped(stream: io.TextIOWrapper, raw: io.FileIO) -> io.TextIOWrapper:
     stream.flush()
     sink = _Sink(raw.fileno(), "w", closefd=False)
-    return io.TextIOWrapper(
+    return _Visible(
         sink if stream.buffer is raw else io.BufferedWriter(sink),
         encoding=stream.encoding,
         errors="replace",

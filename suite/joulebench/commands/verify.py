@@ -34,6 +34,7 @@ def verify(
         if not says:
             signed = "signature not checked: name --signers" if published.is_signed else "unsigned"
             says = [f"ok (signed by {published.signer})" if published.signer else f"ok ({signed})"]
+        says += [f"digest not recorded: {', '.join(published.unrecorded)}"] if published.unrecorded else []
         print(f"{published.path}: {'; '.join(says)}")
         wrong += bool(published.problems or published.outdated)
     if stale := stale_index(reports):

@@ -134,9 +134,12 @@ def _check(a: Machine, b: Machine) -> None:
         if ours != theirs:
             raise InputError(f"{what}: {a.path} has {ours}, {b.path} has {theirs}; these cannot be compared")
     if a.task.objectives != b.task.objectives:
-        names = set(a.task.objectives) | set(b.task.objectives)
-        differ = sorted(n for n in names if a.task.objectives.get(n) != b.task.objectives.get(n))
-        raise InputError(f"objectives: {a.path} and {b.path} differ in {', '.join(differ)}")
+        ours, theirs = a.task.objectives, b.task.objectives
+        differ = sorted(n for n in ours.keys() | theirs.keys() if ours.get(n) != theirs.get(n))
+        scales = [f"{n} ({ours[n].scale} and {theirs[n].scale})" for n in differ if n in ours and n in theirs
+                  and ours[n].scale != theirs[n].scale]  # fmt: skip
+        why = f"; hypervolumes on different scales do not compare: {', '.join(scales)}" if scales else ""
+        raise InputError(f"objectives: {a.path} and {b.path} differ in {', '.join(differ)}{why}")
 
 
 def _lacking(machines: Sequence[Machine], objective: Quantity) -> dict[str, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from joulebench.comparison.join import Joined, Machine
 from joulebench.comparison.phases import MIN_SIZES, MachinePhase, machine_phases
-from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, number, percent, si
+from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, count, number, percent, si
 from joulebench.presentation.plots import Plot
 from joulebench.presentation.rows import estimate_cells
 from joulebench.presentation.section import Section
@@ -19,6 +19,7 @@ from joulebench.presentation.words import plural, with_ci
 from joulebench.records.model import Kind, combined
 from joulebench.results.ledger import family
 from joulebench.results.phase_runs import EVERY_FAMILY
+from joulebench.runner.own_code import own_names
 from joulebench.stats.regression import Line
 
 #: Fields of a manifest that differ between any two runs, or are flattened by themselves.
@@ -32,6 +33,8 @@ _LEFT_OUT = (
     "data",
     "environment",
     "search",
+    "own_code",
+    "from_catalogue",
 )
 
 #: Prefixes of facts that change joules by themselves.
@@ -42,6 +45,7 @@ _CONFOUNDERS = (
     "environment.packages.torch",
     "environment.torch.threads",
     "meter",
+    "code of ",
 )
 
 
@@ -239,20 +243,24 @@ def _facts(machine: Machine) -> Iterator[tuple[str, str]]:
             continue
         yield f"meter of {meter.get('domain')}", f"{meter.get('source')} ({meter.get('kind')})"
     yield from flatten({"environment": manifest.environment, "search": manifest.search})
+    if manifest.own_code is None:
+        yield from ((f"code of {name}", "not recorded") for name in own_names(machine.task, manifest.own_meters))
+    yield from ((f"code of {code.name}", code.digest) for code in manifest.own_code or ())
     fixed = {n: v for n, v in machine.task.defaults.items() if n not in machine.task.free}
     yield "fixed parameters", ", ".join(f"{n} = {show(v)}" for n, v in fixed.items()) or "none"
 
 
-def confounders(joined: Joined) -> list[str]:
-    """Return the names of differing facts that change joules by themselves."""
-    return [name for name, _ in differences(joined) if name.startswith(_CONFOUNDERS)]
+def confounders(joined: Joined) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the differing facts that change joules by themselves, as `differences`."""
+    return [(name, values) for name, values in differences(joined) if name.startswith(_CONFOUNDERS)]
 
 
 def _differences(joined: Joined) -> Section:
     rows, changing = differences(joined), confounders(joined)
     answer = f"{plural(len(rows), 'fact')} {'differs' if len(rows) == 1 else 'differ'} between these runs"
     same = "; protocol, budget, meters and torch are the same."
-    answer += f", among them {', '.join(changing)}." if changing else same
+    changes = "changes joules by itself" if len(changing) == 1 else "change joules by themselves"
+    answer += f", {count(len(changing))} of which {changes}." if changing else same
     columns = (Column("What"), *(Column(m.label) for m in joined.machines))
     table = Table("Facts that differ", columns, tuple((Cell(n), *map(Cell, values)) for n, values in rows))
     labels = [m.label for m in joined.machines]

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.comparison.analysis import Comparison, compare
+from joulebench.comparison.consistency import consistency_section, forms_sentence, verdict_sentence
 from joulebench.comparison.join import Joined, Machine, join, labelled
 from joulebench.comparison.machines import confounders, differences, machine_sections
 from joulebench.comparison.sections import frontier_section, kind_of, objective_sections, overall_sentence
+from joulebench.errors import InputError
 from joulebench.presentation.numbers import count
 from joulebench.presentation.pages import files_of, html_page, markdown_page, write_files
 from joulebench.presentation.rows import Exact, json_text
@@ -21,6 +23,8 @@ from joulebench.reporting.render import Written
 from joulebench.results.findings import Code, Finding
 from joulebench.results.losses import losses
 from joulebench.results.run import Run
+from joulebench.spec.reading import read_json
+from joulebench.stats.estimate import Estimate
 
 TEMPLATES = Path(__file__).parent / "templates"
 NAME = "comparison"
@@ -36,10 +40,21 @@ def write_comparison(folders: Sequence[RunFolder], out: Path | None = None) -> W
     """
     joined = join(read_runs(folders))
     target = out or folders[0].path.resolve().parent.parent / NAME / name_of(joined)
-    target.mkdir(parents=True, exist_ok=True)
     comparison = compare(joined)
-    write_files(target, comparison_files(comparison, sections_of(comparison)))
+    files = comparison_files(comparison, sections_of(comparison))
+    if not _is_ours(target) and (there := sorted(name for name in files if (target / name).exists())):
+        raise InputError(f"{target / there[0]}: exists, and no comparison wrote it; choose another --out")
+    write_files(target, files)
     return Written(target / f"{NAME}.html", headline(comparison))
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder holds a comparison, which another replaces."""
+    try:
+        found = read_json(folder / f"{NAME}.json")
+    except InputError:
+        return False
+    return isinstance(found, dict) and {"task", "machines", "headline"} <= found.keys()
 
 
 def read_runs(folders: Sequence[RunFolder]) -> tuple[Machine, ...]:
@@ -54,16 +69,22 @@ def name_of(joined: Joined) -> str:
 
 def sections_of(comparison: Comparison) -> tuple[Section, ...]:
     """Return the page's sections, in order."""
-    frontiers = frontier_section(comparison)
-    between = (frontiers,) if frontiers else ()
-    return (*objective_sections(comparison), *between, *machine_sections(comparison.joined))
+    frontiers, verdict = frontier_section(comparison), consistency_section(comparison)
+    between, last = ((part,) if part else () for part in (frontiers, verdict))
+    return (*objective_sections(comparison), *between, *machine_sections(comparison.joined), *last)
 
 
 def headline(comparison: Comparison) -> str:
-    """State each pair's overall ratio in a sentence: of the first energy objective, else of the first objective."""
+    """State each pair's overall ratio in a sentence, and whether relative energy is consistent across machines.
+
+    Of the first energy objective, else of the first objective.
+    """
     objectives = comparison.joined.task.objectives
     name = next((n for n, o in objectives.items() if o.is_energy), next(iter(objectives)))
-    return " ".join(overall_sentence(comparison.joined, pair) for pair in comparison.of(name))
+    joined = comparison.joined
+    verdict = next((verdict_sentence(joined, c) for c in comparison.consistency if c.objective == name), None)
+    ratios = (overall_sentence(joined, pair) for pair in comparison.of(name))
+    return " ".join(filter(None, (*ratios, verdict, forms_sentence(joined) if verdict else None)))
 
 
 def comparison_files(comparison: Comparison, parts: Sequence[Section]) -> dict[str, bytes]:
@@ -121,8 +142,13 @@ def banners(joined: Joined) -> Iterator[Finding]:
         )
         yield Finding("warning", Code.ESTIMATED, "Estimated energy", text)
     if unlike := confounders(joined):
-        text = f"These differ and change joules by themselves: {', '.join(unlike)}. See the last table."
-        yield Finding("warning", Code.NOT_ALIKE, "Not measured alike", text)
+        labels = [m.label for m in joined.machines]
+        points = (
+            f"{name}: {', '.join(f'{value} ({label})' for label, value in zip(labels, values, strict=True))}"
+            for name, values in unlike
+        )
+        text = "These differ and change joules by themselves:"
+        yield Finding("warning", Code.NOT_ALIKE, "Not measured alike", text, tuple(points))
     if not joined.shared:
         text = "Frontiers are shown; ratios and rank correlation need configurations that both machines ran."
         yield Finding("warning", Code.NOTHING_SHARED, "No configuration is shared by all machines", text)
@@ -142,7 +168,7 @@ def as_json(comparison: Comparison) -> str:
         "task": {"name": joined.task.name, "version": joined.task.version},
         "machines": [
             {
-                "label": m.label, "digest": m.run.manifest.digest, "created_utc": m.run.manifest.created_utc,
+                "label": m.label, "digest": m.run.manifest.run_digest, "created_utc": m.run.manifest.created_utc,
                 "confirmed": m.run.confirmation is not None,
             }
             for m in joined.machines
@@ -153,12 +179,21 @@ def as_json(comparison: Comparison) -> str:
             {
                 "objective": a.objective, "base": a.base, "machine": a.machine,
                 "compares": "ratio" if a.is_ratio else "difference", "kind": kind_of(joined, a.objective) or None,
-                "overall": a.overall and vars(a.overall), "ranks": a.ranks and vars(a.ranks),
+                "overall": a.overall and _figures(a.overall), "ranks": a.ranks and vars(a.ranks),
                 "configurations": [
-                    {"configuration": Exact(json.loads(k)), **vars(e)} for k, e in a.each.items()
+                    {"configuration": Exact(json.loads(k)), **_figures(e)} for k, e in a.each.items()
                 ],
             }
             for a in comparison.pairs
+        ],
+        "consistency": [
+            {
+                "objective": c.objective, "kind": kind_of(joined, c.objective), "verdict": c.verdict,
+                "deviation": _figures(c.deviation), "pairs": c.pairs, "kept": c.kept, "clear": c.clear,
+                "reversed": [[Exact(json.loads(key)) for key in pair] for pair in c.reversed],
+                "largest_spread": max(c.spread.values()),
+            }
+            for c in comparison.consistency
         ],
         "carried": [vars(t) for t in comparison.transfers],
         "frontiers": {m.label: [Exact(json.loads(c.key)) for c in m.run.frontier] for m in joined.machines},
@@ -167,3 +202,8 @@ def as_json(comparison: Comparison) -> str:
         ],
     }  # fmt: skip
     return json_text(tree)
+
+
+def _figures(value: Estimate) -> dict[str, Any]:
+    """The fields of an estimate but those that say which other estimates have the same error."""
+    return {name: field for name, field in vars(value).items() if name != "pooled"}

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from joulebench.comparison.analysis import CONFIGURATIONS, RUNS, Comparison, FrontierTransfer, MachinePair
+from joulebench.comparison.analysis import (
+    CONFIGURATIONS,
+    RUNS,
+    Comparison,
+    FrontierTransfer,
+    MachinePair,
+)
 from joulebench.comparison.join import Joined, Machine
 from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import ABSENT, interval, number, percent
@@ -12,13 +18,22 @@ from joulebench.presentation.plots import Plot, Series
 from joulebench.presentation.rows import Exact, estimate_cells
 from joulebench.presentation.section import Section
 from joulebench.presentation.series import estimates, pairs, value_axis
-from joulebench.presentation.table import MAX_ROWS, Cell, Column, Table, condensed, first_column, of_all, value_cell
-from joulebench.presentation.units import objective_unit, scaled
+from joulebench.presentation.table import (
+    MAX_ROWS,
+    Cell,
+    Column,
+    Table,
+    condensed,
+    first_column,
+    of_all,
+    value_cell,
+)
+from joulebench.presentation.units import hypervolume_scale, objective_unit, scaled
 from joulebench.presentation.words import domains, plural
 from joulebench.records.model import combined
 from joulebench.results.outcome import Outcome
 from joulebench.results.phase_runs import varied
-from joulebench.spec.objectives import Objective
+from joulebench.spec.objectives import CARBON, Objective, energy_form
 from joulebench.spec.parameters import Params
 
 #: How to get configurations in common.
@@ -114,6 +129,8 @@ def _domain_sentences(joined: Joined, name: str) -> list[str]:
         if compared
         else f"No domain of {name} is metered on every machine, so its energy cannot be compared."
     ]
+    if energy_form(name).measure == CARBON:
+        parts.append("Carbon is of each machine's own grid intensity and PUE.")
     for domain, machines in joined.left_out[name].items():
         parts.append(f"Left out: {domain}, which {' and '.join(machines)} does not meter in every window.")
     bare = [m.label for m in joined.machines if not m.has_accelerator]
@@ -148,7 +165,7 @@ def _values_table(comparison: Comparison, name: str) -> Table:
     joined = comparison.joined
     every = _keys(joined)
     keys = every[:MAX_ROWS]
-    params = [_params(joined, key) for key in keys]
+    params = [params_of(joined, key) for key in keys]
     first, labels = first_column(params, names_of(joined))
     pairs = comparison.of(name)
     ratios = (f"{a.machine} {'/' if a.is_ratio else '−'} {a.base}" for a in pairs)
@@ -163,7 +180,7 @@ def _values_table(comparison: Comparison, name: str) -> Table:
     return condensed(Table.of(caption, titles, rows))
 
 
-def _params(joined: Joined, key: str) -> Params:
+def params_of(joined: Joined, key: str) -> Params:
     return next(m.configurations[key].params for m in joined.machines if key in m.configurations)
 
 
@@ -191,7 +208,7 @@ def _ratio_cell(pair: MachinePair, key: str) -> Cell:
 def _value_rows(comparison: Comparison, name: str) -> Iterator[dict[str, object]]:
     joined = comparison.joined
     for key in _keys(joined):
-        row: dict[str, object] = {f"param_{n}": Exact(v) for n, v in _params(joined, key).items()}
+        row: dict[str, object] = {f"param_{n}": Exact(v) for n, v in params_of(joined, key).items()}
         for machine in joined.machines:
             outcome = _outcome(machine, key, name)
             row |= estimate_cells(f"{machine.label} {name}", outcome.value if outcome else None)
@@ -227,8 +244,8 @@ def _machine_axis(values: Sequence[float], name: str, objective: Objective, mach
     def title(with_prefix: str) -> str:
         return f"{name}, {with_prefix}" if with_prefix else name
 
-    if objective.is_energy or objective.is_latency:
-        return value_axis(values, unit, title, unit.startswith("J/") or unit == "s", detail=detail)
+    if objective.is_relative:
+        return value_axis(values, unit, title, unit.startswith("J") or unit == "s", detail=detail)
     return Axis(name, title(unit), detail=detail)
 
 
@@ -242,7 +259,11 @@ def frontier_section(comparison: Comparison) -> Section | None:
         title="Frontiers",
         answer=" ".join(_transfer_sentence(t) for t in comparison.transfers)
         or "No configuration is shared, so frontiers cannot be transferred.",
-        sentences=("Only configurations that both machines ran count.", *_provisional(joined)),
+        sentences=(
+            "Only configurations that both machines ran count.",
+            *filter(None, [hypervolume_scale(joined.task)]),
+            *_provisional(joined),
+        ),
         plots=(_frontiers_plot(joined),),
         tables=(_frontiers_table(joined),),
         rows=tuple(_frontier_rows(comparison)),
@@ -281,7 +302,7 @@ def _frontiers_plot(joined: Joined) -> Plot:
     kind = kind_of(joined, cost)
     values = [c.outcomes[cost].value.mean for m in joined.machines for c in m.configurations.values()]
     unit = objective_unit(cost, objectives[cost])
-    x = value_axis(values, unit, lambda u: f"{cost}, {u}", unit.startswith("J/"), detail=kind)
+    x = value_axis(values, unit, lambda u: f"{cost}, {u}", unit.startswith("J"), detail=kind)
     y = Axis(quality, quality)
     series = []
     for machine in joined.machines:
@@ -296,7 +317,7 @@ def _frontiers_plot(joined: Joined) -> Plot:
 
 def _frontiers_table(joined: Joined) -> Table:
     keys = list(dict.fromkeys(c.key for m in joined.machines for c in m.run.frontier))
-    first, labels = first_column([_params(joined, k) for k in keys], names_of(joined))
+    first, labels = first_column([params_of(joined, k) for k in keys], names_of(joined))
     rows = tuple(
         (Cell(text), *(Cell(_membership(m, key)) for m in joined.machines))
         for text, key in zip(labels, keys, strict=True)

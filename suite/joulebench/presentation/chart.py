@@ -11,7 +11,7 @@ from markupsafe import Markup
 from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import number
 from joulebench.presentation.plots import Bars, Hover, Plot, Series
-from joulebench.presentation.text import short, visible
+from joulebench.text import short, visible
 
 #: Okabe and Ito's colours, distinguishable with any colour vision; legible on white and on dark.
 _COLOURS = ("#56b4e9", "#009e73", "#cc79a7", "#8a8f98", "#0072b2", "#b8a900")

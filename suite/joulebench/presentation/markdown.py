@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from joulebench.presentation.text import flat
+from joulebench.text import one_line, without_surrogates
 
 SHARED = Path(__file__).parent / "templates"
 _SPECIAL = re.compile(r"([\\`*|\[\]$~])")
@@ -44,15 +44,10 @@ def markdown_safe(value: Any) -> Any:
     """Text from records with all markup of Markdown and HTML escaped; other values, and Markup, as they are."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    escaped = flat(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = one_line(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _SPECIAL.sub(r"\\\1", escaped)
 
 
 def code(text: str) -> Markup:
     """Text for a fenced code block, with its fences broken so that it cannot end the block."""
-    return Markup(flat(text).replace("```", "` ` `"))
-
-
-def without_surrogates(text: str) -> str:
-    """Replace lone surrogates, which reasons and names may hold but UTF-8 files cannot."""
-    return text.encode("utf-8", "replace").decode()
+    return Markup(one_line(text).replace("```", "` ` `"))

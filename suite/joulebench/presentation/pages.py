@@ -11,15 +11,15 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
-from joulebench.errors import InputError
-from joulebench.host.files import write_whole
+from joulebench.errors import unwritable
+from joulebench.host.files import make_folder, write_whole
 from joulebench.presentation.chart import interactive
-from joulebench.presentation.markdown import markdown_environment, template_environment, tidy, without_surrogates
+from joulebench.presentation.markdown import markdown_environment, template_environment, tidy
 from joulebench.presentation.plots import Plot
 from joulebench.presentation.rows import csv_text
 from joulebench.presentation.section import Section
 from joulebench.presentation.still import still
-from joulebench.presentation.text import visible
+from joulebench.text import visible, without_surrogates
 
 #: plotly.js as it stands in every page: the basic build, whose README says where it is from.
 PLOTLY_JS = Path(__file__).parent / "vendor" / "plotly-basic.min.js"
@@ -88,13 +88,14 @@ def _unbroken(value: Any) -> Any:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files atomically: each to a temporary file that is then renamed.
+    """Make a folder and write files into it atomically, each to a temporary file that is then renamed.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written; `IncompleteError` where the disk is full.
     """
-    for name, content in files.items():
-        try:
+    try:
+        make_folder(folder)
+        for name, content in files.items():
             write_whole(folder / name, content)
-        except OSError as error:
-            raise InputError(f"{folder / name}: cannot be written: {error.strerror}") from None
+    except OSError as error:
+        raise unwritable(Path(error.filename or folder), error) from None

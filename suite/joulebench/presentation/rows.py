@@ -16,6 +16,7 @@ from typing import Any
 
 from joulebench.presentation.numbers import significant
 from joulebench.stats.estimate import Estimate
+from joulebench.text import visible
 
 Row = Mapping[str, object]
 
@@ -100,7 +101,7 @@ def _text(value: object, exact: bool) -> str:
         return repr(float(value) if exact else significant(value))
     if isinstance(value, list | tuple):
         return " ".join(_text(v, exact) for v in value)
-    return str(value)
+    return visible(str(value))
 
 
 def _inert(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from joulebench.presentation.axis import Axis
 from joulebench.presentation.numbers import number
 from joulebench.presentation.plots import Plot, Series
-from joulebench.presentation.text import short, visible
+from joulebench.text import short, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from joulebench.host.git import git
+from joulebench.errors import InputError
+from joulebench.host.git import git, uncommitted
+from joulebench.meters.wall_comparison import compare_run
 from joulebench.publishing.crosscheck import contradictions
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import LedgerEntry, Manifest, TrialRecord, Window
+from joulebench.reporting.repeat import kept
 from joulebench.results.audit import OVERLAP_S
 from joulebench.results.findings import Code
 from joulebench.results.losses import Loss, losses, reason
 from joulebench.results.run import Run
 from joulebench.results.validity import valid_windows
+from joulebench.runner.own_code import own_names
 from joulebench.spec.task import Task
 
 _NEEDED = ("host.cpu", "host.logical_cpus", "host.os", "python", "device", "packages.joulebench")
@@ -43,10 +46,38 @@ def problems(folder: RunFolder, allow_busy: bool = False) -> list[str]:
         *_ending(run.entries),
         *_of_windows(run.trials, run.entries),
         *_validity(run, busy),
+        *(
+            f"manifest.json: no digest of {what}"
+            for what in (undigested(run.manifest, run.task) if _records_code(run.manifest) else ())
+        ),
         *contradictions(run.manifest, run.task, run.trials, run.entries, run.scores),
+        *_of_the_wall_log(folder, run),
         *([] if allow_busy else _busy(run.task, busy)),
     ]
     return [problem for problem in every if problem]
+
+
+def _records_code(manifest: Manifest) -> bool:
+    """Whether the run's version recorded digests of code; earlier ones did not."""
+    return manifest.own_code is not None or manifest.from_catalogue is not None
+
+
+def undigested(manifest: Manifest, task: Task) -> list[str]:
+    """Name the code of the user's own that a run imported and of which its manifest has no digest."""
+    known = {code.name for code in manifest.own_code or () if code.files}
+    named = own_names(task, manifest.own_meters).items()
+    # a text of the options may only look like the name of a function, but for the workload that calls it
+    needed = [name for name, registry in named if registry is not None or task.workload == "function"]
+    return [f"the code of {name}" for name in needed if name not in known]
+
+
+def uncommitted_code(manifest: Manifest, task: Task) -> list[str]:
+    """Say which code and files of the user's own cannot be had again as they ran."""
+    if manifest.own_code is None:
+        return [f"{name}: its code was not recorded" for name in own_names(task, manifest.own_meters)]
+    lost = [c for c in manifest.own_code if c.uncommitted or c.left_out or not c.files]
+    remedy = "commit it and run again; --allow-uncommitted publishes it all the same, and the report says so"
+    return [f"code of {code.name}: {kept(code)}; {remedy}" for code in lost]
 
 
 def _of_the_manifest(manifest: Manifest) -> Iterator[str]:
@@ -54,6 +85,11 @@ def _of_the_manifest(manifest: Manifest) -> Iterator[str]:
         yield f"manifest.json: replay: joules from {manifest.replay} were not measured here"
     if manifest.hardware_override:
         yield f"manifest.json: hardware: {manifest.hardware_override}"
+
+
+def _of_the_wall_log(folder: RunFolder, run: Run) -> Iterator[str]:
+    if isinstance(problem := compare_run(folder, run.windows), InputError):
+        yield str(problem).replace(f"{folder.path}/", "")
 
 
 def _of_the_environment(environment: Mapping[str, Any]) -> Iterator[str]:
@@ -158,18 +194,9 @@ def task_file_problem(manifest: Manifest) -> str | None:
             "commit it, and publish from its repository"
         )
     try:
-        committed = git(tree, "rev-parse", "--verify", "--quiet", f"HEAD:{inside.as_posix()}")
-        algorithm = git(tree, "rev-parse", "--show-object-format")
-        content = (tree / inside).read_bytes()
+        _, changed = uncommitted(tree, {inside.as_posix(): (tree / inside).read_bytes()})
     except subprocess.CalledProcessError:
         return f"{path.name}: is not committed"
     except (OSError, subprocess.SubprocessError):
         return f"{path.name}: git cannot say whether it is committed"
-    # `git status` would run the filters that the repository's settings name; git may keep other ends of lines
-    kept = {_blob(algorithm, text) for text in (content, content.replace(b"\r\n", b"\n"))}
-    return None if committed in kept else f"{path.name}: has changes that are not committed"
-
-
-def _blob(algorithm: str, content: bytes) -> str:
-    """Git's object name of a file's content."""
-    return hashlib.new(algorithm, b"blob %d\0" % len(content) + content).hexdigest()
+    return f"{path.name}: is not committed as it is" if changed else None

@@ -7,17 +7,17 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from joulebench.comparison.join import join
 from joulebench.comparison.page import NAME as COMPARISON
 from joulebench.comparison.page import read_runs, write_comparison
-from joulebench.errors import GateError, InputError
-from joulebench.host.files import read_own, write_whole
+from joulebench.errors import GateError, InputError, MissingFileError
+from joulebench.host.files import make_folder, whole_folder, write_whole
 from joulebench.meters.wall_comparison import LOG_FILE
-from joulebench.publishing.checks import problems, task_file_problem
+from joulebench.publishing.checks import problems, task_file_problem, uncommitted_code
 from joulebench.publishing.privacy import Change, Scrubber, scrub_json, scrub_lines, scrub_text
 from joulebench.publishing.signing import SIGNATURE, sign
 from joulebench.records.folder import RunFolder
@@ -26,6 +26,7 @@ from joulebench.reporting import write_report
 from joulebench.reporting.summary import PUBLISHED
 from joulebench.results.run import FOLDER as OVERLAY
 from joulebench.spec.hardware import HardwareProfile
+from joulebench.spec.reading import read_file, read_text
 from joulebench.spec.toml import digest, validate
 
 SUMS = "SHA256SUMS"
@@ -50,12 +51,19 @@ class Prepared:
     changes: tuple[Change, ...]
 
 
-def publish(run: Path, reports: Path, allow_busy: bool = False, key: Path | None = None) -> Path:
+def publish(
+    run: Path,
+    reports: Path,
+    allow_busy: bool = False,
+    key: Path | None = None,
+    allow_uncommitted: bool = False,
+) -> Path:
     """Check a run and copy it to `reports/<task>/<hardware>/<date>/`; a published one is left unchanged.
 
     Args:
         allow_busy: also one that other work on the machine disturbed: it is labelled.
         key: SSH key to sign it with.
+        allow_uncommitted: also one whose own code is in no commit; its report says so.
 
     Raises:
         GateError: the run fails the checks; every reason in one line.
@@ -63,19 +71,19 @@ def publish(run: Path, reports: Path, allow_busy: bool = False, key: Path | None
             cannot sign.
     """
     if (run / SUMS).is_file():
+        if found := changed(run):
+            raise GateError(f"{run}: not as it was published: {'; '.join(found)}")
         if key is not None:
-            if found := changed(run):
-                raise GateError(f"{run}: not signed: {'; '.join(found)}")
             sign(run / SUMS, key)
         return run
     with tempfile.TemporaryDirectory() as scratch:
-        ready = prepare(run, Path(scratch) / "run", allow_busy)
+        ready = prepare(run, Path(scratch) / "run", allow_busy, allow_uncommitted)
         if key is not None:
             sign(ready.folder / SUMS, key)
         return _place(ready.folder, reports / ready.task / ready.hardware, ready.date)
 
 
-def prepare(run: Path, to: Path, allow_busy: bool = False) -> Prepared:
+def prepare(run: Path, to: Path, allow_busy: bool = False, allow_uncommitted: bool = False) -> Prepared:
     """Copy a run's records, scrub and check the copy, and make its report and its checksums.
 
     What is checked is what was copied, so nothing can change in between.
@@ -94,11 +102,12 @@ def prepare(run: Path, to: Path, allow_busy: bool = False) -> Prepared:
         profile = validate(HardwareProfile, manifest.hardware, folder.manifest_path)
         found = problems(folder)
         kept = problems(folder, allow_busy=True) if allow_busy else found
-    reasons = [*kept, *([p] if (p := task_file_problem(recorded)) else [])]
+    code = [] if allow_uncommitted else uncommitted_code(manifest, task)
+    reasons = [*kept, *code, *([p] if (p := task_file_problem(recorded)) else [])]
     if reasons:
         raise GateError(f"{run}: not published: {'; '.join(reasons)}")
     if kept != found:
-        (to / PUBLISHED).write_text(json.dumps({"allow_busy": True}) + "\n", encoding="utf-8")
+        write_whole(to / PUBLISHED, (json.dumps({"allow_busy": True}) + "\n").encode())
     write_report(folder)
     seal(to)
     return Prepared(to, task.name, profile.name, manifest.created_utc[:10], tuple(changes))
@@ -135,7 +144,7 @@ def scrub(folder: Path) -> list[Change]:
                 plain = _without_paths(before)
                 text = plain.model_dump_json(indent=1).encode()
                 after, found = scrub_json(text, shown, scrubber, indent=1)
-                path.write_bytes(after)
+                write_whole(path, after)
                 scrubbed = RunFolder.open(path.parent).manifest()
                 if scrubbed.task != before.task and before.digest == _digest(before):
                     scrubbed = scrubbed.model_copy(update={"digest": _digest(scrubbed)})
@@ -145,7 +154,7 @@ def scrub(folder: Path) -> list[Change]:
                 after, found = scrub_lines(content, shown, scrubber)
             else:
                 after, found = scrub_text(content, shown, scrubber)
-            path.write_bytes(after)
+            write_whole(path, after)
             changes += found
     return changes
 
@@ -160,11 +169,13 @@ def _without_paths(manifest: Manifest) -> Manifest:
     def last(path: str | None, parts: int) -> str | None:
         return None if path is None else str(PurePath(*PurePath(path).parts[-parts:]))
 
+    found = manifest.found
     return manifest.model_copy(
         update={
             "data_path": last(manifest.data_path, 1),
             "task_file": last(manifest.task_file, 1),
             "trials_from": last(manifest.trials_from, 3),
+            "found": found and found.model_copy(update={"path": last(found.path, 3)}),
         }
     )
 
@@ -172,7 +183,10 @@ def _without_paths(manifest: Manifest) -> Manifest:
 def _of_paths(before: Manifest, after: Manifest, name: str) -> list[Change]:
     fields = ("data_path", "task_file", "trials_from")
     pairs = ((field, getattr(before, field), getattr(after, field)) for field in fields)
-    return [Change(f"{name}: {field}", old, new) for field, old, new in pairs if old != new]
+    changes = [Change(f"{name}: {field}", old, new) for field, old, new in pairs if old != new]
+    if before.found and after.found and before.found.path != after.found.path:
+        changes.append(Change(f"{name}: found.path", before.found.path, after.found.path))
+    return changes
 
 
 def copy_records(run: Path, to: Path) -> None:
@@ -187,12 +201,8 @@ def copy_records(run: Path, to: Path) -> None:
         RunFolder.open(run / folder)  # refuses links
         (to / folder).mkdir(parents=True)
         for name in RECORDS:
-            try:
-                (to / folder / name).write_bytes(read_own(run / folder / name))
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise InputError(f"{run / folder / name}: cannot be read: {error.strerror}") from None
+            with suppress(MissingFileError):
+                write_whole(to / folder / name, read_file(run / folder / name))
 
 
 def publish_comparison(runs: Sequence[Path], reports: Path, key: Path | None = None) -> Path:
@@ -203,12 +213,15 @@ def publish_comparison(runs: Sequence[Path], reports: Path, key: Path | None = N
     """
     folders = [RunFolder.open(run) for run in runs]
     joined = join(read_runs(folders))
-    name = "_vs_".join(sorted({str(m.run.manifest.hardware["name"]) for m in joined.machines}))
+    profiles = {validate(HardwareProfile, m.run.manifest.hardware, m.label).name for m in joined.machines}
+    if outside := next((run for run in runs if not run.resolve().is_relative_to(reports.resolve())), None):
+        raise InputError(f"{outside}: is not below {reports}/, where a comparison could name it")
+    name = "_vs_".join(sorted(profiles))
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "comparison"
         write_comparison(folders, copy)
         relative = [run.resolve().relative_to(reports.resolve()).as_posix() for run in runs]
-        (copy / RUNS).write_text(json.dumps(relative, indent=1) + "\n", encoding="utf-8")
+        write_whole(copy / RUNS, (json.dumps(relative, indent=1) + "\n").encode())
         seal(copy)
         if key is not None:
             sign(copy / SUMS, key)
@@ -239,11 +252,7 @@ def changed(folder: Path) -> list[str]:
         InputError: the checksums cannot be read.
     """
     expected: dict[str, str] = {}
-    try:
-        lines = read_own(folder / SUMS).decode().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{folder / SUMS}: cannot be read: {error}") from None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(folder / SUMS).splitlines(), start=1):
         digest_, separator, name = line.partition("  ")
         if not separator or len(digest_) != 64:
             return [f"{SUMS}, line {number}: not a checksum and a file name"]
@@ -260,16 +269,21 @@ def changed(folder: Path) -> list[str]:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(read_own(path)).hexdigest()
+    return hashlib.sha256(read_file(path)).hexdigest()
 
 
 def _place(copy: Path, parent: Path, name: str) -> Path:
-    """Move a folder to its place; identical content is kept once, different content gets a number."""
+    """Copy a folder to its place; identical content is kept once, different content gets a number."""
     for n in range(1, 1000):
         target = parent / (name if n == 1 else f"{name}-{n}")
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(copy, target)
+        with suppress(FileExistsError):
+            make_folder(parent)
+            with whole_folder(target) as placed:  # all of it or nothing: the copy may be on another file system
+                for path in sorted(copy.rglob("*")):
+                    if path.is_dir():
+                        (placed / path.relative_to(copy)).mkdir()
+                    else:
+                        shutil.copyfile(path, placed / path.relative_to(copy))
             return target
         if (target / SUMS).is_file() and (target / SUMS).read_bytes() == (copy / SUMS).read_bytes():
             return target

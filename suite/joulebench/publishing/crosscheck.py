@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
 from joulebench.host.git import git
 from joulebench.records.model import LedgerEntry, Manifest, Reading, ScoreRecord, TrialRecord, Window, trial_seed
+from joulebench.results.audit import OVERLAP_S
+from joulebench.results.ledger import family
 from joulebench.results.validity import MIN_TICKS, TICK_S
 from joulebench.search import propose
 from joulebench.spec.task import CONFIRM, Task
@@ -35,6 +38,10 @@ ROOT_COMMIT = "d846f94776c1ebd6791074b1a5c5936031e18ce6"
 MODELS = frozenset({"cpu_load_model", "tdp_constant", "ram_model"})
 #: Beyond this a share has too few digits to tell.
 MAX_IMAGES = 10**9
+#: A clock that is set, by hand or over the network, is set by no more while it measures.
+MAX_STEP_S = 60.0
+#: Windows of a session touch; where trials have processes of their own, but for the moments of taking over.
+MAX_GAP_S = 1.0
 MOST = 3
 
 Places = list[str]
@@ -55,6 +62,9 @@ def contradictions(
     checks = (
         (_seeds(manifest, trials), "the seed does not follow from the run's"),
         (_begun(trials, entries), "begun and recorded trials differ"),
+        (_clocks(manifest, trials, entries), "not in the order of the run's clock, or of the time of day"),
+        (_gaps(manifest, trials, entries), "time of a finished session that no window holds"),
+        (_data(manifest, task), "without the fingerprint of the data"),
         (_meters(manifest, windows), "joules of a source or kind that no meter of the manifest has"),
         (_models(manifest, windows), "modelled joules do not follow their model"),
         (_steps(trials), "units of work a step are not the same in all windows of a phase"),
@@ -80,18 +90,84 @@ def _begun(trials: Sequence[TrialRecord], entries: Sequence[LedgerEntry]) -> Pla
     return [f"trial {n}" for n in sorted(begun ^ recorded)]
 
 
+def _clocks(manifest: Manifest, trials: Sequence[TrialRecord], entries: Sequence[LedgerEntry]) -> Places:
+    """Check one machine's times: trials follow one another within their session, and the time of day goes on as the
+    run's clock does. It may run ahead, as after a suspend, and a clock may be set by a little."""
+    if manifest.cluster:
+        return []
+    wrong = []
+    for session in sorted({t.session for t in trials} | {e.session for e in entries}):
+        own = [e for e in entries if e.session == session]
+        ends = [w.end_s for e in own if e.event == "end" for w in e.windows]
+        begins = [w.start_s for e in own if e.event == "start" for w in e.windows]
+        laid = [(f"ledger, session {session}", w) for e in own for w in e.windows]
+        before_s = min(begins, default=-math.inf)
+        for trial in sorted((t for t in trials if t.session == session and t.windows), key=lambda t: t.trial):
+            laid += [(f"trial {trial.trial}", w) for w in trial.windows]
+            first_s, last_s = min(w.start_s for w in trial.windows), max(w.end_s for w in trial.windows)
+            if first_s < before_s - OVERLAP_S or last_s > max(ends, default=math.inf) + OVERLAP_S:
+                wrong.append(f"trial {trial.trial}")
+            before_s = first_s
+        wrong += _set_back(laid)
+    return list(dict.fromkeys([*wrong, *_created(manifest, trials, entries)]))
+
+
+def _set_back(laid: Sequence[tuple[str, Window]]) -> Iterator[str]:
+    """Windows of a session that end before they begin, or whose time of day is behind that of an earlier one."""
+    ahead_s = -math.inf
+    for where, window in sorted(laid, key=lambda item: item[1].start_s):
+        offset_s = _unix_s(window.start_utc) - window.start_s
+        if window.duration_s < 0 or offset_s < ahead_s - MAX_STEP_S:
+            yield f"{where}, {window.phase}"
+        ahead_s = max(ahead_s, offset_s)
+
+
+def _gaps(manifest: Manifest, trials: Sequence[TrialRecord], entries: Sequence[LedgerEntry]) -> Places:
+    """Check one machine's sessions that ended as they should for time between windows, as of a removed trial."""
+    if manifest.cluster:
+        return []
+    wrong = []
+    for session in sorted({e.session for e in entries if e.ending == "done"}):
+        windows = [w for t in trials if t.session == session for w in t.windows]
+        windows += [w for e in entries if e.session == session for w in e.windows]
+        end_s = math.inf
+        for window in sorted(windows, key=lambda w: w.start_s):
+            if window.start_s > end_s + MAX_GAP_S:
+                wrong.append(f"session {session}, {window.start_s - end_s:.4g} s before {window.phase}")
+            end_s = window.end_s if end_s == math.inf else max(end_s, window.end_s)
+    return wrong
+
+
+def _created(manifest: Manifest, trials: Sequence[TrialRecord], entries: Sequence[LedgerEntry]) -> Places:
+    """The manifest is written after the first window began, and before the last one ends."""
+    windows = [w for t in trials for w in t.windows] + [w for e in entries for w in e.windows]
+    created_s = _unix_s(manifest.created_utc)
+    early = windows and created_s < min(_unix_s(w.start_utc) for w in windows) - MAX_STEP_S
+    late = windows and created_s > max(_unix_s(w.start_utc) + w.duration_s for w in windows) + MAX_STEP_S
+    return ["manifest, created_utc"] if early or late else []
+
+
+def _unix_s(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _data(manifest: Manifest, task: Task) -> Places:
+    return ["manifest, data"] if task.dataset is not None and not manifest.data.get("fingerprint") else []
+
+
 def _meters(manifest: Manifest, windows: Sequence[tuple[str, Window]]) -> Places:
     modelled = [f"manifest, {m['source']}" for m in manifest.meters if _is_model(m) and m.get("kind") == "measured"]
     if modelled:
         return modelled
     if not manifest.meters or manifest.cluster:  # its nodes have meters of their own
         return []
-    known = {(m.get("domain"), m.get("source"), m.get("kind")) for m in manifest.meters}
+    # a GPU that the run came to use later is described by the one that it began on
+    known = {(family(m.get("domain", "")), m.get("source"), m.get("kind")) for m in manifest.meters}
     wrong = (
         f"{where}, {r.domain} ({r.source}, {r.kind})"
         for where, w in windows
         for r in w.readings
-        if (r.domain, r.source, r.kind) not in known
+        if (family(r.domain), r.source, r.kind) not in known
     )
     return list(dict.fromkeys(wrong))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 from markupsafe import Markup
 
 from joulebench.errors import InputError
-from joulebench.presentation.markdown import markdown_environment, tidy, without_surrogates
+from joulebench.host.files import locked_folder
+from joulebench.presentation.markdown import markdown_environment, tidy
 from joulebench.presentation.numbers import joules
 from joulebench.presentation.pages import html_environment, write_files
 from joulebench.publishing.copying import RUNS
@@ -19,6 +19,8 @@ from joulebench.publishing.verifying import published
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import TrialRecord, combined
 from joulebench.reporting.summary import published_busy
+from joulebench.spec.reading import read_file, read_json
+from joulebench.text import without_surrogates
 
 #: Beside the result of a run that was published with --allow-busy.
 BUSY = "busy machine"
@@ -52,7 +54,8 @@ def write_index(reports: Path) -> None:
     Raises:
         InputError: a published set cannot be read, or the folder not be written.
     """
-    write_files(reports, index_files(reports))
+    with locked_folder(reports):  # or a set that is published meanwhile could be missing
+        write_files(reports, index_files(reports))
 
 
 def stale_index(reports: Path) -> list[str]:
@@ -60,7 +63,7 @@ def stale_index(reports: Path) -> list[str]:
     if not (reports / "index.html").is_file():
         return []
     made = index_files(reports)
-    return [name for name, content in made.items() if (reports / name).read_bytes() != content]
+    return [name for name, content in made.items() if read_file(reports / name) != content]
 
 
 def index_files(reports: Path) -> dict[str, bytes]:
@@ -99,10 +102,7 @@ def _entry(path: Path, reports: Path) -> Entry:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
+    content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a JSON object")
     return content

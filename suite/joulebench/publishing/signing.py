@@ -10,8 +10,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from joulebench.errors import InputError
-from joulebench.host.files import read_own
+from joulebench.errors import InputError, MissingFileError
+from joulebench.host.files import write_whole
+from joulebench.spec.reading import read_file
 
 SIGNATURE = "SHA256SUMS.sig"
 #: Keeps a signature made for another purpose from counting here.
@@ -30,8 +31,8 @@ def sign(sums: Path, key: Path) -> None:
     """
     if not key.is_file():
         raise InputError(f"--sign {key}: no such key")
-    sums.with_name(SIGNATURE).unlink(missing_ok=True)
-    _keygen(f"--sign {key}", "sign", "-f", str(key), "-n", NAMESPACE, str(sums))
+    signature = _keygen(f"--sign {key}", "sign", "-f", str(key), "-n", NAMESPACE, content=read_file(sums))
+    write_whole(sums.with_name(SIGNATURE), signature.encode())
 
 
 def signer(sums: Path, signers: Path) -> str:
@@ -48,12 +49,12 @@ def signer(sums: Path, signers: Path) -> str:
         raise InputError(f"--signers {signers}: no such file")
     signature = sums.with_name(SIGNATURE)
     try:
-        read_own(signature)
-        content = read_own(sums)
-    except FileNotFoundError:
+        read_file(signature)
+        content = read_file(sums)
+    except MissingFileError:
         raise ValueError("is not signed") from None
-    except OSError as error:
-        raise ValueError(f"signature cannot be read: {error.strerror}") from None
+    except InputError as error:
+        raise ValueError(str(error)) from None
     given = ("-f", str(signers), "-n", NAMESPACE, "-s", str(signature))
     try:
         found = _keygen("", "find-principals", "-f", str(signers), "-s", str(signature))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 import re
 import tempfile
 from collections.abc import Iterator
@@ -11,16 +11,18 @@ from pathlib import Path
 
 from joulebench.comparison.page import write_comparison
 from joulebench.errors import InputError
-from joulebench.host.files import read_own, write_whole
-from joulebench.publishing.checks import problems
+from joulebench.host.files import is_temporary, remove_abandoned, write_whole
+from joulebench.publishing.checks import problems, undigested
 from joulebench.publishing.copying import RUNS, SEALED, SUMS, changed, contents, copy_records, naming, seal
 from joulebench.publishing.signing import SIGNATURE, signer
 from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
 from joulebench.reporting.summary import published_busy
+from joulebench.spec.reading import read_file, read_json
 
-#: Files that must be reproduced exactly; images depend on the font library.
-EXACT = (".md", ".csv", ".json", ".html")
+#: Largest difference of a pixel's shade (of 255) and of a coordinate that another processor's rounding makes. A
+#: digit that is another, or a point elsewhere, differs by more.
+MAX_SHADE, MAX_SHIFT = 32, 0.01
 #: Endings that a report's figures, tables and pages have, and nothing that a person writes.
 DERIVED = (".csv", ".svg", ".png", ".html")
 #: What makes a browser run or fetch something: no figure of ours has it.
@@ -29,6 +31,7 @@ _ACTIVE = re.compile(
     rb"|\son[a-z]+\s*=|javascript:|(?:href|src)\s*=\s*[\"'](?!#|data:image/png;base64,)|@import|url\(\s*[\"']?(?!#)",
     re.IGNORECASE,
 )
+_NUMBER = re.compile(r"(-?\d+\.\d+)")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -41,6 +44,7 @@ class Verified:
         outdated: files of the report that this version makes otherwise, from records that are intact.
         signer: who signed it, by the list of allowed signers; None without a list.
         is_signed: whether there is a signature at all.
+        unrecorded: what a set of an earlier version has no digest of.
     """
 
     path: Path
@@ -48,11 +52,13 @@ class Verified:
     outdated: tuple[str, ...] = ()
     signer: str | None = None
     is_signed: bool = False
+    unrecorded: tuple[str, ...] = ()
 
 
 def published(reports: Path) -> list[Path]:
     """List published sets below a folder, runs before comparisons."""
-    sets = sorted(path.parent for path in reports.rglob(SUMS))
+    found = (path.parent for path in reports.rglob(SUMS))
+    sets = sorted(path for path in found if not any(map(is_temporary, path.relative_to(reports).parts)))
     return sorted(sets, key=lambda path: (path / RUNS).exists())
 
 
@@ -89,13 +95,14 @@ def refresh(reports: Path) -> Iterator[tuple[Path, list[str]]]:
     """
     root = _root(reports)
     for path in _sets(reports):
+        remove_abandoned(path)
         with tempfile.TemporaryDirectory() as scratch:
             rebuilt = Path(scratch) / "set"
             if found := [*changed(path), *_rebuild(path, root, rebuilt)]:
                 raise InputError(f"{path}: not made anew: {'; '.join(found)}")
             seal(rebuilt)
-            new = {name: read_own(file) for name, file in contents(rebuilt).items() if name not in SEALED}
-            old = {name: read_own(file) for name, file in contents(path).items() if name not in SEALED}
+            new = {name: read_file(file) for name, file in contents(rebuilt).items() if name not in SEALED}
+            old = {name: read_file(file) for name, file in contents(path).items() if name not in SEALED}
             gone = sorted(old.keys() - new.keys())
             if foreign := [name for name in gone if not name.endswith(DERIVED)]:
                 raise InputError(f"{path}: not made anew: {', '.join(foreign)} was not published; move it away")
@@ -121,6 +128,7 @@ def _root(path: Path) -> Path:
 def _verified(path: Path, root: Path, signers: Path | None) -> Verified:
     found: list[str] = []
     outdated: list[str] = []
+    unrecorded: list[str] = []
     who = None
     if signers is not None:
         try:
@@ -134,9 +142,11 @@ def _verified(path: Path, root: Path, signers: Path | None) -> Verified:
             found += _rebuild(path, root, rebuilt)
             wrong, outdated = _differences(path, rebuilt)
             found += wrong
+            unrecorded = _unrecorded(rebuilt)
         except (InputError, OSError) as error:  # a pipe or a device, too, is no file of a set
             found.append(str(error))
-    return Verified(path, tuple(found), tuple(outdated), who, (path / SIGNATURE).is_file())
+    is_signed = (path / SIGNATURE).is_file()
+    return Verified(path, tuple(found), tuple(outdated), who, is_signed, tuple(unrecorded))
 
 
 def _rebuild(path: Path, root: Path, rebuilt: Path) -> list[str]:
@@ -144,7 +154,7 @@ def _rebuild(path: Path, root: Path, rebuilt: Path) -> list[str]:
     if (path / RUNS).is_file():
         names = _compared(path, root)
         write_comparison([RunFolder.open(root / name) for name in names], rebuilt)
-        (rebuilt / RUNS).write_bytes(read_own(path / RUNS))
+        (rebuilt / RUNS).write_bytes(read_file(path / RUNS))
         return []
     if not (path / "manifest.json").is_file():
         raise InputError("neither a run nor a comparison")
@@ -156,17 +166,28 @@ def _rebuild(path: Path, root: Path, rebuilt: Path) -> list[str]:
     return found
 
 
+def _unrecorded(folder: Path) -> list[str]:
+    if not (folder / "manifest.json").is_file():  # a comparison
+        return []
+    run = RunFolder.open(folder)
+    return [] if run.manifest().own_code is not None else undigested(run.manifest(), run.task())
+
+
 def _compared(path: Path, root: Path) -> list[str]:
-    try:
-        names = json.loads(read_own(path / RUNS))
-    except (OSError, ValueError, RecursionError):
-        raise InputError(f"{RUNS}: not JSON") from None
+    names = read_json(path / RUNS)
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise InputError(f"{RUNS}: must be a list of folders")
-    outside = [name for name in names if not (root / name).resolve().is_relative_to(root)]
+    outside = [name for name in names if not _is_below(root, name)]
     if outside:
-        raise InputError(f"{RUNS}: {outside[0]} is not below {root.name}/")
+        raise InputError(f"{RUNS}: {outside[0]!r} is not below {root.name}/")
     return names
+
+
+def _is_below(root: Path, name: str) -> bool:
+    try:
+        return (root / name).resolve().is_relative_to(root)
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _differences(path: Path, rebuilt: Path) -> tuple[list[str], list[str]]:
@@ -184,13 +205,39 @@ def _differences(path: Path, rebuilt: Path) -> tuple[list[str], list[str]]:
             if not name.endswith(".html") and not (path / name).is_symlink():
                 outdated.append(name)
             continue
-        content = read_own(theirs[name])
-        if name.endswith(EXACT):
-            if content != read_own(ours[name]):
-                outdated.append(name)
-        elif problem := _image_problem(name, content):
+        content, made = read_file(theirs[name]), read_file(ours[name])
+        if problem := _image_problem(name, content):
             wrong.append(problem)
+        elif content != made and not _looks_like(name, content, made):
+            outdated.append(name)
     return wrong, outdated
+
+
+def _looks_like(name: str, content: bytes, made: bytes) -> bool:
+    """Whether a figure differs from the one made here by rounding alone."""
+    if name.endswith(".svg"):
+        there, here = (_NUMBER.split(text.decode(errors="replace")) for text in (content, made))
+        return len(there) == len(here) and all(map(_same, there, here))
+    if not name.endswith(".png"):
+        return False
+    from PIL import Image, ImageChops
+
+    try:
+        with Image.open(io.BytesIO(content)) as a, Image.open(io.BytesIO(made)) as b:
+            if (a.size, a.mode) != (b.size, b.mode):  # known before anything is decompressed
+                return False
+            shades = ImageChops.difference(a, b).getextrema()
+    except Exception:  # each of Pillow's decoders fails in its own way
+        return False
+    bands = shades if isinstance(shades[0], tuple) else (shades,)
+    return all(most <= MAX_SHADE for _, most in bands)
+
+
+def _same(there: str, here: str) -> bool:
+    try:
+        return there == here or abs(float(there) - float(here)) <= MAX_SHIFT
+    except ValueError:
+        return False
 
 
 def _image_problem(name: str, content: bytes) -> str | None:

@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from joulebench.errors import IncompleteError, InputError
-from joulebench.host.files import append_line, cut_off, own_file, read_own, write_whole
+from joulebench.errors import IncompleteError, InputError, MissingFileError, unwritable
+from joulebench.host.files import append_line, claim_folder, cut_off, write_whole
 from joulebench.records.model import SCHEMA, LedgerEntry, Manifest, Record, ScoreRecord, TrialRecord
 from joulebench.records.schema1 import renumbered, upgraded
+from joulebench.spec.reading import open_file, read_file
 from joulebench.spec.task import Task
 from joulebench.spec.toml import validate
+from joulebench.text import without_surrogates
 
 R = TypeVar("R", bound=Record)
 
@@ -48,7 +50,7 @@ def append(path: Path, record: Record) -> None:
 def _whole(value: Any) -> Any:
     """JSON value with lone surrogates in its texts replaced by question marks."""
     if isinstance(value, str):
-        return value.encode(errors="replace").decode()
+        return without_surrogates(value)
     if isinstance(value, dict):
         return {_whole(name): _whole(part) for name, part in value.items()}
     return [_whole(part) for part in value] if isinstance(value, list) else value
@@ -71,11 +73,9 @@ def read_lines(path: Path, model: type[R]) -> tuple[list[R], TornLine | None]:
     """
     records: list[R] = []
     try:
-        opened = own_file(path)
-    except FileNotFoundError:
+        opened = open_file(path)
+    except MissingFileError:
         return records, None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     offset = 0
     with opened as file, uncollected():
         for number, raw in enumerate(file, start=1):
@@ -143,7 +143,9 @@ def _damage(where: object, raw: bytes, error: ValidationError) -> str:
     if version not in (1, SCHEMA):
         return f"{where}: schema version {str(version)[:40]}; this joulebench reads 1 and {SCHEMA}"
     first = error.errors(include_url=False)[0]
-    return f"{where}: {'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:200]}"
+    field = "".join(f"{part}." for part in first["loc"])[:200].removesuffix(".")
+    problem = first["msg"].removeprefix("Value error, ")[:200]
+    return f"{where}: {field}: {problem}" if field else f"{where}: {problem}"
 
 
 def _upgraded_task(task: dict[str, Any]) -> dict[str, Any]:
@@ -158,9 +160,6 @@ def _upgraded_task(task: dict[str, Any]) -> dict[str, Any]:
     }
     return {**task, "stages": {**stages, **ordered}, "confirm": {"repeats": 0}}
 
-
-#: Runs that may begin in one second.
-MAX_SAME_NAME = 10_000
 
 #: What a run folder may hold beside its reports. Folders are sent to others, so none of it may lead elsewhere.
 OWN = ("manifest.json", "trials.jsonl", "ledger.jsonl", "scores.jsonl", "weights", "overlay", "wall.csv")
@@ -178,40 +177,32 @@ class RunFolder:
         self.manifest_path = path / "manifest.json"
 
     @classmethod
-    def create(cls, path: Path, manifest: Manifest) -> RunFolder:
-        """Make the folder and write its manifest.
-
-        Raises:
-            InputError: the folder exists already or cannot be written.
-        """
-        try:
-            return cls._made(path, manifest)
-        except FileExistsError:
-            raise InputError(f"{path}: exists already; choose another --out, or resume it") from None
-
-    @classmethod
     def claim(cls, path: Path, manifest: Manifest) -> RunFolder:
-        """Make the folder, with a number appended if it exists: several runs may begin in the same second.
+        """Make the folder, with a number appended if it exists, as several runs may begin in one second.
 
         Raises:
             InputError: no such folder can be made.
         """
-        for n in range(1, MAX_SAME_NAME):
-            named = path if n == 1 else path.with_name(f"{path.name}-{n}")
-            with suppress(FileExistsError):
-                return cls._made(named, manifest)
-        raise InputError(f"{path}: exists {MAX_SAME_NAME - 1} times already; choose another --out")
+        try:
+            named = claim_folder(path)
+        except OSError as error:
+            raise unwritable(path, error) from None
+        return cls.begin(named, manifest)
 
     @classmethod
-    def _made(cls, path: Path, manifest: Manifest) -> RunFolder:
+    def begin(cls, path: Path, manifest: Manifest) -> RunFolder:
+        """Write the manifest of a run into its folder, which is empty.
+
+        Raises:
+            InputError: it cannot be written; then there is no such folder.
+        """
+        folder = cls(path)
         try:
-            path.mkdir(parents=True)
-            folder = cls(path)
             write_whole(folder.manifest_path, manifest.model_dump_json(indent=1).encode())
-        except FileExistsError:
-            raise
         except OSError as error:
-            raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+            with suppress(OSError):
+                path.rmdir()
+            raise unwritable(path, error) from None
         return folder
 
     @classmethod
@@ -230,17 +221,15 @@ class RunFolder:
         return folder
 
     def manifest(self) -> Manifest:
-        try:
-            content = read_own(self.manifest_path)
-        except OSError as error:
-            raise InputError(f"{self.manifest_path}: cannot be read: {error.strerror}") from None
+        content = read_file(self.manifest_path)
         try:
             return read_record(content, Manifest)
         except ValidationError as error:
             raise InputError(_damage(self.manifest_path, content, error)) from None
 
     def task(self) -> Task:
-        return validate(Task, _upgraded_task(self.manifest().task), self.manifest_path)
+        manifest = self.manifest()
+        return validate(Task, _upgraded_task(manifest.task), self.manifest_path).at(manifest.hardware)
 
     def trials(self) -> list[TrialRecord]:
         """In the trials' order; on a cluster they are written as they come back."""
@@ -259,31 +248,23 @@ class RunFolder:
 
     def records(self) -> tuple[list[TrialRecord], list[LedgerEntry], list[ScoreRecord], list[TornLine]]:
         """Everything but the manifest, trials as their lines are, and the torn last lines that were left out."""
-        trials, entries, scores = (
-            read_lines(self.trials_path, TrialRecord),
-            read_lines(self.ledger_path, LedgerEntry),
-            read_lines(self.scores_path, ScoreRecord),
-        )
-        torn = [t for t in (trials[1], entries[1], scores[1]) if t is not None]
-        return trials[0], entries[0], scores[0], torn
+        trials, torn_trial = read_lines(self.trials_path, TrialRecord)
+        entries, torn_entry = read_lines(self.ledger_path, LedgerEntry)
+        scores, torn_score = read_lines(self.scores_path, ScoreRecord)
+        return trials, entries, scores, [t for t in (torn_trial, torn_entry, torn_score) if t is not None]
 
     def repair(self) -> Iterator[TornLine]:
         """Cut off torn last lines, yielding each."""
-        for path, model in (
-            (self.trials_path, TrialRecord),
-            (self.ledger_path, LedgerEntry),
-            (self.scores_path, ScoreRecord),
-        ):
-            torn = read_lines(path, model)[1]
-            if torn is not None:
-                cut_off(path, torn.offset)
-                yield torn
+        for torn in self.records()[3]:
+            cut_off(torn.path, torn.offset)
+            yield torn
 
     def weights_file(self, trial: int) -> Path:
         return self.weights_path / f"{trial:05d}.pt"
 
     def keep_weights(self, trials: Collection[int]) -> None:
         """Delete the weights of all other trials."""
-        for file in self.weights_path.glob("*.pt"):
-            if int(file.stem) not in trials:
+        kept = {self.weights_file(trial).name for trial in trials}
+        for file in self.weights_path.glob("[0-9]*.pt"):
+            if file.name not in kept:
                 file.unlink()

@@ -9,11 +9,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from joulebench.spec.parameters import Params
+from joulebench.spec.toml import digest, no_number
 
 #: Of record files. Those of schema 1 are read too (`joulebench.records.schema1`).
 SCHEMA: Literal[2] = 2
@@ -36,6 +38,10 @@ Count = Annotated[int, Field(ge=0, le=10**30)]
 Utc = Annotated[str, Field(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z\z")]
 
 
+#: A path as it was given; no file has a NUL in its name, and no system call takes one.
+GivenPath = Annotated[str, Field(pattern=r"\A[^\x00]*\z")]
+
+
 class Record(BaseModel):
     """A frozen line of a record file."""
 
@@ -45,12 +51,15 @@ class Record(BaseModel):
 class Reading(Record):
     """Energy of one domain over one window."""
 
-    domain: str  # gpu:0, cpu, ram
+    domain: str  # gpu:0 (of the run, before that NVML's number), cpu, ram, module:0
     energy_j: float  # what cannot be is not counted (`joulebench.results.validity.is_read`)
     source: str  # nvml_counter, rapl_package, cpu_load_model, ram_model, replay, …
     kind: Kind
     role: Literal["primary", "check"] = "primary"
     counter_updates: Count | None = None  # how often the counter moved; None for a continuous source
+    edge_sd_j: Annotated[float, Field(ge=0, le=1e15)] | None = (
+        None  # standard deviation of what a counter that moves in steps leaves unknown at the window's edges
+    )
 
 
 class FaultKind(StrEnum):
@@ -76,6 +85,7 @@ class FaultKind(StrEnum):
     OTHER_LOAD = "other_load"
     STOLEN_TIME = "stolen_time"
     OTHER_GPU_PROCESS = "other_gpu_process"
+    UNMETERED_GPU = "unmetered_gpu"
     GPU_IN_USE = "gpu_in_use"
     THROTTLING_CHANGED = "throttling_changed"
 
@@ -128,11 +138,13 @@ class Costs(Record):
     flops: Count | None = None
     phase_flops: dict[
         str, Annotated[float, Field(ge=0, le=1e30)]
-    ] = {}  # FLOPs of one unit of a phase, where it is not one forward pass a sample
+    ] = {}  # FLOPs of one unit of a phase, where it is not one forward pass a sample; "train": forward and backward
     peak_memory_bytes: Count | None = None
     memory_limit_bytes: Count | None = None  # what the device had for the trial
     unsupported_ops: dict[str, Count] = {}
     uncounted: str | None = None  # why there are no counts
+    train_unsupported_ops: dict[str, Count] = {}  # of a training step
+    train_uncounted: str | None = None  # why there is no count of training
 
 
 class EpochRecord(Record):
@@ -205,9 +217,9 @@ class LedgerEntry(Record):
 
     schema_version: Literal[2] = SCHEMA
     session: int
-    event: Literal["start", "precheck", "propose", "begin", "died", "span", "stopped", "end"]
+    event: Literal["start", "precheck", "propose", "begin", "died", "span", "stopped", "score", "end"]
     ending: Ending | None = None  # of "end" alone
-    trial: int | None = None  # which one is proposed, begins or was lost
+    trial: int | None = None  # which one is proposed, begins, was lost, or is scored on the test split
     attempt: int = 0
     node: str | None = None
     pending: tuple[int, ...] = ()
@@ -229,6 +241,52 @@ class ScoreRecord(Record):
     trial: int
     split: str
     metrics: dict[str, float]
+    error: str | None = None  # why there are none
+
+
+def _below(path: str) -> str:
+    """Check that a path leads to a file below the folder that it is relative to."""
+    if not path or path != str(PurePosixPath(path)) or PurePosixPath(path).is_absolute() or ".." in path.split("/"):
+        raise ValueError("must be the path of a file below a folder")
+    return path
+
+
+#: Files of one name whose content is recorded; further ones are counted.
+MAX_FILES = 1000
+
+
+class OwnCode(Record):
+    """What stands behind one name of the user's own in a run: its files by content, and where they are kept.
+
+    Of code: the module and those of its package or folder that were imported when the run began.
+    """
+
+    name: str  # package.module:name or an entry point; of a file that the task's options name, that file's
+    #: path below the folder that it was imported from -> SHA-256
+    files: Annotated[
+        dict[Annotated[str, AfterValidator(_below)], Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]],
+        Field(max_length=MAX_FILES),
+    ] = {}
+    left_out: Count = 0  # files beyond MAX_FILES
+    commit: str | None = None  # of the git repository that they lie in
+    distribution: str | None = None  # installed package and version that they come from
+    uncommitted: tuple[str, ...] = ()  # files that are in neither as they ran
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint of the files' names and contents."""
+        return digest(sorted(self.files.items()))
+
+
+class Found(Record):
+    """Where a run's found configurations come from: the frontier of a search (`--found`)."""
+
+    path: GivenPath
+    task: str  # the search's, with its budget
+    digest: str  # of the search's task and code
+    confirmed: bool  # whether new runs had confirmed the frontier
+    search_split: str  # what the search judged by
+    trials: tuple[tuple[Count, ...], ...]  # of the search, by configuration, in the order of the points
 
 
 class Manifest(Record):
@@ -248,9 +306,26 @@ class Manifest(Record):
     meters: list[dict[str, str]] = []
     search: dict[str, Any] = {}  # versions and settings of the search
     replay: str | None = None
-    trials_from: str | None = None
-    task_file: str | None = None  # where the task was read, if not from the catalogue
-    data_path: str | None = None
+    trials_from: GivenPath | None = None
+    found: Found | None = None
+    task_file: GivenPath | None = None  # where the task was read, if not from the catalogue
+    data_path: GivenPath | None = None
     overrides: dict[str, Any] = {}  # --set
     own_meters: tuple[str, ...] = ()  # --meter
+    own_code: tuple[OwnCode, ...] | None = None  # None: not recorded, by an earlier version
+    from_catalogue: bool | None = None  # whether the task is one that ships; None: not recorded
     cluster: dict[str, Any] = {}  # of a run on Ray: its id, which hardware ran beside it, the nodes it began on
+
+    @property
+    def run_digest(self) -> str:
+        """Fingerprint of the task with the code of the user's own, equal for runs of the same task."""
+        if not self.own_code:
+            return self.digest
+        return digest([self.digest, sorted((code.name, code.digest) for code in self.own_code)])
+
+    @model_validator(mode="after")
+    def _numbers_are_finite(self) -> Manifest:
+        for name in ("task", "hardware", "environment", "data", "search", "overrides", "cluster"):
+            if (field := no_number(getattr(self, name), name)) is not None:
+                raise ValueError(f"{field}: must be a finite number")
+        return self

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, interval, number, percent
 from joulebench.presentation.table import Cell, Table, condensed, label
-from joulebench.presentation.units import scaled
+from joulebench.presentation.units import hypervolume_scale, scaled
 from joulebench.presentation.words import ci, plural
 from joulebench.reporting.summary import Summary
 from joulebench.results.confirmation import Confirmation, Confirmed
@@ -127,7 +127,9 @@ def _volume(summary: Summary) -> Sequence[str]:
     volume, ends = known.hypervolume, interval(known.hypervolume)
     searched = [v for _, v in summary.searched_hypervolume]
     before = f"; the search had promised {number(searched[-1])}" if searched else ""
-    return (f"Hypervolume of the confirmed frontier: {number(volume.mean)} {ends}{before}.",)
+    held = f"{number(volume.mean)} {ends}" if ends else number(volume.mean)
+    text = f"Hypervolume of the confirmed frontier: {held}{before}."
+    return tuple(filter(None, [text, hypervolume_scale(summary.task)]))
 
 
 def _unconfirmed(summary: Summary) -> Sequence[str]:

@@ -78,6 +78,11 @@ def _row(summary: Summary, member: Member) -> dict[str, object]:
     for phase, unit in {t.phase: t.unit for t in summary.targets}.items():
         if any(phase in m.costs.phase_flops for m in summary.members):
             row[f"{phase}_flops_per_{unit}"] = member.costs.phase_flops.get(phase)
+    if any(m.training for m in summary.members):
+        trained = member.training
+        row["train_flops_per_unit"] = None if trained is None else trained.per_unit
+        row["train_flops"] = None if trained is None else trained.mean
+        row["train_flops_at_least"] = None if trained is None else bool(trained.missed)
     row |= {cost: getattr(member.costs, cost) for cost in COSTS}
     for name in sorted({n for m in summary.members for n in m.scores}):
         row |= _estimate(name, member.scores.get(name), task.protocol)

@@ -24,7 +24,7 @@ from joulebench.results.cost import BreakEven, Candidate
 from joulebench.results.ledger import GROUPS, Ledger
 from joulebench.results.members import Member, Target, member
 from joulebench.results.outcome import Outcome
-from joulebench.spec.task import Protocol
+from joulebench.spec.task import Protocol, Task
 from joulebench.stats.estimate import Estimate, Spread
 
 FILE = "report.json"
@@ -45,9 +45,10 @@ def facts(summary: Summary, sections: Sequence[Section], headline: str) -> dict[
     return {
         "schema_version": SCHEMA,
         "task": {"name": task.name, "version": task.version, "title": task.title, "workload": task.workload,
-                 "budget": manifest.budget, "digest": manifest.digest, "analyses": task.analyses},
+                 "budget": manifest.budget, "digest": manifest.run_digest, "analyses": task.analyses},
         "run": {"created_utc": manifest.created_utc, "joulebench": manifest.joulebench, "seed": manifest.seed,
                 "replay": manifest.replay, "overrides": Exact(manifest.overrides)},
+        "code": manifest.own_code and [{**c.model_dump(), "digest": c.digest} for c in manifest.own_code],
         "hardware": {"name": manifest.hardware.get("name"), "title": manifest.hardware.get("title"),
                      "override": manifest.hardware_override},
         "data": Exact(manifest.data),
@@ -60,6 +61,7 @@ def facts(summary: Summary, sections: Sequence[Section], headline: str) -> dict[
         "frontier": [_member(summary, m) for m in summary.members] if task.has_frontier else None,
         "default": _member(summary, summary.default) if summary.default else None,
         "hypervolume": next((v for v in reversed(summary.hypervolume) if v is not None), None),
+        **({"hypervolume_scales": scales} if (scales := _scales(task)) else {}),
         "provisional": summary.provisional,
         "confirmation": _confirmation(summary),
         "run_to_run_rsd": {name: spread.sd for name, spread in summary.rsd.items()},
@@ -77,6 +79,13 @@ def facts(summary: Summary, sections: Sequence[Section], headline: str) -> dict[
         "environment": Exact(manifest.environment),
         "search": Exact(manifest.search),
     }  # fmt: skip
+
+
+def _scales(task: Task) -> dict[str, Any] | None:
+    """Scale and reference by objective, of which every hypervolume here is; None where all scales are linear."""
+    if not task.log_scaled:
+        return None
+    return {name: {"scale": o.scale, "reference": o.reference} for name, o in task.objectives.items()}
 
 
 def _estimate(value: Estimate, protocol: Protocol | None = None) -> dict[str, Any]:
@@ -109,10 +118,16 @@ def _member(summary: Summary, member: Member) -> dict[str, Any]:
         "constraints": {n: _outcome(summary, n, o) for n, o in member.constraints.items()},
         "energy": [_energy(member, target, summary.task.protocol) for target in member.gross],
         "costs": {n: v for n, v in member.costs.model_dump(mode="json").items() if v not in (None, {})},
+        **({"training": {**vars(member.training), "flops": member.training.each}} if member.training else {}),
         "scores": {n: _estimate(e) for n, e in member.scores.items()},
+        **({"class_scores": _class_scores(member)} if member.class_scores else {}),
         "confirmed": member.confirmed,
         "probability": probability(summary, member.key),
     }
+
+
+def _class_scores(member: Member) -> dict[str, Any]:
+    return {name: {n: _estimate(e) for n, e in scores.items()} for name, scores in member.class_scores.items()}
 
 
 def _confirmation(summary: Summary) -> dict[str, Any] | None:

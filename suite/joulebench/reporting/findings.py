@@ -16,6 +16,7 @@ from joulebench.reporting import prose
 from joulebench.reporting.failures import failure_findings
 from joulebench.reporting.model_range import difference_sentence, ranking_sentences
 from joulebench.reporting.prose import model_error
+from joulebench.reporting.search_findings import search_findings
 from joulebench.reporting.summary import Summary
 from joulebench.reporting.validity import condition_findings, loss_findings
 from joulebench.results.consistency import MAX_RSD, meter_checks
@@ -29,10 +30,6 @@ CHECK_TOLERANCE = 0.05
 MAX_IDLE_DRIFT = 0.05
 #: A warning is made where the joules of the same work changed by more than this share, and significantly.
 MAX_MACHINE_DRIFT = 0.02
-#: A hypervolume that has not changed over this share of the trials is called flat …
-FLAT_SHARE = 1 / 3
-#: … if there were at least this many trials.
-FLAT_MIN_TRIALS = 12
 #: Sources of fall-back meters: what they are, and how to replace them by a measurement.
 REMEDIES = {
     "cpu_load_model": "The CPU has no readable energy counter, so CodeCarbon's load model stood in. On Intel and "
@@ -54,6 +51,7 @@ def findings(summary: Summary) -> tuple[Finding, ...]:
         _runs_differ,
         _overlapping,
         _cluster,
+        _data,
         _losses,
         condition_findings,
         _mixed_domains,
@@ -63,7 +61,7 @@ def findings(summary: Summary) -> tuple[Finding, ...]:
         _no_idle,
         _idle_drift,
         _machine_drift,
-        _hypervolume,
+        search_findings,
         _open_session,
         _constraints,
         _failures,
@@ -209,6 +207,13 @@ def _cluster(summary: Summary) -> Iterator[Finding]:
         yield Finding("note", Code.CLUSTER, "Measured on a cluster", text)
 
 
+def _data(summary: Summary) -> Iterator[Finding]:
+    """What reading the data found: test images in train, classes that test lacks, files left out."""
+    remarks = summary.manifest.data.get("remarks")
+    if isinstance(remarks, list) and remarks:
+        yield Finding("warning", Code.DATA, "Remarks on the data", f"{'. '.join(map(str, remarks))}.")
+
+
 def _losses(summary: Summary) -> Iterator[Finding]:
     """Windows left out; where that cost a trial or a baseline, it is a banner."""
     return (finding for finding in loss_findings(summary) if finding.level != "alert")
@@ -327,26 +332,6 @@ def _machine_drift(summary: Summary) -> Iterator[Finding]:
         yield Finding("warning", Code.MACHINE_DRIFT, "The machine drifted", text)
     else:
         yield Finding("note", Code.MACHINE_DRIFT, "Drift of the machine", f"{text}.")
-
-
-def _hypervolume(summary: Summary) -> Iterator[Finding]:
-    values = [v for _, v in summary.searched_hypervolume]
-    if not values or not summary.feasible or not summary.task.has_frontier:
-        return
-    if values[-1] == 0:
-        text = (
-            "No configuration is better than the reference in every objective: the references are out of reach of "
-            "this space, or the trials are too few."
-        )
-        yield Finding("warning", Code.HYPERVOLUME_ZERO, "Hypervolume is zero", text)
-        return
-    same = sum(v == values[-1] for v in values) - 1
-    if len(values) >= FLAT_MIN_TRIALS and same >= FLAT_SHARE * len(values):
-        text = (
-            f"The last {same} of {len(values)} trials did not change the frontier. The search has converged, or is "
-            "stuck in a narrow space: more trials of the same kind are unlikely to help."
-        )
-        yield Finding("note", Code.HYPERVOLUME_FLAT, "Hypervolume is flat", text)
 
 
 def _open_session(summary: Summary) -> Iterator[Finding]:

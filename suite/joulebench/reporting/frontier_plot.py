@@ -12,13 +12,14 @@ from joulebench.presentation.numbers import number
 from joulebench.presentation.plots import Hover, Plot, Series
 from joulebench.presentation.series import estimates, pairs, reaching
 from joulebench.presentation.table import show
-from joulebench.presentation.units import bound, quantile_name, scaled
+from joulebench.presentation.units import bound, hypervolume_scale, quantile_name, scaled
 from joulebench.presentation.words import domains
 from joulebench.reporting.summary import Summary, TrialPoint
 from joulebench.reporting.tables import outcome_cell
 from joulebench.results.ledger import family
 from joulebench.results.members import Member
 from joulebench.results.phase_runs import EVERY_FAMILY
+from joulebench.spec.objectives import CARBON, energy_form
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate, point
 
@@ -39,9 +40,13 @@ def frontier_plots(summary: Summary) -> tuple[Plot, ...]:
     return tuple(_frontier(summary, f"frontier-{i}", x, y) for i, (x, y) in enumerate(turned, start=1))
 
 
+#: What an energy objective is called by what it is stated in.
+_WORDS = {CARBON: "carbon", "J·s": "energy-delay product", "J·s²": "energy-delay² product"}
+
+
 def _rank(task: Task, name: str) -> int:
     objective = task.objectives[name]
-    return 0 if objective.is_energy else 1 if objective.is_latency else 2
+    return 0 if objective.is_energy else 1 if objective.is_relative else 2
 
 
 def _frontier(summary: Summary, ident: str, x_name: str | None, y_name: str) -> Plot:
@@ -91,8 +96,9 @@ def _axis(summary: Summary, name: str | None) -> Axis:
     elif objective.is_energy:
         counted = {family(domain) for o in outcomes for domain in o.domains} or set(objective.domains or ())
         families = domains(d for d in EVERY_FAMILY if d in counted)
-        title, detail = f"{objective.phase} energy, {unit}", f"{objective.basis}, {families}; {better}"
-    log = (objective.is_energy or objective.is_latency) and bool(values) and 0 < min(values) < max(values) / DECADE
+        what = _WORDS.get(energy_form(name).measure, "energy")
+        title, detail = f"{objective.phase} {what}, {unit}", f"{objective.basis}, {families}; {better}"
+    log = objective.is_relative and bool(values) and 0 < min(values) < max(values) / DECADE
     ticks = log_ticks(min(values) / factor, max(values) / factor) if log else ()
     return Axis(name, title, factor, log, ticks, detail=detail)
 
@@ -146,7 +152,10 @@ def hypervolume_plot(summary: Summary) -> Plot | None:
         texts = tuple(((f"trial {p.trial}", p.status), ("", p.error or "no reason recorded")) for p in lost)
         series.append(Series("trial without a value", at, foot, role="quiet", hover=texts))
     alt = f"Hypervolume after each of {len(volumes)} trials; it ends at {number(volumes[-1])}."
-    y = reaching(Axis(None, "hypervolume", detail="product of objective units"), (0.0, *volumes))
+    if scale := hypervolume_scale(summary.task):
+        alt += f" {scale}"
+    nats = "".join(f", {name} in nats (log scale)" for name in summary.task.log_scaled)
+    y = reaching(Axis(None, "hypervolume", detail=f"product of objective units{nats}"), (0.0, *volumes))
     confirmed = summary.run.membership
     if confirmed is not None and confirmed.hypervolume is not None:
         last = [float(summary.points[-1].trial)]

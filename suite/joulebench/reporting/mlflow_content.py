@@ -6,13 +6,12 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from joulebench.presentation.markdown import without_surrogates
 from joulebench.presentation.rows import estimate_cells
 from joulebench.presentation.table import flatten
 from joulebench.records.folder import RunFolder
@@ -23,6 +22,10 @@ from joulebench.results.ledger import Ledger, SourceShare, balance
 from joulebench.results.outcome import trial_outcomes
 from joulebench.results.phase_runs import EVERY_FAMILY
 from joulebench.results.run import Run
+from joulebench.results.training_flops import training_flops
+from joulebench.spec.reading import read_file
+from joulebench.spec.task import Task
+from joulebench.text import without_surrogates
 
 MAX_TEXT = 5000  # characters of a value; trackers refuse or cut more
 REPORT_FILES = ("manifest.json", "scores.jsonl", "report.html", "report.md", "*.csv", "*.png", "*.svg")
@@ -40,17 +43,19 @@ class Logged:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     files: Mapping[str, bytes] = field(default_factory=dict)
+    epochs: Sequence[tuple[int, Mapping[str, float]]] = ()  # when each ended, in ms, and its metrics
 
     @property
     def digest(self) -> str:
         files = {name: hashlib.sha256(data).hexdigest() for name, data in self.files.items()}
         content = [self.name, self.finished, dict(self.params), dict(self.metrics), dict(self.tags), files]
+        content += [[dict(own) for _, own in self.epochs]] if self.epochs else []
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def run_key(folder: RunFolder) -> str:
     """Fingerprint of the run's manifest, which identifies it wherever its folder is."""
-    return hashlib.sha256(folder.manifest_path.read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(read_file(folder.manifest_path)).hexdigest()[:16]
 
 
 def study_logged(folder: RunFolder, summary: Summary) -> Logged:
@@ -63,11 +68,11 @@ def study_logged(folder: RunFolder, summary: Summary) -> Logged:
         "duration_s": ledger.duration_s,
         "carbon_g": summary.cost.carbon_g,
         "frontier_size": float(len(summary.members)),
-        "hypervolume": summary.hypervolume[-1] if summary.hypervolume else None,
+        _volume(run.task): summary.hypervolume[-1] if summary.hypervolume else None,
         **_confirmed_metrics(summary),
         **{f"trials_{status}": float(n) for status, n in summary.statuses.items()},
     }
-    start_ms, end_ms = _span_ms(windows, manifest.created_utc)
+    start_ms, end_ms = span_ms(windows, manifest.created_utc)
     params = {"task": run.task.name, "task_version": run.task.version, "budget": manifest.budget}
     params |= {"seed": manifest.seed, "hardware": manifest.hardware.get("name")}
     protocol = flatten(run.task.protocol.model_dump(mode="json"), "protocol.")
@@ -90,13 +95,19 @@ def study_logged(folder: RunFolder, summary: Summary) -> Logged:
     )
 
 
+def _volume(task: Task) -> str:
+    """The metric's name: MLflow shows those of one name side by side, and two scales do not compare."""
+    return "_".join(["hypervolume", *(f"log_{name}" for name in task.log_scaled)])
+
+
 def _confirmed_metrics(summary: Summary) -> dict[str, float | None]:
     """Ends of the hypervolume's interval, and mean differences from what the search promised."""
     known, sure = summary.run.confirmation, summary.run.membership
     if known is None:
         return {}
     volume = sure.hypervolume if sure is not None else None
-    ends = {} if volume is None else {"hypervolume_low": volume.low, "hypervolume_high": volume.high}
+    name = _volume(summary.task)
+    ends = {} if volume is None else {f"{name}_low": volume.low, f"{name}_high": volume.high}
     return {
         "confirmed_configurations": float(len(known.configurations)),
         **ends,
@@ -104,18 +115,19 @@ def _confirmed_metrics(summary: Summary) -> dict[str, float | None]:
     }
 
 
-def trials_logged(folder: RunFolder, run: Run) -> Iterable[Logged]:
-    """Every trial in the order of the records, with its line of `trials.jsonl`."""
-    lines = folder.trials_path.read_bytes().splitlines(keepends=True) if run.trials else []
+def trials_logged(folder: RunFolder, run: Run, chosen: Container[int] | None = None) -> Iterable[Logged]:
+    """Every trial in the order of the records, or those `chosen`, with its line of `trials.jsonl`."""
+    lines = read_file(folder.trials_path).splitlines(keepends=True) if run.trials else []
     for trial, line in zip(run.trials, lines, strict=False):  # a torn last line is no trial
-        yield _trial(run, trial, line)
+        if chosen is None or trial.trial in chosen:
+            yield _trial(run, trial, line)
 
 
 def _trial(run: Run, trial: TrialRecord, line: bytes) -> Logged:
     scores = run.scores_by_trial.get(trial.trial, {})
     spent = balance([trial], [])  # the trial's part of the run's ledger
     metrics, lost = _numbers({**trial.metrics, **scores, **_energy_metrics(run, trial, spent)})
-    start_ms, end_ms = _span_ms(trial.windows, run.manifest.created_utc)
+    start_ms, end_ms = span_ms(trial.windows, run.manifest.created_utc)
     tags = {
         **_common_tags(run.manifest),
         **_kind_tags(spent),
@@ -136,7 +148,16 @@ def _trial(run: Run, trial: TrialRecord, line: bytes) -> Logged:
         metrics=metrics,
         tags=_texts({name: value for name, value in tags.items() if value is not None}),
         files={"trial.json": line},
+        epochs=tuple(_epochs(trial, start_ms)),
     )
+
+
+def _epochs(trial: TrialRecord, start_ms: int) -> Iterator[tuple[int, Mapping[str, float]]]:
+    """Metrics of each epoch, with when it ended."""
+    ends = [w.end_s for w in trial.windows if w.phase == "train"]
+    for epoch, end_s in zip(trial.epochs, ends, strict=False):
+        passed_s = end_s - trial.windows[0].start_s
+        yield start_ms + (round(1000 * passed_s) if math.isfinite(passed_s) else 0), _numbers(epoch.metrics)[0]
 
 
 def _energy_metrics(run: Run, trial: TrialRecord, spent: Ledger) -> dict[str, float | None]:
@@ -154,6 +175,8 @@ def _energy_metrics(run: Run, trial: TrialRecord, spent: Ledger) -> dict[str, fl
     metrics["train_energy_j"] = None if trained is None else trained.mean
     for cost in ("parameters", "macs", "flops", "peak_memory_bytes"):
         metrics[cost] = getattr(trial.costs, cost)
+    counted = training_flops([trial])
+    metrics["train_flops"] = None if counted is None else counted.mean
     metrics |= {"energy_j": spent.total_j, "measured_share": spent.measured_share, "duration_s": spent.duration_s}
     return {**metrics, **_domain_metrics(spent)}
 
@@ -182,7 +205,7 @@ def _common_tags(manifest: Manifest) -> dict[str, Any]:
     profile = manifest.hardware
     tags = {
         "joulebench.version": manifest.joulebench,
-        "joulebench.digest": manifest.digest,
+        "joulebench.digest": manifest.run_digest,
         "joulebench.hardware": profile.get("name"),
         "joulebench.hardware_title": profile.get("title"),
         "joulebench.replay": manifest.replay,
@@ -190,7 +213,7 @@ def _common_tags(manifest: Manifest) -> dict[str, Any]:
     return {name: value for name, value in tags.items() if value is not None}
 
 
-def _span_ms(windows: Sequence[Window], otherwise: str) -> tuple[int, int]:
+def span_ms(windows: Sequence[Window], otherwise: str) -> tuple[int, int]:
     """When it began and ended, in milliseconds since 1970; the end from the run's own clock."""
     begin = datetime.fromisoformat(windows[0].start_utc if windows else otherwise).timestamp()
     length_s = max(w.end_s for w in windows) - min(w.start_s for w in windows) if windows else 0.0
@@ -198,8 +221,9 @@ def _span_ms(windows: Sequence[Window], otherwise: str) -> tuple[int, int]:
 
 
 def _files(path: Path) -> dict[str, bytes]:
-    files = sorted({file for pattern in REPORT_FILES for file in path.glob(pattern) if file.is_file()})
-    return {file.name: file.read_bytes() for file in files}
+    files = sorted({file for pattern in REPORT_FILES for file in path.glob(pattern)})
+    # a link in a folder that somebody sent would upload a file of the user's
+    return {file.name: read_file(file) for file in files if file.is_file() and not file.is_symlink()}
 
 
 def _numbers(given: Mapping[str, float | None]) -> tuple[dict[str, float], list[str]]:

@@ -20,6 +20,8 @@ from joulebench.results.power_curve import (
     JoulesByModel,
     ModelRange,
 )
+from joulebench.results.server_share import SERVER_MODEL
+from joulebench.spec.cpu_families import MEMORY_SOURCE, SOURCE
 
 #: Below this share of the load model's joules, what the windows with a recorded load hold is stated.
 NEARLY_ALL = 0.999
@@ -36,7 +38,25 @@ def model_range_sentences(summary: Summary) -> tuple[str, ...]:
         f"{shares} of the same TDP at loads of {loads}, linear in between ({CURVE_SOURCE}). Neither was measured "
         "on this CPU, and a wrong TDP makes both wrong alike."
     )
-    return about, difference_sentence(models), *ranking_sentences(summary, models)
+    return about, *_share_sentence(models), difference_sentence(models), *ranking_sentences(summary, models)
+
+
+def _share_sentence(models: ModelRange) -> tuple[str, ...]:
+    """What the model is that takes a share of published servers, with its sources; nothing where it is unknown."""
+    if (share := models.share) is None or models.shared_j is None or models.shared_j.servers_j is None:
+        return ()
+    idle, full = (f"{number(low, 2)} to {number(high, 2)} W" for low, high in (share.idle_w, share.full_w))
+    threads, memory = plural(share.threads, "thread"), ""
+    if share.memory_w > 0:
+        memory = f", and {watts(share.memory_w)} for its memory beyond theirs ({MEMORY_SOURCE})"
+    low_j, high_j = models.shared_j.servers_j
+    return (
+        f"A third model needs no TDP. Published servers with {share.family} draw {idle} a hardware thread idle and "
+        f"{full} at full load, the 10th and the 90th percentile of them ({SOURCE}). That is the power of whole "
+        "servers: memory, board, fans and power supply are in it, a GPU is not. A share of such a server with "
+        f"{threads}, linear in the load{memory}, would be {joules(low_j)} to {joules(high_j)}, in place of "
+        f"{joules(models.shared_j.model_j)} of CPU and RAM.",
+    )
 
 
 def difference_sentence(models: ModelRange) -> str:
@@ -44,10 +64,18 @@ def difference_sentence(models: ModelRange) -> str:
     total, part = models.total, ""
     if models.recorded_share < NEARLY_ALL:
         part = f" in windows with a recorded load ({100 * models.recorded_share:.0f} % of the CPU's joules)"
-    return (
+    low_j, high_j = sorted((total.model_j, total.curve_j))
+    text = (
         f"A second published model of power by load gives {number(models.cpu.factor, 3)} times the CPU's joules"
-        f"{part}, which puts the run's at {joules(total.low)} to {joules(total.high)}: a systematic range, not in "
+        f"{part}, which puts the run's at {joules(low_j)} to {joules(high_j)}: a systematic range, not in "
         "any interval."
+    )
+    if models.share is None or total.servers_j is None:
+        return text
+    ends = f"{joules(total.servers_j[0])} to {joules(total.servers_j[1])}"
+    return (
+        f"{text} As a share of published servers with {models.share.family}, all of their parts included, the "
+        f"run's would be {ends}. Over the three models: {joules(total.low)} to {joules(total.high)}."
     )
 
 
@@ -87,10 +115,30 @@ def model_range_table(summary: Summary) -> Table | None:
     """Joules of the run, and per unit of the configurations that matter, by both models."""
     if (models := summary.model_range) is None:
         return None
-    titles = ("Joules of", "Load model", "Second model", "Second over first", "Ranks")
-    rows = [_total("the run", models.total), _total("its CPU", models.cpu)]
-    rows += [_row(summary, c) for c in _shown(summary, models)]
-    return Table.of("Joules by two models of the CPU's power", titles, rows)
+    titles = ["Joules of", "Load model", "Second model", "Second over first", "Ranks"]
+    totals = {"the run": models.total, "its CPU": models.cpu}
+    if models.shared_j is not None:
+        totals["its CPU and RAM"] = models.shared_j
+    shown = _shown(summary, models)
+    rows = [_total(name, energy) for name, energy in totals.items()] + [_row(summary, c) for c in shown]
+    if models.share is None:
+        return Table.of("Joules by two models of the CPU's power", titles, rows)
+    shares = [_ends(energy, 1.0, "J") for energy in totals.values()] + [_share(c) for c in shown]
+    rows = [(*row, share) for row, share in zip(rows, shares, strict=True)]
+    return Table.of("Joules by three models of the CPU's power", [*titles, "Share of servers"], rows)
+
+
+def _share(row: ConfigurationRange) -> Cell:
+    factor, letter = prefix(row.model.mean)
+    return _ends(row.joules, factor, f"{letter}J/{plain(row.target.unit)}")
+
+
+def _ends(energy: JoulesByModel, factor: float, unit: str) -> Cell:
+    """Both ends of what a share of servers gives, in a unit of `factor` J."""
+    if energy.servers_j is None:
+        return Cell(ABSENT)
+    low, high = (number(end / factor) for end in energy.servers_j)
+    return Cell(f"{low} … {high} {unit}")
 
 
 def _total(name: str, energy: JoulesByModel) -> tuple[Cell, ...]:
@@ -151,7 +199,18 @@ def model_range_values(summary: Summary) -> dict[str, Any] | None:
         "leave_frontier": models.left,
         "join_frontier": models.joined,
         "configurations": [_values(c) for c in _shown(summary, models)],
+    } | _share_values(models)  # fmt: skip
+
+
+def _share_values(models: ModelRange) -> dict[str, Any]:
+    """The share of servers and its joules; nothing where it is not known, as in records from before it was."""
+    if (share := models.share) is None or models.shared_j is None:
+        return {}
+    known = {
+        "family": share.family, "threads": share.threads, "idle_w": share.idle_w, "full_w": share.full_w,
+        "memory_w": share.memory_w, "source": SOURCE, "cpu_and_ram": _by_model(models.shared_j),
     }  # fmt: skip
+    return {SERVER_MODEL: known}
 
 
 def _by_model(energy: JoulesByModel) -> dict[str, Any]:
@@ -161,6 +220,7 @@ def _by_model(energy: JoulesByModel) -> dict[str, Any]:
         "low_j": energy.low,
         "high_j": energy.high,
         "factor": energy.factor,
+        **({} if energy.servers_j is None else {f"{SERVER_MODEL}_j": energy.servers_j}),
     }
 
 

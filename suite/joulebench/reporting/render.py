@@ -12,7 +12,6 @@ from joulebench.presentation.pages import html_page, markdown_page, with_json, w
 from joulebench.presentation.section import Section
 from joulebench.presentation.still import still
 from joulebench.presentation.table import condensed
-from joulebench.presentation.text import visible
 from joulebench.records.folder import RunFolder, uncollected
 from joulebench.reporting import prose, tables
 from joulebench.reporting.confirmation import confirmation_sentences, confirmation_table
@@ -22,14 +21,18 @@ from joulebench.reporting.export_json import FILE, report_json
 from joulebench.reporting.findings import findings
 from joulebench.reporting.frontier_plot import frontier_plots, hypervolume_plot
 from joulebench.reporting.model_range import model_range_sentences, model_range_table
+from joulebench.reporting.repeat import needs as needs_of_command
+from joulebench.reporting.repeat import repeat_command
 from joulebench.reporting.site import at_site
 from joulebench.reporting.summary import Summary, summarise
 from joulebench.reporting.tables import frontier_table
 from joulebench.results.run import Run
+from joulebench.spec.registry import FITTING
 from joulebench.spec.task import GATE_STUDY
 from joulebench.studies.base import needs
 from joulebench.studies.break_even import break_even_text
 from joulebench.studies.sections import drawn, sections
+from joulebench.text import visible
 
 TEMPLATES = Path(__file__).parent / "templates"
 PROVISIONAL = "It is provisional: the frontier's members were not confirmed by new runs."
@@ -50,6 +53,7 @@ class Written:
     page: Path
     headline: str
     passed: bool | None = None
+    answers: tuple[str, ...] = ()  # of the studies that were asked for
 
 
 def write_report(
@@ -93,10 +97,10 @@ def _write(
             raise InputError(f"--study: '{name}' {why}")
     run = Run.of(folder)
     site = at_site(run.manifest, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh)
-    run = replace(run, manifest=site)
+    run = replace(run, manifest=site, task=run.task.at(site.hardware))
     summary = summarise(folder, run)
     elsewhere = ("pue",) if pue is not None or grid_intensity_g_per_kwh is not None else ()
-    parts, files = drawn(run, sections(run, studies, trusted, elsewhere))
+    parts, files = drawn(run, sections(run, studies, trusted, (*FITTING, *elsewhere)))
     content = _content(summary, parts)
     if summary.task.has_frontier:
         plots, title = content["frontier_plots"], f"{summary.task.name} v{summary.task.version}"
@@ -112,13 +116,15 @@ def _write(
     files["report.html"] = _html(content, parts, pictures).encode()
     write_files(folder.path, files)
     passed = next((part.verdict for part in parts if part.name == GATE_STUDY), None)
-    return Written(folder.path / "report.html", headline(summary, parts), passed)
+    answers = tuple(part.answer for part in parts if part.name in studies)
+    return Written(folder.path / "report.html", headline(summary, parts), passed, answers)
 
 
 def headline(summary: Summary, parts: Sequence[Section]) -> str:
     """The run in one sentence; without a frontier, the answer of its first study."""
     answers = [part.answer for part in parts if part.rows is not None] or [part.answer for part in parts]
-    return answers[0] if answers and not summary.task.has_frontier else summary.headline
+    text = answers[0] if answers and not summary.task.has_frontier else summary.headline
+    return f"Untrained models: {text}" if summary.task.protocol.skip_train else text
 
 
 def _html(content: Mapping[str, Any], parts: Sequence[Section], pictures: Mapping[str, bytes]) -> str:
@@ -154,6 +160,7 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
         "banners": prose.banners(summary),
         "findings": findings(summary),
         "frontier": condensed(frontier_table(summary)),
+        "classes": tables.classes_table(summary),
         "efficiency": efficiency_table(summary),
         "efficiency_sentences": efficiency_sentences(summary),
         "confirmation": confirmation_table(summary),
@@ -180,6 +187,7 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
         "checks": prose.check_sentences(summary),
         "failures": tables.failures_table(summary),
         "environment": tables.environment_table(summary),
-        "command": visible(prose.repeat_command(summary)),
+        "command": visible(repeat_command(summary)),
+        "needs": needs_of_command(summary),
         "still_alt": " ".join(plot.alt for plot in plots),
     }

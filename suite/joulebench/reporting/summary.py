@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import get_args
 
-from joulebench.errors import InputError
-from joulebench.host.files import read_own
+from joulebench.errors import InputError, MissingFileError
 from joulebench.meters.wall_comparison import WallComparison, compare_run
 from joulebench.presentation.numbers import joules, number, seconds
 from joulebench.presentation.units import scaled
@@ -27,6 +25,7 @@ from joulebench.results.outcome import Configuration, Outcome, configuration_key
 from joulebench.results.power_curve import ModelRange, model_range
 from joulebench.results.run import Run
 from joulebench.spec.parameters import Params
+from joulebench.spec.reading import read_json
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate, Spread
 
@@ -227,9 +226,9 @@ class Summary:
         of = "confirmed configuration" if self.run.confirmation is not None else "configuration"
         what = "Best of one objective" if len(objectives) == 1 else f"Frontier of {plural(n, of)}"
         what += " (provisional)" if self.provisional else ""
-        quality = [self._range(name) for name, o in objectives if not o.is_energy and not o.is_latency]
+        quality = [self._range(name) for name, o in objectives if not o.is_relative]
         expense = [self._range(name) for name, o in objectives if o.is_energy]
-        expense += [self._range(name) for name, o in objectives if o.is_latency]
+        expense += [self._range(name) for name, o in objectives if o.is_relative and not o.is_energy]
         values = " at ".join(", ".join(part) for part in (quality, expense) if part)
         return f"{what}: {values}; search cost {price}."
 
@@ -277,11 +276,9 @@ def published_busy(folder: RunFolder) -> bool:
     """
     path = folder.path / PUBLISHED
     try:
-        content = json.loads(read_own(path))
-    except FileNotFoundError:
+        content = read_json(path)
+    except MissingFileError:
         return False
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
     return isinstance(content, dict) and content.get("allow_busy") is True
 
 

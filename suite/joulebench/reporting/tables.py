@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 from joulebench.presentation.numbers import (
     ABSENT,
@@ -20,16 +21,20 @@ from joulebench.presentation.numbers import (
     si,
     watts,
 )
-from joulebench.presentation.table import Cell, Column, Table, flatten, show, value_cell
+from joulebench.presentation.table import Cell, Column, Table, flatten, show, value_cell, worded_cell
+from joulebench.presentation.training import training_cell
 from joulebench.presentation.units import bound, plain, quantile_name, scaled
 from joulebench.presentation.words import domains, listed, plural
+from joulebench.records.model import Costs
 from joulebench.reporting.failures import FailureGroup
+from joulebench.reporting.repeat import code_facts
 from joulebench.reporting.summary import Summary
 from joulebench.results.energy import RUNS
-from joulebench.results.ledger import GROUPS, SourceShare
+from joulebench.results.ledger import GROUPS, SourceShare, family
 from joulebench.results.members import Member, Target
 from joulebench.results.outcome import Outcome
-from joulebench.spec.objectives import COSTS, Constraint, Quantity, energy_unit
+from joulebench.results.training_flops import TRAIN, trained_unit
+from joulebench.spec.objectives import COSTS, Constraint, Quantity, work_unit
 from joulebench.spec.task import Protocol, Task
 
 
@@ -46,7 +51,8 @@ def facts(summary: Summary) -> tuple[tuple[str, str], ...]:
         ("Hardware", str(hardware.get("title") or hardware.get("name") or "not stated")),
         ("Started", manifest.created_utc),
         ("Seed", str(manifest.seed)),
-        ("Digest of the task", manifest.digest),
+        ("Digest of the task and its code" if manifest.own_code else "Digest of the task", manifest.run_digest),
+        *((f"Code of {name}", text) for name, text in code_facts(manifest, task)),
         ("Trials", f"{len(summary.points)} ({counts})" if summary.points else counts),
         ("Configurations", _configurations(summary)),
         ("joulebench", manifest.joulebench),
@@ -55,6 +61,8 @@ def facts(summary: Summary) -> tuple[tuple[str, str], ...]:
     ]
     if manifest.trials_from:
         rows.append(("Trials taken from", manifest.trials_from))
+    if manifest.found is not None:
+        rows.append(("Found models taken from", f"{manifest.found.path} ({manifest.found.task})"))
     if task.has_frontier:
         rows.append(("Confirmation", _confirmation(summary)))
     if fixed := [(n, v) for n, v in task.defaults.items() if n not in task.free]:
@@ -76,6 +84,8 @@ def _bound(name: str, constraint: Constraint) -> str:
     text = f"{name} {bound(name, constraint)}"
     if constraint.quantile is not None:
         return f"{text} ({quantile_name(constraint.quantile)} of {constraint.phase} steps)"
+    if constraint.is_rate:
+        return f"{text} ({constraint.phase})"
     if constraint.is_energy:
         return f"{text} ({constraint.phase}, {domains(constraint.domains or ())}, {constraint.basis})"
     return text
@@ -88,7 +98,7 @@ def _stopping_facts(task: Task) -> list[tuple[str, str]]:
         rows.append(("Energy budget", joules(rules.max_energy_j)))
     if rules.inferences is not None:
         name = next((n for n, o in task.objectives.items() if o is task.measured), None)
-        work = f"{plain(energy_unit(name)[0])}s" if name else "units of work"
+        work = f"{plain(work_unit(name))}s" if name else "units of work"
         rows.append(("Stated volume", f"{number(rules.inferences)} {work} after the search"))
     return rows
 
@@ -106,7 +116,8 @@ def _confirmation(summary: Summary) -> str:
 
 def provenance_table(summary: Summary) -> Table:
     """Energy by domain and source, with kind, share, method and idle power."""
-    methods = {(m.get("domain"), m.get("source")): m.get("method", "") for m in summary.manifest.meters}
+    methods = {(m.get("domain"), m.get("source")): _method(m) for m in summary.manifest.meters}
+    alike = {(family(m.get("domain", "")), m.get("source")): _method(m) for m in summary.manifest.meters}
     rows = []
     for source in summary.ledger.sources:
         rows.append(
@@ -117,12 +128,21 @@ def provenance_table(summary: Summary) -> Table:
                 Cell(joules(source.energy_j)),
                 Cell(ABSENT if source.share is None else percent(source.share)),
                 _idle_cell(summary, source),
-                Cell(methods.get((source.domain, source.source)) or "not described by its meter"),
+                Cell(
+                    methods.get((source.domain, source.source))
+                    or alike.get((family(source.domain), source.source))  # a GPU that the run came to use later
+                    or "not described by its meter"
+                ),
             )
         )
     titles = ("Domain", "Source", "Kind", "Energy", "Share", "Idle power", "Method")
     columns = tuple(Column(t, numeric=t in ("Energy", "Share", "Idle power")) for t in titles)
     return Table("Energy sources and methods", columns, tuple(rows))
+
+
+def _method(meter: Mapping[str, str]) -> str:
+    """How a meter reads, and what its counter contains where it says so."""
+    return meter.get("method", "") + (f" (contains: {meter['scope']})" if "scope" in meter else "")
 
 
 def _idle_cell(summary: Summary, source: SourceShare) -> Cell:
@@ -311,16 +331,28 @@ def _costs(summary: Summary) -> Iterator[tuple[str, Read]]:
     by_phase = [t for t in summary.targets if any(t.phase in m.costs.phase_flops for m in summary.members)]
     yield _bounded(summary, "Parameters", "parameters"), lambda m: Cell(count(m.costs.parameters))
     if not by_phase or any(m.costs.flops is not None for m in summary.members):
-        yield _bounded(summary, "MACs", "macs"), lambda m: Cell(si(m.costs.macs, ""))
-        yield _bounded(summary, "FLOPs", "flops"), lambda m: Cell(si(m.costs.flops, ""))
+        yield _bounded(summary, "MACs", "macs"), lambda m: Cell(at_least(m.costs, m.costs.macs))
+        yield _bounded(summary, "FLOPs", "flops"), lambda m: Cell(at_least(m.costs, m.costs.flops))
     for target in {t.phase: t for t in by_phase}.values():
         yield f"FLOPs per {plain(target.unit)} of {target.phase}", _phase_flops(target.phase)
+    if any(m.training for m in summary.members):
+        yield "FLOPs of training", lambda m: training_cell(m.training, trained_unit(summary.task))
     title = _bounded(summary, "Peak memory", "peak_memory_bytes")
     yield title, lambda m: Cell(octets(m.costs.peak_memory_bytes))
 
 
+def at_least(costs: Costs, counted: float | None, phase: str = "") -> str:
+    """MACs or FLOPs, marked ≥ where operators of the model, or of its training, have no counting rule."""
+    return ("≥ " if missed_ops(costs, phase) and counted is not None else "") + si(counted, "")
+
+
+def missed_ops(costs: Costs, phase: str) -> Mapping[str, int]:
+    """Operators without a counting rule, with their number of calls: of a training step, or of the model."""
+    return costs.train_unsupported_ops if phase == TRAIN else costs.unsupported_ops
+
+
 def _phase_flops(phase: str) -> Read:
-    return lambda m: Cell(si(m.costs.phase_flops.get(phase), ""))
+    return lambda m: Cell(at_least(m.costs, m.costs.phase_flops.get(phase), phase))
 
 
 def _bounded(summary: Summary, title: str, cost: str) -> str:
@@ -331,6 +363,28 @@ def _bounded(summary: Summary, title: str, cost: str) -> str:
 def _scores(summary: Summary) -> Iterator[tuple[str, Read]]:
     for name in sorted({name for m in summary.members for name in m.scores}):
         yield name, _score(name, summary.task.protocol)
+
+
+MOST_CLASSES = 20  # in a report; report.json has all
+
+
+def classes_table(summary: Summary) -> Table:
+    """Test scores by class of the first member that has them, and the F1 of each class over the frontier."""
+    scored = [m for m in summary.members if m.class_scores]
+    if not scored:
+        return Table("", (), ())
+    first, three = scored[0], partial(number, digits=3)
+    f1 = {c: [s.mean for m in scored if (s := m.class_scores.get(c, {}).get("f1"))] for c in first.class_scores}
+    hardest = sorted(f1, key=lambda c: min(f1[c], default=0.0))[:MOST_CLASSES]
+    rows = []
+    for name in (c for c in f1 if c in hardest):
+        own = [first.class_scores[name].get(score) for score in ("precision", "recall", "f1")]
+        cells = [Cell(ABSENT) if s is None else worded_cell(three, s.mean, s.low, s.high) for s in own]
+        ends = dict.fromkeys(three(end(f1[name])) for end in (min, max)) if f1[name] else [ABSENT]
+        rows.append((Cell(name), *cells, Cell(" … ".join(ends))))
+    which = "" if len(f1) <= MOST_CLASSES else f", the {MOST_CLASSES} of {len(f1)} classes with the lowest F1"
+    caption = f"Test scores by class, of {first.label}{which}"
+    return Table.of(caption, ("Class", "Precision", "Recall", "F1", "F1 over the frontier"), rows)
 
 
 def _score(name: str, protocol: Protocol) -> Read:

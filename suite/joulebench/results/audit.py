@@ -63,6 +63,7 @@ def audit(
     named = (w.phase for t in trials for w in t.windows if w.phase not in t.unit)
     unknown = dict.fromkeys(phase for phase in named if phase not in RESERVED_PHASES)
     known = {t.trial for t in trials}
+    failed = [f"trial {s.trial}: {s.error}" for s in scores if s.error is not None]
     lost = [f"trial {s.trial}" for s in scores if s.trial not in known]
     findings = [
         _digest(manifest, task),
@@ -70,6 +71,7 @@ def audit(
         _numbers(trials),
         _listed(Code.UNKNOWN_PHASES, "Phases that neither the harness nor the workload names", unknown),
         _listed(Code.SCORES_WITHOUT_TRIAL, "Test scores of trials that are not recorded", lost),
+        _listed(Code.NOT_SCORED, "Models without test scores", failed, "warning"),
     ]
     for t in torn:
         text = f"{t.path.name} ends in an incomplete line ({t.line}), as after a crash: that record is lost."
@@ -169,12 +171,12 @@ def _numbers(trials: Sequence[TrialRecord]) -> Finding | None:
     )
 
 
-def _listed(code: Code, title: str, items: Iterable[str]) -> Finding | None:
+def _listed(code: Code, title: str, items: Iterable[str], level: Level = "alert") -> Finding | None:
     every = list(items)
     if not every:
         return None
     more = f"; and {len(every) - MAX_LISTED} more" if len(every) > MAX_LISTED else ""
-    return _finding("alert", code, f"{title}: {'; '.join(every[:MAX_LISTED])}{more}.")
+    return _finding(level, code, f"{title}: {'; '.join(every[:MAX_LISTED])}{more}.")
 
 
 def _finding(level: Level, code: Code, text: str) -> Finding:

@@ -12,7 +12,7 @@ from joulebench.results.energy import common_domains
 from joulebench.results.idle import idle_power_w
 from joulebench.results.run import Run
 from joulebench.results.validity import invalidity
-from joulebench.spec.objectives import energy_unit
+from joulebench.spec.objectives import work_unit
 from joulebench.spec.task import Protocol, Task
 from joulebench.stats.dispersion import Drift, Rsd, drift, relative_sd
 from joulebench.stats.estimate import Estimate, estimate
@@ -230,7 +230,7 @@ def _of(
     measured = task.measured
     if measured is None:
         return None
-    unit = energy_unit(next(n for n, o in task.objectives.items() if o is measured))[0]
+    unit = work_unit(next(n for n, o in task.objectives.items() if o is measured))
     families = tuple(measured.domains or ())
     return Consistency(measured.phase or "", unit, families, windows, protocol, idle, max_rsd, errors)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from joulebench.results.energy import Energy
 from joulebench.results.ledger import Ledger
+from joulebench.spec.hardware import carbon_g, stated
 from joulebench.spec.task import Task
-from joulebench.stats.constants import JOULES_PER_KWH
 from joulebench.stats.estimate import Estimate, point
 from joulebench.stats.intervals import shifted
 
@@ -34,11 +33,14 @@ class SearchCost:
 
     @property
     def carbon_g(self) -> float | None:
-        """Joules × PUE (1 if none is given) × intensity: applied here, once."""
-        if self.energy_j is None or self.intensity_g_per_kwh is None:
+        """Of all joules of the run."""
+        return None if self.energy_j is None else self.carbon_of(self.energy_j)
+
+    def carbon_of(self, energy_j: float) -> float | None:
+        """g CO2e of metered joules, with the PUE (1 if none is given); None without an intensity."""
+        if self.intensity_g_per_kwh is None:
             return None
-        pue = self.pue.value if self.pue else 1.0
-        return self.energy_j / JOULES_PER_KWH * pue * self.intensity_g_per_kwh.value
+        return carbon_g(energy_j, self.intensity_g_per_kwh.value, self.pue.value if self.pue else 1.0)
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,8 @@ def search_cost(ledger: Ledger, hardware: Mapping[str, Any]) -> SearchCost:
 
 
 def _fact(given: Any) -> Fact | None:
-    value, source = (given.get("value"), given.get("source")) if isinstance(given, Mapping) else (given, None)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        return None
-    return Fact(float(value), str(source or "source not given"))
+    known = stated(given)
+    return None if known is None else Fact(*known)
 
 
 def break_even(

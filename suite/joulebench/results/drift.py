@@ -14,7 +14,7 @@ from joulebench.records.model import Kind, TrialRecord, Window, combined
 from joulebench.results.consistency import meter_check_protocol
 from joulebench.results.energy import common_domains, joules
 from joulebench.results.validity import valid_windows
-from joulebench.spec.objectives import energy_unit
+from joulebench.spec.objectives import work_unit
 from joulebench.spec.task import Protocol, Task
 from joulebench.stats.dispersion import Rsd, relative_sd
 from joulebench.stats.estimate import Part, Spread, t_quantile, welch_satterthwaite
@@ -81,7 +81,7 @@ def drift_of(task: Task, trials: Iterable[TrialRecord], spread: Spread | None = 
     measured = task.measured
     if measured is None:
         return None
-    unit = energy_unit(next(name for name, o in task.objectives.items() if o is measured))[0]
+    unit = work_unit(next(name for name, o in task.objectives.items() if o is measured))
     protocol = control_protocol(task.protocol)
     nodes: dict[str | None, list[tuple[int, list[Window]]]] = {}
     for trial in trials:

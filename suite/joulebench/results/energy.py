@@ -25,13 +25,15 @@ from joulebench.stats.estimate import (
     t_quantile,
 )
 
+#: What a module holds.
+MODULE = frozenset({"gpu", "cpu", "ram"})
 #: A metric or cost beyond this is none: its square must still be a number.
 MAX_VALUE = 1e30
 
 
 Basis = Literal["gross", "net"]
 #: What makes an energy vary, by the names that `Energy.variances` has.
-WINDOWS, RUNS = "windows", "runs"  # and IDLE and DRIFT of `joulebench.results.idle`
+WINDOWS, RUNS, EDGES = "windows", "runs", "edges"  # and IDLE and DRIFT of `joulebench.results.idle`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +50,8 @@ class Energy(Estimate):
         measured_share: of the joules, 0 … 1.
         basis: gross, or net of idle power.
         per: the unit of work it is stated for; None for joules in all.
-        variances: of the mean, by what varied (windows, idle, idle_drift, runs), in squared joules (per squared
-            unit); a source that is not known to vary is absent.
+        variances: of the mean, by what varied (windows, edges, idle, idle_drift, runs), in squared joules (per
+            squared unit); a source that is not known to vary is absent.
     """
 
     domains: tuple[str, ...]
@@ -158,8 +160,12 @@ def over_runs(runs: Sequence[Energy], spread: Spread | None = None, scale: float
 
 
 def matches(domain: str, wanted: Iterable[str]) -> bool:
-    """Whether a domain such as `gpu:1` belongs to one of the wanted families, such as `gpu`."""
-    return domain.split(":", 1)[0] in wanted
+    """Whether a domain such as `gpu:1` belongs to one of the wanted families, such as `gpu`.
+
+    A counter of a whole module (GPU, CPU and memory on one board) answers for all three together only.
+    """
+    of, families = domain.split(":", 1)[0], set(wanted)
+    return of in families or (of == "module" and families >= MODULE)
 
 
 def joules(window: Window, domains: Iterable[str]) -> float | None:
@@ -184,11 +190,16 @@ def phase_energy(
     protocol: Protocol,
     idle: Sequence[Window] | None = None,
     unit: str = "unit",
+    delays: int = 0,
 ) -> Energy | None:
     """Energy per unit of `phase` from its valid windows; net of idle power if idle windows are given.
 
-    None where there is no valid window, no domain asked for, or (net) no quiet idle nearby. The interval of a net
-    value holds that of idle power and its drift: their variances add.
+    With `delays`, the energy-delay product: each window's joules per unit times its seconds per unit to that power,
+    as the two vary together.
+
+    None where there is no valid window, no domain asked for, or (net) no quiet idle nearby. The interval holds what
+    counters leave open at the windows' edges, where that is recorded; that of a net value holds that of idle power
+    and its drift too: variances add.
     """
     valid = valid_windows(windows, phase, protocol)
     names = common_domains(valid, domains)
@@ -201,11 +212,14 @@ def phase_energy(
         if baseline is None:
             return None
         energies = [e - baseline.power_w.mean * w.duration_s for e, w in zip(gross, valid, strict=True)]
-        idle_parts = baseline.parts(seconds_per_unit(valid).mean)
-    value = estimate([e / w.units for e, w in zip(energies, valid, strict=True)])
+        idle_parts = baseline.parts(mean_delay(valid, delays + 1))
+    value = estimate([e / w.units * _delay(w) ** delays for e, w in zip(energies, valid, strict=True)])
     parts = {} if value.sem is None else {WINDOWS: Part(value.sem**2, freedom_of(value)), **idle_parts}
-    if idle is not None:
-        value = of_parts(value.mean, value.n, list(parts.values()), f"{value.varied} and idle")
+    if parts and (edges := _edge_variance(valid, names, delays)) is not None:
+        parts[EDGES] = Part(edges / len(valid), math.inf)
+    if idle is not None or EDGES in parts:
+        varied = value.varied if idle is None else f"{value.varied} and idle"
+        value = of_parts(value.mean, value.n, list(parts.values()), varied)
     return Energy(
         **vars(value),
         domains=names,
@@ -251,7 +265,8 @@ def with_parts(net: Estimate, idle: Sequence[Part]) -> Estimate:
     """A net value with the variance that idle power adds; without an interval as before."""
     if net.sem is None:
         return net
-    return of_parts(net.mean, net.n, [Part(net.sem**2, freedom_of(net)), *idle], f"{net.varied} and idle")
+    value = of_parts(net.mean, net.n, [Part(net.sem**2, freedom_of(net)), *idle], f"{net.varied} and idle")
+    return replace(value, pooled=net.pooled)
 
 
 def seconds_per_unit(valid: Sequence[Window]) -> Estimate:
@@ -260,7 +275,16 @@ def seconds_per_unit(valid: Sequence[Window]) -> Estimate:
     Raises:
         ValueError: no windows.
     """
-    return estimate([w.duration_s / w.units for w in valid])
+    return estimate([_delay(w) for w in valid])
+
+
+def mean_delay(valid: Sequence[Window], power: int = 1) -> float:
+    """Mean over windows of (seconds per unit of work)^power: what a watt of idle takes off e · t^(power − 1)."""
+    return fmean(_delay(w) ** power for w in valid)
+
+
+def _delay(window: Window) -> float:
+    return window.duration_s / window.units
 
 
 def power_w(windows: Sequence[Window], domains: Sequence[str]) -> float:
@@ -295,6 +319,17 @@ def training_energy(
     net_j = energy_j - baseline.power_w.mean * seconds
     net = of_parts(net_j, baseline.power_w.n, list(parts.values()), "idle windows, one training")
     return Energy.of(net, gross, basis="net", variances={source: part.variance for source, part in parts.items()})
+
+
+def _edge_variance(windows: Sequence[Window], names: Sequence[str], delays: int) -> float | None:
+    """Mean variance of a window's energy per unit that its counters leave open; None where none is recorded."""
+    known = [
+        sum((r.edge_sd_j or 0.0) ** 2 for r in w.readings if r.role == "primary" and r.domain in names)
+        for w in windows
+    ]
+    if not any(known):
+        return None
+    return fmean(v / w.units**2 * _delay(w) ** (2 * delays) for v, w in zip(known, windows, strict=True))
 
 
 def _kind(windows: Sequence[Window], names: Sequence[str]) -> Kind:

@@ -19,6 +19,7 @@ class Code(StrEnum):
     MISSING_TRIALS = "missing_trials"
     UNKNOWN_PHASES = "unknown_phases"
     SCORES_WITHOUT_TRIAL = "scores_without_trial"
+    NOT_SCORED = "not_scored"
     TORN_LINE = "torn_line"
     ALTERED = "altered"
     OPEN_SESSION = "open_session"
@@ -57,7 +58,9 @@ class Code(StrEnum):
     IDLE_DRIFT = "idle_drift"
     MACHINE_DRIFT = "machine_drift"
     CLUSTER = "cluster"
+    DATA = "data"
     # what the run found
+    UNTRAINED = "untrained"
     NARROWED = "narrowed"
     DEVIATIONS = "deviations"
     PROVISIONAL = "provisional"
@@ -72,6 +75,7 @@ class Code(StrEnum):
     TRAINING_CUT_OFF = "training_cut_off"
     HYPERVOLUME_ZERO = "hypervolume_zero"
     HYPERVOLUME_FLAT = "hypervolume_flat"
+    PROMISES_BROKEN = "promises_broken"
     # how machines compare
     NOT_ALIKE = "not_alike"
     NOTHING_SHARED = "nothing_shared"

@@ -38,9 +38,10 @@ def non_dominated(points: ArrayLike, goals: Sequence[Goal]) -> NDArray[np.bool_]
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike, goals: Sequence[Goal]) -> float:
-    """Volume dominated by `points` and bounded by `reference`, in the product of the objectives' units.
+    """Volume dominated by `points` and bounded by `reference`, in the product of the columns' units.
 
-    A point that is not better than the reference in every objective adds nothing.
+    A point that is not better than the reference in every objective adds nothing. Of a task's own values, on the
+    scales that it states: `task_hypervolume`.
 
     Raises:
         ValueError: shapes do not fit, or a NaN.
@@ -53,6 +54,45 @@ def hypervolume(points: ArrayLike, reference: ArrayLike, goals: Sequence[Goal]) 
     if costs.shape[1] == 1:
         return float(bound[0] - better[:, 0].min())
     return float(moocore.hypervolume(better, ref=bound))
+
+
+def coordinates(task: Task, values: ArrayLike) -> Array:
+    """Objective values (n × objectives) as the hypervolume counts them. Scales are applied here and nowhere else.
+
+    A value counts as it is or, with `scale = "log"`, as its natural logarithm: from a reference r, a value v then
+    spans ln(v / r) where more is better and ln(r / v) where less is. That is a ratio, in nats: no unit changes it,
+    and doubling the efficiency of what is thrifty already adds no more than doubling that of anything else. A value
+    that is not positive is -inf.
+    """
+    counted = np.array(values, dtype=float).reshape(-1, len(task.objectives))
+    for column, objective in enumerate(task.objectives.values()):
+        if objective.scale == "log":
+            with np.errstate(divide="ignore"):
+                counted[:, column] = np.log(np.maximum(counted[:, column], 0.0))
+    return counted
+
+
+def reference_point(task: Task) -> Array | None:
+    """The references as `coordinates`; None where an objective has none, or there are more than
+    `MAX_HYPERVOLUME_OBJECTIVES` of them."""
+    stated = [o.reference for o in task.objectives.values() if o.reference is not None]
+    if len(stated) < len(task.objectives) or len(stated) > MAX_HYPERVOLUME_OBJECTIVES:
+        return None
+    point: Array = coordinates(task, stated)[0]
+    return point
+
+
+def task_hypervolume(task: Task, values: ArrayLike) -> float | None:
+    """Hypervolume of objective values (n × objectives) from the task's references, each objective on its scale.
+
+    Two of them compare only where goals, references and scales are the same. None without a `reference_point`, or
+    with a value to be minimised that a log scale does not reach, as it is not positive. (One to be maximised is
+    merely no better than the reference.)
+    """
+    bound, goals, points = reference_point(task), objective_goals(task), coordinates(task, values)
+    if bound is None or np.isneginf(points[:, [goal == "minimize" for goal in goals]]).any():
+        return None
+    return hypervolume(points, bound, goals)
 
 
 def frontier(task: Task, every: Sequence[Configuration]) -> list[Configuration]:
@@ -97,19 +137,18 @@ def hypervolume_by_trial(
     """Hypervolume after each trial, in the order given; it never falls.
 
     A configuration counts with its final value (the mean of its runs) from its first trial on, so the last
-    number is the frontier's. All None where an objective has no reference, or where there are more than
-    `MAX_HYPERVOLUME_OBJECTIVES` of them. `every` are the trials' configurations, if known.
+    number is the frontier's. All None where `task_hypervolume` is. `every` are the trials' configurations, if
+    known.
     """
-    references = [o.reference for o in task.objectives.values()]
-    if any(r is None for r in references) or len(references) > MAX_HYPERVOLUME_OBJECTIVES:
-        return [None] * len(trials)
+    unknown: list[float | None] = [None] * len(trials)
+    if reference_point(task) is None:
+        return unknown
     goals = objective_goals(task)
     every = configurations(task, trials) if every is None else every
     key_of = {id(trial): c.key for c in every for trial in c.trials}
     confirmed = any(c.confirmed for c in every)
     pending = {c.key: c for c in every if c.complete and c.feasible and (c.confirmed or not confirmed)}
-    bound = np.asarray(references, dtype=float)
-    front, volume, volumes = np.empty((0, len(goals))), 0.0, []
+    front, volume, volumes = np.empty((0, len(goals))), 0.0, list[float | None]()
     for trial in trials:
         new = pending.pop(key_of[id(trial)], None)
         if new is not None:
@@ -117,9 +156,12 @@ def hypervolume_by_trial(
             mask = non_dominated(grown, goals)
             if mask[-1]:  # a dominated newcomer changes nothing
                 front = grown[mask]
-                volume = max(volume, hypervolume(front, bound, goals))
+                reached = task_hypervolume(task, front)
+                if reached is None:
+                    return unknown
+                volume = max(volume, reached)
         volumes.append(volume)
-    return list(volumes)
+    return volumes
 
 
 def objective_goals(task: Task) -> list[Goal]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -11,7 +12,8 @@ from joulebench.results.energy import Energy
 from joulebench.results.outcome import Configuration, Outcome
 from joulebench.results.phase_runs import EVERY_FAMILY
 from joulebench.results.run import Run
-from joulebench.spec.objectives import energy_unit
+from joulebench.results.training_flops import TrainingFlops, training_flops
+from joulebench.spec.objectives import work_unit
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate, mean_of_runs, point, pooled_spread
@@ -38,11 +40,15 @@ class Member:
     net: Mapping[Target, Energy]  # absent where idle power is unknown
     unit_s: Mapping[Target, Estimate]  # seconds per unit of work; none of training
     costs: Costs
-    scores: Mapping[str, Estimate]  # test_accuracy, …
+    scores: Mapping[str, Estimate]  # test_accuracy, …; without those of one class
     constraints: Mapping[str, Outcome] = field(default_factory=dict)  # values of what the task bounds
     within_run: Mapping[Target, float] = field(default_factory=dict)  # relative 95 % half-width of a run's windows
     key: str = ""  # of the configuration
     confirmed: bool = False
+    training: TrainingFlops | None = None
+    class_scores: Mapping[str, Mapping[str, Estimate]] = field(
+        default_factory=dict
+    )  # class -> precision, recall, f1
 
     @property
     def label(self) -> str:
@@ -60,7 +66,7 @@ def targets(task: Task, trials: Sequence[TrialRecord]) -> list[Target]:
     for name, objective in task.objectives.items():
         if objective.phase is not None and objective.domains is not None:
             key = (objective.phase, objective.domains)
-            known.setdefault(key, Target(name, objective.phase, energy_unit(name)[0], objective.domains))
+            known.setdefault(key, Target(name, objective.phase, work_unit(name), objective.domains))
     if known:
         return list(known.values())
     units = {phase: unit for trial in trials for phase, unit in trial.unit.items()}
@@ -86,6 +92,7 @@ def member(run: Run, configuration: Configuration) -> Member:
                 within[target] = fmean(widths)
             if phase.net is not None:
                 net[target] = phase.net
+    every = scores(run, usable)
     return Member(
         trials=tuple(t.trial for t in usable),
         params=configuration.params,
@@ -94,15 +101,28 @@ def member(run: Run, configuration: Configuration) -> Member:
         net=net,
         unit_s=unit_s,
         costs=configuration.costs,
-        scores=_scores(run, usable),
+        scores={name: score for name, score in every.items() if not _CLASS_SCORE.fullmatch(name)},
         constraints=configuration.constraints,
         within_run=within,
         key=configuration.key,
         confirmed=configuration.confirmed,
+        training=training_flops(usable),
+        class_scores=_by_class(every),
     )
 
 
-def _scores(run: Run, trials: Sequence[TrialRecord]) -> dict[str, Estimate]:
+_CLASS_SCORE = re.compile(r"test_(precision|recall|f1)\.(.+)")  # as `Workload.final_scores` names them
+
+
+def _by_class(scores: Mapping[str, Estimate]) -> dict[str, dict[str, Estimate]]:
+    classes: dict[str, dict[str, Estimate]] = {}
+    for name, score in scores.items():
+        if found := _CLASS_SCORE.fullmatch(name):
+            classes.setdefault(found[2], {})[found[1]] = score
+    return classes
+
+
+def scores(run: Run, trials: Sequence[TrialRecord]) -> dict[str, Estimate]:
     """Means of test scores, with the spread between runs pooled over all configurations scored more than once."""
     values = _scored(run, trials)
     if not values:

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from joulebench.results.frontier import (
-    MAX_HYPERVOLUME_OBJECTIVES,
     Array,
     beats_reference,
-    hypervolume,
     non_dominated,
     objective_goals,
     objective_values,
+    task_hypervolume,
 )
 from joulebench.results.outcome import Configuration
 from joulebench.spec.task import Task
@@ -55,7 +54,8 @@ def membership(task: Task, every: Sequence[Configuration], seed: int = 0) -> Mem
     known = [c for c in every if c.complete and c.feasible and beats_reference(task, c)]
     if not known:
         return None
-    goals, draws = objective_goals(task), _draws(task, known, seed)
+    goals = objective_goals(task)
+    draws = drawn([[c.outcomes[name].value for name in task.objectives] for c in known], seed)
     on = np.zeros(len(known))
     for values in draws:
         on += non_dominated(values, goals)
@@ -70,19 +70,18 @@ def membership(task: Task, every: Sequence[Configuration], seed: int = 0) -> Mem
     )
 
 
-def _draws(task: Task, known: Sequence[Configuration], seed: int) -> Array:
-    """Draws × configurations × objectives.
+def drawn(known: Sequence[Sequence[Estimate]], seed: int = 0) -> Array:
+    """Draws × configurations × quantities, of the estimates by configuration and quantity.
 
     The spread between runs is one for all configurations, so the error of its estimate is too: a draw has one χ²
-    quantile for each objective.
+    quantile for each quantity.
     """
     from scipy import special
 
     rng = np.random.default_rng(seed)
-    means = objective_values(task, known)
+    means = np.array([[v.mean for v in values] for values in known], dtype=float)
     scaled = rng.standard_normal((DRAWS, *means.shape))
-    for column, name in enumerate(task.objectives):
-        values = [c.outcomes[name].value for c in known]
+    for column, values in enumerate(zip(*known, strict=True)):
         # to two digits: a χ² quantile is slow, and configurations differ little in their degrees of freedom
         freedom = np.array([float(f"{min(freedom_of(v), 1e6):.2g}") for v in values])
         distinct, which = np.unique(freedom, return_inverse=True)
@@ -93,17 +92,18 @@ def _draws(task: Task, known: Sequence[Configuration], seed: int) -> Array:
 
 
 def _hypervolume(task: Task, known: Sequence[Configuration], draws: Array) -> Estimate | None:
-    """Of the frontier's mean values, with a 95 % interval; None without references.
+    """Of the frontier's mean values, with a 95 % interval; None where `task_hypervolume` is. Without an interval
+    where a draw has none: its noise reaches values that a log scale does not.
 
     Noise only makes a frontier look better, in the draws once more than in the values: the interval is the basic
     bootstrap's, which takes that off (Davison and Hinkley 1997, 5.2).
     """
-    references = [o.reference for o in task.objectives.values()]
-    if any(r is None for r in references) or len(references) > MAX_HYPERVOLUME_OBJECTIVES or not known:
+    volume = task_hypervolume(task, objective_values(task, known)) if known else None
+    if volume is None:
         return None
-    goals, bound = objective_goals(task), np.asarray(references, dtype=float)
-    volume = hypervolume(objective_values(task, known), bound, goals)
-    drawn = [hypervolume(values, bound, goals) for values in draws]
+    n, varied = min(len(c.usable) for c in known), "runs of the confirmed configurations"
+    drawn = [v for values in draws if (v := task_hypervolume(task, values)) is not None]
+    if len(drawn) < len(draws):
+        return Estimate(volume, n, None, None, None, varied)
     low, high = (2 * volume - float(end) for end in np.quantile(drawn, (0.975, 0.025)))
-    n = min(len(c.usable) for c in known)
-    return Estimate(volume, n, None, low, high, "runs of the confirmed configurations")
+    return Estimate(volume, n, None, low, high, varied)

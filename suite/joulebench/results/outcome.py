@@ -13,6 +13,7 @@ from joulebench.records.model import Costs, Kind, TrialRecord, Window, combined
 from joulebench.results.energy import (
     MAX_VALUE,
     Energy,
+    mean_delay,
     phase_energy,
     seconds_per_unit,
     shared_idle_parts,
@@ -21,8 +22,8 @@ from joulebench.results.energy import (
 from joulebench.results.idle import IdleWindows
 from joulebench.results.latency import latency
 from joulebench.results.phase_runs import training_runs
-from joulebench.results.validity import idle_fault, valid_windows
-from joulebench.spec.objectives import COSTS, Quantity, energy_unit
+from joulebench.results.validity import idle_fault, training_fault, valid_windows
+from joulebench.spec.objectives import COSTS, Form, Quantity
 from joulebench.spec.parameters import Params
 from joulebench.spec.task import CONFIRM, Protocol, Task
 from joulebench.stats.estimate import (
@@ -34,6 +35,7 @@ from joulebench.stats.estimate import (
     pooled_spread,
     reciprocal,
 )
+from joulebench.stats.intervals import scaled
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,9 @@ def merged_costs(trials: Sequence[TrialRecord]) -> Costs:
         peak_memory_bytes=max(peaks, default=None),
         memory_limit_bytes=first("memory_limit_bytes"),
         unsupported_ops=table("unsupported_ops"),
+        uncounted=next((t.costs.uncounted for t in trials if t.costs.uncounted), None),
+        train_unsupported_ops=table("train_unsupported_ops"),
+        train_uncounted=next((t.costs.train_uncounted for t in trials if t.costs.train_uncounted), None),
     )
 
 
@@ -108,13 +113,15 @@ def configuration_key(task: Task, params: Params) -> str:
     return json.dumps({n: v for n, v in params.items() if task.parameters[n].scope == "task"}, sort_keys=True)
 
 
-def trial_energy(task: Task, trial: TrialRecord, objective: Quantity, idle: Sequence[Window]) -> Energy | None:
-    """Energy of the phase a quantity names, in one trial."""
+def trial_energy(
+    task: Task, trial: TrialRecord, objective: Quantity, idle: Sequence[Window], delays: int = 0
+) -> Energy | None:
+    """Energy of the phase a quantity names, in one trial; with `delays`, times delay (`phase_energy`)."""
     if objective.phase is None or objective.domains is None:
         return None
     baseline = idle if objective.basis == "net" else None
     unit = trial.unit.get(objective.phase, "unit")
-    return phase_energy(trial.windows, objective.phase, objective.domains, task.protocol, baseline, unit)
+    return phase_energy(trial.windows, objective.phase, objective.domains, task.protocol, baseline, unit, delays)
 
 
 def trial_outcomes(task: Task, trial: TrialRecord, idle: Sequence[Window] = ()) -> dict[str, Outcome]:
@@ -167,6 +174,10 @@ def _outcome(
     elif quantity.phase is not None and quantity.quantile is not None:
         value = latency(trial.windows, quantity.phase, quantity.quantile, task.protocol)
         outcome = None if value is None else Outcome(value)
+    elif quantity.phase is not None:
+        rate = _seconds_per_unit(task, trial, quantity.phase)
+        value = None if rate is None else reciprocal(rate)
+        outcome = None if value is None else Outcome(value)
     else:
         outcome = _plain_outcome(trial, name)
     return outcome if outcome is not None and abs(outcome.value.mean) <= MAX_VALUE else None
@@ -189,26 +200,47 @@ def _plain_outcome(trial: TrialRecord, name: str) -> Outcome | None:
 def _energy_outcome(
     task: Task, trial: TrialRecord, name: str, objective: Quantity, idle: Sequence[Window]
 ) -> Outcome | None:
+    form = task.energy_form(name)
     if objective.phase == "train":
-        return _training_outcome(task, trial, name, objective)
-    energy = trial_energy(task, trial, objective, idle)
+        return _training_outcome(task, trial, form, objective)
+    energy = trial_energy(task, trial, objective, idle, form.delays)
     if energy is None or energy.n < needed_windows(task, trial):
         return None  # fewer valid windows than the protocol asks for are no measurement
     if energy.basis == "net" and (energy.low is None or energy.low <= 0):
         return None  # not distinguishable from idle: one joule more or less would make it the best of all
-    _, per_joule = energy_unit(name)
-    value = reciprocal(energy) if per_joule else energy
+    value = _in_form(form, energy)
     return Outcome(value, energy.kind, energy.domains) if value is not None else None
 
 
-def _training_outcome(task: Task, trial: TrialRecord, name: str, objective: Quantity) -> Outcome | None:
+def _in_form(form: Form, energy: Estimate) -> Estimate | None:
+    """An energy (times delays, where the form has them) as its objective states it."""
+    if not form.inverse:
+        return energy
+    per_j = reciprocal(energy)
+    return None if per_j is None or form.scale is None else scaled(per_j, form.scale)
+
+
+def _training_outcome(task: Task, trial: TrialRecord, form: Form, objective: Quantity) -> Outcome | None:
     """Training is measured once, over all its epochs: a value without interval."""
     trained = training_runs(task.protocol, [trial], objective.domains or ())
-    unit, per_joule = energy_unit(name)
-    each = None if trained is None else trained.per(trained.units, unit)
-    if each is None:
+    each = None if trained is None else trained.per(trained.units, form.unit)
+    if trained is None or each is None:
         return None
-    return Outcome(point(1 / each.mean if per_joule else each.mean), each.kind, each.domains)
+    delay_s = trained.seconds.mean / trained.units[0]
+    value = _in_form(form, point(each.mean * delay_s**form.delays))
+    return None if value is None else Outcome(value, each.kind, each.domains)
+
+
+def _seconds_per_unit(task: Task, trial: TrialRecord, phase: str) -> Estimate | None:
+    """Seconds per unit of a phase's work, or of training: one value, over all epochs."""
+    if phase != "train":
+        valid = valid_windows(trial.windows, phase, task.protocol)
+        return seconds_per_unit(valid) if valid else None
+    epochs = [w for w in trial.windows if w.phase == phase]
+    units = sum(w.units for w in epochs)
+    if not units or any(training_fault(w, task.protocol) for w in epochs):
+        return None
+    return point(sum(w.duration_s for w in epochs) / units)
 
 
 def idle_windows(trials: Iterable[TrialRecord], protocol: Protocol) -> IdleWindows:
@@ -280,7 +312,7 @@ def _with_values(
 
 def _with_shared_idle(task: Task, plain: Configuration, name: str, value: Estimate, idle: IdleWindows) -> Estimate:
     """A net objective's mean over runs, with the error of the idle power that they share."""
-    baselines = []
+    baselines, form = [], task.energy_form(name)
     for trial in plain.usable:
         if not trial_outcomes(task, trial, idle):
             continue
@@ -288,8 +320,8 @@ def _with_shared_idle(task: Task, plain: Configuration, name: str, value: Estima
         windows = valid_windows(trial.windows, objective.phase or "", task.protocol)
         if energy is None or (baseline := idle.baseline(windows[0], energy.domains)) is None:
             continue
-        slope = energy.mean**-2 if energy_unit(name)[1] else 1.0  # of 1/E by the delta method
-        baselines.append((baseline, slope * seconds_per_unit(windows).mean))
+        slope = (form.scale or 0.0) * energy.mean**-2 if form.inverse else 1.0  # of 1/E by the delta method
+        baselines.append((baseline, slope * mean_delay(windows, form.delays + 1)))
     return with_parts(value, [part for _, part in shared_idle_parts(baselines)])
 
 

@@ -6,12 +6,13 @@ A configuration run once has the intervals of its windows and steps; one run mor
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 
 from joulebench.records.model import Costs, Kind, TrialRecord, Window
+from joulebench.results.conditions import Device, mean_conditions
 from joulebench.results.energy import (
     Energy,
     over_runs,
@@ -73,6 +74,15 @@ class _Runs(ABC):
         """Joules of a run, net of idle power if idle windows are given; None where they are not known."""
 
     @abstractmethod
+    def _counted(self, trial: TrialRecord) -> list[Window]:
+        """The windows of a run that count."""
+
+    @property
+    @abstractmethod
+    def power_w(self) -> float:
+        """Mean power in watts, gross."""
+
+    @abstractmethod
     def _idle_of(self, trial: TrialRecord) -> tuple[Window, float]:
         """The window that idle power is taken near to, and the seconds per unit of work that it is taken for."""
 
@@ -105,6 +115,20 @@ class _Runs(ABC):
     def gross(self) -> Energy:
         """Gross joules; of a phase per unit of work."""
         return over_runs(self.runs, self.repeated.spread("gross"))
+
+    @cached_property
+    def conditions(self) -> Mapping[str, float]:
+        """Means of the hardware's conditions over the windows that count (`mean_conditions`)."""
+        return mean_conditions(w for t in self.measured for w in self._counted(t))
+
+    def utilisation(self, device: Device) -> float | None:
+        """Mean share of time that the GPU, or all CPUs, were at work; None where it was not recorded."""
+        return self.conditions.get(f"{device}_utilisation")
+
+    def utilisation_per_w(self, device: Device) -> float | None:
+        """Utilisation over mean power, 1/W: the utilisation-based efficiency of arXiv 2406.14328."""
+        share = self.utilisation(device)
+        return None if share is None or self.power_w <= 0 else share / self.power_w
 
     @cached_property
     def _nets(self) -> list[Energy] | None:
@@ -161,11 +185,15 @@ class PhaseRuns(_Runs):
         return phase_energy(trial.windows, self.phase, self.families, self.protocol, idle, self.unit)
 
     def _idle_of(self, trial: TrialRecord) -> tuple[Window, float]:
-        windows = self._valid(trial)
+        windows = self._counted(trial)
         return windows[0], seconds_per_unit(windows).mean
 
-    def _valid(self, trial: TrialRecord) -> list[Window]:
+    def _counted(self, trial: TrialRecord) -> list[Window]:
         return valid_windows(trial.windows, self.phase, self.protocol)
+
+    @property
+    def power_w(self) -> float:
+        return self.gross.mean / self.unit_s.mean
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -178,7 +206,7 @@ class PhaseRuns(_Runs):
     @cached_property
     def _unit_s(self) -> list[Estimate]:
         """Of each run whose joules are known."""
-        return [seconds_per_unit(self._valid(t)) for t in self.measured]
+        return [seconds_per_unit(self._counted(t)) for t in self.measured]
 
     @cached_property
     def unit_s(self) -> Estimate:
@@ -220,7 +248,7 @@ class PhaseRuns(_Runs):
         return scaled(per_j, flops) if per_j is not None and flops else None
 
     def _over_steps(self, summarise: Callable[[list[float]], Estimate]) -> Estimate | None:
-        runs = [seconds for t in self.trials if (seconds := [s for w in self._valid(t) for s in w.step_s])]
+        runs = [seconds for t in self.trials if (seconds := [s for w in self._counted(t) for s in w.step_s])]
         return mean_of_runs([summarise(seconds) for seconds in runs]) if runs else None
 
 
@@ -263,8 +291,15 @@ class TrainingRuns(_Runs):
         epochs = _epochs(trial)
         return epochs[len(epochs) // 2], sum(w.duration_s for w in epochs)
 
+    def _counted(self, trial: TrialRecord) -> list[Window]:
+        return _epochs(trial)
+
     def _values(self, quantity: str) -> Sequence[Estimate]:
         return self.runs if quantity == "gross" else self._seconds
+
+    @property
+    def power_w(self) -> float:
+        return self.gross.mean / self.seconds.mean
 
     @cached_property
     def seconds(self) -> Estimate:

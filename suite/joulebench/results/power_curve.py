@@ -1,7 +1,8 @@
 """Second model of the CPU's power, which shows how far joules by CodeCarbon's load model can be off. Pure.
 
 Both models are shares of the same TDP by load; they differ in the curve. What they give over the same windows is a
-systematic range: no repetition makes it smaller, and no interval over windows or runs contains it.
+systematic range: no repetition makes it smaller, and no interval over windows or runs contains it. Where the
+family of the CPU was recorded, a third model widens it that needs no TDP (`server_share`).
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from joulebench.results.frontier import Array, frontier
 from joulebench.results.members import Target, targets
 from joulebench.results.outcome import Configuration
 from joulebench.results.run import Run
+from joulebench.results.server_share import LOAD as LOAD
+from joulebench.results.server_share import STANDS_FOR, ServerShare, by_share, modelled_parts, server_share
 from joulebench.results.validity import is_read
 from joulebench.spec.parameters import Params
 
 #: Source of the readings that have a second model, and the name of that model.
-LOAD_MODEL, CURVE_MODEL = "cpu_load_model", "teads_curve"
-#: Condition of a window: share of the time of all CPUs that they were busy, 0 … 1.
-LOAD = "cpu_utilisation"
+LOAD_MODEL, CURVE_MODEL = STANDS_FOR["cpu"], "teads_curve"
 #: Load, and share of the TDP at it, linear in between.
 CURVE = ((0.0, 0.12), (0.1, 0.32), (0.5, 0.75), (1.0, 1.02))
 CURVE_SOURCE = (
@@ -70,20 +71,26 @@ def recorded_tdp_w(manifest: Manifest) -> float | None:
     return tdp_w if math.isfinite(tdp_w) and tdp_w > 0 else None
 
 
+def has_load_model(run: Run) -> bool:
+    """Whether the CPU's joules are computed from its utilisation."""
+    return any(s.role == "primary" and s.source == LOAD_MODEL for s in run.ledger.sources)
+
+
 @dataclass(frozen=True)
 class JoulesByModel:
-    """Joules of the same windows by the load model and by the curve."""
+    """Joules of the same windows by the load model and by the curve, and both ends by a share of servers."""
 
     model_j: float
     curve_j: float
+    servers_j: tuple[float, float] | None = None
 
     @property
     def low(self) -> float:
-        return min(self.model_j, self.curve_j)
+        return min(self.model_j, self.curve_j, *(self.servers_j or ()))
 
     @property
     def high(self) -> float:
-        return max(self.model_j, self.curve_j)
+        return max(self.model_j, self.curve_j, *(self.servers_j or ()))
 
     @property
     def factor(self) -> float | None:
@@ -105,10 +112,12 @@ class ConfigurationRange:
     on_frontier: bool
     on_curve_frontier: bool
     default: bool
+    servers: tuple[Energy, Energy] | None = None  # by a share of servers, the lower end and the upper
 
     @property
     def joules(self) -> JoulesByModel:
-        return JoulesByModel(self.model.mean, self.curve.mean)
+        servers = None if self.servers is None else (self.servers[0].mean, self.servers[1].mean)
+        return JoulesByModel(self.model.mean, self.curve.mean, servers)
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,8 @@ class ModelRange:
     recorded_share: float  # of the load model's joules, in windows whose load was recorded
     configurations: tuple[ConfigurationRange, ...] = ()
     rankings: tuple[Ranking, ...] = ()
+    share: ServerShare | None = None  # None: the family of the CPU was not recorded, or the RAM was not modelled
+    shared_j: JoulesByModel | None = None  # of CPU and RAM, in windows that have a share
 
     @cached_property
     def by_trials(self) -> Mapping[tuple[Target, tuple[int, ...]], ConfigurationRange]:
@@ -163,11 +174,18 @@ def model_range(run: Run) -> ModelRange | None:
     cpu = _cpu(run.windows, tdp_w)
     if cpu is None:
         return None
-    total = JoulesByModel(total_j, total_j + cpu.curve_j - cpu.model_j)
-    configurations = _configurations(run, tdp_w)
+    share = server_share(run.manifest)
+    shared = None if share is None else _shared(run.windows, share, tdp_w)
+    servers_j = None
+    if shared is not None and shared.servers_j is not None:
+        rest_j = total_j - shared.model_j
+        servers_j = (rest_j + shared.servers_j[0], rest_j + shared.servers_j[1])
+    total = JoulesByModel(total_j, total_j + cpu.curve_j - cpu.model_j, servers_j)
+    share = None if shared is None else share
+    configurations = _configurations(run, tdp_w, share)
     of = {t: [c for c in configurations if c.target == t] for t in dict.fromkeys(c.target for c in configurations)}
     rankings = tuple(_ranking(target, members) for target, members in of.items())
-    return ModelRange(tdp_w, cpu, total, cpu.model_j / every_j, configurations, rankings)
+    return ModelRange(tdp_w, cpu, total, cpu.model_j / every_j, configurations, rankings, share, shared)
 
 
 def _cpu(windows: Iterable[Window], tdp_w: float) -> JoulesByModel | None:
@@ -180,6 +198,22 @@ def _cpu(windows: Iterable[Window], tdp_w: float) -> JoulesByModel | None:
     return JoulesByModel(math.fsum(model), math.fsum(curve)) if math.fsum(model) > 0 else None
 
 
+def _shared(windows: Iterable[Window], share: ServerShare, tdp_w: float) -> JoulesByModel | None:
+    """Joules of CPU and RAM by every model; None where no window has all of them."""
+    model, curve, low, high = [], [], [], []
+    for window in windows:
+        parts, ends_j, energy_j = modelled_parts(window), share.energy_j(window), curve_j(window, tdp_w)
+        if parts is None or ends_j is None or energy_j is None:
+            continue
+        model.append(parts[0].energy_j + parts[1].energy_j)
+        curve.append(energy_j + parts[1].energy_j)
+        low.append(ends_j[0])
+        high.append(ends_j[1])
+    if not model:
+        return None
+    return JoulesByModel(math.fsum(model), math.fsum(curve), (math.fsum(low), math.fsum(high)))
+
+
 def _by_load_model(window: Window) -> list[Reading]:
     return [r for r in window.readings if r.role == "primary" and r.source == LOAD_MODEL and is_read(r)]
 
@@ -189,10 +223,26 @@ def by_curve(run: Run, tdp_w: float) -> Run:
 
     A window whose load was not recorded has no value by the curve, and is faulty here.
     """
+    return _changed(run, lambda window: _window_by_curve(window, tdp_w))
+
+
+def by_servers(run: Run, share: ServerShare) -> tuple[Run, Run]:
+    """The run with a share of servers in place of modelled CPU and RAM, by its lower and by its upper end."""
+
+    def change(window: Window, end: int) -> Window:
+        if modelled_parts(window) is None:
+            return window
+        ends_j = share.energy_j(window)
+        return _without_load(window) if ends_j is None else by_share(window, ends_j[end])
+
+    return _changed(run, lambda window: change(window, 0)), _changed(run, lambda window: change(window, 1))
+
+
+def _changed(run: Run, change: Callable[[Window], Window]) -> Run:
     quantities = (*run.task.objectives.values(), *run.task.outcome_constraints.values())
     phases = {"idle", *(q.phase for q in quantities), *(t.phase for t in targets(run.task, run.trials))}
     trials = [
-        t.model_copy(update={"windows": tuple(_window_by_curve(w, tdp_w) for w in t.windows if w.phase in phases)})
+        t.model_copy(update={"windows": tuple(change(w) for w in t.windows if w.phase in phases)})
         for t in run.trials
     ]
     return replace(run, trials=trials, entries=(), findings=(), overlay=None)
@@ -203,16 +253,23 @@ def _window_by_curve(window: Window, tdp_w: float) -> Window:
     if not replaced:
         return window
     if (energy_j := curve_j(window, tdp_w)) is None:
-        missing = Fault(kind=FaultKind.MISSING_READING, text="no CPU load was recorded")
-        return window.model_copy(update={"fault": window.fault or missing})
+        return _without_load(window)
     of_curve = replaced[0].model_copy(update={"energy_j": energy_j, "source": CURVE_MODEL})
     others = tuple(r for r in window.readings if not any(r is taken for taken in replaced))
     return window.model_copy(update={"readings": (*others, of_curve)})
 
 
-def _configurations(run: Run, tdp_w: float) -> tuple[ConfigurationRange, ...]:
+def _without_load(window: Window) -> Window:
+    missing = Fault(kind=FaultKind.MISSING_READING, text="no CPU load was recorded")
+    return window.model_copy(update={"fault": window.fault or missing})
+
+
+def _configurations(run: Run, tdp_w: float, share: ServerShare | None) -> tuple[ConfigurationRange, ...]:
     """Configurations with values by both models, by target in order of joules per unit by the load model."""
     other = by_curve(run, tdp_w)
+    ends = (
+        [] if share is None else [{c.key: (end, c) for c in end.configurations} for end in by_servers(run, share)]
+    )
     second = {c.key: c for c in other.configurations}
     both = [(c, d) for c in run.configurations if c.complete and (d := second[c.key]).complete]
     kept = {c.key for c in frontier(run.task, [c for c, _ in both])}
@@ -240,11 +297,24 @@ def _configurations(run: Run, tdp_w: float) -> tuple[ConfigurationRange, ...]:
                 on_frontier=c.key in kept,
                 on_curve_frontier=c.key in curve_kept,
                 default=c.default,
+                servers=_by_servers([end[c.key] for end in ends], a, target),
             )
             for (c, a, b), rank, curve_rank in zip(known, ranks, curve_ranks, strict=True)
         ]
         ranges += sorted(rows, key=lambda row: (row.rank, row.trials))
     return tuple(ranges)
+
+
+def _by_servers(
+    ends: Sequence[tuple[Run, Configuration]], energy: Energy, target: Target
+) -> tuple[Energy, Energy] | None:
+    """Joules per unit by both ends of a share; None where they are not of CPU and RAM together, as a share is."""
+    if not ends or not set(STANDS_FOR) <= set(energy.domains):
+        return None
+    low, high = (_energy(run, configuration, target) for run, configuration in ends)
+    if low is None or high is None or not (low.comparable(energy) and high.comparable(energy)):
+        return None
+    return low, high
 
 
 def _energy(run: Run, configuration: Configuration, target: Target) -> Energy | None:

@@ -11,6 +11,7 @@ from joulebench.records.folder import RunFolder
 from joulebench.records.model import LedgerEntry, Manifest, ScoreRecord, TrialRecord, Window
 from joulebench.results.audit import audit
 from joulebench.results.concurrent_windows import marked
+from joulebench.results.conditions import Device, working_device
 from joulebench.results.confirmation import Confirmation, confirmation
 from joulebench.results.findings import Finding
 from joulebench.results.frontier import frontier
@@ -95,6 +96,11 @@ class Run:
     def idle(self) -> IdleWindows:
         """The idle windows of all trials."""
         return idle_windows(self.trials, self.task.protocol)
+
+    @cached_property
+    def device(self) -> Device:
+        """Device whose utilisation says how busy the hardware was."""
+        return working_device(self.windows)
 
     @cached_property
     def ledger(self) -> Ledger:

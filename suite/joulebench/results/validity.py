@@ -14,6 +14,8 @@ from joulebench.records.model import Fault, FaultKind, Reading, Window
 from joulebench.spec.task import Protocol
 
 MIN_COUNTER_UPDATES = 20
+#: Where it is known what a counter leaves open at a window's edges: at most this share of it, twice the deviation.
+MAX_EDGE_SHARE = 0.01
 ROUNDING = 1e-9  # of times that are differences of long sums
 #: Less or more than this is no reading of a window: a nanojoule; 280 GWh.
 MIN_J, MAX_J = 1e-9, 1e15
@@ -59,6 +61,7 @@ def invalidity(window: Window, protocol: Protocol) -> Fault | None:
     return (
         _readings(window)
         or _meters_disagree(window)
+        or _unmetered(window)
         or (None if protocol.allow_busy else disturbance(window, protocol))
     )
 
@@ -69,14 +72,16 @@ def idle_fault(window: Window, protocol: Protocol) -> Fault | None:
 
 
 def training_fault(window: Window, protocol: Protocol) -> Fault | None:
-    """Why an epoch's joules are not those of the training; None if they are. It is as long as its work takes."""
-    if window.fault is not None:
+    """Why an epoch's joules are not those of the training; None if they are. It is as long as its work takes, so a
+    counter may have moved seldom: what one epoch lacks the next one has."""
+    if window.fault is not None and window.fault.kind is not FaultKind.FEW_UPDATES:
         return window.fault
     if not math.isfinite(window.duration_s) or window.duration_s <= 0:
         return Fault(kind=FaultKind.NO_DURATION, text="no duration")
     return (
         next((fault for r in window.readings if (fault := _impossible_power(r, window))), None)
         or _meters_disagree(window)
+        or _unmetered(window)
         or (None if protocol.allow_busy else disturbance(window, protocol))
     )
 
@@ -128,10 +133,35 @@ def _readings(window: Window) -> Fault | None:
             return Fault(kind=FaultKind.IMPOSSIBLE_READING, text=text)
         if (fault := _impossible_power(reading, window)) is not None:
             return fault
-        if reading.counter_updates is not None and reading.counter_updates < MIN_COUNTER_UPDATES:
-            text = f"{reading.domain} counter moved {reading.counter_updates} times (< {MIN_COUNTER_UPDATES})"
-            return Fault(kind=FaultKind.FEW_UPDATES, text=text)
+        if (why := _coarse(reading)) is not None:
+            return Fault(kind=FaultKind.FEW_UPDATES, text=why)
     return None
+
+
+def _edge_share(reading: Reading) -> float | None:
+    """Share of a reading that is not known at its edges, twice the deviation; None where that is not recorded."""
+    if reading.edge_sd_j is None or reading.energy_j <= 0:
+        return None
+    return 2 * reading.edge_sd_j / reading.energy_j
+
+
+def stretch(reading: Reading) -> float:
+    """How many times as long a window has to be for its counter to tell its joules."""
+    if (share := _edge_share(reading)) is not None:
+        return share / MAX_EDGE_SHARE
+    if reading.counter_updates is None:
+        return 0.0
+    return MIN_COUNTER_UPDATES / max(1, reading.counter_updates)
+
+
+def _coarse(reading: Reading) -> str | None:
+    """Why a counter moves too seldom for the window; None if it does not."""
+    if (share := _edge_share(reading)) is not None:
+        text = f"{reading.domain} counter leaves {100 * share:.2g} % of it open at its edges"
+        return f"{text} (> {100 * MAX_EDGE_SHARE:g} %)" if share > MAX_EDGE_SHARE else None
+    if reading.counter_updates is None or reading.counter_updates >= MIN_COUNTER_UPDATES:
+        return None
+    return f"{reading.domain} counter moved {reading.counter_updates} times (< {MIN_COUNTER_UPDATES})"
 
 
 def _impossible_power(reading: Reading, window: Window) -> Fault | None:
@@ -148,8 +178,10 @@ def _too_long(window: Window, phase: Sequence[Window], protocol: Protocol) -> Fa
     others = [w.duration_s for w in phase if w is not window]
     if window.steps < 2:
         return None
-    primary = [r.counter_updates for r in window.readings if r.role == "primary" and r.counter_updates]
-    needed_s = window.duration_s * MIN_COUNTER_UPDATES / min(primary) if primary else 0.0  # for a slow counter
+    slowest = max(
+        (stretch(r) for r in window.readings if r.role == "primary" and r.counter_updates != 0), default=0.0
+    )
+    needed_s = window.duration_s * slowest  # for a slow counter
     planned_s = max(protocol.window_s, needed_s) + window.duration_s / window.steps
     usual_s = max(planned_s, min(others, default=planned_s))
     if window.duration_s <= MAX_STRETCH * usual_s:
@@ -187,8 +219,19 @@ def _meters_disagree(window: Window) -> Fault | None:
 
 
 def _one_update(reading: Reading) -> float:
-    """Share of a window that one update of the counter stands for."""
+    """Share of a window that one update of the counter stands for, or what is known to be open at its edges."""
+    if (share := _edge_share(reading)) is not None:
+        return share
     return 1 / reading.counter_updates if reading.counter_updates else 0.0
+
+
+def _unmetered(window: Window) -> Fault | None:
+    """Whoever else is at work, without it the sum is too small."""
+    for name, value in window.conditions.items():
+        if name.endswith("_unmetered") and not value <= 0:
+            text = f"{name.removesuffix('_unmetered')} worked for the run, and no meter reads it"
+            return Fault(kind=FaultKind.UNMETERED_GPU, text=text)
+    return None
 
 
 def _gpu_in_use(window: Window) -> Fault | None:

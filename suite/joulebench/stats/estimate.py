@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from statistics import fmean
 
@@ -14,7 +14,8 @@ from statistics import fmean
 class Estimate:
     """A mean with its n, standard error and 95 % interval (absent where not known); `varied` says what differed.
 
-    `freedom`: degrees of freedom of the interval; n − 1 where not stated.
+    `freedom`: degrees of freedom of the interval; n − 1 where not stated. `pooled`: how much of the mean's variance
+    is known by a spread that is pooled with other configurations, whose estimates then have the same error.
     """
 
     mean: float
@@ -24,6 +25,7 @@ class Estimate:
     high: float | None
     varied: str
     freedom: float | None = None
+    pooled: Mapping[Spread, float] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def rel_half_width(self) -> float | None:
@@ -52,10 +54,11 @@ def freedom_of(value: Estimate) -> float:
 
 @dataclass(frozen=True)
 class Part:
-    """One source of a mean's variance; infinite degrees of freedom where it is known."""
+    """One source of a mean's variance; infinite degrees of freedom where it is known; `spread`: a pooled one's."""
 
     variance: float
     freedom: float
+    spread: Spread | None = None
 
 
 def of_parts(mean: float, n: int, parts: Sequence[Part], varied: str) -> Estimate:
@@ -68,7 +71,8 @@ def of_parts(mean: float, n: int, parts: Sequence[Part], varied: str) -> Estimat
     variance = math.fsum(part.variance for part in parts)
     sem, freedom = math.sqrt(variance), welch_satterthwaite(parts)
     half = t_quantile(freedom) * sem
-    return Estimate(mean, n, sem, mean - half, mean + half, varied, freedom)
+    pooled = {part.spread: part.variance for part in parts if part.spread is not None}
+    return Estimate(mean, n, sem, mean - half, mean + half, varied, freedom, pooled)
 
 
 def welch_satterthwaite(parts: Sequence[Part]) -> float:
@@ -195,7 +199,7 @@ class Spread:
 
     def part(self, scale: float) -> Part:
         """The variance between runs of a value of this scale."""
-        return Part((self.sd * scale) ** 2, self.freedom)
+        return Part((self.sd * scale) ** 2, self.freedom, self)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -236,4 +240,10 @@ def reciprocal(value: Estimate) -> Estimate | None:
     low = None if value.high is None else 1 / value.high
     high = None if value.low is None or value.low <= 0 else 1 / value.low
     low = low if high is not None else None
-    return Estimate(1 / value.mean, value.n, sem, low, high, value.varied, value.freedom)
+    pooled = weighted(value.pooled, 1 / value.mean / value.mean)
+    return Estimate(1 / value.mean, value.n, sem, low, high, value.varied, value.freedom, pooled)
+
+
+def weighted(pooled: Mapping[Spread, float], factor: float) -> dict[Spread, float]:
+    """Variances by pooled spread of a value that is multiplied by a factor."""
+    return {spread: variance * factor * factor for spread, variance in pooled.items()}

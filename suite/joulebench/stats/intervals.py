@@ -3,7 +3,7 @@
 The intervals are recovered from those of the two estimates (MOVER; Zou and Donner, Statistics in Medicine 27, 2008,
 1693): the distance from the result to each end is the root of the sum of squares of the two distances on that side.
 Unequal n and skewed intervals are kept; where both are symmetric it is Welch's. The two estimates are taken as
-independent.
+independent, but for a spread between runs that is pooled over both: its degrees of freedom count once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from joulebench.stats.estimate import Estimate, Part, freedom_of, t_quantile, t_quantile_of, welch_satterthwaite
+from joulebench.stats.estimate import (
+    Estimate,
+    Part,
+    freedom_of,
+    t_quantile,
+    t_quantile_of,
+    weighted,
+    welch_satterthwaite,
+)
 
 TWO = "two configurations"
 
@@ -26,7 +34,8 @@ def plus(a: Estimate, b: Estimate, varied: str = TWO) -> Estimate:
     to_a, to_b = (1.0 if freedom is None else t_quantile(freedom) / t_quantile_of(v) for v in (a, b))
     low = mean - math.hypot(to_a * (a.mean - a.low), to_b * (b.mean - b.low))
     high = mean + math.hypot(to_a * (a.high - a.mean), to_b * (b.high - b.mean))
-    return Estimate(mean, n, sem, low, high, varied, freedom)
+    pooled = {s: a.pooled.get(s, 0.0) + b.pooled.get(s, 0.0) for s in (*a.pooled, *b.pooled)}
+    return Estimate(mean, n, sem, low, high, varied, freedom, pooled)
 
 
 def difference(a: Estimate, b: Estimate, varied: str = TWO) -> Estimate:
@@ -49,7 +58,8 @@ def ratio(a: Estimate, b: Estimate, varied: str = TWO) -> Estimate | None:
     assert log.low is not None
     assert log.high is not None
     sem = None if log.sem is None else mean * log.sem
-    return Estimate(mean, n, sem, math.exp(log.low), math.exp(log.high), varied, log.freedom)
+    pooled = weighted(log.pooled, mean)
+    return Estimate(mean, n, sem, math.exp(log.low), math.exp(log.high), varied, log.freedom, pooled)
 
 
 def differ(a: Estimate, b: Estimate) -> bool:
@@ -65,7 +75,8 @@ def scaled(value: Estimate, factor: float) -> Estimate:
     low, high = (None if end is None else end * factor for end in (value.low, value.high))
     sem = None if value.sem is None else value.sem * abs(factor)
     low, high = (low, high) if factor >= 0 else (high, low)
-    return replace(value, mean=value.mean * factor, sem=sem, low=low, high=high)
+    pooled = weighted(value.pooled, factor)
+    return replace(value, mean=value.mean * factor, sem=sem, low=low, high=high, pooled=pooled)
 
 
 def shifted(value: Estimate, by: float) -> Estimate:
@@ -79,12 +90,19 @@ def _log(value: Estimate) -> Estimate:
     assert value.low is not None
     assert value.high is not None
     sem = None if value.sem is None else value.sem / value.mean
-    return replace(value, mean=math.log(value.mean), sem=sem, low=math.log(value.low), high=math.log(value.high))
+    low, high, pooled = math.log(value.low), math.log(value.high), weighted(value.pooled, 1 / value.mean)
+    return replace(value, mean=math.log(value.mean), sem=sem, low=low, high=high, pooled=pooled)
 
 
 def _sem(a: Estimate, b: Estimate) -> tuple[float | None, float | None]:
-    """Standard error of a sum or difference and its degrees of freedom (Welch and Satterthwaite)."""
+    """Standard error of a sum or difference and its degrees of freedom (Welch and Satterthwaite).
+
+    Shares v and w of the variance that come of one pooled spread are one share, v + w: beside v² + w², over the
+    spread's degrees of freedom, there is 2 v w.
+    """
     if a.sem is None or b.sem is None:
         return None, None
     parts = [Part(v.sem**2, freedom_of(v)) for v in (a, b) if v.sem is not None]
-    return math.hypot(a.sem, b.sem), welch_satterthwaite(parts)
+    sem, freedom = math.hypot(a.sem, b.sem), welch_satterthwaite(parts)
+    both = [(v / sem**2, b.pooled[s] / sem**2, s) for s, v in a.pooled.items() if s in b.pooled and sem > 0]
+    return sem, 1 / (1 / freedom + math.fsum(2 * v * w / s.freedom for v, w, s in both)) if both else freedom
