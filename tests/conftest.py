@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
+from pydantic import BaseModel
 
+from joulebench.records.model import Record
 from tests.run_factory import BUILT
 
 REPOSITORY = Path(__file__).parents[1]
@@ -16,6 +21,12 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 # Tests run beside each other: what they measure counts all the same, here and in processes that they start.
 os.environ["JOULEBENCH_ALLOW_BUSY"] = "1"
+# A shell starts what is to run in the background without Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+# The same commit passes or fails the same way everywhere; `--hypothesis-profile default` looks for new examples.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,6 +50,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="takes minutes; run with --slow"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _copies_are_valid() -> Iterator[None]:
+    """Refuse a copy of a record with a value that its field does not take: pydantic itself does not look."""
+
+    def checked(self: Record, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Record:
+        copy = BaseModel.model_copy(self, update=update, deep=deep)
+        type(self).model_validate(dict(copy))
+        return copy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Record, "model_copy", checked)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,8 @@ from functools import partial
 import numpy as np
 
 from joulebench.host.clock import VirtualClock
-from joulebench.measurement.protocol import Timeline, measure_idle, measure_phase
+from joulebench.measurement.protocol import measure_idle, measure_phase
+from joulebench.measurement.timeline import Timeline
 from joulebench.meters.base import Counter
 from joulebench.meters.replay import ReplayMeter
 from joulebench.records.model import Reading, TrialRecord, Window
@@ -34,8 +35,8 @@ from joulebench.results.run import Run
 from joulebench.results.validity import idle_fault, judged
 from joulebench.spec.task import CONFIRM, Protocol, Task
 from joulebench.stats.dispersion import relative_sd
-from joulebench.stats.estimate import correlated, estimate
-from joulebench.stats.intervals import ratio
+from joulebench.stats.estimate import correlated, estimate, mean_of_runs, point, pooled_spread
+from joulebench.stats.intervals import difference, ratio
 from joulebench.studies.batch.analysis import batch_sweep
 from joulebench.studies.batch.section import BatchStudy
 from joulebench.workloads.base import Phase
@@ -127,6 +128,32 @@ def precheck(runs: int, seed: int) -> Iterator[Row]:
             rsd = relative_sd((1 + true * rng.normal(size=10)).tolist())
             said.append(rsd.against(0.02))
         yield _row(f"meter check, true {true:.1%}: says {wrong[0]} 2 %", [s in wrong for s in said], 0.0, 0.05)
+
+
+def pooled_held(rng: np.random.Generator, others: int, runs: int, once: bool) -> tuple[bool, bool]:
+    """Whether the intervals of a difference and of a ratio of two configurations held the truth.
+
+    Their spread between runs is pooled with that of `others`; each ran so often, the two themselves too, or once.
+    """
+    true = (1.0, 0.8, *[0.9] * others)
+    counts = (*[1 if once else runs] * 2, *[runs] * others)
+    values = [(t * (1 + 0.03 * rng.normal(size=n))).tolist() for t, n in zip(true, counts, strict=True)]
+    spread = pooled_spread([[v / np.mean(own) for v in own] for own in values])
+    a, b = (mean_of_runs([point(v) for v in own], spread) for own in values[:2])
+    less, quotient = difference(a, b), ratio(a, b)
+    return less.low <= 0.2 <= less.high, quotient.low <= 1.25 <= quotient.high
+
+
+def pooled(runs: int, seed: int) -> Iterator[Row]:
+    rng = np.random.default_rng(seed)
+    for others, each, once in itertools.product((0, 2, 8), (2, 3), (False, True)):
+        if once and not others:
+            continue
+        held = [pooled_held(rng, others, each, once) for _ in range(runs)]
+        case = f"two configurations, {1 if once else each} run{'' if once else 's'} each"
+        case += f", beside {others} of {each} runs" if others else ""
+        yield _row(f"{case}: difference", [one for one, _ in held], 0.94, 0.96)
+        yield _row("… ratio", [other for _, other in held], 0.94, 0.96)
 
 
 # -- records -----------------------------------------------------------------------------------------------------
@@ -485,7 +512,8 @@ def _row(case: str, held: list[bool], low: float, high: float = 1.0) -> Row:
 
 
 CASES: dict[str, Callable[[int, int], Iterator[Row]]] = {
-    "gross": gross, "precheck": precheck, "net": net, "sweep": sweeps, "foreign_load": foreign_load,
+    "gross": gross, "pooled": pooled, "precheck": precheck, "net": net, "sweep": sweeps,
+    "foreign_load": foreign_load,
     **{
         f"search_{size}_{rsd:.0%}".rstrip("%"): partial(search, size=size, rsd=rsd)
         for size in (50, 200)
@@ -495,7 +523,7 @@ CASES: dict[str, Callable[[int, int], Iterator[Row]]] = {
 
 
 def _case(name: str, runs: int, seed: int) -> list[Row]:
-    cheap = name in ("gross", "precheck")
+    cheap = name in ("gross", "pooled", "precheck")
     return list(CASES[name](10 * runs if cheap else runs, seed))
 
 

@@ -37,7 +37,7 @@ def write_long_run(path: Path, trials: int, epochs: int = EPOCHS, basis: str = "
         },
     )
     clock = _Clock(task)
-    folder = RunFolder.create(path, RunBuilder(task).manifest())
+    folder = RunFolder.claim(path, RunBuilder(task).manifest())
     with folder.trials_path.open("w", encoding="utf-8") as file:
         for number in range(trials):
             file.write(json.dumps(_trial(clock, number, trials, epochs), separators=(",", ":")) + "\n")

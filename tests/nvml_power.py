@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pynvml
+
 from joulebench.host.clock import VirtualClock
 from joulebench.meters.replay import PowerTrace
 from tests.meter_sources import FakeNvml, Gpu
@@ -24,7 +26,7 @@ class PowerNvml(FakeNvml):
         return next(i for i, own in enumerate(self.gpus) if own is gpu)  # GPUs that are equal are not one
 
     def nvmlDeviceGetPowerManagementLimitConstraints(self, gpu):  # noqa: N802
-        self._now(self.supported)
+        self._at(gpu, self.supported)
         return [LOW_MW, HIGH_MW]
 
     def nvmlDeviceGetPowerManagementLimit(self, gpu):  # noqa: N802
@@ -32,6 +34,6 @@ class PowerNvml(FakeNvml):
 
     def nvmlDeviceSetPowerManagementLimit(self, gpu, milliwatts):  # noqa: N802
         if self.refuse_after is not None and len(self.history) >= self.refuse_after:
-            raise self.NVMLError("Insufficient Permissions")
+            raise self.NVMLError(pynvml.NVML_ERROR_NO_PERMISSION)
         self.limit_mw[self._place(gpu)] = milliwatts
         self.history.append(milliwatts)

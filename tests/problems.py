@@ -36,6 +36,13 @@ def hangs(params, seed):
     return tradeoff(params, seed)
 
 
+def stuck(params, seed):
+    """Never ends but for the default width."""
+    if params["width"] != 10:
+        time.sleep(3600)
+    return tradeoff(params, seed)
+
+
 def meddles(params, seed):
     """Changes settings of the process; its accuracy says what it was given."""
     given = 1.0 if torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled() else 0.0

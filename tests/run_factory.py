@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from joulebench.records.folder import RunFolder
 from joulebench.records.model import (
     Costs,
     Ending,
+    EpochRecord,
     LedgerEntry,
     Manifest,
     Reading,
@@ -24,6 +27,7 @@ from joulebench.results.run import Run
 from joulebench.spec.task import CONFIRM, Task
 
 SEED = 3
+BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 WATTS = {"cpu": 60.0, "ram": 20.0}
 IDLE_WATTS = {"cpu": 10.0, "ram": 20.0}
 SOURCES = {
@@ -62,6 +66,12 @@ def make_task(objectives: Mapping[str, Any] | None = None, **fields: Any) -> Tas
         }
     )
 
+
+#: Of a trial: 1200 samples trained, 3 MFLOP each; a forward pass is 1 MFLOP and a hair.
+TRAINED: dict[str, Any] = {
+    "costs": Costs(parameters=10, macs=500_000, flops=1_050_000, phase_flops={"train": 3e6}),
+    "epochs": (EpochRecord(index=0, units=800), EpochRecord(index=1, units=400, complete=False)),
+}
 
 #: What the test at hand has built, for `--keep-runs`.
 BUILT: list[RunBuilder] = []
@@ -178,7 +188,7 @@ class RunBuilder:
         return [*self.entries[:first], *begun, *self.entries[first:]]
 
     def write(self, path: Path, **manifest: Any) -> RunFolder:
-        folder = RunFolder.create(path, self.manifest(**manifest))
+        folder = RunFolder.claim(path, self.manifest(**manifest))
         lines(folder.trials_path, self.trials)
         lines(folder.ledger_path, self._ledger())
         lines(folder.scores_path, self.scores)
@@ -246,3 +256,14 @@ def _one(run: RunBuilder, i: int, trials: int, jitter: Callable[[float], float] 
     wobble = 0.2 if i % 5 == 1 else 0.004
     metrics = {"val_accuracy": accuracy, "val_loss": 1 - accuracy}
     run.add({"width": width, "pool": i % 2 == 0}, units, metrics, "init" if i < 6 else "search", wobble)
+
+
+def on_the_clock(run: Path) -> Path:
+    """The run, the time of day of its windows as far apart as they are on its own clock."""
+    for name in ("trials.jsonl", "ledger.jsonl"):
+        rows = [json.loads(line) for line in (run / name).read_text().splitlines()]
+        for window in (w for row in rows for w in row.get("windows", ())):
+            moment = BEGAN + timedelta(seconds=window["start_s"])
+            window["start_utc"] = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        (run / name).write_text("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
+    return run

@@ -28,6 +28,9 @@ from tests.results import test_consistency as consistency
 from tests.run_factory import RunBuilder, confirmed_run, full_run, loaded, make_task
 from tests.studies.batch import test_analysis as batch
 from tests.studies.extrapolation import test_analysis as extrapolation
+from tests.studies.known_models import test_analysis as known_models
+from tests.studies.life_cycle import test_section as life_cycle
+from tests.studies.meter_comparison import test_analysis as meter_comparison
 from tests.studies.power_cap import test_analysis as power_cap
 from tests.studies.prediction import test_analysis as prediction
 from tests.studies.proxies import test_analysis as proxies
@@ -36,6 +39,7 @@ from tests.studies.repeatability import test_analysis as repeatability
 from tests.studies.scaling import test_analysis as scaling
 from tests.studies.search_quality import test_analysis as search_quality
 from tests.studies.training_inference import test_analysis as training_inference
+from tests.studies.utilisation import test_analysis as utilisation
 
 FOLDER = Path(__file__).with_name("prose")
 
@@ -68,7 +72,10 @@ REPORTS: dict[str, tuple[Callable[[], RunBuilder], str | None]] = {
     "consistency": (consistency.run_of, "consistency"),
     "extrapolation": (extrapolation.study, "extrapolation"),
     "generation": (lambda: batch_run(generation_task(analyses=["generation"])), "generation"),
+    "known_models": (known_models.made, "known_models"),
+    "life_cycle": (lambda: life_cycle.built(1e6), "life_cycle"),
     "measured": (lambda: full_run(measured=True), None),
+    "meter_comparison": (meter_comparison.measured, "meter_comparison"),
     "model_range": (lambda: loaded(full_run(), {trial: 1 - trial / 20 for trial in range(12)}), None),
     "power_cap": (power_cap.table_run, "power_cap"),
     "prediction": (prediction.study, "prediction"),
@@ -80,6 +87,7 @@ REPORTS: dict[str, tuple[Callable[[], RunBuilder], str | None]] = {
     "search_quality": (search_quality.two_methods, "search_quality"),
     "search_robustness": (search_quality.robustness, "search_quality"),
     "training_inference": (training_inference.full, "training_inference"),
+    "utilisation": (utilisation.full, "utilisation"),
     "wrong": (killed, None),
 }
 

@@ -8,8 +8,10 @@ import subprocess
 import sys
 
 import pytest
+from huggingface_hub import RepoCard
 
 from joulebench.cards import make_card
+from joulebench.cards.merging import BEGIN, END
 from joulebench.spec.registry import CARDS
 from tests.card_subjects import GRID
 from tests.commands.calling import call
@@ -58,7 +60,7 @@ def test_every_format_goes_to_a_file_the_same_twice(folder, monkeypatch, capsys,
 
 @pytest.mark.parametrize("command", ["card", "export"])
 def test_a_file_that_exists_is_left_as_it_is(folder, monkeypatch, capsys, tmp_path, command):
-    out = tmp_path / "README.md"
+    out = tmp_path / "notes.txt"
     out.write_text("written by hand")
     code, _, err = call(monkeypatch, capsys, command, folder.path, "--out", out)
     assert code == 2
@@ -66,6 +68,52 @@ def test_a_file_that_exists_is_left_as_it_is(folder, monkeypatch, capsys, tmp_pa
     assert out.read_text() == "written by hand"
     assert call(monkeypatch, capsys, command, folder.path, "--out", out, "--force")[0] == 0
     assert out.read_text() != "written by hand"
+
+
+WRITTEN = """---
+# of ours
+license: apache-2.0
+tags:
+- vision
+model-index:
+- name: mine
+  results: []
+---
+# My model
+
+By hand.
+"""
+
+
+def test_a_hand_written_card_keeps_its_text(folder, monkeypatch, capsys, tmp_path):
+    out = tmp_path / "README.md"
+    out.write_text(WRITTEN)
+    assert call(monkeypatch, capsys, "card", folder.path, "--out", out, "--set", "library_name=timm")[0] == 0
+    once = out.read_text()
+    assert "# of ours\nlicense: apache-2.0\n" in once
+    assert "\n# My model\n\nBy hand.\n" in once
+    card, ours = RepoCard(once), RepoCard(make_card(folder).text)
+    assert card.data.tags == ["vision", "joulebench", "energy"]
+    assert (card.data.license, card.data.library_name) == ("apache-2.0", "timm")
+    index = card.data.to_dict()["model-index"]
+    assert [entry["name"] for entry in index] == ["mine", ours.data.to_dict()["model-index"][0]["name"]]
+    assert ours.text.strip() in once
+    out.write_text(once + "More by hand.\n")
+    assert call(monkeypatch, capsys, "card", folder.path, "--out", out, "--set", "library_name=timm")[0] == 0
+    assert out.read_text() == once + "More by hand.\n"
+    assert call(monkeypatch, capsys, "card", folder.path, "--out", out, "--set", "license=mit")[0] == 0
+    assert RepoCard(out.read_text()).data.license == "mit"
+    assert call(monkeypatch, capsys, "card", folder.path, "--out", out, "--force")[0] == 0
+    assert "by hand" not in out.read_text().lower()
+
+
+@pytest.mark.parametrize("before", [f"{END}\n{BEGIN}\n", BEGIN, "---\na: [\n---\n", "---\n- a\n---\n", b"\xff"])
+def test_what_cannot_be_merged_stays(folder, monkeypatch, capsys, tmp_path, before):
+    out = tmp_path / "README.md"
+    out.write_bytes(content := before if isinstance(before, bytes) else before.encode())
+    code, _, err = call(monkeypatch, capsys, "card", folder.path, "--out", out)
+    assert (code, err.count("\n"), "--force" in err) == (2, 1, True)
+    assert out.read_bytes() == content
 
 
 def test_a_pipe_is_written_to_and_permissions_stay(folder, monkeypatch, capsys, tmp_path):

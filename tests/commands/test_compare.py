@@ -93,3 +93,21 @@ def test_a_report_as_for_another_site_and_with_another_study(two, monkeypatch, c
     code, _, err = call(monkeypatch, capsys, "report", two[0], "--study", "no_such_study")
     assert (code, err.count("\n")) == (2, 1)
     assert "no_such_study" in err
+
+
+def test_a_foreign_file_is_not_replaced(monkeypatch, capsys, tmp_path):
+    runs = [
+        full_run(trials=3).write(tmp_path / n, hardware={"name": n, "title": n}).path for n in ("left", "right")
+    ]
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "comparison.md").write_text("mine")
+    code, _, err = call(monkeypatch, capsys, "compare", *runs, "--out", out)
+    assert (code, err.count("\n"), (out / "comparison.md").read_text()) == (2, 1, "mine")
+    (out / "comparison.md").unlink()
+    for _ in range(2):  # its own files are replaced
+        assert call(monkeypatch, capsys, "compare", *runs, "--out", out)[0] == 0
+    result = tmp_path / "package.json"
+    result.write_text('{"name": "mine"}')
+    code, _, err = call(monkeypatch, capsys, "gate", tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--json", result)
+    assert (code, "--json" in err, result.read_text()) == (2, True, '{"name": "mine"}')

@@ -93,7 +93,7 @@ def test_a_meter_that_fails_ends_with_3(monkeypatch, capsys, tmp_path):
     def fail(*_, **__):
         raise MeterError("the sampling thread died")
 
-    monkeypatch.setattr("joulebench.runner.scheduling.run_trial", fail)
+    monkeypatch.setattr("joulebench.runner.execution.run_trial", fail)
     path = write_toy(tmp_path, method="random")
     code, _, err = call(monkeypatch, capsys, "run", path, *run_options(tmp_path))
     assert (code, err) == (3, "joulebench: the sampling thread died\n")
@@ -127,7 +127,7 @@ def test_a_fault_of_the_program_shows_where_it_is_and_ends_with_3(monkeypatch, c
     def fail(*_, **__):
         raise failure
 
-    monkeypatch.setattr("joulebench.runner.scoring.score_frontier", fail)
+    monkeypatch.setattr("joulebench.runner.scoring.score_models", fail)
     path = write_toy(tmp_path, method="random", sobol=1, search=1)
     code, _, err = call_anyhow(monkeypatch, capsys, "run", path, *run_options(tmp_path))
     assert code == 3
@@ -219,7 +219,7 @@ def test_code_that_exits_elsewhere_does_not_end_well(monkeypatch, capsys, tmp_pa
     def leaves(*_, **__):
         sys.exit(0)
 
-    monkeypatch.setattr("joulebench.runner.scoring.score_frontier", leaves)
+    monkeypatch.setattr("joulebench.runner.scoring.score_models", leaves)
     path = write_toy(tmp_path, method="random", sobol=1, search=1)
     code, _, err = call(monkeypatch, capsys, "run", path, "--replay", "9", "--out", tmp_path / "runs", "--quiet")
     assert code == 3

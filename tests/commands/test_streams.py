@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +19,11 @@ from tests.runner.test_local import write_toy
 from tests.runner.test_meter_check import GATED
 
 FULL = Path("/dev/full")
+PATHS = os.pathsep.join(map(str, (REPOSITORY / "suite", REPOSITORY)))
 
 
 def start(*arguments, **options) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *options.pop("python", ()), "-m", "joulebench", *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, **options)
 
@@ -76,6 +80,75 @@ def test_a_run_goes_on_when_what_it_prints_has_no_room(tmp_path):
         process.communicate(timeout=120)
     (run,) = tmp_path.glob("runs/toy/*/*")
     assert RunFolder.open(run).ledger()[-1].ending == "done"
+
+
+EVIL = "\x1b[31mred\x07\u202egnp\u2028\x9b1m"
+HIDDEN = set("\x1b\x07\u202e\u2028\x9b\r")
+
+
+def test_no_command_prints_what_a_terminal_obeys(tmp_path):
+    """Titles, parameters, errors and arguments are anybody's; also on a terminal of no width."""
+    path = write_toy(tmp_path, method="random", sobol=1, search=1)
+    shown = EVIL.encode("unicode_escape").decode().replace("\\x", "\\u00")
+    text = path.read_text().replace("A trade-off with failures", f"a\\r\\n{shown}")
+    path.write_text(text.replace('values = ["a", "b"]', f'values = ["a", "b{shown}"]'))
+    run = full_run(trials=2).write(tmp_path / "run", budget=EVIL, environment={EVIL: EVIL}).path
+    commands = [
+        ("run", path, "--replay", "9", "--out", tmp_path / "runs"),
+        ("card", run),
+        ("export", run),
+        *((name, tmp_path / EVIL) for name in ("report", "check", "resume", "publish", "verify", "card", "gate")),
+        ("hardware", EVIL), ("run", EVIL), (EVIL,), ("run", path, "--set", f"{EVIL}=1"), ("wall", run, EVIL),
+        ("card", run, "--format", EVIL), ("compare", run, tmp_path / EVIL), ("gate", "--form", EVIL),
+    ]  # fmt: skip
+    for command in commands:
+        process = start(*command, stdout=subprocess.PIPE)
+        out, err = process.communicate(timeout=120)
+        assert not HIDDEN & set(out + err), command
+        if process.returncode:
+            assert (process.returncode, err.count("\n")) == (2, 1), command
+    (made,) = tmp_path.glob("runs/toy/*/*")
+    assert RunFolder.open(made).ledger()[-1].ending == "done"
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "-5"])
+def test_a_live_display_on_an_odd_terminal(tmp_path, columns):
+    path = write_toy(tmp_path, method="random", sobol=1, search=1)
+    main, side = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": columns, "TERM": "xterm"}
+    command = [
+        sys.executable,
+        "-m",
+        "joulebench",
+        "run",
+        str(path),
+        "--replay",
+        "9",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
+    process = subprocess.Popen(command, env=environment, stdout=side, stderr=side, cwd=tmp_path)
+    os.close(side)
+    seen = b""
+    with contextlib.suppress(OSError):  # Linux's way to say that the other end was closed
+        while part := os.read(main, 65536):
+            seen += part
+    os.close(main)
+    assert process.wait(timeout=60) == 0
+    assert b"\x1b[" in seen  # the display's own
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path, closed):
+    path = write_toy(tmp_path, method="random", sobol=1, search=1)
+    code = (
+        "import os, sys; sys.argv = ['joulebench', *sys.argv[1:]]; from joulebench.commands import main; "
+        "main.app = lambda **_: [os.write(n, b'noise') for n in (1, 2)] and 0; f = None\n"
+        "try: main.main()\nexcept SystemExit: pass\n"
+        f"f = open({str(path)!r}); assert f.fileno() > 2"
+    )
+    quoted = shlex.join([sys.executable, "-c", code])
+    assert subprocess.run(["sh", "-c", f"{quoted} {closed}"], check=False, timeout=60).returncode == 0
 
 
 def test_a_closed_standard_output_is_none(tmp_path):

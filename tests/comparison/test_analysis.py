@@ -9,12 +9,14 @@ import pytest
 from scipy import stats
 
 from joulebench.comparison.analysis import compare
+from joulebench.comparison.consistency import consistency_section, forms_sentence, verdict_sentence
 from joulebench.comparison.join import Machine, join, labelled
 from joulebench.comparison.machines import differences
 from joulebench.comparison.phases import machine_phases
+from joulebench.comparison.sections import frontier_section
 from joulebench.errors import InputError
 from joulebench.results.run import Run
-from tests.run_factory import RunBuilder, full_run, make_task
+from tests.run_factory import OBJECTIVES, RunBuilder, full_run, make_task
 
 GPU = {"cpu": 60.0, "ram": 20.0, "gpu:0": 300.0}
 H100 = {"name": "nvidia_h100", "title": "H100", "match": {"accelerator": ["NVIDIA H100*"]}}
@@ -154,6 +156,100 @@ def test_the_mean_over_configurations_is_geometric_and_its_interval_too():
     assert overall.high == pytest.approx(math.exp(half), rel=1e-3)
 
 
+def of_units(units: list[list[float]], apart: float = 0.0) -> list[Machine]:
+    """Machines that do these thousands of units at one power, each width less and more by `apart`."""
+    machines = []
+    for number, row in enumerate(units):
+        built = RunBuilder(make_task())
+        for i, done in enumerate(row):
+            for sign in (-1, 1):
+                units_done = round(1000 * done * (1 + sign * apart))
+                built.add({"width": 10 + i}, units_done, {"val_accuracy": 0.9}, wobble=0.001)
+        machines.append(run_of(built, str(number), **named(f"m{number}")))
+    return machines
+
+
+def test_consistency_is_what_is_left_when_each_machine_is_relative_to_itself():
+    """By hand: 8, 4, 2 and 16, 2, 4, whose geometric means are 4 and 128^(1/3)."""
+    (found,) = compare(join(of_units([[8, 4, 2], [16, 2, 4]]))).consistency
+    mean = 128 ** (1 / 3)
+    expected = [(8 / 4, 16 / mean), (4 / 4, 2 / mean), (2 / 4, 4 / mean)]
+    for values, (a, b) in zip(found.relative.values(), expected, strict=True):
+        assert values == pytest.approx((a, b))
+    steps = [math.log(b / a) for a, b in expected]  # residuals are half of these, on either side of 0
+    sd = math.sqrt(2 * sum((step / 2) ** 2 for step in steps) / 2)  # (2 − 1)(3 − 1) degrees of freedom
+    assert found.deviation.mean == pytest.approx(math.exp(sd))
+    assert found.deviation.low == pytest.approx(math.exp(sd * math.sqrt(2 / 7.377758908227871)))
+    assert found.deviation.high == pytest.approx(math.exp(sd * math.sqrt(2 / 0.05063561596857975)))
+    assert list(found.spread.values()) == pytest.approx([16 / mean / 2, mean / 2, 4 / mean / 0.5])
+    assert (found.pairs, found.kept, found.clear, len(found.reversed)) == (3, 2, 2, 1)
+    assert found.verdict == "not consistent"
+
+
+def test_a_machine_that_is_slower_throughout_is_consistent():
+    machines = of_units([[8, 4, 2], [80, 40, 20], [24, 12, 6]])
+    joined = join(machines)
+    comparison = compare(joined)
+    (found,) = comparison.consistency
+    assert (found.verdict, found.clear, found.kept) == ("consistent", 3, 3)
+    assert found.deviation.high == pytest.approx(1.0)
+    assert "consistent across 3 machines within a factor of 1" in verdict_sentence(joined, found)
+    section = consistency_section(comparison)
+    assert [row["m1 relative"] for row in section.rows] == pytest.approx([2, 1, 0.5])
+    assert [row["spread"] for row in section.rows] == pytest.approx([1, 1, 1])
+
+
+def test_what_is_no_different_beyond_the_measurements_scatter_is_undecided():
+    joined = join(of_units([[100, 101, 102], [102, 101, 100]], apart=0.2))
+    (found,) = compare(joined).consistency
+    assert (found.verdict, found.kept, found.clear, found.reversed) == ("undecided", 0, 0, ())
+    assert "undecided (estimated energy, 3 configurations)" in verdict_sentence(joined, found)
+
+
+@pytest.mark.parametrize(("t", "clear"), [(3.5, 0), (5.0, 1)])
+def test_the_pooled_spread_counts_once_in_a_test_of_two(t, clear):
+    """Two runs of two configurations: t(0.975) is 4.30 with their 2 degrees of freedom, 2.78 with twice as many."""
+    apart = 0.01  # that of a mean, too: √2 · apart / √2
+    row = [100, 100 * math.exp(t * math.sqrt(2) * apart)]
+    (found,) = compare(join(of_units([row, row], apart))).consistency
+    assert found.clear == clear
+
+
+def test_the_factor_is_the_reproducibility_limit():
+    (found,) = compare(join(of_units([[8, 4, 2], [16, 2, 4]]))).consistency
+    assert found.within == pytest.approx(math.exp(2.7718 * math.log(found.deviation.high)), rel=1e-3)
+    assert found.within > max(found.spread.values())
+
+
+def test_two_configurations_are_needed_for_a_verdict():
+    assert compare(join(of_units([[8], [4]]))).consistency == ()
+    (found,) = compare(join(of_units([[8, 4], [8, 5]]))).consistency
+    assert found.deviation.freedom == 1
+
+
+@pytest.mark.parametrize("sd", [0.02, 0.1])
+def test_a_true_order_is_called_reversed_as_seldom_as_it_says(sd):
+    wrong = 0
+    for seed in range(60):
+        a, b = (sized(RunBuilder(make_task()), 1.0, sd, 5, seed + off) for off in (0, 5000))
+        (found,) = compare(join([run_of(a), run_of(b, **named("b"))])).consistency
+        wrong += found.verdict == "not consistent"
+    assert wrong <= 6  # 5 % of 60 at most, and its scatter
+
+
+def test_forms_of_one_machine_are_called_so():
+    host = {"cpu": "Xeon", "logical_cpus": 2, "memory_bytes": 25, "accelerators": []}
+
+    def on(name, host, threads):
+        return run_of(full_run(), name, **named(name, environment={"host": host, "torch": {"threads": threads}}))
+
+    text = forms_sentence(join([on("a", host, 2), on("b", host, 1)]))
+    assert "2 forms of one machine (Xeon, with 2 and 1 threads), which says nothing about other hardware" in text
+    assert forms_sentence(join([on("a", host, 2), on("b", {**host, "cpu": "EPYC"}, 2)])) is None
+    unknown = [run_of(full_run(), name, **named(name, environment={})) for name in "ab"]
+    assert forms_sentence(join(unknown)) is None
+
+
 def test_without_replicates_the_interval_says_so():
     a, b = RunBuilder(make_task()), RunBuilder(make_task())
     for run in (a, b):
@@ -188,6 +284,31 @@ def test_what_a_frontier_is_worth_elsewhere():
     own = 0.7 * 95 + 0.6 * 4  # rectangles above (0.1, 0): samples/J are units / 100 W s… in hundreds of samples
     assert there.hypervolume_share == pytest.approx(0.7 * 95 / own, rel=0.02)
     assert back.members == 2
+
+
+def log_scaled(reference: float):
+    return OBJECTIVES | {"samples_per_j": {**OBJECTIVES["samples_per_j"], "reference": reference, "scale": "log"}}
+
+
+def test_what_a_frontier_is_worth_elsewhere_on_a_log_scale():
+    def runs(objectives):
+        made = [RunBuilder(make_task(objectives)) for _ in "ab"]
+        for i, (accuracy, *units) in enumerate([(0.6, 9000, 9000), (0.8, 3000, 9500), (0.7, 2000, 9900)]):
+            for run, n in zip(made, units, strict=True):
+                run.add({"width": 10 + i}, n, {"val_accuracy": accuracy})
+        return [run_of(made[0]), run_of(made[1], **named("b"))]
+
+    comparison = compare(join(runs(log_scaled(10.0))))
+    there, best = 0.7 * math.log(11.875), 0.7 * math.log(11.875) + 0.6 * math.log(9900 / 9500)
+    assert comparison.transfers[0].hypervolume_share == pytest.approx(there / best, rel=1e-3)
+    words = "Hypervolume is on a log scale: samples_per_j in nats from its reference of 10."
+    assert any(s.startswith(words) for s in frontier_section(comparison).sentences)
+    plain, log = runs(log_scaled(10.0) | {"samples_per_j": OBJECTIVES["samples_per_j"]}), runs(log_scaled(10.0))
+    assert not any("log scale" in s for s in frontier_section(compare(join(plain))).sentences)
+    with pytest.raises(InputError, match=r"different scales do not compare: samples_per_j \(linear and log\)"):
+        join([plain[0], log[1]])
+    with pytest.raises(InputError, match=r"differ in samples_per_j$"):
+        join([log[0], runs(log_scaled(20.0))[1]])
 
 
 def test_scaling_and_fraction_of_peak():

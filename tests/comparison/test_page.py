@@ -39,7 +39,16 @@ def test_every_part_is_there(two, tmp_path):
     written = write_comparison(two)
     assert written.page.parent == tmp_path / "runs" / "digits_nas" / "comparison" / "generic_cpu_vs_nvidia_h100"
     written_files = files(written.page.parent)
-    for name in ("val_accuracy", "samples_per_j", "frontiers", "scaling", "limits", "provenance", "differences"):
+    for name in (
+        "val_accuracy",
+        "samples_per_j",
+        "frontiers",
+        "scaling",
+        "limits",
+        "provenance",
+        "differences",
+        "consistency",
+    ):
         assert f"{name}.csv" in written_files
         assert f'id="{name}"' in written_files["comparison.html"].decode()
     for name in ("samples_per_j", "frontiers", "scaling"):
@@ -61,6 +70,10 @@ def test_csv_and_json_hold_the_numbers(two):
     assert energy["kind"] == "estimated"
     assert energy["overall"]["mean"] == pytest.approx(80 / 380, rel=1e-5)
     assert float(shared[0]["nvidia_h100 to generic_cpu ratio"]) == pytest.approx(80 / 380, rel=1e-5)
+    (verdict,) = facts["consistency"]
+    assert (verdict["objective"], verdict["verdict"], verdict["reversed"]) == ("samples_per_j", "consistent", [])
+    assert verdict["largest_spread"] == pytest.approx(1.0)
+    assert "is consistent across 2 machines within a factor of 1" in facts["headline"]
     assert {d["what"] for d in facts["differences"]} >= {"budget", "hardware", "environment.device"}
 
 
@@ -132,3 +145,14 @@ def test_it_says_which_frontier_was_confirmed_and_which_machine_was_busy(tmp_pat
     assert {m["label"]: m["confirmed"] for m in machines} == {"generic_cpu": True, "busy": False}
     quiet = join(read_runs([first, confirmed_run(confirmed=False).write(tmp_path / "c")]))
     assert Code.BUSY_MACHINE not in [b.code for b in banners(quiet)]
+
+
+def test_what_changes_joules_by_itself_is_listed_one_a_line(tmp_path):
+    made = [full_run().write(tmp_path / "a"), full_run().write(tmp_path / "b", hardware=H100, budget="quick")]
+    written = files(write_comparison(made, tmp_path / "c").page.parent)
+    text = written["comparison.md"].decode()
+    begun = text.partition("**Not measured alike.** These differ and change joules by themselves:")[2]
+    assert begun.splitlines()[1:3] == ["> - budget: standard (generic_cpu), quick (nvidia_h100)", ""]
+    assert "<li>budget: standard (generic_cpu), quick (nvidia_h100)</li>" in written["comparison.html"].decode()
+    assert ", 1 of which changes joules by itself." in text
+    assert b'"pooled"' not in written["comparison.json"]

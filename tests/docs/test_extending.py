@@ -136,6 +136,8 @@ def test_entry_points_are_short_names(lab, tmp_path):
     joulebench(lab, "report", folder.path, "--study", "shares", installed=True)
     assert values(folder.path, "shares")
     assert "inference" in joulebench(lab, "card", folder.path, "--format", "line", installed=True)
+    listed = joulebench(lab, "hardware", installed=True)
+    assert re.search(r"cpu +board +estimated +available: 5.0 W × seconds; .* --meter board, of my-lab 1\n", listed)
     said = joulebench(lab, "report", folder.path, "--study", "shares", code=2)
     assert "no study 'shares'" in said
 

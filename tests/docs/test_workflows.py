@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,3 +35,77 @@ def test_a_workflow_trusts_little(path):
             assert step["with"]["persist-credentials"] is False
         # what a stranger may name is given by a variable, never written into a script
         assert not re.search(r"\$\{\{\s*github\.(?:head_ref|event)", step.get("run", ""))
+
+
+def scripts(path: Path) -> list[str]:
+    return [step["run"] for step in steps(yaml.safe_load(path.read_text(encoding="utf-8"))) if "run" in step]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_shell_step_is_bash_and_calls_what_exists(path):
+    noxfile = (REPOSITORY / "noxfile.py").read_text(encoding="utf-8")
+    for script in scripts(path):
+        done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
+        assert done.stderr == ""
+        assert "--user" not in script  # refused by the Python of Debian and Ubuntu (PEP 668)
+        for session in re.findall(r"nox -s (\w+)", script):
+            assert f"def {session}(" in noxfile
+        if (name := script.split()[0]).startswith("."):
+            assert os.access(REPOSITORY / name, os.X_OK)
+
+
+def test_options_of_the_gate_in_workflows_exist():
+    told = subprocess.run(
+        [sys.executable, "-m", "joulebench", "gate", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    given = {
+        option
+        for path in FILES
+        for script in scripts(path)
+        if " regression -- " in script
+        for option in re.findall(r"--[a-z][a-z-]+", script.split(" -- ", 1)[1])
+    }
+    assert "--require-energy" in given
+    assert all(option in told for option in given), given
+
+
+def clean(folder: Path, *path: Path) -> dict[str, str]:
+    """Environment of a runner that has nothing but the system, and the package registry."""
+    registry = {
+        k: v for k, v in os.environ.items() if k.startswith(("PIP_", "UV_")) or k.lower().endswith("_proxy")
+    }
+    return {
+        **registry,
+        "HOME": str(folder),
+        "PATH": ":".join([*map(str, path), "/usr/bin", "/bin"]),
+        "RUNNER_TEMP": str(folder),
+        "GITHUB_PATH": str(folder / "path"),
+    }
+
+
+def installations() -> list[str]:
+    """Shell lines of workflows, and of what they call, that install nox."""
+    called = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    alone = [line.split(" && ")[0] for line in called]
+    return [s for s in (*alone, *(s for path in FILES for s in scripts(path))) if "pip install" in s]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", installations())
+def test_what_installs_nox_leaves_a_nox_that_reads_the_sessions(script, tmp_path):
+    """In an environment with nothing in it but the package registry."""
+    python = Path(sys.base_prefix) / "bin" / "python3"
+    tools = tmp_path / "python" / "bin"  # as of setup-python
+    if script.startswith("python3 -m venv"):  # the runner's own, in which nothing may be installed
+        tools.mkdir(parents=True)
+        (tools / "python3").symlink_to(python)
+    else:
+        subprocess.run([python, "-m", "venv", tools.parent], check=True)
+    subprocess.run(["bash", "-e", "-c", script], check=True, cwd=tmp_path, env=clean(tmp_path, tools))
+    added = [Path(p) for p in (tmp_path / "path").read_text().splitlines()] if (tmp_path / "path").exists() else []
+    told = subprocess.run(
+        ["nox", "--list", "-f", str(REPOSITORY / "noxfile.py")],
+        cwd=tmp_path, env=clean(tmp_path, *added, tools), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    assert "regression" in told.stdout

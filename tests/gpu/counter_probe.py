@@ -8,8 +8,8 @@ setting of the device is changed, and nothing is judged: the figures are for who
 What to read first, and why:
 
 `under_load.counter.between_changes_ms`
-    The counter's update period. `PERIOD_S` polls at half of it, a window needs `MIN_COUNTER_UPDATES` of them, and a
-    counter that stands still for `STUCK_S` is at fault: the longest gap has to stay below that.
+    The counter's update period, which the meter learns at start for itself, and polls on all of its phases. The
+    longest gap says how regular it is: one three times as long as was seen at start is a fault.
 `against_*`
     The counter's joules beside integrated power, under loads of several shapes. `instant/counter` near 1 says that
     the two may check each other; `average/counter` and the poll of 10 ms say what sensor and polling are worth.
@@ -40,9 +40,9 @@ from statistics import mean, stdev
 from typing import Any
 
 from joulebench.host.clock import Clock, RealClock
-from joulebench.host.device import nvml_indices
+from joulebench.host.device import nvml_indices, physical_gpus
 from joulebench.host.files import write_whole
-from joulebench.measurement.protocol import Timeline
+from joulebench.measurement.timeline import Timeline
 from joulebench.meters.nvml import NvmlMeter
 from joulebench.meters.sampling import Sampler, ThreadSampler
 
@@ -445,9 +445,9 @@ def probe_load(report: Report, sensors: Sensors, load: Load) -> None:
     report.keep("step", lambda: step(sensors, load.heavy))
 
 
-def probe_meter(report: Report, index: int, clock: Clock, load: Load) -> None:
+def probe_meter(report: Report, clock: Clock, load: Load) -> None:
     """The project's own meter: what it costs, and what it sees while the process blocks."""
-    meter = NvmlMeter([index], clock=clock)
+    meter = NvmlMeter(physical_gpus("cuda:0")[0], clock=clock)
     timeline = Timeline(meter, clock, load.settle)
     loads = {"launch_bound": load.launches, "heavy": load.heavy}
     blocking = {
@@ -514,7 +514,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report.keep("context_s", lambda: round(clock.now_s() - start_s, 3))
     report.keep("uuid_torch", lambda: str(torch.cuda.get_device_properties(0).uuid))
     probe_load(report, sensors, load)
-    probe_meter(report, given.index, clock, load)
+    probe_meter(report, clock, load)
     first = ("under_load", "against", "meter", "ten_windows")
     print(json.dumps({k: v for k, v in report.parts.items() if k.startswith(first)}, default=str)[:3000])
 

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from joulebench.measurement.protocol import Timeline
-from joulebench.meters.nvml import PERIOD_S, NvmlMeter
+from joulebench.measurement.timeline import Timeline
+from joulebench.meters.nvml import NvmlMeter
+from joulebench.meters.nvml_sensor import PERIOD_S
 from joulebench.meters.replay import PowerTrace
 from tests.gpu import counter_probe
 from tests.gpu.counter_probe import POLL_S, STEP_POLL_S, Report, Sensors
@@ -35,7 +36,7 @@ class Simulated:
     def metered(self):
         """The meter's timeline, and what samples for it."""
         sampler = self.clock.sampler(PERIOD_S)
-        timeline = Timeline(NvmlMeter([0], self.nvml, self.clock, sampler), self.clock)
+        timeline = Timeline(NvmlMeter(self.nvml.uuids, self.nvml, self.clock, sampler), self.clock)
         timeline.start()
         return timeline, sampler
 
@@ -132,7 +133,7 @@ def test_what_a_meter_costs_is_a_share_of_the_pace():
 def test_functions_that_a_driver_lacks_are_named():
     found = counter_probe.calls(Simulated(Gpu(STEADY)).sensors)
     assert found["nvmlDeviceGetName"]["ok"] == "Fake H100"
-    assert found["nvmlDeviceGetMigMode"]["error"] == "NVMLError: Not Supported"
+    assert found["nvmlDeviceGetMigMode"]["error"] == "NVMLError_NotSupported: Not Supported"
     assert "AttributeError" in found["nvmlDeviceGetMaxClockInfo"]["error"]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from joulebench.errors import GateError, InputError
+from joulebench.publishing.checks import problems
 from joulebench.publishing.copying import SUMS, publish, seal
 from joulebench.publishing.signing import SIGNATURE
 from joulebench.publishing.verifying import refresh, verify
+from joulebench.records.folder import RunFolder
 from joulebench.records.model import trial_seed
 from joulebench.runner.local import run
 from joulebench.spec.task import Task
@@ -109,6 +114,14 @@ def dropped(folder: Path) -> None:
     (folder / "scores.jsonl").write_text("".join(json.dumps(s) + "\n" for s in scores))
 
 
+def never_begun(folder: Path) -> None:
+    """The last trial, its scores and all that the ledger says of it, dropped."""
+    last = rows(folder / "trials.jsonl")[-1]["trial"]
+    for name in ("trials.jsonl", "ledger.jsonl", "scores.jsonl"):
+        kept = [row for row in rows(folder / name) if row.get("trial") != last]
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in kept))
+
+
 def more_work(folder: Path) -> None:
     def change(window: dict[str, Any]) -> None:
         if window["phase"] == "inference":
@@ -141,6 +154,35 @@ def other_configuration(folder: Path) -> None:
     edit(folder, "trials.jsonl", change)
 
 
+def swapped(folder: Path) -> None:
+    def change(trial: dict[str, Any]) -> None:
+        for window in trial["windows"]:  # trial 2 is said to have run before trial 1
+            window["start_s"] -= 500.0 * (trial["trial"] == 2)
+            window["end_s"] -= 500.0 * (trial["trial"] == 2)
+
+    edit(folder, "trials.jsonl", change)
+
+
+def at_night(folder: Path) -> None:
+    """The last trial as of another day."""
+    trials = rows(folder / "trials.jsonl")
+    for window in trials[-1]["windows"]:
+        window["start_utc"] = f"2019-01-01{window['start_utc'][10:]}"
+    (folder / "trials.jsonl").write_text("".join(json.dumps(t) + "\n" for t in trials))
+
+
+def predated(folder: Path) -> None:
+    edit_manifest(folder, lambda m: m.update(created_utc="2019" + m["created_utc"][4:]))
+
+
+def of_no_data(folder: Path) -> None:
+    edit_manifest(folder, lambda m: m["data"].pop("fingerprint"))
+
+
+def of_another_task(folder: Path) -> None:
+    edit_manifest(folder, lambda m: m["task"].update(title="Another"))
+
+
 FORGERIES = (halved, accurate, relabelled, dropped, more_work, perfect, elsewhere)
 #: Nothing in the records speaks of test scores but the scores, or of the work but the windows.
 UNSEEN = {perfect}
@@ -157,7 +199,13 @@ def test_a_run_that_took_place_has_no_contradiction(measured):
     assert (found.problems, found.outdated, found.is_signed) == ((), (), False)
 
 
-@pytest.mark.parametrize("forgery", [*(f for f in FORGERIES if f not in UNSEEN), reseeded, other_configuration])
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        *(f for f in FORGERIES if f not in UNSEEN), reseeded, other_configuration, swapped, at_night, predated,
+        never_begun, of_no_data, of_another_task,
+    ],
+)  # fmt: skip
 def test_forged_records_that_are_sealed_again_contradict_others(forged, forgery, measured):
     commit = json.loads((measured / "manifest.json").read_text())["environment"]["code"].get("commit")
     if forgery is elsewhere and commit is None:
@@ -165,6 +213,18 @@ def test_forged_records_that_are_sealed_again_contradict_others(forged, forgery,
     forge(forged, forgery)
     (found,) = verify(forged)
     assert found.problems, forgery.__name__
+
+
+@pytest.mark.parametrize(("version", "told"), [({"from_catalogue": False}, True), ({}, False)])
+def test_code_that_was_recorded_and_is_gone_is_missed_and_not_in_sets_of_earlier_versions(forged, version, told):
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["task"]["workload"] = "mine:Model"
+        manifest.pop("own_code", None)
+        manifest.pop("from_catalogue", None)
+        manifest.update(version)
+
+    edit_manifest(forged, change)
+    assert any("mine:Model" in problem for problem in problems(RunFolder.open(forged))) is told
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +299,56 @@ def test_a_figure_that_would_do_something_is_named(forged, text):
     figure.write_text(figure.read_text().replace("</svg>", f"{text}</svg>"))
     (found,) = verify(forged)
     assert any(figure.name in problem for problem in found.problems)
+
+
+def _one_digit(content: bytes) -> bytes:
+    """A figure with a small mark on it, as another digit would be."""
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
+        x, y = image.width // 2, image.height // 2
+        shade = image.getpixel((x, y))[0]
+        image.putpixel(
+            (x, y), (255 - shade if abs(255 - 2 * shade) > 64 else 0, 0, 0, 255)[: len(image.getbands())]
+        )
+        out = io.BytesIO()
+        image.save(out, "png")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("frontier.png", _one_digit), ("frontier.png", lambda content: content[:60] + content[-60:]),
+        ("frontier.svg", lambda content: content.replace(b"M ", b"M 9", 1)),
+        ("frontier.svg", lambda content: content.replace(b"#", b"#f", 1)),
+        ("frontier.csv", lambda content: content.replace(b"1", b"2", 1)),
+    ],
+)  # fmt: skip
+def test_a_changed_figure_is_found(forged, name, change):
+    content = (forged / name).read_bytes()
+    (forged / name).write_bytes(change(content))
+    assert (forged / name).read_bytes() != content
+    (found,) = verify(forged)
+    assert name in found.outdated
+
+
+def test_a_page_beside_a_set_is_what_its_records_give(forged):
+    (forged / "report.html").write_text("<html><script>alert(1)</script></html>")
+    (found,) = verify(forged)
+    assert found.outdated == ("report.html",)
+
+
+def test_a_figure_that_differs_by_rounding_is_the_same(forged):
+    with Image.open(forged / "frontier.png") as image:
+        image.load()
+        shade = image.getpixel((5, 5))
+        image.putpixel((5, 5), (shade[0] ^ 3, *shade[1:]))
+        image.save(forged / "frontier.png", compress_level=1)
+    text = (forged / "frontier.svg").read_text()
+    number = re.search(r"\d+\.\d{4,}", text)[0]
+    (forged / "frontier.svg").write_text(text.replace(number, f"{float(number) + 1e-4:.6f}", 1))
+    (found,) = verify(forged)
+    assert (found.problems, found.outdated) == ((), ())
 
 
 def test_seeds_follow_from_the_run():

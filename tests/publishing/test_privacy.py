@@ -106,12 +106,17 @@ def test_secrets_planted_in_every_text_of_a_run_are_not_published(tmp_path, monk
     manifest |= {
         "data_path": "/home/wkessler/data/cifar.tar.gz",
         "trials_from": "/home/wkessler/runs/digits/gpu/20260101T000000Z",
-        "data": {"source": "a", "classes": ["a", "b"], "note": {"deep": ["c"]}},
+        "data": {"fingerprint": "0", "source": "a", "classes": ["a", "b"], "note": {"deep": ["c"]}},
         "overrides": {f"options.{i}": "x" for i in range(30)},
         "search": {"note": "a", "versions": {"torch": "2.9"}}, "own_meters": ["mine:Meter"],
     }  # fmt: skip
     for part in ("environment", "data", "overrides", "search", "own_meters", "meters"):
         manifest[part] = _planted(manifest[part], source)
+    code = _planted(
+        {"files": {"wkessler/model.py": "0"}, "distribution": "lab 1", "uncommitted": ["model.py"]}, source
+    )
+    code |= {"name": manifest["own_meters"][0], "files": dict.fromkeys(code["files"], "6" * 64)}
+    manifest["own_code"] = [code]
     manifest["hardware"]["title"] += f" {next(source)}"
     (run / "manifest.json").write_text(json.dumps(manifest))
     for name in ("trials.jsonl", "ledger.jsonl", "scores.jsonl"):
@@ -124,8 +129,9 @@ def test_secrets_planted_in_every_text_of_a_run_are_not_published(tmp_path, monk
             if "costs" in row:
                 row["costs"]["uncounted"] = f"why {next(source)}"
         (run / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    ready = prepare(run, tmp_path / "copy")
-    assert planted == len(ready.changes) - 2 >= 60  # with the two fields that are paths
+    ready = prepare(run, tmp_path / "copy", allow_uncommitted=True)
+    # with the two fields that are paths, and the meter's name in two places
+    assert planted == len(ready.changes) - 3 >= 60
     files = [p for p in ready.folder.rglob("*") if p.is_file() and p.suffix != ".png"]
     text = "".join(p.read_bytes().decode(errors="replace") for p in files)
     names = (

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from joulebench.errors import GateError, InputError
-from joulebench.publishing.copying import SUMS, publish, publish_comparison
+from joulebench.publishing.copying import RUNS, SUMS, publish, publish_comparison, seal
 from joulebench.publishing.index import BUSY, index_files, stale_index, write_index
 from joulebench.publishing.verifying import verify
 from joulebench.records.folder import RunFolder, read_lines
 from joulebench.records.model import LedgerEntry, TrialRecord
 from tests.conftest import REPOSITORY
-from tests.run_factory import full_run, lines, make_task
+from tests.run_factory import full_run, lines, make_task, on_the_clock
 
 ENVIRONMENT = {
     "python": "3.11.9", "device": "cpu", "packages": {"joulebench": "0.1.0", "torch": "2.9"},
@@ -30,7 +30,7 @@ DATA = {"name": "digits", "fingerprint": "0123abcd"}
 def write(path: Path, environment=None, **manifest) -> Path:
     """A run as the harness leaves it: finished, its environment complete."""
     given = {"environment": ENVIRONMENT | (environment or {}), "data": DATA, **manifest}
-    return full_run(trials=6).write(path, **given).path
+    return on_the_clock(full_run(trials=6).write(path, **given).path)
 
 
 def profile(name):
@@ -68,6 +68,47 @@ def test_a_published_run_verifies(run, tmp_path):
     assert wrong(reports) == {}
     assert publish(run, reports) == placed  # once more is the same set
     assert publish(placed, reports) == placed
+
+
+@pytest.mark.parametrize("name", ["../../../Z", "/tmp/Z", "..", "a/b", "a\0b"])
+def test_a_forged_set_names_no_folder(run, tmp_path, name):
+    """A comparison's folder is named by the profiles of its sets, which may be somebody else's."""
+    placed = publish(run, tmp_path / "deep" / "down" / "reports")
+    other = Path(shutil.copytree(placed, placed.with_name("2026-01-03")))
+    _manifest(hardware={"name": name, "title": "x"})(other)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(GateError, match="not as it was published"):
+        publish(other, tmp_path / "deep" / "down" / "reports")
+    seal(other)
+    with pytest.raises(InputError, match="name"):
+        publish_comparison([placed, other], tmp_path / "deep" / "down" / "reports")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_sets_of_another_folder_are_not_compared_in_this_one(run, tmp_path):
+    placed = publish(run, tmp_path / "reports")
+    other = Path(shutil.copytree(placed, placed.with_name("2026-01-03")))
+    _manifest(**profile("another_cpu"))(other)
+    with pytest.raises(InputError, match="is not below"):
+        publish_comparison([placed, other], tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    "text", ['["../../x"]', '["/etc"]', '["a\\u0000b"]', '"x"', "[[]]", "[" * 99_999, "null", "[]"]
+)
+def test_a_comparison_names_runs_below_reports(run, tmp_path, text):
+    folder = tmp_path / "reports" / "comparison"
+    folder.mkdir(parents=True)
+    (folder / RUNS).write_text(text)
+    seal(folder)
+    (found,) = verify(tmp_path / "reports")
+    assert [RUNS in problem for problem in found.problems] == [True]
+
+
+def test_a_wall_log_that_cannot_be_read_is_not_published(run, tmp_path):
+    (run / "wall.csv").write_text("secret")
+    with pytest.raises(GateError, match=r"wall\.csv"):
+        publish(run, tmp_path / "reports")
 
 
 def test_no_path_of_the_machine_is_published(tmp_path):
@@ -202,7 +243,7 @@ def test_what_a_busy_machine_cost_is_published_only_with_a_label(run, tmp_path, 
 def test_a_run_that_was_allowed_a_busy_machine_needs_the_override(tmp_path):
     protocol = {"warmup_s": 0.5, "window_s": 1.0, "idle_s": 2.0, "allow_busy": True}
     task = make_task(protocol=protocol)
-    run = full_run(task, trials=6).write(tmp_path / "run", environment=ENVIRONMENT, data=DATA).path
+    run = on_the_clock(full_run(task, trials=6).write(tmp_path / "run", environment=ENVIRONMENT, data=DATA).path)
     with pytest.raises(GateError, match="allow_busy"):
         publish(run, tmp_path / "reports")
     assert (publish(run, tmp_path / "reports", allow_busy=True) / "published.json").is_file()
@@ -231,9 +272,10 @@ def test_a_raced_trial_needs_min_windows_only_off_the_frontier(tmp_path, on_fron
     number = next(t.trial for t in built.trials[2:] if t.status == "ok" and (t.trial in members) == on_frontier)
     trial = built.trials[number]
     measured = [w for w in trial.windows if w.phase == "inference"]
-    fewer = tuple(w for w in trial.windows if w not in measured[2:])
+    idle = {"phase": "settle", "units": 0, "steps": 0}  # in place of three windows: time has no gaps
+    fewer = tuple(w.model_copy(update=idle) if w in measured[2:] else w for w in trial.windows)
     built.trials[number] = trial.model_copy(update={"windows": fewer})
-    run = built.write(tmp_path / "run", environment=ENVIRONMENT, data=DATA).path
+    run = on_the_clock(built.write(tmp_path / "run", environment=ENVIRONMENT, data=DATA).path)
     with pytest.raises(GateError, match=f"trial {number}: 2 of 5 valid windows"):
         publish(run, tmp_path / "reports")
     edit_trial(run, number, raced=True)
@@ -249,6 +291,59 @@ def test_a_damaged_record_is_bad_input(run, tmp_path):
     path.write_text(path.read_text().replace('"status":"ok"', '"status":"fine"', 1))
     with pytest.raises(InputError, match=r"trials\.jsonl, line 1: status"):
         publish(run, tmp_path / "reports")
+
+
+OWN = {"own_meters": ["mine:meter"]}
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ({"files": {"mine.py": "0" * 64}, "uncommitted": ("mine.py",)}, "not committed: mine.py"),
+        ({"files": {"mine.py": "0" * 64}, "commit": "1" * 40, "uncommitted": ("mine.py",)}, "commit 111111111111"),
+        ({"files": {"mine.py": "0" * 64}, "commit": "1" * 40, "left_out": 3}, "3 files not recorded"),
+        (None, "not recorded"),
+    ],
+)
+def test_own_code_that_cannot_be_had_again_is_published_only_if_asked(tmp_path, code, said):
+    own_code = None if code is None else [{"name": "mine:meter", **code}]
+    run = write(tmp_path / "run", own_code=own_code, **OWN)
+    with pytest.raises(GateError) as refused:
+        publish(run, tmp_path / "reports")
+    assert said in str(refused.value)
+    placed = publish(run, tmp_path / "reports", allow_uncommitted=True)
+    assert said in (placed / "report.md").read_text()
+    (verified,) = verify(placed)
+    assert verified.problems == ()
+    assert verified.unrecorded == (() if code else ("the code of mine:meter",))
+
+
+def test_committed_code_is_published(tmp_path):
+    own_code = [{"name": "mine:meter", "files": {"mine.py": "0" * 64}, "commit": "1" * 40}]
+    run = write(tmp_path / "run", own_code=own_code, **OWN)
+    placed = publish(run, tmp_path / "reports")
+    assert RunFolder.open(placed).manifest().own_code == RunFolder.open(run).manifest().own_code
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"own_code": [], "data": {**DATA, "fingerprint": ""}}, "without the fingerprint of the data"),
+        ({"own_code": [], **OWN}, "no digest of the code of mine:meter"),
+        ({"own_code": [{"name": "mine:meter", "commit": "1" * 40}], **OWN}, "no digest of the code of mine:meter"),
+    ],
+)
+def test_a_set_without_a_digest_of_its_data_or_code_does_not_verify(tmp_path, changes, missing):
+    run = write(tmp_path / "run", **changes)
+    with pytest.raises(GateError) as refused:
+        publish(run, tmp_path / "reports", allow_uncommitted=True)
+    assert missing in str(refused.value)
+    placed = publish(write(tmp_path / "whole"), tmp_path / "reports")
+    manifest = json.loads((placed / "manifest.json").read_text())
+    (placed / "manifest.json").write_text(json.dumps(manifest | changes))
+    seal(placed)
+    (verified,) = verify(placed)
+    assert any(missing in problem for problem in verified.problems)
 
 
 def test_a_users_task_file_has_to_be_committed(tmp_path, monkeypatch):
@@ -274,7 +369,7 @@ def test_a_users_task_file_has_to_be_committed(tmp_path, monkeypatch):
     git("add", ".")
     git("commit", "-m", "task")
     file.write_text("# another\n")
-    assert "changes that are not committed" in refusal()
+    assert "is not committed as it is" in refusal()
     git("commit", "-am", "changed")
     assert RunFolder.open(publish(run, tmp_path / "reports")).manifest().task_file == "digits_nas.toml"
 
@@ -383,7 +478,7 @@ def test_an_edited_record_shows_in_every_report_made_from_it(reports):
 def test_a_comparison_may_not_reach_outside(reports):
     (reports / BOTH / "runs.json").write_text('["../../etc", "x"]')
     resealed(reports / BOTH)
-    assert wrong(reports)[BOTH] == ("runs.json: ../../etc is not below reports/",)
+    assert wrong(reports)[BOTH] == ("runs.json: '../../etc' is not below reports/",)
 
 
 def test_the_index_names_every_set_and_goes_stale(reports):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from joulebench.reporting.prose import interval_note
 from joulebench.reporting.summary import Summary
 from joulebench.reporting.tables import frontier_table
 from joulebench.results.findings import Code
-from tests.run_factory import RunBuilder, confirmed_run, full_run, make_task
+from tests.run_factory import OBJECTIVES, RunBuilder, confirmed_run, full_run, make_task
 
 
 def codes(summary: Summary) -> list[Code]:
@@ -169,3 +170,32 @@ def test_csv_and_tracker_have_it(tmp_path: Path) -> None:
     assert logged.metrics["hypervolume_low"] < logged.metrics["hypervolume"] < logged.metrics["hypervolume_high"]
     assert logged.metrics["samples_per_j_winners_curse"] == pytest.approx(-0.05, abs=2e-4)
     assert logged.tags["joulebench.provisional"] == "false"
+
+
+def test_a_hypervolume_on_a_log_scale_says_so_wherever_it_stands(tmp_path: Path) -> None:
+    run = confirmed_run()
+    scale = {"scale": "log", "reference": 10.0}
+    run.task = make_task(OBJECTIVES | {"samples_per_j": {**OBJECTIVES["samples_per_j"], **scale}})
+    summary = Summary(run.read())
+    known = summary.run.membership
+    assert known is not None
+    assert known.hypervolume is not None
+    assert known.hypervolume.mean == pytest.approx(0.84 * math.log(19), rel=1e-3)  # 190 samples/J, accuracy 0.94
+    sentence = "Hypervolume is on a log scale: samples_per_j in nats from its reference of 10."
+    assert any(s.startswith(sentence) for s in confirmation_sentences(summary))
+    plot = hypervolume_plot(summary)
+    assert plot is not None
+    assert sentence in plot.alt
+    assert plot.y.detail == "product of objective units, samples_per_j in nats (log scale)"
+    folder = run.write(tmp_path / "run")
+    logged = study_logged(folder, summary).metrics
+    assert "hypervolume" not in logged
+    assert logged["hypervolume_log_samples_per_j"] == pytest.approx(known.hypervolume.mean)
+    assert logged["hypervolume_log_samples_per_j_low"] == known.hypervolume.low
+    write_report(folder)
+    told = json.loads((folder.path / "report.json").read_text(encoding="ascii"))
+    assert told["hypervolume"] == pytest.approx(known.hypervolume.mean, rel=1e-5)
+    accuracy = {"scale": "linear", "reference": 0.1}
+    assert told["hypervolume_scales"] == {"val_accuracy": accuracy, "samples_per_j": scale}
+    plain = Summary(confirmed_run().read())
+    assert not any("log scale" in s for s in confirmation_sentences(plain))

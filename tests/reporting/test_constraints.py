@@ -15,7 +15,7 @@ from joulebench.reporting.efficiency import efficiencies
 from joulebench.reporting.export_csv import frontier_csv
 from joulebench.reporting.findings import findings
 from joulebench.reporting.frontier_plot import frontier_plots
-from joulebench.reporting.prose import banners
+from joulebench.reporting.prose import banners, counting_note
 from joulebench.reporting.render import render_markdown
 from joulebench.reporting.summary import Summary
 from joulebench.reporting.tables import facts, failures_table, frontier_table
@@ -186,13 +186,26 @@ def test_achieved_flops_are_the_phases_own() -> None:
     peak = {"peak_flops": {"fp32": {"value": 1e12, "source": "made up", "date": "2026-01-01"}}, "title": "Any CPU"}
     summary = summary_of(run, hardware={"name": "generic_cpu", **peak})
     found = list(efficiencies(summary))
-    assert [target.phase for _, target, _ in found] == ["request"]
-    assert found[0][2].flops_per_s.mean == pytest.approx(1e9 * 2 * 16 / 0.5)
+    assert [target.phase for _, target, *_ in found] == ["request"]
+    assert found[0][3].flops_per_s.mean == pytest.approx(1e9 * 2 * 16 / 0.5)
     titles = [c.title for c in frontier_table(summary).columns]
     assert "FLOPs per token of request" in titles
     assert "MACs" not in titles
     (row,) = csv.DictReader(io.StringIO(frontier_csv(summary)))
     assert float(row["request_flops_per_token"]) == 1e9
+
+
+def test_counts_without_some_operators_are_marked_as_the_least() -> None:
+    run = RunBuilder(make_task())
+    for width, units, unknown in ((2, 20, {}), (9, 10, {"aten::_fft_r2c": 2})):
+        run.add({"width": width}, units, {"val_accuracy": 0.5 + width / 100})
+        costs = run.trials[-1].costs.model_copy(update={"unsupported_ops": unknown})
+        run.trials[-1] = run.trials[-1].model_copy(update={"costs": costs})
+    summary = summary_of(run)
+    table = frontier_table(summary)
+    place = [c.title for c in table.columns].index("MACs")
+    assert {cell.text for cell in (row[place] for row in table.rows)} == {"20 k", "≥ 10 k"}
+    assert "aten::_fft_r2c" in counting_note(summary)
 
 
 # -- stopping rules ----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from joulebench.errors import InputError
-from joulebench.records.model import ScoreRecord
+from joulebench.records.model import EpochRecord, ScoreRecord
 from joulebench.reporting.mlflow_export import CONTENT_TAG, TRIAL_TAG, export_mlflow
 from tests.card_subjects import GRID
 from tests.commands.calling import call
@@ -112,6 +112,39 @@ def test_metrics_parameters_and_tags_of_a_trial(tmp_path, store):
     assert parent.data.metrics["carbon_g"] == pytest.approx(total_j / 3.6e6 * 1.5 * 100)
 
 
+def test_metrics_by_epoch_have_its_number_as_step_and_the_trial_s_own_come_last(tmp_path, store):
+    run = RunBuilder(make_task())
+    epochs = tuple(
+        EpochRecord(index=i, units=100, metrics={"val_accuracy": a, "train_loss": 1.0 - a})
+        for i, a in enumerate((0.5, 0.8, 0.7))
+    )
+    windows = (*(run.window("train", 2.0, 100) for _ in epochs), *run._measured(8000, 0.0, False))
+    run.add({}, 8000, {"val_accuracy": 0.8}, "default", epochs=epochs, windows=windows)
+    folder = run.write(tmp_path / "run")
+    for _ in range(2):
+        export_mlflow(folder, store)
+    client, _, trials = runs(store)
+    run_id, began = trials[0].info.run_id, trials[0].info.start_time
+    history = client.get_metric_history(run_id, "val_accuracy")
+    assert [(m.step, m.value) for m in history] == [(0, 0.5), (1, 0.8), (2, 0.7), (3, 0.8)]
+    assert [m.timestamp - began for m in history[:3]] == [2000, 4000, 6000]
+    assert trials[0].data.metrics["val_accuracy"] == 0.8
+    assert [m.step for m in client.get_metric_history(run_id, "train_loss")] == [0, 1, 2]
+
+
+def test_a_trial_that_gains_a_score_stays_the_run_it_was(tmp_path, store):
+    run = full_run()
+    folder = run.write(tmp_path / "run")
+    export_mlflow(folder, store)
+    before = runs(store)[2][7].info.run_id
+    for accuracy in (0.5, 0.4):
+        scored = ScoreRecord(trial=7, split="test", metrics={"accuracy": accuracy})
+        lines(folder.scores_path, [*run.scores, scored])
+        assert export_mlflow(folder, store).replaced == 1
+        after = runs(store)[2][7]
+        assert (after.info.run_id, after.data.metrics["test_accuracy"]) == (before, accuracy)
+
+
 def test_failed_trials_end_as_failed_with_their_reason(tmp_path, store):
     export_mlflow(full_run().write(tmp_path / "run"), store)
     _, parent, trials = runs(store)
@@ -196,10 +229,11 @@ def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch, capsys
 def test_a_store_that_cannot_be_used_is_refused_in_one_line(tmp_path):
     folder = full_run(trials=2).write(tmp_path / "run")
     (tmp_path / "file").write_text("no folder")
-    for uri in ("nothing://here", f"sqlite:///{tmp_path / 'file' / 'm.db'}"):
+    for uri in ("nothing://here", "nothing://me:secret@here", f"sqlite:///{tmp_path / 'file' / 'm.db'}"):
         with pytest.raises(InputError, match=r"^--mlflow: ") as caught:
             export_mlflow(folder, uri)
         assert "\n" not in str(caught.value)
+        assert "secret" not in str(caught.value)
 
 
 def test_the_command_says_what_it_did(tmp_path, monkeypatch, capsys):

@@ -14,6 +14,7 @@ from joulebench.reporting.model_range import model_range_sentences, model_range_
 from joulebench.reporting.summary import Summary
 from joulebench.reporting.tables import frontier_table
 from joulebench.results.findings import Code
+from tests.results.test_server_share import HOST, LINE
 from tests.run_factory import RunBuilder, full_run, loaded, make_task
 
 
@@ -83,3 +84,27 @@ def test_report_json_has_the_figures_and_nothing_where_the_cpu_was_measured(tmp_
     assert model_range_values(measured) is None
     assert model_range_table(measured) is None
     assert model_range_sentences(measured) == ()
+
+
+def test_a_share_of_servers_is_told_with_its_source_and_widens_every_range(tmp_path: Path) -> None:
+    recorded = {"meters": [LINE], "environment": {"host": HOST}}
+    run = loaded(full_run(), 0.5)
+    summary = Summary(run.read(**recorded))
+    models = summary.model_range
+    assert models is not None
+    assert models.total.servers_j is not None
+    text = " ".join(model_range_sentences(summary))
+    assert "Published servers with EPYC 7002 (Rome) draw 0.5 to 1 W a hardware thread idle and 2 to 4 W" in text
+    assert "SPECpower_ssj2008" in text
+    assert "A share of such a server with 4 threads" in text
+    table, plain = model_range_table(summary), model_range_table(Summary(run.read()))
+    assert table is not None
+    assert plain is not None
+    assert [c.title for c in table.columns] == [*(c.title for c in plain.columns), "Share of servers"]
+    assert len(table.rows) == len(plain.rows) + 1  # CPU and RAM together
+    assert all("…" in row[-1].text for row in table.rows if row[0].text != "its CPU")
+    write_report(run.write(tmp_path / "run", **recorded))
+    facts = json.loads((tmp_path / "run" / "report.json").read_text())["model_range"]
+    assert facts["server_share"]["family"] == "EPYC 7002 (Rome)"
+    assert facts["total"]["low_j"] == min(*facts["total"]["server_share_j"], facts["total"]["teads_curve_j"])
+    assert all(row["low_j"] == row["server_share_j"][0] for row in facts["configurations"])

@@ -17,6 +17,7 @@ import pytest
 from joulebench.errors import InputError
 from joulebench.presentation.numbers import significant
 from joulebench.records.folder import RunFolder
+from joulebench.records.model import ScoreRecord
 from joulebench.reporting import write_report
 from joulebench.reporting.render import render_markdown
 from joulebench.reporting.summary import summarise
@@ -192,7 +193,7 @@ def test_hostile_names_and_errors_stay_text(tmp_path: Path) -> None:
     assert "\x00" not in prose + command + rest + "".join(page.text)
     ElementTree.fromstring(read(folder, "frontier.svg"))
     rows = list(csv.DictReader(io.StringIO(read(folder, "frontier.csv"))))
-    assert {row["kind"] for row in rows} == {HOSTILE, "b"}
+    assert {row["kind"] for row in rows} == {HOSTILE.replace("\x00", "\ufffd"), "b"}
 
 
 THREE = {**OBJECTIVES, "val_loss": {"goal": "minimize"}}
@@ -228,7 +229,7 @@ def test_any_run_has_a_report(tmp_path: Path, objectives: dict, kind: str) -> No
 
 
 def test_a_run_without_ledger_or_scores_files_has_a_report(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path / "run", RunBuilder(make_task()).manifest())
+    folder = RunFolder.claim(tmp_path / "run", RunBuilder(make_task()).manifest())
     assert write_report(folder).page.is_file()
 
 
@@ -249,3 +250,27 @@ def test_markdown_shows_no_time_of_writing(folder: RunFolder) -> None:
 def test_reporting_loads_no_torch() -> None:
     code = "import sys, joulebench.reporting; sys.exit('torch' in sys.modules or 'ax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
+
+
+def test_scores_of_classes_have_a_table_of_their_own(tmp_path: Path) -> None:
+    run = full_run()
+    members = [t for m in summarise(run.write(tmp_path / "first")).members for t in m.trials]
+    for n, trial in enumerate(members):
+        classes = {"recall.cat": 0.5, "precision.cat": 0.8, "f1.cat": 0.6 + 0.1 * n, "f1.dog": 0.25}
+        run.scores.append(ScoreRecord(trial=trial, split="test", metrics={"f1_macro": 0.7, **classes}))
+    summary = summarise(run.write(tmp_path / "run"))
+    assert summary.members[0].scores.keys() >= {"test_f1_macro"}
+    assert not any("cat" in name for m in summary.members for name in m.scores)
+    text = render_markdown(summary)
+    assert "Test scores by class, of trial" in text
+    cat, dog = (
+        next(line for line in text.splitlines() if line.startswith(f"| {name} |")) for name in ("cat", "dog")
+    )
+    assert [cell.split()[0] for cell in cat.split("|")[2:4]] == ["0.8", "0.5"]
+    assert f"0.6 … {0.6 + 0.1 * (len(members) - 1):.3g}" in cat
+    assert [cell.strip() for cell in dog.split("|")[2:4]] == ["—", "—"]
+    written = write_report(summary_folder := RunFolder.open(tmp_path / "run"))
+    member = json.loads((summary_folder.path / "report.json").read_text())["frontier"][0]
+    assert written.page.exists()
+    assert member["class_scores"]["dog"]["f1"]["value"] == 0.25
+    assert "Test scores by class" not in render_markdown(summarise(RunFolder.open(tmp_path / "first")))

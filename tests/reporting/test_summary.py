@@ -11,7 +11,8 @@ import pytest
 from joulebench.records.model import Ending, Reading, ScoreRecord
 from joulebench.reporting.export_json import facts
 from joulebench.reporting.findings import findings
-from joulebench.reporting.prose import banners, check_sentences, repeat_command, search_price
+from joulebench.reporting.prose import banners, check_sentences, search_price
+from joulebench.reporting.repeat import repeat_command
 from joulebench.reporting.summary import Summary, summarise
 from joulebench.reporting.tables import provenance_table
 from joulebench.results.cost import Candidate, break_even, search_cost
@@ -364,7 +365,7 @@ def test_headlines() -> None:
 
 def test_the_command_repeats_the_run() -> None:
     summary = summary_of(full_run(), hardware={"name": "a b"}, budget=None)
-    assert repeat_command(summary) == "joulebench run digits_nas --hardware 'a b' --seed 3"
+    assert repeat_command(summary) == "joulebench run digits_nas --hardware RUN --seed 3"
 
 
 def test_training_energy_has_no_interval_within_a_run() -> None:
@@ -411,11 +412,20 @@ def test_nothing_better_than_the_reference_is_said() -> None:
 
 def test_the_command_that_repeats_a_run_names_all_that_was_chosen() -> None:
     run = RunBuilder(make_task())
-    manifest = run.manifest(
-        task_file="my/digits_nas.toml", data_path="data.zip", overrides={"width": 9, "pool": True}, replay="65"
-    )
+    manifest = run.manifest(data_path="my data.zip", overrides={"width": 9, "pool": True}, replay="65")
     command = repeat_command(Summary(Run(manifest, run.task, [])))
     assert command == (
-        "joulebench run my/digits_nas.toml --budget standard --hardware generic_cpu --seed 3 --data data.zip "
-        "--set width=9 --set pool=true --replay 65"
+        "joulebench run digits_nas --budget standard --set width=9 --set pool=true --hardware generic_cpu --seed 3 "
+        "--data 'my data.zip' --replay 65"
     )
+    own = manifest.model_copy(update={"task_file": "/x/digits_nas.toml"})
+    command = repeat_command(Summary(Run(own, run.task, [])))
+    assert command == "joulebench run RUN --hardware generic_cpu --seed 3 --data 'my data.zip' --replay 65"
+
+
+def test_what_was_found_in_the_data_is_a_warning() -> None:
+    remark = "2 of 10 test images stand in train too"
+    (found,) = (f for f in findings(summary_of(full_run(), data={"remarks": [remark]})) if f.code is Code.DATA)
+    assert (found.level, remark in found.text) == ("warning", True)
+    assert Code.DATA not in codes(summary_of(full_run()))
+    assert Code.DATA not in codes(summary_of(full_run(), data={"remarks": "no list"}))

@@ -12,7 +12,7 @@ from joulebench.results.efficiency import efficiency, peak_of, run_dtype
 from joulebench.spec.catalog import find_profile
 from joulebench.spec.hardware import Fact, HardwareProfile, Match
 from joulebench.stats.estimate import Estimate
-from tests.run_factory import RunBuilder, make_task
+from tests.run_factory import TRAINED, RunBuilder, make_task
 
 
 def fact(value: float) -> Fact:
@@ -116,7 +116,7 @@ def test_a_report_states_it_where_the_profile_has_a_peak():
         update={"peak_flops": {"fp32": fact(1e11)}, "memory_bandwidth_bytes_per_s": fact(1e10)}
     )
     summary = summary_of(run(), profile)
-    ((_, _, found),) = efficiencies(summary)
+    ((*_, found),) = efficiencies(summary)
     assert found.flops_per_s.mean == pytest.approx(8e9)
     assert found.flops_per_j.mean == pytest.approx(1e8)
     assert found.fraction.mean == pytest.approx(0.08)
@@ -172,3 +172,15 @@ def test_flops_of_a_forward_pass_say_nothing_of_training_and_tokens():
 def test_shipped_profiles_have_a_ridge():
     peak = peak_of(find_profile("nvidia_h200"), "bf16")
     assert peak.ridge_flop_per_byte == pytest.approx(206, abs=1)
+
+
+def test_training_stands_beside_inference():
+    """3 MFLOP a sample over 1200 samples in 3 s at 80 W."""
+    built = RunBuilder(make_task())
+    built.add({}, 8000, {"val_accuracy": 0.9}, **TRAINED)
+    profile = CPU.model_copy(update={"peak_flops": {"fp32": fact(1e11)}})
+    inference, training = efficiency_table(summary_of(built, profile)).rows
+    assert [cell.text for cell in inference][:2] == ["0", "inference"]
+    assert [cell.text for cell in training] == [
+        "0", "train", "1.2 GFLOP/s", "15 MFLOP/J", "1.2 %", "100 GFLOP/s fp32",
+    ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joulebench.records.model import TrialRecord
-from joulebench.results.frontier import frontier, hypervolume, hypervolume_by_trial, non_dominated
+from joulebench.results.frontier import (
+    frontier,
+    hypervolume,
+    hypervolume_by_trial,
+    non_dominated,
+    task_hypervolume,
+)
 from joulebench.results.outcome import Configuration, Outcome
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate
@@ -157,3 +164,62 @@ def test_what_does_not_beat_every_reference_is_no_member() -> None:
     assert frontier(_task(**TWO), found[1:]) == []
     unbounded = _task(a={"goal": "maximize"}, b={"goal": "minimize"})
     assert [c.params["x"] for c in frontier(unbounded, found)] == [2, 1, 3]
+
+
+LOG_COST = {"a": TWO["a"], "b": {"goal": "minimize", "reference": 100.0, "scale": "log"}}
+
+
+def test_a_log_scale_counts_ratios_from_the_reference() -> None:
+    """(2, 10) spans 2 × ln(100 / 10); (4, 50) adds 2 × ln(100 / 50) beside it."""
+    points = [(2.0, 10.0), (4.0, 50.0), (3.0, 60.0), (9.0, 100.0)]  # two that add nothing
+    assert task_hypervolume(_task(**LOG_COST), points) == pytest.approx(2 * math.log(10) + 2 * math.log(2))
+    best = {"b": {"goal": "maximize", "reference": 5.0, "scale": "log"}}
+    assert task_hypervolume(_task(**best), [[10.0], [20.0]]) == pytest.approx(math.log(4))
+
+
+def test_three_objectives_with_mixed_scales() -> None:
+    """With L = ln 2 the sides are (1, 3L, L) and (2, L, 2L), which share (1, L, L)."""
+    costly = {"goal": "minimize", "reference": 8.0, "scale": "log"}
+    frugal = {"goal": "maximize", "reference": 1.0, "scale": "log"}
+    task = _task(a=TWO["a"], b=costly, c=frugal)
+    found = task_hypervolume(task, [(1.0, 1.0, 2.0), (2.0, 4.0, 4.0)])
+    assert found == pytest.approx((3 + 4 - 1) * math.log(2) ** 2)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.1, 5), st.floats(0.01, 500)), min_size=1, max_size=8),
+    st.floats(1e-6, 1e6),
+    st.sampled_from(GOALS),
+)
+@settings(max_examples=100, deadline=None)
+def test_the_unit_of_what_is_on_a_log_scale_does_not_matter(
+    points: list[tuple[float, float]], factor: float, goal: str
+) -> None:
+    def volume(unit: float) -> float | None:
+        energy = {"goal": goal, "reference": 10.0 * unit, "scale": "log"}
+        return task_hypervolume(_task(a=TWO["a"], b=energy), [(a, b * unit) for a, b in points])
+
+    assert volume(factor) == pytest.approx(volume(1.0), rel=1e-6, abs=1e-9)
+
+
+def test_a_scale_changes_no_frontier_but_its_hypervolume() -> None:
+    found = [_configuration(x, a=x, b=b) for x, b in enumerate((120.0, 1.0, 20.0, 10.0, 60.0, 60.0))]
+    log, plain = _task(**LOG_COST), _task(a=TWO["a"], b={"goal": "minimize", "reference": 100.0})
+    for task in (log, plain):
+        assert [c.params["x"] for c in frontier(task, found)] == [5, 3, 1]
+    trials = [_trial(x, x, a=c.outcomes["a"].value.mean, b=c.outcomes["b"].value.mean) for x, c in enumerate(found)]
+    first, *_, last = hypervolume_by_trial(log, trials)
+    assert first == 0.0  # worse than the reference
+    assert last == pytest.approx(math.log(100) + 2 * math.log(10) + 2 * math.log(100 / 60))
+    assert hypervolume_by_trial(plain, trials)[-1] == pytest.approx(99 + 2 * 90 + 2 * 40)
+
+
+@pytest.mark.parametrize("low", [0.0, -3.0])
+def test_what_has_no_logarithm_counts_for_nothing_or_leaves_no_hypervolume(low: float) -> None:
+    best = _task(a=TWO["a"], b={"goal": "maximize", "reference": 1.0, "scale": "log"})
+    assert task_hypervolume(best, [(2.0, math.e), (5.0, low)]) == pytest.approx(2.0)
+    assert task_hypervolume(_task(**LOG_COST), [(2.0, 10.0), (5.0, low)]) is None
+    trials = [_trial(0, 1, a=2.0, b=10.0), _trial(1, 2, a=5.0, b=low)]
+    assert hypervolume_by_trial(_task(**LOG_COST), trials) == [None, None]
+    with pytest.raises(ValueError, match="NaN"):
+        task_hypervolume(best, [(2.0, math.nan)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -11,10 +12,13 @@ from joulebench.results.membership import CERTAIN, membership
 from joulebench.results.outcome import Configuration, Outcome
 from joulebench.spec.task import CONFIRM
 from joulebench.stats.estimate import Part, of_parts, point
-from tests.run_factory import RunBuilder, make_task
+from tests.run_factory import ENERGY, OBJECTIVES, RunBuilder, make_task
 
 TASK = make_task()
 RUN = RunBuilder(TASK)
+
+
+LOG = make_task(OBJECTIVES | {"samples_per_j": {**OBJECTIVES["samples_per_j"], "reference": 1.0, "scale": "log"}})
 
 
 def configuration(key: str, accuracy: float, rate: float, sd: float = 0.0, confirmed: bool = True) -> Configuration:
@@ -65,3 +69,24 @@ def test_the_same_seed_gives_the_same():
 
 def test_nothing_usable_has_no_membership():
     assert membership(TASK, [configuration("a", 0.05, 10.0)]) is None  # worse than the reference
+
+
+def test_on_a_log_scale_the_volume_is_of_ratios_and_the_chances_are_the_same():
+    close = [configuration("a", 0.9, 10.0, 0.02), configuration("b", 0.8, 10.1, 0.02), configuration("c", 0.7, 9.0)]
+    assert membership(LOG, close).probability == membership(TASK, close).probability
+    known = membership(LOG, [configuration("a", 0.9, 10.0, 0.02), configuration("b", 0.8, 20.0, 0.02)]).hypervolume
+    assert known.mean == pytest.approx(0.1 * math.log(10) + 0.7 * math.log(20))
+    # a relative deviation is one of the logarithm: t(8) × 0.02 × √(0.1² + 0.7²)
+    assert (known.high - known.low) / 2 == pytest.approx(2.306 * 0.02 * math.hypot(0.1, 0.7), rel=0.15)
+    wide = membership(LOG, [configuration("a", 0.9, 10.0, 2.0)]).hypervolume
+    assert wide.low is not None  # draws below 0 add nothing
+
+
+def test_an_interval_that_reaches_what_has_no_logarithm_is_not_stated():
+    cost = {"goal": "minimize", "reference": 1.0, "scale": "log", **ENERGY}
+    task = make_task({"val_accuracy": OBJECTIVES["val_accuracy"], "j_per_sample": cost})
+    a = configuration("a", 0.9, 0.1, 1.0)
+    a = replace(a, outcomes={"val_accuracy": Outcome(point(0.9)), "j_per_sample": a.outcomes["samples_per_j"]})
+    known = membership(task, [a])
+    assert known.hypervolume.mean == pytest.approx(0.8 * math.log(10))
+    assert (known.hypervolume.low, known.hypervolume.high) == (None, None)

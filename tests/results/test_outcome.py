@@ -13,10 +13,14 @@ WIDTH = {"width": {"type": "int", "low": 1, "high": 9, "default": 1}}
 STAGES = {"init": {"method": "sobol", "trials": 9}}
 
 
-@pytest.mark.parametrize(("name", "truth"), [("j_per_sample", 0.017), ("samples_per_j", 1 / 0.017)])
+@pytest.mark.parametrize(
+    ("name", "truth"),
+    [("j_per_sample", 0.017), ("samples_per_j", 1 / 0.017), ("samples_per_wh", 3600 / 0.017),
+     ("edp_js_per_sample", 0.017 * 0.001), ("ed2p_js2_per_sample", 0.017 * 1e-6)],
+)  # fmt: skip
 def test_a_net_objective_over_runs_holds_the_error_of_the_idle_block_that_they_share(name, truth):
     """Load 100 W, idle 83 W ± 2 %: five runs that share four idle windows do not average that error away."""
-    goal = "maximize" if name == "samples_per_j" else "minimize"
+    goal = "maximize" if name.startswith("samples") else "minimize"
     task = make_task(WIDTH, STAGES, {name: {"goal": goal, **ENERGY, "basis": "net"}})
     rng, held = np.random.default_rng(1), 0
     for _ in range(150):

@@ -11,7 +11,7 @@ import pytest
 from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
-from joulebench.results.reference_frontier import keep_reference, read_reference
+from joulebench.results.reference_frontier import Difference, keep_reference, read_reference
 from joulebench.results.run import Run
 from joulebench.stats.estimate import Estimate, point
 from joulebench.studies.training_inference.analysis import training_inference
@@ -35,8 +35,13 @@ def known(tmp_path, **task) -> RunFolder:
     return made.write(tmp_path / "known")
 
 
-def search(tmp_path, name="search", objectives=None, accuracy=0.95, units=5000, **manifest) -> RunFolder:
-    made = RunBuilder(make_task(objectives or OBJECTIVES))
+#: As the known models have none either.
+NO_BATCH = {"width": {"type": "int", "low": 1, "high": 2000, "default": 8}}
+
+
+def search(tmp_path, name="search", objectives=None, accuracy=0.95, units=5000, task=None, **manifest) -> RunFolder:
+    fields = {"name": "other_nas", "parameters": NO_BATCH, **(task or {})}
+    made = RunBuilder(make_task(objectives or OBJECTIVES, **fields))
     made.add({}, 8, {"val_accuracy": 0.5}, "default", idle=True)
     made.add({"width": 40}, units, {"val_accuracy": accuracy})
     return made.write(tmp_path / name, **manifest)
@@ -78,6 +83,71 @@ def test_a_search_is_compared_with_the_runs_architectures(tmp_path, accuracy, un
         assert comparison.beaten == 0
     write_report(folder)
     assert '"labels"' in (folder.path / "report.json").read_text()
+
+
+ALIKE = {"name": "digits", "fingerprint": "0123abcd", "counts": {"train": 1200, "validation": 300}}
+#: What differs in the search's task or manifest, and what the report says of it.
+UNLIKE = {
+    "split (600 train, 300 validation there, 1200 train, 300 validation here)": {
+        "data": {**ALIKE, "counts": {"train": 600, "validation": 300}}
+    },
+    "preprocessing (mean 0.4, std 0.2 there, none here)": {"data": {**ALIKE, "mean": [0.4], "std": [0.2]}},
+    "augmentation (flip there, none here)": {
+        "task": {"dataset": {"name": "digits", "validation": 300, "augment": ["flip"]}}
+    },
+    "optimiser (sgd there, adam here)": {"optimizer": "sgd"},
+    "learning rate (0.1 there, not stated here)": {"learning_rate": 0.1},
+    "momentum (0.9 there, 0 here)": {"momentum": 0.9},
+    "epochs (3 there, not stated here)": {"epochs": 3},
+    "batch size (16 there, not stated here)": {"batch_size": 16},
+    "early stopping (val_loss, 3 epochs there, none here)": {"task": {"training": {"patience": 3}}},
+    "machine (Other CPU, not stated, none there, Example CPU, not stated, none here)": {
+        "environment": {"host": {"cpu": "Other CPU", "accelerators": []}}
+    },
+    "threads (2 there, not stated here)": {
+        "environment": {"host": {"cpu": "Example CPU", "accelerators": []}, "torch": {"threads": 2}}
+    },
+}
+
+
+@pytest.mark.parametrize("text", UNLIKE)
+def test_of_unlike_experiments_every_difference_is_listed_and_nothing_claimed(tmp_path, text):
+    change = dict(UNLIKE[text])
+    task = change.pop("task", {})
+    settings = {n: change.pop(n) for n in list(change) if n not in ("data", "environment")}
+    task["parameters"] = NO_BATCH | {n: {"type": "fixed", "value": v} for n, v in settings.items()}
+    folder = known(tmp_path)
+    keep_reference(folder, search(tmp_path, task=task, **change).path)
+    records = Run.of(folder)
+    reference = read_reference(records, "val_accuracy")
+    differs = [str(d) for d in reference.differs]
+    assert differs[0].startswith("task (other_nas version 1 there")
+    assert reference.unlike
+    assert text in differs
+    assert dominance(training_inference(records), reference) is None
+    write_report(folder)
+    report = (folder.path / "report.md").read_text()
+    assert "From two unlike experiments nothing is claimed" in report
+    assert "Hypervolume" not in report
+    assert f"it differs in {len(differs)} facts, listed in the last table" in report
+    _, _, table = report.partition("Differences between the search and this run")
+    lines = [line for line in table.splitlines() if line.startswith("|")][2 : 2 + len(differs)]
+    assert [line.split("|")[1].strip() for line in lines] == [d.what for d in reference.differs]
+
+
+def test_all_differences_of_two_experiments_are_listed_together(tmp_path):
+    settings = {"optimizer": "sgd", "epochs": 3, "batch_size": 16}
+    parameters = NO_BATCH | {n: {"type": "fixed", "value": v} for n, v in settings.items()}
+    parameters["learning_rate"] = {"type": "float", "low": 0.001, "high": 0.1, "default": 0.01}
+    task = {"parameters": parameters, "training": {"patience": 3}, "protocol": {"max_train_s": 60, "window_s": 1}}
+    folder = known(tmp_path)
+    keep_reference(folder, search(tmp_path, task=task, data={**ALIKE, "counts": {"train": 600}}).path)
+    differs = read_reference(Run.of(folder), "val_accuracy").differs
+    assert [d.what for d in differs] == [
+        "task", "split", "optimiser", "learning rate", "epochs", "early stopping", "time limit of training, s",
+        "batch size",
+    ]  # fmt: skip
+    assert Difference("learning rate", "varied", "not stated") in differs
 
 
 def test_it_is_kept_beside_the_run_and_needs_the_other_no_more(tmp_path):

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joulebench.records.model import Fault, FaultKind, Reading, Window
-from joulebench.results.validity import disturbance, idle_fault, invalidity, judged, valid_windows
+from joulebench.results.validity import (
+    disturbance,
+    idle_fault,
+    invalidity,
+    judged,
+    stretch,
+    training_fault,
+    valid_windows,
+)
 from joulebench.spec.task import Protocol
 
 PROTOCOL = Protocol(window_s=2.0, max_other_cpus=0.05, allow_busy=False)
@@ -341,3 +349,26 @@ def test_a_window_judged_without_its_conditions_counts_if_it_did_with_them(windo
         judged(windows, "inference", PROTOCOL), judged(bare, "inference", PROTOCOL), strict=True
     ):
         assert fault is not None or unknown is None
+
+
+def test_work_on_a_gpu_without_a_meter_is_never_left_out_of_account():
+    window = Window(
+        phase="inference", start_utc="x", start_s=0.0, end_s=5.0, units=1, steps=1,
+        readings=(Reading(domain="gpu:0", energy_j=500.0, source="test", kind="measured"),),
+        conditions={"gpu:1_unmetered": 1.0},
+    )  # fmt: skip
+    for protocol in (Protocol(window_s=1.0), Protocol(window_s=1.0, allow_busy=True)):
+        assert invalidity(window, protocol).kind is FaultKind.UNMETERED_GPU
+        assert training_fault(window, protocol).kind is FaultKind.UNMETERED_GPU
+
+
+@pytest.mark.parametrize(("sd_j", "share"), [(2.4, None), (2.6, "1 % of it open")])
+def test_what_is_known_of_a_counters_edges_is_judged_in_place_of_its_updates(sd_j, share):
+    """1 % of 500 J, twice the deviation; the counter moved three times."""
+    reading = Reading(
+        domain="gpu:0", energy_j=500.0, source="test", kind="measured", counter_updates=3, edge_sd_j=sd_j
+    )
+    window = Window(phase="inference", start_utc="x", start_s=0.0, end_s=5.0, units=1, steps=1, readings=(reading,))
+    fault = invalidity(window, Protocol(window_s=1.0))
+    assert (fault is None) if share is None else (fault.kind is FaultKind.FEW_UPDATES and share in fault.text)
+    assert stretch(reading) == pytest.approx(sd_j / 2.5)

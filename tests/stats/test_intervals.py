@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from joulebench.stats.estimate import Estimate, estimate, point
+from joulebench.stats.estimate import (
+    Estimate,
+    Part,
+    Spread,
+    estimate,
+    mean_of_runs,
+    of_parts,
+    point,
+    pooled_spread,
+    reciprocal,
+    t_quantile,
+)
 from joulebench.stats.intervals import difference, plus, ratio, scaled
 
 A = Estimate(10.0, 5, 1.0, 7.0, 14.0, "", math.inf)
@@ -67,3 +78,46 @@ def test_a_ratio_covers_the_true_one_19_times_in_20():
         found = ratio(a, b)
         covered += found.low <= 15.0 <= found.high
     assert 0.94 <= covered / trials <= 0.98
+
+
+def test_a_spread_pooled_over_both_has_its_degrees_of_freedom_once():
+    """As the two-sample t test with pooled variance: n + m - 2 degrees of freedom."""
+    first, second = [10.0, 12.0, 11.0], [7.0, 8.5]
+    spread = pooled_spread([first, second])
+    a, b = (mean_of_runs([point(v) for v in values], spread, 1.0) for values in (first, second))
+    wanted = stats.ttest_ind(first, second).confidence_interval(0.95)
+    found = difference(a, b)
+    assert found.freedom == pytest.approx(3)
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high))
+    # also of what was made of them, and with a third that has the same spread
+    assert difference(scaled(a, 2.0), scaled(b, 3.0)).freedom == pytest.approx(3)
+    assert difference(found, b).freedom == pytest.approx(3)
+    assert ratio(a, b).freedom == pytest.approx(3)
+    assert ratio(reciprocal(a), reciprocal(b)).freedom == pytest.approx(3)
+
+
+def test_only_the_shares_of_a_common_spread_have_it_once():
+    """v = 4 and w = 9 of one spread with 2 degrees of freedom, beside 1 (5 of them) and 3 (6): by hand."""
+    spread = Spread(1.0, 2)
+    a = of_parts(10.0, 3, [Part(4.0, 2, spread), Part(1.0, 5)], "")
+    b = of_parts(50.0, 3, [Part(9.0, 2, spread), Part(3.0, 6)], "")
+    found = difference(a, b)
+    freedom = (4 + 9 + 1 + 3) ** 2 / ((4 + 9) ** 2 / 2 + 1 / 5 + 9 / 6)
+    assert found.freedom == pytest.approx(freedom)
+    assert found.high - found.mean == pytest.approx(t_quantile(freedom) * math.sqrt(17))
+    apart = of_parts(50.0, 3, [Part(9.0, 2, Spread(1.1, 2)), Part(3.0, 6)], "")
+    assert difference(a, apart).freedom == pytest.approx(17**2 / (16 / 2 + 81 / 2 + 1 / 5 + 9 / 6))
+
+
+def test_intervals_of_two_configurations_with_a_pooled_spread_hold_95_percent():
+    """Two values each: with the degrees of freedom counted twice it was 89 %."""
+    rng = np.random.default_rng(2)
+    held = []
+    for _ in range(4000):
+        first, second = ([float(v) for v in rng.normal(mean, 0.03 * mean, 2)] for mean in (30.0, 2.0))
+        spread = pooled_spread([[v / np.mean(values) for v in values] for values in (first, second)])
+        a, b = (mean_of_runs([point(v) for v in values], spread) for values in (first, second))
+        held.append(
+            (ratio(a, b).low <= 15.0 <= ratio(a, b).high, difference(a, b).low <= 28 <= difference(a, b).high)
+        )
+    assert np.mean(held, axis=0) == pytest.approx([0.95, 0.95], abs=0.01)
