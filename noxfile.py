@@ -1,8 +1,11 @@
-"""Sessions that run tasks, tests, lint and benchmarks. All share one environment, made by uv."""
+"""Sessions that run tasks, tests, lint and benchmarks. All but `minimums` share one environment, made by uv."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,17 +18,26 @@ nox.options.sessions = ["tests", "lint"]
 # it resolves torch and torchvision as the pair they are and hard-links what it has installed before.
 HERE = Path(__file__).parent
 ENVIRONMENT = HERE / ".nox" / "joulebench"
-BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
+SCRIPTS = "Scripts" if os.name == "nt" else "bin"
+BIN = ENVIRONMENT / SCRIPTS
 
 
-def _install(session: nox.Session) -> None:
-    """Create or bring up to date the shared environment; takes a second when nothing has changed."""
-    uv = ("uv", "--no-config")
-    if not (ENVIRONMENT / "pyvenv.cfg").exists():
-        session.run(*uv, "venv", "--quiet", "--python", sys.executable, str(ENVIRONMENT), external=True)
-    groups = ("--group", "test", "--group", "lint")
-    python = ("--python", str(ENVIRONMENT))
-    session.run(*uv, "pip", "install", "--quiet", *python, "-e", ".", *groups, external=True)
+def _uv(session: nox.Session) -> tuple[str, ...]:
+    """uv beside nox, which need not be on PATH, else the one that is."""
+    if importlib.util.find_spec("uv") is not None:
+        return sys.executable, "-m", "uv", "--no-config"
+    if shutil.which("uv") is None:
+        session.error(f"uv is not installed: {sys.executable} -m pip install uv")
+    return "uv", "--no-config"
+
+
+def _install(session: nox.Session, environment: Path = ENVIRONMENT, *options: str) -> None:
+    """Create or bring up to date an environment; takes a second when nothing has changed."""
+    uv = _uv(session)
+    if not (environment / "pyvenv.cfg").exists():
+        session.run(*uv, "venv", "--quiet", "--python", sys.executable, str(environment), external=True)
+    given = options or ("--group", "test", "--group", "lint")
+    session.run(*uv, "pip", "install", "--quiet", "--python", str(environment), "-e", ".", *given, external=True)
 
 
 def _run(session: nox.Session, command: str, *arguments: str) -> None:
@@ -50,10 +62,10 @@ def cifar10(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def transformers(session: nox.Session) -> None:
-    """Text generation: batch size, model size, and models beside one another; arguments go to each run."""
+    """Text generation by batch size and model size, in quick form; `-- --budget standard` replaces that."""
     _install(session)
     for task in ("transformer_batch", "transformer_size", "transformer_consistency"):
-        _run(session, "joulebench", "run", task, *session.posargs)
+        _run(session, "joulebench", "run", task, *(session.posargs or ("--budget", "quick")))
 
 
 #: The studies, in their quick form; the last trains on CIFAR-10, and arguments of the session go to it.
@@ -80,6 +92,48 @@ def tests(session: nox.Session) -> None:
     _run(session, "pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "loadfile", *session.posargs)
 
 
+#: What of the tests is run with the oldest releases: reading of tasks, search, training, counting, cards, a run.
+MINIMUMS = (
+    "tests/spec", "tests/data", "tests/meters", "tests/cards", "tests/search/test_space.py",
+    "tests/search/test_surrogate.py", "tests/workloads/test_flops.py", "tests/workloads/test_networks.py",
+    "tests/workloads/test_transformer.py", "tests/runner/test_local.py", "tests/reporting/test_model_range.py",
+)  # fmt: skip
+
+
+@nox.session(venv_backend="none")
+def minimums(session: nox.Session) -> None:
+    """A part of the tests with the oldest release of each direct dependency, in its own environment (5 GB)."""
+    environment = HERE / ".nox" / "minimums"
+    _install(session, environment, "--resolution", "lowest-direct", "--group", "test")
+    session.env["OMP_NUM_THREADS"] = "1"
+    pytest = str(environment / SCRIPTS / "pytest")
+    session.run(pytest, "-n", "2", *(session.posargs or MINIMUMS), external=True)
+
+
+def _no_gpu() -> str | None:
+    """Why this machine has no NVIDIA GPU to measure, by its driver; None where it has one."""
+    if shutil.which("nvidia-smi") is None:
+        return "no NVIDIA driver is here (nvidia-smi is not on PATH)"
+    told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    lines = (told.stdout or told.stderr).strip().splitlines()
+    if told.returncode == 0 and any(line.startswith("GPU ") for line in lines):
+        return None
+    return f"nvidia-smi names no GPU ({lines[0] if lines else f'exit code {told.returncode}'})"
+
+
+@nox.session(venv_backend="none")
+def gpu(session: nox.Session) -> None:
+    """Ten minutes on an NVIDIA GPU, and a page of what came out; `-- --data PATH` for CIFAR-10.
+
+    Its counters, the tests that need one, and the `short` budgets. Without a GPU: exit code 2.
+    """
+    if (why := _no_gpu()) is not None:
+        print(f"nox -s gpu: {why}", file=sys.stderr)
+        raise SystemExit(2)
+    _install(session)
+    _run(session, "python", "-m", "tests.gpu.tour", *session.posargs)
+
+
 @nox.session(venv_backend="none")
 def lint(session: nox.Session) -> None:
     """ruff, mypy, import-linter, the import graph's rules and the catalogue's own check."""
@@ -103,7 +157,7 @@ def regression(session: nox.Session) -> None:
 def gate_study(session: nox.Session) -> None:
     """How often the gate is wrong, and what it finds: the tables of docs/gate.md, made anew; minutes."""
     _install(session)
-    _run(session, "python", "-m", "joulebench.gate.power.study", *session.posargs)
+    _run(session, "python", "-m", "tests.gate.power.study", *session.posargs)
 
 
 @nox.session(venv_backend="none")
@@ -111,6 +165,34 @@ def coverage_study(session: nox.Session) -> None:
     """How often the intervals hold the truth: the table of docs/measuring.md, made anew; most of an hour."""
     _install(session)
     _run(session, "python", "-m", "tests.coverage_study", "--jobs", "2", *session.posargs)
+
+
+#: What `search_study` compares with; as new as the registry has them, apart from what joulebench depends on.
+RIVALS = ("optuna>=5", "pymoo>=0.6.1", "ax-platform>=1.3", "scipy", "torch")
+
+
+@nox.session(venv_backend="none")
+def search_study(session: nox.Session) -> None:
+    """Search methods on named tables, `-- --document docs/search.md` for the tables there; most of an hour.
+
+    `-- --rivals` makes the stored runs of Optuna, pymoo and Ax anew, in an environment of their own; hours.
+    """
+    _install(session)
+    if "--rivals" in session.posargs:
+        rivals = ENVIRONMENT.with_name("rivals")
+        uv = ("uv", "--no-config")
+        if not (rivals / "pyvenv.cfg").exists():
+            session.run(*uv, "venv", "--quiet", "--python", sys.executable, str(rivals), external=True)
+        session.run(*uv, "pip", "install", "--quiet", "--python", str(rivals), *RIVALS, external=True)
+    session.env["OMP_NUM_THREADS"] = "1"  # a process a core, and times of one thread
+    _run(session, "python", "-m", "tests.search.study.study", "--jobs", "2", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def fuzz(session: nox.Session) -> None:
+    """Mutated inputs of every kind, judged by oracles; `-- --minutes 10 --seed 1`, `-- --only task --number 7`."""
+    _install(session)
+    _run(session, "python", "-m", "tests.fuzz", *session.posargs)
 
 
 @nox.session(venv_backend="none")
