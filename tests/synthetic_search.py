@@ -103,7 +103,7 @@ class Problem:
             proposal = propose(self.task, name, records, seed)
             assert proposal is not None
             fields = {"trial": len(records), "stage": name, "origin": proposal.origin}
-            records.append(self.record(proposal.params, rng, **fields))
+            records.append(self.record(proposal.params, rng, **fields, expected=proposal.expected))
             reached = self.hypervolume([r.params for r in records])
         return len(records), records
 
