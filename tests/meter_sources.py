@@ -80,6 +80,7 @@ class Gpu:
     trace: PowerTrace
     name: str = "Fake H100"
     uuid: str = ""  # one of its own
+    memory_bytes: int = 80 * 2**30
     update_s: float = 0.1
     phase_s: float = 0.0  # when within its period the counter updates
     jitter_s: float = 0.0  # its updates are late by up to this
@@ -241,7 +242,7 @@ class FakeNvml:
 
     def nvmlDeviceGetMemoryInfo(self, gpu):  # noqa: N802
         self._at(gpu, gpu.conditions)
-        return SimpleNamespace(used=3 * 2**30)
+        return SimpleNamespace(used=3 * 2**30, total=gpu.memory_bytes)
 
     def nvmlDeviceGetEnforcedPowerLimit(self, gpu):  # noqa: N802
         self._at(gpu, gpu.limit_w is not None)

@@ -36,22 +36,30 @@ def meters_for(
     powercap: Path = POWERCAP,
     own: Sequence[str] = (),
     replay_origin_s: float | None = None,
+    run_pid: int | None = None,
 ) -> Meter:
     """Meters of a run on `device`; with `replay`, only the trace, from `replay_origin_s` on (by default, now).
 
     Those named by `own` come first (an entry point in the group `joulebench.meters`, `package.module:function`, or
     a live meter's file). Each domain that is left is read by the first that can: RAPL, then CodeCarbon's models,
     and NVML for GPUs. Where another meter reads the CPU or the RAM, CodeCarbon's model of it runs as a check. The
-    host's conditions are read always, and how long each meter takes to read.
+    host's conditions are read always, and how long each meter takes to read. Where other trials go on beside this
+    one, under the process `run_pid`, no shipped meter reads the CPU or the RAM: they are not this trial's.
 
     Raises:
         InputError: no such meter, the trace cannot be read, or NVML does not know the device.
     """
     if replay is not None:
-        return ReplayMeter(load_traces(replay), clock, replay, replay_origin_s)
+        traces = [t for t in load_traces(replay) if run_pid is None or t.domain.startswith("gpu")]
+        if not traces:
+            raise InputError(
+                f"--replay: {replay} has no column 'gpu', and of a trial beside others only that is read"
+            )
+        return ReplayMeter(traces, clock, replay, replay_origin_s)
     meters: dict[str, Meter] = {}
     taken: frozenset[str] = frozenset()
-    for name in dict.fromkeys([*own, *AUTOMATIC]):
+    shipped = AUTOMATIC if run_pid is None else OF_GPUS
+    for name in dict.fromkeys([*own, *shipped]):
         offer = _offer(name, MeterRequest(profile, device, clock, taken, powercap), name in own)
         if offer is None:
             if name in own:
@@ -65,7 +73,7 @@ def meters_for(
                 raise InputError(f"--meter: '{name}' offers {', '.join(sorted(twice))}, which another meter reads")
         meters[Path(name).stem if is_settings(name) else name] = checked if name in own else offer.meter
         taken |= set(offer.domains)
-    return MeterSet([*meters.values(), HostMeter(clock)], clock, [*meters, "host"])
+    return MeterSet([*meters.values(), HostMeter(clock, run_pid)], clock, [*meters, "host"])
 
 
 def _offer(name: str, request: MeterRequest, own: bool) -> Any:
@@ -84,6 +92,8 @@ def _offer(name: str, request: MeterRequest, own: bool) -> Any:
 
 #: Shipped meters that a run takes without being told to.
 AUTOMATIC = tuple(name for name in METERS.shipped if name != "zeus")
+#: Those of them that read nothing but GPUs.
+OF_GPUS = ("nvml",)
 
 
 @dataclass(frozen=True)

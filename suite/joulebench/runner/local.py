@@ -86,6 +86,8 @@ def resume(
     if is_complete(folder):
         observer(Event("note", f"{path}: complete already; nothing is measured"))
         return folder
+    if began.cards:
+        raise InputError(f"{path}: began on several GPUs; `joulebench resume` goes on on as many")
     if began.cluster:
         raise InputError(f"{path}: began on a Ray cluster; resume it there, with --ray ADDRESS")
     host = detect_host()

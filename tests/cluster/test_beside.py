@@ -1,0 +1,99 @@
+"""Trials beside each other on several GPUs of one machine, each on its own: real workers, replayed joules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from joulebench.cluster import driver
+from joulebench.cluster.cards import Card
+from joulebench.commands.resume import began_on_gpus
+from joulebench.errors import InputError
+from joulebench.records.folder import RunFolder
+from joulebench.results.run import Run
+from joulebench.runner import local
+from joulebench.spec.task import Task
+from tests.cluster_problems import MARKS
+from tests.cluster_tasks import cluster_task, gist
+from tests.ray_clusters import ray
+
+GRID = {"given": {"method": "points", "points": [{"width": w} for w in range(1, 9)], "order": "given"}}
+GPU_W, CPU_W = 200, 50
+
+
+def cards(*numbers):
+    return [Card(f"GPU-{n:08d}-2222-3333-4444-555555555555", "Fake H100", 80 << 30, 700.0) for n in numbers]
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """A machine's GPUs, which a test may exchange; functions leave their marks beside the trace of power."""
+    there = cards(0, 1, 2)
+    monkeypatch.setattr(driver, "equal_cards", lambda count: there[:count])
+    monkeypatch.setenv(MARKS, str(tmp_path))
+    (tmp_path / "power.csv").write_text(f"t_s,gpu:0,cpu\n0,{GPU_W},{CPU_W}\n100000,{GPU_W},{CPU_W}\n")
+    return there
+
+
+@pytest.fixture
+def task() -> Task:
+    """Accuracy and joules of the GPU."""
+    made = cluster_task("tests.cluster_problems:sees_a_card", GRID).model_dump(mode="json")
+    made["objectives"]["samples_per_j"]["domains"] = ["gpu"]
+    return Task.model_validate(made)
+
+
+def choices(folder: Path):
+    return {"replay": str(folder / "power.csv"), "force_hardware": True}
+
+
+def stopping_after(results):
+    """An observer that interrupts the run, and what it was told."""
+    said = []
+
+    def observe(event):
+        said.append((event.kind, event.text))
+        if sum(kind == "result" for kind, _ in said) == results:
+            raise KeyboardInterrupt
+
+    return observe, said
+
+
+def test_trials_have_a_gpu_each_and_give_what_they_give_alone_also_after_a_resume(machine, task, tmp_path):
+    observe, _ = stopping_after(3)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(
+            task, gpus=3, hardware=["generic_cpu"], out=tmp_path / "runs", observer=observe, **choices(tmp_path)
+        )
+    assert not ray.is_initialized()
+    (path,) = tmp_path.glob("runs/toy/*/*")
+    assert began_on_gpus(path)
+    with pytest.raises(InputError, match="began on several GPUs"):
+        local.resume(path)
+    with pytest.raises(InputError, match="on several GPUs of one machine; resume it there, without --ray"):
+        driver.resume(path, address="auto")
+    machine[:] = [Card(card.uuid, "Another", card.memory_bytes, card.power_limit_w) for card in machine]
+    with pytest.raises(InputError, match=r"differ from those it began on in name \(Another, not Fake H100\)"):
+        driver.resume(path, sources=[tmp_path])
+    machine[:] = cards(1, 2, 5)
+    observe, said = stopping_after(-1)
+    (folder,) = driver.resume(path, sources=[tmp_path], observer=observe)
+    moved = "GPU-00000000-2222-3333-4444-555555555555 → equal ones, GPU-00000005-2222-3333-4444-555555555555"
+    assert ("note", f"changed since the run began: {moved}") in said
+
+    records = RunFolder.open(path).trials()
+    assert [r.trial for r in records] == list(range(8))
+    for record in records:
+        seen = (tmp_path / f"card-{record.params['width']}").read_text()
+        assert record.node.split("@")[0] == "-".join(seen.split("-")[:2])
+        assert all({reading.domain for reading in w.readings} == {"gpu:0"} for w in record.windows)
+    assert len({r.node for r in records}) > 1
+    assert {n.split("@")[0] for n in folder.manifest().cluster["nodes"]} == {c.node for c in cards(0, 1, 2)}
+    assert not any("uuid" in line for line in folder.manifest().meters)
+
+    alone = local.run(task, out=tmp_path / "alone", hardware="generic_cpu", **choices(tmp_path))
+    assert gist(records) == gist(alone.trials())
+    values = [[c.outcomes["samples_per_j"].value.mean for c in Run.read(f).configurations] for f in (folder, alone)]
+    assert len(values[0]) == 8
+    assert values[0] == pytest.approx(values[1])
