@@ -84,6 +84,7 @@ class Gpu:
     update_s: float = 0.1
     phase_s: float = 0.0  # when within its period the counter updates
     jitter_s: float = 0.0  # its updates are late by up to this
+    lag_s: float = 0.0  # what it shows is this old
     step_mj: int = 1  # the counter shows whole multiples of this
     counter: bool = True
     power: bool = True
@@ -112,7 +113,7 @@ class Gpu:
         late_s = self.jitter_s * (hash((int(number), 7)) % 1000) / 1000
         if number * self.update_s + self.phase_s + late_s > t:
             number -= 1
-        seen = number * self.update_s + self.phase_s
+        seen = number * self.update_s + self.phase_s - self.lag_s
         zero = counted.energy_j(-self.origin_s)
         joules = counted.energy_j(seen) - zero
         first = self.first_mj

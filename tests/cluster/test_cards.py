@@ -114,7 +114,7 @@ def test_a_task_that_needs_what_trials_share_is_refused_unless_it_says_so():
         InputError, match=r"--gpus: objectives\.samples_per_j: .* share cpu and ram, .*gpu_alone=true"
     ):
         beside(with_energy(["gpu", "cpu", "ram"]))
-    latency = {"p95_s": {"phase": "inference", "quantile": 0.95, "max": 0.1}}
+    latency = {"p95_s": {"phase": "inference", "quantile": 0.95, "at_most": 0.1}}
     with pytest.raises(InputError, match=r"--gpus: constraints\.p95_s: .* share the CPU"):
         beside(with_energy(["gpu"], constraints=latency))
     said = {"constraints": {**latency, "small": "width <= 3"}, "cluster": {"gpu_alone": True}}

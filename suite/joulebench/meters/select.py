@@ -11,7 +11,7 @@ from typing import Any
 from joulebench.errors import InputError, MeterError, described
 from joulebench.host.clock import Clock, RealClock
 from joulebench.meters import plugins
-from joulebench.meters.base import CheckedMeter, Meter, MeterOffer, MeterRequest, MeterSet
+from joulebench.meters.base import CheckedMeter, LearnedCounters, Meter, MeterOffer, MeterRequest, MeterSet
 from joulebench.meters.codecarbon import CodeCarbonMeter
 from joulebench.meters.host import HostMeter
 from joulebench.meters.live import live_offer
@@ -37,6 +37,7 @@ def meters_for(
     own: Sequence[str] = (),
     replay_origin_s: float | None = None,
     run_pid: int | None = None,
+    learned: LearnedCounters | None = None,
 ) -> Meter:
     """Meters of a run on `device`; with `replay`, only the trace, from `replay_origin_s` on (by default, now).
 
@@ -45,6 +46,7 @@ def meters_for(
     and NVML for GPUs. Where another meter reads the CPU or the RAM, CodeCarbon's model of it runs as a check. The
     host's conditions are read always, and how long each meter takes to read. Where other trials go on beside this
     one, under the process `run_pid`, no shipped meter reads the CPU or the RAM: they are not this trial's.
+    What `learned` has of a counter is not learned again, and what is learned is put there.
 
     Raises:
         InputError: no such meter, the trace cannot be read, or NVML does not know the device.
@@ -58,9 +60,10 @@ def meters_for(
         return ReplayMeter(traces, clock, replay, replay_origin_s)
     meters: dict[str, Meter] = {}
     taken: frozenset[str] = frozenset()
+    known: LearnedCounters = {} if learned is None else learned
     shipped = AUTOMATIC if run_pid is None else OF_GPUS
     for name in dict.fromkeys([*own, *shipped]):
-        offer = _offer(name, MeterRequest(profile, device, clock, taken, powercap), name in own)
+        offer = _offer(name, MeterRequest(profile, device, clock, taken, powercap, known), name in own)
         if offer is None:
             if name in own:
                 raise InputError(f"--meter: '{name}' cannot read anything on this machine")
@@ -69,10 +72,10 @@ def meters_for(
             if not isinstance(offer, MeterOffer):
                 raise InputError(f"--meter: '{name}' has to return a MeterOffer (got {type(offer).__name__})")
             checked = offer.meter if is_settings(name) else CheckedMeter(offer, name)
-            if twice := taken & set(offer.domains):
-                raise InputError(f"--meter: '{name}' offers {', '.join(sorted(twice))}, which another meter reads")
+            if twice := taken & {*offer.domains, *offer.contains}:
+                raise InputError(f"--meter: '{name}' reads {', '.join(sorted(twice))}, which another meter reads")
         meters[Path(name).stem if is_settings(name) else name] = checked if name in own else offer.meter
-        taken |= set(offer.domains)
+        taken |= {*offer.domains, *offer.contains}
     return MeterSet([*meters.values(), HostMeter(clock, run_pid)], clock, [*meters, "host"])
 
 
