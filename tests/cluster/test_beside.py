@@ -11,6 +11,11 @@ from joulebench.cluster.cards import Card
 from joulebench.commands.resume import began_on_gpus
 from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
+from joulebench.reporting.findings import findings
+from joulebench.reporting.repeat import needs, repeat_command
+from joulebench.reporting.summary import Summary
+from joulebench.results.findings import Code
+from joulebench.results.outcome import idle_windows, trial_outcomes
 from joulebench.results.run import Run
 from joulebench.runner import local
 from joulebench.spec.task import Task
@@ -46,6 +51,13 @@ def task() -> Task:
 
 def choices(folder: Path):
     return {"replay": str(folder / "power.csv"), "force_hardware": True}
+
+
+def outcomes(folder):
+    """Objective values of each trial, joules included."""
+    task, records = folder.task(), folder.trials()
+    found = [trial_outcomes(task, record, idle_windows(records, task.protocol)) for record in records]
+    return [{name: pytest.approx(o.value.mean) for name, o in each.items()} for each in found]
 
 
 def stopping_after(results):
@@ -94,6 +106,11 @@ def test_trials_have_a_gpu_each_and_give_what_they_give_alone_also_after_a_resum
 
     alone = local.run(task, out=tmp_path / "alone", hardware="generic_cpu", **choices(tmp_path))
     assert gist(records) == gist(alone.trials())
-    values = [[c.outcomes["samples_per_j"].value.mean for c in Run.read(f).configurations] for f in (folder, alone)]
-    assert len(values[0]) == 8
-    assert values[0] == pytest.approx(values[1])
+    assert outcomes(folder) == outcomes(alone)
+
+    summary = Summary(Run.of(folder))
+    (said,) = [finding for finding in findings(summary) if finding.code is Code.CLUSTER]
+    assert "several GPUs" in said.title
+    assert all(f"{node} (" in said.text for node in {r.node for r in records})
+    assert "--gpus 3" in repeat_command(summary)
+    assert any("3 equal GPUs of one machine, Fake H100" in line for line in needs(summary))

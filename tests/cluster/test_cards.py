@@ -131,12 +131,13 @@ def test_a_task_that_needs_what_trials_share_is_refused_unless_it_says_so():
         ({"meters": ("mine:meter",)}, r"--meter: not with --gpus.*mine:meter"),
         ({"hardware": ["generic_cpu"], "isolate": True, "overrides": {"cluster.gpu_alone": True}}, "isolate"),
         ({"hardware": ["generic_cpu"]}, "cannot be told apart"),
+        ({"hardware": ["generic_cpu"], "replay": None}, "'generic_cpu' is of a machine without a GPU"),
     ],
 )
 def test_what_cannot_be_done_beside_others_is_refused_before_anything_starts(monkeypatch, tmp_path, choices, why):
     monkeypatch.setattr(driver, "equal_cards", lambda _: pytest.fail("asked for the GPUs"))
     with pytest.raises(InputError, match=why):
-        driver.run("digits", gpus=2, out=tmp_path, force_hardware=True, replay="50", **choices)
+        driver.run("digits", gpus=2, out=tmp_path, **{"force_hardware": True, "replay": "50", **choices})
 
 
 # What is read of whom

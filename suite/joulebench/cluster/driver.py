@@ -92,7 +92,7 @@ def run(
         nodes = _joined(observer)
         serving = _serving(nodes, hardware) if alone is None else _serving_cards(nodes, alone, cards)
         hw_runs = [HardwareRun(name, secrets.token_hex(8), members) for name, members in serving.items()]
-        names = _names(hardware or list(serving))
+        names = _names(hardware or list(serving)) if alone is None else {}
         with _pool(hw_runs, nodes, path, observer) as pool:
             nodes_facts = pool.wait_until_up()
             for hw_run in hw_runs:
@@ -115,7 +115,8 @@ def _plan_beside(
     """Plan of a run on several GPUs of this machine; what it cannot do is refused before anything starts.
 
     Raises:
-        InputError: more than one profile, a meter of the user's own, or a task that needs more than the GPU.
+        InputError: more than one profile or that of a CPU, a meter of the user's own, or a task that needs more than
+            the GPU.
     """
     if len(hardware) > 1:
         raise InputError(f"--hardware: one profile with --gpus, whose GPUs are equal (got {', '.join(hardware)})")
@@ -123,6 +124,8 @@ def _plan_beside(
         raise InputError(f"--meter: not with --gpus, where NVML reads each trial's own GPU alone (got {meters[0]})")
     given = hardware[0] if hardware else None
     chosen = plan(task, hardware=given, data=data, host=detect_host(), **choices)
+    if chosen.profile.kind != "gpu" and chosen.replay is None:
+        raise InputError(f"--gpus: hardware profile '{chosen.profile.name}' is of a machine without a GPU")
     _not_isolated(chosen.task)
     return replace(chosen, task=beside(chosen.task))
 
