@@ -147,7 +147,7 @@ def test_conditions_are_means_over_the_window():
     assert conditions["gpu:0_sm_clock_mhz"] == 1980
     assert conditions["gpu:0_memory_clock_mhz"] == 2619
     assert conditions["gpu:0_utilisation"] == 0.75
-    assert conditions["gpu:0_memory_used_bytes"] == 3 * 2**30
+    assert conditions["gpu:0_memory_used_bytes"] == pytest.approx(3 * 2**30)
     assert conditions["gpu:0_throttled_power_cap"] == pytest.approx(0.5, abs=0.06)
     assert conditions["gpu:0_throttled_thermal"] == 0
     assert conditions["gpu:0_other_processes"] == 1
@@ -163,7 +163,7 @@ def test_the_power_limit_is_a_condition_that_readers_judge_by():
     for unknown in (None, 0.0):
         (window,) = Bench(Gpu(STEADY, limit_w=unknown)).windows(5.0)
         assert "gpu:0_power_limit_w" not in window.conditions
-        assert window.conditions["gpu:0_memory_used_bytes"] == 3 * 2**30
+        assert window.conditions["gpu:0_memory_used_bytes"] == pytest.approx(3 * 2**30)
 
 
 def test_a_process_that_this_one_has_started_is_no_other():

@@ -115,7 +115,7 @@ def _plan_beside(
     """Plan of a run on several GPUs of this machine; what it cannot do is refused before anything starts.
 
     Raises:
-        InputError: more than one profile or a CPU's, a meter of the user's own, or a task that needs more than GPUs.
+        InputError: several profiles or a CPU's, a meter of the user's own, or a task that needs more than the GPU.
     """
     if len(hardware) > 1:
         raise InputError(f"--hardware: one profile with --gpus, whose GPUs are equal (got {', '.join(hardware)})")

@@ -11,15 +11,16 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 
 STEP_S = 0.005
 MAX_LAG_S = 0.5
 MIN_MOVES = 4
 #: Lags whose squares are less than this multiple of the least ones may be the true one too.
-ALIKE = 4.0
-#: Power explains the moves where what it leaves open of them is less than this, and changes where one lag of the
-#: range leaves this many times as much open as another does.
-EXPLAINED, CHANGES = 0.05, 25.0
+ALIKE, LEAST = 4.0, 0.03
+#: Joules of moves change where their standard deviation is more than this share of them; power explains them where
+#: it leaves less than this share of that deviation open.
+CHANGES, OPEN = 0.05, 0.05
 #: A lag is known where those that may be the true one too span less than this.
 KNOWN_S = 0.06
 
@@ -44,14 +45,18 @@ def find_lag(moves: Sequence[tuple[float, float]], power: Sequence[tuple[float, 
         return None
     tried = [n * STEP_S for n in range(round(MAX_LAG_S / STEP_S) + 1)]
     spans = [(a[0], b[0], b[1]) for a, b in pairwise(moves) if a[0] - MAX_LAG_S >= integral[0][0]]
-    total = sum(joules**2 for _, _, joules in spans)
-    if len(spans) < MIN_MOVES or total <= 0:
+    if len(spans) < MIN_MOVES:
+        return None
+    joules = [j for _, _, j in spans]
+    varied = sum((j - fmean(joules)) ** 2 for j in joules)
+    if varied <= CHANGES**2 * sum(j**2 for j in joules):
         return None
     squares = [_squares(spans, integral, lag_s) for lag_s in tried]
-    least, most = min(squares), max(squares)
-    if least > EXPLAINED**2 * total or most < CHANGES * max(least, (EXPLAINED / 50) ** 2 * total):
+    least = min(squares)
+    if least > OPEN**2 * varied:
         return None
-    alike = [lag_s for lag_s, s in zip(tried, squares, strict=True) if s <= ALIKE * least]
+    # what power leaves open at best may be small by chance
+    alike = [lag_s for lag_s, s in zip(tried, squares, strict=True) if s <= max(ALIKE * least, LEAST**2 * varied)]
     low_s, high_s = min(alike) - STEP_S, max(alike) + STEP_S
     if high_s - low_s > KNOWN_S or high_s > MAX_LAG_S:
         return None
