@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +117,24 @@ def test_trials_have_a_gpu_each_and_give_what_they_give_alone_also_after_a_resum
     assert all(f"{node} (" in said.text for node in {r.node for r in records})
     assert "--gpus 3" in repeat_command(summary)
     assert any("3 equal GPUs of one machine, Fake H100" in line for line in needs(summary))
+
+
+@pytest.mark.slow
+def test_a_cluster_of_ones_own_is_closed_to_others():
+    """In a process that has not imported Ray before, as the command's; another process has no token."""
+    script = """
+import os, subprocess, sys
+from joulebench.cluster.connection import alive_nodes, exposure, private_cluster
+with private_cluster(3, "generic_cpu", 2):
+    import ray
+    (node,) = alive_nodes()
+    print(*(node.resources.get(name) for name in ("joulebench", "generic_cpu", "CPU", "GPU")))
+    print(ray.get(ray.remote(os.getpid).remote()) != os.getpid())
+    others = {name: value for name, value in os.environ.items() if not name.startswith("RAY")}
+    join = f"import ray; ray.init(address='{ray.get_runtime_context().gcs_address}')"
+    print(subprocess.run([sys.executable, "-c", join], env=others, capture_output=True).returncode)
+print(ray.is_initialized(), [name for name in os.environ if name.startswith("RAY")])
+"""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY")}
+    told = subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines() == ["3.0 3.0 3.0 None", "True", "1", "False []"]
