@@ -133,7 +133,7 @@ with private_cluster(3, "generic_cpu", 2):
     others = {name: value for name, value in os.environ.items() if not name.startswith("RAY")}
     join = f"import ray; ray.init(address='{ray.get_runtime_context().gcs_address}')"
     print(subprocess.run([sys.executable, "-c", join], env=others, capture_output=True).returncode)
-print(ray.is_initialized(), [name for name in os.environ if name.startswith("RAY")])
+print(ray.is_initialized(), [name for name in os.environ if name.startswith("RAY_AUTH")])
 """
     variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY")}
     told = subprocess.run(
