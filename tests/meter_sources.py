@@ -80,9 +80,11 @@ class Gpu:
     trace: PowerTrace
     name: str = "Fake H100"
     uuid: str = ""  # one of its own
+    memory_bytes: int = 80 * 2**30
     update_s: float = 0.1
     phase_s: float = 0.0  # when within its period the counter updates
     jitter_s: float = 0.0  # its updates are late by up to this
+    lag_s: float = 0.0  # what it shows is this old
     step_mj: int = 1  # the counter shows whole multiples of this
     counter: bool = True
     power: bool = True
@@ -111,7 +113,7 @@ class Gpu:
         late_s = self.jitter_s * (hash((int(number), 7)) % 1000) / 1000
         if number * self.update_s + self.phase_s + late_s > t:
             number -= 1
-        seen = number * self.update_s + self.phase_s
+        seen = number * self.update_s + self.phase_s - self.lag_s
         zero = counted.energy_j(-self.origin_s)
         joules = counted.energy_j(seen) - zero
         first = self.first_mj
@@ -241,7 +243,7 @@ class FakeNvml:
 
     def nvmlDeviceGetMemoryInfo(self, gpu):  # noqa: N802
         self._at(gpu, gpu.conditions)
-        return SimpleNamespace(used=3 * 2**30)
+        return SimpleNamespace(used=3 * 2**30, total=gpu.memory_bytes)
 
     def nvmlDeviceGetEnforcedPowerLimit(self, gpu):  # noqa: N802
         self._at(gpu, gpu.limit_w is not None)

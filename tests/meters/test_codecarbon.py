@@ -83,7 +83,7 @@ LENGTHS = st.lists(st.floats(5.0, 6.0), min_size=5, max_size=5)
 
 
 #: A counter that moves every 0.1 s is watched for less than this at start; the windows' times begin here.
-ORIGIN_S = 1.5
+ORIGIN_S = 2.0
 
 
 def measure(gpu, lengths, held=None):

@@ -501,7 +501,7 @@ def test_a_run_reads_it_beside_the_others(tmp_path):
         }  # fmt: skip
         assert {"plug_read_share", "cpu_read_share", "plug_sampling_cpus"} <= shares.keys()
         again = write(tmp_path, cpu.read_text(), "again.toml")
-        with pytest.raises(InputError, match="offers cpu, which another meter reads"):
+        with pytest.raises(InputError, match="reads cpu, which another meter reads"):
             meters_for(PROFILE, "cpu", RealClock(), None, tmp_path, own=(str(cpu), str(again)))
     with pytest.raises(MeterError, match="meter 'plug' refuses the connection"):
         meters_for(PROFILE, "cpu", RealClock(), None, tmp_path, own=(str(wall),)).start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -146,7 +147,7 @@ def test_conditions_are_means_over_the_window():
     assert conditions["gpu:0_sm_clock_mhz"] == 1980
     assert conditions["gpu:0_memory_clock_mhz"] == 2619
     assert conditions["gpu:0_utilisation"] == 0.75
-    assert conditions["gpu:0_memory_used_bytes"] == 3 * 2**30
+    assert conditions["gpu:0_memory_used_bytes"] == pytest.approx(3 * 2**30)
     assert conditions["gpu:0_throttled_power_cap"] == pytest.approx(0.5, abs=0.06)
     assert conditions["gpu:0_throttled_thermal"] == 0
     assert conditions["gpu:0_other_processes"] == 1
@@ -162,7 +163,7 @@ def test_the_power_limit_is_a_condition_that_readers_judge_by():
     for unknown in (None, 0.0):
         (window,) = Bench(Gpu(STEADY, limit_w=unknown)).windows(5.0)
         assert "gpu:0_power_limit_w" not in window.conditions
-        assert window.conditions["gpu:0_memory_used_bytes"] == 3 * 2**30
+        assert window.conditions["gpu:0_memory_used_bytes"] == pytest.approx(3 * 2**30)
 
 
 def test_a_process_that_this_one_has_started_is_no_other():
@@ -528,3 +529,31 @@ def test_an_older_driver_of_a_superchip_is_not_believed_to_count_the_gpu():
 def test_a_gb10_has_no_module_of_its_own():
     bench = Bench(Gpu(STEADY, name="NVIDIA GB10"))
     assert bench.meter.describe()[0]["scope"] == "GPU"
+
+
+def test_what_one_process_has_learned_of_counters_the_next_one_does_not_watch_again():
+    learned = {}
+    for expected_s in (1.5, 0.0, 0.0):
+        clock = TickingClock()
+        clock.sleep(0.137)
+        gpus = [Gpu(STEADY), Gpu(STEADY, update_s=0.3, module=PowerTrace("module:0", (0.0,), (520.0,)))]
+        nvml = FakeNvml(gpus, clock)
+        meter = NvmlMeter(nvml.uuids, nvml, clock, clock.sampler(PERIOD_S), learned=learned)
+        timeline = Timeline(meter, clock)
+        timeline.start()
+        assert clock.now_s() - 0.137 == pytest.approx(expected_s, abs=0.35)
+        clock.sleep(1.0)
+        timeline.cut("start")
+        clock.sleep(2.0)
+        window = timeline.cut("inference", units=1, steps=1)
+        assert invalidity(window, PROTOCOL) is None
+        assert {(r.domain, r.role): r.energy_j for r in window.readings} == {
+            ("gpu:0", "primary"): pytest.approx(600.0, rel=0.01),
+            ("gpu:0", "check"): pytest.approx(600.0, rel=0.01),
+            ("gpu:1", "primary"): pytest.approx(600.0, rel=0.01),
+            ("module:1", "check"): pytest.approx(1040.0, rel=0.01),
+        }
+        learned = pickle.loads(pickle.dumps(learned))
+    assert {uuid: one.on_module for uuid, one in learned.items()} == dict(
+        zip(nvml.uuids, (False, True), strict=True)
+    )

@@ -163,3 +163,39 @@ def test_the_first_that_offers_a_domain_reads_it(monkeypatch):
     for own in (("mine:offer", "mine:again"), ("mine:nothing",), ("mine:text",), ("os:sep",)):
         with pytest.raises(InputError, match="--meter"):
             sources(*own)
+
+
+PARTS = ("gpu:0", "cpu", "ram")
+
+
+def module_offer(request, **more):
+    reads = (counter(500.0, "module:0", "board", "measured", **more),)
+    line = description("module:0", "board", "measured", "a board")
+    return MeterOffer(Own(reads, lines=[line]), ("module:0",), contains=PARTS)
+
+
+def test_what_a_counter_contains_is_read_by_no_other_meter(monkeypatch):
+    module = types.ModuleType("mine")
+    module.offer, module.contains = module_offer, lambda r: module_offer(r, contains=("gpu:0",))
+    module.cpu = lambda _: MeterOffer(Own((counter(),)), ("cpu",))
+    monkeypatch.setitem(sys.modules, "mine", module)
+    nvml = []
+    monkeypatch.setattr("joulebench.meters.nvml.NvmlMeter", nvml.append)
+    for name, contained in (("mine:offer", PARTS), ("mine:contains", ("gpu:0",))):
+        meter = meters_for(PROFILE, "cuda:0", VirtualClock(), None, own=(name,))
+        meter.start()
+        found = {(c.domain, c.role): c for c in meter.read()}
+        meter.stop()
+        assert {key for key in found if key[1] == "primary"} == {("module:0", "primary")}
+        assert set(found) <= {("module:0", "primary"), ("cpu", "check"), ("ram", "check")}
+        assert found["module:0", "primary"].contains == contained
+    assert nvml == []
+    for both in (("mine:offer", "mine:cpu"), ("mine:cpu", "mine:offer")):
+        with pytest.raises(InputError, match=rf"--meter: '{both[1]}' reads cpu, which another meter reads"):
+            meters_for(PROFILE, "cpu", VirtualClock(), None, own=both)
+
+
+@pytest.mark.parametrize("contains", ["cpu", None, ("system",), [1], (3,)])
+def test_what_a_counter_contains_are_domains(contains):
+    with pytest.raises(InputError, match="--meter: 'mine:offer' has to say by a tuple of domains"):
+        CheckedMeter(MeterOffer(Own((counter(),)), ("module:0",), contains), "mine:offer")

@@ -6,6 +6,8 @@ import contextlib
 import ipaddress
 import logging
 import os
+import secrets
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +22,24 @@ INSTALL = "`uv pip install 'joulebench[ray]'`"
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A node of the cluster; `resources` are its total ones."""
+    """A node of the cluster, or one GPU of it that measures by itself.
+
+    Attributes:
+        resources: its total ones; of a GPU its share.
+        card: UUID of that GPU; empty for a whole node.
+    """
 
     id: str
     name: str
     hostname: str
     resources: Mapping[str, float]
     address: str = ""
+    card: str = ""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What one worker takes: the node, or the GPU on it."""
+        return self.id, self.card
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -47,7 +60,7 @@ def ray_module() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise InputError(f"--ray needs Ray, the extra 'ray': {INSTALL} ({error})") from None
+        raise InputError(f"--ray and --gpus need Ray, the extra 'ray': {INSTALL} ({error})") from None
     return ray
 
 
@@ -68,18 +81,64 @@ def connected(address: str, code: Path | None = None) -> Iterator[None]:
         )
     if ray.is_initialized():
         raise InputError("--ray: this process is connected to a Ray cluster already; call ray.shutdown() first")
-    environment = {"working_dir": str(code)} if code is not None else None
+    with _initialised(code, f"--ray: no cluster to join at '{address}'", address=address):
+        yield
+
+
+@contextlib.contextmanager
+def private_cluster(slots: int, hardware: str, cpus: int, code: Path | None = None) -> Iterator[None]:
+    """Start a cluster of this machine alone, which ends with the block.
+
+    Nobody else can use it: Ray's ports listen on every address, and ask for a token of this run. Where this process
+    has imported Ray before, it asks for what it was told to ask for then (`exposure`).
+
+    Args:
+        slots: how many workers it has room for.
+        hardware: the profile's name.
+        cpus: of the machine.
+        code: as for `connected`.
+
+    Raises:
+        InputError: it does not start, or Ray is not installed.
+    """
+    own = {"RAY_USAGE_STATS_ENABLED": "0"}
+    if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:  # Ray reads it once
+        own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    with _variables(own):
+        if ray_module().is_initialized():
+            raise InputError(
+                "--gpus: this process is connected to a Ray cluster already; call ray.shutdown() first"
+            )
+        resources = {SLOT: float(slots), hardware: float(slots)}
+        # workers choose their GPU themselves, by its UUID: with none of its own to hand out Ray hides none
+        settings = {"num_cpus": max(cpus, slots), "num_gpus": 0, "resources": resources, "include_dashboard": False}
+        with _initialised(code, "--gpus: Ray does not start here", address="local", **settings):
+            yield
+
+
+@contextlib.contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables until the end of the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
-        ray.init(
-            address=address,
-            namespace=SLOT,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env=environment,
-        )
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@contextlib.contextmanager
+def _initialised(code: Path | None, failed: str, **settings: Any) -> Iterator[None]:
+    """Connect to a cluster until the end of the block; `failed` begins the line that says why it cannot be."""
+    ray = ray_module()
+    environment = {"working_dir": str(code)} if code is not None else None
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        ray.init(namespace=SLOT, runtime_env=environment, **quiet, **settings)
     except (OSError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
         ray.shutdown()
-        raise InputError(f"--ray: no cluster to join at '{address}': {error!s:.300}") from None
+        raise InputError(f"{failed}: {error!s:.300}") from None
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Run or resume a task on a Ray cluster: one run folder per kind of hardware."""
+"""Run or resume a task on a Ray cluster: one run folder per kind of hardware; or on several GPUs of one machine."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from joulebench import search
+from joulebench.cluster.cards import Card, beside, card_nodes, equal_cards, moved, recorded_cards, same_cards
 from joulebench.cluster.code import shipped_code
 from joulebench.cluster.connection import (
     Node,
@@ -19,6 +20,7 @@ from joulebench.cluster.connection import (
     connected,
     exposure,
     own_node,
+    private_cluster,
     ray_module,
     start_option,
 )
@@ -53,7 +55,8 @@ from joulebench.spec.task import Task
 def run(
     task: str | Task,
     *,
-    address: str,
+    address: str | None = None,
+    gpus: int | None = None,
     hardware: Sequence[str] = (),
     data: str | Path | None = None,
     out: str | Path = "runs",
@@ -64,8 +67,9 @@ def run(
 
     Args:
         address: of the cluster: "auto", or HOST:PORT.
+        gpus: in its place, how many equal GPUs of this machine to run trials on beside each other, one on each.
         hardware: profiles, by name or file; nodes offer them as custom resources. By default every profile of the
-            catalogue that some node offers. A shared search is that of the first one.
+            catalogue that some node offers. A shared search is that of the first one. With `gpus` one at most.
         choices: those of `joulebench.runner.plan.plan`.
 
     Raises:
@@ -77,28 +81,68 @@ def run(
         *Sources.of(choices.get("sources", ())).folders,
     ]
     meters = choices.get("meters", ())
-    if live := next((name for name in meters if is_settings(name)), None):
-        raise InputError(f"--meter: {live} is of a live meter, which reads one machine; not with --ray")
     path = Path(data).resolve() if data is not None else None
     if (trace := choices.get("replay")) is not None and Path(trace).is_file():
         choices["replay"] = str(Path(trace).resolve())
-    with shipped_code(origin.task, meters, folders) as shipped, connected(address, shipped):
+    alone = None if gpus is None else _plan_beside(task, hardware, path, meters, choices)
+    if live := next((name for name in meters if is_settings(name)), None):
+        raise InputError(f"--meter: {live} is of a live meter, which reads one machine; not with --ray")
+    cards = () if gpus is None else equal_cards(gpus)
+    with shipped_code(origin.task, meters, folders) as shipped, _cluster(address, alone, cards, shipped):
         nodes = _joined(observer)
-        serving = _serving(nodes, hardware)
+        serving = _serving(nodes, hardware) if alone is None else _serving_cards(nodes, alone, cards)
         hw_runs = [HardwareRun(name, secrets.token_hex(8), members) for name, members in serving.items()]
-        names = _names(hardware or list(serving))
+        names = _names(hardware or list(serving)) if alone is None else {}
         with _pool(hw_runs, nodes, path, observer) as pool:
             nodes_facts = pool.wait_until_up()
             for hw_run in hw_runs:
                 host = nodes_facts[hw_run.hardware][0].host
-                hw_run.chosen = plan(task, hardware=names[hw_run.hardware], data=path, host=host, **choices)
+                hw_run.chosen = alone or plan(
+                    task, hardware=names[hw_run.hardware], data=path, host=host, **choices
+                )
             _same_budget(hw_runs)
             _not_isolated(hw_runs[0].plan.task)
             pool.make_ready(_arrays(hw_runs[0].plan, nodes_facts, observer))
             created = RealClock().utc()
-            run_folders = _folders(hw_runs, Path(out), created, observer)
+            run_folders = _folders(hw_runs, Path(out), created, cards, observer)
             _work(pool, hw_runs, run_folders, {}, nodes, observer)
         return run_folders
+
+
+def _plan_beside(
+    task: str | Task, hardware: Sequence[str], data: Path | None, meters: Sequence[str], choices: Mapping[str, Any]
+) -> Plan:
+    """Plan of a run on several GPUs of this machine; what it cannot do is refused before anything starts.
+
+    Raises:
+        InputError: several profiles or a CPU's, a meter of the user's own, or a task that needs more than the GPU.
+    """
+    if len(hardware) > 1:
+        raise InputError(f"--hardware: one profile with --gpus, whose GPUs are equal (got {', '.join(hardware)})")
+    if meters:
+        raise InputError(f"--meter: not with --gpus, where NVML reads each trial's own GPU alone (got {meters[0]})")
+    given = hardware[0] if hardware else None
+    chosen = plan(task, hardware=given, data=data, host=detect_host(), **choices)
+    if chosen.profile.kind != "gpu" and chosen.replay is None:
+        raise InputError(f"--gpus: hardware profile '{chosen.profile.name}' is of a machine without a GPU")
+    _not_isolated(chosen.task)
+    return replace(chosen, task=beside(chosen.task))
+
+
+def _cluster(
+    address: str | None, alone: Plan | None, cards: Sequence[Card], code: Path | None
+) -> contextlib.AbstractContextManager[None]:
+    """The cluster at an address; for GPUs of this machine one of its own."""
+    if alone is not None:
+        return private_cluster(len(cards), alone.profile.name, alone.host.logical_cpus, code)
+    if address is None:
+        raise InputError("--ray: needs the address of a cluster, or --gpus the number of GPUs of this machine")
+    return connected(address, code)
+
+
+def _serving_cards(nodes: Sequence[Node], alone: Plan, cards: Sequence[Card]) -> dict[str, list[Node]]:
+    """The GPUs as what serves the one kind of hardware; `nodes` is this machine."""
+    return {alone.profile.name: card_nodes(cards, alone.profile.name, alone.host.logical_cpus, nodes[0])}
 
 
 def _names(hardware: Sequence[str]) -> dict[str, str]:
@@ -163,7 +207,9 @@ def _pool(
     return contextlib.closing(pool)
 
 
-def _folders(hw_runs: Sequence[HardwareRun], out: Path, created: str, observer: Observer) -> list[RunFolder]:
+def _folders(
+    hw_runs: Sequence[HardwareRun], out: Path, created: str, cards: Sequence[Card], observer: Observer
+) -> list[RunFolder]:
     """Create a folder for each run, all of one name."""
     facts = search.prepare(hw_runs[0].plan.task)
     parents = [out / hw_run.plan.task.name / hw_run.hardware for hw_run in hw_runs]
@@ -174,6 +220,7 @@ def _folders(hw_runs: Sequence[HardwareRun], out: Path, created: str, observer: 
             "run": hw_run.run,
             "hardware": [other.hardware for other in hw_runs],
             "nodes": {ready.node: ready.facts.environment["host"] for _, ready in hw_run.readied},
+            **({"cards": recorded_cards(cards)} if cards else {}),
         }
         written = manifest(hw_run.plan, _with_commits(hw_run), facts, created, cluster)
         folders.append(RunFolder.begin(path, written))
@@ -198,7 +245,7 @@ def _claimed(parents: Sequence[Path], name: str) -> list[Path]:
 def resume(
     path: str | Path,
     *,
-    address: str,
+    address: str | None = None,
     data: str | Path | None = None,
     strict: bool = False,
     set_power_limit: bool = False,
@@ -208,6 +255,7 @@ def resume(
     """Continue a stopped cluster run on all its hardware; finished folders are left unchanged.
 
     Args:
+        address: of the cluster; none for a run on several GPUs of one machine, which goes on on equal ones here.
         sources: as for `joulebench.runner.local.resume`.
 
     Raises:
@@ -217,6 +265,8 @@ def resume(
     began = given.manifest()
     if not began.cluster:
         raise InputError(f"{path}: began on one machine; resume it there, without --ray")
+    if began.cards and address is not None:
+        raise InputError(f"{path}: began on several GPUs of one machine; resume it there, without --ray")
     parents = {name: given.path.resolve().parents[1] / name for name in began.cluster["hardware"]}
     folders = {name: RunFolder.open(parent / given.path.resolve().name) for name, parent in parents.items()}
     left = {name: folder for name, folder in folders.items() if not is_complete(folder)}
@@ -228,9 +278,12 @@ def resume(
         check_recorded_code(folder, named, observer)
     found = resumed_data(given, data, named, observer)
     where = None if found is None else found.resolve()
-    with shipped_code(given.task(), began.own_meters, named.folders) as shipped, connected(address, shipped):
+    cards = same_cards(began.cards, path, equal_cards) if began.cards else []
+    alone = resumed_plan(given, detect_host(), where, strict, set_power_limit) if cards else None
+    code = shipped_code(given.task(), began.own_meters, named.folders)
+    with code as shipped, _cluster(address, alone, cards, shipped):
         nodes = _joined(observer)
-        serving = by_hardware(nodes, list(left))
+        serving = by_hardware(nodes, list(left)) if alone is None else _serving_cards(nodes, alone, cards)
         hw_runs = [
             HardwareRun(name, folder.manifest().cluster["run"], serving[name]) for name, folder in left.items()
         ]
@@ -278,15 +331,19 @@ def _with_commits(hw_run: HardwareRun) -> Facts:
 def _driver(hw_runs: Sequence[HardwareRun], nodes: Sequence[Node]) -> Iterator[Timeline]:
     """Timeline of this process, on the clock of its own node.
 
-    Where a worker measures on this node, its meters count this process too; then the timeline has no meter.
+    Where a worker measures on this node, its meters count this process too; then the timeline has no meter. Where
+    workers read nothing but their own GPUs, it reads the CPU and the RAM that they share, for the run as a whole.
     """
     node = own_node(nodes)
-    measured_here = node is not None and any(node.id == n.id for hw_run in hw_runs for n in hw_run.nodes)
+    places = [n for hw_run in hw_runs for n in hw_run.nodes]
+    measured_here = node is not None and any(node.id == n.id and not n.card for n in places)
     chosen = hw_runs[0].plan
     clock = VirtualClock() if is_virtual(chosen) else RealClock()
     meter: Meter = MeterSet([])
     if not measured_here and chosen.replay is None:
-        meter = meters_for(choose_profile(catalog.all_profiles(), detect_host()), "cpu", clock, None)
+        shared = any(n.card for n in places)
+        profile = chosen.profile if shared else choose_profile(catalog.all_profiles(), detect_host())
+        meter = meters_for(profile, "cpu", clock, None)
     timeline = Timeline(meter, clock, node=node_mark(node.name) if node is not None else None)
     timeline.start()
     try:
@@ -334,7 +391,8 @@ def _changed(hw_run: HardwareRun, folder: RunFolder, observer: Observer) -> str:
     began = folder.manifest()
     assert hw_run.facts is not None, "the pool is ready"
     now = manifest(hw_run.plan, hw_run.facts, began.search, began.created_utc, began.cluster)
-    changed = differences(began, now, folder.path)
+    other = moved(began.cards, (node.card for node in hw_run.nodes if node.card))
+    changed = ", ".join(filter(None, (differences(began, now, folder.path), other)))
     if changed:
         observer(Event("note", f"changed since the run began: {changed}"))
     return changed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -10,7 +11,7 @@ from typing import Any
 
 from joulebench.cluster.connection import SLOT, Node, alive_nodes, pinned, ray_module
 from joulebench.cluster.runs import HardwareRun, WorkerState
-from joulebench.cluster.worker import Checked, Done, NodeFacts, Ready, Refused, Scored, Worker
+from joulebench.cluster.worker import Beside, Checked, Done, NodeFacts, Ready, Refused, Scored, Worker
 from joulebench.errors import IncompleteError, InputError
 from joulebench.records.model import LedgerEntry, TrialRecord
 from joulebench.runner import meter_check
@@ -49,7 +50,10 @@ class Pool:
                 self._start_worker(hw_run, node)
 
     def _start_worker(self, hw_run: HardwareRun, node: Node) -> None:
-        """Start a worker that takes all of the node's resources, so that Ray places nothing else there."""
+        """Start a worker that takes all of the node's resources, so that Ray places nothing else there.
+
+        One of several GPUs on a machine has its share of it as its resources.
+        """
         taken = {name: node.resources[name] for name in (SLOT, hw_run.hardware)}
         actor = (
             self._ray.remote(Worker)
@@ -60,7 +64,7 @@ class Pool:
                 max_restarts=0,
                 scheduling_strategy=pinned(node),
             )
-            .remote(hw_run.run, node.name)
+            .remote(hw_run.run, node.name, Beside(node.card, os.getpid()) if node.card else None)
         )
         worker = WorkerState(node, hw_run, actor)
         hw_run.workers.append(worker)
@@ -229,6 +233,8 @@ class Pool:
             name, theirs, its = unlike
             self._reject(worker, f"differs from the others of {hw_run.hardware}: {name} {its}, theirs {theirs}")
             return
+        if ready.unmetered is not None:
+            self._say(f"node {worker.node.name}: {ready.unmetered}")
         self._readied(hw_run, worker.node.name, ready)
         self._check_or_idle(worker)
 
@@ -264,7 +270,7 @@ class Pool:
         where = f"node {worker.node.name}: {refused.text}"
         if worker.state == "trial" and refused.meter:  # only this node's joules cannot be trusted any more
             self._lose(worker, refused.text)
-            worker.hw_run.failures[worker.node.id] = MAX_LOSSES
+            worker.hw_run.failures[worker.node.place] = MAX_LOSSES
         elif worker.state == "prepare" and worker.hw_run.trials is not None:
             self._reject(worker, refused.text)
         else:
@@ -274,7 +280,7 @@ class Pool:
     def _reject(self, worker: WorkerState, why: str) -> None:
         if worker.hw_run.trials is None:
             raise InputError(f"node {worker.node.name} {why}")
-        worker.hw_run.failures[worker.node.id] = MAX_LOSSES
+        worker.hw_run.failures[worker.node.place] = MAX_LOSSES
         self._lose(worker, why)
 
     def _lose(self, worker: WorkerState, why: str) -> None:
@@ -284,7 +290,7 @@ class Pool:
         self._refs = {ref: other for ref, other in self._refs.items() if other is not worker}
         hw_run.workers.remove(worker)
         if worker.state in ("start", "prepare", "precheck"):
-            hw_run.failures[worker.node.id] = hw_run.failures.get(worker.node.id, 0) + 1
+            hw_run.failures[worker.node.place] = hw_run.failures.get(worker.node.place, 0) + 1
         self._last = f"node {worker.node.name}: worker lost ({why})"
         self._say(self._last)
         if not hw_run.workers:
@@ -296,7 +302,8 @@ class Pool:
     def _replace_lost(self) -> None:
         """Start workers on nodes that have none: a worker was lost, or the node is new."""
         self._checked_s = time.monotonic()
-        nodes = alive_nodes()
+        cards = [node for hw_run in self._runs for node in hw_run.nodes if node.card]
+        nodes = cards or alive_nodes()
         taken = {worker.node.name for hw_run in self._runs for worker in hw_run.workers}
         for node in nodes:
             hw_run = next((hw_run for hw_run in self._runs if hw_run.hardware in node.resources), None)
@@ -308,7 +315,7 @@ class Pool:
                 or node.name in taken
             ):
                 continue
-            if hw_run.failures.get(node.id, 0) < MAX_LOSSES:
+            if hw_run.failures.get(node.place, 0) < MAX_LOSSES:
                 taken.add(node.name)
                 self._start_worker(hw_run, node)
 

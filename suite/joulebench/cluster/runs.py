@@ -42,7 +42,7 @@ class HardwareRun:
     workers: list[WorkerState] = field(default_factory=list)
     readied: list[tuple[str, Ready]] = field(default_factory=list)  # before there was a folder to write it to
     check: bool = False  # whether each worker begins with a meter check
-    failures: dict[str, int] = field(default_factory=dict)
+    failures: dict[tuple[str, str], int] = field(default_factory=dict)  # by `Node.place`
     alone_s: float | None = None  # since when it has had no worker
 
     @property

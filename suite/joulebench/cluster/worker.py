@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from joulebench.errors import InputError, MeterError
+from joulebench.host.device import physical_gpus
 from joulebench.host.process import end_left
 from joulebench.measurement.bench import Bench
+from joulebench.meters.select import unmetered
 from joulebench.records.model import TrialRecord, Window
 from joulebench.runner import meter_check, scoring
 from joulebench.runner.execution import run_order
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from joulebench.data.text import TextBytes
 
 T = TypeVar("T")
+SEEN = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,12 @@ class NodeFacts:
 
 @dataclass(frozen=True)
 class Ready:
-    """Reply of a worker that is ready to measure."""
+    """Reply of a worker that is ready to measure; `unmetered`: what is said of accelerators that no meter reads."""
 
     node: str
     facts: Facts
     windows: tuple[Window, ...]
+    unmetered: str | None = None
 
 
 @dataclass(frozen=True)
@@ -89,11 +94,22 @@ def node_mark(name: str) -> str:
     return f"{name}@{boot.read_text()[:8]}" if boot.is_file() else name
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a worker on one of several GPUs of a machine is told: the GPU's UUID, and what process drives all."""
+
+    card: str
+    pid: int
+
+
 class Worker:
     """A Ray actor. An `InputError` is returned as `Refused`: Ray would wrap an exception in a long text."""
 
-    def __init__(self, run: str, name: str) -> None:
-        self._run, self._node = run, node_mark(name)
+    def __init__(self, run: str, name: str, beside: Beside | None = None) -> None:
+        """`beside`: where other workers measure on the same machine; this one then sees its own GPU alone."""
+        self._run, self._node, self._beside = run, node_mark(name), beside
+        if beside is not None:
+            os.environ[SEEN] = beside.card
         self._state: Any = None
         self._bench: Bench
 
@@ -109,10 +125,32 @@ class Worker:
             own = replace(chosen, host=detect_host())
             if (differs := mismatch(own.profile, own.host)) is not None and own.hardware_override is None:
                 raise InputError(f"{differs}; --force-hardware uses it all the same, and the report says so")
-            self._bench = open_bench(own, began_s=began_s, node=self._node, arrays=arrays)
-            return Ready(self._node, Facts.of(own, self._bench), self._bench.timeline.take())
+            run_pid = None if self._beside is None else self._beside.pid
+            self._bench = open_bench(own, began_s=began_s, node=self._node, arrays=arrays, run_pid=run_pid)
+            try:
+                facts = self._facts(own)
+            except InputError:
+                self._bench.timeline.stop()
+                raise
+            unread = None if own.replay is not None else unmetered(own.host, facts.meters)
+            return Ready(self._node, facts, self._bench.timeline.take(), unread)
 
         return _answer(work)
+
+    def _facts(self, own: Plan) -> Facts:
+        """Facts for the manifest; those of one of several GPUs without what tells it from the others.
+
+        Raises:
+            InputError: this process computes on another GPU than it was given.
+        """
+        facts, device = Facts.of(own, self._bench), self._bench.device
+        if self._beside is None:
+            return facts
+        if device.startswith("cuda") and (found := physical_gpus(device)[0]) != (self._beside.card,):
+            raise InputError(f"{device} is {', '.join(found)}, and not {self._beside.card} as it was told to be")
+        meters = [{k: v for k, v in line.items() if k != "uuid"} for line in facts.meters]
+        variables = {k: v for k, v in facts.environment["variables"].items() if k != SEEN}
+        return replace(facts, meters=meters, environment={**facts.environment, "variables": variables})
 
     def precheck(self, seed: int) -> Checked | Refused:
         """Measure the default configuration for the meter check."""

@@ -41,6 +41,12 @@ RayOption = Annotated[
         "--ray", metavar="ADDRESS", help="Address of a Ray cluster: `auto` on one of its nodes, or HOST:PORT."
     ),
 ]
+GpusOption = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus", min=2, help="Run trials beside each other on this many equal GPUs of this machine, one on each."
+    ),
+]
 ReplayOption = Annotated[
     str | None,
     typer.Option("--replay", help="Dry run: joules from a power trace (CSV `t_s,cpu,…`) or constant watts."),

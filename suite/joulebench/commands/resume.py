@@ -50,11 +50,11 @@ def resume(
     try:
         with logged(mlflow) as beside:
             with observer(quiet) as observe:
-                if ray is not None:
+                if ray is not None or began_on_gpus(run):
                     from joulebench.cluster import driver as cluster
 
                     if meter:
-                        raise InputError("--meter: a live meter reads one machine; not with --ray")
+                        raise InputError("--meter: a run on several machines or GPUs began without a live meter")
                     folders = cluster.resume(run, address=ray, observer=beside(observe), **options)
                 else:
                     from joulebench.runner import local
@@ -63,6 +63,13 @@ def resume(
             print_finished(folders)
     except DeviceLostError as lost:
         go_on(lost, data, set_power_limit, sources, strict, mlflow, quiet, meter)
+
+
+def began_on_gpus(run: Path) -> bool:
+    """Whether a run's trials began beside each other on several GPUs of one machine."""
+    from joulebench.records.folder import RunFolder
+
+    return bool(RunFolder.open(run).manifest().cards)
 
 
 def go_on(

@@ -11,6 +11,7 @@ from joulebench.commands.options import (
     AllowBusyOption,
     DataOption,
     FromOption,
+    GpusOption,
     GridOption,
     HardwareOption,
     MeterOption,
@@ -27,7 +28,7 @@ from joulebench.commands.options import (
 )
 from joulebench.commands.printing import print_finished, say
 from joulebench.commands.resume import go_on
-from joulebench.errors import DeviceLostError
+from joulebench.errors import DeviceLostError, InputError
 
 if TYPE_CHECKING:
     from joulebench.spec.task import Task
@@ -74,6 +75,7 @@ def run(
     ] = False,
     replay: ReplayOption = None,
     ray: RayOption = None,
+    gpus: GpusOption = None,
     set_power_limit: PowerOption = False,
     allow_busy: AllowBusyOption = False,
     isolate: Annotated[
@@ -120,14 +122,16 @@ def run(
         "strict": strict,
         "sources": sources or (),
     }
-    if ray is not None:
+    if ray is not None and gpus is not None:
+        raise InputError("--gpus: of this machine, so not with --ray, whose workers take one GPU of each node")
+    if ray is not None or gpus is not None:
         from joulebench.cluster import driver as cluster
 
         kinds = [name.strip() for name in hardware.split(",")] if hardware else []
         with logged(mlflow) as beside:
             with observer(quiet) as observe:
                 folders = cluster.run(
-                    task, address=ray, hardware=kinds, out=out, observer=beside(observe), **choices
+                    task, address=ray, gpus=gpus, hardware=kinds, out=out, observer=beside(observe), **choices
                 )
             print_finished(folders)
         return

@@ -11,16 +11,19 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar, get_args
 
 from joulebench.errors import InputError, MeterError, described
 from joulebench.host.clock import Clock, RealClock
+from joulebench.meters.nvml_counter import LearnedCounter
 from joulebench.records.model import Fault, FaultKind, Kind, Reading
 from joulebench.spec.hardware import HardwareProfile
 
 T = TypeVar("T")
+#: What was learned of counters, by the UUID of the GPU.
+LearnedCounters = dict[str, LearnedCounter]
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ class Meter(Protocol):
 class MeterRequest:
     """Argument of a registered meter's function, which returns a `MeterOffer` or None.
 
-    `taken` are the domains that a meter before it reads already; `powercap` is the kernel's tree of that name.
+    `taken` are the domains that a meter before it reads already, or has in its counters; `powercap` is the kernel's
+    tree of that name; `learned` is what this process, or the one that started it, has seen of counters, by their
+    GPU's UUID, and what a meter adds to it.
     """
 
     profile: HardwareProfile
@@ -83,6 +88,7 @@ class MeterRequest:
     clock: Clock
     taken: frozenset[str] = frozenset()
     powercap: Path = Path("/sys/class/powercap")
+    learned: LearnedCounters = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,11 @@ class CheckedMeter:
     """
 
     def __init__(self, offer: MeterOffer, name: str) -> None:
-        domains = offer.domains
+        domains, contains = offer.domains, offer.contains
+        if not (isinstance(contains, tuple) and all(isinstance(d, str) and DOMAIN.fullmatch(d) for d in contains)):
+            raise InputError(
+                f"--meter: '{name}' has to say by a tuple of domains what its counters contain (got {contains!r})"
+            )
         if not (
             isinstance(domains, tuple)
             and domains
@@ -137,6 +147,7 @@ class CheckedMeter:
                 f"node and wall (got {domains!r})"
             )
         self._meter, self._domains, self._name = offer.meter, set(domains), name
+        self._contains = contains if len(domains) == 1 else ()  # of several its own counters have to say it
         self._known: dict[tuple[str, str, str], str] = {}
 
     def start(self) -> None:
@@ -164,11 +175,17 @@ class CheckedMeter:
         counters = self._call(lambda: tuple(self._meter.read()))
         for counter in counters:
             self._check(counter)
-        counters = tuple(_with_kind(counter) for counter in counters)
+        counters = tuple(_with_kind(self._with_contents(counter)) for counter in counters)
         primary = [c.domain for c in counters if c.role == "primary"]
         if len(primary) > len(set(primary)) or not self._domains.issuperset(primary):
             raise self._fault(f"reads {', '.join(primary)}, and offered {', '.join(sorted(self._domains))}")
         return counters
+
+    def _with_contents(self, counter: Counter) -> Counter:
+        """The counter with what its offer says that it contains, where it does not say so itself."""
+        if counter.role != "primary" or counter.contains:
+            return counter
+        return replace(counter, contains=self._contains)
 
     def _check(self, counter: object) -> None:
         if not isinstance(counter, Counter):

@@ -16,15 +16,21 @@ class HostMeter:
     """Conditions of the host as integrals over time.
 
     `cpu_utilisation` (0…1 of all CPUs), `own_load_cpus` (CPUs kept busy by this process and all that it started),
-    `other_load_cpus` (busy − own), `steal_cpus` (CPUs that a hypervisor took; absent where the kernel does not
-    count them), `memory_used_bytes` (total − available). The loads come from the kernel's cumulative CPU times,
-    which are integrals already, to its tick of about 10 ms; memory is the mean of what was used at the window's
-    edges. Stolen time is not load.
+    `neighbour_load_cpus` (by the run's other trials and what drives them, where several go on beside each other),
+    `other_load_cpus` (busy − own − neighbours), `steal_cpus` (CPUs that a hypervisor took; absent where the kernel
+    does not count them), `memory_used_bytes` (total − available). The loads come from the kernel's cumulative CPU
+    times, which are integrals already, to its tick of about 10 ms; memory is the mean of what was used at the
+    window's edges. Stolen time is not load.
+
+    Args:
+        clock: the clock that windows are cut by.
+        run_pid: the process that all trials of the run are started by, where several go on beside each other.
     """
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, run_pid: int | None = None) -> None:
         self._clock: Clock = clock or RealClock()
-        self._tree = ProcessTree()
+        self._run_pid = run_pid
+        self._tree, self._run = self._trees()
         self._memory: tuple[float, float] | None = None
         self._memory_byte_s = 0.0
         self._grown: dict[str, float] = {}
@@ -34,7 +40,10 @@ class HostMeter:
         self._memory = None
         self._memory_byte_s = 0.0
         self._grown = {}
-        self._tree = ProcessTree()
+        self._tree, self._run = self._trees()
+
+    def _trees(self) -> tuple[ProcessTree, ProcessTree | None]:
+        return ProcessTree(), None if self._run_pid is None else ProcessTree(self._run_pid)
 
     def read(self) -> tuple[Counter, ...]:
         return ()
@@ -44,6 +53,8 @@ class HostMeter:
         # cancels in the difference of two edges. Neither falls: what the kernel's ticks round is not load that goes
         # away again.
         own_s = self._grow("own", self._tree.cpu_s())
+        beside_s = None if self._run is None else self._grow("neighbour", self._run.cpu_s() - own_s)
+        neighbours = {} if beside_s is None else {"neighbour_load_cpus": beside_s}
         times = psutil.cpu_times()
         # the kernel counts a guest's time in its host's user time already
         busy_s = float(sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq")))
@@ -51,7 +62,8 @@ class HostMeter:
         return {
             "cpu_utilisation": busy_s / self._cpus,
             "own_load_cpus": own_s,
-            "other_load_cpus": self._grow("other", busy_s - own_s),
+            "other_load_cpus": self._grow("other", busy_s - own_s - (beside_s or 0.0)),
+            **neighbours,
             **stolen,
             "memory_used_bytes": self._used_byte_s(self._clock.now_s()),
         }
@@ -91,18 +103,22 @@ class _Process:
 
 
 class ProcessTree:
-    """CPU time of this process, of all its threads and of every process it has started, directly or not.
+    """CPU time of a process, of all its threads and of every process it has started, directly or not.
 
     Each call of `cpu_s` looks for new processes, so that one counts from its birth on. One that has ended counts
     through the parent that waited for it, or else with its last seen time. One that has lost its parent still
     belongs, once it was seen.
+
+    Args:
+        pid: the process; this one by default, whose own time is known without the kernel's ticks.
     """
 
-    def __init__(self) -> None:
-        self._pid = os.getpid()
-        self._family: dict[int, _Process] = {}  # all but this process
+    def __init__(self, pid: int | None = None) -> None:
+        self._pid, self._is_own = pid or os.getpid(), pid in (None, os.getpid())
+        self._family: dict[int, _Process] = {}  # all but the process itself
         self._others: set[tuple[int, int]] = set()  # numbers and inodes of processes that are known not to belong
-        self._reaped_s = _reaped_s()
+        self._root = _Process(0, 0, 0.0, 0.0)
+        self._root = self._read_root()
         self._lost_s = 0.0  # of ended processes that nobody of the family has waited for
 
     def cpu_s(self) -> float:
@@ -110,13 +126,19 @@ class ProcessTree:
         before, self._family = self._family, self._find()
         gone_s = sum(p.cpu_s for pid, p in before.items() if not _same(p, self._family.get(pid)))
         children_s = sum(p.cpu_s for p in self._family.values())
-        reaped_s = _reaped_s()  # after its children were read: one that has ended by now is in one of the two
+        root = self._read_root()  # after its children: one that has ended by now is in one of the two
         if gone_s:
             kept = ((p, before.get(pid)) for pid, p in self._family.items())
             reaped_by_kept_s = sum(p.reaped_s - was.reaped_s for p, was in kept if was and _same(was, p))
-            self._lost_s += max(0.0, gone_s - reaped_by_kept_s - (reaped_s - self._reaped_s))
-        self._reaped_s = reaped_s
-        return children_s + self._lost_s + reaped_s + time.process_time()
+            self._lost_s += max(0.0, gone_s - reaped_by_kept_s - (root.reaped_s - self._root.reaped_s))
+        self._root = root
+        return children_s + self._lost_s + root.cpu_s
+
+    def _read_root(self) -> _Process:
+        """The process itself; as it was seen last where it has ended."""
+        if self._is_own:
+            return _Process(0, 0, time.process_time(), _reaped_s())
+        return _read(self._pid) or self._root
 
     def _find(self) -> dict[int, _Process]:
         """Read the processes that belong; of those that do not, only ones that are new."""

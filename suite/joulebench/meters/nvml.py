@@ -1,9 +1,9 @@
 """GPU energy by NVML: the driver's energy counter (Volta and newer), checked against integrated power.
 
 The counter moves at times that no vendor states, so at start it is watched for some seconds: how often it moves,
-in which steps, and whether it counts the GPU or the whole module that it sits on. From then on it is polled to see
-each of its moves, and power with it, which is integrated by the trapezoidal rule. At a window's edge the counter's
-joules are completed by those drawn since it last moved (`joulebench.meters.nvml_counter`).
+in which steps, how far behind power, and whether it counts the GPU or the whole module that it sits on. From then
+on it is polled to see each of its moves, and power with it, which is integrated by the trapezoidal rule. At a
+window's edge the counter's joules are completed by those drawn since it last moved (`meters.nvml_counter`).
 
 A GPU is known by its UUID. Domains are its roles in the run: `gpu:0` is the one that the run began on, further ones
 those that a process of the run was seen to compute on.
@@ -22,7 +22,7 @@ from joulebench.errors import MeterError
 from joulebench.host import device as torch_device
 from joulebench.host.clock import Clock, RealClock
 from joulebench.host.process import belongs
-from joulebench.meters.base import Counter, MeterOffer, MeterRequest
+from joulebench.meters.base import Counter, LearnedCounters, MeterOffer, MeterRequest
 from joulebench.meters.nvml_conditions import GpuConditions
 from joulebench.meters.nvml_counter import DeadReckoning, poll_s
 from joulebench.meters.nvml_sensor import PERIOD_S, UNIT_J, GpuSensor, handles_of, learn, text_of
@@ -156,6 +156,7 @@ class NvmlMeter:
         visible: UUIDs of all GPUs that torch can use, in its order. These and the machine's others are read from
             when a process of the run computes on them.
         taken: domains that another meter reads.
+        learned: what is known of counters already, by UUID, and what is learned here.
     """
 
     def __init__(
@@ -166,6 +167,7 @@ class NvmlMeter:
         sampler: Sampler | None = None,
         visible: Sequence[str] = (),
         taken: Collection[str] = (),
+        learned: LearnedCounters | None = None,
     ) -> None:
         import pynvml
 
@@ -173,6 +175,7 @@ class NvmlMeter:
         self._own, self._visible = tuple(dict.fromkeys(own)), tuple(dict.fromkeys(visible))
         self._clock: Clock = clock or RealClock()
         self._sampler: Sampler = sampler or ThreadSampler("joulebench-nvml", PERIOD_S)
+        self._learned: LearnedCounters = {} if learned is None else learned
         self._lock = threading.Lock()
         self._gpus: list[_Gpu] = []
         self._neighbours: list[_Neighbour] = []
@@ -195,7 +198,7 @@ class NvmlMeter:
         except nvml.NVMLError as error:
             self.stop()
             raise MeterError(f"NVML does not read GPU {', '.join(self._own)}: {error}") from None
-        learn(sensors, self._clock)
+        learn(sensors, self._clock, self._learned)
         self._sampler.period_s = poll_s([sensor.facts for sensor in sensors], PERIOD_S)
         self._gpus = [_Gpu(sensor, nvml, self._clock) for sensor in sensors]
         self._neighbours = self._others()
@@ -318,4 +321,5 @@ def offer(request: MeterRequest) -> MeterOffer | None:
     if not request.device.startswith("cuda") or "gpu:0" in request.taken:
         return None
     own, visible = torch_device.physical_gpus(request.device)
-    return MeterOffer(NvmlMeter(own, clock=request.clock, visible=visible, taken=request.taken), ("gpu:0",))
+    meter = NvmlMeter(own, clock=request.clock, visible=visible, taken=request.taken, learned=request.learned)
+    return MeterOffer(meter, ("gpu:0",))

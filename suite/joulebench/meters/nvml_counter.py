@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 
 from joulebench.host.clock import Clock
+from joulebench.meters.counter_lag import Lag, find_lag
 
 WATCH_POLL_S = 0.002  # polls at start, to see when a counter moves
 WATCH_S, MAX_WATCH_S = 1.5, 5.0  # a counter of 1 s moves five times in the longest watch
 MOVES, FEW_MOVES = 12, 4  # enough moves, and enough from `WATCH_S` on
+POWER_POLL_S = 0.01  # polls of the power beside it, for its lag
 STILL_S = 2.5  # a counter that has not moved by then rests with its GPU
 #: Prior standard deviation of the reckoned joules, relative, and what no number of moves makes it less than.
 PRIOR_SD, LEAST_SD = 0.05, 0.005
@@ -46,8 +48,9 @@ class CounterFacts:
         longest_s: the longest time that it stood still.
         resolution_j: the largest step that all its moves are multiples of; None where they were all alike.
         watts: power by it.
-        moved_s: when it last moved, to `WATCH_POLL_S`.
+        moved_s: when it last moved, to `WATCH_POLL_S`; None where that was seen later than it should have been.
         watched_s: for how long it was watched.
+        lag: how far its joules are behind the power that is read at once; None where that was too steady to tell.
     """
 
     period_s: float | None = None
@@ -56,20 +59,36 @@ class CounterFacts:
     watts: float | None = None
     moved_s: float | None = None
     watched_s: float = 0.0
+    lag: Lag | None = None
 
     def __str__(self) -> str:
         if self.period_s is None:
             return f"did not move in {self.watched_s:.1f} s, perhaps because the GPU is at rest"
         resolution = "" if self.resolution_j is None else f" in steps of {self.resolution_j:.3g} J"
-        return f"moves every {self.period_s * 1000:.0f} ms{resolution}"
+        behind = ""
+        if self.lag is not None:
+            behind = f", {1000 * self.lag.lag_s:.0f} ± {1000 * self.lag.off_s:.0f} ms behind power"
+        return f"moves every {self.period_s * 1000:.0f} ms{resolution}{behind}"
+
+
+@dataclass(frozen=True)
+class LearnedCounter:
+    """What is known of a counter wherever in the run it is read; `on_module`: it counts more than its GPU."""
+
+    facts: CounterFacts
+    on_module: bool = False
 
 
 @dataclass
 class _Watched:
     read: Callable[[], int | None]
+    power_w: Callable[[], float | None] | None = None
     last: int | None = None
+    polled_s: float = -math.inf
+    moved_s: float | None = None
     times_s: list[float] = field(default_factory=list)  # of moves
     steps: list[int] = field(default_factory=list)
+    power: list[tuple[float, float]] = field(default_factory=list)
 
     def poll(self, now_s: float) -> None:
         raw = self.read()
@@ -78,13 +97,24 @@ class _Watched:
         if self.last is not None and raw != self.last:
             self.times_s.append(now_s)
             self.steps.append(raw - self.last)
-        self.last = raw
+            self.moved_s = now_s if now_s - self.polled_s <= 2 * WATCH_POLL_S else None
+        self.last, self.polled_s = raw, now_s
+
+    def poll_power(self, clock: Clock) -> None:
+        if self.power_w is None or (self.power and clock.now_s() - self.power[-1][0] < POWER_POLL_S):
+            return
+        began_s, watts = clock.now_s(), self.power_w()
+        if watts is None:
+            self.power_w = None
+        else:
+            self.power.append(((began_s + clock.now_s()) / 2, watts))
 
     def is_known(self, spent_s: float) -> bool:
         moves = len(self.times_s)
         if moves == 0:
             return spent_s >= STILL_S
-        return moves >= MOVES or (spent_s >= WATCH_S and moves >= FEW_MOVES)
+        # also where it moves often: its lag wants a stretch of power
+        return (moves >= MOVES and self.power_w is None) or (spent_s >= WATCH_S and moves >= FEW_MOVES)
 
     def facts(self, unit_j: float, spent_s: float) -> CounterFacts:
         times_s, steps = self.times_s, self.steps
@@ -96,21 +126,32 @@ class _Watched:
         period_s = mean_s if abs(mean_s - median_s) < 2 * WATCH_POLL_S + 0.05 * median_s else median_s
         watts = sum(steps[1:]) * unit_j / (times_s[-1] - times_s[0])
         resolution_j = math.gcd(*steps) * unit_j if len(set(steps)) > 2 else None
-        return CounterFacts(period_s, max(gaps_s), resolution_j, watts, times_s[-1], spent_s)
+        moves = [(time_s, step * unit_j) for time_s, step in zip(times_s, steps, strict=True)]
+        lag = find_lag(moves, self.power)
+        return CounterFacts(period_s, max(gaps_s), resolution_j, watts, self.moved_s, spent_s, lag)
 
 
-def watch(counters: Sequence[Callable[[], int | None]], unit_j: float, clock: Clock) -> list[CounterFacts]:
+def watch(
+    counters: Sequence[Callable[[], int | None]],
+    unit_j: float,
+    clock: Clock,
+    powers: Sequence[Callable[[], float | None]] = (),
+) -> list[CounterFacts]:
     """Poll counters until each has moved often enough, for at most `MAX_WATCH_S`.
 
     Args:
         counters: functions that read the raw counters; None from one that cannot be read.
         unit_j: joules of one count.
+        powers: for each counter, a function that reads the power of what it counts at once; None where it cannot.
     """
-    watched = [_Watched(read) for read in counters]
+    beside = itertools.chain(powers, itertools.repeat(None))
+    watched = [_Watched(read, power_w) for read, power_w in zip(counters, beside, strict=False)]
     start_s, spent_s = clock.now_s(), 0.0
     while spent_s < MAX_WATCH_S and not all(one.is_known(spent_s) for one in watched):
         for one in watched:
             one.poll(clock.now_s())
+        for one in watched:
+            one.poll_power(clock)
         clock.sleep(WATCH_POLL_S)
         spent_s = clock.now_s() - start_s
     return [one.facts(unit_j, spent_s) for one in watched]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from joulebench.host.clock import Clock
-from joulebench.meters.base import description
-from joulebench.meters.nvml_counter import CounterFacts, watch
+from joulebench.meters.base import LearnedCounters, description
+from joulebench.meters.nvml_counter import CounterFacts, LearnedCounter, watch
 from joulebench.records.model import Kind
 
 PERIOD_S = 0.0618  # a tenth of a second in the golden section: `joulebench.meters.nvml_counter.GOLDEN`
@@ -85,6 +86,21 @@ class GpuSensor:
             nearer = abs(facts.watts - gpu_w) < abs(facts.watts - module_w)
             self.counter_scope = "GPU" if nearer else "module"
 
+    @property
+    def learned(self) -> LearnedCounter:
+        """What a further process of the run may take over; when its counter moved last would be long ago then."""
+        return LearnedCounter(replace(self.facts, moved_s=None), self.counter_scope == "module")
+
+    def take(self, learned: LearnedCounter) -> None:
+        """Take over what another process has learned of this counter."""
+        self.facts = learned.facts
+        if self.has_counter:
+            self.counter_scope = "module" if learned.on_module else "GPU"
+
+    def instant_w(self) -> float | None:
+        """Power now of what the counter counts, where it is no mean over the past; else None."""
+        return self.counter_power_w() if self._instant else None
+
     def _field_w(self, scope: int) -> float | None:
         """`nvmlDeviceGetPowerUsage` is a mean over 1 s on Ampere (but GA100) and newer; this field is not."""
         try:
@@ -132,7 +148,9 @@ class GpuSensor:
             method = f"NVML total energy counter of {self.name}{what}, which {self.facts}{reckoned}{shared}"
             role = "primary" if self.primary == "counter" else "check"
             line = description(self.counter_domain, "nvml_counter", self.kind, method, role, self.counter_scope)
-            figures = {"period_s": self.facts.period_s, "resolution_j": self.facts.resolution_j}
+            facts = self.facts
+            figures = {"period_s": facts.period_s, "resolution_j": facts.resolution_j}
+            figures |= {"lag_s": facts.lag.lag_s, "lag_off_s": facts.lag.off_s} if facts.lag is not None else {}
             lines.append(line | {name: f"{value:.4g}" for name, value in figures.items() if value is not None})
         if self.has_power:
             role = "primary" if self.primary == "power" else "check"
@@ -163,10 +181,21 @@ def handles_of(nvml: Any, lost: dict[int, str] | None = None) -> dict[int, Any]:
     return found
 
 
-def learn(sensors: Sequence[GpuSensor], clock: Clock) -> None:
-    """Watch the counters of GPUs, all at once."""
-    counting = [sensor for sensor in sensors if sensor.has_counter]
+def learn(sensors: Sequence[GpuSensor], clock: Clock, known: LearnedCounters | None = None) -> None:
+    """Watch the counters of GPUs, all at once.
+
+    Args:
+        known: what another process of the run has learned, by the GPU's UUID: these are not watched. What is
+            learned here is put into it.
+    """
+    known = {} if known is None else known
+    for sensor in sensors:
+        if sensor.uuid in known:
+            sensor.take(known[sensor.uuid])
+    counting = [sensor for sensor in sensors if sensor.has_counter and sensor.uuid not in known]
     if not counting:
         return
-    for sensor, facts in zip(counting, watch([s.energy_mj for s in counting], UNIT_J, clock), strict=True):
+    reads, powers = [s.energy_mj for s in counting], [s.instant_w for s in counting]
+    for sensor, facts in zip(counting, watch(reads, UNIT_J, clock, powers), strict=True):
         sensor.learn(facts)
+        known[sensor.uuid] = sensor.learned

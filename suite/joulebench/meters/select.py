@@ -11,7 +11,7 @@ from typing import Any
 from joulebench.errors import InputError, MeterError, described
 from joulebench.host.clock import Clock, RealClock
 from joulebench.meters import plugins
-from joulebench.meters.base import CheckedMeter, Meter, MeterOffer, MeterRequest, MeterSet
+from joulebench.meters.base import CheckedMeter, LearnedCounters, Meter, MeterOffer, MeterRequest, MeterSet
 from joulebench.meters.codecarbon import CodeCarbonMeter
 from joulebench.meters.host import HostMeter
 from joulebench.meters.live import live_offer
@@ -36,23 +36,34 @@ def meters_for(
     powercap: Path = POWERCAP,
     own: Sequence[str] = (),
     replay_origin_s: float | None = None,
+    run_pid: int | None = None,
+    learned: LearnedCounters | None = None,
 ) -> Meter:
     """Meters of a run on `device`; with `replay`, only the trace, from `replay_origin_s` on (by default, now).
 
     Those named by `own` come first (an entry point in the group `joulebench.meters`, `package.module:function`, or
     a live meter's file). Each domain that is left is read by the first that can: RAPL, then CodeCarbon's models,
     and NVML for GPUs. Where another meter reads the CPU or the RAM, CodeCarbon's model of it runs as a check. The
-    host's conditions are read always, and how long each meter takes to read.
+    host's conditions are read always, and how long each meter takes to read. Where other trials go on beside this
+    one, under the process `run_pid`, no shipped meter reads the CPU or the RAM: they are not this trial's.
+    What `learned` has of a counter is not learned again, and what is learned is put there.
 
     Raises:
         InputError: no such meter, the trace cannot be read, or NVML does not know the device.
     """
     if replay is not None:
-        return ReplayMeter(load_traces(replay), clock, replay, replay_origin_s)
+        traces = [t for t in load_traces(replay) if run_pid is None or t.domain.startswith("gpu")]
+        if not traces:
+            raise InputError(
+                f"--replay: {replay} has no column 'gpu', and of a trial beside others only that is read"
+            )
+        return ReplayMeter(traces, clock, replay, replay_origin_s)
     meters: dict[str, Meter] = {}
     taken: frozenset[str] = frozenset()
-    for name in dict.fromkeys([*own, *AUTOMATIC]):
-        offer = _offer(name, MeterRequest(profile, device, clock, taken, powercap), name in own)
+    known: LearnedCounters = {} if learned is None else learned
+    shipped = AUTOMATIC if run_pid is None else OF_GPUS
+    for name in dict.fromkeys([*own, *shipped]):
+        offer = _offer(name, MeterRequest(profile, device, clock, taken, powercap, known), name in own)
         if offer is None:
             if name in own:
                 raise InputError(f"--meter: '{name}' cannot read anything on this machine")
@@ -61,11 +72,11 @@ def meters_for(
             if not isinstance(offer, MeterOffer):
                 raise InputError(f"--meter: '{name}' has to return a MeterOffer (got {type(offer).__name__})")
             checked = offer.meter if is_settings(name) else CheckedMeter(offer, name)
-            if twice := taken & set(offer.domains):
-                raise InputError(f"--meter: '{name}' offers {', '.join(sorted(twice))}, which another meter reads")
+            if twice := taken & {*offer.domains, *offer.contains}:
+                raise InputError(f"--meter: '{name}' reads {', '.join(sorted(twice))}, which another meter reads")
         meters[Path(name).stem if is_settings(name) else name] = checked if name in own else offer.meter
-        taken |= set(offer.domains)
-    return MeterSet([*meters.values(), HostMeter(clock)], clock, [*meters, "host"])
+        taken |= {*offer.domains, *offer.contains}
+    return MeterSet([*meters.values(), HostMeter(clock, run_pid)], clock, [*meters, "host"])
 
 
 def _offer(name: str, request: MeterRequest, own: bool) -> Any:
@@ -84,6 +95,8 @@ def _offer(name: str, request: MeterRequest, own: bool) -> Any:
 
 #: Shipped meters that a run takes without being told to.
 AUTOMATIC = tuple(name for name in METERS.shipped if name != "zeus")
+#: Those of them that read nothing but GPUs.
+OF_GPUS = ("nvml",)
 
 
 @dataclass(frozen=True)

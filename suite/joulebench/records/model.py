@@ -314,7 +314,15 @@ class Manifest(Record):
     own_meters: tuple[str, ...] = ()  # --meter
     own_code: tuple[OwnCode, ...] | None = None  # None: not recorded, by an earlier version
     from_catalogue: bool | None = None  # whether the task is one that ships; None: not recorded
-    cluster: dict[str, Any] = {}  # of a run on Ray: its id, which hardware ran beside it, the nodes it began on
+    cluster: dict[
+        str, Any
+    ] = {}  # of a run on Ray: its id, which hardware ran beside it, the nodes or cards it began on
+
+    @property
+    def cards(self) -> list[dict[str, Any]]:
+        """The equal GPUs of one machine that trials ran on beside each other, each by its UUID; else empty."""
+        cards = self.cluster.get("cards")
+        return [card for card in cards if isinstance(card, dict)] if isinstance(cards, list) else []
 
     @property
     def run_digest(self) -> str:

@@ -200,11 +200,23 @@ def _cluster(summary: Summary) -> Iterator[Finding]:
         each = ", ".join(f"{node} ({count})" for node, count in sorted(nodes.items()))
         lost = sum(trial.attempt for trial in trials)
         again = f" {plural(lost, 'attempt')} lost with a worker, and repeated." if lost else ""
+        if summary.manifest.cards:
+            yield Finding("note", Code.CLUSTER, "Measured on several GPUs beside each other", _beside(each, again))
+            return
         text = (
             f"Trials by node: {each}. Seconds and joules of the ledger are sums over nodes, waiting included; idle "
             f"power is each node's own.{again}"
         )
         yield Finding("note", Code.CLUSTER, "Measured on a cluster", text)
+
+
+def _beside(each: str, again: str) -> str:
+    return (
+        f"Trials by GPU: {each}. Each trial had one GPU of this machine to itself, and its joules are that GPU's "
+        "alone. CPU and RAM were shared by the trials beside each other, so theirs belong to no trial: the ledger "
+        "has them once, for the run as a whole, under waiting, choosing and recording. Its seconds are sums over "
+        f"GPUs; idle power is each GPU's own.{again}"
+    )
 
 
 def _data(summary: Summary) -> Iterator[Finding]:

@@ -45,7 +45,9 @@ def repeat_command(summary: Summary) -> str:
         words += ["--replay", manifest.replay]
     if PARAMETER in summary.task.parameters and str(manifest.environment.get("device")).startswith("cuda"):
         words += ["--set-power-limit"]
-    if manifest.cluster:
+    if manifest.cards:
+        words += ["--gpus", str(len(manifest.cards))]
+    elif manifest.cluster:
         words += ["--ray", "ADDRESS"]
     return shlex.join(words)
 
@@ -102,7 +104,10 @@ def _needs(manifest: Manifest, task: Task) -> Iterator[str]:
         yield f"It needs the data set {PurePath(manifest.data_path).name} (fingerprint {fingerprint})."
     if manifest.replay and not _is_number(manifest.replay):
         yield f"It needs the power trace {PurePath(manifest.replay).name}, whose content the records do not hold."
-    if manifest.cluster:
+    if manifest.cards:
+        names = listed(sorted({str(card.get("name")) for card in manifest.cards}), MOST)
+        yield f"It ran on {len(manifest.cards)} equal GPUs of one machine, {names}."
+    elif manifest.cluster:
         hardware = listed([str(name) for name in manifest.cluster.get("hardware", ())], MOST)
         yield f"It ran on a Ray cluster with nodes of {hardware}; ADDRESS is that of such a cluster."
 

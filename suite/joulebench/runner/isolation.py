@@ -34,6 +34,7 @@ from joulebench.measurement.bench import Bench
 from joulebench.measurement.harness import lost_trial
 from joulebench.measurement.protocol import Note
 from joulebench.measurement.timeline import Timeline
+from joulebench.meters.base import LearnedCounters
 from joulebench.records.model import TrialRecord, Window
 from joulebench.runner import meter_check, scoring
 from joulebench.runner.execution import Say, run_order
@@ -65,6 +66,7 @@ class _Work:
     began_s: float  # of a virtual clock
     replay_origin_s: float  # when a replayed trace began
     do: Callable[[Bench, Say], _Result]
+    learned: LearnedCounters  # of counters, so that no child watches them anew
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,9 @@ class Isolated:
     Its methods are those of `InProcess`; `overdue` is never called, as this process does not end.
     """
 
-    def __init__(self, chosen: Plan, timeline: Timeline, replay_origin_s: float) -> None:
-        self._plan, self.timeline, self._origin_s = chosen, timeline, replay_origin_s
+    def __init__(self, chosen: Plan, timeline: Timeline, replay_origin_s: float, learned: LearnedCounters) -> None:
+        """`learned`: what this process's meters have learned of counters."""
+        self._plan, self.timeline, self._origin_s, self._learned = chosen, timeline, replay_origin_s, learned
 
     def facts(self) -> Facts:
         try:
@@ -127,7 +130,7 @@ class Isolated:
         clock = self.timeline.clock
         with _Child(self._plan.task.protocol) as child:
             try:
-                child.send(_Work(self._plan, clock.now_s(), self._origin_s, do))
+                child.send(_Work(self._plan, clock.now_s(), self._origin_s, do, self._learned))
                 child.receive(say)  # its meters are next
                 self.timeline.cut("start")
                 child.send(_GO)
@@ -320,7 +323,13 @@ def _packed(state: Any) -> bytes:
 
 
 def _done(work: _Work, say: Say, ready: Callable[[], None]) -> _Result:
-    bench = open_bench(work.plan, began_s=work.began_s, replay_origin_s=work.replay_origin_s, ready=ready)
+    bench = open_bench(
+        work.plan,
+        began_s=work.began_s,
+        replay_origin_s=work.replay_origin_s,
+        ready=ready,
+        learned=work.learned,
+    )
     try:
         result = work.do(bench, say)
         bench.timeline.cut("record")

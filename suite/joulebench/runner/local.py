@@ -14,6 +14,7 @@ from joulebench import search
 from joulebench.errors import DeviceLostError, InputError
 from joulebench.host.clock import RealClock
 from joulebench.host.process import end_left
+from joulebench.meters.base import LearnedCounters
 from joulebench.meters.live_settings import is_settings, read_settings
 from joulebench.meters.select import unmetered
 from joulebench.records.folder import RunFolder
@@ -86,6 +87,8 @@ def resume(
     if is_complete(folder):
         observer(Event("note", f"{path}: complete already; nothing is measured"))
         return folder
+    if began.cards:
+        raise InputError(f"{path}: began on several GPUs; `joulebench resume` goes on on as many")
     if began.cluster:
         raise InputError(f"{path}: began on a Ray cluster; resume it there, with --ray ADDRESS")
     host = detect_host()
@@ -175,10 +178,11 @@ def _execution(chosen: Plan, observe: Observer, began_s: float, load: Callable[[
     if not chosen.task.protocol.isolate:
         return InProcess(chosen, open_bench(chosen, observe, began_s=began_s, load=load))
     origin_s = RealClock().now_s()
-    timeline, _ = open_timeline(chosen, began_s, replay_origin_s=origin_s, synchronise=False)
+    learned: LearnedCounters = {}
+    timeline, _ = open_timeline(chosen, began_s, replay_origin_s=origin_s, synchronise=False, learned=learned)
     load()
     timeline.cut("start")
-    return Isolated(chosen, timeline, origin_s)
+    return Isolated(chosen, timeline, origin_s, learned)
 
 
 def check_recorded_code(folder: RunFolder, sources: Sources, observer: Observer) -> None:

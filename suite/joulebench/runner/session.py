@@ -18,6 +18,7 @@ from joulebench.host.clock import RealClock, VirtualClock
 from joulebench.host.power_limit import PARAMETER
 from joulebench.measurement.bench import Bench
 from joulebench.measurement.timeline import Timeline
+from joulebench.meters.base import LearnedCounters
 from joulebench.meters.live_settings import is_settings
 from joulebench.meters.select import meters_for
 from joulebench.records.folder import RunFolder, append
@@ -47,6 +48,8 @@ def open_bench(
     load: Callable[[], None] = lambda: None,
     replay_origin_s: float | None = None,
     ready: Callable[[], None] = lambda: None,
+    run_pid: int | None = None,
+    learned: LearnedCounters | None = None,
 ) -> Bench:
     """Start the meters, import what measuring needs, stage the data.
 
@@ -57,12 +60,15 @@ def open_bench(
         arrays: decoded data; read from disk by default.
         load: further imports to do before the first trial.
         ready: called before the meters are first read.
+        run_pid, learned: as of `open_timeline`.
 
     Raises:
         InputError: no meter for a domain that the task needs, no data, or options that the workload refuses.
     """
     workload = workload_class(chosen.task.workload)
-    timeline, device_name = open_timeline(chosen, began_s, node, replay_origin_s, ready=ready)
+    timeline, device_name = open_timeline(
+        chosen, began_s, node, replay_origin_s, ready=ready, run_pid=run_pid, learned=learned
+    )
     try:
         load()
         if not is_virtual(chosen):
@@ -101,12 +107,17 @@ def open_timeline(
     replay_origin_s: float | None = None,
     synchronise: bool = True,
     ready: Callable[[], None] = lambda: None,
+    run_pid: int | None = None,
+    learned: LearnedCounters | None = None,
 ) -> tuple[Timeline, str]:
     """Start the meters of a run; returns its timeline and the name of its device.
 
     Args:
         began_s, node, replay_origin_s, ready: as of `open_bench`.
         synchronise: wait at each cut until the device has done all its work; not where others have it.
+        run_pid: the process that has trials done beside each other on this machine, this one's among them. Only
+            the GPU is read then: CPU and RAM are everybody's.
+        learned: what is known of counters already, by the GPU's UUID, and what is learned as the meters start.
 
     Raises:
         InputError: no meter for a domain that the task needs.
@@ -116,7 +127,14 @@ def open_timeline(
     check_device(chosen, device_name)
     device.use_threads(chosen.profile.cpu_threads)
     meter = meters_for(
-        chosen.profile, device_name, clock, chosen.replay, own=chosen.meters, replay_origin_s=replay_origin_s
+        chosen.profile,
+        device_name,
+        clock,
+        chosen.replay,
+        own=chosen.meters,
+        replay_origin_s=replay_origin_s,
+        run_pid=run_pid,
+        learned=learned,
     )
     settle = device.synchronizer(device_name if synchronise else "cpu")
     timeline = Timeline(meter, clock, settle, node)

@@ -199,13 +199,17 @@ class Stopping(Definition):
 
 
 class Cluster(Definition):
-    """Search on several kinds of hardware; on one kind it has no effect.
+    """Trials on several machines, or on several GPUs of one; a run that does one trial at a time does not read it.
 
-    `search`: "each": a separate search for every kind of hardware, on its own records. "shared": one search on the
-    records of the first kind; every other kind measures the same configurations.
+    Attributes:
+        search: on several kinds of hardware. "each": a search of its own for every kind, on its own records.
+            "shared": one search on the records of the first; every other kind measures the same configurations.
+        gpu_alone: on several GPUs of one machine: energy is that of the GPU alone, whatever `domains` an objective
+            or constraint names, and times are taken although the trials share the CPU.
     """
 
     search: Literal["each", "shared"] = "each"
+    gpu_alone: bool = False
 
 
 #: Names of the harness's own windows, which a workload's phases cannot have.
