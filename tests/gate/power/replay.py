@@ -1,4 +1,4 @@
-"""Simulated gates on the replay meter: noise, drift and outliers, with a known true ratio.
+"""Simulated sessions on the replay meter: noise, drift and outliers, with a known true ratio.
 
 Power traces pass through the same windows, validity rules and decision as real measurements; time is virtual.
 """
@@ -31,7 +31,7 @@ OUTLIER_MORE = (0.05, 0.40)  # how much more energy they then take
 
 
 @dataclass(frozen=True)
-class Noise:
+class SessionNoise:
     """Noise of a process's energy, as fractions.
 
     Attributes:
@@ -51,7 +51,7 @@ class Noise:
 class Machine:
     """A simulated noisy machine that measures one process after another."""
 
-    def __init__(self, noise: Noise, seed: int) -> None:
+    def __init__(self, noise: SessionNoise, seed: int) -> None:
         self._noise, self._random = noise, np.random.default_rng(seed)
         self._last = np.zeros(len(BENCHMARKS))
 
@@ -67,16 +67,12 @@ class Machine:
         level: np.ndarray = ramp + np.sin(2 * math.pi * waves * when + phase) * self._noise.drift / 4
         return level
 
-    def order(self) -> tuple[int, int]:
-        """Draw which of a pair runs first."""
-        return (0, 1) if self._random.random() < 0.5 else (1, 0)
-
     def process(
         self, session: str, pair: int | None, rerun: bool, level: float, ratios: dict[str, float]
     ) -> Replicate:
         """Measure every benchmark in one process; `ratios` are the true changes of some."""
-        inner = 0.5 * self._noise.process  # of a window; the median of four has a little more than half of that
-        outer = math.sqrt(max(0.0, self._noise.process**2 - (0.6 * inner) ** 2))
+        inner = 0.5 * self._noise.process  # of a window; the median of twelve has a little more than a third of it
+        outer = math.sqrt(max(0.0, self._noise.process**2 - (0.36 * inner) ** 2))
         fresh = self._random.normal(0, 1, len(BENCHMARKS))
         rho = self._noise.correlation
         self._last = rho * self._last + math.sqrt(1 - rho**2) * fresh
@@ -105,21 +101,6 @@ class Machine:
         timeline.start()
         measure_phase(timeline, PHASE, Phase(lambda: clock.sleep(step_s), units=1), QUICK)
         return Measurement(name=name, protocol=QUICK, windows=timeline.take())
-
-
-def paired_gate(
-    machine: Machine, pairs: int, ratios: dict[str, float], rerun: bool = False
-) -> tuple[list[Replicate], list[Replicate]]:
-    """Measure two commits in pairs of random order; the second takes `ratios` times the energy of the first."""
-    level = machine.drift(2 * pairs)
-    sides: tuple[list[Replicate], list[Replicate]] = ([], [])
-    for pair in range(pairs):
-        for place, side in enumerate(machine.order()):
-            change = ratios if side else {}
-            sides[side].append(
-                machine.process("rerun" if rerun else "first", pair, rerun, level[2 * pair + place], change)
-            )
-    return sides
 
 
 def session(
