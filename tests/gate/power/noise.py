@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from joulebench.gate.paired import Pairs
-from joulebench.gate.statistics import pseudo_median
 
 WINDOWS = 12  # of each process
 WINDOW_S = 0.06  # with what comes before it
@@ -58,8 +57,14 @@ def draw(random: np.random.Generator, noise: Noise, pairs: int, ratio: float) ->
     own[..., 1] += DEARER * (random.random((pairs, 1)) < noise.dear)
     own[..., 1] += DEARER * (random.random((pairs, WINDOWS)) < noise.dear_windows)
     means = np.exp(own).mean(axis=1)
-    ratios = [pseudo_median(row) for row in own[..., 1] - own[..., 0]]
-    return Pairs(ratios, means[:, 0], means[:, 1])
+    return Pairs(_pseudo_medians(own[..., 1] - own[..., 0]).tolist(), means[:, 0], means[:, 1])
+
+
+def _pseudo_medians(rows: Floats) -> Floats:
+    """As `statistics.pseudo_median`, of each row."""
+    i, j = np.triu_indices(rows.shape[1])
+    medians: Floats = np.median((rows[:, i] + rows[:, j]) / 2, axis=1)
+    return medians
 
 
 def _state(random: np.random.Generator, noise: Noise, pairs: int) -> Floats:

@@ -1,6 +1,6 @@
 """Study of the energy gate: false regressions, and what it finds; the tables of docs/gate.md.
 
-    python -m tests.gate.power.study [--gates 500] [--real 3] [--document docs/gate.md]
+    python -m tests.gate.power.study [--gates 1000] [--real 3] [--document docs/gate.md]
 
 Simulated gates have the decision of real ones: of unchanged commits (A/A), with one benchmark that takes 5 or 10 %
 more, and with one of which some processes take 50 % more. `--real N` adds N gates of each known change on this
@@ -72,13 +72,18 @@ def judged(noise: Noise, ratio: float, seed: int) -> Judged:
         decision = decide(_first(every, n), share, len(BENCHMARKS), SETTINGS)
         if decision.outcome is not Outcome.UNDECIDED:
             break
-    shift = statistics.paired(every.ratios[:n], statistics.LEVEL * share)
     outcome = decision.outcome
     if outcome is Outcome.REGRESSED and not confirms(again, decision, SETTINGS):
         outcome = Outcome.UNDECIDED
     if outcome is Outcome.IMPROVED and not confirms(again, decision, SETTINGS):
         outcome = Outcome.PASSED
-    return Judged(outcome, n, shift.low <= math.log(ratio) <= shift.high)
+    return Judged(outcome, n, _holds(every.ratios[:n], math.log(ratio), statistics.LEVEL * share))
+
+
+def _holds(ratios: Sequence[float], truth: float, level: float) -> bool:
+    """Whether the interval of the typical ratio holds the truth: the test that it comes from does not refuse it."""
+    lower = [-r for r in ratios]
+    return statistics.chance(ratios, truth) > level and statistics.chance(lower, -truth) > level
 
 
 def _first(pairs: Pairs, n: int) -> Pairs:
@@ -183,7 +188,7 @@ def put(document: str, tables: dict[str, str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.gate.power.study", description=__doc__.splitlines()[0])
-    parser.add_argument("--gates", type=int, default=500, help="simulated gates of each kind; 0 for none")
+    parser.add_argument("--gates", type=int, default=1000, help="simulated gates of each kind; 0 for none")
     parser.add_argument("--real", type=int, default=0, help="gates of each known change on this machine")
     parser.add_argument("--busy", type=int, default=0, help="of them unchanged ones beside a load")
     parser.add_argument("--minutes", type=float, default=5.0, help="of a real gate, without its rerun")
@@ -202,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "shapes": lambda: paired_table("noise, at a spread of 6 %", SHAPES, given.gates, pool),
                 "mixtures": lambda: mixture_table(given.gates, pool),
                 # a baseline's sessions are measured window by window: such a gate takes as long as many others
-                "stored": lambda: stored_table(max(1, given.gates // 10), pool),
+                "stored": lambda: stored_table(max(1, given.gates // 20), pool),
             }
             tables = {name: table() for name, table in make.items() if given.only in (None, name)}
     if given.real or given.busy:

@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from joulebench.gate.statistics import pseudo_median
 from joulebench.gate.values import Metric, typical
 from joulebench.gate.verdict import Outcome
 from tests.conftest import REPOSITORY
 from tests.gate.power import real
-from tests.gate.power.noise import Noise, draw
+from tests.gate.power.noise import Noise, _pseudo_medians, draw
 from tests.gate.power.replay import Machine, SessionNoise
 from tests.gate.power.study import CHANGED, gate, judged, main, mixture_table, paired_table, put, run_stored, share
 
@@ -35,6 +36,11 @@ def test_pairs_have_the_ratio_that_was_asked_for_whatever_the_noise(shape):
     pairs = draw(np.random.default_rng(1), Noise(0.05, shape), 4000, 1.05)
     assert np.median(pairs.ratios) == pytest.approx(math.log(1.05), abs=0.004)
     assert np.sum(pairs.current) / np.sum(pairs.baseline) == pytest.approx(1.05, abs=0.01)
+
+
+def test_typical_windows_are_the_gates():
+    rows = np.random.default_rng(1).normal(0, 1, (5, 12))
+    assert _pseudo_medians(rows) == pytest.approx([pseudo_median(list(row)) for row in rows])
 
 
 def test_what_a_process_keeps_does_not_cancel_and_what_the_machine_does_at_the_time_does():
