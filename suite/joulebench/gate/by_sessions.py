@@ -75,15 +75,15 @@ def by_sessions(
         outcome = Outcome.UNMEASURED if case.settings.require_energy else Outcome.UNDECIDED
         return replace(verdict, outcome=outcome, reason=few, needed=least if held < least else None)
     assert shift is not None
-    assert total is not None
     if _suspect(shift, case.limit):
         repeated = _sessions(baseline, again, case.name, case.metric) if again else None
         return (
             pending(verdict, Outcome.REGRESSED) if repeated is None else _confirmed(verdict, sides, repeated, case)
         )
-    if shift.high > case.limit or total.high > case.limit:
-        which = "typical ratio" if shift.high > case.limit else "ratio of means"
-        return _undecided_sessions(verdict, sides, f"the interval of the {which} includes the threshold", case)
+    for which, wide in (("typical ratio", sides), ("ratio of means", totals)):
+        interval = wide.shift(statistics.LEVEL)
+        if interval is not None and interval.high > case.limit:
+            return _undecided_sessions(verdict, wide, f"the interval of the {which} includes the threshold", case)
     surely = sides.shift(case.sure)
     if surely is None or surely.high >= 0:
         return verdict
@@ -113,7 +113,7 @@ def _confirmed(verdict: Verdict, first: _Sessions, again: _Sessions, case: Case)
 
 
 def _undecided_sessions(verdict: Verdict, sides: _Sessions, why: str, case: Case) -> Verdict:
-    shift = verdict.shift
+    shift = sides.shift(statistics.LEVEL)
     assert shift is not None
     needed = statistics.sessions_needed(sides.baseline, sides.current, shift, case.limit)
     visible = case.limit + shift.estimate - shift.low

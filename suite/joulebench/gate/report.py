@@ -81,7 +81,7 @@ def _reasons(v: Verdict, pair_s: float | None) -> list[str]:
     reasons = [f"{v.reason} ({ratio_text(v.rerun)})" if v.rerun else v.reason] if v.reason else []
     if v.visible is not None:
         reasons.append(f"an increase below {100 * math.expm1(v.visible):.2g} % could not have been called one")
-    if v.outcome is Outcome.UNDECIDED and v.shift is not None and v.pending is None and v.rerun is None:
+    if v.outcome is Outcome.UNDECIDED and (v.visible is not None or v.needed is not None):
         reasons.append(_cost(v, pair_s))
     reasons += [f"{m.label} disagrees" for m, shift in v.beside if v.shift is not None and _apart(v.shift, shift)]
     return reasons

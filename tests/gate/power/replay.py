@@ -21,7 +21,9 @@ from joulebench.workloads.base import Phase
 STEP_S = 0.01
 POWER_W = 100.0
 POINT_S = 0.025  # between points of a trace
-TRACE_S = 2.0
+TRACE_S = 1.0
+#: Two windows of a process: what matters to a stored baseline lies between processes and sessions.
+PROTOCOL = QUICK.model_copy(update={"repeats": 2, "max_repeats": 2})
 BENCHMARKS = ("cnn_inference", "training_step", "prefill", "decode")
 SESSION_PROCESSES = 10
 WAVE = 24  # processes a slow wave takes
@@ -71,8 +73,8 @@ class Machine:
         self, session: str, pair: int | None, rerun: bool, level: float, ratios: dict[str, float]
     ) -> Replicate:
         """Measure every benchmark in one process; `ratios` are the true changes of some."""
-        inner = 0.5 * self._noise.process  # of a window; the median of twelve has a little more than a third of it
-        outer = math.sqrt(max(0.0, self._noise.process**2 - (0.36 * inner) ** 2))
+        inner = 0.5 * self._noise.process  # of a window; the median of two has 0.71 of it
+        outer = math.sqrt(max(0.0, self._noise.process**2 - (0.71 * inner) ** 2))
         fresh = self._random.normal(0, 1, len(BENCHMARKS))
         rho = self._noise.correlation
         self._last = rho * self._last + math.sqrt(1 - rho**2) * fresh
@@ -90,7 +92,7 @@ class Machine:
     def _measure(self, name: str, level: float, inner: float) -> Measurement:
         """Measure one benchmark; the level is split equally between power and time, noise within it is of power."""
         points = int(TRACE_S / POINT_S)
-        per_window = QUICK.window_s / POINT_S
+        per_window = PROTOCOL.window_s / POINT_S
         wobble = self._random.normal(0, inner * math.sqrt(per_window), points)
         watts = POWER_W * np.exp(level / 2) * np.maximum(0.05, 1 + wobble)
         times = np.arange(points) * POINT_S
@@ -99,8 +101,8 @@ class Machine:
         timeline = Timeline(ReplayMeter([trace], clock, "noise"), clock)
         step_s = STEP_S * math.exp(level / 2)
         timeline.start()
-        measure_phase(timeline, PHASE, Phase(lambda: clock.sleep(step_s), units=1), QUICK)
-        return Measurement(name=name, protocol=QUICK, windows=timeline.take())
+        measure_phase(timeline, PHASE, Phase(lambda: clock.sleep(step_s), units=1), PROTOCOL)
+        return Measurement(name=name, protocol=PROTOCOL, windows=timeline.take())
 
 
 def session(
