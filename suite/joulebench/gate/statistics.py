@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
@@ -235,12 +235,3 @@ def sessions_needed(baseline: Sequence[float], current: Sequence[float], shift: 
         if t_quantile(k + m - 2, shift.level) * spread * math.sqrt(1 / k + 1 / m) < abs(limit - shift.estimate):
             return k
     return None
-
-
-def log_median(values: Sequence[float]) -> float:
-    """Logarithm of the median of positive values.
-
-    Raises:
-        ValueError: no values, or one that is not positive.
-    """
-    return math.log(median(values))
