@@ -267,6 +267,7 @@ def simulate(
                 trial=len(records),
                 stage=stage,
                 origin=proposal.origin,
+                expected=proposal.expected,
                 status=status(proposal.params),
                 costs=costs(proposal.params),
             )

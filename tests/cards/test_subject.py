@@ -72,9 +72,8 @@ def test_training_is_one_value_a_training():
 def test_a_faulty_training_window_is_no_training_energy():
     run = RunBuilder(make_task())
     run.add({}, 8000, {"val_accuracy": 0.9})
-    windows = [
-        w.model_copy(update={"fault": fault("counter reset")}) if w.phase == "train" else w for w in run.trials[0].windows
-    ]
+    reset = {"fault": fault("counter reset")}
+    windows = [w.model_copy(update=reset) if w.phase == "train" else w for w in run.trials[0].windows]
     run.trials[0] = run.trials[0].model_copy(update={"windows": tuple(windows)})
     assert subject_of(run).training is None
 

@@ -38,7 +38,13 @@ def test_a_workflow_trusts_little(path):
 
 
 def scripts(path: Path) -> list[str]:
-    return [step["run"] for step in steps(yaml.safe_load(path.read_text(encoding="utf-8"))) if "run" in step]
+    """Shell lines of a workflow, one for each session that a job's matrix names."""
+    found = []
+    for job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values():
+        sessions = job.get("strategy", {}).get("matrix", {}).get("session", [""])
+        lines = [step["run"] for step in job["steps"] if "run" in step]
+        found += [line.replace("${{ matrix.session }}", name) for line in lines for name in sessions]
+    return list(dict.fromkeys(found))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -52,6 +58,11 @@ def test_a_shell_step_is_bash_and_calls_what_exists(path):
             assert f"def {session}(" in noxfile
         if (name := script.split()[0]).startswith("."):
             assert os.access(REPOSITORY / name, os.X_OK)
+
+
+def test_the_package_is_tested_by_itself():
+    lines = {line for path in FILES for line in scripts(path)}
+    assert {"nox -s wheel", "nox -s minimums"} <= lines
 
 
 def test_options_of_the_gate_in_workflows_exist():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from joulebench.results.promises import MODEL_GAIN, promises, trust
+from joulebench.results.promises import MODEL_GAIN, Promise, each_promise, median_of, promises, trust
 from tests.factories import make_task, make_trial
 
 OBJECTIVES = {"a": {"goal": "maximize", "reference": 0.0}, "b": {"goal": "maximize", "reference": 0.0}}
@@ -37,6 +37,15 @@ def test_a_gain_is_what_the_hypervolume_grows_by(task):
     assert made.kept == pytest.approx(7 / 8)
     last = promises(task, trials, last=2)
     assert (last.proposals, last.promised, last.gained) == (2, 5.0, 5.0)
+
+
+def test_a_promise_is_of_an_outcome_where_that_was_recorded(task):
+    known = record(task, 1, 2, 2, 3.0)
+    outcome = {median_of("a"): 5.0, median_of("b"): 0.5}
+    trials = [record(task, 0, 1, 2), known.model_copy(update={"expected": {**known.expected, **outcome}})]
+    trials.append(record(task, 2, 3, 2, 1.0))
+    assert each_promise(task, trials) == [Promise((5.0, 0.5), 3.0, 2.0), Promise(None, 1.0, 2.0)]
+    assert [p.promised for p in each_promise(task, trials, MODEL_GAIN)] == [6.0, 2.0]
 
 
 def test_trust_is_the_share_kept_with_one_more_promise_of_mean_size(task):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from joulebench.results.promises import GAIN, MODEL_GAIN, RECENTLY_KEPT
-from joulebench.search import propose
+from joulebench.results.promises import GAIN, MODEL_GAIN, RECENTLY_KEPT, median_of
+from joulebench.search import bayes, propose
 from joulebench.search.bayes import PATIENCE
+from joulebench.search.observations import observations
+from joulebench.search.space import Space
 from tests.factories import make_task, make_trial
 
 TASK = make_task(
@@ -28,16 +32,19 @@ def trials(gain: float):
     return found
 
 
-def test_where_promises_are_broken_the_next_proposal_is_another_methods_once():
+def test_where_promises_are_broken_every_other_proposal_is_another_methods():
     broken = trials(0.0)
     proposal = propose(TASK, "search", broken, 0)
     assert proposal.origin == "sobol"
     assert proposal.expected == {RECENTLY_KEPT: 0.0}
     assert str(PATIENCE) in proposal.fallback
-    explored = make_trial(
-        TASK, proposal.params, {"a": 0.5, "b": 0.5}, trial=99, stage="search", expected=proposal.expected
-    )
-    assert propose(TASK, "search", [*broken, explored], 0).origin == "qnehvi"
+    worse = {"a": 0.5, "b": 0.5}
+    broken.append(make_trial(TASK, proposal.params, worse, trial=10, expected=proposal.expected))
+    assert propose(TASK, "search", broken, 0).origin == "qnehvi"
+    broken.append(make_trial(TASK, {"x": 50}, worse, trial=11, expected=dict(PROMISED)))
+    assert propose(TASK, "search", broken, 0).origin == "sobol"
+    broken[-1] = make_trial(TASK, {"x": 50}, {"a": 2.0, "b": 1.0}, trial=11, expected=dict(PROMISED))
+    assert propose(TASK, "search", broken, 0).origin == "qnehvi"
 
 
 @pytest.mark.parametrize("gain", [0.03, 1.0])
@@ -49,3 +56,33 @@ def test_the_next_promise_is_cut_by_what_was_kept():
     proposal = propose(TASK, "search", trials(0.25), 0)
     share = proposal.expected[GAIN] / proposal.expected[MODEL_GAIN]
     assert share == pytest.approx((PATIENCE * 0.25 + 1) / (PATIENCE + 1))
+
+
+def promised(x: int, gain: float, expected: float, best: float):
+    """A proposal at `x` of which the model expected the outcome (`expected`, 1) and to gain `gain`."""
+    outcome = {median_of("a"): expected, median_of("b"): 1.0}
+    values = {"a": best, "b": 1.0}
+    return make_trial(TASK, {"x": x}, values, trial=x, expected={GAIN: gain, MODEL_GAIN: gain, **outcome})
+
+
+def test_what_broke_a_promise_is_trusted_less_than_what_is_unlike_it():
+    known = [make_trial(TASK, {"x": x}, {"a": 1.0, "b": 1.0}, trial=x) for x in (0, 1)]
+    made = [promised(100, 2.0, 3.0, 1.0), promised(150, 1.0, 1.0, 2.0)]  # nothing came of 2; 1 came, as promised
+    trials, space = [*known, *made], Space.of(TASK, TASK.stages["search"])
+    rows = space.encoding.encode([{"x": x} for x in (0, 60, 100, 150, 200)])
+    with bayes._model().fitted(TASK, space.encoding, observations(TASK, trials), [], 0, trials) as scorer:
+        medians, found = scorer.medians(rows), scorer.trust(rows)
+    # in units of the best known value of each, from the reference 0: a / 2 and b / 1
+    mean, shares = 1.5, []
+    for a, b in medians:
+        squares = [((a - e) / 2) ** 2 + (b - 1) ** 2 for e in (3.0, 1.0)]
+        broken, kept = (math.exp(-s / 2 / 0.2**2) for s in squares)
+        shares.append(min(1.0, (kept * 1.0 + mean) / (broken * 2.0 + kept * 1.0 + mean)))
+    assert found == pytest.approx(shares)
+
+
+def test_without_promises_everything_is_trusted():
+    known = [make_trial(TASK, {"x": x}, {"a": 1.0 + x, "b": 1.0}, trial=x) for x in (0, 1)]
+    space = Space.of(TASK, TASK.stages["search"])
+    with bayes._model().fitted(TASK, space.encoding, observations(TASK, known), [], 0, known) as scorer:
+        assert scorer.trust(space.encoding.encode([{"x": 5}])).tolist() == [1.0]

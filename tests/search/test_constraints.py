@@ -33,7 +33,8 @@ def go_on(task, plan, seed, result):
         values = {"f": x + 0.1 * y + 1, "g": y + 0.1 * x + 1, **metrics}
         records.append(
             make_trial(task, proposal.params, values if status == "ok" else {}, trial=len(records), stage=stage,
-                       status=status, costs=costs, origin=proposal.origin)
+                       status=status, costs=costs, origin=proposal.origin,
+                       expected=proposal.expected)
         )  # fmt: skip
     return records
 

@@ -13,7 +13,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from scipy.optimize import approx_fprime
 
 from joulebench.search.fitting import FastGP, Target
-from joulebench.search.kernels import Covariance, Linear, Trended
+from joulebench.search.kernels import Covariance, Linear, Sparse, Trended
 
 GROUPS = (0, 1, 1, 1, 2)
 
@@ -27,7 +27,7 @@ def data(noise: float | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor 
     return torch.tensor(rows), torch.tensor(values).unsqueeze(-1), known
 
 
-@pytest.mark.parametrize("kernel", [Covariance, Linear, Trended])
+@pytest.mark.parametrize("kernel", [Covariance, Linear, Sparse, Trended])
 @pytest.mark.parametrize("noise", [None, 0.01])
 def test_no_worse_than_botorchs_own_and_where_that_ends(kernel, noise):
     rows, values, known = data(noise)
@@ -48,7 +48,7 @@ def test_no_worse_than_botorchs_own_and_where_that_ends(kernel, noise):
         assert torch.allclose(*means, atol=0.05)
 
 
-@pytest.mark.parametrize("kernel", [Covariance, Linear, Trended])
+@pytest.mark.parametrize("kernel", [Covariance, Linear, Sparse, Trended])
 @pytest.mark.parametrize("noise", [None, 0.01])
 def test_the_gradient_is_that_of_the_density(kernel, noise):
     rows, values, known = data(noise)

@@ -9,7 +9,7 @@ import pytest
 from joulebench.errors import InputError
 from joulebench.results.outcome import configuration_key
 from joulebench.search import planned_trials, propose
-from joulebench.search.space import LISTED, Space
+from joulebench.search.space import LISTED, MANY, Space, too_wide
 from tests.factories import make_task, make_trial
 
 #: 4 × 3 × 2 × 3 combinations. With one layer neither pooling nor its kind matters; without pooling, nor its kind.
@@ -141,3 +141,15 @@ def test_floats_are_searched_within_what_is_allowed():
     assert all(task.allows(r.params) for r in records)
     # the front is x + y = 1, where every step beyond is forbidden: the search goes right up to it
     assert min(1 - r.params["x"] - r.params["y"] for r in records[6:]) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("number", "vary", "warned"), [(MANY, None, False), (MANY + 1, None, True), (MANY + 1, 3, False)]
+)
+def test_a_model_of_many_parameters_is_warned_of(number, vary, warned):
+    parameters = {f"x{i}": {"type": "int", "low": 0, "high": 9, "default": 0} for i in range(number)}
+    stage = {"method": "qnehvi", "trials": 10} | ({} if vary is None else {"vary": list(parameters)[:vary]})
+    task = make_task(parameters, {"init": {"method": "sobol", "trials": 3}, "search": stage})
+    warning = too_wide(task)
+    assert (warning is not None) == warned
+    assert warning is None or str(number) in warning

@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy import stats
 
+from joulebench.search.kernels import Covariance, Sparse
 from joulebench.search.observations import Value
-from joulebench.search.surrogate import KERNELS, Series, _density, _fitted
+from joulebench.search.surrogate import KERNELS, Series, _density, _fitted, _kernels
 
 
 @pytest.mark.parametrize("noise", [0.05, None])
@@ -38,3 +39,27 @@ def test_the_density_is_that_of_every_value_given_all_others(noise, logged, kern
         total += stats.norm.logpdf(modelled[i], expected, spread * np.sqrt(variance))
     total -= np.log(values).sum() if logged else 0.0  # of the value before its logarithm: dx = x d(log x)
     assert _density(gp, logged) == pytest.approx(total, rel=1e-6)
+
+
+def test_of_many_parameters_few_that_matter_are_told_from_the_rest():
+    rng = np.random.default_rng(5)
+    groups = tuple(range(24))
+    rows, unseen = rng.random((30, 24)), rng.random((200, 24))
+
+    def truth(x):
+        return np.sin(5 * x[:, 3]) + 2 * x[:, 7] ** 2
+
+    series = Series("f", False, tuple(Value(float(v), None) for v in truth(rows)))
+    fits = _fitted([(series, k) for k in (Covariance, Sparse)], rows, groups)
+    errors = {}
+    for kernel in (Covariance, Sparse):
+        gp = fits["f", kernel]
+        with torch.no_grad():
+            predicted = gp.posterior(torch.as_tensor(unseen)).mean.squeeze(-1).numpy()
+        errors[kernel] = float(np.sqrt(np.mean((predicted - truth(unseen)) ** 2)))
+    assert errors[Sparse] < 0.7 * errors[Covariance]
+    assert _density(fits["f", Sparse], False) > _density(fits["f", Covariance], False)
+    lengths = fits["f", Sparse].covar_module.near.base_kernel.lengthscale.detach().numpy().ravel()
+    assert set(np.argsort(lengths)[:2]) == {3, 7}
+    assert Sparse in _kernels(groups)
+    assert Sparse not in _kernels(groups[:15])

@@ -26,6 +26,7 @@ def check(
     Exit code 2 if one of them is invalid. Of a FILE that is a task the workload is asked, too, what it refuses of
     options and parameters. Code that a task names as package.module:Class is not checked.
     """
+    from joulebench.search.space import too_wide
     from joulebench.spec.catalog import load_file, profile_files, task_files
     from joulebench.spec.registry import is_own
     from joulebench.spec.task import Task
@@ -40,6 +41,8 @@ def check(
                 if paths and not is_own(content.workload):  # loads torch, for which the catalogue does not wait
                     _check_workload(content, path)
             say(f"{path}: ok ({content.title})")
+            if isinstance(content, Task) and (warning := too_wide(content)):
+                print(f"{path}: {warning}")
         except InputError as error:
             exit_code = error.exit_code
             print(f"joulebench: {error}", file=sys.stderr)

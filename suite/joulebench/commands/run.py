@@ -153,7 +153,7 @@ def run(
 
 
 def _announce(task: Task, budget: str | None, hardware: str) -> None:
-    from joulebench.search.space import has_conditions
+    from joulebench.search.space import has_conditions, too_wide
     from joulebench.spec.task import NARROWED
 
     data = f"{task.dataset.name}" if task.dataset else "no data set"
@@ -165,5 +165,7 @@ def _announce(task: Task, budget: str | None, hardware: str) -> None:
         size = f"{task.space_size:,} {noun}"
     say(f"{task.title}: task {task.name} v{task.version}, budget {budget or 'none'}, data {data}, on {hardware}")
     print(f"search space: {size}; digest {task.digest}")
+    if warning := too_wide(task):
+        print(warning)
     if budget in NARROWED:
         print(f"{budget} reduces the study: do not compare its results with other budgets or published studies")

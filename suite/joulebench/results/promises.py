@@ -16,6 +16,24 @@ GAIN, MODEL_GAIN = "hypervolume_gain", "model_gain"
 RECENTLY_KEPT = "recently_kept"
 
 
+def median_of(objective: str) -> str:
+    """Name of the expectation that is the model's median of an objective."""
+    return f"median_{objective}"
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A gain of hypervolume that a model expected of one proposal, and the gain that came of it.
+
+    Attributes:
+        outcome: medians of the objectives as the model expected them, in the task's order; None if not recorded.
+    """
+
+    outcome: tuple[float, ...] | None
+    promised: float
+    gained: float
+
+
 @dataclass(frozen=True)
 class Promises:
     """Sums over some proposals of a model, in the units of the hypervolume."""
@@ -30,20 +48,28 @@ class Promises:
         return self.gained / self.promised if self.promised > 0 else None
 
 
-def promises(task: Task, trials: Sequence[TrialRecord], last: int | None = None, of: str = GAIN) -> Promises:
-    """What was promised of a model's proposals (the `last` ones, or all), and what they gained.
+def each_promise(task: Task, trials: Sequence[TrialRecord], of: str = GAIN) -> list[Promise]:
+    """What was promised of each proposal of a model, and what it gained, in order.
 
     A proposal gains what the hypervolume of all that is known grows by with its configuration. None are counted
     where the task gives no reference for an objective.
     """
-    volumes = [0.0, *hypervolume_by_trial(task, trials)]
-    made = [
-        (trial.expected[of], after - before)
-        for trial, (before, after) in zip(trials, pairwise(volumes), strict=True)
-        if of in trial.expected and before is not None and after is not None
-    ]
+    volumes, made = [0.0, *hypervolume_by_trial(task, trials)], []
+    names = [median_of(name) for name in task.objectives]
+    for trial, (before, after) in zip(trials, pairwise(volumes), strict=True):
+        expected = trial.expected
+        if of in expected and before is not None and after is not None:
+            known = all(name in expected for name in names)
+            outcome = tuple(expected[name] for name in names) if known else None
+            made.append(Promise(outcome, expected[of], after - before))
+    return made
+
+
+def promises(task: Task, trials: Sequence[TrialRecord], last: int | None = None, of: str = GAIN) -> Promises:
+    """Sums of what was promised of a model's proposals (the `last` ones, or all), and of what they gained."""
+    made = each_promise(task, trials, of)
     counted = made if last is None else made[-last:]
-    return Promises(len(counted), sum(p for p, _ in counted), sum(g for _, g in counted))
+    return Promises(len(counted), sum(p.promised for p in counted), sum(p.gained for p in counted))
 
 
 def trust(task: Task, trials: Sequence[TrialRecord]) -> float:

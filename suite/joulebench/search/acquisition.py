@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.special import ndtr
 
 from joulebench.results.frontier import coordinates
+from joulebench.results.promises import Promise
 from joulebench.search.closed_form import cells, excess, undominated
 from joulebench.search.encoding import Array
 from joulebench.search.observations import Observations
@@ -46,6 +47,7 @@ CHUNK = 64  # candidates evaluated at once by Monte Carlo; bounds memory where a
 MAX_TERMS = 1 << 19  # candidates × fronts × boxes worked out at once in the closed form
 CLIMB = 30  # iterations of L-BFGS-B
 TINY = 1e-300  # a logarithm must not be of 0
+NEAR = 0.2  # standard deviation, in units of `Scale`, of how like two expected outcomes are
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,20 @@ class Scorer:
     Args:
         rows: the observations.
         pending: rows of configurations under evaluation: their expected improvement is not counted again.
+        made: what the models of this search promised of earlier proposals, and what they gained.
     """
 
     def __init__(
-        self, task: Task, known: Observations, surrogate: Surrogate, rows: Array, pending: Array, seed: int
+        self,
+        task: Task,
+        known: Observations,
+        surrogate: Surrogate,
+        rows: Array,
+        pending: Array,
+        seed: int,
+        made: Sequence[Promise] = (),
     ) -> None:
+        self._task, self._made = task, [p for p in made if p.outcome is not None]
         self.surrogate, self.seed, self.samples = surrogate, seed, Samples.of(len(task.objectives))
         self.device = surrogate.all[0].gp.train_targets.device
         self.scale = scale(task, known, self.device)
@@ -162,6 +173,40 @@ class Scorer:
                     value[none] = -torch.exp(-sum(apart))
                 scores.append(value.cpu().numpy())
         return np.concatenate(scores)
+
+    def medians(self, rows: Array) -> Array:
+        """Expected outcomes: the median of each objective in its own unit (rows × objectives)."""
+        points, columns = self.tensor(rows), []
+        with torch.no_grad():
+            for modelled, process in zip(self.surrogate.objectives, self.processes, strict=False):
+                mean = process.marginals(points)[0]
+                columns.append((mean.exp() if modelled.log else mean).cpu().numpy())
+        return np.stack(columns, axis=-1)
+
+    def trust(self, rows: Array) -> Array:
+        """Share of the model's promises of such outcomes that were kept, one a row: (Σ w g + p̄) / (Σ w p + p̄).
+
+        Sums over earlier proposals: p was promised, g gained, p̄ is the mean of p (one more that counts as kept). A
+        weight w is e^(-d²/2), d the distance of the expected outcomes in units of `NEAR`. At most 1. So where a
+        model keeps expecting what does not come (a plateau beside the best, a region that does not run), what it
+        expects elsewhere is tried, and it is believed again where it is right.
+        """
+        if not self._made:
+            return np.ones(len(rows))
+        promised = np.array([p.promised for p in self._made])
+        gained = np.array([p.gained for p in self._made])
+        before = self._outcomes(np.array([p.outcome for p in self._made]))
+        now = self._outcomes(self.medians(rows))
+        squares = ((now[:, None] - before[None]) ** 2).sum(axis=-1)
+        weights = np.exp(-0.5 * squares / NEAR**2)
+        mean = promised.mean() or TINY
+        kept: Array = (weights @ gained + mean) / (weights @ promised + mean)
+        return np.minimum(kept, 1.0)
+
+    def _outcomes(self, values: Array) -> Array:
+        """Objectives in their own units (rows × objectives), in units of `Scale`."""
+        normalised: Array = self.scale.of(torch.as_tensor(coordinates(self._task, values))).cpu().numpy()
+        return normalised
 
     def _fronts(self, samples: int) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Boxes not dominated by each sampled front, and the normal draws that the fronts were sampled with."""

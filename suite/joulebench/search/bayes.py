@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulebench.records.model import TrialRecord
-from joulebench.results.promises import GAIN, RECENTLY_KEPT, promises
+from joulebench.results.promises import RECENTLY_KEPT, promises
 from joulebench.search import samplers
 from joulebench.search.encoding import Array
 from joulebench.search.observations import Observations, observations
@@ -34,7 +34,7 @@ SCREEN_FRONTS, SCREENED = 4, 1024  # what is listed is first judged by fewer fro
 SHORTLIST = 64  # best by the closed form, to be judged by Monte Carlo
 POLISHED, APART = 6, 0.05  # best of these, in different places, to be moved uphill where parameters are continuous
 MIN_OBSERVATIONS = 2  # a model of less says nothing
-#: Where the last `PATIENCE` proposals gained less than this share of what the model promised, the next explores.
+#: Where its last `PATIENCE` proposals gained less than this share of what the model promised, every other explores.
 PATIENCE, LEAST_KEPT = 8, 0.02
 HALVINGS = 6  # of the way back from a polished point that the task does not allow
 
@@ -71,8 +71,8 @@ def qnehvi(
     """The untried configuration with the highest acquisition value; None when all have been tried.
 
     Before there are two configurations with values there is no model: the proposal is Sobol's, and its origin
-    says so and why. So it is, once, where the model's last proposals gained next to nothing of what it promised of
-    them: it is wrong there, and a configuration unlike them tells it more than one beside them.
+    says so and why. So is every other one where the model's last proposals gained next to nothing of what it
+    promised of them: it is wrong there, and a configuration unlike them tells it more than one beside them.
 
     Args:
         trials: those that the model may use.
@@ -97,7 +97,7 @@ def qnehvi(
     own_seed = zlib.crc32(f"{seed}/{stage}/{number}".encode())
     taken = {space.key(params) for params in tried}
     model = _model()
-    with model.fitted(space.task, space.encoding, known, pending, own_seed) as scorer:
+    with model.fitted(space.task, space.encoding, known, pending, own_seed, trials) as scorer:
         params = _best(space, known, taken, own_seed, scorer)
         if params is None:
             return _sampled(space, stage, tried, seed, "no untried candidate was found")
@@ -106,16 +106,16 @@ def qnehvi(
 
 
 def _broken(task: Task, trials: Sequence[TrialRecord]) -> float | None:
-    """Share of its promises that the model's last `PATIENCE` proposals in a row kept, if that is too little."""
-    last: list[TrialRecord] = []
-    for trial in reversed(trials):
-        if GAIN not in trial.expected or len(last) == PATIENCE:
-            break
-        last.append(trial)
-    if len(last) < PATIENCE:
+    """Share of its promises that the model's last `PATIENCE` proposals kept, if that is too little; None if not.
+
+    None, too, after a trial that was made for this reason: only every other one is.
+    """
+    if trials and RECENTLY_KEPT in trials[-1].expected:
         return None
-    kept = promises(task, trials, PATIENCE).kept
-    return None if kept is None or kept >= LEAST_KEPT else kept
+    last = promises(task, trials, PATIENCE)
+    if last.proposals < PATIENCE or last.kept is None or last.kept >= LEAST_KEPT:
+        return None
+    return last.kept
 
 
 def _sampled(space: Space, stage: str, tried: Sequence[Params], seed: int, reason: str) -> Proposal | None:
@@ -131,7 +131,7 @@ def _best(space: Space, known: Observations, taken: set[str], seed: int, scorer:
     if not candidates:
         return None
     rows = space.encoding.encode(candidates)
-    values = scorer.monte_carlo(rows)
+    values = scorer.monte_carlo(rows) + np.log(scorer.trust(rows))
     moving = [column for column, name in space.encoding.floats.items() if name in space.names]
     if moving:
         start = _diverse(rows, np.argsort(-values, kind="stable"))
@@ -139,7 +139,8 @@ def _best(space: Space, known: Observations, taken: set[str], seed: int, scorer:
         fresh = list(_distinct(space, moved, taken, len(moved)).values()) if moved else []
         if fresh:
             candidates = [*candidates, *fresh]
-            values = np.append(values, scorer.monte_carlo(space.encoding.encode(fresh)))
+            rows = space.encoding.encode(fresh)
+            values = np.append(values, scorer.monte_carlo(rows) + np.log(scorer.trust(rows)))
     return candidates[int(np.argmax(values))]  # the first of equals
 
 
@@ -152,13 +153,19 @@ def _diverse(rows: Array, order: NDArray[np.intp]) -> list[int]:
     return chosen
 
 
+def _trusted(scorer: Scorer, rows: Array, fronts: int) -> Array:
+    """The closed form, less what such promises have lacked; what promises nothing stays in its order."""
+    values = scorer.closed_form(rows, fronts)
+    return np.where(values > 0, values * scorer.trust(rows), values)
+
+
 def _listed(space: Space, taken: set[str], scorer: Scorer) -> list[Params]:
     """The untried members of a listed space that are best by the closed form."""
     assert space.listed is not None
     open_ = np.array([key not in taken for key in space.listed_keys])
     members = np.flatnonzero(open_)
     for fronts, count in ((SCREEN_FRONTS, SCREENED), (scorer.samples.fronts, SHORTLIST)):
-        scores = scorer.closed_form(space.listed_rows[members], fronts)
+        scores = _trusted(scorer, space.listed_rows[members], fronts)
         members = members[np.argsort(-scores, kind="stable")[:count]]
     return [space.listed[i] for i in members]
 
@@ -170,7 +177,7 @@ def _climbed(space: Space, known: Observations, taken: set[str], seed: int, scor
     def score(candidates: Iterable[Params], limit: int) -> None:
         fresh = _distinct(space, candidates, taken | scored.keys(), limit)
         if fresh:
-            scores = scorer.closed_form(space.encoding.encode(list(fresh.values())), scorer.samples.fronts)
+            scores = _trusted(scorer, space.encoding.encode(list(fresh.values())), scorer.samples.fronts)
             scored.update({k: (float(s), p) for (k, p), s in zip(fresh.items(), scores, strict=True)})
 
     def best(count: int) -> list[Params]:

@@ -10,7 +10,7 @@ import torch
 from botorch.models import SingleTaskGP
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
-from gpytorch.priors import GammaPrior, LogNormalPrior
+from gpytorch.priors import GammaPrior, HalfCauchyPrior, LogNormalPrior
 from gpytorch.utils.cholesky import psd_safe_cholesky
 from scipy.optimize import minimize
 from torch import Tensor
@@ -145,7 +145,12 @@ class Target:
     def _prior(self, logs: Tensor) -> tuple[Tensor, Tensor]:
         """Log density of the priors that the modules state, up to a constant, and its gradient."""
         near, plane = self.family.near, self.family.plane
-        parts = [_lognormal(logs[: self.lengths], near.base_kernel.lengthscale_prior)]
+        lengths, sparse = logs[: self.lengths], getattr(near.base_kernel, "relevance_prior", None)
+        parts = [
+            _lognormal(lengths, near.base_kernel.lengthscale_prior)
+            if sparse is None
+            else _half_cauchy(lengths, sparse)
+        ]
         parts.append(_gamma(logs[self.lengths : self.lengths + 1], near.outputscale_prior))
         if plane is not None:
             parts.append(_gamma(logs[self.lengths + 1 : self.lengths + 2], plane.outputscale_prior))
@@ -170,6 +175,12 @@ class Target:
 def _lognormal(logs: Tensor, prior: LogNormalPrior) -> tuple[Tensor, Tensor]:
     apart = (logs - prior.loc) / prior.scale
     return (-0.5 * apart.square() - logs).sum(), -apart / prior.scale - 1
+
+
+def _half_cauchy(logs: Tensor, prior: HalfCauchyPrior) -> tuple[Tensor, Tensor]:
+    """Of 1 / ℓ² at the logarithms of ℓ."""
+    square = (torch.exp(-2 * logs) / prior.scale).square()
+    return -torch.log1p(square).sum(), 4 * square / (1 + square)
 
 
 def _gamma(logs: Tensor, prior: GammaPrior) -> tuple[Tensor, Tensor]:

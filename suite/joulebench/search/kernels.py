@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import Kernel, ScaleKernel
-from gpytorch.priors import GammaPrior, LogNormalPrior
+from gpytorch.priors import GammaPrior, HalfCauchyPrior, LogNormalPrior
 from torch import Tensor
+
+SHRINKAGE = 0.1  # scale of the sparse prior
 
 
 class Matern52(torch.autograd.Function):
@@ -34,21 +36,36 @@ class Matern52(torch.autograd.Function):
         return gradient
 
 
+def _relevance(kernel: SharedMatern) -> Tensor:
+    """1 / ℓ² of every parameter."""
+    value: Tensor = kernel.lengthscale.square().reciprocal()
+    return value
+
+
+def _set_relevance(kernel: SharedMatern, value: Tensor) -> None:
+    kernel.lengthscale = value.rsqrt()
+
+
 class SharedMatern(Kernel):  # type: ignore[misc]
     """Matérn 5/2 of the distance √Σ (x_i - x'_i)² / ℓ_g(i)², the columns of one parameter sharing a length scale.
 
     So unordered choices, one-hot, are equally alike: what differs counts (a Hamming distance), and one number says
     how much. Prior of the length scales: log-normal with location √2 + ½ log d over d parameters and scale √3
-    (Hvarfner et al. 2024), as BoTorch's own default.
+    (Hvarfner et al. 2024), as BoTorch's own default. `sparse`: 1 / ℓ² is half-Cauchy of scale `SHRINKAGE`, so that
+    most may be next to 0 and a few large (SAAS, Eriksson & Jankowiak 2021, with their global scale at the scale of
+    its own prior, and the most probable values instead of samples, as in BoTorch's `map_saas`).
     """
 
     has_lengthscale = True
 
-    def __init__(self, groups: Sequence[int]) -> None:
+    def __init__(self, groups: Sequence[int], sparse: bool = False) -> None:
         number = max(groups) + 1
         prior = LogNormalPrior(loc=math.sqrt(2) + math.log(number) * 0.5, scale=math.sqrt(3))
         smallest = GreaterThan(2.5e-2, transform=None, initial_value=prior.mode)
-        super().__init__(ard_num_dims=number, lengthscale_prior=prior, lengthscale_constraint=smallest)
+        own = None if sparse else prior
+        super().__init__(ard_num_dims=number, lengthscale_prior=own, lengthscale_constraint=smallest)
+        if sparse:
+            self.register_prior("relevance_prior", HalfCauchyPrior(SHRINKAGE), _relevance, _set_relevance)
         self.ard_num_dims = None  # there are more columns than length scales, which it would refuse
         self.register_buffer("groups", torch.tensor(list(groups), dtype=torch.long))
 
@@ -87,9 +104,9 @@ class Family(Kernel):  # type: ignore[misc]
         plane: `Plane` times a variance; None without one.
     """
 
-    def __init__(self, groups: Sequence[int], plane: bool) -> None:
+    def __init__(self, groups: Sequence[int], plane: bool, sparse: bool = False) -> None:
         super().__init__()
-        self.near = ScaleKernel(SharedMatern(groups), outputscale_prior=GammaPrior(2.0, 0.15))
+        self.near = ScaleKernel(SharedMatern(groups, sparse), outputscale_prior=GammaPrior(2.0, 0.15))
         self.plane = ScaleKernel(Plane(groups), outputscale_prior=GammaPrior(2.0, 0.15)) if plane else None
 
     def fixed(self, points: Tensor) -> Tensor | None:  # noqa: ARG002
@@ -107,6 +124,13 @@ class Covariance(Family):
 
     def __init__(self, groups: Sequence[int]) -> None:
         super().__init__(groups, plane=False)
+
+
+class Sparse(Family):
+    """`Covariance` where few of many parameters matter, which its prior says."""
+
+    def __init__(self, groups: Sequence[int]) -> None:
+        super().__init__(groups, plane=False, sparse=True)
 
 
 class Linear(Family):

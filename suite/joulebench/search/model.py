@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.special import ndtr, ndtri
 
 from joulebench.records.model import TrialRecord
-from joulebench.results.promises import GAIN, MODEL_GAIN, trust
+from joulebench.results.promises import GAIN, MODEL_GAIN, each_promise, median_of, trust
 from joulebench.search import acquisition, surrogate
 from joulebench.search.acquisition import Scorer
 from joulebench.search.closed_form import lognormal_shortfall, normal_excess
@@ -46,9 +46,17 @@ def settings(task: Task) -> dict[str, Any]:
 
 @contextmanager
 def fitted(
-    task: Task, encoding: Encoding, known: Observations, pending: Sequence[Params], seed: int
+    task: Task,
+    encoding: Encoding,
+    known: Observations,
+    pending: Sequence[Params],
+    seed: int,
+    trials: Sequence[TrialRecord] = (),
 ) -> Iterator[Scorer]:
     """Scorer of candidates, by a model fitted to the observations.
+
+    Args:
+        trials: those whose promises are compared with what came of them.
 
     Raises:
         RuntimeError: the model could not be fitted or evaluated.
@@ -58,7 +66,8 @@ def fitted(
         try:
             fit = _fit(task, known, rows, encoding)
             torch.manual_seed(seed)
-            yield Scorer(task, known, fit, rows, encoding.encode(pending), seed)
+            made = each_promise(task, trials, MODEL_GAIN)
+            yield Scorer(task, known, fit, rows, encoding.encode(pending), seed, made)
         except Exception as error:
             raise RuntimeError(
                 f"search of task '{task.name}': the model failed after {len(known.seen)} configurations:"
@@ -123,6 +132,7 @@ def expected(
       value. Times the share of such expectations that the search's earlier proposals kept, see
       `results.promises.trust`: the best of thousands of candidates is one of which the model expects too much.
     - `model_gain`: the same before that share.
+    - `median_NAME`: the median of each objective.
     - `saving_j_per_unit`, where the task has an energy objective other than of training:
 
           E[(e* - e(x))⁺] · P(q(x) ≥ q₀) · P(every constraint is met)
@@ -136,7 +146,9 @@ def expected(
     gain = max(0.0, float(scorer.closed_form(row, scorer.samples.expected)[0])) * scorer.scale.volume
     saving = _saving(space, known, scorer, row)
     gains = {GAIN: gain * trust(space.task, trials), MODEL_GAIN: gain}
-    return gains | ({} if saving is None else {"saving_j_per_unit": saving})
+    medians = zip(space.task.objectives, scorer.medians(row)[0], strict=True)
+    outcome = {median_of(name): float(median) for name, median in medians}
+    return gains | outcome | ({} if saving is None else {"saving_j_per_unit": saving})
 
 
 def _saving(space: Space, known: Observations, scorer: Scorer, row: Array) -> float | None:

@@ -20,6 +20,9 @@ from joulebench.spec.task import Task
 #: A space of no more combinations than this is listed, condition by condition, and can be searched exactly.
 LISTED = 1 << 15
 
+#: Of more free parameters than this a model learns little in the usual number of trials.
+MANY = 15
+
 _KEPT = 4
 _spaces: dict[tuple[str, tuple[str, ...]], Space] = {}  # the last few: to list thousands of members takes time
 
@@ -167,6 +170,17 @@ def _space(task: Task, names: tuple[str, ...]) -> Space:
     if len(_spaces) > _KEPT:
         del _spaces[next(iter(_spaces))]
     return space
+
+
+def too_wide(task: Task) -> str | None:
+    """A warning where a model searches more than `MANY` free parameters; None otherwise."""
+    widths = [len(Space.of(task, stage).names) for stage in task.stages.values() if stage.method == "qnehvi"]
+    if max(widths, default=0) <= MANY:
+        return None
+    return (
+        f"warning: {max(widths)} free parameters are searched by a model, which learns little of more than {MANY}"
+        " from some tens of trials: name those that matter by 'vary' in the stage"
+    )
 
 
 def has_conditions(task: Task) -> bool:

@@ -28,9 +28,10 @@ from torch.special import log_ndtr
 
 from joulebench.search.encoding import Array
 from joulebench.search.fitting import FastGP
-from joulebench.search.kernels import Covariance, Linear, Trended
+from joulebench.search.kernels import Covariance, Linear, Sparse, Trended
 from joulebench.search.observations import Observations, Value
 from joulebench.search.process import Process
+from joulebench.search.space import MANY
 from joulebench.spec.objectives import COSTS
 from joulebench.spec.task import Task
 
@@ -85,8 +86,12 @@ class Surrogate:
         return ModelListGP(*(m.gp for m in self.all))
 
 
-#: Covariance functions to choose from.
+#: Covariance functions to choose from; with more than `MANY` free parameters a sparse one, too.
 KERNELS: tuple[type[Kernel], ...] = (Covariance, Linear)
+
+
+def _kernels(groups: Sequence[int]) -> tuple[type[Kernel], ...]:
+    return KERNELS if max(groups) < MANY else (*KERNELS, Sparse)
 
 
 def fit(task: Task, known: Observations, rows: Array, groups: Sequence[int]) -> Surrogate:
@@ -108,10 +113,15 @@ def fit(task: Task, known: Observations, rows: Array, groups: Sequence[int]) -> 
     bounded = list(_constraints(task, known))
     memory = [s for s, _, _ in bounded if s.name == f"log_{MEMORY}"]
     others = [s for s, _, _ in bounded if s not in memory]
-    plain = _fitted([*((s, Covariance) for s in chosen), *((s, k) for s in others for k in KERNELS)], rows, groups)
+    kernels = _kernels(groups)
+    wanted = [
+        *((s, k) for s in chosen for k in kernels if k is not Linear),
+        *((s, k) for s in others for k in kernels),
+    ]
+    plain = _fitted(wanted, rows, groups)
     fits, gps = linear | plain, {}
     for series in (*chosen, *others):
-        gps[series.name] = max((fits[series.name, k] for k in KERNELS), key=partial(_density, log=series.log))
+        gps[series.name] = max((fits[series.name, k] for k in kernels), key=partial(_density, log=series.log))
     for series in chosen:
         gps[series.name].widen()
     for series in memory:  # first of what ran

@@ -4,10 +4,9 @@
 
 Runs in an environment of its own with Optuna, pymoo and Ax. Every method starts from the configurations it is
 given, and gets the same noise for the trial of the same number. An infeasible trial is told as each learns from it:
-Optuna and pymoo as a violated constraint (Optuna's samplers take no note of `TrialState.FAIL`, and would propose the
-same again), with the reference as its values; Ax by `mark_trial_failed`. Ordered parameters are whole
-numbers (Ax: ordered choices), others categories. Settings are the defaults, but populations of 20; nobody is told
-the noise.
+Optuna and pymoo as a violated constraint, with the reference as its values (of `TrialState.FAIL` Optuna's samplers
+take no note, and propose the same again), Ax by `mark_trial_failed`. Ordered parameters are whole numbers (Ax:
+ordered choices), others categories. Settings are the defaults, but populations of 20; nobody is told the noise.
 
 JOB: `{problem: {parameters: [{name, values, ordered}], objectives: [{name, goal, reference, noise, relative}],
 values: [[…] | null, …], noisy}, budget, runs: [{method, seed, start: [number, …], draws: [[…], …]}]}`. A

@@ -74,7 +74,8 @@ def test_latencies_are_of_steps():
 def test_windows_that_do_not_count_give_no_latency():
     run = one()
     (trial,) = run.trials
-    spoilt = tuple(w.model_copy(update={"fault": fault("overlap")}) if w.phase == "decode" else w for w in trial.windows)
+    overlap = {"fault": fault("overlap")}
+    spoilt = tuple(w.model_copy(update=overlap) if w.phase == "decode" else w for w in trial.windows)
     run.trials[0] = trial.model_copy(update={"windows": spoilt})
     point = generation_of(run).points[0]
     assert DECODE not in point.parts
