@@ -101,12 +101,13 @@ def test_the_chance_is_where_the_interval_ends(shift):
 
 def test_a_ratio_of_totals_by_hand():
     before, now = [1.0, 2.0, 3.0], [1.5, 2.0, 3.7]
-    shift = total(before, now, 0.025)
+    shift = total(before, now, 0.2)
     ratio = 7.2 / 6
     rest = [n - ratio * b for b, n in zip(before, now, strict=True)]
     sem = math.sqrt(sum(r * r for r in rest) / 2 / 3) / 2.4  # of the mean now
     assert shift.estimate == pytest.approx(math.log(ratio))
-    assert shift.half_width == pytest.approx(stats.t.ppf(0.975, 2) * sem)
+    assert shift.half_width == pytest.approx(stats.t.ppf(0.8, 2) * sem)
+    assert total(before, now, 0.025).high == math.inf  # of three pairs nothing follows
     with pytest.raises(ValueError):
         total([1.0, 0.0], [1.0, 1.0], 0.025)
 

@@ -117,7 +117,7 @@ def chance(differences: Sequence[float], shift: float) -> float:
 def total(baseline: Sequence[float], current: Sequence[float], level: float) -> Shift:
     """Estimate the logarithm of the ratio of two totals of paired values, with Student's t interval.
 
-    The standard error is that of `current − ratio · baseline` (Cochran 1977, 6.4).
+    The standard error is that of `current − ratio · baseline` (Cochran 1977, 6.4). Infinite where there are too few.
 
     Raises:
         ValueError: no pairs, or values that are not positive.
@@ -128,7 +128,7 @@ def total(baseline: Sequence[float], current: Sequence[float], level: float) -> 
         raise ValueError("a ratio of totals needs pairs of positive values")
     ratio = float(now.sum() / before.sum())
     estimate = math.log(ratio)
-    if n < 2:
+    if n < 2 or 0.5**n > level:  # no more is claimed of few pairs than the randomisation test may claim
         return Shift(estimate, -math.inf, math.inf, n, level)
     rest = (now - ratio * before) / now.mean()
     half = t_quantile(n - 1, level) * math.sqrt(float((rest**2).sum()) / (n - 1) / n)
