@@ -117,7 +117,7 @@ def chance(differences: Sequence[float], shift: float) -> float:
 def total(baseline: Sequence[float], current: Sequence[float], level: float) -> Shift:
     """Estimate the logarithm of the ratio of two totals of paired values, with Student's t interval.
 
-    The standard error is that of `current − ratio · baseline` (Cochran 1977, 6.4). Infinite where there are too few.
+    The standard error is that of `current − ratio · baseline` (Cochran 1977, 6.4); infinite with too few pairs.
 
     Raises:
         ValueError: no pairs, or values that are not positive.
