@@ -17,13 +17,17 @@ ENVIRONMENT = {
     "torch": {"driver": "580.1", "threads": 1},
     "device": "cuda:0",
 }
+ON_CPU = {**ENVIRONMENT, "device": "cpu"}
 
 
 def measurement(
-    name="b", j=1.0, s=0.1, *, windows=4, domains=GPU, fault=None, cpu_j=None, unit="sample", protocol=PROTOCOL,
-    **fields,
+    name="b", j=1.0, s=0.1, *, windows=4, domains=GPU, fault=None, cpu_j=None, cpus=None, unit="sample",
+    protocol=PROTOCOL, **fields,
 ):  # fmt: skip
-    """A benchmark whose every window takes `j` joules of the first domain and `s` seconds per unit."""
+    """A benchmark whose every window takes `j` joules of the first domain and `s` seconds per unit.
+
+    `cpus`: processors that it kept busy; None where that was not recorded.
+    """
     laid = []
     for n in range(windows):
         units = 100
@@ -48,6 +52,7 @@ def measurement(
                 steps=10,
                 readings=readings,
                 fault=fault,
+                conditions={} if cpus is None else {"own_load_cpus": cpus},
             )
         )
     return Measurement(name=name, unit=unit, protocol=protocol, windows=tuple(laid), **fields)
@@ -60,22 +65,22 @@ def replicate(*measurements, session="s", pair=None, rerun=False, environment=EN
     )  # fmt: skip
 
 
-def pairs(ratios, *, rerun=False, base=1.0, **fields):
-    """Baseline and current of as many pairs as ratios; every pair has a level of its own."""
+def pairs(ratios, *, rerun=False, base=1.0, environment=ENVIRONMENT, looks=None, **fields):
+    """Baseline and current of as many pairs as ratios; every pair has a level of its own, and a look of `looks`."""
     before, now = [], []
     for n, ratio in enumerate(ratios):
         level = base * (1 + 0.001 * (n % 7))
-        session = "rerun" if rerun else "first"
-        before.append(replicate(measurement(j=level, s=level / 10, **fields), session=session, pair=n, rerun=rerun))
-        now.append(
-            replicate(
-                measurement(j=level * ratio, s=level * ratio / 10, **fields), session=session, pair=n, rerun=rerun
-            )
-        )
+        for side, cost in ((before, level), (now, level * ratio)):
+            side.append(
+                replicate(
+                    measurement(j=cost, s=cost / 10, **fields), session="rerun" if rerun else "first", pair=n,
+                    rerun=rerun, environment=environment, look=looks[n] if looks else 0,
+                )
+            )  # fmt: skip
     return before, now
 
 
-def spread(centre, n=20, width=0.02):
+def spread(centre, n=32, width=0.02):
     """`n` ratios around `centre`, symmetric on a logarithmic scale, without order."""
-    lean = [(2 * ((7 * i) % n) / (n - 1) - 1) * width for i in range(n)]
+    lean = [(2 * ((7 * i) % n) / (n - 1) - 1) * width for i in range(n)]  # n without the factor 7
     return [centre * (1 + d) if d >= 0 else centre / (1 - d) for d in lean]

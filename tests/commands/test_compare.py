@@ -35,7 +35,7 @@ def test_two_runs_are_compared(two, monkeypatch, capsys, tmp_path):
         *(
             ["base", "current", option, "1"]
             for option in (
-                "--rerun", "--tests", "--form", "--pairs", "--hardware", "--replay", "--threshold", "--metric",
+                "--rerun", "--tests", "--form", "--minutes", "--hardware", "--replay", "--threshold", "--metric",
                 "--summary", "--json",
             )
         ),

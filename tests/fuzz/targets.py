@@ -408,7 +408,7 @@ _COMMANDS: tuple[tuple[str, ...], ...] = (
     ("tasks",),
     ("gate", "base.jsonl", "now.jsonl", "--threshold", "0.03", "--metric", "energy", "--rerun", "now.jsonl"),
     ("gate", "base.jsonl", "now.jsonl", "--summary", "summary.md", "--json", "out.json", "--strict"),
-    ("gate", "--against", "main", "--pairs", "12", "--form", "quick", "--tests", "tests", "--out", "kept"),
+    ("gate", "--against", "main", "--minutes", "0.1", "--form", "quick", "--tests", "tests", "--out", "kept"),
     ("gate", "base.jsonl", "--update-baseline", "--sessions", "2", "--hardware", "anycpu", "--replay", "50"),
     ("--version",),
 )
@@ -466,7 +466,7 @@ def called(of: World, argv: tuple[str, ...], expect: int | None = None) -> Case:
 
 #: Options that this use of the command would not read: refused, never ignored.
 UNUSED: tuple[tuple[str, ...], ...] = (
-    ("gate", "base.jsonl", "now.jsonl", "--pairs", "12"),
+    ("gate", "base.jsonl", "now.jsonl", "--minutes", "0.1"),
     ("gate", "base.jsonl", "now.jsonl", "--form", "quick"),
     ("gate", "base.jsonl", "now.jsonl", "--tests", "x"),
     ("gate", "base.jsonl", "now.jsonl", "--hardware", "anycpu"),
@@ -475,11 +475,11 @@ UNUSED: tuple[tuple[str, ...], ...] = (
     ("gate", "base.jsonl", "now.jsonl", "--replace"),
     ("gate", "base.jsonl", "now.jsonl", "--out", "x"),
     ("gate", "base.jsonl", "--rerun", "now.jsonl"),
-    ("gate", "base.jsonl", "--pairs", "12"),
+    ("gate", "base.jsonl", "--minutes", "0.1"),
     ("gate", "--against", "main", "--sessions", "2"),
     ("gate", "--against", "main", "--replace"),
     ("gate", "--against", "main", "--rerun", "now.jsonl"),
-    ("gate", "--update-baseline", "--pairs", "12"),
+    ("gate", "--update-baseline", "--minutes", "0.1"),
     ("gate", "--update-baseline", "--summary", "x.md"),
     ("gate", "--update-baseline", "--json", "x.json"),
     ("gate", "--update-baseline", "--out", "x"),

@@ -1,4 +1,4 @@
-"""Processes that import together and measure in turn."""
+"""Processes that are alive together and measure in turn, window by window."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from joulebench.errors import InputError
-from joulebench.gate import interleave
+from joulebench.gate.model import QUICK
 from joulebench.gate.processes import Benchmarks, SessionPlace, _environment, run_in_turn
 
 TEST = """
@@ -25,9 +25,12 @@ def note(event):
 
 note("imported")
 
+def step():
+    note("step")
+    time.sleep(0.002)
+
 def test_work(energy_benchmark):
-    note("measures")
-    energy_benchmark(time.sleep, 0.002)
+    energy_benchmark(step)
     note("measured")
 """
 
@@ -42,15 +45,46 @@ def trees(tmp_path, monkeypatch):
     return [tmp_path / "a", tmp_path / "b"]
 
 
-def test_all_import_then_each_measures_alone(trees, tmp_path):
+def events(tmp_path):
+    return sorted(map(json.loads, (tmp_path / "events").read_text().splitlines()), key=lambda e: e[2])
+
+
+def test_all_import_then_windows_take_turns_and_all_go_on_together(trees, tmp_path):
     found = run_in_turn(trees, Benchmarks("tests", "quick", replay="50"), SessionPlace("s", 3))
     assert [r.pair for r in found] == [3, 3]
-    assert found[0].started_utc < found[1].started_utc
-    events = sorted(map(json.loads, (tmp_path / "events").read_text().splitlines()), key=lambda e: e[2])
-    assert [e[0] for e in events] == ["imported"] * 2 + ["measures", "measured"] * 2
-    first, second = events[2][1], events[4][1]
-    assert {first, second} == {events[0][1], events[1][1]}
-    assert (events[3][1], events[5][1]) == (first, second)
+    windows = [[w for w in r.measurements[0].windows if w.phase == "benchmark"] for r in found]
+    assert [len(w) for w in windows] == [QUICK.repeats, QUICK.repeats]
+    noted = events(tmp_path)
+    assert [e[0] for e in noted[:2]] == ["imported"] * 2
+    assert [e[0] for e in noted[-2:]] == ["measured"] * 2  # whoever is ready waits until the other is
+    steps = [e[1] for e in noted if e[0] == "step"]
+    turns = [pid for n, pid in enumerate(steps) if n == 0 or steps[n - 1] != pid]
+    both = set(steps)
+    assert len(both) == 2
+    # one warm-up and twelve windows each; where one has two turns in a row they look like one
+    assert QUICK.repeats + 1 < len(turns) <= 2 * (QUICK.repeats + 1)
+    assert any(turns[n] == turns[0] for n in range(2, len(turns)))
+
+
+def test_in_each_round_a_coin_says_whose_window_comes_first(trees):
+    found = run_in_turn(trees, Benchmarks("tests", "quick", replay="50"), SessionPlace("s", 3))
+    starts = [[w.start_utc for w in r.measurements[0].windows if w.phase == "benchmark"] for r in found]
+    first = [a < b for a, b in zip(*starts, strict=True)]
+    assert 0 < sum(first) < len(first)
+    for n in range(1, len(first)):  # a round ends before the next begins
+        assert max(s[n - 1] for s in starts) < min(s[n] for s in starts)
+
+
+def test_a_benchmark_that_only_one_tree_has_keeps_the_other_waiting_and_the_rest_is_in_turn(trees):
+    more = TEST + "\ndef test_alone(energy_benchmark):\n    energy_benchmark(step)\n"
+    (trees[0] / "tests" / "test_energy.py").write_text(more)
+    first, second = run_in_turn(trees, Benchmarks("tests", "quick", replay="50"), SessionPlace("s", 3))
+    assert [m.name.split("::")[1] for m in first.measurements] == ["test_alone", "test_work"]
+    assert [m.name.split("::")[1] for m in second.measurements] == ["test_work"]
+    spans = [[w for w in r.measurement(second.measurements[0].name).windows if w.phase == "benchmark"]
+             for r in (first, second)]  # fmt: skip
+    assert spans[0][0].start_utc < spans[1][-1].start_utc
+    assert spans[1][0].start_utc < spans[0][-1].start_utc
 
 
 @pytest.mark.parametrize("broken", ["raise ValueError('at import')", "def test_none(): pass"])
@@ -59,7 +93,7 @@ def test_one_that_cannot_measure_keeps_none_waiting(trees, tmp_path, broken, whi
     (trees[which] / "tests" / "test_energy.py").write_text(broken)
     with pytest.raises(InputError, match=r"at import|energy_benchmark"):
         run_in_turn(trees, Benchmarks("tests", "quick", replay="50"), SessionPlace("s"))
-    pids = {json.loads(line)[1] for line in (tmp_path / "events").read_text().splitlines()}
+    pids = {e[1] for e in events(tmp_path)}
     assert len(pids) == 1
     for pid in pids:
         with pytest.raises(ProcessLookupError):
@@ -67,20 +101,20 @@ def test_one_that_cannot_measure_keeps_none_waiting(trees, tmp_path, broken, whi
 
 
 def test_a_process_ends_with_the_gate_that_started_it(trees):
-    ready, says_ready = os.pipe()
-    hears_turn, turn = os.pipe()
+    asks, asked = os.pipe()
+    given, turn = os.pipe()
     command = [sys.executable, "-m", "pytest", "tests", "-p", "no:cacheprovider", "--benchmark-enable"]
-    command += ["--energy-replay", "50", f"--energy-turn={says_ready},{hears_turn}"]
+    command += ["--energy-replay", "50", f"--energy-turns={asked},{given}"]
     own = {n: v for n, v in os.environ.items() if not n.startswith("PYTEST_")}  # in a worker nothing is measured
     process = subprocess.Popen(
-        command, cwd=trees[0], env=own, pass_fds=(says_ready, hears_turn), stdout=subprocess.PIPE, text=True
+        command, cwd=trees[0], env=own, pass_fds=(asked, given), stdout=subprocess.PIPE, text=True
     )
-    os.close(says_ready)
-    os.close(hears_turn)
-    assert os.read(ready, 1) == b"."
+    os.close(asked)
+    os.close(given)
+    assert json.loads(os.read(asks, 1000)) == ["tests/test_energy.py::test_work", QUICK.repeats + 1]
     os.close(turn)
     out, _ = process.communicate(timeout=60)
-    os.close(ready)
+    os.close(asks)
     assert process.returncode == 1
     assert "the gate that started this process has ended" in out
 
@@ -104,13 +138,13 @@ from joulebench.gate.processes import Benchmarks, SessionPlace, run_in_turn
 run_in_turn([Path(tree) for tree in sys.argv[1:]], Benchmarks("tests", "quick", replay="50"), SessionPlace("s"))
 """
     process = subprocess.Popen([sys.executable, "-c", gate, *map(str, trees)])
-    events = tmp_path / "events"
+    noted = tmp_path / "events"
     try:
-        until(lambda: events.exists() and len(events.read_text().splitlines()) == 2)
+        until(lambda: noted.exists() and len(noted.read_text().splitlines()) == 2)
     finally:
         process.kill()
         process.wait()
-    pids = [json.loads(line)[1] for line in events.read_text().splitlines()]
+    pids = [e[1] for e in events(tmp_path)]
     until(lambda: not any(map(running, pids)))
 
 
@@ -125,21 +159,6 @@ def running(pid):
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
-
-
-@pytest.mark.parametrize(("form", "together"), [("quick", [2, 2]), ("standard", [1, 1, 1, 1])])
-def test_in_standard_form_each_process_has_the_machine_alone(tmp_path, monkeypatch, form, together):
-    started = []
-
-    def stand_in(trees, benchmarks, place, only):
-        started.append(len(trees))
-        return list(trees)
-
-    monkeypatch.setattr(interleave, "run_in_turn", stand_in)
-    trees = (tmp_path / "a", tmp_path / "b")
-    before, now = interleave.measure_pairs(trees, Benchmarks("tests", form), "s", 2, lambda _: None)
-    assert started == together
-    assert (before, now) == ([trees[0]] * 2, [trees[1]] * 2)
 
 
 def test_a_tree_is_measured_with_its_own_code_wherever_that_lies(tmp_path, monkeypatch):

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from joulebench.gate import statistics
-from joulebench.gate.statistics import between_sessions, paired, pairs_needed, pseudo_median, sessions_needed
+from joulebench.gate.statistics import (
+    between_sessions,
+    chance,
+    paired,
+    pairs_needed,
+    pseudo_median,
+    sessions_needed,
+    total,
+)
 
 PATTERNS = partial(itertools.product, (-1, 1))
 VALUES = st.lists(st.integers(-1000, 1000), min_size=1, max_size=25)
@@ -80,6 +88,58 @@ def test_pairs_cover_whatever_the_noise_and_drift(outliers):
         held += shift.low <= 0.04 <= shift.high
     # 95 %, and three standard errors of 400 tries
     assert held / 400 > 0.95 - 3 * math.sqrt(0.05 * 0.95 / 400)
+
+
+@pytest.mark.parametrize("shift", [-0.01, 0.0, 0.02])
+def test_the_chance_is_where_the_interval_ends(shift):
+    """Above its low end a shift is refused at the interval's level, below it is not."""
+    values = list(np.random.default_rng(3).normal(0.03 + shift, 0.05, 30))
+    found = paired(values, 0.01)
+    assert chance(values, found.low - 1e-3) <= 0.01 < chance(values, found.low + 1e-3)
+    assert chance([-v for v in values], -found.high - 1e-3) <= 0.01
+
+
+def test_a_ratio_of_totals_by_hand():
+    before, now = [1.0, 2.0, 3.0], [1.5, 2.0, 3.7]
+    shift = total(before, now, 0.2)
+    ratio = 7.2 / 6
+    rest = [n - ratio * b for b, n in zip(before, now, strict=True)]
+    sem = math.sqrt(sum(r * r for r in rest) / 2 / 3) / 2.4  # of the mean now
+    assert shift.estimate == pytest.approx(math.log(ratio))
+    assert shift.half_width == pytest.approx(stats.t.ppf(0.8, 2) * sem)
+    assert total(before, now, 0.025).high == math.inf  # of three pairs nothing follows
+    with pytest.raises(ValueError):
+        total([1.0, 0.0], [1.0, 1.0], 0.025)
+
+
+def test_totals_cover_though_some_processes_are_dear():
+    """400 gates of 40 pairs, a tenth of both sides' processes 50 % dearer."""
+    random = np.random.default_rng(1)
+    held = 0
+    for _ in range(400):
+        sides = np.exp(random.normal(0, 0.02, (2, 40))) * np.where(random.random((2, 40)) < 0.1, 1.5, 1.0)
+        shift = total(list(sides[0]), list(sides[1] * 1.04), 0.025)
+        held += shift.low <= math.log(1.04) <= shift.high
+    assert held / 400 > 0.95 - 3 * math.sqrt(0.05 * 0.95 / 400)
+
+
+def test_outlying_differences_by_hand():
+    values = [0.0, 0.01, -0.01, 0.02, -0.02, 0.5, 0.6, -0.7]
+    assert statistics.outlying(values) == (2, 1)
+    assert statistics.one_sided(2, 1) == pytest.approx(0.5)
+    assert statistics.one_sided(4, 0) == 1 / 16
+    assert statistics.one_sided(0, 0) == 1
+
+
+def test_looks_share_what_may_go_wrong_whichever_are_taken():
+    looks = range(1, statistics.LOOKS + 1)
+    assert sum(statistics.look_share(n, n - 1) for n in looks) == pytest.approx(1)
+    assert statistics.look_share(2, 0) + statistics.look_share(5, 2) == pytest.approx(1)
+
+
+def test_so_many_processes_show_a_rare_kind():
+    n = statistics.pairs_without(0.1)
+    assert 0.9**n <= 0.05 < 0.9 ** (n - 1)
 
 
 def test_sessions_cover_though_one_session_of_now_is_all_there_is():

@@ -31,13 +31,16 @@ REFERENCE = "tests/regression"
 #: By what is done: options that it does not read, and why.
 _UNUSED = {
     "files": (
-        ("update_baseline", "replace", "sessions", "tests", "form", "pairs", "hardware", "replay", "out"),
+        ("update_baseline", "replace", "sessions", "tests", "form", "minutes", "hardware", "replay", "out"),
         "nothing is measured where two files are compared",
     ),
-    "baseline": (("replace", "sessions", "rerun", "pairs"), "not read where a session is compared with a baseline"),
+    "baseline": (
+        ("replace", "sessions", "rerun", "minutes"),
+        "not read where a session is compared with a baseline",
+    ),
     "against": (("replace", "sessions", "rerun"), "cannot be combined with --against"),
     "update": (
-        ("threshold", "metric", "require_energy", "strict", "pairs", "rerun", "out", "summary", "json_file"),
+        ("threshold", "metric", "require_energy", "strict", "minutes", "rerun", "out", "summary", "json_file"),
         "nothing is judged with --update-baseline",
     ),
 }
@@ -65,19 +68,29 @@ def gate(
     form: Annotated[
         str | None, typer.Option(help="quick or standard; default: standard with an accelerator.")
     ] = None,
-    pairs: Annotated[
-        int | None, typer.Option(min=10, help="Processes per commit; default: 18 (quick) or 20 (standard).")
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=1440.0,
+            help="With --against: pairs of processes are added until all is decided, for at most so long; a rerun "
+            "of what is found comes on top. Default: 5 (quick) or 60 (standard).",
+        ),
     ] = None,
     limit_s: Annotated[
         float,
-        typer.Option("--limit", min=1.0, help="Seconds one process may take to start, and again to measure."),
+        typer.Option(
+            "--limit", min=1.0, help="Seconds one process may take until it asks for its next turn to measure."
+        ),
     ] = 3600.0,
     hardware: HardwareOption = None,
     replay: ReplayOption = None,
     threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Smallest increase that is a regression: 0.02 is 2 %.")
     ] = 0.02,
-    metric: Annotated[str, typer.Option(help="auto (measured energy, else time), energy or time.")] = "auto",
+    metric: Annotated[
+        str, typer.Option(help="auto (measured energy, else processor time, else time), energy, processor or time.")
+    ] = "auto",
     require_energy: Annotated[
         bool, typer.Option("--require-energy", help="Fail if a benchmark has no valid measured joules.")
     ] = False,
@@ -103,14 +116,14 @@ def gate(
         if file is not None and not file.absolute().parent.is_dir():  # known before an hour of measuring
             raise InputError(f"{option}: {file}: there is no folder {file.parent}")
     _refuse_foreign(json_file)
-    _check(metric, ("auto", "energy", "time"), "--metric")
+    _check(metric, ("auto", "energy", "processor", "time"), "--metric")
     _check(form, (None, "quick", "standard"), "--form")
     if against is not None and (baseline is not None or update_baseline):
         raise InputError("--against: cannot be combined with a baseline or --update-baseline")
     if update_baseline and current is not None:
         raise InputError("--update-baseline: cannot be combined with CURRENT")
-    if require_energy and metric == "time":
-        raise InputError("--require-energy: needs --metric auto or energy (got 'time')")
+    if require_energy and metric in ("processor", "time"):
+        raise InputError(f"--require-energy: needs --metric auto or energy (got '{metric}')")
     use = "update" if update_baseline else "against" if against is not None else "files" if current else "baseline"
     refuse_unused(context, *_UNUSED[use])
     settings = Settings(
@@ -134,7 +147,7 @@ def gate(
     say(f"records: {folder}")
     benchmarks = dataclasses.replace(benchmarks, keep=folder)
     if against is not None:
-        result = workflow.against(against, benchmarks, settings, pairs, observe)
+        result = workflow.against(against, benchmarks, settings, minutes, observe)
     else:
         result = workflow.against_baseline(benchmarks, settings, baseline, observe)
     _publish(result, summary, json_file)
@@ -161,7 +174,7 @@ def _refuse_foreign(json_file: Path | None) -> None:
 
 def _publish(result: Result, summary: Path | None, json_file: Path | None) -> None:
     """Print the result, write its files, and exit with code 1 if the gate is not passed."""
-    from joulebench.gate.report import action_json, headline, markdown, passed
+    from joulebench.gate.report import action_json, headline, markdown, status
 
     text = markdown(result)
     print(text)
@@ -174,7 +187,7 @@ def _publish(result: Result, summary: Path | None, json_file: Path | None) -> No
     if json_file is not None:
         write_out(json_file, action_json(result), force=True)
     print(headline(result))
-    if not passed(result):
+    if status(result) == "failed":
         raise typer.Exit(1)
 
 

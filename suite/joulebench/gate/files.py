@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from joulebench.errors import InputError, unwritable
 from joulebench.gate.comparability import differences
 from joulebench.gate.model import Measurement, Replicate
+from joulebench.gate.values import OWN_LOAD
 from joulebench.host.files import locked_folder, make_folder, write_whole
 from joulebench.records.folder import append, line, read_lines, read_record
+from joulebench.records.model import Window
 from joulebench.spec.reading import MAX_LOG_BYTES, read_json
 
 BASELINES = Path("reports/baselines")
@@ -98,10 +100,14 @@ def update_baseline(path: Path, session: list[Replicate], replace: bool = False)
 
 
 def _lean(replicate: Replicate) -> Replicate:
-    """Drop warm-up windows and the conditions of all windows."""
+    """Drop warm-up windows, and of the others all conditions but processor time."""
 
     def lean(m: Measurement) -> Measurement:
-        windows = (w.model_copy(update={"conditions": {}}) for w in m.windows if w.phase == m.phase)
+        windows = (w.model_copy(update={"conditions": _own(w)}) for w in m.windows if w.phase == m.phase)
         return m.model_copy(update={"windows": tuple(windows)})
 
     return replicate.model_copy(update={"measurements": tuple(map(lean, replicate.measurements))})
+
+
+def _own(window: Window) -> dict[str, float]:
+    return {name: value for name, value in window.conditions.items() if name == OWN_LOAD}

@@ -12,7 +12,7 @@ from joulebench.gate.values import valid_windows
 from joulebench.host import device as torch_device
 from joulebench.host.clock import RealClock
 from joulebench.host.environment import describe
-from joulebench.measurement.protocol import ALL_DOMAINS, measure_phase
+from joulebench.measurement.protocol import ALL_DOMAINS, measure_in_turn, measure_phase
 from joulebench.measurement.timeline import Timeline
 from joulebench.meters.select import meters_for
 from joulebench.records.model import SCHEMA, Window
@@ -123,9 +123,17 @@ class EnergyBenchmark:
         extra_info: pytest-benchmark's, for the test's own data.
     """
 
-    def __init__(self, benchmark: Any, instrument: Instrument, recording: Recording, name: str) -> None:
+    def __init__(
+        self,
+        benchmark: Any,
+        instrument: Instrument,
+        recording: Recording,
+        name: str,
+        turn: Callable[[int], None] | None = None,
+    ) -> None:
         self._benchmark, self._instrument = benchmark, instrument
         self._recording, self._name = recording, name
+        self._turn = turn  # waits until the gate lets this process measure
         self.extra_info: dict[str, Any] = benchmark.extra_info
         self.device = instrument.device
 
@@ -177,7 +185,10 @@ class EnergyBenchmark:
         timeline, chosen = self._instrument.timeline, protocol or self._instrument.protocol
         timeline.cut("other")
         timeline.take()
-        measure_phase(timeline, PHASE, phase, chosen)
+        if self._turn is None:
+            measure_phase(timeline, PHASE, phase, chosen)
+        else:
+            measure_in_turn(timeline, PHASE, phase, chosen, self._turn)
         measurement = Measurement(
             name=self._name,
             unit=phase.unit,

@@ -1,8 +1,8 @@
-"""Measurement sessions: processes of one tree, or of two commits in alternation (A B, B A, …)."""
+"""Measurement sessions: processes of one tree, or pairs of two commits until all is decided."""
 
 from __future__ import annotations
 
-import random
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
@@ -10,16 +10,20 @@ from time import monotonic
 from joulebench.gate.files import write_replicates
 from joulebench.gate.model import Replicate
 from joulebench.gate.processes import Benchmarks, SessionPlace, run_in_turn
+from joulebench.gate.statistics import LOOKS
 
 Observer = Callable[[str], None]
-TOGETHER = 2  # processes of one tree started at once
+Sides = tuple[list[Replicate], list[Replicate]]  # baseline and current
+Trees = tuple[Path, Path]
+Undecided = Callable[[Sides], Sequence[str]]
+TOGETHER = 2  # processes of one tree that are alive at once
 
 
 def measure_session(
     tree: Path, benchmarks: Benchmarks, session: str, processes: int, observe: Observer, *,
     rerun: bool = False, only: Sequence[str] = (),
 ) -> list[Replicate]:  # fmt: skip
-    """Measure a session of one tree in `processes` processes, one after the other.
+    """Measure a session of one tree in `processes` processes.
 
     Raises:
         InputError: as `run_in_turn`.
@@ -27,7 +31,7 @@ def measure_session(
     began_s, replicates = monotonic(), list[Replicate]()
     while len(replicates) < processes:
         trees = [tree] * min(TOGETHER, processes - len(replicates))
-        measured = _measured(trees, benchmarks, SessionPlace(session, rerun=rerun), only)
+        measured = run_in_turn(trees, benchmarks, SessionPlace(session, rerun=rerun), only)
         replicates += measured
         _keep(benchmarks, "current", measured)
         observe(_progress("process", len(replicates), processes, began_s))
@@ -35,35 +39,68 @@ def measure_session(
 
 
 def measure_pairs(
-    trees: tuple[Path, Path], benchmarks: Benchmarks, session: str, pairs: int, observe: Observer, *,
+    trees: Trees, benchmarks: Benchmarks, session: str, pairs: int, observe: Observer, *,
     rerun: bool = False, only: Sequence[str] = (),
-) -> tuple[list[Replicate], list[Replicate]]:  # fmt: skip
-    """Measure baseline and current tree in pairs, each in random order (seeded with the session).
-
-    The random order makes the randomisation test valid however the machine drifts.
+) -> Sides:  # fmt: skip
+    """Measure a number of pairs of baseline and current tree.
 
     Raises:
         InputError: as `run_in_turn`.
     """
-    began_s, coin = monotonic(), random.Random(session)
-    sides: tuple[list[Replicate], list[Replicate]] = ([], [])
+    sides: Sides = ([], [])
+    began_s = monotonic()
     for pair in range(pairs):
-        order = coin.choice(((0, 1), (1, 0)))
-        measured = _measured([trees[side] for side in order], benchmarks, SessionPlace(session, pair, rerun), only)
-        for side, replicate in zip(order, measured, strict=True):
-            sides[side].append(replicate)
-            _keep(benchmarks, ("baseline", "current")[side], [replicate])
+        _add_pair(sides, trees, benchmarks, SessionPlace(session, pair, rerun=rerun), only)
         observe(_progress("pair", pair + 1, pairs, began_s))
     return sides
 
 
-def _measured(
-    trees: Sequence[Path], benchmarks: Benchmarks, place: SessionPlace, only: Sequence[str]
-) -> list[Replicate]:
-    """Run the processes; short ones, which mostly import, start together, those of standard form one at a time."""
-    if benchmarks.form == "quick":
-        return run_in_turn(trees, benchmarks, place, only)
-    return [replicate for tree in trees for replicate in run_in_turn([tree], benchmarks, place, only)]
+def measure_until_decided(
+    trees: Trees, benchmarks: Benchmarks, session: str, budget_s: float, undecided: Undecided, observe: Observer
+) -> Sides:
+    """Measure pairs of baseline and current tree until no benchmark is undecided or the budget of time is spent.
+
+    The looks at what there is are at fixed parts of the budget, so that the number of tries is known. After each,
+    only what is undecided is measured on. The last look comes when no further pair fits.
+
+    Args:
+        undecided: which benchmarks are, by the pairs so far; called at each look.
+
+    Raises:
+        InputError: as `run_in_turn`.
+    """
+    sides: Sides = ([], [])
+    only: Sequence[str] = ()
+    began_s, spent_s, pair, look = monotonic(), 0.0, 0, 1
+    while True:
+        _add_pair(sides, trees, benchmarks, SessionPlace(session, pair, look), only)
+        pair += 1
+        spent_s, before_s = monotonic() - began_s, spent_s
+        pair_s = spent_s - before_s
+        observe(f"pair {pair}: {spent_s:.0f} s of {budget_s:.0f} s")
+        over, following = spent_s + pair_s > budget_s, look_of(spent_s, pair_s, budget_s)
+        if not over and following <= look:
+            continue
+        only = undecided(sides)
+        if over or not only:
+            return sides
+        look = following
+
+
+def look_of(spent_s: float, pair_s: float, budget_s: float) -> int:
+    """The look at which the next pair is judged, if it takes as long as the last: the last one if no other fits."""
+    if spent_s + 2 * pair_s > budget_s:
+        return LOOKS
+    return min(LOOKS, max(1, math.ceil(LOOKS * (spent_s + pair_s) / budget_s)))
+
+
+def _add_pair(sides: Sides, trees: Trees, benchmarks: Benchmarks, place: SessionPlace, only: Sequence[str]) -> None:
+    for side, name, replicate in zip(
+        sides, ("baseline", "current"), run_in_turn(trees, benchmarks, place, only), strict=True
+    ):
+        kept = replicate.model_copy(update={"look": place.look})
+        side.append(kept)
+        _keep(benchmarks, name, [kept])
 
 
 def _keep(benchmarks: Benchmarks, side: str, replicates: Sequence[Replicate]) -> None:

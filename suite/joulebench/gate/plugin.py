@@ -10,8 +10,10 @@ when the fixture is used.
 from __future__ import annotations
 
 import gc
+import json
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,12 +36,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--energy-session", metavar="ID", help="Run only energy benchmarks, as part of this session.")
     group.addoption("--energy-pair", type=int, metavar="N", help="Number of the pair this process belongs to.")
     group.addoption("--energy-rerun", action="store_true", help="This process is a rerun.")
-    group.addoption("--energy-turn", metavar="READY,TURN", help="Pipes: signal readiness, wait for the turn.")
+    group.addoption("--energy-turns", metavar="ASKED,GIVEN", help="Pipes: ask for turns to measure, get them.")
     group.addoption("--energy-only", action="append", metavar="NAME", help="Run only the benchmark of this name.")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect all but energy benchmarks in the gate's sessions."""
+    """Deselect all but energy benchmarks in the gate's sessions, where processes take turns in the same order."""
     only = config.getoption("energy_only")
     if config.getoption("energy_session") is None and not only:
         return
@@ -47,7 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         i for i in items if "energy_benchmark" in getattr(i, "fixturenames", ()) and (not only or i.nodeid in only)
     ]
     config.hook.pytest_deselected(items=[i for i in items if i not in kept])
-    items[:] = kept
+    items[:] = sorted(kept, key=lambda item: item.nodeid) if config.getoption("energy_turns") else kept
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +58,6 @@ def _energy_instrument(pytestconfig: pytest.Config) -> Iterator[Instrument]:
     from joulebench.gate.fixture import Instrument
 
     option = pytestconfig.getoption
-    if option("energy_turn") is not None:
-        _wait_for_turn(*map(int, option("energy_turn").split(",")))
     try:
         instrument = Instrument.start(option("energy_form"), option("energy_hardware"), option("energy_replay"))
     except InputError as error:
@@ -69,20 +69,24 @@ def _energy_instrument(pytestconfig: pytest.Config) -> Iterator[Instrument]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Disable garbage collection during imports and at exit while other processes wait: it saves a second each."""
-    if config.getoption("energy_turn") is not None:
+    if config.getoption("energy_turns") is not None:
         gc.disable()
         config.add_cleanup(gc.freeze)
 
 
-def _wait_for_turn(ready: int, turn: int) -> None:
-    """Signal that imports are done, and wait until it is this process's turn to measure."""
-    gc.enable()
-    gc.collect()  # now, in parallel with the other processes, not during the turn
-    os.write(ready, b".")
-    os.close(ready)
-    if not os.read(turn, 1):
+def _wait_for_turn(pipes: str, name: str, wanted: int) -> None:
+    """Ask the gate for `wanted` turns to measure the benchmark `name`, and wait for the next one."""
+    asked, given = map(int, pipes.split(","))
+    if not gc.isenabled():
+        gc.enable()
+        gc.collect()  # now, in parallel with the other process, not during a turn
+    try:
+        os.write(asked, json.dumps([name, wanted]).encode() + b"\n")
+        ended = not os.read(given, 1)
+    except BrokenPipeError:
+        ended = True
+    if ended:
         pytest.exit("the gate that started this process has ended", returncode=1)
-    os.close(turn)
 
 
 @pytest.fixture
@@ -105,7 +109,9 @@ def energy_benchmark(request: pytest.FixtureRequest) -> EnergyBenchmark | Callab
     if not benchmark.enabled:
         return DisabledBenchmark(benchmark)
     instrument = request.getfixturevalue("_energy_instrument")
-    return EnergyBenchmark(benchmark, instrument, recording, request.node.nodeid)
+    name, pipes = request.node.nodeid, request.config.getoption("energy_turns")
+    turn = None if pipes is None else partial(_wait_for_turn, pipes, name)
+    return EnergyBenchmark(benchmark, instrument, recording, name, turn)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,8 +1,10 @@
-"""Pytest processes that start together and measure one after the other."""
+"""Pytest processes that are alive together and measure in turn, window by window."""
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import select
 import sys
 import tempfile
@@ -30,7 +32,7 @@ class Benchmarks:
     hardware: str | None = None
     replay: str | None = None
     keep: Path | None = None  # folder for the records of each process
-    limit_s: float = 3600.0  # of one process, to become ready and again to measure
+    limit_s: float = 3600.0  # of one process, until it asks for its next turn
 
     def options(self) -> list[str]:
         given = {"--energy-form": self.form, "--energy-hardware": self.hardware, "--energy-replay": self.replay}
@@ -43,6 +45,7 @@ class SessionPlace:
 
     session: str
     pair: int | None = None
+    look: int = 0  # at which the pair is judged first
     rerun: bool = False
 
     def options(self) -> list[str]:
@@ -53,25 +56,48 @@ class SessionPlace:
 def run_in_turn(
     trees: Sequence[Path], benchmarks: Benchmarks, place: SessionPlace, only: Sequence[str] = ()
 ) -> list[Replicate]:
-    """Run the benchmarks of each tree in its own process; all start at once and measure in the given order.
+    """Run the benchmarks of each tree in a process of its own; all live at once and measure windows in turn.
 
-    Imports dominate short processes, so all import in parallel; then each waits, without using the processor,
-    until all are ready and the one before it has ended.
+    All import and prepare in parallel. Then they warm up, and each measures a window, in an order drawn anew for
+    every window; whoever is not at work waits without using the processor. So a machine that drifts, or changes its
+    clock, does so for all of them.
 
     Raises:
         InputError: there are no benchmarks there, one of them failed, or a process took longer than its limit.
     """
+    coin = random.Random(f"{place.session}/{place.pair}")
     with ExitStack() as ended:
         processes = [_Process(tree, benchmarks, place, only, ended) for tree in trees]
         for process in processes:
-            process.wait_until_ready()
-        return [process.measure() for process in processes]
+            process.wait()
+        while asking := [process for process in processes if process.asks]:
+            # in order of names, so that a benchmark which only one of them has keeps the others waiting
+            name = min(process.asks for process in asking)
+            _measure(name, [process for process in asking if process.asks == name], coin)
+        return [process.result() for process in processes]
+
+
+def _measure(name: str, processes: Sequence[_Process], coin: random.Random) -> None:
+    """Give turns until each process has all that it wants for a benchmark; then let all go on at once."""
+    while any(process.wants(name) for process in processes):
+        for process in coin.sample(processes, len(processes)):
+            if process.wants(name):
+                process.give_turn()
+                process.wait()
+    waiting = [process for process in processes if process.asks == name]
+    for process in waiting:
+        process.give_turn()
+    for process in waiting:
+        process.wait()
 
 
 class _Process:
     """One pytest process, with its tree first on the import path.
 
-    It signals readiness through one pipe and waits for its turn on the other.
+    It asks for turns through one pipe and waits for them on the other.
+
+    Attributes:
+        asks: the benchmark that it asks to measure; empty once it has ended.
     """
 
     def __init__(
@@ -82,43 +108,59 @@ class _Process:
         self._tree, self._benchmarks = tree, benchmarks
         folder = Path(ended.enter_context(tempfile.TemporaryDirectory(prefix="joulebench-")))
         self._written = folder / "benchmark.json"
-        self._ready, ready = os.pipe()
-        turn, self._turn = os.pipe()
-        ended.callback(os.close, self._ready)
-        ended.callback(os.close, self._turn)
+        self.asks, self._wanted, self._unread = "", 0, b""
+        self._asked, asked = os.pipe()
+        given, self._given = os.pipe()
+        ended.callback(os.close, self._asked)
+        ended.callback(os.close, self._given)
         # without -P: the tree's own code comes first on the path, as where its author calls `python -m pytest`
         command = [
             sys.executable, "-m", "pytest", benchmarks.path, "-q", "--benchmark-enable",
             "-p", "no:cacheprovider", "-p", "no:hypothesispytest",  # a second of every process
-            f"--benchmark-json={self._written}", f"--energy-turn={ready},{turn}",
+            f"--benchmark-json={self._written}", f"--energy-turns={asked},{given}",
             *place.options(), *benchmarks.options(), *(word for name in only for word in ("--energy-only", name)),
         ]  # fmt: skip
         try:
             self._process = ended.enter_context(
                 ChildProcess(
                     command, folder=tree, environment=_environment(tree), log=folder / "output.txt",
-                    pass_fds=(ready, turn),
+                    pass_fds=(asked, given),
                 )
             )  # fmt: skip
         finally:
-            os.close(ready)
-            os.close(turn)
+            os.close(asked)
+            os.close(given)
 
-    def wait_until_ready(self) -> None:
-        """Wait until the process is ready to measure, or has ended.
+    def wants(self, name: str) -> bool:
+        """Whether it has windows of this benchmark left to measure."""
+        return self.asks == name and self._wanted > 0
+
+    def give_turn(self) -> None:
+        with suppress(BrokenPipeError):  # it has ended
+            os.write(self._given, b".")
+
+    def wait(self) -> None:
+        """Wait until the process asks for its next turn, or has ended.
 
         Raises:
             TimeLimitError: neither within its limit.
         """
+        self.asks, self._wanted = "", 0
         with self._process.limited(self._benchmarks.limit_s):
-            # its children may hold the pipe open after its end
-            while not select.select([self._ready], [], [], POLL_S)[0] and self._process.running:
-                pass
+            while b"\n" not in self._unread:
+                # its children may hold the pipe open after its end
+                if not select.select([self._asked], [], [], POLL_S)[0]:
+                    if self._process.running:
+                        continue
+                    return
+                if not (read := os.read(self._asked, 65536)):
+                    return
+                self._unread += read
+        line, _, self._unread = self._unread.partition(b"\n")
+        self.asks, self._wanted = json.loads(line)
 
-    def measure(self) -> Replicate:
-        """Let the process measure, and wait until it has ended."""
-        with suppress(BrokenPipeError):  # it has ended
-            os.write(self._turn, b".")
+    def result(self) -> Replicate:
+        """Wait until the process has ended, and read what it measured."""
         code, path = self._process.wait(self._benchmarks.limit_s), self._benchmarks.path
         if code == NO_TESTS:
             raise InputError(f"{path}: no test uses the fixture energy_benchmark")

@@ -6,36 +6,31 @@ import json
 import math
 from typing import Any
 
-from joulebench.gate.decision import Outcome, Verdict, failures
-from joulebench.gate.statistics import ratio_text
+from joulebench.gate.decision import compared, fails
+from joulebench.gate.statistics import Shift, ratio_text
+from joulebench.gate.verdict import Outcome, Verdict
 from joulebench.gate.workflow import Result
 from joulebench.presentation.numbers import number, prefix
 from joulebench.presentation.units import plain
 from joulebench.records.model import combined
 
 DESIGNS = {
-    "paired": "Both commits were measured in one session, alternating process by process; intervals are from a "
-    "randomisation test over pairs of processes.",
+    "paired": "Both commits were measured in one session: pairs of processes, both alive, their windows in turn by "
+    "a coin. Intervals of the typical ratio are of a randomisation test over pairs, those of totals Student's t; "
+    "they hold for all looks together.",
     "sessions": "The baseline is stored; intervals are Student's t over sessions and include their spread.",
 }
-MARKS = {Outcome.REGRESSION: "**regression**", Outcome.UNMEASURED: "**unmeasured**"}
-
-
+MARKS = {Outcome.REGRESSED: "**regressed**", Outcome.UNMEASURED: "**unmeasured**"}
 #: Outcomes of benchmarks that were judged and are not worse.
-DECIDED = frozenset({Outcome.PASSED, Outcome.IMPROVEMENT})
-
-
-def passed(result: Result) -> bool:
-    """Whether nothing fails the gate; it may still be undecided."""
-    return not failures(result.verdicts, result.settings)
+DECIDED = frozenset({Outcome.PASSED, Outcome.IMPROVED})
 
 
 def status(result: Result) -> str:
     """Return `failed`; `passed` if every common benchmark was judged and none is worse; else `undecided`."""
-    if not passed(result):
+    if fails(result.verdicts, result.settings):
         return "failed"
-    compared = [v.outcome for v in result.verdicts if v.outcome is not Outcome.NEW]
-    return "passed" if compared and DECIDED.issuperset(compared) else "undecided"
+    outcomes = [v.outcome for v in result.verdicts if compared(v)]
+    return "passed" if outcomes and DECIDED.issuperset(outcomes) else "undecided"
 
 
 def headline(result: Result) -> str:
@@ -46,12 +41,16 @@ def headline(result: Result) -> str:
 
 
 def markdown(result: Result) -> str:
-    """Render the job summary: headline, a table with a row per benchmark, and the method."""
+    """Render the job summary: headline, a table with a row per benchmark, reasons, and the method."""
     lines = [f"## {headline(result).capitalize()}", "", f"{result.title}, on `{result.hardware}`.", ""]
-    lines += ["| benchmark | compared | baseline | current | ratio | time ratio | n | outcome |"]
-    lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"]
+    lines += [
+        "| benchmark | compared | baseline | current | typical ratio | ratio of totals | beside | n | outcome |"
+    ]
+    lines += ["| --- | --- | ---: | ---: | ---: | ---: | --- | ---: | --- |"]
     lines += [_row(verdict) for verdict in result.verdicts]
-    reasons = [f"- `{v.name}`: {v.reason}{_again(v)}." for v in result.verdicts if v.reason]
+    reasons = [
+        f"- `{v.name}`: {'; '.join(_reasons(v, result.pair_s))}." for v in result.verdicts if _reasons(v, None)
+    ]
     return "\n".join([*lines, "", *reasons, *([""] if reasons else []), _method(result), ""])
 
 
@@ -62,7 +61,8 @@ def _row(v: Verdict) -> str:
         _amount(v, v.baseline),
         _amount(v, v.current),
         ratio_text(v.shift),
-        ratio_text(v.time),
+        ratio_text(v.total),
+        "; ".join(f"{metric.label} {ratio_text(shift)}" for metric, shift in v.beside),
         str(v.shift.n) if v.shift else "",
         MARKS.get(v.outcome, str(v.outcome)),
     ]
@@ -73,12 +73,32 @@ def _amount(v: Verdict, value: float | None) -> str:
     if value is None or v.metric is None:
         return ""
     factor, letter = prefix(value)
-    unit = f"{letter}{'J' if v.metric.name == 'energy' else 's'}/{plain(v.unit)}"
-    return f"{number(value / factor)} {unit}"
+    return f"{number(value / factor)} {letter}{v.metric.symbol}/{plain(v.unit)}"
 
 
-def _again(v: Verdict) -> str:
-    return f" ({ratio_text(v.rerun)})" if v.rerun else ""
+def _reasons(v: Verdict, pair_s: float | None) -> list[str]:
+    """Why it is what it is, what could have been seen, what more would cost, and which quantity disagrees."""
+    reasons = [f"{v.reason} ({ratio_text(v.rerun)})" if v.rerun else v.reason] if v.reason else []
+    if v.visible is not None:
+        reasons.append(f"an increase below {100 * math.expm1(v.visible):.2g} % could not have been called one")
+    if v.outcome is Outcome.UNDECIDED and (v.visible is not None or v.needed is not None):
+        reasons.append(_cost(v, pair_s))
+    reasons += [f"{m.label} disagrees" for m, shift in v.beside if v.shift is not None and _apart(v.shift, shift)]
+    return reasons
+
+
+def _cost(v: Verdict, pair_s: float | None) -> str:
+    what = "pairs" if v.design == "paired" else "baseline sessions"
+    if v.needed is None:
+        return f"no feasible number of {what} would decide"
+    text = f"about {v.needed} {what} would decide"
+    if pair_s is None or v.shift is None:
+        return text
+    return f"{text}, {number(pair_s * (v.needed - v.shift.n) / 60, 2)} minutes more"
+
+
+def _apart(one: Shift, other: Shift) -> bool:
+    return one.low > other.high or other.low > one.high
 
 
 def _method(result: Result) -> str:
@@ -86,17 +106,14 @@ def _method(result: Result) -> str:
     sentences = [DESIGNS[design] for design in dict.fromkeys(v.design for v in judged)]
     limit, alarms = (f"{100 * part:g} %" for part in (result.settings.threshold, result.settings.false_alarms))
     sentences.append(
-        "Intervals are 95 %; those of benchmarks measured again are corrected for the number of benchmarks."
-    )
-    sentences.append(
-        f"A regression is an increase whose whole interval exceeds {limit} and which a rerun confirms; at most "
-        f"{alarms} of gates report one where there is none."
+        f"Intervals are 95 %. Regressed: the whole interval exceeds {limit}, and a rerun says so too; at most "
+        f"{alarms} of gates of unchanged code report one. Passed: the intervals of both ratios lie below {limit}."
     )
     kinds = [v.metric.kind for v in judged if v.metric and v.metric.name == "energy"]
     if kinds and combined(kinds) == "estimated":
         sentences.append("Estimated energy comes from a model of time and load; it is not measured.")
-    if any(v.metric and v.metric.name == "time" for v in judged):
-        sentences.append("Time was compared where not both sides have measured joules.")
+    if any(v.metric and v.metric.name != "energy" for v in judged):
+        sentences.append("Processor time, or time, was compared where not both sides have measured joules.")
     return " ".join([*sentences, *result.notes])
 
 
@@ -112,7 +129,7 @@ def _entry(v: Verdict) -> dict[str, Any]:
     assert v.metric is not None
     entry = {
         "name": f"{v.name} ({v.metric.label})",
-        "unit": f"{'J' if v.metric.name == 'energy' else 's'}/{plain(v.unit)}",
+        "unit": f"{v.metric.symbol}/{plain(v.unit)}",
         "value": v.current,
         "extra": f"{v.outcome}; ratio {ratio_text(v.shift) or 'unknown'}; {v.reason or 'decided'}",
     }

@@ -1,9 +1,14 @@
 """Statistics of the decision: ratios with confidence intervals, on logarithms. Pure.
 
-Interleaved commits give differences of pairs. The order within a pair is random, so without a change the sign of
-a difference is random too, whatever the noise and its drift. The interval holds the shifts that Fisher's
-randomisation test over all patterns of signs does not reject. Its statistic sums differences clipped at twice their
-median size (Huber 1964), which limits the weight of outliers.
+Two commits measured in turn give a difference for each pair of processes. A coin says which of two windows comes
+first, so without a change the sign of a difference is random too, whatever the noise and its drift. The interval
+holds the shifts that Fisher's randomisation test over all patterns of signs does not reject. Its statistic sums
+differences clipped at twice their median size (Huber 1964), which limits the weight of outliers. That is the
+typical ratio. The ratio of totals, which is what is paid, counts outliers in full; its interval is Student's t of
+what remains of each pair beside that ratio.
+
+Pairs are judged while they come, at looks that share the error probability (Bonferroni): whatever the statistic is,
+and however looks depend on one another, all of them together err no more often than one that had it all.
 
 A stored baseline is compared by session, with the variance between sessions estimated from their spread.
 """
@@ -13,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +27,12 @@ from joulebench.stats.estimate import t_quantile
 
 #: One-sided level of a 95 % interval.
 LEVEL = 0.025
+#: Share of the error probability that looks may have spent, at 1/5, 2/5, … of the budget: most is for the last.
+SPENT_BY_LOOK = (0.05, 0.15, 0.30, 0.50, 1.0)
+LOOKS = len(SPENT_BY_LOOK)
 MAX_NEEDED = 10_000
+FAR = 4.0  # standard deviations from the median
+MEDIAN_TO_SD = 1.4826  # of the normal distribution
 CUT = 2.0  # times the median size of differences; 1.35 standard deviations where they are normal
 PARTS = 16  # of the cut, to which differences are rounded
 HALVINGS = 16
@@ -87,6 +97,69 @@ def paired(differences: Sequence[float], level: float) -> Shift:
     low = _crossing(lambda shift: _tail(_signed(values - shift, cut)) > level, first, estimate)
     high = _crossing(lambda shift: _tail(-_signed(values - shift, cut)) <= level, estimate, last)
     return Shift(estimate, low, high, n, level)
+
+
+def chance(differences: Sequence[float], shift: float) -> float:
+    """Probability that differences lie above `shift` as far as these do, were it their true one: one-sided p-value.
+
+    Of the same test as the interval of `paired`. Below: of the negated differences above `-shift`.
+
+    Raises:
+        ValueError: no differences.
+    """
+    if not differences:
+        raise ValueError("a test needs at least one difference")
+    values = np.asarray(differences, dtype=float)
+    middle = float(np.median(values))
+    return _tail(_signed(values - shift, CUT * float(np.median(np.abs(values - middle)))))
+
+
+def total(baseline: Sequence[float], current: Sequence[float], level: float) -> Shift:
+    """Estimate the logarithm of the ratio of two totals of paired values, with Student's t interval.
+
+    The standard error is that of `current − ratio · baseline` (Cochran 1977, 6.4); infinite with too few pairs.
+
+    Raises:
+        ValueError: no pairs, or values that are not positive.
+    """
+    before, now = np.asarray(baseline, dtype=float), np.asarray(current, dtype=float)
+    n = len(before)
+    if n == 0 or not (before > 0).all() or not (now > 0).all():
+        raise ValueError("a ratio of totals needs pairs of positive values")
+    ratio = float(now.sum() / before.sum())
+    estimate = math.log(ratio)
+    if n < 2 or 0.5**n > level:  # no more is claimed of few pairs than the randomisation test may claim
+        return Shift(estimate, -math.inf, math.inf, n, level)
+    rest = (now - ratio * before) / now.mean()
+    half = t_quantile(n - 1, level) * math.sqrt(float((rest**2).sum()) / (n - 1) / n)
+    return Shift(estimate, estimate - half, estimate + half, n, level)
+
+
+def outlying(differences: Sequence[float]) -> tuple[int, int]:
+    """Count the differences that lie far above their median, and those that lie far below it.
+
+    Far: by `FAR` of the standard deviation that the median size of the others suggests.
+    """
+    values = np.asarray(differences, dtype=float)
+    off = values - np.median(values)
+    far = FAR * MEDIAN_TO_SD * float(np.median(np.abs(off)))
+    return int((off > far).sum()), int((off < -far).sum())
+
+
+def one_sided(above: int, below: int) -> float:
+    """Probability of so many above, or more, of those that lie far off, if either side is as likely (sign test)."""
+    n = above + below
+    return math.fsum(math.comb(n, k) for k in range(above, n + 1)) / 2.0**n
+
+
+def look_share(look: int, last: int) -> float:
+    """Share of the error probability that a look has, if `last` was the one before it (0: none)."""
+    return SPENT_BY_LOOK[look - 1] - (SPENT_BY_LOOK[last - 1] if last else 0.0)
+
+
+def pairs_without(share: float) -> int:
+    """Number of processes in which one of a kind that makes up `share` of them shows, in 95 % of cases."""
+    return math.ceil(math.log(0.05) / math.log1p(-share))
 
 
 def _crossing(beyond: Callable[[float], bool], low: float, high: float) -> float:
@@ -162,12 +235,3 @@ def sessions_needed(baseline: Sequence[float], current: Sequence[float], shift: 
         if t_quantile(k + m - 2, shift.level) * spread * math.sqrt(1 / k + 1 / m) < abs(limit - shift.estimate):
             return k
     return None
-
-
-def log_median(values: Sequence[float]) -> float:
-    """Logarithm of the median of positive values.
-
-    Raises:
-        ValueError: no values, or one that is not positive.
-    """
-    return math.log(median(values))

@@ -1,25 +1,30 @@
-"""Value of a benchmark in a replicate: choice of metric, domains and valid windows. Pure.
+"""Cost of a benchmark in a replicate: choice of metric and domains, windows that count. Pure.
 
 A metric of measured energy counts measured domains only: an estimate follows time and would hide a change.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from joulebench.gate.model import Choice, Measurement, MetricName
-from joulebench.gate.statistics import log_median
+from joulebench.gate.statistics import pseudo_median
 from joulebench.measurement.protocol import ALL_DOMAINS
 from joulebench.records.model import Kind, Window
 from joulebench.results import validity
 from joulebench.results.energy import common_domains, joules
 from joulebench.results.validity import invalidity
 
+#: Condition of a window: processors that the measuring process and all that it started kept busy.
+OWN_LOAD = "own_load_cpus"
+
 
 @dataclass(frozen=True)
 class Metric:
-    """Compared quantity: joules per unit over `domains`, or seconds per unit."""
+    """Compared quantity per unit: joules over `domains`, processor time of the process tree, or time."""
 
     name: MetricName
     domains: tuple[str, ...] = ()
@@ -27,15 +32,22 @@ class Metric:
 
     @property
     def label(self) -> str:
-        return f"{self.kind} energy ({', '.join(self.domains)})" if self.name == "energy" else "time"
+        if self.name == "energy":
+            return f"{self.kind} energy ({', '.join(self.domains)})"
+        return "processor time" if self.name == "processor" else "time"
+
+    @property
+    def symbol(self) -> str:
+        """Symbol of its unit, without prefix."""
+        return "J" if self.name == "energy" else "s"
 
 
-TIME = Metric("time")
+TIME, PROCESSOR = Metric("time"), Metric("processor")
 
 
 @dataclass(frozen=True)
 class Unmeasured:
-    """Why there are no joules to compare."""
+    """Why there is nothing to compare."""
 
     reason: str
 
@@ -45,15 +57,42 @@ def valid_windows(measurement: Measurement) -> list[Window]:
     return validity.valid_windows(measurement.windows, measurement.phase, measurement.protocol)
 
 
-def value(measurement: Measurement, metric: Metric) -> float | None:
-    """Logarithm of the median joules or seconds per unit over valid windows; None without any."""
-    windows = valid_windows(measurement)
-    if metric.name == "time":
-        per_unit = [w.duration_s / w.units for w in windows]
-    else:
-        read = [(joules(w, metric.domains), w.units) for w in windows if _has(w, metric.domains)]
-        per_unit = [energy_j / units for energy_j, units in read if energy_j is not None]
-    return log_median(per_unit) if per_unit else None
+def amounts(measurement: Measurement, metric: Metric) -> list[tuple[float, int] | None]:
+    """Joules or seconds of each window, with its units of work, in the order of measurement; None where invalid."""
+    judged = validity.judged(measurement.windows, measurement.phase, measurement.protocol)
+    return [_amount(window, metric) if fault is None else None for window, fault in judged]
+
+
+def _amount(window: Window, metric: Metric) -> tuple[float, int] | None:
+    amount: float | None = window.duration_s
+    if metric.name == "processor":
+        cpus = window.conditions.get(OWN_LOAD)
+        amount = None if cpus is None else cpus * window.duration_s
+    elif metric.name == "energy":
+        amount = joules(window, metric.domains) if _has(window, metric.domains) else None
+    return (amount, window.units) if amount is not None and amount > 0 and math.isfinite(amount) else None
+
+
+def typical(measurement: Measurement, metric: Metric) -> float | None:
+    """Logarithm of the median cost per unit over valid windows; None without any."""
+    per_unit = [a[0] / a[1] for a in amounts(measurement, metric) if a is not None]
+    return math.log(median(per_unit)) if per_unit else None
+
+
+def mean(measurement: Measurement, metric: Metric) -> float | None:
+    """Cost per unit over all valid windows together; None without any."""
+    valid = [a for a in amounts(measurement, metric) if a is not None]
+    return math.fsum(a[0] for a in valid) / sum(a[1] for a in valid) if valid else None
+
+
+def ratio(baseline: Measurement, current: Measurement, metric: Metric) -> float | None:
+    """Logarithm of the typical ratio of two processes that were measured in turn, window by window.
+
+    The n-th window of one beside the n-th of the other: what changes slowly cancels. None without valid windows.
+    """
+    both = zip(amounts(baseline, metric), amounts(current, metric), strict=False)
+    logs = [math.log(b[0] / b[1]) - math.log(a[0] / a[1]) for a, b in both if a is not None and b is not None]
+    return pseudo_median(logs) if logs else None
 
 
 def _has(window: Window, domains: Sequence[str]) -> bool:
@@ -62,8 +101,7 @@ def _has(window: Window, domains: Sequence[str]) -> bool:
 
 def repeats(measurement: Measurement, metric: Metric) -> int:
     """Number of windows behind a measurement's value."""
-    windows = valid_windows(measurement)
-    return len(windows) if metric.name == "time" else sum(_has(w, metric.domains) for w in windows)
+    return sum(a is not None for a in amounts(measurement, metric))
 
 
 def domains_of(measurements: Sequence[Measurement], kind: Kind | None = None) -> set[str]:
@@ -77,19 +115,27 @@ def domains_of(measurements: Sequence[Measurement], kind: Kind | None = None) ->
 
 
 def choose_metric(
-    baseline: Sequence[Measurement], current: Sequence[Measurement], choice: Choice, require_energy: bool
+    baseline: Sequence[Measurement],
+    current: Sequence[Measurement],
+    choice: Choice,
+    *,
+    require_energy: bool,
+    accelerated: bool,
 ) -> Metric | Unmeasured:
     """Choose the metric of one benchmark.
 
-    `auto`: measured joules where both sides have them, else time. `energy`: measured joules, else estimated ones of
-    common domains. If a domain measured in the baseline is not measured now, nothing is compared: neither time nor
-    the remaining domains replace it.
+    `auto`: measured joules where both sides have them; else processor time, or with an accelerator, whose work it
+    does not count, time. `energy`: measured joules, else estimated ones of common domains. If a domain measured in
+    the baseline is not measured now, nothing is compared: neither time nor the remaining domains replace it.
     """
     if choice == "time" and not require_energy:
         return TIME
     for side, measurements in (("baseline", baseline), ("current", current)):
         if not any(valid_windows(m) for m in measurements):
             return Unmeasured(f"no valid window in the {side} measurement: {first_fault(measurements)}")
+    timed = _has_processor_time([*baseline, *current])
+    if choice == "processor" and not require_energy:
+        return PROCESSOR if timed else Unmeasured("no processor time was recorded")
     before, now = domains_of(baseline, "measured"), domains_of(current, "measured")
     if lost := sorted(before - now):
         there = domains_of(current)
@@ -101,10 +147,20 @@ def choose_metric(
         return Unmeasured("no domain has measured joules on both sides")
     estimated = _ordered(domains_of(baseline) & domains_of(current))
     if choice == "auto":
-        return TIME
+        return PROCESSOR if timed and not accelerated else TIME
     return (
         Metric("energy", estimated, "estimated") if estimated else Unmeasured("no domain has joules on both sides")
     )
+
+
+def beside(metric: Metric, baseline: Sequence[Measurement], current: Sequence[Measurement]) -> list[Metric]:
+    """The other quantities that both sides have: they are shown, and decide nothing."""
+    timed = [PROCESSOR] if _has_processor_time([*baseline, *current]) else []
+    return [other for other in (*timed, TIME) if other != metric]
+
+
+def _has_processor_time(measurements: Sequence[Measurement]) -> bool:
+    return all(OWN_LOAD in w.conditions for m in measurements for w in valid_windows(m))
 
 
 def _ordered(domains: set[str]) -> tuple[str, ...]:

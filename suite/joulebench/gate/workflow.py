@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 
 from joulebench.errors import InputError
 from joulebench.gate.checkout import checkout, top_level
-from joulebench.gate.decision import Verdict, judge, suspects
+from joulebench.gate.decision import judge, suspects, undecided
 from joulebench.gate.files import baseline_file, read_replicates, update_baseline
-from joulebench.gate.interleave import Observer, measure_pairs, measure_session
-from joulebench.gate.model import FORMS, PAIRS, Replicate, Settings, form_of
+from joulebench.gate.interleave import Observer, Sides, measure_pairs, measure_session, measure_until_decided
+from joulebench.gate.model import FORMS, MINUTES, RERUN_PAIRS, Replicate, Settings, form_of
 from joulebench.gate.processes import Benchmarks
+from joulebench.gate.verdict import Verdict
 from joulebench.host.clock import RealClock
 from joulebench.spec.catalog import all_profiles, find_profile
 from joulebench.spec.hardware import choose_profile, detect_host
@@ -27,6 +29,7 @@ class Result:
     hardware: str
     title: str
     notes: tuple[str, ...] = ()
+    pair_s: float | None = None  # how long a pair of processes took
 
 
 def compare_files(baseline: Path, current: Path, settings: Settings, rerun: Path | None = None) -> Result:
@@ -49,8 +52,13 @@ def compare_files(baseline: Path, current: Path, settings: Settings, rerun: Path
     return _result(before, now, settings, f"{current} against {baseline}")
 
 
-def against(ref: str, benchmarks: Benchmarks, settings: Settings, pairs: int | None, observe: Observer) -> Result:
-    """Measure the working tree and `ref` alternately, and compare them.
+def against(
+    ref: str, benchmarks: Benchmarks, settings: Settings, minutes: float | None, observe: Observer
+) -> Result:
+    """Measure the working tree and `ref` in turn until all is decided, and what is found once more.
+
+    Args:
+        minutes: after which what is undecided stays so; a rerun takes some more. By default those of the form.
 
     Raises:
         InputError: no such commit, or its benchmarks or the current ones fail.
@@ -59,15 +67,26 @@ def against(ref: str, benchmarks: Benchmarks, settings: Settings, pairs: int | N
     benchmarks, form = _with_form(benchmarks)
     session = RealClock().utc()
     with checkout(here, ref) as there:
-        trees = (there, here)
-        count = pairs or PAIRS[form]
-        before, now = measure_pairs(trees, benchmarks, session, count, observe)
-        result = _result(before, now, settings, f"the working tree against {ref}")
+        trees, title, began_s = (there, here), f"the working tree against {ref}", monotonic()
+
+        def open_ones(sides: Sides) -> list[str]:
+            return undecided(_result(*sides, settings, title).verdicts)
+
+        budget_s = 60 * (minutes or MINUTES[form])
+        before, now = measure_until_decided(trees, benchmarks, session, budget_s, open_ones, observe)
+        pair_s = (monotonic() - began_s) / len(now)
+        result = _result(before, now, settings, title)
         if names := suspects(result.verdicts):
-            observe(f"above the threshold: {', '.join(names)}; measuring again")
-            again = measure_pairs(trees, benchmarks, f"{session} rerun", count, observe, rerun=True, only=names)
-            result = _result(before + again[0], now + again[1], settings, result.title)
-    return result
+            observe(_again(names))
+            again = measure_pairs(
+                trees, benchmarks, f"{session} rerun", RERUN_PAIRS, observe, rerun=True, only=names
+            )
+            result = _result(before + again[0], now + again[1], settings, title)
+    return replace(result, pair_s=pair_s)
+
+
+def _again(names: Sequence[str]) -> str:
+    return f"found to be dearer or cheaper: {', '.join(names)}; measuring again"
 
 
 def against_baseline(
@@ -90,7 +109,7 @@ def against_baseline(
         before = read_replicates(path) if path.is_file() else []
     result = _result(before, now, settings, f"the working tree against {path}")
     if names := suspects(result.verdicts):
-        observe(f"above the threshold: {', '.join(names)}; measuring again")
+        observe(_again(names))
         again = measure_session(
             Path.cwd(), benchmarks, f"{session} rerun", processes, observe, rerun=True, only=names
         )

@@ -22,6 +22,8 @@ MAX_STEPS = 2**20
 #: The clock is checked this often in a window, but not more often than every `MIN_CHUNK_S`: a GPU stands still for
 #: some 10 µs at each check.
 CHUNKS, MIN_CHUNK_S = 20, 0.025
+#: Before each window that is measured in turn with another process.
+LEAD_IN_S = 0.01
 #: Faults of a window that end when others do; it is worth waiting for that.
 BY_OTHERS = (FaultKind.OTHER_LOAD, FaultKind.STOLEN_TIME, FaultKind.OTHER_GPU_PROCESS)
 POLL_S = 0.25
@@ -139,6 +141,39 @@ def measure_phase(
             work.warm_up()  # caches and clocks have cooled down meanwhile
 
 
+def measure_in_turn(
+    timeline: Timeline, name: str, phase: Phase, protocol: Protocol, turn: Callable[[int], None]
+) -> list[Window]:
+    """Warm up, then measure `protocol.repeats` windows, each in a turn that another process gives.
+
+    None is repeated: the n-th window of one process is compared with the n-th of another.
+
+    Args:
+        turn: waits for the next turn; called with the number of turns that are still wanted. With 0 it waits until
+            nobody measures any more.
+
+    Raises:
+        ValueError: the phase's step takes no time.
+    """
+    phase.prepare()
+    timeline.cut("prepare", of=name)
+    work, windows, window_s = _Work(timeline, name, phase, protocol), list[Window](), protocol.window_s
+    turn(protocol.repeats + 1)
+    timeline.cut("waiting")
+    work.warm_up()
+    for wanted in range(protocol.repeats, 0, -1):
+        turn(wanted)
+        work.lead_in()
+        timeline.cut("waiting")
+        steps, each_s = work.run(window_s)
+        windows.append(timeline.cut(name, units=steps * phase.units, steps=steps, step_s=each_s))
+        fault = judged(windows, name, protocol)[-1][1]
+        if fault is not None and fault.kind is FaultKind.FEW_UPDATES:
+            window_s *= _longer(windows[-1])
+    turn(0)
+    return windows
+
+
 class _Work:
     """Steps of a phase, run in chunks; after each the device has done all its work and the clock is checked.
 
@@ -164,6 +199,10 @@ class _Work:
                 each_s.append(float(f"{took_s:.7g}"))
             left_s = window_s - self._timeline.elapsed_s
         return done, tuple(each_s)
+
+    def lead_in(self) -> None:
+        """Run some steps outside of any window: another process has had the caches since the last one."""
+        self._chunk(self._planned(LEAD_IN_S))
 
     def warm_up(self) -> None:
         """Run for at least `warmup_s` and until pace and power have settled, or for `max_warmup_s`."""

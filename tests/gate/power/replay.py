@@ -1,4 +1,4 @@
-"""Simulated gates on the replay meter: noise, drift and outliers, with a known true ratio.
+"""Simulated sessions on the replay meter: noise, drift and outliers, with a known true ratio.
 
 Power traces pass through the same windows, validity rules and decision as real measurements; time is virtual.
 """
@@ -21,7 +21,9 @@ from joulebench.workloads.base import Phase
 STEP_S = 0.01
 POWER_W = 100.0
 POINT_S = 0.025  # between points of a trace
-TRACE_S = 2.0
+TRACE_S = 1.0
+#: Two windows of a process: what matters to a stored baseline lies between processes and sessions.
+PROTOCOL = QUICK.model_copy(update={"repeats": 2, "max_repeats": 2})
 BENCHMARKS = ("cnn_inference", "training_step", "prefill", "decode")
 SESSION_PROCESSES = 10
 WAVE = 24  # processes a slow wave takes
@@ -31,7 +33,7 @@ OUTLIER_MORE = (0.05, 0.40)  # how much more energy they then take
 
 
 @dataclass(frozen=True)
-class Noise:
+class SessionNoise:
     """Noise of a process's energy, as fractions.
 
     Attributes:
@@ -51,7 +53,7 @@ class Noise:
 class Machine:
     """A simulated noisy machine that measures one process after another."""
 
-    def __init__(self, noise: Noise, seed: int) -> None:
+    def __init__(self, noise: SessionNoise, seed: int) -> None:
         self._noise, self._random = noise, np.random.default_rng(seed)
         self._last = np.zeros(len(BENCHMARKS))
 
@@ -67,16 +69,12 @@ class Machine:
         level: np.ndarray = ramp + np.sin(2 * math.pi * waves * when + phase) * self._noise.drift / 4
         return level
 
-    def order(self) -> tuple[int, int]:
-        """Draw which of a pair runs first."""
-        return (0, 1) if self._random.random() < 0.5 else (1, 0)
-
     def process(
         self, session: str, pair: int | None, rerun: bool, level: float, ratios: dict[str, float]
     ) -> Replicate:
         """Measure every benchmark in one process; `ratios` are the true changes of some."""
-        inner = 0.5 * self._noise.process  # of a window; the median of four has a little more than half of that
-        outer = math.sqrt(max(0.0, self._noise.process**2 - (0.6 * inner) ** 2))
+        inner = 0.5 * self._noise.process  # of a window; the median of two has 0.71 of it
+        outer = math.sqrt(max(0.0, self._noise.process**2 - (0.71 * inner) ** 2))
         fresh = self._random.normal(0, 1, len(BENCHMARKS))
         rho = self._noise.correlation
         self._last = rho * self._last + math.sqrt(1 - rho**2) * fresh
@@ -94,7 +92,7 @@ class Machine:
     def _measure(self, name: str, level: float, inner: float) -> Measurement:
         """Measure one benchmark; the level is split equally between power and time, noise within it is of power."""
         points = int(TRACE_S / POINT_S)
-        per_window = QUICK.window_s / POINT_S
+        per_window = PROTOCOL.window_s / POINT_S
         wobble = self._random.normal(0, inner * math.sqrt(per_window), points)
         watts = POWER_W * np.exp(level / 2) * np.maximum(0.05, 1 + wobble)
         times = np.arange(points) * POINT_S
@@ -103,23 +101,8 @@ class Machine:
         timeline = Timeline(ReplayMeter([trace], clock, "noise"), clock)
         step_s = STEP_S * math.exp(level / 2)
         timeline.start()
-        measure_phase(timeline, PHASE, Phase(lambda: clock.sleep(step_s), units=1), QUICK)
-        return Measurement(name=name, protocol=QUICK, windows=timeline.take())
-
-
-def paired_gate(
-    machine: Machine, pairs: int, ratios: dict[str, float], rerun: bool = False
-) -> tuple[list[Replicate], list[Replicate]]:
-    """Measure two commits in pairs of random order; the second takes `ratios` times the energy of the first."""
-    level = machine.drift(2 * pairs)
-    sides: tuple[list[Replicate], list[Replicate]] = ([], [])
-    for pair in range(pairs):
-        for place, side in enumerate(machine.order()):
-            change = ratios if side else {}
-            sides[side].append(
-                machine.process("rerun" if rerun else "first", pair, rerun, level[2 * pair + place], change)
-            )
-    return sides
+        measure_phase(timeline, PHASE, Phase(lambda: clock.sleep(step_s), units=1), PROTOCOL)
+        return Measurement(name=name, protocol=PROTOCOL, windows=timeline.take())
 
 
 def session(

@@ -1,9 +1,10 @@
-"""Power study of the energy gate: false alarms and detected regressions, the tables of docs/gate.md.
+"""Study of the energy gate: false regressions, and what it finds; the tables of docs/gate.md.
 
-    python -m tests.gate.power.study [--gates 200] [--real 4] [--document docs/gate.md]
+    python -m tests.gate.power.study [--gates 1000] [--real 3] [--document docs/gate.md]
 
-Simulated on the replay meter: gates of unchanged commits (A/A), and with one benchmark that takes 5 or 10 % more.
-`--real N` adds N gates of this commit against itself on this machine.
+Simulated gates have the decision of real ones: of unchanged commits (A/A), with one benchmark that takes 5 or 10 %
+more, and with one of which some processes take 50 % more. `--real N` adds N gates of each known change on this
+machine.
 """
 
 from __future__ import annotations
@@ -11,81 +12,87 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from scipy import stats
 
-from joulebench.gate.decision import Outcome, Verdict, judge, suspects
-from joulebench.gate.model import PAIRS, Settings
-from joulebench.gate.processes import Benchmarks
-from joulebench.gate.statistics import ratio_text
+from joulebench.gate import statistics
+from joulebench.gate.decision import judge, suspects
+from joulebench.gate.model import RERUN_PAIRS, Settings
+from joulebench.gate.paired import Pairs, confirms, decide
+from joulebench.gate.verdict import Outcome, Verdict
 from joulebench.host.files import write_whole
-from tests.gate.power.replay import BENCHMARKS, Machine, Noise, paired_gate, session
+from tests.gate.power import real
+from tests.gate.power.noise import Noise, draw
+from tests.gate.power.replay import BENCHMARKS, Machine, SessionNoise, session
 
-SETTINGS = Settings(metric="energy")
+SETTINGS = Settings()
+STORED = Settings(metric="energy")
 CHANGED = BENCHMARKS[0]
+PAIRS = 60  # that fit in a gate: ten minutes, of ten seconds each
 MARK = re.compile(r"(<!-- (?P<name>[\w-]+): begin[^\n]*-->\n).*?(<!-- (?P=name): end -->)", re.S)
+SPREADS = (0.02, 0.06, 0.13, 0.20, 0.26)
+SHAPES = {
+    "correlated, as above": Noise(0.06),
+    "all of the spread kept by the process": Noise(0.06, kept=1.0),
+    "drift within a pair, standard deviation 20 %": Noise(0.06, "drift"),
+    "two frequencies, 25 % apart": Noise(0.06, "bimodal"),
+    "a step of 30 % in each pair": Noise(0.06, "steps"),
+    "heavy tails, 5 % of windows 40 % dearer": Noise(0.06, "heavy tails"),
+}
+MIXTURES = {
+    "10 % of processes 50 % dearer, spread 0.5 %": Noise(0.005, dear=0.1),
+    "10 % of processes 50 % dearer, spread 2 %": Noise(0.02, dear=0.1),
+    "10 % of processes 50 % dearer, spread 6 %": Noise(0.06, dear=0.1),
+    "10 % of windows 50 % dearer, spread 2 %": Noise(0.02, dear_windows=0.1),
+    "10 % of windows 50 % dearer, spread 6 %": Noise(0.06, dear_windows=0.1),
+}
 
 
 @dataclass(frozen=True)
-class Tally:
-    """Counts over many gates of one kind.
+class Judged:
+    """What a gate made of one benchmark: after how many pairs, and whether its last interval holds the truth."""
 
-    Attributes:
-        false_alarms: gates with a regression of an unchanged benchmark.
-        detected: gates that detected the changed benchmark.
-        covered: intervals that contain the true ratio.
-    """
-
-    gates: int
-    false_alarms: int
-    detected: int
-    inconclusive: int  # benchmarks
-    covered: int
-    intervals: int
+    outcome: Outcome
+    pairs: int
+    holds: bool
 
 
-def run_paired(noise: Noise, pairs: int, ratio: float, seed: int) -> list[Verdict]:
-    """Simulate a gate of two interleaved commits, with a rerun if a benchmark is suspected."""
-    machine, ratios = Machine(noise, seed), {CHANGED: ratio}
-    before, now = paired_gate(machine, pairs, ratios)
-    verdicts = judge(before, now, SETTINGS)
-    if suspects(verdicts):
-        again = paired_gate(machine, pairs, ratios, rerun=True)
-        verdicts = judge(before + again[0], now + again[1], SETTINGS)
-    return verdicts
+def judged(noise: Noise, ratio: float, seed: int) -> Judged:
+    """Simulate one benchmark of a gate: pairs until it is decided or their number is spent, and its rerun."""
+    random = np.random.default_rng(seed)
+    every, again = (draw(random, noise, n, ratio) for n in (PAIRS, RERUN_PAIRS))
+    for look in range(1, statistics.LOOKS + 1):
+        n, share = round(PAIRS * look / statistics.LOOKS), statistics.look_share(look, look - 1)
+        decision = decide(_first(every, n), share, len(BENCHMARKS), SETTINGS)
+        if decision.outcome is not Outcome.UNDECIDED:
+            break
+    outcome = decision.outcome
+    if outcome is Outcome.REGRESSED and not confirms(again, decision, SETTINGS):
+        outcome = Outcome.UNDECIDED
+    if outcome is Outcome.IMPROVED and not confirms(again, decision, SETTINGS):
+        outcome = Outcome.PASSED
+    return Judged(outcome, n, _holds(every.ratios[:n], math.log(ratio), statistics.LEVEL * share))
 
 
-def run_stored(noise: Noise, sessions: int, ratio: float, seed: int) -> list[Verdict]:
-    """Simulate a gate against a stored baseline; the rerun shares the offset of its day."""
-    machine, ratios = Machine(noise, seed), {CHANGED: ratio}
-    before = [r for n in range(sessions) for r in session(machine, f"{n:03d}", machine.session_level(), {})]
-    today = machine.session_level()
-    now = session(machine, "today", today, ratios)
-    verdicts = judge(before, now, SETTINGS)
-    if suspects(verdicts):
-        verdicts = judge(before, now + session(machine, "rerun", today, ratios, rerun=True), SETTINGS)
-    return verdicts
+def _holds(ratios: Sequence[float], truth: float, level: float) -> bool:
+    """Whether the interval of the typical ratio holds the truth: the test that it comes from does not refuse it."""
+    lower = [-r for r in ratios]
+    return statistics.chance(ratios, truth) > level and statistics.chance(lower, -truth) > level
 
 
-def tally(gates: Iterable[Sequence[Verdict]], ratio: float) -> Tally:
-    """Count the outcomes of gates in which one benchmark changed by `ratio`."""
-    done = [list(verdicts) for verdicts in gates]
-    truth = {name: math.log(ratio) if name == CHANGED else 0.0 for name in BENCHMARKS}
-    changed = {CHANGED} if ratio > 1 + SETTINGS.threshold else set()
-    shifts = [(v.shift, truth[v.name]) for verdicts in done for v in verdicts if v.shift is not None]
-    return Tally(
-        gates=len(done),
-        false_alarms=sum(any(v.outcome is Outcome.REGRESSION and v.name not in changed for v in g) for g in done),
-        detected=sum(any(v.outcome is Outcome.REGRESSION and v.name in changed for v in g) for g in done),
-        inconclusive=sum(v.outcome is Outcome.INCONCLUSIVE for g in done for v in g),
-        covered=sum(s.low <= t <= s.high for s, t in shifts),
-        intervals=len(shifts),
-    )
+def _first(pairs: Pairs, n: int) -> Pairs:
+    return Pairs(pairs.ratios[:n], pairs.baseline[:n], pairs.current[:n])
+
+
+def gate(noise: Noise, seed: int) -> list[Judged]:
+    """Simulate a gate of two unchanged commits."""
+    return [judged(noise, 1.0, seed * len(BENCHMARKS) + n) for n in range(len(BENCHMARKS))]
 
 
 def share(k: int, n: int) -> str:
@@ -94,93 +101,77 @@ def share(k: int, n: int) -> str:
     return f"{k}/{n} = {100 * k / n:.4g} % [{100 * ends.low:.3g}, {100 * ends.high:.3g}]"
 
 
-Gate = Callable[[int], list[Verdict]]
+def _percent(found: Iterable[bool]) -> str:
+    values = list(found)
+    return f"{100 * sum(values) / len(values):.3g} %"
 
 
-def many(gate: Gate, ratio: float, gates: int, seed: int, jobs: int) -> Tally:
-    """Simulate `gates` gates with different seeds in `jobs` processes."""
-    seeds = range(seed, seed + gates)
-    if jobs == 1:
-        return tally(map(gate, seeds), ratio)
-    with ProcessPoolExecutor(jobs) as pool:
-        return tally(pool.map(gate, seeds, chunksize=10), ratio)
+PAIRED_HEADER = (
+    "| {} | A/A: false regressions | +5 % found | +10 % found | A/A: decided | A/A: pairs | "
+    "A/A: interval holds the truth |"
+)
+RULE = "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
 
 
-HEADER = "| {} | A/A: false alarms | +5 % found | +10 % found | A/A: inconclusive | A/A: interval holds the truth |"
-RULE = "| --- | ---: | ---: | ---: | ---: | ---: |"
-
-
-def _row(
-    label: str,
-    gate: Callable[[float], Gate],
-    gates: int,
-    seed: int,
-    jobs: int,
-    changes: Sequence[float] = (1.05, 1.10),
-) -> str:
-    same, *others = (many(gate(r), r, gates, seed + int(1e6 * (r - 1)), jobs) for r in (1.0, *changes))
-    detected = [share(other.detected, gates) for other in others] or ["not run", "not run"]
-    cells = [label, share(same.false_alarms, gates), *detected]
-    cells += [f"{100 * same.inconclusive / same.intervals:.3g} %", share(same.covered, same.intervals)]
-    row = f"| {' | '.join(cells)} |"
-    print(row, flush=True)
-    return row
-
-
-def paired_table(gates: int, jobs: int) -> str:
-    """Table for two commits in one session, by noise and number of pairs."""
-    rows = [HEADER.format("noise of a process, pairs"), RULE]
-    for noise, form in (
-        (0.02, "standard"),
-        (0.02, "quick"),
-        (0.01, "standard"),
-        (0.03, "standard"),
-        (0.05, "standard"),
-    ):
-        pairs, changes = PAIRS[form], (1.05, 1.10) if noise == 0.02 else ()
-        gate = partial(_paired, Noise(noise), pairs)
-        rows.append(_row(f"{100 * noise:g} %, {pairs}", gate, gates, 1_000 * pairs, jobs, changes))
+def paired_table(what: str, noises: dict[str, Noise], gates: int, pool: ProcessPoolExecutor) -> str:
+    """Table of two commits in one session, by noise."""
+    rows = [PAIRED_HEADER.format(what), RULE]
+    for label, noise in noises.items():
+        same = list(pool.map(partial(gate, noise), range(gates), chunksize=20))
+        false = sum(any(b.outcome is Outcome.REGRESSED for b in benchmarks) for benchmarks in same)
+        found = []
+        for ratio in (1.05, 1.10):
+            done = pool.map(partial(judged, noise, ratio), range(10**6, 10**6 + gates), chunksize=20)
+            found.append(share(sum(b.outcome is Outcome.REGRESSED for b in done), gates))
+        every = [b for benchmarks in same for b in benchmarks]
+        cells = [label, share(false, gates), *found, _percent(b.outcome is not Outcome.UNDECIDED for b in every)]
+        cells += [f"{np.median([b.pairs for b in every]):g}", share(sum(b.holds for b in every), len(every))]
+        rows.append(f"| {' | '.join(cells)} |")
+        print(rows[-1], flush=True)
     return "\n".join(rows)
 
 
-def _paired(noise: Noise, pairs: int, ratio: float) -> Gate:
-    return partial(run_paired, noise, pairs, ratio)
+def mixture_table(gates: int, pool: ProcessPoolExecutor) -> str:
+    """Table of changes that the typical process, or window, does not show; the mean is 5 % dearer."""
+    rows = ["| change | passed | regressed | undecided |", "| --- | ---: | ---: | ---: |"]
+    for label, noise in MIXTURES.items():
+        done = list(pool.map(partial(judged, noise, 1.0), range(2 * 10**6, 2 * 10**6 + gates), chunksize=20))
+        good = sum(b.outcome in (Outcome.PASSED, Outcome.IMPROVED) for b in done)
+        others = (sum(b.outcome is o for b in done) for o in (Outcome.REGRESSED, Outcome.UNDECIDED))
+        rows.append(f"| {label} | {share(good, gates)} | {' | '.join(share(k, gates) for k in others)} |")
+        print(rows[-1], flush=True)
+    return "\n".join(rows)
 
 
-def stored_table(gates: int, jobs: int) -> str:
-    """Table for a stored baseline, by spread between sessions and number of sessions."""
-    rows = [HEADER.format("between sessions, sessions held"), RULE]
+def run_stored(noise: SessionNoise, sessions: int, ratio: float, seed: int) -> list[Verdict]:
+    """Simulate a gate against a stored baseline; the rerun shares the offset of its day."""
+    machine, ratios = Machine(noise, seed), {CHANGED: ratio}
+    before = [r for n in range(sessions) for r in session(machine, f"{n:03d}", machine.session_level(), {})]
+    today = machine.session_level()
+    now = session(machine, "today", today, ratios)
+    verdicts = judge(before, now, STORED)
+    if suspects(verdicts):
+        verdicts = judge(before, now + session(machine, "rerun", today, ratios, rerun=True), STORED)
+    return verdicts
+
+
+STORED_HEADER = "| {} | A/A: false regressions | +5 % found | +10 % found | A/A: decided |"
+
+
+def stored_table(gates: int, pool: ProcessPoolExecutor) -> str:
+    """Table of a stored baseline, by spread between sessions and number of sessions."""
+    rows = [STORED_HEADER.format("between sessions, sessions held"), "| --- | ---: | ---: | ---: | ---: |"]
     for spread, sessions in ((0.005, 5), (0.005, 20), (0.02, 5)):
-        gate = partial(_stored, Noise(0.02, drift=0.01, session=spread), sessions)
-        rows.append(_row(f"{100 * spread:g} %, {sessions}", gate, gates, 500_000 + sessions, jobs))
-    return "\n".join(rows)
-
-
-def _stored(noise: Noise, sessions: int, ratio: float) -> Gate:
-    return partial(run_stored, noise, sessions, ratio)
-
-
-def measure_real(gates: int, out: Path, observe: Callable[[str], None]) -> None:
-    """Run gates of this commit against itself in quick form, each in a folder of `out`."""
-    from joulebench.gate.workflow import against
-
-    for gate in range(1, gates + 1):
-        observe(f"gate {gate} of {gates}")
-        benchmarks = Benchmarks("tests/regression", "quick", keep=out / f"{gate:02d}")
-        against("HEAD", benchmarks, SETTINGS, None, observe)
-
-
-def real_table(out: Path) -> str:
-    """Write the Markdown table of the gate runs in `out`: energy and time ratios, and outcome."""
-    from joulebench.gate.workflow import compare_files
-
-    rows = ["| gate | benchmark | compared | ratio | time ratio | pairs | outcome |"]
-    rows += ["| ---: | --- | --- | ---: | ---: | ---: | --- |"]
-    for folder in sorted(f for f in out.iterdir() if f.is_dir()):
-        for v in compare_files(folder / "baseline.jsonl", folder / "current.jsonl", SETTINGS).verdicts:
-            cells = [folder.name, f"`{v.name.rsplit('::', 1)[-1]}`", v.metric.label if v.metric else ""]
-            cells += [ratio_text(v.shift), ratio_text(v.time), str(v.shift.n if v.shift else 0), str(v.outcome)]
-            rows.append(f"| {' | '.join(cells)} |")
+        noise, cells = SessionNoise(0.02, drift=0.01, session=spread), [f"{100 * spread:g} %, {sessions}"]
+        for number, ratio in enumerate((1.0, 1.05, 1.10)):
+            seeds = range(10**5 * number, 10**5 * number + gates)
+            done = list(pool.map(partial(run_stored, noise, sessions, ratio), seeds, chunksize=2))
+            changed = [[v for v in g if (v.name == CHANGED) or ratio == 1.0] for g in done]
+            cells.append(share(sum(any(v.outcome is Outcome.REGRESSED for v in g) for g in changed), gates))
+            if ratio == 1.0:
+                decided = _percent(v.outcome is not Outcome.UNDECIDED for g in done for v in g)
+        rows.append(f"| {' | '.join([*cells, decided])} |")
+        print(rows[-1], flush=True)
     return "\n".join(rows)
 
 
@@ -197,22 +188,34 @@ def put(document: str, tables: dict[str, str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.gate.power.study", description=__doc__.splitlines()[0])
-    parser.add_argument("--gates", type=int, default=200, help="simulated gates of each kind; 0 for none")
-    parser.add_argument("--real", type=int, default=0, help="gates of this commit against itself")
+    parser.add_argument("--gates", type=int, default=1000, help="simulated gates of each kind; 0 for none")
+    parser.add_argument("--real", type=int, default=0, help="gates of each known change on this machine")
+    parser.add_argument("--busy", type=int, default=0, help="of them unchanged ones beside a load")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of a real gate, without its rerun")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("runs/gate_study"), help="folder of the real gates")
+    parser.add_argument(
+        "--only", choices=("paired", "shapes", "mixtures", "stored"), help="of the simulated tables"
+    )
     parser.add_argument("--document", type=Path, default=Path("docs/gate.md"))
     given = parser.parse_args(arguments)
-    tables: dict[str, str] = {}
+    document, tables = given.document.absolute(), dict[str, str]()
     if given.gates:
-        tables["paired"] = paired_table(given.gates, given.jobs)
-        # a baseline's sessions are measured too: a gate of this kind takes as long as several of the other
-        tables["stored"] = stored_table(max(1, given.gates // 4), given.jobs)
-    if given.real:
-        measure_real(given.real, given.out, partial(print, flush=True))
-    if given.out.is_dir():
-        tables["real"] = real_table(given.out)
-    write_whole(given.document, put(given.document.read_text(encoding="utf-8"), tables).encode())
+        with ProcessPoolExecutor(given.jobs) as pool:
+            spreads = {f"{100 * spread:g} %": Noise(spread) for spread in SPREADS}
+            make = {
+                "paired": lambda: paired_table("spread between processes", spreads, given.gates, pool),
+                "shapes": lambda: paired_table("noise, at a spread of 6 %", SHAPES, given.gates, pool),
+                "mixtures": lambda: mixture_table(given.gates, pool),
+                # a baseline's sessions are measured window by window: such a gate takes as long as many others
+                "stored": lambda: stored_table(max(1, given.gates // 20), pool),
+            }
+            tables = {name: table() for name, table in make.items() if given.only in (None, name)}
+    if given.real or given.busy:
+        say = partial(print, flush=True)
+        rows = real.measure(given.real, (0.0, 0.05, 0.10), given.minutes, say)
+        rows += real.measure(given.busy, (0.0,), given.minutes, say, beside=True)
+        tables["real"] = "\n".join([real.HEADER, real.RULE, *rows])
+    write_whole(document, put(document.read_text(encoding="utf-8"), tables).encode())
     print(f"{given.document}: {', '.join(tables) or 'no table'}")
 
 
