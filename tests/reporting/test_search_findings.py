@@ -8,6 +8,7 @@ from joulebench.reporting.search_findings import MIN_PROPOSALS, search_findings
 from joulebench.reporting.summary import Summary
 from joulebench.results.findings import Code
 from joulebench.results.promises import GAIN, RECENTLY_KEPT
+from joulebench.search.bayes import PATIENCE
 from tests.run_factory import RunBuilder, make_task
 
 METRICS = {name: {"goal": "maximize", "reference": 0.0} for name in ("a", "b")}
@@ -41,5 +42,6 @@ def test_kept_or_few_promises_are_not_told(promised, proposals):
 
 
 def test_trials_that_turned_to_something_else_are_told_whatever_was_kept():
-    (text,) = texts(1.5, explored=2)
-    assert "2 trials" in text
+    for proposals in (MIN_PROPOSALS, PATIENCE):
+        (text,) = texts(1.5, explored=2, proposals=proposals)
+        assert "2 trials" in text

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
-from joulebench.results.promises import GAIN, MODEL_GAIN, RECENTLY_KEPT, median_of
+from joulebench.results.outcome import configurations
+from joulebench.results.promises import GAIN, MODEL_GAIN, RECENTLY_KEPT, median_of, promises, trust
 from joulebench.search import bayes, propose
 from joulebench.search.bayes import PATIENCE
 from joulebench.search.observations import observations
@@ -86,3 +88,39 @@ def test_without_promises_everything_is_trusted():
     space = Space.of(TASK, TASK.stages["search"])
     with bayes._model().fitted(TASK, space.encoding, observations(TASK, known), [], 0, known) as scorer:
         assert scorer.trust(space.encoding.encode([{"x": 5}])).tolist() == [1.0]
+
+
+def test_the_choice_and_its_shortlist_heed_what_is_trusted():
+    known = [make_trial(TASK, {"x": x}, {"a": 1.0 + x, "b": 1.0 - x / 20}, trial=x) for x in (0, 1, 7)]
+    space = Space.of(TASK, TASK.stages["search"])
+    seen = observations(TASK, known)
+    with bayes._model().fitted(TASK, space.encoding, seen, [], 0, known) as scorer:
+        best = bayes._best(space, seen, set(), 0, scorer)
+        (unit,) = space.encoding.encode([best])
+        assert best in bayes._listed(space, set(), scorer)
+        scorer.trust = lambda rows: np.where((rows == unit).all(axis=1), 1e-9, 1.0)
+        assert bayes._best(space, seen, set(), 0, scorer) != best
+        assert best not in bayes._listed(space, set(), scorer)
+
+
+def test_invalid_measurements_and_confirming_runs_break_no_promise():
+    invalid = trials(0.0)[:2]
+    for n in range(2, 2 + PATIENCE):
+        record = make_trial(TASK, {"x": n}, status="invalid", trial=n, stage="search", expected=dict(PROMISED))
+        invalid.append(record)
+    assert promises(TASK, invalid).proposals == 0
+    assert trust(TASK, invalid) == 1.0
+    assert propose(TASK, "search", invalid, 0).origin == "qnehvi"
+    kept = trials(1.0)
+    runs = [make_trial(TASK, {"x": 0}, {"a": 1.0, "b": 1.0}, trial=n, stage="confirm") for n in (10, 11)]
+    confirmed = [*kept[:2], *runs, *kept[2:]]
+    assert any(c.confirmed for c in configurations(TASK, confirmed))
+    assert promises(TASK, confirmed) == promises(TASK, kept)
+    assert propose(TASK, "search", confirmed, 0).origin == "qnehvi"
+
+
+def test_a_promise_without_end_is_none():
+    endless = trials(0.0)
+    endless[-1] = endless[-1].model_copy(update={"expected": {GAIN: math.inf, MODEL_GAIN: math.inf}})
+    assert promises(TASK, endless).promised == PATIENCE - 1
+    assert trust(TASK, endless) == pytest.approx(1 / PATIENCE)

@@ -15,7 +15,7 @@ from joulebench.results.promises import RECENTLY_KEPT, promises
 FLAT_SHARE = 1 / 3
 #: … if there were at least this many trials.
 FLAT_MIN_TRIALS = 12
-#: Promises are judged from this many proposals on: a single gain is mostly zero or large.
+#: Promises are judged from this many proposals on, or once the search did: a single gain is mostly zero or large.
 MIN_PROPOSALS = 10
 
 
@@ -49,7 +49,7 @@ def _promises(summary: Summary) -> Iterator[Finding]:
     trials = searching(summary.run.trials)
     made = promises(summary.task, trials)
     unlike = sum(RECENTLY_KEPT in t.expected for t in trials)
-    if made.proposals < MIN_PROPOSALS or made.kept is None or (made.kept >= 0.5 and not unlike):
+    if made.kept is None or (not unlike and (made.proposals < MIN_PROPOSALS or made.kept >= 0.5)):
         return
     text = (
         f"The model expected its {plural(made.proposals, 'proposal')} to add {number(made.promised)} to the "

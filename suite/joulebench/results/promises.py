@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from joulebench.records.model import TrialRecord
+from joulebench.results.confirmation import searching
 from joulebench.results.frontier import hypervolume_by_trial
 from joulebench.spec.task import Task
 
@@ -51,15 +53,20 @@ class Promises:
 def each_promise(task: Task, trials: Sequence[TrialRecord], of: str = GAIN) -> list[Promise]:
     """What was promised of each proposal of a model, and what it gained, in order.
 
-    A proposal gains what the hypervolume of all that is known grows by with its configuration. None are counted
-    where the task gives no reference for an objective.
+    A proposal gains what the hypervolume of all that the search knew grows by with its configuration: confirming
+    runs aside, beside which nothing unconfirmed would count. None are counted where the task gives no reference for
+    an objective; nor is one whose measurement was invalid, which neither keeps a promise nor breaks it, or that is
+    not a finite number.
     """
+    trials = searching(trials)
     volumes, made = [0.0, *hypervolume_by_trial(task, trials)], []
     names = [median_of(name) for name in task.objectives]
     for trial, (before, after) in zip(trials, pairwise(volumes), strict=True):
         expected = trial.expected
-        if of in expected and before is not None and after is not None:
-            known = all(name in expected for name in names)
+        if before is None or after is None or trial.status == "invalid":
+            continue
+        if math.isfinite(expected.get(of, math.nan)):
+            known = all(math.isfinite(expected.get(name, math.nan)) for name in names)
             outcome = tuple(expected[name] for name in names) if known else None
             made.append(Promise(outcome, expected[of], after - before))
     return made

@@ -97,11 +97,12 @@ def _kernels(groups: Sequence[int]) -> tuple[type[Kernel], ...]:
 def fit(task: Task, known: Observations, rows: Array, groups: Sequence[int]) -> Surrogate:
     """Models of every objective and constraint; `rows` are the observations in the unit cube.
 
-    Of each quantity several models are made, with each covariance of `KERNELS` and, where it is an objective and
-    positive, of the values and of their logarithms. The one that predicts best is kept: by the log density of each
+    Of each quantity several models are made, and the one that predicts best is kept: by the log density of each
     value given all others (leave-one-out; Rasmussen & Williams 2006, eq. 5.10–5.12), in terms of the value itself.
-    On a log scale it is always the logarithm. Bounded energies, rates, latencies, static costs and memory are
-    modelled as logarithms where they are positive.
+    First, with the `Linear` covariance, of the values and, where they are an objective's and positive, of their
+    logarithms; then, of the better of these, with every covariance of `_kernels`. On a log scale it is always the
+    logarithm. Bounded energies, rates, latencies, static costs and memory are modelled as logarithms where they are
+    positive.
     """
     raw = [
         Series(f"objective_{i}", False, tuple(o.objectives[i] if o.objectives else None for o in known.seen))

@@ -59,6 +59,12 @@ def test_promises_are_summed_after_the_twentieth_trial():
     assert found == (pytest.approx(0.25 * 39), pytest.approx(SMALL.volume([0, 2]) - SMALL.volume([0])))
 
 
+def test_what_a_trial_without_a_promise_found_kept_none():
+    promised = (None,) * 20 + (0.25, None) + (0.25,) * 38
+    tried = (0,) * 21 + (2,) * 39  # the gain is that of the trial that promised nothing
+    assert promised_and_realised(SMALL, trace(OURS, 0, tried, promised)) == (pytest.approx(0.25 * 39), 0.0)
+
+
 def test_calibration_by_hand():
     mean, seen = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 3.0, 2.0, 4.0])
     found = calibrated("t", False, "q", 20, mean, mean - 0.5, mean + 0.5, seen)

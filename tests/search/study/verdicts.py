@@ -95,10 +95,13 @@ def contest(table: Table, noisy: bool, log: bool, traces: Sequence[Trace]) -> Co
 
 
 def promised_and_realised(table: Table, trace: Trace) -> tuple[float, float]:
-    """Sums over the trials after the twentieth: of gains promised, and of true gains in the table's own units."""
-    promised = math.fsum(p for p in trace.promised[AT[0] :] if p is not None)
-    before, after = (table.volume(trace.tried[:n]) for n in (AT[0], AT[-1]))
-    return promised, after - before
+    """Sums over the proposals after the twentieth trial that promised a gain: of these, and of their true gains.
+
+    Both in the table's own units. What other trials found in between, made because promises were broken, kept none.
+    """
+    made = [(n, p) for n, p in enumerate(trace.promised) if n >= AT[0] and p is not None]
+    gains = (table.volume(trace.tried[: n + 1]) - table.volume(trace.tried[:n]) for n, _ in made)
+    return math.fsum(p for _, p in made), math.fsum(gains)
 
 
 @dataclass(frozen=True)
