@@ -28,6 +28,7 @@ from joulebench.meters.nvml import NvmlMeter
 from joulebench.meters.nvml_sensor import PERIOD_S
 from joulebench.meters.replay import PowerTrace
 from joulebench.meters.select import meters_for
+from joulebench.reporting import findings as findings_room
 from joulebench.results.validity import disturbance, invalidity
 from joulebench.runner.plan import plan
 from joulebench.spec.catalog import find_profile
@@ -117,11 +118,22 @@ def test_a_task_that_needs_what_trials_share_is_refused_unless_it_says_so():
     latency = {"p95_s": {"phase": "inference", "quantile": 0.95, "at_most": 0.1}}
     with pytest.raises(InputError, match=r"--gpus: constraints\.p95_s: .* share the CPU"):
         beside(with_energy(["gpu"], constraints=latency))
+    product = {"goal": "minimize", "phase": "inference", "domains": ["gpu"], "basis": "gross"}
+    delayed = {"val_accuracy": DIGITS["objectives"]["val_accuracy"], "edp_js_per_sample": product}
+    with pytest.raises(InputError, match=r"--gpus: objectives\.edp_js_per_sample: .* share the CPU"):
+        beside(Task.model_validate({**DIGITS, "objectives": delayed}))
     said = {"constraints": {**latency, "small": "width <= 3"}, "cluster": {"gpu_alone": True}}
     taken = beside(with_energy(["gpu", "cpu", "ram"], **said))
     assert taken.objectives["samples_per_j"].domains == ("gpu",)
     assert taken.constraints == with_energy(["gpu"], **said).constraints
     assert taken.digest == alone.model_copy(update={"constraints": taken.constraints}).digest
+
+
+def test_a_report_says_which_values_hold_time_of_a_shared_cpu():
+    latency = {"p95_s": {"phase": "inference", "quantile": 0.95, "at_most": 0.1}}
+    for constraints, said in ((latency, True), ({}, False)):
+        summary = SimpleNamespace(task=with_energy(["gpu"], constraints=constraints))
+        assert ("p95_s" in findings_room._beside(summary, "GPU-0 (1)", "")) is said
 
 
 @pytest.mark.parametrize(
