@@ -221,8 +221,8 @@ def _beside(summary: Summary, each: str, again: str) -> str:
     return (
         f"Trials by GPU: {each}. Each trial had one GPU of this machine to itself, and its joules are that GPU's "
         "alone. CPU and RAM were shared by the trials beside each other, so theirs belong to no trial: the ledger "
-        "has them once, for the run as a whole, under waiting, choosing and recording. Its seconds are sums over "
-        f"GPUs; idle power is each GPU's own.{shared if timed else ''}{again}"
+        "has them once, for the run as a whole, under starting, waiting, choosing and recording. Its seconds are "
+        f"sums over GPUs; idle power is each GPU's own.{shared if timed else ''}{again}"
     )
 
 
