@@ -35,6 +35,7 @@ from joulebench.spec.catalog import find_profile
 from joulebench.spec.task import Protocol, Task
 from tests.cluster_tasks import DIGITS
 from tests.meter_sources import FakeNvml, Gpu, TickingClock
+from tests.nvml_power import NOW_MW, PowerNvml
 
 STEADY = PowerTrace("gpu:0", (0.0,), (300.0,))
 
@@ -258,6 +259,27 @@ def test_the_driver_reads_what_the_trials_share_once(monkeypatch):
         assert read.by == meters
         assert disturbance(window, chosen.task.protocol) is None or meters
     monkeypatch.undo()
+
+
+def test_the_driver_puts_back_the_power_limits_of_workers_that_it_kills(monkeypatch):
+    nvml = PowerNvml(gpus=2)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    found = [Card(uuid, "H", 1, None) for uuid in nvml.uuids]
+    capped = {**DIGITS["parameters"], "power_limit_w": {"type": "int", "low": 100, "high": 400, "default": 400}}
+    task = with_energy(["gpu"], parameters=capped)
+    for permitted, left_mw in ((True, NOW_MW), (False, 200_000)):
+        chosen = plan(task, hardware="generic_cpu", force_hardware=True, replay="50", set_power_limit=permitted)
+        monkeypatch.setattr(driver, "_plan_beside", lambda *_, chosen=chosen: chosen)
+        monkeypatch.setattr(driver, "equal_cards", lambda _: found)
+
+        def stopped(*_):
+            nvml.limit_mw[1] = 200_000  # by a worker, which is killed at Ctrl-C
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(driver, "_cluster", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            driver.run(task, gpus=2)
+        assert nvml.limit_mw == [NOW_MW, left_mw]
 
 
 def test_a_gpu_that_is_lost_is_left_alone_and_its_neighbours_work_on(monkeypatch):

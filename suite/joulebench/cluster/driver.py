@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -28,7 +29,9 @@ from joulebench.cluster.pool import Pool
 from joulebench.cluster.runs import HardwareRun
 from joulebench.cluster.worker import NodeFacts, node_mark
 from joulebench.errors import IncompleteError, InputError
+from joulebench.host import power_limit
 from joulebench.host.clock import RealClock, VirtualClock
+from joulebench.host.device import nvml_gpu
 from joulebench.host.files import claim_folder, make_folder
 from joulebench.measurement.timeline import Timeline
 from joulebench.meters.base import Meter, MeterSet
@@ -90,6 +93,7 @@ def run(
     cards = () if gpus is None else equal_cards(gpus)
     with contextlib.ExitStack() as stack:
         shipped = stack.enter_context(shipped_code(origin.task, meters, folders))
+        stack.enter_context(_limits_kept(alone, cards))  # until the cluster has ended
         stack.enter_context(_cluster(address, alone, cards, shipped))
         nodes = _joined(observer)
         serving = _serving(nodes, hardware) if alone is None else _serving_cards(nodes, alone, cards)
@@ -141,6 +145,16 @@ def _cluster(
     if address is None:
         raise InputError("--ray: needs the address of a cluster, or --gpus the number of GPUs of this machine")
     return connected(address, code)
+
+
+def _limits_kept(alone: Plan | None, cards: Sequence[Card]) -> contextlib.AbstractContextManager[None]:
+    """Context that leaves these GPUs' power limits as they were: a worker that is killed in a trial, as at Ctrl-C,
+    does not put them back.
+    """
+    if alone is None or not alone.set_power_limit or power_limit.PARAMETER not in alone.task.parameters:
+        return contextlib.nullcontext()
+    nvml = importlib.import_module("pynvml")
+    return power_limit.kept([nvml_gpu(card.uuid, nvml)[0] for card in cards], nvml)
 
 
 def _serving_cards(nodes: Sequence[Node], alone: Plan, cards: Sequence[Card]) -> dict[str, list[Node]]:
@@ -285,6 +299,7 @@ def resume(
     alone = resumed_plan(given, detect_host(), where, strict, set_power_limit) if cards else None
     with contextlib.ExitStack() as stack:
         shipped = stack.enter_context(shipped_code(given.task(), began.own_meters, named.folders))
+        stack.enter_context(_limits_kept(alone, cards))  # until the cluster has ended
         stack.enter_context(_cluster(address, alone, cards, shipped))
         nodes = _joined(observer)
         serving = by_hardware(nodes, list(left)) if alone is None else _serving_cards(nodes, alone, cards)
