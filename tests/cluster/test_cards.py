@@ -140,6 +140,7 @@ def test_a_report_says_which_values_hold_time_of_a_shared_cpu():
 @pytest.mark.parametrize(
     ("choices", "why"),
     [
+        ({"gpus": 0}, r"--gpus: 0 \(allowed: 2 to"),
         ({"hardware": ["generic_cpu", "nvidia_h100"]}, "--hardware: one profile with --gpus"),
         ({"meters": ("mine:meter",)}, r"--meter: not with --gpus.*mine:meter"),
         ({"hardware": ["generic_cpu"], "isolate": True, "overrides": {"cluster.gpu_alone": True}}, "isolate"),
@@ -150,7 +151,7 @@ def test_a_report_says_which_values_hold_time_of_a_shared_cpu():
 def test_what_cannot_be_done_beside_others_is_refused_before_anything_starts(monkeypatch, tmp_path, choices, why):
     monkeypatch.setattr(driver, "equal_cards", lambda _: pytest.fail("asked for the GPUs"))
     with pytest.raises(InputError, match=why):
-        driver.run("digits", gpus=2, out=tmp_path, **{"force_hardware": True, "replay": "50", **choices})
+        driver.run("digits", out=tmp_path, **{"gpus": 2, "force_hardware": True, "replay": "50", **choices})
 
 
 # What is read of whom

@@ -87,6 +87,8 @@ def run(
     path = Path(data).resolve() if data is not None else None
     if (trace := choices.get("replay")) is not None and Path(trace).is_file():
         choices["replay"] = str(Path(trace).resolve())
+    if gpus is not None and gpus < 2:
+        raise InputError(f"--gpus: {gpus} (allowed: 2 to as many equal GPUs as there are)")
     alone = None if gpus is None else _plan_beside(task, hardware, path, meters, choices)
     if live := next((name for name in meters if is_settings(name)), None):
         raise InputError(f"--meter: {live} is of a live meter, which reads one machine; not with --ray")
