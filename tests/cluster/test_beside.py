@@ -106,6 +106,8 @@ def test_trials_have_a_gpu_each_and_give_what_they_give_alone_also_after_a_resum
     assert len({r.node for r in records}) > 1
     assert {n.split("@")[0] for n in folder.manifest().cluster["nodes"]} == {c.node for c in cards(0, 1, 2)}
     assert not any("uuid" in line for line in folder.manifest().meters)
+    sessions = [entry for entry in folder.ledger() if entry.event == "start"]
+    assert [[window.phase for window in entry.windows] for entry in sessions] == [["start"], ["start"]]
 
     alone = local.run(task, out=tmp_path / "alone", hardware="generic_cpu", **choices(tmp_path))
     assert gist(records) == gist(alone.trials())

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from joulebench.cluster import cards as cards_room
@@ -28,12 +29,14 @@ from joulebench.meters.nvml import NvmlMeter
 from joulebench.meters.nvml_sensor import PERIOD_S
 from joulebench.meters.replay import PowerTrace
 from joulebench.meters.select import meters_for
-from joulebench.results.validity import disturbance, invalidity
+from joulebench.reporting import findings as findings_room
+from joulebench.results.validity import invalidity
 from joulebench.runner.plan import plan
 from joulebench.spec.catalog import find_profile
 from joulebench.spec.task import Protocol, Task
 from tests.cluster_tasks import DIGITS
 from tests.meter_sources import FakeNvml, Gpu, TickingClock
+from tests.nvml_power import NOW_MW, PowerNvml
 
 STEADY = PowerTrace("gpu:0", (0.0,), (300.0,))
 
@@ -117,6 +120,10 @@ def test_a_task_that_needs_what_trials_share_is_refused_unless_it_says_so():
     latency = {"p95_s": {"phase": "inference", "quantile": 0.95, "at_most": 0.1}}
     with pytest.raises(InputError, match=r"--gpus: constraints\.p95_s: .* share the CPU"):
         beside(with_energy(["gpu"], constraints=latency))
+    product = {"goal": "minimize", "phase": "inference", "domains": ["gpu"], "basis": "gross"}
+    delayed = {"val_accuracy": DIGITS["objectives"]["val_accuracy"], "edp_js_per_sample": product}
+    with pytest.raises(InputError, match=r"--gpus: objectives\.edp_js_per_sample: .* share the CPU"):
+        beside(Task.model_validate({**DIGITS, "objectives": delayed}))
     said = {"constraints": {**latency, "small": "width <= 3"}, "cluster": {"gpu_alone": True}}
     taken = beside(with_energy(["gpu", "cpu", "ram"], **said))
     assert taken.objectives["samples_per_j"].domains == ("gpu",)
@@ -124,9 +131,17 @@ def test_a_task_that_needs_what_trials_share_is_refused_unless_it_says_so():
     assert taken.digest == alone.model_copy(update={"constraints": taken.constraints}).digest
 
 
+def test_a_report_says_which_values_hold_time_of_a_shared_cpu():
+    latency = {"p95_s": {"phase": "inference", "quantile": 0.95, "at_most": 0.1}}
+    for constraints, said in ((latency, True), ({}, False)):
+        summary = SimpleNamespace(task=with_energy(["gpu"], constraints=constraints))
+        assert ("p95_s" in findings_room._beside(summary, "GPU-0 (1)", "")) is said
+
+
 @pytest.mark.parametrize(
     ("choices", "why"),
     [
+        ({"gpus": 0}, r"--gpus: 0 \(allowed: 2 to"),
         ({"hardware": ["generic_cpu", "nvidia_h100"]}, "--hardware: one profile with --gpus"),
         ({"meters": ("mine:meter",)}, r"--meter: not with --gpus.*mine:meter"),
         ({"hardware": ["generic_cpu"], "isolate": True, "overrides": {"cluster.gpu_alone": True}}, "isolate"),
@@ -137,7 +152,7 @@ def test_a_task_that_needs_what_trials_share_is_refused_unless_it_says_so():
 def test_what_cannot_be_done_beside_others_is_refused_before_anything_starts(monkeypatch, tmp_path, choices, why):
     monkeypatch.setattr(driver, "equal_cards", lambda _: pytest.fail("asked for the GPUs"))
     with pytest.raises(InputError, match=why):
-        driver.run("digits", gpus=2, out=tmp_path, **{"force_hardware": True, "replay": "50", **choices})
+        driver.run("digits", out=tmp_path, **{"gpus": 2, "force_hardware": True, "replay": "50", **choices})
 
 
 # What is read of whom
@@ -176,7 +191,7 @@ def test_the_cpu_load_of_neighbours_is_the_runs_own():
         "import os, sys; from joulebench.meters.host import HostMeter; "
         "m = HostMeter(run_pid=int(sys.argv[1]) or None); m.start(); a = m.integrals(); print(flush=True); "
         "sys.stdin.readline(); b = m.integrals(); print(*(b.get(n, -1.0) - a.get(n, 0.0) for n in "
-        "('own_load_cpus', 'neighbour_load_cpus', 'other_load_cpus')))"
+        "('own_load_cpus', 'neighbour_load_cpus', 'other_load_cpus', 'cpu_utilisation')))"
     )
     seconds, pipes = {}, {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     for pid in (0, os.getpid()):
@@ -186,11 +201,14 @@ def test_the_cpu_load_of_neighbours_is_the_runs_own():
         sibling.stdout.readline()
         said, _ = measuring.communicate("\n")
         sibling.communicate("\n")
-        seconds[pid] = dict(zip(("own", "neighbour", "other"), map(float, said.split()), strict=True))
+        seconds[pid] = dict(zip(("own", "neighbour", "other", "busy"), map(float, said.split()), strict=True))
     alone, of_run = seconds[0], seconds[os.getpid()]
     assert alone["neighbour"] == -1.0
     assert alone["other"] > 0.3
     assert of_run["neighbour"] > 0.3
+    # whatever else the machine did: each second of its CPUs is in one of the three, to the kernel's ticks
+    busy_s = of_run["busy"] * psutil.cpu_count()
+    assert of_run["other"] == pytest.approx(busy_s - of_run["own"] - of_run["neighbour"], abs=0.15)
 
 
 def test_a_worker_sees_its_gpu_alone_and_reads_nothing_of_the_cpu(monkeypatch, tmp_path):
@@ -242,10 +260,29 @@ def test_the_driver_reads_what_the_trials_share_once(monkeypatch):
     for places, meters in ((nodes, [chosen.profile]), ([here], [])):
         read.by.clear()
         with driver._driver([HardwareRun("generic_cpu", "run", places, chosen)], [here]) as timeline:
-            window = timeline.cut("wait")
+            timeline.cut("wait")
         assert read.by == meters
-        assert disturbance(window, chosen.task.protocol) is None or meters
-    monkeypatch.undo()
+
+
+def test_the_driver_puts_back_the_power_limits_of_workers_that_it_kills(monkeypatch):
+    nvml = PowerNvml(gpus=2)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    found = [Card(uuid, "H", 1, None) for uuid in nvml.uuids]
+    capped = {**DIGITS["parameters"], "power_limit_w": {"type": "int", "low": 100, "high": 400, "default": 400}}
+    task = with_energy(["gpu"], parameters=capped)
+    for permitted, left_mw in ((True, NOW_MW), (False, 200_000)):
+        chosen = plan(task, hardware="generic_cpu", force_hardware=True, replay="50", set_power_limit=permitted)
+        monkeypatch.setattr(driver, "_plan_beside", lambda *_, chosen=chosen: chosen)
+        monkeypatch.setattr(driver, "equal_cards", lambda _: found)
+
+        def stopped(*_):
+            nvml.limit_mw[1] = 200_000  # by a worker, which is killed at Ctrl-C
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(driver, "_cluster", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            driver.run(task, gpus=2)
+        assert nvml.limit_mw == [NOW_MW, left_mw]
 
 
 def test_a_gpu_that_is_lost_is_left_alone_and_its_neighbours_work_on(monkeypatch):

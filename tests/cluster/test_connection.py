@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from joulebench.cluster.connection import Node, exposure
+from joulebench.cluster.connection import Node, connected, exposure, private_cluster
+from joulebench.errors import InputError
+from tests.ray_clusters import ray
 
 
 def nodes(*addresses):
@@ -28,3 +30,25 @@ def test_a_cluster_that_others_can_reach_is_warned_of(monkeypatch, addresses, mo
     warning = exposure(nodes(*addresses))
     assert (warning is None) == (not said)
     assert all(part in (warning or "") for part in said)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(Exception("timed out during startup"), InputError), (KeyboardInterrupt(), KeyboardInterrupt)],
+)
+@pytest.mark.parametrize(
+    "cluster",
+    [lambda: private_cluster(2, "generic_cpu", 2), lambda: connected("127.0.0.1:1")],
+    ids=["own", "joined"],
+)
+def test_what_ray_has_started_ends_where_it_does_not_come_up(monkeypatch, cluster, error, kind):
+    ended = []
+
+    def fails(**_):
+        raise error
+
+    monkeypatch.setattr(ray, "init", fails)
+    monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
+    with pytest.raises(kind), cluster():
+        pytest.fail("it came up")
+    assert ended == [True]

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from joulebench.errors import InputError
-from joulebench.host.power_limit import Limits, OutOfRangeError, capped, for_trial, limits
+from joulebench.host.power_limit import Limits, OutOfRangeError, capped, for_trial, kept, limits
 from tests.conftest import REPOSITORY
 from tests.nvml_power import NOW_MW, PowerNvml
 
@@ -32,6 +32,15 @@ def test_it_is_put_back_when_the_block_fails(error):
     with pytest.raises(error), capped(0, 150.0, nvml):
         raise error
     assert nvml.history == [150_000, NOW_MW]
+
+
+def test_what_a_killed_process_has_set_is_put_back_by_the_one_that_sent_it_to_work():
+    nvml = PowerNvml(gpus=3)
+    with kept([0, 2], nvml):
+        nvml.limit_mw[:] = [NOW_MW, 150_000, 200_000]
+    assert nvml.limit_mw == [NOW_MW, 150_000, NOW_MW]
+    assert nvml.history == [NOW_MW]
+    assert nvml.open == 0
 
 
 def test_no_watts_touch_nothing():

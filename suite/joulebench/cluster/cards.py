@@ -175,8 +175,8 @@ def beside(task: Task) -> Task:
         InputError: an objective or a constraint needs more than the GPU, and the task does not say so.
     """
     if not task.cluster.gpu_alone:
-        for where, _, quantity in task.quantities():
-            if (why := _needs_more(quantity)) is not None:
+        for where, name, quantity in task.quantities():
+            if (why := _needs_more(name, quantity)) is not None:
                 raise InputError(f"--gpus: {where}: {why}; {ALONE} takes it so, and reports say it")
         return task
     return task.model_copy(
@@ -189,13 +189,13 @@ def beside(task: Task) -> Task:
     )
 
 
-def _needs_more(quantity: Quantity) -> str | None:
+def _needs_more(name: str, quantity: Quantity) -> str | None:
     if quantity.domains is not None and set(quantity.domains) != {GPU}:
         more = " and ".join(domain for domain in quantity.domains if domain != GPU)
         return (
             f"trials beside each other share {more}, whose joules cannot be told apart (allowed: domains = ['gpu'])"
         )
-    if quantity.is_latency or quantity.is_rate:
+    if quantity.holds_time(name):
         return "trials beside each other share the CPU, so a time is not that of a trial by itself"
     return None
 

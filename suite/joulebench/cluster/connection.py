@@ -136,9 +136,11 @@ def _initialised(code: Path | None, failed: str, **settings: Any) -> Iterator[No
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         ray.init(namespace=SLOT, runtime_env=environment, **quiet, **settings)
-    except (OSError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
-        ray.shutdown()
-        raise InputError(f"{failed}: {error!s:.300}") from None
+    except BaseException as error:  # Ray raises a bare Exception where its processes do not come up in time
+        ray.shutdown()  # what has started by then, also at Ctrl-C
+        if isinstance(error, Exception):
+            raise InputError(f"{failed}: {error!s:.300}") from None
+        raise
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -28,7 +29,9 @@ from joulebench.cluster.pool import Pool
 from joulebench.cluster.runs import HardwareRun
 from joulebench.cluster.worker import NodeFacts, node_mark
 from joulebench.errors import IncompleteError, InputError
+from joulebench.host import power_limit
 from joulebench.host.clock import RealClock, VirtualClock
+from joulebench.host.device import nvml_gpu
 from joulebench.host.files import claim_folder, make_folder
 from joulebench.measurement.timeline import Timeline
 from joulebench.meters.base import Meter, MeterSet
@@ -84,20 +87,26 @@ def run(
     path = Path(data).resolve() if data is not None else None
     if (trace := choices.get("replay")) is not None and Path(trace).is_file():
         choices["replay"] = str(Path(trace).resolve())
+    if gpus is not None and gpus < 2:
+        raise InputError(f"--gpus: {gpus} (allowed: 2 to as many equal GPUs as there are)")
     alone = None if gpus is None else _plan_beside(task, hardware, path, meters, choices)
     if live := next((name for name in meters if is_settings(name)), None):
         raise InputError(f"--meter: {live} is of a live meter, which reads one machine; not with --ray")
     cards = () if gpus is None else equal_cards(gpus)
-    with shipped_code(origin.task, meters, folders) as shipped, _cluster(address, alone, cards, shipped):
+    with contextlib.ExitStack() as stack:
+        shipped = stack.enter_context(shipped_code(origin.task, meters, folders))
+        stack.enter_context(_limits_kept(alone, cards))  # until the cluster has ended
+        stack.enter_context(_cluster(address, alone, cards, shipped))
         nodes = _joined(observer)
         serving = _serving(nodes, hardware) if alone is None else _serving_cards(nodes, alone, cards)
-        hw_runs = [HardwareRun(name, secrets.token_hex(8), members) for name, members in serving.items()]
+        hw_runs = [HardwareRun(name, secrets.token_hex(8), members, alone) for name, members in serving.items()]
         names = _names(hardware or list(serving)) if alone is None else {}
+        timeline = None if alone is None else stack.enter_context(_driver(hw_runs, nodes))
         with _pool(hw_runs, nodes, path, observer) as pool:
             nodes_facts = pool.wait_until_up()
             for hw_run in hw_runs:
                 host = nodes_facts[hw_run.hardware][0].host
-                hw_run.chosen = alone or plan(
+                hw_run.chosen = hw_run.chosen or plan(
                     task, hardware=names[hw_run.hardware], data=path, host=host, **choices
                 )
             _same_budget(hw_runs)
@@ -105,7 +114,7 @@ def run(
             pool.make_ready(_arrays(hw_runs[0].plan, nodes_facts, observer))
             created = RealClock().utc()
             run_folders = _folders(hw_runs, Path(out), created, cards, observer)
-            _work(pool, hw_runs, run_folders, {}, nodes, observer)
+            _work(pool, hw_runs, run_folders, {}, nodes, observer, timeline)
         return run_folders
 
 
@@ -138,6 +147,16 @@ def _cluster(
     if address is None:
         raise InputError("--ray: needs the address of a cluster, or --gpus the number of GPUs of this machine")
     return connected(address, code)
+
+
+def _limits_kept(alone: Plan | None, cards: Sequence[Card]) -> contextlib.AbstractContextManager[None]:
+    """Context that leaves these GPUs' power limits as they were: a worker that is killed in a trial, as at Ctrl-C,
+    does not put them back.
+    """
+    if alone is None or not alone.set_power_limit or power_limit.PARAMETER not in alone.task.parameters:
+        return contextlib.nullcontext()
+    nvml = importlib.import_module("pynvml")
+    return power_limit.kept([nvml_gpu(card.uuid, nvml)[0] for card in cards], nvml)
 
 
 def _serving_cards(nodes: Sequence[Node], alone: Plan, cards: Sequence[Card]) -> dict[str, list[Node]]:
@@ -280,13 +299,17 @@ def resume(
     where = None if found is None else found.resolve()
     cards = same_cards(began.cards, path, equal_cards) if began.cards else []
     alone = resumed_plan(given, detect_host(), where, strict, set_power_limit) if cards else None
-    code = shipped_code(given.task(), began.own_meters, named.folders)
-    with code as shipped, _cluster(address, alone, cards, shipped):
+    with contextlib.ExitStack() as stack:
+        shipped = stack.enter_context(shipped_code(given.task(), began.own_meters, named.folders))
+        stack.enter_context(_limits_kept(alone, cards))  # until the cluster has ended
+        stack.enter_context(_cluster(address, alone, cards, shipped))
         nodes = _joined(observer)
         serving = by_hardware(nodes, list(left)) if alone is None else _serving_cards(nodes, alone, cards)
         hw_runs = [
-            HardwareRun(name, folder.manifest().cluster["run"], serving[name]) for name, folder in left.items()
+            HardwareRun(name, folder.manifest().cluster["run"], serving[name], alone)
+            for name, folder in left.items()
         ]
+        timeline = None if alone is None else stack.enter_context(_driver(hw_runs, nodes))
         with _pool(hw_runs, nodes, where, observer) as pool:
             nodes_facts = pool.wait_until_up()
             for hw_run in hw_runs:
@@ -296,7 +319,7 @@ def resume(
                 hw_run.began_s = _ends(folder)
             pool.make_ready(_arrays(hw_runs[0].plan, nodes_facts, observer))
             search.prepare(hw_runs[0].plan.task)
-            _work(pool, hw_runs, list(left.values()), done, nodes, observer, resumed=True)
+            _work(pool, hw_runs, list(left.values()), done, nodes, observer, timeline, resumed=True)
     return list(folders.values())
 
 
@@ -359,11 +382,17 @@ def _work(
     done: Mapping[str, Mapping[int, Proposed]],
     nodes: Sequence[Node],
     observer: Observer,
+    begun: Timeline | None,
     resumed: bool = False,
 ) -> None:
-    """Run the remaining trials of every run, score the frontiers, and close the ledgers in every case."""
+    """Run the remaining trials of every run, score the frontiers, and close the ledgers in every case.
+
+    `begun`: the driver's timeline where it has begun already; what it has read of the setup is its first window.
+    """
     with contextlib.ExitStack() as stack:
-        timeline = stack.enter_context(_driver(hw_runs, nodes))
+        if begun is not None:
+            begun.cut("start")
+        timeline = begun or stack.enter_context(_driver(hw_runs, nodes))
         for hw_run, folder in zip(hw_runs, folders, strict=True):
             changed = _changed(hw_run, folder, observer) if resumed else ""
             session = stack.enter_context(open_session(folder, timeline, observer, changed))

@@ -2,7 +2,8 @@
 
 Only on the user's request: a limit is a setting of the machine that affects other users too. It is restored at the
 end of the `with` block, at an exception, at the interpreter's exit, and at SIGTERM or SIGHUP.
-Only SIGKILL leaves it; `nvidia-smi -q -d POWER` then shows the default, and `nvidia-smi -pl` sets it.
+SIGKILL leaves it, unless the process that sent the killed one to work keeps the limits (`kept`); else
+`nvidia-smi -q -d POWER` shows the default, and `nvidia-smi -pl` sets it.
 """
 
 from __future__ import annotations
@@ -88,6 +89,30 @@ def capped(index: int, watts: float | None, nvml: Any = None) -> Iterator[Limits
                 restore.forget()
                 raise
             yield before
+
+
+@contextmanager
+def kept(gpus: Sequence[int], nvml: Any = None) -> Iterator[None]:
+    """Put back, at the block's end, the limits that other processes have set in it and were killed with.
+
+    Args:
+        gpus: NVML indices.
+        nvml: `pynvml`, or what behaves like it.
+
+    Raises:
+        InputError: NVML or a GPU cannot, with the command to type.
+    """
+    nvml = nvml or importlib.import_module("pynvml")
+    with ExitStack() as restored:
+        restored.enter_context(_opened(nvml))
+        for index in gpus:
+            restored.callback(_put_back, nvml, index, limits(index, nvml).now_w)
+        yield
+
+
+def _put_back(nvml: Any, index: int, watts: float) -> None:
+    if limits(index, nvml).now_w != watts:
+        _Restore(nvml, index, watts)()
 
 
 @contextmanager

@@ -104,6 +104,11 @@ class Quantity(Definition):
     def is_rate(self) -> bool:
         return self.phase is not None and not self.is_energy and not self.is_latency
 
+    def holds_time(self, name: str) -> bool:
+        """Whether seconds are in its value: a latency, a rate, or joules times seconds, as `name` says."""
+        form = _form(name) if self.is_energy else None
+        return self.is_latency or self.is_rate or (form is not None and form.delays > 0)
+
     @property
     def is_relative(self) -> bool:
         """Whether spreads and differences are relative to the value: all that is measured varies in proportion."""
