@@ -15,9 +15,10 @@ from joulebench.search.observations import observations
 from joulebench.search.space import Space
 from tests.factories import make_task, make_trial
 
+STAGES = {"search": {"method": "qnehvi", "trials": 100}}
 TASK = make_task(
     {"x": {"type": "int", "low": 0, "high": 200, "default": 0}},
-    {"search": {"method": "qnehvi", "trials": 100}},
+    STAGES,
     {name: {"goal": "maximize", "reference": 0.0} for name in ("a", "b")},
 )
 PROMISED = {GAIN: 1.0, MODEL_GAIN: 1.0}
@@ -124,3 +125,14 @@ def test_a_promise_without_end_is_none():
     endless[-1] = endless[-1].model_copy(update={"expected": {GAIN: math.inf, MODEL_GAIN: math.inf}})
     assert promises(TASK, endless).promised == PATIENCE - 1
     assert trust(TASK, endless) == pytest.approx(1 / PATIENCE)
+
+
+def test_from_an_unreached_reference_no_promise_is_broken():
+    far = {name: {"goal": "maximize", "reference": 100.0} for name in ("a", "b")}
+    task = make_task({"x": {"type": "int", "low": 0, "high": 200, "default": 0}}, STAGES, far)
+    made = [make_trial(task, {"x": x}, {"a": 1.0 + x, "b": 9.0 - x}, trial=x, stage="search") for x in (0, 1)]
+    for n in range(2, 2 + PATIENCE):
+        values = {"a": 1.0 + n, "b": 9.0 + n}
+        made.append(make_trial(task, {"x": n}, values, trial=n, stage="search", expected=dict(PROMISED)))
+    assert promises(task, made).proposals == 0
+    assert propose(task, "search", made, 0).origin == "qnehvi"

@@ -57,13 +57,16 @@ def each_promise(task: Task, trials: Sequence[TrialRecord], of: str = GAIN) -> l
     runs aside, beside which nothing unconfirmed would count. None are counted where the task gives no reference for
     an objective; nor is one whose measurement was invalid, which neither keeps a promise nor breaks it, or that is
     not a finite number.
+
+    Nor is one as long as nothing is better than every reference: the model's gains are then from a reference that
+    stands in (`search.acquisition.scale`), from which the hypervolume does not count.
     """
     trials = searching(trials)
     volumes, made = [0.0, *hypervolume_by_trial(task, trials)], []
     names = [median_of(name) for name in task.objectives]
     for trial, (before, after) in zip(trials, pairwise(volumes), strict=True):
         expected = trial.expected
-        if before is None or after is None or trial.status == "invalid":
+        if before is None or not after or trial.status == "invalid":
             continue
         if math.isfinite(expected.get(of, math.nan)):
             known = all(math.isfinite(expected.get(name, math.nan)) for name in names)
