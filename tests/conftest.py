@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,12 @@ def _copies_are_valid() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Record, "model_copy", checked)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget folders that a test adds to the import path: a task file's is searched for tables and code."""
+    monkeypatch.setattr(sys, "path", sys.path.copy())
 
 
 @pytest.fixture(autouse=True)

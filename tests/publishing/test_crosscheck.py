@@ -196,7 +196,7 @@ def forge(folder: Path, forgery: Callable[[Path], None]) -> None:
 
 def test_a_run_that_took_place_has_no_contradiction(measured):
     (found,) = verify(measured)
-    assert (found.problems, found.outdated, found.is_signed) == ((), (), False)
+    assert (found.problems, found.outdated, found.is_signed, found.unknown_commit) == ((), (), False, None)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,8 @@ def test_forged_records_that_are_sealed_again_contradict_others(forged, forgery,
         pytest.skip("this checkout has no history to look a commit up in")
     forge(forged, forgery)
     (found,) = verify(forged)
-    assert found.problems, forgery.__name__
+    assert found.problems or found.unknown_commit, forgery.__name__
+    assert (found.unknown_commit is not None) == (forgery is elsewhere)
 
 
 @pytest.mark.parametrize(("version", "told"), [({"from_catalogue": False}, True), ({}, False)])

@@ -35,6 +35,8 @@ def verify(
             signed = "signature not checked: name --signers" if published.is_signed else "unsigned"
             says = [f"ok (signed by {published.signer})" if published.signer else f"ok ({signed})"]
         says += [f"digest not recorded: {', '.join(published.unrecorded)}"] if published.unrecorded else []
+        if published.unknown_commit:
+            says.append(f"commit {published.unknown_commit[:12]} is not in this checkout's history")
         print(f"{published.path}: {'; '.join(says)}")
         wrong += bool(published.problems or published.outdated)
     if stale := stale_index(reports):

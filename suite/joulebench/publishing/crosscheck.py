@@ -318,27 +318,41 @@ def _same_packages(manifest: Manifest) -> bool:
 
 
 def _commit(manifest: Manifest) -> Iterator[str]:
-    """Say whether the commit that ran is unknown to the checkout that this code runs from.
+    """Say whether what stands for the commit that ran cannot be one."""
+    commit = _stated_commit(manifest)
+    if commit is not None and not _is_commit(commit):
+        yield f"manifest.json: code: {commit[:40]!r} is no commit"
 
-    A checkout without its history, or another project's, cannot say.
+
+def unknown_commit(manifest: Manifest) -> str | None:
+    """Return the commit that ran if the checkout that this code runs from does not have it.
+
+    That is no contradiction: a history that was squashed or rebased has lost commits. A checkout without its
+    history, or another project's, cannot say.
     """
-    code = manifest.environment.get("code")
-    commit = code.get("commit") if isinstance(code, dict) else None
-    checkout = Path(__file__).resolve().parents[3]
-    if not isinstance(commit, str) or not (checkout / ".git").exists():
-        return
+    commit, checkout = _stated_commit(manifest), Path(__file__).resolve().parents[3]
+    if commit is None or not _is_commit(commit) or not (checkout / ".git").exists():
+        return None
     try:
         if git(checkout, "rev-parse", "--is-shallow-repository") != "false":
-            return
+            return None
         git(checkout, "cat-file", "-e", f"{ROOT_COMMIT}^{{commit}}")
     except (OSError, subprocess.SubprocessError):
-        return
+        return None
     try:
-        if len(commit) == 40 and set(commit) <= set("0123456789abcdef"):
-            git(checkout, "cat-file", "-e", f"{commit}^{{commit}}")
-            return
+        git(checkout, "cat-file", "-e", f"{commit}^{{commit}}")
     except subprocess.CalledProcessError:
-        pass
+        return commit
     except (OSError, subprocess.SubprocessError):
-        return
-    yield f"manifest.json: code: commit {commit[:40]!r} is not in this checkout: fetch it, or it is false"
+        pass
+    return None
+
+
+def _stated_commit(manifest: Manifest) -> str | None:
+    code = manifest.environment.get("code")
+    commit = code.get("commit") if isinstance(code, dict) else None
+    return commit if isinstance(commit, str) else None
+
+
+def _is_commit(text: str) -> bool:
+    return len(text) == 40 and set(text) <= set("0123456789abcdef")

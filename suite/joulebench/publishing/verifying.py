@@ -14,6 +14,7 @@ from joulebench.errors import InputError
 from joulebench.host.files import is_temporary, remove_abandoned, write_whole
 from joulebench.publishing.checks import problems, undigested
 from joulebench.publishing.copying import RUNS, SEALED, SUMS, changed, contents, copy_records, naming, seal
+from joulebench.publishing.crosscheck import unknown_commit
 from joulebench.publishing.signing import SIGNATURE, signer
 from joulebench.records.folder import RunFolder
 from joulebench.reporting import write_report
@@ -45,6 +46,7 @@ class Verified:
         signer: who signed it, by the list of allowed signers; None without a list.
         is_signed: whether there is a signature at all.
         unrecorded: what a set of an earlier version has no digest of.
+        unknown_commit: the commit that ran, where this checkout does not have it.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class Verified:
     signer: str | None = None
     is_signed: bool = False
     unrecorded: tuple[str, ...] = ()
+    unknown_commit: str | None = None
 
 
 def published(reports: Path) -> list[Path]:
@@ -129,6 +132,7 @@ def _verified(path: Path, root: Path, signers: Path | None) -> Verified:
     found: list[str] = []
     outdated: list[str] = []
     unrecorded: list[str] = []
+    commit: str | None = None
     who = None
     if signers is not None:
         try:
@@ -142,11 +146,11 @@ def _verified(path: Path, root: Path, signers: Path | None) -> Verified:
             found += _rebuild(path, root, rebuilt)
             wrong, outdated = _differences(path, rebuilt)
             found += wrong
-            unrecorded = _unrecorded(rebuilt)
+            unrecorded, commit = _unrecorded(rebuilt), _unknown_commit(rebuilt)
         except (InputError, OSError) as error:  # a pipe or a device, too, is no file of a set
             found.append(str(error))
     is_signed = (path / SIGNATURE).is_file()
-    return Verified(path, tuple(found), tuple(outdated), who, is_signed, tuple(unrecorded))
+    return Verified(path, tuple(found), tuple(outdated), who, is_signed, tuple(unrecorded), commit)
 
 
 def _rebuild(path: Path, root: Path, rebuilt: Path) -> list[str]:
@@ -171,6 +175,12 @@ def _unrecorded(folder: Path) -> list[str]:
         return []
     run = RunFolder.open(folder)
     return [] if run.manifest().own_code is not None else undigested(run.manifest(), run.task())
+
+
+def _unknown_commit(folder: Path) -> str | None:
+    if not (folder / "manifest.json").is_file():  # a comparison
+        return None
+    return unknown_commit(RunFolder.open(folder).manifest())
 
 
 def _compared(path: Path, root: Path) -> list[str]:
