@@ -142,9 +142,6 @@ def test_the_search_keeps_within_memory():
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    reason="9 of the last 10 are refused: beyond what was tried the model returns to its mean", strict=False
-)
 @pytest.mark.parametrize("status", ["failed", "infeasible"])
 def test_the_search_learns_what_does_not_run(status):
     task = plane()
