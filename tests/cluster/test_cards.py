@@ -29,7 +29,7 @@ from joulebench.meters.nvml import NvmlMeter
 from joulebench.meters.nvml_sensor import PERIOD_S
 from joulebench.meters.replay import PowerTrace
 from joulebench.meters.select import meters_for
-from joulebench.reporting import findings as findings_room
+from joulebench.reporting import cluster_findings
 from joulebench.results.validity import invalidity
 from joulebench.runner.plan import plan
 from joulebench.spec.catalog import find_profile
@@ -135,7 +135,7 @@ def test_a_report_says_which_values_hold_time_of_a_shared_cpu():
     latency = {"p95_s": {"phase": "inference", "quantile": 0.95, "at_most": 0.1}}
     for constraints, said in ((latency, True), ({}, False)):
         summary = SimpleNamespace(task=with_energy(["gpu"], constraints=constraints))
-        assert ("p95_s" in findings_room._beside(summary, "GPU-0 (1)", "")) is said
+        assert ("p95_s" in cluster_findings._beside(summary, "GPU-0 (1)", "")) is said
 
 
 @pytest.mark.parametrize(

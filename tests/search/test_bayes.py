@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from joulebench.errors import InputError
 from joulebench.results.outcome import configurations
 from joulebench.results.promises import GAIN, MODEL_GAIN, RECENTLY_KEPT, median_of, promises, trust
 from joulebench.search import bayes, propose
@@ -136,3 +137,13 @@ def test_from_an_unreached_reference_no_promise_is_broken():
         made.append(make_trial(task, {"x": n}, values, trial=n, stage="search", expected=dict(PROMISED)))
     assert promises(task, made).proposals == 0
     assert propose(task, "search", made, 0).origin == "qnehvi"
+
+
+@pytest.mark.parametrize("found", [None, InputError("no new configuration among 4096 points")])
+def test_where_no_point_is_left_to_explore_the_model_goes_on(found, monkeypatch):
+    def sobol(*_):
+        if found is not None:
+            raise found
+
+    monkeypatch.setattr(bayes.samplers, "sobol", sobol)
+    assert propose(TASK, "search", trials(0.0), 0).origin == "qnehvi"

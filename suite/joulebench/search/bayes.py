@@ -6,6 +6,7 @@ import logging
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from types import ModuleType
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from joulebench.errors import InputError
 from joulebench.records.model import TrialRecord
 from joulebench.results.promises import RECENTLY_KEPT, promises
 from joulebench.search import samplers
@@ -92,8 +94,11 @@ def qnehvi(
         return _sampled(space, stage, tried, seed, reason)
     if (kept := _broken(space.task, trials)) is not None:
         why = f"the last {PATIENCE} proposals gained {kept:.1%} of the hypervolume that the model promised"
-        explored = _sampled(space, stage, tried, seed, why)
-        return explored and replace(explored, expected={RECENTLY_KEPT: kept})
+        with suppress(
+            InputError
+        ):  # nothing new among the points drawn of a narrow space: the model still finds some
+            if (explored := _sampled(space, stage, tried, seed, why)) is not None:
+                return replace(explored, expected={RECENTLY_KEPT: kept})
     own_seed = zlib.crc32(f"{seed}/{stage}/{number}".encode())
     taken = {space.key(params) for params in tried}
     model = _model()
