@@ -21,13 +21,14 @@ ON_CPU = {**ENVIRONMENT, "device": "cpu"}
 
 
 def measurement(
-    name="b", j=1.0, s=0.1, *, windows=4, domains=GPU, fault=None, cpu_j=None, cpus=None, unit="sample",
+    name="b", j=1.0, s=0.1, *, windows=4, domains=GPU, fault=None, cpu_j=None, cpus=None, rate=None, unit="sample",
     protocol=PROTOCOL, **fields,
 ):  # fmt: skip
     """A benchmark whose every window takes `j` joules of the first domain and `s` seconds per unit.
 
-    `cpus`: processors that it kept busy; None where that was not recorded.
+    `cpus`: processors that it kept busy; `rate`: instructions per second; None where that was not recorded.
     """
+    conditions = {"own_load_cpus": cpus, "own_instructions_per_s": rate}
     laid = []
     for n in range(windows):
         units = 100
@@ -52,7 +53,7 @@ def measurement(
                 steps=10,
                 readings=readings,
                 fault=fault,
-                conditions={} if cpus is None else {"own_load_cpus": cpus},
+                conditions={name: value for name, value in conditions.items() if value is not None},
             )
         )
     return Measurement(name=name, unit=unit, protocol=protocol, windows=tuple(laid), **fields)

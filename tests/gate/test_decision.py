@@ -168,6 +168,19 @@ def test_processor_time_stands_in_where_nothing_is_measured_on_a_cpu():
     assert one(before, now, metric="time").outcome is Outcome.PASSED
 
 
+def test_instructions_stand_beside_and_decide_nothing():
+    """A third more instructions in the same processor time."""
+    fields = {"domains": CPU, "cpus": 0.5}
+    before = [replicate(measurement(rate=3e9, **fields), pair=n, environment=ON_CPU) for n in range(32)]
+    now = [replicate(measurement(rate=4e9, **fields), pair=n, environment=ON_CPU) for n in range(32)]
+    verdict = one(before, now)
+    assert (verdict.metric.label, verdict.outcome) == ("processor time", Outcome.PASSED)
+    beside = {metric.label: math.exp(shift.estimate) for metric, shift in verdict.beside}
+    assert beside == {"instruction count": pytest.approx(4 / 3), "time": pytest.approx(1.0)}
+    partly = [replicate(measurement(**fields), pair=n, environment=ON_CPU) for n in range(32)]
+    assert [metric.label for metric, _ in one(before, partly).beside] == ["time"]
+
+
 def test_an_accelerators_work_is_not_processor_time():
     assert one(*pairs(spread(1.0), domains=CPU, cpus=0.5)).metric.label == "time"
 

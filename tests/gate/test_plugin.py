@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -55,6 +56,14 @@ def test_a_users_file_measures_time_and_joules(users):
     assert energy["n"] == mine["stats"]["rounds"] >= 2
     assert (energy["unit"], energy["kind"]) == ("sample", "estimated")
     assert energy["source"] == {"cpu": "replay (estimated)"}
+
+    (row,) = [line for line in done.outlines if line.startswith("test_users.py::test_mine")]  # pytest's own summary
+    _, mean, low, high, unit, watts, _, kind, valid, _, tried = re.split(r"[\s\[\],]+", row)
+    factor = {"mJ/sample": 1e-3, "J/sample": 1.0}[unit]
+    told = [float(value) * factor for value in (mean, low, high)]
+    assert told == pytest.approx([energy["j_per_unit"], energy["low"], energy["high"]], rel=1e-3)
+    assert (float(watts), kind, int(valid)) == (pytest.approx(50, rel=0.01), "estimated", energy["n"])
+    assert int(tried) == energy["n"] + energy["invalid_windows"]
 
     replicate = from_benchmark_json(data, "out.json")
     (measured,) = replicate.measurements

@@ -9,8 +9,10 @@ import sys
 
 import pytest
 
+from joulebench.errors import InputError
 from joulebench.gate import workflow
-from joulebench.gate.checkout import checkout, top_level
+from joulebench.gate.checkout import checkout, is_unchanged, top_level
+from joulebench.gate.decision import judge
 from joulebench.gate.files import write_replicates
 from joulebench.gate.model import Settings
 from joulebench.gate.processes import Benchmarks, SessionPlace, run_in_turn
@@ -19,7 +21,7 @@ from joulebench.gate.statistics import Shift
 from joulebench.gate.values import TIME
 from joulebench.gate.verdict import Outcome, Verdict
 from tests.commands.calling import call
-from tests.gate_records import CPU, pairs, spread
+from tests.gate_records import CPU, measurement, pairs, replicate, spread
 
 TEST = """
 from product import work
@@ -216,6 +218,58 @@ def test_summary_and_action_json(tmp_path, monkeypatch, capsys):
     assert entry["unit"] == "J/sample"
     assert entry["value"] == pytest.approx(1.05, rel=0.01)
     assert entry["range"].startswith("± 0.0")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "rerun", "word", "colour"),
+    [(1.0, None, "passed", "brightgreen"), (1.05, 1.05, "failed", "red"), (1.05, None, "undecided", "lightgrey")],
+)
+def test_a_badge_has_the_outcome(tmp_path, monkeypatch, capsys, ratio, rerun, word, colour):
+    badge = tmp_path / "badge.json"
+    for _ in range(2):  # it may be replaced
+        call(monkeypatch, capsys, "gate", *lay(tmp_path / f"m{_}", ratio, rerun=rerun), "--badge", badge)
+        assert json.loads(badge.read_text()) == {
+            "schemaVersion": 1, "label": "energy gate", "message": word, "color": colour,
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("option", ["--json", "--badge"])
+@pytest.mark.parametrize("text", ['{"name": "somebody"}', "[1, 2]", "not JSON", '"text"'])
+def test_a_file_of_somebody_else_is_not_replaced(tmp_path, monkeypatch, capsys, option, text):
+    path = tmp_path / "package.json"
+    path.write_text(text)
+    code, _, err = call(monkeypatch, capsys, "gate", *lay(tmp_path / "m", 1.0), option, path)
+    assert code == 2
+    assert f"{option}: {path} exists and is no result of a gate" in err
+    assert path.read_text() == text
+
+
+def test_a_stored_baselines_sessions_are_charted_and_those_of_one_session_are_not():
+    """Two sessions 10 % apart, and now a value in their middle."""
+
+    def told(*costs):
+        before = [replicate(measurement(j=cost), session=f"{n}") for n, cost in enumerate(costs) for _ in range(10)]
+        now = [replicate(measurement(j=1.05), session="now") for _ in range(10)]
+        verdicts = judge(before, now, Settings())
+        return markdown(workflow.Result(verdicts, Settings(), "nvidia_h100", "now against stored"))
+
+    (row,) = [line for line in told(1.0, 1.1).splitlines() if line.startswith("| `b` | ▁█ | ▅ |")]
+    centre = math.sqrt(1.1)
+    lowest, highest, now = (float(cell.strip(" %").replace("−", "-")) / 100 for cell in row.split("|")[4:7])
+    assert (lowest, highest, now) == pytest.approx((1 / centre - 1, 1.1 / centre - 1, 1.05 / centre - 1), abs=5e-4)
+    assert "▁" not in told(1.0)
+
+
+def test_unchanged_code_is_said_to_be(repository):
+    assert not is_unchanged(repository, "main")
+    (repository / "product.py").write_text((repository / "product.py").read_text().replace("0.020", "0.01"))
+    assert is_unchanged(repository, "main")
+    (repository / "new.py").write_text("")
+    assert not is_unchanged(repository, "main")
+    (repository / ".git" / "info" / "exclude").write_text("new.py\n")
+    assert is_unchanged(repository, "main")
+    with pytest.raises(InputError, match="git diff failed"):
+        is_unchanged(repository, "--no-such")
 
 
 def test_estimates_are_labelled_wherever_they_show(tmp_path):

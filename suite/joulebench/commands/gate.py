@@ -40,7 +40,18 @@ _UNUSED = {
     ),
     "against": (("replace", "sessions", "rerun"), "cannot be combined with --against"),
     "update": (
-        ("threshold", "metric", "require_energy", "strict", "minutes", "rerun", "out", "summary", "json_file"),
+        (
+            "threshold",
+            "metric",
+            "require_energy",
+            "strict",
+            "minutes",
+            "rerun",
+            "out",
+            "summary",
+            "json_file",
+            "badge",
+        ),
         "nothing is judged with --update-baseline",
     ),
 }
@@ -100,6 +111,7 @@ def gate(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the result for github-action-benchmark.")
     ] = None,
+    badge: Annotated[Path | None, typer.Option(help="Write the outcome for a badge of shields.io.")] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Check in CI whether a change uses more energy.
@@ -112,10 +124,11 @@ def gate(
     from joulebench.gate.processes import Benchmarks
     from joulebench.host.clock import RealClock
 
-    for option, file in (("--summary", summary), ("--json", json_file)):
+    for option, file in (("--summary", summary), ("--json", json_file), ("--badge", badge)):
         if file is not None and not file.absolute().parent.is_dir():  # known before an hour of measuring
             raise InputError(f"{option}: {file}: there is no folder {file.parent}")
-    _refuse_foreign(json_file)
+    _refuse_foreign("--json", json_file, {"name", "unit", "value"})
+    _refuse_foreign("--badge", badge, {"schemaVersion", "label", "message"})
     _check(metric, ("auto", "energy", "processor", "time"), "--metric")
     _check(form, (None, "quick", "standard"), "--form")
     if against is not None and (baseline is not None or update_baseline):
@@ -138,7 +151,7 @@ def gate(
         print("\n".join(workflow.add_to_baseline(benchmarks, settings, sessions, replace, baseline, observe)))
         return
     if baseline is not None and current is not None:
-        _publish(workflow.compare_files(baseline, current, settings, rerun), summary, json_file)
+        _publish(workflow.compare_files(baseline, current, settings, rerun), summary, json_file, badge)
         return
     try:
         folder = claim_folder(out / RealClock().utc()[:19].replace(":", "").replace("-", ""))
@@ -150,31 +163,31 @@ def gate(
         result = workflow.against(against, benchmarks, settings, minutes, observe)
     else:
         result = workflow.against_baseline(benchmarks, settings, baseline, observe)
-    _publish(result, summary, json_file)
+    _publish(result, summary, json_file, badge)
 
 
-def _refuse_foreign(json_file: Path | None) -> None:
+def _refuse_foreign(option: str, path: Path | None, keys: set[str]) -> None:
     """Refuse to replace a file that no gate wrote.
 
     Raises:
-        InputError: `json_file` exists and is not a list of benchmarks with name, unit and value.
+        InputError: `path` exists, and is no JSON object with these keys, nor a list of such.
     """
     from joulebench.spec.reading import MAX_LOG_BYTES, read_json
 
-    if json_file is None or not json_file.exists() or json_file.is_char_device() or json_file.is_fifo():
+    if path is None or not path.exists() or path.is_char_device() or path.is_fifo() or not path.stat().st_size:
         return
     try:
-        found = read_json(json_file, MAX_LOG_BYTES, follow=True) if json_file.stat().st_size else []
-        ours = isinstance(found, list) and all({"name", "unit", "value"} <= item.keys() for item in found)
+        found = read_json(path, MAX_LOG_BYTES, follow=True)
+        ours = all(keys <= one.keys() for one in (found if isinstance(found, list) else [found]))
     except (InputError, AttributeError):
         ours = False
     if not ours:
-        raise InputError(f"--json: {json_file} exists and is no result of a gate; choose another file")
+        raise InputError(f"{option}: {path} exists and is no result of a gate; choose another file")
 
 
-def _publish(result: Result, summary: Path | None, json_file: Path | None) -> None:
+def _publish(result: Result, summary: Path | None, json_file: Path | None, badge: Path | None) -> None:
     """Print the result, write its files, and exit with code 1 if the gate is not passed."""
-    from joulebench.gate.report import action_json, headline, markdown, status
+    from joulebench.gate.report import action_json, badge_json, headline, markdown, status
 
     text = markdown(result)
     print(text)
@@ -184,8 +197,9 @@ def _publish(result: Result, summary: Path | None, json_file: Path | None) -> No
                 file.write(text)
         except OSError as error:
             raise unwritable(summary, error) from None
-    if json_file is not None:
-        write_out(json_file, action_json(result), force=True)
+    for path, text in ((json_file, action_json(result)), (badge, badge_json(result))):
+        if path is not None:
+            write_out(path, text, force=True)
     print(headline(result))
     if status(result) == "failed":
         raise typer.Exit(1)

@@ -67,7 +67,7 @@ def by_sessions(
     verdict = Verdict(
         case.name, Outcome.PASSED, "", unit, case.metric, "sessions", shift, total,
         beside=tuple((m, s) for m, those in shown if those and (s := those.shift(statistics.LEVEL))),
-        baseline=centres[0], current=centres[1],
+        baseline=centres[0], current=centres[1], sessions=sides.baseline,
     )  # fmt: skip
     held, least = len(sides.baseline), case.settings.sessions
     few = f"the baseline has {held} sessions; {least} needed" if held < least else case.few_windows(baseline, now)

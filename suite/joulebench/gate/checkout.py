@@ -52,6 +52,16 @@ def checkout(repository: Path, ref: str) -> Iterator[Path]:
             _remove(repository, tree)
 
 
+def is_unchanged(repository: Path, ref: str) -> bool:
+    """Whether the working tree holds the same files as `ref`, apart from what git ignores.
+
+    Raises:
+        InputError: there is no such commit here.
+    """
+    changed = _git(repository, "diff", "--name-only", "--no-ext-diff", "--end-of-options", ref, "--")
+    return not changed and not _git(repository, "ls-files", "--others", "--exclude-standard")
+
+
 def _remove_abandoned(repository: Path) -> None:
     """Remove the worktrees of gates that were killed; that of a running one is locked by its process."""
     for line in _git(repository, "worktree", "list", "--porcelain").splitlines():

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from joulebench.errors import InputError, unwritable
 from joulebench.gate.comparability import differences
 from joulebench.gate.model import Measurement, Replicate
-from joulebench.gate.values import OWN_LOAD
+from joulebench.gate.values import CONDITIONS
 from joulebench.host.files import locked_folder, make_folder, write_whole
 from joulebench.records.folder import append, line, read_lines, read_record
 from joulebench.records.model import Window
@@ -100,7 +100,7 @@ def update_baseline(path: Path, session: list[Replicate], replace: bool = False)
 
 
 def _lean(replicate: Replicate) -> Replicate:
-    """Drop warm-up windows, and of the others all conditions but processor time."""
+    """Drop warm-up windows, and of the others all conditions but what may be compared."""
 
     def lean(m: Measurement) -> Measurement:
         windows = (w.model_copy(update={"conditions": _own(w)}) for w in m.windows if w.phase == m.phase)
@@ -110,4 +110,4 @@ def _lean(replicate: Replicate) -> Replicate:
 
 
 def _own(window: Window) -> dict[str, float]:
-    return {name: value for name, value in window.conditions.items() if name == OWN_LOAD}
+    return {name: value for name, value in window.conditions.items() if name in CONDITIONS.values()}

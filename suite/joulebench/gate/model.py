@@ -13,7 +13,7 @@ from joulebench.records.model import SCHEMA, Record, Window
 from joulebench.spec.hardware import HardwareProfile
 from joulebench.spec.task import Protocol
 
-MetricName = Literal["energy", "processor", "time"]
+MetricName = Literal["energy", "processor", "time", "instructions"]
 Choice = Literal["auto", "energy", "processor", "time"]
 
 _protocol = partial(Protocol, target_rel_ci=1.0, idle_s=0.0, allow_busy=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from joulebench.gate.fixture import EnergyBenchmark, Instrument
 
 _INSTRUMENT = pytest.StashKey["Instrument"]()
+_RESULTS = pytest.StashKey[list[tuple[str, dict[str, Any]]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -90,7 +91,7 @@ def _wait_for_turn(pipes: str, name: str, wanted: int) -> None:
 
 
 @pytest.fixture
-def energy_benchmark(request: pytest.FixtureRequest) -> EnergyBenchmark | Callable[..., Any]:
+def energy_benchmark(request: pytest.FixtureRequest) -> Iterator[EnergyBenchmark | Callable[..., Any]]:
     """Measure time and energy of a callable; see `joulebench.gate.fixture.EnergyBenchmark`.
 
     With `--benchmark-disable` (or `--benchmark-skip`) it is called once and nothing is measured.
@@ -107,11 +108,24 @@ def energy_benchmark(request: pytest.FixtureRequest) -> EnergyBenchmark | Callab
     except pytest.FixtureLookupError:
         raise pytest.UsageError("energy_benchmark needs pytest-benchmark: pip install 'joulebench[gate]'") from None
     if not benchmark.enabled:
-        return DisabledBenchmark(benchmark)
+        yield DisabledBenchmark(benchmark)
+        return
     instrument = request.getfixturevalue("_energy_instrument")
     name, pipes = request.node.nodeid, request.config.getoption("energy_turns")
     turn = None if pipes is None else partial(_wait_for_turn, pipes, name)
-    return EnergyBenchmark(benchmark, instrument, recording, name, turn)
+    yield EnergyBenchmark(benchmark, instrument, recording, name, turn)
+    if (facts := benchmark.extra_info.get("energy")) is not None:
+        request.config.stash.setdefault(_RESULTS, []).append((name, facts))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the joules of what was measured."""
+    if results := config.stash.get(_RESULTS, []):
+        from joulebench.gate.terminal import energy_table
+
+        terminalreporter.section("energy")
+        for line in energy_table(results):
+            terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(optionalhook=True)

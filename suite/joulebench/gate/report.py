@@ -7,10 +7,10 @@ import math
 from typing import Any
 
 from joulebench.gate.decision import compared, fails
-from joulebench.gate.statistics import Shift, ratio_text
+from joulebench.gate.statistics import Shift, pseudo_median, ratio_text
 from joulebench.gate.verdict import Outcome, Verdict
 from joulebench.gate.workflow import Result
-from joulebench.presentation.numbers import number, prefix
+from joulebench.presentation.numbers import number, prefix, sparkline
 from joulebench.presentation.units import plain
 from joulebench.records.model import combined
 
@@ -51,7 +51,8 @@ def markdown(result: Result) -> str:
     reasons = [
         f"- `{v.name}`: {'; '.join(_reasons(v, result.pair_s))}." for v in result.verdicts if _reasons(v, None)
     ]
-    return "\n".join([*lines, "", *reasons, *([""] if reasons else []), _method(result), ""])
+    drift = _drift(result)
+    return "\n".join([*lines, "", *reasons, *([""] if reasons else []), *drift, _method(result), ""])
 
 
 def _row(v: Verdict) -> str:
@@ -67,6 +68,31 @@ def _row(v: Verdict) -> str:
         MARKS.get(v.outcome, str(v.outcome)),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _drift(result: Result) -> list[str]:
+    """Chart of the baseline's sessions and of what was measured now; nothing where there are fewer than two."""
+    shown = [v for v in result.verdicts if len(v.sessions) > 1 and v.current]
+    if not shown:
+        return []
+    lines = [
+        "Cost per unit in each session of the baseline, oldest first, and now. Bars go from the lowest to the "
+        "highest of their row; percentages are against the baseline's typical session.",
+        "",
+        "| benchmark | sessions | now | lowest session | highest session | now |",
+        "| --- | --- | --- | ---: | ---: | ---: |",
+    ]
+    for v in shown:
+        assert v.current is not None
+        values, centre = [*v.sessions, math.log(v.current)], pseudo_median(v.sessions)
+        bars = sparkline(values)
+        changes = [_percent(value - centre) for value in (min(v.sessions), max(v.sessions), values[-1])]
+        lines.append(f"| `{v.name.rsplit('::', 1)[-1]}` | {bars[:-1]} | {bars[-1]} | {' | '.join(changes)} |")
+    return [*lines, ""]
+
+
+def _percent(log: float) -> str:
+    return f"{100 * math.expm1(log):+.2g} %".replace("-", "−")
 
 
 def _amount(v: Verdict, value: float | None) -> str:
@@ -115,6 +141,19 @@ def _method(result: Result) -> str:
     if any(v.metric and v.metric.name != "energy" for v in judged):
         sentences.append("Processor time, or time, was compared where not both sides have measured joules.")
     return " ".join([*sentences, *result.notes])
+
+
+#: Colour of a badge by status.
+COLOURS = {"passed": "brightgreen", "undecided": "lightgrey", "failed": "red"}
+
+
+def badge_json(result: Result) -> str:
+    """Render the status for a badge of shields.io's endpoint (https://shields.io/badges/endpoint-badge)."""
+    word = status(result)
+    return (
+        json.dumps({"schemaVersion": 1, "label": "energy gate", "message": word, "color": COLOURS[word]}, indent=1)
+        + "\n"
+    )
 
 
 def action_json(result: Result) -> str:

@@ -18,13 +18,14 @@ from joulebench.results import validity
 from joulebench.results.energy import common_domains, joules
 from joulebench.results.validity import invalidity
 
-#: Condition of a window: processors that the measuring process and all that it started kept busy.
-OWN_LOAD = "own_load_cpus"
+#: Conditions of a window, per second: processor time, and instructions, of the measuring process and all that it
+#: started.
+CONDITIONS: dict[MetricName, str] = {"processor": "own_load_cpus", "instructions": "own_instructions_per_s"}
 
 
 @dataclass(frozen=True)
 class Metric:
-    """Compared quantity per unit: joules over `domains`, processor time of the process tree, or time."""
+    """Compared quantity per unit: joules over `domains`, time, or the processes' processor time or instructions."""
 
     name: MetricName
     domains: tuple[str, ...] = ()
@@ -34,15 +35,15 @@ class Metric:
     def label(self) -> str:
         if self.name == "energy":
             return f"{self.kind} energy ({', '.join(self.domains)})"
-        return "processor time" if self.name == "processor" else "time"
+        return {"processor": "processor time", "instructions": "instruction count"}.get(self.name, self.name)
 
     @property
     def symbol(self) -> str:
         """Symbol of its unit, without prefix."""
-        return "J" if self.name == "energy" else "s"
+        return {"energy": "J", "instructions": ""}.get(self.name, "s")
 
 
-TIME, PROCESSOR = Metric("time"), Metric("processor")
+TIME, PROCESSOR, INSTRUCTIONS = Metric("time"), Metric("processor"), Metric("instructions")
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,11 @@ def amounts(measurement: Measurement, metric: Metric) -> list[tuple[float, int] 
 
 def _amount(window: Window, metric: Metric) -> tuple[float, int] | None:
     amount: float | None = window.duration_s
-    if metric.name == "processor":
-        cpus = window.conditions.get(OWN_LOAD)
-        amount = None if cpus is None else cpus * window.duration_s
+    if (condition := CONDITIONS.get(metric.name)) is not None:
+        rate = window.conditions.get(condition)
+        amount = None if rate is None else rate * window.duration_s
     elif metric.name == "energy":
-        amount = joules(window, metric.domains) if _has(window, metric.domains) else None
+        amount = joules(window, metric.domains) if _has_domains(window, metric.domains) else None
     return (amount, window.units) if amount is not None and amount > 0 and math.isfinite(amount) else None
 
 
@@ -95,7 +96,7 @@ def ratio(baseline: Measurement, current: Measurement, metric: Metric) -> float 
     return pseudo_median(logs) if logs else None
 
 
-def _has(window: Window, domains: Sequence[str]) -> bool:
+def _has_domains(window: Window, domains: Sequence[str]) -> bool:
     return {d.split(":")[0] for d in common_domains([window], domains)} == set(domains)
 
 
@@ -133,7 +134,7 @@ def choose_metric(
     for side, measurements in (("baseline", baseline), ("current", current)):
         if not any(valid_windows(m) for m in measurements):
             return Unmeasured(f"no valid window in the {side} measurement: {first_fault(measurements)}")
-    timed = _has_processor_time([*baseline, *current])
+    timed = _has(PROCESSOR, [*baseline, *current])
     if choice == "processor" and not require_energy:
         return PROCESSOR if timed else Unmeasured("no processor time was recorded")
     before, now = domains_of(baseline, "measured"), domains_of(current, "measured")
@@ -155,12 +156,12 @@ def choose_metric(
 
 def beside(metric: Metric, baseline: Sequence[Measurement], current: Sequence[Measurement]) -> list[Metric]:
     """The other quantities that both sides have: they are shown, and decide nothing."""
-    timed = [PROCESSOR] if _has_processor_time([*baseline, *current]) else []
-    return [other for other in (*timed, TIME) if other != metric]
+    counted = [other for other in (PROCESSOR, INSTRUCTIONS) if _has(other, [*baseline, *current])]
+    return [other for other in (*counted, TIME) if other != metric]
 
 
-def _has_processor_time(measurements: Sequence[Measurement]) -> bool:
-    return all(OWN_LOAD in w.conditions for m in measurements for w in valid_windows(m))
+def _has(metric: Metric, measurements: Sequence[Measurement]) -> bool:
+    return all(CONDITIONS[metric.name] in w.conditions for m in measurements for w in valid_windows(m))
 
 
 def _ordered(domains: set[str]) -> tuple[str, ...]:

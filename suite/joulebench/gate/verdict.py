@@ -43,6 +43,7 @@ class Verdict:
         needed: pairs, or sessions of the baseline, until it would be decided.
         pending: what it would be, did a rerun say so too.
         open: whether more pairs could decide it.
+        sessions: logarithms of a stored baseline's typical costs per unit, in the order of its sessions.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Verdict:
     needed: int | None = None
     pending: Outcome | None = None
     open: bool = False
+    sessions: tuple[float, ...] = ()
 
     @property
     def ratio(self) -> tuple[float, float, float] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 from joulebench.errors import InputError
-from joulebench.gate.checkout import checkout, top_level
+from joulebench.gate.checkout import checkout, is_unchanged, top_level
 from joulebench.gate.decision import judge, suspects, undecided
 from joulebench.gate.files import baseline_file, read_replicates, update_baseline
 from joulebench.gate.interleave import Observer, Sides, measure_pairs, measure_session, measure_until_decided
@@ -67,6 +67,7 @@ def against(
     benchmarks, form = _with_form(benchmarks)
     session = RealClock().utc()
     with checkout(here, ref) as there:
+        notes = (f"The working tree is the same code as {ref}.",) if is_unchanged(here, ref) else ()
         trees, title, began_s = (there, here), f"the working tree against {ref}", monotonic()
 
         def open_ones(sides: Sides) -> list[str]:
@@ -82,7 +83,7 @@ def against(
                 trees, benchmarks, f"{session} rerun", RERUN_PAIRS, observe, rerun=True, only=names
             )
             result = _result(before + again[0], now + again[1], settings, title)
-    return replace(result, pair_s=pair_s)
+    return replace(result, notes=(*result.notes, *notes), pair_s=pair_s)
 
 
 def _again(names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import psutil
 
 from joulebench.host.clock import Clock, RealClock
 from joulebench.meters.base import Counter
+from joulebench.meters.instructions import InstructionCounter, open_counter
 
 
 class HostMeter:
@@ -18,9 +19,10 @@ class HostMeter:
     `cpu_utilisation` (0…1 of all CPUs), `own_load_cpus` (CPUs kept busy by this process and all that it started),
     `neighbour_load_cpus` (by the run's other trials and what drives them, where several go on beside each other),
     `other_load_cpus` (busy − own − neighbours), `steal_cpus` (CPUs that a hypervisor took; absent where the kernel
-    does not count them), `memory_used_bytes` (total − available). The loads come from the kernel's cumulative CPU
-    times, which are integrals already, to its tick of about 10 ms; memory is the mean of what was used at the
-    window's edges. Stolen time is not load.
+    does not count them), `own_instructions_per_s` (executed in user space by this process and what it starts;
+    absent where the kernel does not count them), `memory_used_bytes` (total − available). The loads come from the
+    kernel's cumulative CPU times, which are integrals already, to its tick of about 10 ms; memory is the mean of
+    what was used at the window's edges. Stolen time is not load.
 
     Args:
         clock: the clock that windows are cut by.
@@ -35,8 +37,11 @@ class HostMeter:
         self._memory_byte_s = 0.0
         self._grown: dict[str, float] = {}
         self._cpus = psutil.cpu_count() or 1
+        self._instructions: InstructionCounter | None = None
 
     def start(self) -> None:
+        self.stop()
+        self._instructions = open_counter()
         self._memory = None
         self._memory_byte_s = 0.0
         self._grown = {}
@@ -65,11 +70,14 @@ class HostMeter:
             "other_load_cpus": self._grow("other", busy_s - own_s - (beside_s or 0.0)),
             **neighbours,
             **stolen,
+            **({"own_instructions_per_s": counter.read()} if (counter := self._instructions) else {}),
             "memory_used_bytes": self._used_byte_s(self._clock.now_s()),
         }
 
     def stop(self) -> None:
-        pass
+        if self._instructions is not None:
+            self._instructions.close()
+            self._instructions = None
 
     def describe(self) -> list[dict[str, str]]:
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from joulebench.stats.constants import JOULES_PER_KWH
@@ -153,3 +154,14 @@ def sample_size(value: Estimate) -> str:
 def rsd_words(rsd: Rsd) -> str:
     """`0.42 % (95 % interval 0.29 % to 0.77 %)`."""
     return f"{percent(rsd.value)} (95 % interval {percent(rsd.low)} to {percent(rsd.high)})"
+
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """One bar for each value, from the lowest to the highest; bars of middle height where all are equal."""
+    low, high = min(values), max(values)
+    if not high > low:
+        return _BARS[len(_BARS) // 2 - 1] * len(values)
+    return "".join(_BARS[min(len(_BARS) - 1, int(len(_BARS) * (v - low) / (high - low)))] for v in values)
