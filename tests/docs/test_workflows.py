@@ -37,6 +37,33 @@ def test_a_workflow_trusts_little(path):
         assert not re.search(r"\$\{\{\s*github\.(?:head_ref|event)", step.get("run", ""))
 
 
+def test_a_token_that_writes_never_meets_the_code_that_is_measured():
+    jobs = [job for path in FILES for job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()]
+    writing = [job for job in jobs if "permissions" in job]
+    assert [job["permissions"] for job in writing] == [{"contents": "write"}]
+    for step in (step for job in writing for step in job["steps"]):
+        assert step.get("with", {}).get("path") in (None, "measured")  # what was measured lies beside the checkout
+        assert "run" not in step or step["run"].split()[0].startswith(".ci/")
+
+
+def gitlab() -> dict[str, Any]:
+    """The jobs that docs/gate.md gives for GitLab."""
+    text = (REPOSITORY / "docs" / "gate.md").read_text(encoding="utf-8")
+    found = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    return {name: job for block in found if isinstance(block, dict) for name, job in block.items()}
+
+
+def test_the_jobs_for_gitlab_call_what_exists():
+    assert set(gitlab()) == {"energy", "energy:processor-time", "energy:baseline"}
+    for job in gitlab().values():
+        for script in job["script"]:
+            done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
+            assert done.stderr == ""
+            for called in re.findall(r"(?:^| )(\.ci/\w+)", script):
+                assert os.access(REPOSITORY / called, os.X_OK)
+        assert "--quiet" in job["script"][-1] or job["script"][-1].startswith(".ci/baseline store")
+
+
 def scripts(path: Path) -> list[str]:
     """Shell lines of a workflow, one for each session that a job's matrix names."""
     found = []
@@ -71,8 +98,10 @@ def test_options_of_the_gate_in_workflows_exist():
     ).stdout
     given = {
         option
-        for path in FILES
-        for script in scripts(path)
+        for script in (
+            *(s for path in FILES for s in scripts(path)),
+            *(s for job in gitlab().values() for s in job["script"]),
+        )
         if " regression -- " in script
         for option in re.findall(r"--[a-z][a-z-]+", script.split(" -- ", 1)[1])
     }
