@@ -40,6 +40,7 @@ from tests.studies.scaling import test_analysis as scaling
 from tests.studies.search_quality import test_analysis as search_quality
 from tests.studies.training_inference import test_analysis as training_inference
 from tests.studies.utilisation import test_analysis as utilisation
+from tests.studies.variants import test_analysis as variants
 
 FOLDER = Path(__file__).with_name("prose")
 
@@ -88,6 +89,7 @@ REPORTS: dict[str, tuple[Callable[[], RunBuilder], str | None]] = {
     "search_robustness": (search_quality.robustness, "search_quality"),
     "training_inference": (training_inference.full, "training_inference"),
     "utilisation": (utilisation.full, "utilisation"),
+    "variants": (variants.side_by_side, "variants"),
     "wrong": (killed, None),
 }
 

@@ -17,9 +17,9 @@ from joulebench.gate.files import write_replicates
 from joulebench.gate.model import Settings
 from joulebench.gate.processes import Benchmarks, SessionPlace, run_in_turn
 from joulebench.gate.report import action_json, headline, markdown
-from joulebench.gate.statistics import Shift
 from joulebench.gate.values import TIME
 from joulebench.gate.verdict import Outcome, Verdict
+from joulebench.stats.paired_ratio import Shift
 from tests.commands.calling import call
 from tests.gate_records import CPU, measurement, pairs, replicate, spread
 

@@ -20,6 +20,7 @@ from joulebench.commands.compare import Compare, compare
 from joulebench.commands.export import export
 from joulebench.commands.gate import gate
 from joulebench.commands.hardware import hardware
+from joulebench.commands.measure import measure
 from joulebench.commands.publish import publish
 from joulebench.commands.report import Report, report
 from joulebench.commands.resume import resume
@@ -89,6 +90,7 @@ _LAST: tuple[Callable[..., None], ...] = (gate, card, export, publish, verify, w
 
 for command in _FIRST:
     app.command()(command)
+app.command(context_settings={"allow_interspersed_args": False})(measure)
 app.command(cls=Report, context_settings={"allow_extra_args": True})(report)
 app.command(cls=Compare)(compare)
 for command in _LAST:

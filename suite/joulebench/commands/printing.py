@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import typer
 from joulebench.errors import IncompleteError
 
 if TYPE_CHECKING:
+    from joulebench.presentation.table import Table
     from joulebench.records.folder import RunFolder
 
 
@@ -37,6 +39,28 @@ def print_report(
         say(line)
     say(f"report: {written.page}")
     return written.passed is not False
+
+
+def print_tables(tables: Sequence[Table]) -> None:
+    """Print tables as lines of text, as wide as they are where nobody looks."""
+    from rich.console import Console
+    from rich.table import Table as Drawn
+
+    from joulebench.commands.streams import terminal
+    from joulebench.text import one_line
+
+    console = Console(file=terminal(sys.stdout), highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 500
+    for table in tables:
+        drawn = Drawn(title=one_line(table.caption), title_justify="left", box=None, pad_edge=False)
+        for column in table.columns:
+            header = " ".join((column.title, *(f"({detail})" for detail in column.details)))
+            drawn.add_column(one_line(header), justify="right" if column.numeric else "left")
+        for row in table.rows:
+            drawn.add_row(*(one_line(" ".join(filter(None, (c.text, c.flag, *c.below)))) for c in row))
+        console.print(drawn)
+        console.print()
 
 
 def print_finished(folders: Sequence[RunFolder]) -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from joulebench.gate import statistics
 from joulebench.gate.model import Measurement, Replicate
 from joulebench.gate.paired import Decision, Pairs, alone, confirms, decide
-from joulebench.gate.statistics import Shift
 from joulebench.gate.values import Metric, mean, ratio, typical
 from joulebench.gate.verdict import Case, Outcome, Verdict, after_rerun, part, pending
+from joulebench.stats.paired_ratio import LEVEL, Shift, paired, pseudo_median, total
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def _measurements(pairs: Sequence[_Pair]) -> tuple[list[Measurement], list[Measu
 
 
 def _centre(measurements: Sequence[Measurement], metric: Metric) -> float:
-    return math.exp(statistics.pseudo_median([v for m in measurements if (v := typical(m, metric)) is not None]))
+    return math.exp(pseudo_median([v for m in measurements if (v := typical(m, metric)) is not None]))
 
 
 def by_pairs(
@@ -60,7 +60,7 @@ def by_pairs(
         return Verdict(case.name, Outcome.UNMEASURED, reason, unit, case.metric)
     numbers = _numbers(pairs, case.metric)
     decision, n, share = _looked(pairs, numbers, case)
-    shift, total = _shifts(numbers, n, statistics.LEVEL * share)
+    shift, total = _shifts(numbers, n, LEVEL * share)
     centres = [_centre(side, case.metric) for side in _measurements(pairs[:n])]
     verdict = Verdict(
         case.name, decision.outcome, decision.reason, unit, case.metric, "paired", shift, total,
@@ -89,19 +89,15 @@ def _looked(pairs: Sequence[_Pair], numbers: Pairs, case: Case) -> tuple[Decisio
 
 
 def _shifts(numbers: Pairs, n: int, level: float) -> tuple[Shift, Shift]:
-    typical_shift = statistics.paired(numbers.ratios[:n], level)
-    return typical_shift, statistics.total(numbers.baseline[:n], numbers.current[:n], level)
+    typical_shift = paired(numbers.ratios[:n], level)
+    return typical_shift, total(numbers.baseline[:n], numbers.current[:n], level)
 
 
 def _beside(
     name: str, others: Sequence[Metric], sides: tuple[list[Replicate], list[Replicate]], n: int, share: float
 ) -> tuple[tuple[Metric, Shift], ...]:
     pairs = ((metric, _pairs(name, metric, *sides)[:n]) for metric in others)
-    return tuple(
-        (metric, statistics.paired([p.ratio for p in those], statistics.LEVEL * share))
-        for metric, those in pairs
-        if those
-    )
+    return tuple((metric, paired([p.ratio for p in those], LEVEL * share)) for metric, those in pairs if those)
 
 
 def _undecided_pairs(verdict: Verdict, numbers: Pairs, why: str, case: Case) -> Verdict:

@@ -14,9 +14,9 @@ from statistics import fmean
 
 from joulebench.gate import statistics
 from joulebench.gate.model import Measurement, Replicate
-from joulebench.gate.statistics import Shift
 from joulebench.gate.values import Metric, mean, typical
 from joulebench.gate.verdict import Case, Outcome, Verdict, after_rerun, part, pending
+from joulebench.stats.paired_ratio import LEVEL, Shift, pseudo_median
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def session_values(side: Sequence[Replicate], name: str, metric: Metric, value: 
             sessions.setdefault(replicate.session, []).append(found)
     if value is mean:
         return tuple(math.log(fmean(values)) for values in sessions.values())
-    return tuple(statistics.pseudo_median(values) for values in sessions.values())
+    return tuple(pseudo_median(values) for values in sessions.values())
 
 
 def _sessions(
@@ -61,12 +61,12 @@ def by_sessions(
         return Verdict(
             case.name, Outcome.UNMEASURED, f"no valid {case.metric.label} on one side", unit, case.metric
         )
-    shift, total = sides.shift(statistics.LEVEL), totals.shift(statistics.LEVEL)
+    shift, total = sides.shift(LEVEL), totals.shift(LEVEL)
     shown = ((m, _sessions(baseline, now, case.name, m)) for m in others)
-    centres = [math.exp(statistics.pseudo_median(v)) for v in (sides.baseline, sides.current)]
+    centres = [math.exp(pseudo_median(v)) for v in (sides.baseline, sides.current)]
     verdict = Verdict(
         case.name, Outcome.PASSED, "", unit, case.metric, "sessions", shift, total,
-        beside=tuple((m, s) for m, those in shown if those and (s := those.shift(statistics.LEVEL))),
+        beside=tuple((m, s) for m, those in shown if those and (s := those.shift(LEVEL))),
         baseline=centres[0], current=centres[1], sessions=sides.baseline,
     )  # fmt: skip
     held, least = len(sides.baseline), case.settings.sessions
@@ -81,14 +81,14 @@ def by_sessions(
             pending(verdict, Outcome.REGRESSED) if repeated is None else _confirmed(verdict, sides, repeated, case)
         )
     for which, wide in (("typical ratio", sides), ("ratio of means", totals)):
-        interval = wide.shift(statistics.LEVEL)
+        interval = wide.shift(LEVEL)
         if interval is not None and interval.high > case.limit:
             return _undecided_sessions(verdict, wide, f"the interval of the {which} includes the threshold", case)
     surely = sides.shift(case.sure)
     if surely is None or surely.high >= 0:
         return verdict
     repeated = _sessions(baseline, again, case.name, case.metric) if again else None
-    alone = repeated.shift(statistics.LEVEL) if repeated is not None else None
+    alone = repeated.shift(LEVEL) if repeated is not None else None
     if alone is None:
         return pending(verdict, Outcome.IMPROVED)
     return after_rerun(verdict, Outcome.IMPROVED, alone, alone.estimate < 0)
@@ -100,7 +100,7 @@ def _suspect(shift: Shift, limit: float) -> bool:
 
 def _confirmed(verdict: Verdict, first: _Sessions, again: _Sessions, case: Case) -> Verdict:
     """Verdict on a suspected benchmark after its rerun: by all measurements, and by the rerun alone."""
-    alone = again.shift(statistics.LEVEL)
+    alone = again.shift(LEVEL)
     today = (fmean([*first.current, *again.current]),)  # both are of one day
     every = _Sessions(first.baseline, today)
     surely = every.shift(case.sure)
@@ -113,7 +113,7 @@ def _confirmed(verdict: Verdict, first: _Sessions, again: _Sessions, case: Case)
 
 
 def _undecided_sessions(verdict: Verdict, sides: _Sessions, why: str, case: Case) -> Verdict:
-    shift = sides.shift(statistics.LEVEL)
+    shift = sides.shift(LEVEL)
     assert shift is not None
     needed = statistics.sessions_needed(sides.baseline, sides.current, shift, case.limit)
     visible = case.limit + shift.estimate - shift.low

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from joulebench.gate import statistics
 from joulebench.gate.by_pairs import by_pairs
 from joulebench.gate.by_sessions import by_sessions, session_values
 from joulebench.gate.comparability import benchmark_difference, check
 from joulebench.gate.model import Replicate, Settings
 from joulebench.gate.values import Unmeasured, beside, choose_metric, typical
 from joulebench.gate.verdict import Case, Outcome, Verdict
+from joulebench.stats.paired_ratio import pseudo_median
 
 
 def judge(baseline: Sequence[Replicate], current: Sequence[Replicate], settings: Settings) -> list[Verdict]:
@@ -46,7 +46,7 @@ def _one(
         return Verdict(name, Outcome.UNMEASURED, metric.reason, unit)
     if not before:
         values = session_values(current, name, metric, typical)
-        here = math.exp(statistics.pseudo_median(values)) if values else None
+        here = math.exp(pseudo_median(values)) if values else None
         reason = "the baseline has no such benchmark"
         return Verdict(name, Outcome.NEW, reason, unit, metric, "sessions", current=here)
     case = Case(name, metric, settings, benchmarks)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from joulebench.gate import statistics
 from joulebench.gate.model import Settings
-from joulebench.gate.statistics import Shift
 from joulebench.gate.verdict import Outcome
+from joulebench.stats import paired_ratio
+from joulebench.stats.paired_ratio import LEVEL, Shift
 
 #: p-value of the test on outlying processes. It is large, since all that it can do is to withhold a pass.
 OUTLYING = 0.15
@@ -52,12 +53,12 @@ def decide(pairs: Pairs, share: float, benchmarks: int, settings: Settings) -> D
         benchmarks: their number in the gate; a false regression or improvement of any is a false one of the gate.
     """
     limit = math.log1p(settings.threshold)
-    plain, sure = statistics.LEVEL * share, sure_level(benchmarks, settings) * share
+    plain, sure = LEVEL * share, sure_level(benchmarks, settings) * share
     ratios, lower = pairs.ratios, [-ratio for ratio in pairs.ratios]
-    total = statistics.total(pairs.baseline, pairs.current, plain)
-    if statistics.chance(ratios, limit) <= plain and statistics.chance(ratios, 0.0) <= sure:
+    total = paired_ratio.total(pairs.baseline, pairs.current, plain)
+    if paired_ratio.chance(ratios, limit) <= plain and paired_ratio.chance(ratios, 0.0) <= sure:
         return Decision(Outcome.REGRESSED, "the typical process is dearer")
-    if total.low > limit and statistics.total(pairs.baseline, pairs.current, sure).low > 0:
+    if total.low > limit and paired_ratio.total(pairs.baseline, pairs.current, sure).low > 0:
         return Decision(Outcome.REGRESSED, "the total is dearer", total=True)
     if (few := statistics.pairs_without(settings.rare)) > len(ratios):
         share_percent = f"{100 * settings.rare:g} %"
@@ -65,14 +66,14 @@ def decide(pairs: Pairs, share: float, benchmarks: int, settings: Settings) -> D
             Outcome.UNDECIDED,
             f"{len(ratios)} pairs; a dear kind that makes up {share_percent} of processes is seen in {few}",
         )
-    if statistics.chance(lower, -limit) > plain:
+    if paired_ratio.chance(lower, -limit) > plain:
         return Decision(Outcome.UNDECIDED, "the interval of the typical ratio includes the threshold")
     if total.high > limit:
         return Decision(Outcome.UNDECIDED, "the interval of the ratio of totals includes the threshold")
-    above, below = statistics.outlying(ratios)
+    above, below = paired_ratio.outlying(ratios)
     if statistics.one_sided(above, below) <= OUTLYING:
         return Decision(Outcome.UNDECIDED, f"{above} outlying pairs are dearer, {below} cheaper")
-    if statistics.chance(lower, 0.0) <= sure and total.estimate < 0:
+    if paired_ratio.chance(lower, 0.0) <= sure and total.estimate < 0:
         return Decision(Outcome.IMPROVED, "the typical process is cheaper")
     return Decision(Outcome.PASSED)
 
@@ -86,8 +87,8 @@ def confirms(rerun: Pairs, found: Decision, settings: Settings) -> bool:
 def alone(rerun: Pairs, found: Decision) -> Shift:
     """The ratio of a rerun: the one that had been found to be dearer or cheaper."""
     if found.total:
-        return statistics.total(rerun.baseline, rerun.current, statistics.LEVEL)
-    return statistics.paired(rerun.ratios, statistics.LEVEL)
+        return paired_ratio.total(rerun.baseline, rerun.current, LEVEL)
+    return paired_ratio.paired(rerun.ratios, LEVEL)
 
 
 def sure_level(benchmarks: int, settings: Settings) -> float:

@@ -7,12 +7,13 @@ import math
 from typing import Any
 
 from joulebench.gate.decision import compared, fails
-from joulebench.gate.statistics import Shift, pseudo_median, ratio_text
+from joulebench.gate.statistics import ratio_text
 from joulebench.gate.verdict import Outcome, Verdict
 from joulebench.gate.workflow import Result
 from joulebench.presentation.numbers import number, prefix, sparkline
 from joulebench.presentation.units import plain
 from joulebench.records.model import combined
+from joulebench.stats.paired_ratio import Shift, pseudo_median
 
 DESIGNS = {
     "paired": "Both commits were measured in one session: pairs of processes, both alive, their windows in turn by "

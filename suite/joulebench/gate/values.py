@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from statistics import median
 
 from joulebench.gate.model import Choice, Measurement, MetricName
-from joulebench.gate.statistics import pseudo_median
 from joulebench.measurement.protocol import ALL_DOMAINS
 from joulebench.records.model import Kind, Window
 from joulebench.results import validity
 from joulebench.results.energy import common_domains, joules
 from joulebench.results.validity import invalidity
+from joulebench.stats.paired_ratio import pseudo_median
 
 #: Conditions of a window, per second: processor time, and instructions, of the measuring process and all that it
 #: started.

@@ -10,8 +10,8 @@ from typing import Literal
 
 from joulebench.gate import statistics
 from joulebench.gate.model import Replicate, Settings
-from joulebench.gate.statistics import Shift
 from joulebench.gate.values import Metric, repeats
+from joulebench.stats.paired_ratio import Shift
 
 Design = Literal["paired", "sessions"]
 

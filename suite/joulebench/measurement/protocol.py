@@ -129,7 +129,7 @@ def measure_phase(
         valid = faults.count(None)
         if max(valid, len(windows) - valid) >= protocol.max_repeats:
             return windows
-        if valid >= protocol.repeats and _narrow(windows, name, protocol, domains):
+        if valid >= protocol.repeats and (protocol.repeats == 1 or _narrow(windows, name, protocol, domains)):
             return windows
         if protocol.min_windows <= valid < protocol.repeats and enough(windows):
             return windows
@@ -205,8 +205,10 @@ class _Work:
         self._chunk(self._planned(LEAD_IN_S))
 
     def warm_up(self) -> None:
-        """Run for at least `warmup_s` and until pace and power have settled, or for `max_warmup_s`."""
+        """Run at least `warmup_s` and until pace and power have settled, or for `max_warmup_s` (0: not at all)."""
         protocol, clock = self._protocol, self._timeline.clock
+        if protocol.max_warmup_s == 0:
+            return
         begun_s, done = clock.now_s(), 0
         power = _PowerSpans(self._timeline, protocol.settled_rel)
         paces: list[float] = []

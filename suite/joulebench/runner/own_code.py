@@ -31,7 +31,7 @@ from joulebench.meters.live_settings import is_settings
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import MAX_FILES, OwnCode
 from joulebench.spec.reading import read_file
-from joulebench.spec.registry import DATASETS, METERS, STUDIES, WORKLOADS, Registry, add_import_folders
+from joulebench.spec.registry import COMMAND, DATASETS, METERS, STUDIES, WORKLOADS, Registry, add_import_folders
 from joulebench.spec.task import FRONTIER, MODEL, Task
 
 _OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -242,6 +242,11 @@ def find_recorded_code(
     """
     add_import_folders(*sources.folders)
     manifest, task = folder.manifest(), folder.task()
+    if WORKLOADS.target(task.workload, "workload") == WORKLOADS.shipped[COMMAND]:
+        raise InputError(
+            f"{folder.path}: its trials are programs that its records name; records may come from anybody, so they "
+            "are not run. Give the commands to `joulebench measure` yourself"
+        )
     for text in (*_paths(task), *([trace] if trace else [])):
         path = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's own raises where there is no such user)
         if (path.is_absolute() or ".." in path.parts) and exists(path) and not sources.hold(path):

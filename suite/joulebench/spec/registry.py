@@ -126,12 +126,15 @@ def _studies() -> dict[str, str]:
     return {n: f"joulebench.studies.{n}.section:{n.title().replace('_', '')}Study" for n in names}
 
 
+#: The workload whose trials are programs of the user's.
+COMMAND = "command"
 WORKLOADS = Registry(
     "workload",
     "joulebench.workloads",
     "Class",
     {
         "cnn": "joulebench.workloads.cnn:CNN",
+        "command": "joulebench.workloads.command:Command",
         "families": "joulebench.workloads.families:Families",
         "function": "joulebench.workloads.function:Function",
         "language_model": "joulebench.workloads.language_model:LanguageModel",

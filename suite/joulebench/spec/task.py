@@ -106,13 +106,15 @@ class Protocol(Definition):
 
     cooldown_s: Seconds = 0.0  # after training, before anything is measured
     max_cooldown_s: Seconds = 0.0  # longer than cooldown_s: at most this until temperature or power has settled
-    warmup_s: Seconds = 2.0  # at least; longer until step time and power are stable
+    warmup_s: Seconds = 2.0  # at least; longer until step time and power are stable; none where max_warmup_s is 0
     max_warmup_s: Seconds = 20.0
     settled_rel: Annotated[float, Field(gt=0, le=1)] = 0.05  # three successive step times within this fraction
     window_s: Annotated[float, Field(gt=0, le=100_000)] = 5.0
-    repeats: Annotated[int, Field(ge=2, le=10_000)] = 5
-    min_windows: Annotated[int, Field(ge=2, le=10_000)] = 2  # of a trial that another one clearly beats
-    max_repeats: Annotated[int, Field(ge=2, le=10_000)] = 15
+    repeats: Annotated[int, Field(ge=1, le=10_000)] = (
+        5  # 1: of trials that are repeated themselves; no interval each
+    )
+    min_windows: Annotated[int, Field(ge=1, le=10_000)] = 2  # of a trial that another one clearly beats
+    max_repeats: Annotated[int, Field(ge=1, le=10_000)] = 15
     target_rel_ci: Annotated[float, Field(gt=0, le=1)] = 0.02
     idle_s: Seconds = 10.0
     idle_every: Annotated[int, Field(ge=1, le=1_000_000)] = 10  # trials

@@ -61,7 +61,7 @@ def draw(random: np.random.Generator, noise: Noise, pairs: int, ratio: float) ->
 
 
 def _pseudo_medians(rows: Floats) -> Floats:
-    """As `statistics.pseudo_median`, of each row."""
+    """As `pseudo_median`, of each row."""
     i, j = np.triu_indices(rows.shape[1])
     medians: Floats = np.median((rows[:, i] + rows[:, j]) / 2, axis=1)
     return medians

@@ -27,6 +27,7 @@ from joulebench.gate.model import RERUN_PAIRS, Settings
 from joulebench.gate.paired import Pairs, confirms, decide
 from joulebench.gate.verdict import Outcome, Verdict
 from joulebench.host.files import write_whole
+from joulebench.stats.paired_ratio import chance
 from tests.gate.power import real
 from tests.gate.power.noise import Noise, draw
 from tests.gate.power.replay import BENCHMARKS, Machine, SessionNoise, session
@@ -83,7 +84,7 @@ def judged(noise: Noise, ratio: float, seed: int) -> Judged:
 def _holds(ratios: Sequence[float], truth: float, level: float) -> bool:
     """Whether the interval of the typical ratio holds the truth: the test that it comes from does not refuse it."""
     lower = [-r for r in ratios]
-    return statistics.chance(ratios, truth) > level and statistics.chance(lower, -truth) > level
+    return chance(ratios, truth) > level and chance(lower, -truth) > level
 
 
 def _first(pairs: Pairs, n: int) -> Pairs:

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from joulebench.gate.statistics import pseudo_median
 from joulebench.gate.values import Metric, typical
 from joulebench.gate.verdict import Outcome
+from joulebench.stats.paired_ratio import pseudo_median
 from tests.conftest import REPOSITORY
 from tests.gate.power import real
 from tests.gate.power.noise import Noise, _pseudo_medians, draw

@@ -1,0 +1,155 @@
+"""Configurations beside each other: ratios of pairs where runs came in rounds, exact on replayed joules."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from joulebench.results.run import Run
+from joulebench.runner import local
+from joulebench.spec.task import Task
+from joulebench.stats.estimate import Estimate
+from joulebench.studies.variants.analysis import Answer, variants
+from joulebench.studies.variants.section import VariantsStudy
+from tests.run_factory import RunBuilder, make_task
+
+STEP_S = {"first": 0.010, "dear": 0.012, "same": 0.010, "broken": 0.010}
+WATTS = 100.0
+
+
+def paced(params, seed):
+    """Steps of a length of its own, and a few percent of the run's, alike for all runs of a round."""
+    if params["way"] == "broken" and seed % 2:
+        raise ValueError("broken")
+    return {"quality": 1.0, "step_s": STEP_S[params["way"]]}
+
+
+def made(tmp_path, ways, stages, **fields):
+    parameter = {"type": "choice", "values": list(ways), "default": ways[0]}
+    task = Task.model_validate(
+        {
+            "name": "ways", "title": "Ways", "workload": "function", "analyses": ["variants"],
+            "options": {"function": "tests.studies.variants.test_analysis:paced"},
+            "parameters": {"way": parameter if len(ways) > 1 else {"type": "fixed", "value": ways[0]}},
+            "objectives": {
+                "j_per_sample": {
+                    "goal": "minimize", "phase": "inference", "domains": ["cpu", "ram"], "basis": "gross",
+                }
+            },
+            "stages": stages,
+            "protocol": {"warmup_s": 0.1, "max_warmup_s": 1.0, "window_s": 1.0, "idle_s": 4.0, "control": False},
+            "confirm": {"repeats": 0}, "max_consecutive_failures": 50,
+            **fields,
+        }
+    )  # fmt: skip
+    return Run.of(local.run(task, out=tmp_path, replay=str(WATTS), hardware="generic_cpu", force_hardware=True))
+
+
+def side_by_side() -> RunBuilder:
+    """Three widths in eight rounds, the second a third dearer, the third alike; a run of it failed."""
+    points = [{"width": width} for width in (8, 16, 32)]
+    stages = {"rounds": {"method": "points", "points": points, "repeats": 8, "order": "random"}}
+    run = RunBuilder(make_task(stages=stages, analyses=["variants"]))
+    units = {8: 8000, 16: 6000, 32: 8040}
+    for number in range(8):
+        for width, done in units.items():
+            if (number, width) == (3, 32):
+                run.fail({"width": width}, "failed", "RuntimeError: it broke")
+            else:
+                run.add(
+                    {"width": width}, done + 40 * (number % 3), {"val_accuracy": 0.9}, "rounds", idle=number == 0
+                )
+    return run
+
+
+def rounds(ways, repeats=8, order="random"):
+    points = [{"way": way} for way in ways]
+    return {"rounds": {"method": "points", "points": points, "repeats": repeats, "order": order}}
+
+
+def test_ratios_of_rounds_are_exact(tmp_path):
+    ways = ("first", "dear", "same")
+    result = variants(made(tmp_path, ways, rounds(ways)))
+    assert result.in_rounds
+    assert result.each[0].params["way"] == "first"
+    by_way = {v.params["way"]: v for v in result.each}
+    assert by_way["first"].energy_ratio is None
+    assert by_way["first"].phase.gross.mean == pytest.approx(WATTS * 0.010)
+    dear, same = by_way["dear"], by_way["same"]
+    for value in (dear.energy_ratio, dear.time_ratio):
+        assert (value.mean, value.n, value.varied) == (pytest.approx(1.2, rel=1e-4), 8, "rounds")
+        assert value.low <= 1.2 <= value.high or value.low == pytest.approx(1.2, rel=1e-4)
+    assert dear.answer is Answer.MORE
+    assert same.answer is Answer.SAME
+    assert dear.phase.power_w == pytest.approx(WATTS)
+
+
+def test_fewer_than_six_rounds_answer_nothing(tmp_path):
+    result = variants(made(tmp_path, ("first", "dear"), rounds(("first", "dear"), repeats=5)))
+    (dear,) = result.each[1:]
+    assert dear.energy_ratio.mean == pytest.approx(1.2, rel=1e-4)
+    assert (dear.energy_ratio.low, dear.energy_ratio.high) == (None, None)
+    assert dear.answer is Answer.UNKNOWN
+
+
+def test_runs_that_did_not_take_turns_are_compared_by_their_means(tmp_path):
+    stages = {
+        "default": {"method": "default", "repeats": 3},
+        "rest": {"method": "points", "points": [{"way": "dear"}]},
+    }
+    result = variants(made(tmp_path, ("first", "dear"), stages))
+    assert not result.in_rounds
+    (dear,) = result.each[1:]
+    assert dear.energy_ratio.mean == pytest.approx(1.2, rel=1e-4)
+    assert dear.energy_ratio.varied != "rounds"
+
+
+def test_failed_runs_leave_their_round_out_for_that_way_alone(tmp_path):
+    ways = ("first", "broken", "dear")
+    run = made(tmp_path, ways, rounds(ways, repeats=12))
+    result = variants(run)
+    by_way = {v.params["way"]: v for v in result.each}
+    failed = sum(t.status == "failed" for t in run.trials)
+    assert 0 < failed < 12
+    assert by_way["broken"].failed == failed
+    assert by_way["broken"].energy_ratio.n == 12 - failed
+    assert by_way["dear"].energy_ratio.n == 12
+
+
+def test_a_default_without_joules_is_nothing_to_compare_with(tmp_path):
+    run = made(tmp_path, ("first", "dear"), rounds(("dear",), repeats=2))
+    assert variants(run) is None
+
+
+def test_one_configuration_has_its_joules_by_domain(tmp_path):
+    run = made(tmp_path, ("first",), {"default": {"method": "default", "repeats": 2}})
+    result = variants(run)
+    ((domain,),) = [v.domains for v in result.each]
+    assert (domain.domain, domain.gross.mean) == ("cpu", pytest.approx(WATTS * 0.010))
+    assert domain.net is None or domain.net.mean == pytest.approx(0.0, abs=0.02)
+    section = VariantsStudy().section(result, run)
+    assert [len(table.rows) for table in section.tables] == [1]
+    assert len(section.rows) == 1
+    assert "energy_ratio" in section.rows[0]
+
+
+def test_the_section_has_a_row_for_each_and_the_numbers_of_the_ratio(tmp_path):
+    run = made(tmp_path, ("first", "dear"), rounds(("first", "dear")))
+    section = VariantsStudy().section(variants(run), run)
+    first, dear = section.rows
+    assert (first["energy_ratio"], first["answer"]) == (None, None)
+    assert dear["energy_ratio"] == pytest.approx(1.2, rel=1e-4)
+    assert dear["answer"] == "more"
+    assert [len(table.rows) for table in section.tables] == [2, 2]
+    assert "120" in section.answer
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "answer"),
+    [(0.8, 0.9, Answer.LESS), (1.1, 1.2, Answer.MORE), (0.9, 1.1, Answer.SAME), (None, None, Answer.UNKNOWN)],
+)
+def test_the_answer_is_by_the_interval(low, high, answer):
+    middle = 1.0 if low is None else math.sqrt(low * high)
+    assert Answer.of(Estimate(middle, 8, None, low, high, "rounds")) is answer
+    assert Answer.of(None) is Answer.UNKNOWN
