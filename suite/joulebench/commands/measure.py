@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Least seconds of a window with an accelerator, whose counters move every 0.1 s.
 GPU_WINDOW_S = 1.0
+#: The study that shows commands beside each other.
+STUDY = "variants"
 
 
 def measure(
@@ -127,9 +129,9 @@ def _measured(chosen: Plan, out: Path, observe: Observer) -> RunFolder:
 def _print(folder: RunFolder) -> None:
     """Write the report, and print its table."""
     from joulebench.results.run import Run
-    from joulebench.studies.variants.section import VariantsStudy
+    from joulebench.studies.base import load_study
 
-    study, run = VariantsStudy(), Run.of(folder)
+    study, run = load_study(STUDY), Run.of(folder)
     if (result := study.analyse(run)) is not None:
         section = study.section(result, run)
         print_tables(section.tables)
@@ -193,7 +195,7 @@ def command_task(
         "description": "\n".join(shlex.join(words) for words in commands.values()),
         "workload": "command",
         "options": {**options, "commands": {label: list(words) for label, words in commands.items()}},
-        "analyses": ["variants"],
+        "analyses": [STUDY],
         "parameters": {PARAMETER: parameter},
         "objectives": {f"j_per_{options.get('unit', 'run')}": energy},
         "stages": {
