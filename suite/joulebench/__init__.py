@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from joulebench.errors import InputError
+    from joulebench.inline.blocks import measure
+    from joulebench.inline.compare import compare
     from joulebench.runner.local import run
     from joulebench.spec.task import Task
     from joulebench.workloads.base import Context, Epoch, Phase, Workload
 
-__all__ = ["Context", "Epoch", "InputError", "Phase", "Task", "Workload", "run"]
+__all__ = ["Context", "Epoch", "InputError", "Phase", "Task", "Workload", "compare", "measure", "run"]
 
 _LAZY = {
     "InputError": "joulebench.errors",
+    "compare": "joulebench.inline.compare",
+    "measure": "joulebench.inline.blocks",
     "run": "joulebench.runner.local",
     "Task": "joulebench.spec.task",
     "Context": "joulebench.workloads.base",

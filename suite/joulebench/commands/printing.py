@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -42,25 +41,11 @@ def print_report(
 
 
 def print_tables(tables: Sequence[Table]) -> None:
-    """Print tables as lines of text, as wide as they are where nobody looks."""
-    from rich.console import Console
-    from rich.table import Table as Drawn
+    """Print tables as aligned lines, with an empty line after each."""
+    from joulebench.presentation.plain_table import text_table
 
-    from joulebench.commands.streams import terminal
-    from joulebench.text import one_line
-
-    console = Console(file=terminal(sys.stdout), highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 500
     for table in tables:
-        drawn = Drawn(title=one_line(table.caption), title_justify="left", box=None, pad_edge=False)
-        for column in table.columns:
-            header = " ".join((column.title, *(f"({detail})" for detail in column.details)))
-            drawn.add_column(one_line(header), justify="right" if column.numeric else "left")
-        for row in table.rows:
-            drawn.add_row(*(one_line(" ".join(filter(None, (c.text, c.flag, *c.below)))) for c in row))
-        console.print(drawn)
-        console.print()
+        print("\n".join(text_table(table)), end="\n\n")
 
 
 def print_finished(folders: Sequence[RunFolder]) -> None:

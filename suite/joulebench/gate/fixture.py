@@ -7,68 +7,32 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from joulebench.gate.model import FORMS, Measurement, form_of
+from joulebench.gate.model import Measurement
 from joulebench.gate.values import valid_windows
-from joulebench.host import device as torch_device
 from joulebench.host.clock import RealClock
 from joulebench.host.environment import describe
+from joulebench.measurement.instrument import Instrument
 from joulebench.measurement.protocol import ALL_DOMAINS, measure_in_turn, measure_phase
-from joulebench.measurement.timeline import Timeline
-from joulebench.meters.select import meters_for
 from joulebench.records.model import SCHEMA, Window
 from joulebench.results.energy import phase_energy, power_w
-from joulebench.spec.catalog import all_profiles, find_profile
-from joulebench.spec.hardware import HardwareProfile, Host, check_profile, choose_profile, detect_host
 from joulebench.spec.task import Protocol
 from joulebench.workloads.base import Context, Phase
 
 PHASE = "benchmark"
 
 
-@dataclass(frozen=True)
-class Instrument:
-    """Meters and machine of a pytest session."""
-
-    profile: HardwareProfile
-    host: Host
-    device: str
-    timeline: Timeline
-    protocol: Protocol
-    started_utc: str
-
-    @classmethod
-    def start(cls, form: str | None, hardware: str | None, replay: str | None) -> Instrument:
-        """Start the meters of this machine.
-
-        Args:
-            form: `quick` or `standard`; by default standard with an accelerator.
-
-        Raises:
-            InputError: no such profile or trace, the profile is another machine's, or a meter does not start.
-        """
-        host = detect_host()
-        profile = find_profile(hardware) if hardware else choose_profile(all_profiles(), host)
-        check_profile(profile, host)
-        device, clock = torch_device.choose_device(profile.kind), RealClock()
-        timeline = Timeline(meters_for(profile, device, clock, replay), clock, torch_device.synchronizer(device))
-        timeline.start()
-        return cls(profile, host, device, timeline, FORMS[form or form_of(profile)], clock.utc())
-
-    def stop(self) -> None:
-        self.timeline.stop()
-
-    def head(self, session: str | None, pair: int | None, rerun: bool) -> dict[str, Any]:
-        """The fields of a `Replicate` except its measurements."""
-        return {
-            "schema_version": SCHEMA,
-            "session": session or self.started_utc,
-            "started_utc": self.started_utc,
-            "pair": pair,
-            "rerun": rerun,
-            "hardware": self.profile.name,
-            "environment": describe(self.host, self.device),
-            "meters": self.timeline.describe(),
-        }
+def head(instrument: Instrument, session: str | None, pair: int | None, rerun: bool) -> dict[str, Any]:
+    """The fields of a `Replicate` except its measurements."""
+    return {
+        "schema_version": SCHEMA,
+        "session": session or instrument.started_utc,
+        "started_utc": instrument.started_utc,
+        "pair": pair,
+        "rerun": rerun,
+        "hardware": instrument.profile.name,
+        "environment": describe(instrument.host, instrument.device),
+        "meters": instrument.timeline.describe(),
+    }
 
 
 @dataclass
@@ -127,11 +91,12 @@ class EnergyBenchmark:
         self,
         benchmark: Any,
         instrument: Instrument,
+        protocol: Protocol,
         recording: Recording,
         name: str,
         turn: Callable[[int], None] | None = None,
     ) -> None:
-        self._benchmark, self._instrument = benchmark, instrument
+        self._benchmark, self._instrument, self._protocol = benchmark, instrument, protocol
         self._recording, self._name = recording, name
         self._turn = turn  # waits until the gate lets this process measure
         self.extra_info: dict[str, Any] = benchmark.extra_info
@@ -182,7 +147,7 @@ class EnergyBenchmark:
         return Context(self.device, 0, self._instrument.timeline.clock, data, options)
 
     def _measure(self, phase: Phase, configuration: Mapping[str, Any] | None, protocol: Protocol | None) -> None:
-        timeline, chosen = self._instrument.timeline, protocol or self._instrument.protocol
+        timeline, chosen = self._instrument.timeline, protocol or self._protocol
         timeline.cut("other")
         timeline.take()
         if self._turn is None:

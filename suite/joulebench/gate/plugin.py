@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from joulebench.gate.fixture import EnergyBenchmark, Instrument
+    from joulebench.gate.fixture import EnergyBenchmark
+    from joulebench.measurement.instrument import Instrument
 
 _INSTRUMENT = pytest.StashKey["Instrument"]()
 _RESULTS = pytest.StashKey[list[tuple[str, dict[str, Any]]]]()
@@ -56,11 +57,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def _energy_instrument(pytestconfig: pytest.Config) -> Iterator[Instrument]:
     from joulebench.errors import InputError
-    from joulebench.gate.fixture import Instrument
+    from joulebench.measurement.instrument import Instrument
 
     option = pytestconfig.getoption
     try:
-        instrument = Instrument.start(option("energy_form"), option("energy_hardware"), option("energy_replay"))
+        instrument = Instrument.start(option("energy_hardware"), option("energy_replay"))
     except InputError as error:
         raise pytest.UsageError(str(error)) from None
     pytestconfig.stash[_INSTRUMENT] = instrument
@@ -97,6 +98,7 @@ def energy_benchmark(request: pytest.FixtureRequest) -> Iterator[EnergyBenchmark
     With `--benchmark-disable` (or `--benchmark-skip`) it is called once and nothing is measured.
     """
     from joulebench.gate.fixture import DisabledBenchmark, EnergyBenchmark, Recording
+    from joulebench.gate.model import FORMS, form_of
 
     recording = Recording()
     # pytest-benchmark takes a timer from its marker; other options of the test's marker are kept
@@ -113,7 +115,8 @@ def energy_benchmark(request: pytest.FixtureRequest) -> Iterator[EnergyBenchmark
     instrument = request.getfixturevalue("_energy_instrument")
     name, pipes = request.node.nodeid, request.config.getoption("energy_turns")
     turn = None if pipes is None else partial(_wait_for_turn, pipes, name)
-    yield EnergyBenchmark(benchmark, instrument, recording, name, turn)
+    protocol = FORMS[request.config.getoption("energy_form") or form_of(instrument.profile)]
+    yield EnergyBenchmark(benchmark, instrument, protocol, recording, name, turn)
     if (facts := benchmark.extra_info.get("energy")) is not None:
         request.config.stash.setdefault(_RESULTS, []).append((name, facts))
 
@@ -134,10 +137,13 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
     instrument = config.stash.get(_INSTRUMENT, None)
     if instrument is None:
         return
-    head = instrument.head(
+    from joulebench.gate.fixture import head
+
+    facts = head(
+        instrument,
         session=config.getoption("energy_session"),
         pair=config.getoption("energy_pair"),
         rerun=config.getoption("energy_rerun"),
     )
     commit = output_json.get("commit_info") or {}
-    output_json["joulebench"] = {**head, "commit": commit.get("id") if isinstance(commit, dict) else None}
+    output_json["joulebench"] = {**facts, "commit": commit.get("id") if isinstance(commit, dict) else None}

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from joulebench.presentation.numbers import NOT_MEASURED, number, prefix
+from joulebench.presentation.plain_table import text_table
+from joulebench.presentation.table import Cell, Table
 from joulebench.presentation.units import plain
 
 HEADER = ("benchmark", "energy per unit, 95 % interval", "power", "joules are", "valid windows")
@@ -17,9 +19,8 @@ def energy_table(results: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     Args:
         results: test ids with what `joulebench.gate.fixture.energy_facts` says of each.
     """
-    rows = [HEADER, *(_row(name, facts) for name, facts in results)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    rows = (tuple(map(Cell, _row(name, facts))) for name, facts in results)
+    return text_table(Table.of("", HEADER, rows, text=len(HEADER)))
 
 
 def _row(name: str, facts: Mapping[str, Any]) -> tuple[str, ...]:

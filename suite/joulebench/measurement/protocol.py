@@ -174,6 +174,57 @@ def measure_in_turn(
     return windows
 
 
+def measure_side_by_side(
+    timeline: Timeline,
+    name: str,
+    phases: Sequence[Phase],
+    protocol: Protocol,
+    order: Callable[[list[int]], None],
+    note: Note = no_note,
+) -> list[list[Window]]:
+    """Warm up each phase, then measure `protocol.repeats` rounds of windows, one of each phase a round.
+
+    A round with an invalid window is measured once more, at the end: `protocol.max_repeats` rounds in all.
+
+    Args:
+        name: of all their windows.
+        order: puts a round's phases into the order in which they are measured, in place.
+        note: receives a line when it waits for others.
+
+    Returns:
+        The windows of each phase, one a round.
+
+    Raises:
+        ValueError: a phase's step takes no time.
+    """
+    works = []
+    for phase in phases:
+        phase.prepare()
+        timeline.cut("prepare", of=name)
+        works.append(_Work(timeline, name, phase, protocol))
+        works[-1].warm_up()
+    windows: list[list[Window]] = [[] for _ in phases]
+    quiet, window_s, good = _QuietWait(timeline, name, protocol, note), protocol.window_s, 0
+    for _ in range(protocol.max_repeats):
+        turns = list(range(len(phases)))
+        order(turns)
+        for turn in turns:
+            works[turn].lead_in()
+            timeline.cut("waiting")
+            steps, each_s = works[turn].run(window_s)
+            units = steps * phases[turn].units
+            windows[turn].append(timeline.cut(name, units=units, steps=steps, step_s=each_s))
+        faults = [fault for own in windows if (fault := judged(own, name, protocol)[-1][1]) is not None]
+        good += not faults
+        if good == protocol.repeats:
+            break
+        if any(fault.kind is FaultKind.FEW_UPDATES for fault in faults):
+            window_s *= max(_longer(own[-1]) for own in windows)
+        for fault in faults:
+            quiet.after(fault)
+    return windows
+
+
 class _Work:
     """Steps of a phase, run in chunks; after each the device has done all its work and the clock is checked.
 

@@ -1,0 +1,106 @@
+"""`joulebench.compare`: functions side by side, in rounds of windows in random order."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+from joulebench.errors import InputError
+from joulebench.inline.blocks import _protocol, _step
+from joulebench.inline.result import DOMAINS, PHASE, Compared, Comparison, Measured
+from joulebench.inline.running import measuring
+from joulebench.measurement.protocol import measure_side_by_side
+from joulebench.records.model import Window
+from joulebench.results.energy import common_domains, joules
+from joulebench.results.validity import judged
+from joulebench.stats.estimate import Estimate
+from joulebench.stats.paired_ratio import LEVEL, paired
+from joulebench.workloads.base import Phase
+
+ROUNDS = "rounds"
+#: Amount of a window, such as its joules; None where it is not known.
+Amount = Callable[[Window], float | None]
+
+
+def compare(
+    functions: Mapping[str, Callable[[], object]], *, units: int | Mapping[str, int] = 1, unit: str = "call",
+    rounds: int = 12, window_s: float | None = None,
+    quality: Mapping[str, float] | Callable[[str], float] | None = None, seed: int = 0,
+    hardware: str | None = None, replay: str | None = None, allow_busy: bool = False,
+) -> Comparison:  # fmt: skip
+    """Compare the joules of functions that do the same work.
+
+        print(joulebench.compare({"fp32": run_fp32, "bf16": run_bf16}, units=64, unit="image"))
+
+    Each is warmed up; then come rounds, with one window of each in random order. Ratios are to the first function,
+    of windows of the same round, so that what changes slowly on the machine cancels; their 95 % intervals are those
+    of a randomisation test (`joulebench.stats.paired_ratio`), each by itself.
+
+    Args:
+        units: units of work that one call does; of each function by name where they differ.
+        rounds: valid ones; 6 at least for an interval. Twice as many are tried.
+        window_s: least seconds of a window; by default 0.1, with a GPU 1.
+        quality: of each function, shown beside: numbers by name, or a function of the name.
+        seed: of the order.
+
+    Raises:
+        InputError: fewer than two functions, another block is being measured, or the meters do not start.
+    """
+    if len(functions) < 2:
+        raise InputError(f"compare: needs two functions or more (got {len(functions)})")
+    by_name = dict.fromkeys(functions, units) if isinstance(units, int) else dict(units)
+    for name in functions:
+        if type(by_name.get(name)) is not int or by_name[name] < 1:
+            raise InputError(f"units: '{name}' needs a whole number of at least 1 (got {by_name.get(name)!r})")
+    with measuring("compare", hardware, replay) as instrument:
+        protocol = _protocol(instrument, rounds, window_s, allow_busy)
+        phases = [Phase(_step(function), by_name[name], unit) for name, function in functions.items()]
+        shuffle = random.Random(seed).shuffle
+        windows = measure_side_by_side(instrument.timeline, PHASE, phases, protocol, shuffle)
+        instrument.timeline.take()
+    each = [
+        Measured(name, unit, tuple(own), protocol, instrument.profile.name)
+        for name, own in zip(functions, windows, strict=True)
+    ]
+    quality_of = quality if callable(quality) else (quality or {}).get
+    return Comparison(tuple(_compared(one, each[0], quality_of(one.name)) for one in each))
+
+
+def _compared(one: Measured, first: Measured, quality: float | None) -> Compared:
+    if one is first:
+        return Compared(one, None, None, None, quality)
+    every = [*one.windows, *first.windows]
+    domains = common_domains(every, DOMAINS)
+    return Compared(
+        one,
+        _ratio(one, first, lambda w: joules(w, domains) if domains else None),
+        _ratio(one, first, _processor_s),
+        _ratio(one, first, lambda w: w.duration_s),
+        quality,
+    )
+
+
+def _processor_s(window: Window) -> float | None:
+    cpus = window.conditions.get("own_load_cpus")
+    return None if cpus is None else cpus * window.duration_s
+
+
+def _ratio(one: Measured, first: Measured, amount: Amount) -> Estimate | None:
+    """Typical ratio of the rounds in which both windows are valid; None where it is known of none."""
+    pairs = zip(_amounts(one, amount), _amounts(first, amount), strict=True)
+    logs = [math.log(a / b) for a, b in pairs if a is not None and b is not None]
+    if not logs:
+        return None
+    shift = paired(logs, LEVEL)
+    low, high = (math.exp(end) if math.isfinite(end) else None for end in (shift.low, shift.high))
+    return Estimate(math.exp(shift.estimate), shift.n, None, low, high, ROUNDS)
+
+
+def _amounts(measured: Measured, amount: Amount) -> Sequence[float | None]:
+    """Amount per unit of each window; None of one that does not count, or where it is not positive."""
+    each = []
+    for window, fault in judged(measured.windows, PHASE, measured.protocol):
+        value = amount(window) if fault is None else None
+        each.append(value / window.units if value is not None and value > 0 else None)
+    return each

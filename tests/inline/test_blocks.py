@@ -1,0 +1,197 @@
+"""`joulebench.measure`: joules of blocks, calls and functions are watts times seconds, by the same rules as a run's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import joulebench
+from joulebench.errors import InputError
+from joulebench.inline import running
+from joulebench.inline.blocks import Block
+
+WATTS = 50.0
+DRY = {"replay": str(WATTS), "hardware": None}
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    yield
+    running.stop()
+
+
+def test_a_block_takes_watts_times_seconds():
+    with joulebench.measure(units=4, unit="image", replay=str(WATTS)) as m:
+        time.sleep(0.2)
+    assert m.joules == pytest.approx(WATTS * m.seconds.mean)
+    assert 0.2 <= 4 * m.seconds.mean < 0.3
+    assert (m.energy.n, m.energy.low, m.kind) == (1, None, "estimated")
+    assert list(m.by_domain) == ["cpu"]
+    assert m.power_w == pytest.approx(WATTS)
+    assert m.faults == ()
+    row = m.row()
+    assert (row["unit"], row["j_per_unit"], row["cpu_j_per_unit"]) == ("image", m.joules, m.joules)
+
+
+def test_a_block_that_is_entered_again_has_both():
+    m = joulebench.measure(replay=str(WATTS))
+    for _ in range(3):
+        with m:
+            time.sleep(0.05)
+    assert m.energy.n == 3
+    assert m.energy.low < m.joules < m.energy.high
+
+
+def test_every_call_of_a_decorated_function_is_measured():
+    @joulebench.measure(units=2, unit="token", name="infer", replay=str(WATTS))
+    def infer(seconds, *, then):
+        """What it does."""
+        time.sleep(seconds)
+        return then
+
+    assert infer(0.05, then="a") == "a"
+    assert infer(0.05, then="b") == "b"
+    assert infer.__doc__ == "What it does."
+    assert isinstance(infer.measured, Block)
+    assert infer.measured.energy.n == 2
+    assert infer.measured.joules == pytest.approx(WATTS * infer.measured.seconds.mean)
+
+
+def test_a_function_is_repeated_in_windows_of_many_calls():
+    calls = []
+
+    def work():
+        calls.append(0)
+        time.sleep(0.002)
+
+    m = joulebench.measure(work, units=8, unit="sample", repeats=4, window_s=0.05, replay=str(WATTS))
+    assert m.name == "work"
+    assert len(m.windows) == m.energy.n == 4
+    assert all(w.duration_s >= 0.05 and w.units == 8 * w.steps and w.steps > 5 for w in m.windows)
+    assert m.joules == pytest.approx(WATTS * m.seconds.mean, rel=1e-3)
+    assert m.joules == pytest.approx(WATTS * 0.002 / 8, rel=0.4)
+    assert len(calls) > sum(w.steps for w in m.windows)  # it was warmed up
+
+
+def test_a_block_that_raised_has_not_done_its_work():
+    m = joulebench.measure(replay=str(WATTS))
+    with pytest.raises(KeyError), m:
+        raise KeyError
+    assert m.joules is None
+    with m:
+        time.sleep(0.01)
+    assert m.energy.n == 1
+
+
+def test_blocks_do_not_nest_and_the_outer_one_goes_on():
+    with joulebench.measure(name="outer", replay=str(WATTS)) as outer:
+        time.sleep(0.02)
+        for inner in (
+            lambda: joulebench.measure(replay=str(WATTS)).__enter__(),
+            lambda: joulebench.measure(time.sleep, replay=str(WATTS)),
+            lambda: joulebench.compare({"a": int, "b": int}, replay=str(WATTS)),
+        ):
+            with pytest.raises(InputError, match="another block is being measured \\(outer\\)"):
+                inner()
+    assert outer.seconds.mean >= 0.02
+
+
+def test_two_threads_do_not_measure_at_once():
+    refused = []
+
+    def other():
+        try:
+            joulebench.measure(replay=str(WATTS)).__enter__()
+        except InputError as error:
+            refused.append(error)
+
+    with joulebench.measure(replay=str(WATTS)):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert len(refused) == 1
+
+
+def test_real_meters_read_a_block_and_threads_are_in_it():
+    def work():
+        end = time.thread_time() + 0.2
+        while time.thread_time() < end:
+            pass
+
+    with joulebench.measure(allow_busy=True) as m:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert m.joules > 0
+    (window,) = m.measured.windows
+    assert window.conditions["own_load_cpus"] * window.duration_s >= 0.18
+
+
+def test_what_others_disturbed_has_no_joules_and_says_why():
+    busy = "while True: pass"
+    with subprocess.Popen([sys.executable, "-S", "-c", busy], start_new_session=True) as process:
+        try:
+            parent = joulebench.measure(name="disturbed")
+            with parent:
+                time.sleep(0.5)
+            window = parent.measured.windows[0]
+        finally:
+            process.kill()
+    # a child of this process is its own load, and no disturbance
+    assert window.conditions["own_load_cpus"] > 0.3
+    other = window.model_copy(update={"conditions": {**window.conditions, "other_load_cpus": 1.0}})
+    parent._windows = [other]
+    assert parent.joules is None
+    assert len(parent.faults) == 1
+    assert parent.row()["j_per_unit"] is None
+
+
+def test_a_fork_measures_by_itself():
+    with joulebench.measure(replay=str(WATTS)):
+        pid = os.fork()
+        if pid == 0:  # the parent's block is not the child's
+            code = 1
+            try:
+                with joulebench.measure(replay=str(WATTS)) as m:
+                    time.sleep(0.02)
+                code = 0 if m.joules and m.joules >= WATTS * 0.02 else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_it_shows_itself_as_text_and_in_a_notebook():
+    with joulebench.measure(unit="image", name="<one>", replay=str(WATTS)) as m:
+        time.sleep(0.02)
+    lines = str(m).splitlines()
+    assert lines[0].startswith("<one>: ")
+    assert lines[2].split()[0] == "cpu"
+    html = m._repr_html_()
+    assert "<one>" not in html
+    assert "&lt;one&gt;" in html
+    assert html.count("<tr>") == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"units": 0}, {"units": 1.5}, {"units": True}, {"repeats": 0}, {"repeats": 2.0},
+        {"hardware": "no_such_profile"}, {"replay": "no-such-trace.csv"},
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_leaves_nothing_locked(arguments):
+    with pytest.raises(InputError) as error:
+        joulebench.measure(lambda: None, **{"replay": str(WATTS), **arguments})
+    assert "\n" not in str(error.value)
+    with joulebench.measure(replay=str(WATTS)):
+        pass
+
+
+def test_something_else_than_a_function_is_refused():
+    with pytest.raises(InputError, match="needs a function"):
+        joulebench.measure(3)
