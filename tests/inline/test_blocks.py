@@ -1,4 +1,4 @@
-"""`joulebench.measure`: joules of blocks, calls and functions are watts times seconds, by the same rules as a run's."""
+"""`joulebench.measure`: joules of blocks, calls and functions, by the same rules as those of a run."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def _fresh():
 def test_a_block_takes_watts_times_seconds():
     with joulebench.measure(units=4, unit="image", replay=str(WATTS)) as m:
         time.sleep(0.2)
-    assert m.joules == pytest.approx(WATTS * m.seconds.mean)
+    assert m.joules == pytest.approx(WATTS * m.seconds.mean, rel=2e-3)
     assert 0.2 <= 4 * m.seconds.mean < 0.3
     assert (m.energy.n, m.energy.low, m.kind) == (1, None, "estimated")
     assert list(m.by_domain) == ["cpu"]
-    assert m.power_w == pytest.approx(WATTS)
+    assert m.power_w == pytest.approx(WATTS, rel=2e-3)
     assert m.faults == ()
     row = m.row()
     assert (row["unit"], row["j_per_unit"], row["cpu_j_per_unit"]) == ("image", m.joules, m.joules)
@@ -59,7 +59,7 @@ def test_every_call_of_a_decorated_function_is_measured():
     assert infer.__doc__ == "What it does."
     assert isinstance(infer.measured, Block)
     assert infer.measured.energy.n == 2
-    assert infer.measured.joules == pytest.approx(WATTS * infer.measured.seconds.mean)
+    assert infer.measured.joules == pytest.approx(WATTS * infer.measured.seconds.mean, rel=2e-3)
 
 
 def test_a_function_is_repeated_in_windows_of_many_calls():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 
@@ -54,7 +55,7 @@ def test_windows_of_a_round_come_together_and_their_order_is_by_the_seed():
         )
         starts = [[w.start_s for w in one.measured.windows] for one in found.each]
         rounds = list(zip(*starts, strict=True))
-        assert all(max(a) < min(b) for a, b in zip(rounds, rounds[1:], strict=False))
+        assert all(max(a) < min(b) for a, b in itertools.pairwise(rounds))
         return [sorted(range(3), key=lambda i, r=r: r[i]) for r in rounds]
 
     assert orders(1) == orders(1) != orders(2)

@@ -13,17 +13,13 @@ TABLE = Table(
 
 
 def test_columns_are_aligned_and_a_row_is_a_line():
-    assert (
-        text_table(TABLE)
-        == [
-            "What <it> took",
-            "Name             Joules (n = 5)",
-            "a b     1.5 ! [1, 2] estimated",
-            "c & d                       12",
-        ]
-        or [len(line) for line in text_table(TABLE)[1:]] == [len(text_table(TABLE)[1])] * 3
-    )
-    assert len(text_table(TABLE)) == 4
+    value = "1.5 ! [1, 2] estimated"
+    assert text_table(TABLE) == [
+        "What <it> took",
+        f"Name   {'Joules (n = 5)':>{len(value)}}",
+        f"a b    {value}",
+        f"c & d  {'12':>{len(value)}}",
+    ]
 
 
 def test_html_is_escaped():
