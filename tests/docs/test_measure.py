@@ -1,8 +1,10 @@
-"""The task file of docs/measure.md works as printed."""
+"""The task file and the Python of docs/measure.md work as printed."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 from joulebench.results.run import Run
 from joulebench.runner import local
@@ -24,3 +26,17 @@ def test_its_task_file_runs(tmp_path, monkeypatch):
     assert result.in_rounds
     assert [v.params["command"] for v in result.each] == ["one", "two"]
     assert result.each[1].energy_ratio.low is not None
+
+
+def test_its_python_runs(tmp_path):
+    """As printed, but for a dry run: 50 W."""
+    text = (REPOSITORY / "docs" / "measure.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert code.count('unit="image"') == 4
+    (tmp_path / "own.py").write_text(code.replace('unit="image"', 'unit="image", replay="50"'))
+    done = subprocess.run([sys.executable, "own.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    (bf16,) = [line for line in lines if line.startswith("bf16 ")]
+    assert bf16.split()[-1] == "0.911"
+    assert sum(line.startswith("cpu ") for line in lines) == 2
