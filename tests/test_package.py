@@ -45,9 +45,9 @@ task = joulebench.Task(
     parameters={"width": {"type": "fixed", "value": 1}}, objectives={"loss": {"goal": "minimize"}},
     stages={"default": {"method": "default", "repeats": 1}},
 )
-def refused(*arguments):
+def refused(*arguments, what=joulebench.run):
     try:
-        joulebench.run(*arguments)
+        what(*arguments)
     except joulebench.InputError as error:
         return str(error)
 called = {
@@ -55,6 +55,11 @@ called = {
     "InputError": str(joulebench.InputError("a\\nb")), "Phase": joulebench.Phase(lambda: None, 3).units,
     "Task": task.name, "Workload": Mine(context).phases(),
     "run": refused("no_such_task") is not None and refused(3) is not None,
+    "Results": len(joulebench.Results.__mro__) > 2,
+    "load": refused("no/such/run", what=joulebench.load) is not None,
+    "resume": refused("no/such/run", what=joulebench.resume) is not None,
+    "measure": refused(3, what=joulebench.measure) is not None,
+    "compare": refused({}, what=joulebench.compare) is not None,
 }
 print(called)
 """
@@ -94,7 +99,8 @@ def test_no_module_takes_a_public_name(everything):
 def test_every_public_name_works_once_every_module_is_imported(everything):
     called = ast.literal_eval(everything[1])
     assert called == {
-        "Context": "cpu", "Epoch": 64, "InputError": "a b", "Phase": 3, "Task": "t", "Workload": {}, "run": True,
+        "Context": "cpu", "Epoch": 64, "InputError": "a b", "Phase": 3, "Task": "t", "Workload": {},
+        "Results": True, **dict.fromkeys(("run", "load", "resume", "measure", "compare"), True),
     }  # fmt: skip
     assert set(called) == set(joulebench.__all__)
 

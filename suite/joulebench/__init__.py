@@ -8,20 +8,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from joulebench.api import Results, load, resume, run
     from joulebench.errors import InputError
     from joulebench.inline.blocks import measure
     from joulebench.inline.compare import compare
-    from joulebench.runner.local import run
     from joulebench.spec.task import Task
     from joulebench.workloads.base import Context, Epoch, Phase, Workload
 
-__all__ = ["Context", "Epoch", "InputError", "Phase", "Task", "Workload", "compare", "measure", "run"]
+__all__ = [
+    "Context", "Epoch", "InputError", "Phase", "Results", "Task", "Workload", "compare", "load", "measure",
+    "resume", "run",
+]  # fmt: skip
 
 _LAZY = {
     "InputError": "joulebench.errors",
     "compare": "joulebench.inline.compare",
     "measure": "joulebench.inline.blocks",
-    "run": "joulebench.runner.local",
+    "load": "joulebench.api",
+    "resume": "joulebench.api",
+    "run": "joulebench.api",
+    "Results": "joulebench.api",
     "Task": "joulebench.spec.task",
     "Context": "joulebench.workloads.base",
     "Epoch": "joulebench.workloads.base",

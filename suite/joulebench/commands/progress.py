@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def observer(quiet: bool = False) -> Iterator[Observer]:
-    """Observer for `joulebench.runner`: a live bar on a terminal, else a line per trial."""
-    console = Console(file=terminal(sys.stdout), highlight=False, markup=False)
+def observer(quiet: bool = False, stream: TextIO | None = None) -> Iterator[Observer]:
+    """Observer for `joulebench.runner`: a live bar on a terminal, else a line per trial; on standard output."""
+    console = Console(file=terminal(stream or sys.stdout), highlight=False, markup=False)
     if quiet or not console.is_terminal:
         yield _Tolerant(lambda event: _line(console, event))
         return
