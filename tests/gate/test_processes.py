@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ import pytest
 
 from joulebench.errors import InputError
 from joulebench.gate.model import QUICK
-from joulebench.gate.processes import Benchmarks, SessionPlace, _environment, cores, run_in_turn
+from joulebench.gate.processes import Benchmarks, SessionPlace, _environment, run_in_turn
 
 TEST = """
 import json, os, time
@@ -196,55 +195,3 @@ def test_one_that_leaves_a_process_holding_the_pipe_keeps_none_waiting(trees, ne
     with pytest.raises(InputError, match="exit code 3"):
         run_in_turn([trees[0]], Benchmarks("tests", "quick", replay="50", limit_s=60.0), SessionPlace("s"))
     assert time.monotonic() - began_s < 50
-
-
-CORES = """
-import json, os, threading
-
-THREAD = threading.Thread(target=threading.Event().wait, daemon=True)
-THREAD.start()  # one that is there before the first turn
-
-def step():
-    threads = [int(thread) for thread in os.listdir("/proc/self/task")]
-    found = sorted({core for thread in threads for core in os.sched_getaffinity(thread)})
-    with open(os.environ["EVENTS"], "a") as file:
-        file.write(json.dumps([os.getpid(), found]) + chr(10))
-
-def test_work(energy_benchmark):
-    energy_benchmark(step)
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no processor affinity on this system")
-@pytest.mark.parametrize("threads", ["1", None])
-def test_all_measure_on_the_same_cores_where_the_work_does_not_use_all(trees, tmp_path, monkeypatch, threads):
-    for tree in trees:
-        (tree / "tests" / "test_energy.py").write_text(CORES)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if threads is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    allowed = sorted(os.sched_getaffinity(0))
-    run_in_turn(trees, Benchmarks("tests", "quick", replay="50"), SessionPlace("s", 3))
-    seen = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
-    assert len({pid for pid, _ in seen}) == 2
-    used = {tuple(found) for _, found in seen}
-    assert len(used) == 1
-    assert len(*used) == (1 if threads and len(allowed) > 1 else len(allowed))
-    assert sorted(os.sched_getaffinity(0)) == allowed  # the gate itself is bound to none
-
-
-@pytest.mark.parametrize("threads", ["", "0", "-1", "two", "1.5", "99999", "²"])
-def test_no_cores_are_chosen_where_it_is_not_said_how_many(monkeypatch, threads):
-    monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    assert cores(random.Random(1)) == ()
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no processor affinity on this system")
-def test_cores_are_drawn_among_those_that_are_allowed(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2, 3, 5, 7})
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    drawn = {cores(random.Random(seed)) for seed in range(100)}
-    assert len(drawn) == 6  # every pair
-    assert all(a < b and {a, b} < {2, 3, 5, 7} for a, b in drawn)
-    monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert cores(random.Random(1)) == ()

@@ -13,9 +13,7 @@ import gc
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,7 +39,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--energy-pair", type=int, metavar="N", help="Number of the pair this process belongs to.")
     group.addoption("--energy-rerun", action="store_true", help="This process is a rerun.")
     group.addoption("--energy-turns", metavar="ASKED,GIVEN", help="Pipes: ask for turns to measure, get them.")
-    group.addoption("--energy-cores", metavar="N,…", help="Cores to measure on.")
     group.addoption("--energy-only", action="append", metavar="NAME", help="Run only the benchmark of this name.")
 
 
@@ -79,14 +76,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(gc.freeze)
 
 
-def _wait_for_turn(pipes: str, cores: str | None, name: str, wanted: int) -> None:
+def _wait_for_turn(pipes: str, name: str, wanted: int) -> None:
     """Ask the gate for `wanted` turns to measure the benchmark `name`, and wait for the next one."""
     asked, given = map(int, pipes.split(","))
     if not gc.isenabled():
         gc.enable()
         gc.collect()  # now, in parallel with the other process, not during a turn
-        if cores is not None:
-            _bind(cores)
     try:
         os.write(asked, json.dumps([name, wanted]).encode() + b"\n")
         ended = not os.read(given, 1)
@@ -94,14 +89,6 @@ def _wait_for_turn(pipes: str, cores: str | None, name: str, wanted: int) -> Non
         ended = True
     if ended:
         pytest.exit("the gate that started this process has ended", returncode=1)
-
-
-def _bind(cores: str) -> None:
-    """Bind every thread of this process, and what it starts from now on, to these cores."""
-    numbers = {int(number) for number in cores.split(",")}
-    for thread in Path("/proc/self/task").iterdir():
-        with suppress(ProcessLookupError):  # it has ended
-            os.sched_setaffinity(int(thread.name), numbers)
 
 
 @pytest.fixture
@@ -127,7 +114,7 @@ def energy_benchmark(request: pytest.FixtureRequest) -> Iterator[EnergyBenchmark
         return
     instrument = request.getfixturevalue("_energy_instrument")
     name, pipes = request.node.nodeid, request.config.getoption("energy_turns")
-    turn = None if pipes is None else partial(_wait_for_turn, pipes, request.config.getoption("energy_cores"), name)
+    turn = None if pipes is None else partial(_wait_for_turn, pipes, name)
     protocol = FORMS[request.config.getoption("energy_form") or form_of(instrument.profile)]
     yield EnergyBenchmark(benchmark, instrument, protocol, recording, name, turn)
     if (facts := benchmark.extra_info.get("energy")) is not None:

@@ -60,16 +60,14 @@ def run_in_turn(
 
     All import and prepare in parallel. Then they warm up, and each measures a window, in an order drawn anew for
     every window; whoever is not at work waits without using the processor. So a machine that drifts, or changes its
-    clock, does so for all of them. They measure on the same cores, if `cores` gives any: a core whose other half is
-    busy with something else makes the same work dearer, and would do so to one of them alone.
+    clock, does so for all of them.
 
     Raises:
         InputError: there are no benchmarks there, one of them failed, or a process took longer than its limit.
     """
     coin = random.Random(f"{place.session}/{place.pair}")
     with ExitStack() as ended:
-        bound = cores(coin)
-        processes = [_Process(tree, benchmarks, place, only, bound, ended) for tree in trees]
+        processes = [_Process(tree, benchmarks, place, only, ended) for tree in trees]
         for process in processes:
             process.wait()
         while asking := [process for process in processes if process.asks]:
@@ -77,15 +75,6 @@ def run_in_turn(
             name = min(process.asks for process in asking)
             _measure(name, [process for process in asking if process.asks == name], coin)
         return [process.result() for process in processes]
-
-
-def cores(coin: random.Random) -> tuple[int, ...]:
-    """Draw as many of this process's cores as OMP_NUM_THREADS says that the work uses; none where it uses all."""
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    if not threads.isascii() or not threads.isdecimal() or not hasattr(os, "sched_getaffinity"):
-        return ()
-    allowed = sorted(os.sched_getaffinity(0))
-    return tuple(sorted(coin.sample(allowed, int(threads)))) if 0 < int(threads) < len(allowed) else ()
 
 
 def _measure(name: str, processes: Sequence[_Process], coin: random.Random) -> None:
@@ -112,13 +101,7 @@ class _Process:
     """
 
     def __init__(
-        self,
-        tree: Path,
-        benchmarks: Benchmarks,
-        place: SessionPlace,
-        only: Sequence[str],
-        bound: Sequence[int],
-        ended: ExitStack,
+        self, tree: Path, benchmarks: Benchmarks, place: SessionPlace, only: Sequence[str], ended: ExitStack
     ) -> None:
         if not (tree / benchmarks.path.split("::")[0]).exists():
             raise InputError(f"{tree}: no {benchmarks.path} in this commit")
@@ -135,7 +118,6 @@ class _Process:
             sys.executable, "-m", "pytest", benchmarks.path, "-q", "--benchmark-enable",
             "-p", "no:cacheprovider", "-p", "no:hypothesispytest",  # a second of every process
             f"--benchmark-json={self._written}", f"--energy-turns={asked},{given}",
-            *([f"--energy-cores={','.join(map(str, bound))}"] if bound else []),
             *place.options(), *benchmarks.options(), *(word for name in only for word in ("--energy-only", name)),
         ]  # fmt: skip
         try:
