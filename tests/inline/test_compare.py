@@ -105,8 +105,8 @@ def test_bad_input_is_refused(functions, arguments):
         joulebench.compare(functions, replay=WATTS, **arguments)
 
 
-def test_a_window_without_a_reading_leaves_no_domain_out_of_the_ratio():
-    """It does not count; the ratio is of the same domains as the joules beside it."""
+def test_the_ratio_is_of_the_same_domains_as_the_joules_beside_it():
+    """The GPU is in it by its name, and a window that lacks a reading, which does not count, leaves it in."""
 
     def measured(name, gpu_j, lost):
         own = []
@@ -115,8 +115,8 @@ def test_a_window_without_a_reading_leaves_no_domain_out_of_the_ratio():
             fault = Fault(kind=FaultKind.MISSING_READING, text="no reading of gpu:0") if n == lost else None
             own.append(
                 Window(
-                    phase=PHASE, start_utc="2026-01-01T00:00:00Z", start_s=float(n), end_s=n + 1.0, units=1, steps=10,
-                    readings=tuple(readings), fault=fault,
+                    phase=PHASE, start_utc="2026-01-01T00:00:00Z", start_s=float(n), end_s=n + 1.0, units=1,
+                    steps=10, readings=tuple(readings), fault=fault,
                 )
             )  # fmt: skip
         return Measured(name, "call", tuple(own), Protocol(window_s=0.5, repeats=7, max_repeats=14), "some")
@@ -125,6 +125,7 @@ def test_a_window_without_a_reading_leaves_no_domain_out_of_the_ratio():
     found = _compared(dear, first, None)
     assert (first.joules, dear.joules) == (10.0, 20.0)
     assert (found.energy_ratio.mean, found.energy_ratio.n) == (pytest.approx(2.0, rel=1e-3), 7)
+    assert {domain: value.mean for domain, value in dear.by_domain.items()} == {"cpu": 1.0, "gpu:0": 19.0}
 
 
 def reading(domain, energy_j):
