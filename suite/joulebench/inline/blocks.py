@@ -207,7 +207,7 @@ def _refuse_later(function: Callable[..., object]) -> None:
     inner: Any = function
     while isinstance(inner, functools.partial):
         inner = inner.func
-    called = inner if inspect.isroutine(inner) else getattr(type(inner), "__call__", inner)
+    called = inner if inspect.isroutine(inner) else type(inner).__call__
     if any(makes(of) for makes in _LATER for of in (inner, called)):
         name = getattr(function, "__name__", type(function).__name__)
         raise InputError(
