@@ -85,7 +85,10 @@ def test_few_windows_decide_nothing():
     few = one(*pairs(spread(1.10, n=4)))
     assert few.outcome is Outcome.UNDECIDED
     assert "16 valid windows; 20 needed" in few.reason
-    assert one(*pairs(spread(1.10, n=4)), require_energy=True).outcome is Outcome.UNMEASURED
+    required = one(*pairs(spread(1.10, n=4)), require_energy=True)
+    assert required.outcome is Outcome.UNMEASURED
+    # an early look sees few of slow benchmarks: they are measured on
+    assert undecided([few]) == undecided([required]) == ["b"]
 
 
 def test_a_pass_needs_so_many_pairs_that_a_rare_dear_kind_would_show():

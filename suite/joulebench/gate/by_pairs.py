@@ -68,7 +68,7 @@ def by_pairs(
     )  # fmt: skip
     if (few := case.few_windows(*first)) is not None:
         outcome = Outcome.UNMEASURED if case.settings.require_energy else Outcome.UNDECIDED
-        return replace(verdict, outcome=outcome, reason=few, open=outcome is Outcome.UNDECIDED)
+        return replace(verdict, outcome=outcome, reason=few, open=True)  # more pairs have more windows
     if decision.outcome is Outcome.UNDECIDED:
         return _undecided_pairs(verdict, numbers, decision.reason, case)
     return _confirmed_pairs(verdict, decision, _pairs(case.name, case.metric, *again), case)
