@@ -177,6 +177,13 @@ def test_a_rerun_that_is_the_measurement_itself_confirms_nothing(tmp_path, monke
         assert (code, "same processes" in err) == (expected, expected == 2)
 
 
+def test_a_rerun_of_one_side_is_none_of_pairs(tmp_path, monkeypatch, capsys):
+    """It would be left aside, and what was found would never be confirmed."""
+    files, other = lay(tmp_path / "m", 1.1), lay(tmp_path / "n", 1.101, base=1.1)
+    code, _, err = call(monkeypatch, capsys, "gate", *files, "--rerun", other[1])
+    assert (code, "confirmed by pairs" in err) == (2, True)
+
+
 def test_a_process_that_is_there_twice_counts_once(tmp_path):
     """As where a gate's folder holds each by itself and all together."""
     files = lay(tmp_path / "m", 1.03, n=16, looks=[1] * 16)

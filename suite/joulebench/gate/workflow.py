@@ -46,6 +46,8 @@ def compare_files(baseline: Path, current: Path, settings: Settings, rerun: Path
     for side, path in ((before, baseline), (now, current)):
         _check_one_side(side, path)
     if rerun is not None:
+        if all(any(r.pair is not None for r in side) for side in (before, now)):
+            raise InputError(f"--rerun: {rerun}: pairs are confirmed by pairs, which the files of both sides hold")
         again = read_replicates(rerun)
         for side, path in ((before, baseline), (now, current)):
             _check_apart(side, path, again, rerun)
