@@ -72,12 +72,13 @@ def pairs(ratios, *, rerun=False, base=1.0, environment=ENVIRONMENT, looks=None,
     for n, ratio in enumerate(ratios):
         level = base * (1 + 0.001 * (n % 7))
         for side, cost in ((before, level), (now, level * ratio)):
-            side.append(
-                replicate(
-                    measurement(j=cost, s=cost / 10, **fields), session="rerun" if rerun else "first", pair=n,
-                    rerun=rerun, environment=environment, look=looks[n] if looks else 0,
-                )
+            made = replicate(
+                measurement(j=cost, s=cost / 10, **fields), session="rerun" if rerun else "first", pair=n,
+                rerun=rerun, environment=environment, look=looks[n] if looks else 0,
             )  # fmt: skip
+            # the second process of a pair starts a moment after the first
+            later = UTC if side is before else UTC.replace("00Z", "01Z")
+            side.append(made.model_copy(update={"started_utc": later}))
     return before, now
 
 

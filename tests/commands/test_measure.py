@@ -113,3 +113,11 @@ def test_names_go_to_commands_in_their_order():
     assert list(named([["a", "b c"]], [])) == ["a 'b c'"]
     with pytest.raises(InputError):
         named([], [])
+
+
+@pytest.mark.parametrize(("repeats", "runs", "code"), [(3, 3, 0), (9, 5, 3)])
+def test_runs_whose_windows_do_not_count_end_it_only_after_five(tmp_path, monkeypatch, capsys, repeats, runs, code):
+    """As where others were at work: the next may count. Here each reads next to nothing."""
+    words = ("--replay", "1e-12", "--repeats", repeats, "--", "sleep", "0.05")
+    found, _, err = call(monkeypatch, capsys, "measure", *DRY, *words)
+    assert (found, [t.status for t in folder_of(tmp_path).trials()]) == (code, ["invalid"] * runs), err

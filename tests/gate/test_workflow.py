@@ -13,7 +13,7 @@ from joulebench.errors import InputError
 from joulebench.gate import workflow
 from joulebench.gate.checkout import checkout, is_unchanged, top_level
 from joulebench.gate.decision import judge
-from joulebench.gate.files import write_replicates
+from joulebench.gate.files import read_replicates, write_replicates
 from joulebench.gate.model import Settings
 from joulebench.gate.processes import Benchmarks, SessionPlace, run_in_turn
 from joulebench.gate.report import action_json, headline, markdown
@@ -162,6 +162,49 @@ def test_a_file_is_not_compared_with_itself(tmp_path, monkeypatch, capsys):
     for current in (before, overlapping):
         code, _, err = call(monkeypatch, capsys, "gate", before, current)
         assert (code, str(current) in err) == (2, True)
+
+
+def test_a_rerun_that_is_the_measurement_itself_confirms_nothing(tmp_path, monkeypatch, capsys):
+    def session(name, level):
+        return [replicate(measurement(j=level * (1 + 0.001 * n), s=0.1 * level), session=name) for n in range(10)]
+
+    baseline, current, again = (tmp_path / f"{name}.jsonl" for name in ("baseline", "current", "again"))
+    write_replicates(baseline, [r for day in range(8) for r in session(f"day {day}", 1 + 0.002 * day)])
+    write_replicates(current, session("now", 1.1))
+    write_replicates(again, session("later", 1.101))
+    for rerun, expected in ((current, 2), (again, 1)):
+        code, _, err = call(monkeypatch, capsys, "gate", baseline, current, "--rerun", rerun)
+        assert (code, "same processes" in err) == (expected, expected == 2)
+
+
+def test_a_rerun_of_one_side_is_none_of_pairs(tmp_path, monkeypatch, capsys):
+    """It would be left aside, and what was found would never be confirmed."""
+    files, other = lay(tmp_path / "m", 1.1), lay(tmp_path / "n", 1.101, base=1.1)
+    code, _, err = call(monkeypatch, capsys, "gate", *files, "--rerun", other[1])
+    assert (code, "confirmed by pairs" in err) == (2, True)
+
+
+def test_a_process_that_is_there_twice_counts_once(tmp_path):
+    """As where a gate's folder holds each by itself and all together."""
+    files = lay(tmp_path / "m", 1.03, n=16, looks=[1] * 16)
+    (once,) = workflow.compare_files(*files, Settings()).verdicts
+    folders = [tmp_path / name for name in ("before", "after")]
+    for folder, file in zip(folders, files, strict=True):
+        folder.mkdir()
+        write_replicates(folder / "a.jsonl", [r.model_copy(update={"look": 0}) for r in read_replicates(file)])
+        (folder / "b.jsonl").write_text(file.read_text())
+    (twice,) = workflow.compare_files(*folders, Settings()).verdicts
+    assert twice.shift == once.shift
+    assert (once.shift.n, once.shift.level) == (16, 0.025 * 0.05)
+
+
+def test_one_side_is_not_both_processes_of_a_pair(tmp_path, monkeypatch, capsys):
+    before, after = lay(tmp_path / "m", 1.0)[:2]
+    (tmp_path / "folder").mkdir()
+    both, other = tmp_path / "folder" / "both.jsonl", lay(tmp_path / "n", 1.01, base=1.1)[0]
+    both.write_text(before.read_text() + after.read_text())
+    code, _, err = call(monkeypatch, capsys, "gate", other, both.parent)
+    assert (code, "several processes of one pair" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

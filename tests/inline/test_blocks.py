@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -195,3 +196,54 @@ def test_bad_input_is_one_line_and_leaves_nothing_locked(arguments):
 def test_something_else_than_a_function_is_refused():
     with pytest.raises(InputError, match="needs a function"):
         joulebench.measure(3)
+
+
+def test_calls_that_take_longer_than_most_count():
+    """Calls of one function need not be alike: the mean is over all, as all were paid for."""
+
+    @joulebench.measure(replay=str(WATTS))
+    def work(seconds):
+        time.sleep(seconds)
+
+    lengths_s = [0.02] * 6 + [0.1] * 4
+    for seconds in lengths_s:
+        work(seconds)
+    m = work.measured
+    assert (m.energy.n, m.faults) == (10, ())
+    assert m.joules >= WATTS * sum(lengths_s) / 10
+
+
+def test_windows_that_do_not_count_are_said_beside_those_that_do():
+    m = joulebench.measure(replay=str(WATTS))
+    for _ in range(3):
+        with m:
+            time.sleep(0.01)
+    last = m._windows[-1]
+    m._windows[-1] = last.model_copy(update={"conditions": {**last.conditions, "other_load_cpus": 99.0}})
+    assert m.energy.n == 2
+    assert f"n = 2 windows (1 more do not count: {m.faults[0]})" in str(m)
+
+
+async def _coroutine():
+    pass
+
+
+def _generator():
+    yield
+
+
+class _Called:
+    async def __call__(self):
+        pass
+
+
+@pytest.mark.parametrize("function", [_coroutine, _generator, functools.partial(_coroutine), _Called()])
+def test_a_call_that_does_its_work_later_is_refused(function):
+    """The call itself takes microseconds; they are not the joules of the work."""
+    for attempt in (
+        lambda: joulebench.measure(function, replay=str(WATTS)),
+        lambda: joulebench.measure(replay=str(WATTS))(function),
+        lambda: joulebench.compare({"a": int, "b": function}, replay=str(WATTS)),
+    ):
+        with pytest.raises(InputError, match="done later"):
+            attempt()

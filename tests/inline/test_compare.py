@@ -11,6 +11,10 @@ import pytest
 import joulebench
 from joulebench.errors import InputError
 from joulebench.inline import running
+from joulebench.inline.compare import _compared
+from joulebench.inline.result import PHASE, Measured
+from joulebench.records.model import Fault, FaultKind, Reading, Window
+from joulebench.spec.task import Protocol
 
 WATTS = "50"
 
@@ -29,6 +33,7 @@ def test_a_dearer_function_is_found_and_units_are_its_own():
     found = joulebench.compare(
         {"first": sleeping(0.004), "twice": sleeping(0.008), "twice the work": sleeping(0.008)},
         units={"first": 1, "twice": 1, "twice the work": 2}, unit="image", rounds=8, window_s=0.03, replay=WATTS,
+        allow_busy=True,
         quality={"first": 0.9, "twice": 0.8},
     )  # fmt: skip
     first, twice = found["first"], found["twice"]
@@ -51,12 +56,17 @@ def test_a_dearer_function_is_found_and_units_are_its_own():
 def test_windows_of_a_round_come_together_and_their_order_is_by_the_seed():
     def orders(seed):
         found = joulebench.compare(
-            {name: sleeping(0.001) for name in "abc"}, rounds=6, window_s=0.01, replay=WATTS, seed=seed
+            {name: sleeping(0.001) for name in "abc"},
+            rounds=6,
+            window_s=0.01,
+            replay=WATTS,
+            seed=seed,
+            allow_busy=True,
         )
         starts = [[w.start_s for w in one.measured.windows] for one in found.each]
         rounds = list(zip(*starts, strict=True))
         assert all(max(a) < min(b) for a, b in itertools.pairwise(rounds))
-        return [sorted(range(3), key=lambda i, r=r: r[i]) for r in rounds]
+        return [sorted(range(3), key=lambda i, r=r: r[i]) for r in rounds[:6]]  # more where one was held up
 
     assert orders(1) == orders(1) != orders(2)
     shuffle, expected = random.Random(1).shuffle, []
@@ -93,3 +103,30 @@ def test_quality_may_be_a_function_of_the_name():
 def test_bad_input_is_refused(functions, arguments):
     with pytest.raises(InputError):
         joulebench.compare(functions, replay=WATTS, **arguments)
+
+
+def test_the_ratio_is_of_the_same_domains_as_the_joules_beside_it():
+    """The GPU is in it by its name, and a window that lacks a reading, which does not count, leaves it in."""
+
+    def measured(name, gpu_j, lost):
+        own = []
+        for n in range(8):
+            readings = [reading("cpu", 1.0), *([] if n == lost else [reading("gpu:0", gpu_j)])]
+            fault = Fault(kind=FaultKind.MISSING_READING, text="no reading of gpu:0") if n == lost else None
+            own.append(
+                Window(
+                    phase=PHASE, start_utc="2026-01-01T00:00:00Z", start_s=float(n), end_s=n + 1.0, units=1,
+                    steps=10, readings=tuple(readings), fault=fault,
+                )
+            )  # fmt: skip
+        return Measured(name, "call", tuple(own), Protocol(window_s=0.5, repeats=7, max_repeats=14), "some")
+
+    first, dear = measured("first", 9.0, lost=2), measured("dear", 19.0, lost=None)
+    found = _compared(dear, first, None)
+    assert (first.joules, dear.joules) == (10.0, 20.0)
+    assert (found.energy_ratio.mean, found.energy_ratio.n) == (pytest.approx(2.0, rel=1e-3), 7)
+    assert {domain: value.mean for domain, value in dear.by_domain.items()} == {"cpu": 1.0, "gpu:0": 19.0}
+
+
+def reading(domain, energy_j):
+    return Reading(domain=domain, energy_j=energy_j, source="replay", kind="measured")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joulebench.host.clock import VirtualClock
-from joulebench.measurement.protocol import cool_down, measure_idle, measure_phase
+from joulebench.measurement.protocol import cool_down, measure_idle, measure_phase, measure_side_by_side
 from joulebench.measurement.timeline import Timeline
 from joulebench.meters.base import Counter, MeterSet, difference
 from joulebench.meters.replay import PowerTrace, ReplayMeter
@@ -271,6 +271,26 @@ def test_a_window_spoiled_by_others_is_repeated_once_they_are_quiet():
     assert sum(w.duration_s for w in laid if w.phase == "busy") == pytest.approx(3.6)  # spans of 0.6 s
     assert len(notes) == 1
     assert "0.8 CPUs" in notes[0]
+
+
+def test_a_round_spoiled_by_others_is_repeated_once_they_are_quiet_and_all_are_warm():
+    timeline, notes = shared((6.6, 7.6, 0.8)), []
+    phases = [Phase(lambda s=s: timeline.clock.sleep(s), units=1) for s in (0.01, 0.02)]
+    windows = measure_side_by_side(
+        timeline, "block", phases, PROTOCOL, lambda turns: turns.reverse(), note=notes.append
+    )
+    faults = [[found and found.kind for _, found in judged(own, "block", PROTOCOL)] for own in windows]
+    assert faults == [[None, None, None, None], [None, "other_load", None, None]]
+    laid = timeline.take()
+    assert all(a.end_s == b.start_s for a, b in itertools.pairwise(laid))
+    names = [w.phase for w in laid]
+    again = len(names) - 1 - names[::-1].index("busy")
+    assert names[again + 1 : again + 3] == ["warmup", "warmup"]
+    assert names.count("warmup") == 4
+    assert len(notes) == 1
+    for own, seconds in zip(windows, (0.01, 0.02), strict=True):
+        energy = phase_energy(own, "block", ("cpu",), PROTOCOL)
+        assert energy.mean == pytest.approx(50 * seconds, rel=0.02)
 
 
 def test_waiting_for_others_is_bounded():

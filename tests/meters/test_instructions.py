@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -89,7 +91,34 @@ def test_a_child_is_counted(counter):
 def test_a_count_that_shared_its_counter_is_extended():
     assert _extended(1000, 4, 1) == 4000
     assert _extended(1000, 4, 4) == 1000
-    assert _extended(0, 4, 0) == 0
+    assert _extended(0, 0, 0) == 0  # a thread that has not run
+    assert _extended(0, 4, 0) is None  # it has, and nothing counted it
+
+
+def test_each_span_is_extended_by_its_own_share(monkeypatch):
+    """100 a second throughout: a second alone, one in which another event has the counter half of the time, and one
+    in which it has it always, of which nothing is known."""
+    told = [(100, 10, 10), (150, 20, 15), (150, 30, 15), (250, 40, 25)]
+    counter = InstructionCounter.__new__(InstructionCounter)
+    counter._files, counter._last, counter._total = [7], {}, 0.0
+    monkeypatch.setattr(instructions.os, "read", lambda _file, _n: struct.pack("QQQ", *told.pop(0)))
+    assert [counter.read() for _ in range(4)] == [100, 200, None, 300]
+
+
+def test_where_a_count_is_not_known_the_window_has_none(monkeypatch):
+    class Counter:
+        reads: ClassVar = [5e9, None, 6e9]
+
+        def read(self):
+            return self.reads.pop(0)
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(host, "open_counter", Counter)
+    meter = HostMeter()
+    meter.start()
+    assert ["own_instructions_per_s" in meter.integrals() for _ in range(3)] == [True, False, True]
 
 
 def test_where_nothing_counts_there_is_no_count(monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from joulebench.records.model import Manifest
+from joulebench.records.model import Manifest, Reading
 from joulebench.reporting.findings import findings
 from joulebench.reporting.summary import Summary
 from joulebench.results.drift import CONTROL, control_protocol, drift_of
@@ -91,3 +91,27 @@ def test_each_node_drifts_for_itself():
 )
 def test_a_drift_is_a_finding(last, level):
     assert codes([block(0, [0.01, 0.01001]), block(1, last)])["machine_drift"] == level
+
+
+def test_the_gpus_joules_are_in_it():
+    """The CPU's stay as they are, the GPU's rise by a tenth: 1 + 9 to 1 + 9.9."""
+    energy = {"phase": "inference", "domains": ["gpu", "cpu"], "basis": "gross", "goal": "minimize"}
+    parameters = {"width": {"type": "int", "low": 1, "high": 9, "default": 3}}
+    task = make_task(parameters, {"init": {"method": "sobol", "trials": 9}}, {"j_per_sample": energy})
+    trials = []
+    for number, rise in enumerate((1.0, 1.1)):
+        trial = block(number, [0.01, 0.01])
+        windows = [
+            w if w.phase != CONTROL
+            else w.model_copy(
+                update={
+                    "readings": tuple(
+                        Reading(domain=d, energy_j=j, source="replay", kind="measured")
+                        for d, j in (("cpu", 1.0), ("gpu:0", 9.0 * rise))
+                    )
+                }
+            )
+            for w in trial.windows
+        ]  # fmt: skip
+        trials.append(trial.model_copy(update={"windows": tuple(windows)}))
+    assert drift_of(task, trials).relative == pytest.approx(0.09)

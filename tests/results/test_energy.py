@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from joulebench.records.model import Reading, Window
-from joulebench.results.energy import Energy, over_runs, phase_energy, power_w, total_j, training_energy
+from joulebench.results.energy import (
+    Energy,
+    common_domains,
+    joules,
+    matches,
+    over_runs,
+    phase_energy,
+    power_w,
+    total_j,
+    training_energy,
+)
 from joulebench.results.idle import idle_drift, idle_power_w
 from joulebench.results.validity import invalidity
 from joulebench.spec.task import Protocol
@@ -316,3 +326,30 @@ def test_over_runs_the_spread_is_between_them(runs):
     assert found.variances["runs"] == pytest.approx(found.sem**2)
     assert (found.kind == "measured") == all(e.kind == "measured" for e in runs)
     assert over_runs(runs[:1]) is runs[0]
+
+
+@pytest.mark.parametrize(
+    ("domain", "wanted", "belongs"),
+    [
+        ("gpu:1", ("gpu",), True), ("gpu:1", ("gpu:1", "cpu"), True), ("gpu:1", ("gpu:0", "cpu"), False),
+        ("cpu", ("gpu:0", "cpu"), True), ("module:0", ("gpu", "cpu"), False),
+        ("module:0", ("gpu", "cpu", "ram"), True), ("module:0", ("module:0",), True), ("gpu:10", ("gpu:1",), False),
+    ],
+)  # fmt: skip
+def test_a_domain_is_wanted_by_its_name_or_its_family(domain, wanted, belongs):
+    assert matches(domain, wanted) is belongs
+
+
+def test_joules_of_common_domains_hold_the_gpus():
+    """What `common_domains` returns are names; joules of them are those of all of them."""
+    readings = tuple(
+        Reading(domain=domain, energy_j=energy_j, source="replay", kind="measured")
+        for domain, energy_j in (("gpu:0", 100.0), ("gpu:1", 50.0), ("cpu", 7.0), ("psu", 400.0))
+    )
+    window = Window(
+        phase="x", start_utc="2026-01-01T00:00:00Z", start_s=0.0, end_s=1.0, units=1, steps=1, readings=readings
+    )
+    names = common_domains([window], ("gpu", "cpu", "ram"))
+    assert names == ("cpu", "gpu:0", "gpu:1")
+    assert joules(window, names) == joules(window, ("gpu", "cpu")) == 157.0
+    assert joules(window, ("gpu:1",)) == 50.0

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from joulebench.results.frontier import frontier
-from joulebench.results.outcome import configurations
+from joulebench.results.losses import near_zero
+from joulebench.results.outcome import configurations, trial_outcomes
 from tests.factories import ENERGY, make_task, make_trial, make_windows
 
 WIDTH = {"width": {"type": "int", "low": 1, "high": 9, "default": 1}}
@@ -64,3 +65,19 @@ def test_a_trial_whose_bound_was_measured_in_too_few_windows_has_no_value():
     every = configurations(task, trials)
     assert [c.complete for c in every] == [True, False]
     assert [c.params["width"] for c in frontier(task, every)] == [1]
+
+
+@pytest.mark.parametrize(("load", "has_value"), [(0.1, True), (0.05, False)])
+def test_a_net_objective_of_one_window_has_no_interval_and_a_value_above_idle(load, has_value):
+    """Trials of one window each are repeated themselves; that one has no interval is no reason to call it idle."""
+    protocol = {"window_s": 1.0, "repeats": 1, "min_windows": 1, "max_repeats": 3}
+    objective = {"j_per_sample": {"goal": "minimize", **ENERGY, "basis": "net"}}
+    task = make_task(WIDTH, STAGES, objective, protocol=protocol)
+    idle = [make_windows(task, "idle", 0.083, start_s=float(i), windows=1)[0] for i in range(4)]
+    made = make_trial(task, {}, {}, load)
+    trial = made.model_copy(update={"windows": (*idle, made.windows[0])})
+    found = trial_outcomes(task, trial, idle)
+    assert bool(found) is has_value
+    assert near_zero(task, trial, idle) is not has_value
+    if has_value:
+        assert (found["j_per_sample"].value.n, found["j_per_sample"].value.low) == (1, None)

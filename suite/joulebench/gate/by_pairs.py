@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from joulebench.gate import statistics
 from joulebench.gate.model import Measurement, Replicate
 from joulebench.gate.paired import Decision, Pairs, alone, confirms, decide
-from joulebench.gate.values import Metric, mean, ratio, typical
+from joulebench.gate.values import Metric, means, ratio, typical
 from joulebench.gate.verdict import Case, Outcome, Verdict, after_rerun, part, pending
 from joulebench.stats.paired_ratio import LEVEL, Shift, paired, pseudo_median, total
 
@@ -25,7 +25,7 @@ class _Pair:
 
 
 def _pairs(name: str, metric: Metric, baseline: Sequence[Replicate], current: Sequence[Replicate]) -> list[_Pair]:
-    """Pairs that have a ratio, in the order in which they were measured."""
+    """Pairs that have a ratio, in the order of their looks."""
     before = {(r.session, r.pair): m for r in baseline if (m := r.measurement(name))}
     found = []
     for replicate in current:
@@ -34,11 +34,11 @@ def _pairs(name: str, metric: Metric, baseline: Sequence[Replicate], current: Se
             continue
         if (log_ratio := ratio(then, now, metric)) is not None:
             found.append(_Pair(replicate.look, log_ratio, then, now))
-    return found
+    return sorted(found, key=lambda pair: pair.look)  # as they are, unless files were put together
 
 
 def _numbers(pairs: Sequence[_Pair], metric: Metric) -> Pairs:
-    before, now = ([mean(m, metric) or math.nan for m in side] for side in _measurements(pairs))
+    before, now = zip(*(means(p.baseline, p.current, metric) for p in pairs), strict=True)
     return Pairs([p.ratio for p in pairs], before, now)
 
 
@@ -68,7 +68,7 @@ def by_pairs(
     )  # fmt: skip
     if (few := case.few_windows(*first)) is not None:
         outcome = Outcome.UNMEASURED if case.settings.require_energy else Outcome.UNDECIDED
-        return replace(verdict, outcome=outcome, reason=few, open=outcome is Outcome.UNDECIDED)
+        return replace(verdict, outcome=outcome, reason=few, open=True)  # more pairs have more windows
     if decision.outcome is Outcome.UNDECIDED:
         return _undecided_pairs(verdict, numbers, decision.reason, case)
     return _confirmed_pairs(verdict, decision, _pairs(case.name, case.metric, *again), case)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def baseline_file(hardware: str, folder: Path = BASELINES) -> Path:
 
 
 def read_replicates(path: Path) -> list[Replicate]:
-    """Read the replicates of a file, or of all files of a folder, sorted by name.
+    """Read the replicates of a file, or of all files of a folder, sorted by name; each process once.
 
     Raises:
         InputError: there are none, or a file is damaged or has no energy data.
@@ -42,7 +42,31 @@ def read_replicates(path: Path) -> list[Replicate]:
         replicates = [from_benchmark_json(read_json(path, MAX_LOG_BYTES, follow=True), path)]
     if not replicates:
         raise InputError(f"{path}: no replicates (.json of pytest-benchmark, or .jsonl)")
-    return replicates
+    return _once(replicates)
+
+
+def identity(replicate: Replicate) -> Hashable:
+    """What tells a process from all others, whatever has been left out of its record, and whoever wrote it."""
+    windows = (
+        (m.name, w.start_s, w.end_s, *(r.energy_j for r in w.readings))
+        for m in replicate.measurements
+        for w in m.windows
+        if w.phase == m.phase
+    )
+    return replicate.session, replicate.started_utc, replicate.pair, tuple(windows)
+
+
+def _once(replicates: Sequence[Replicate]) -> list[Replicate]:
+    """Each process once, the record that knows its look: a gate's folder holds each by itself and among all.
+
+    Counted twice, it would make intervals narrower than they are.
+    """
+    known: dict[Hashable, Replicate] = {}
+    for replicate in replicates:
+        key = identity(replicate)
+        if key not in known or replicate.look > known[key].look:
+            known[key] = replicate
+    return list(known.values())
 
 
 def from_benchmark_json(data: Any, origin: Path | str) -> Replicate:

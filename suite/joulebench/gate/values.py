@@ -91,9 +91,31 @@ def ratio(baseline: Measurement, current: Measurement, metric: Metric) -> float 
 
     The n-th window of one beside the n-th of the other: what changes slowly cancels. None without valid windows.
     """
-    both = zip(amounts(baseline, metric), amounts(current, metric), strict=False)
-    logs = [math.log(b[0] / b[1]) - math.log(a[0] / a[1]) for a, b in both if a is not None and b is not None]
+    logs = [math.log(b[0] / b[1]) - math.log(a[0] / a[1]) for a, b in _both(baseline, current, metric)]
     return pseudo_median(logs) if logs else None
+
+
+def means(baseline: Measurement, current: Measurement, metric: Metric) -> tuple[float, float]:
+    """Costs per unit of two processes that were measured in turn, over the windows that are valid in both.
+
+    Over others the machine may have been in another state, and the difference would be taken for theirs.
+
+    Raises:
+        ValueError: there are none (`ratio` is None).
+    """
+    sides = list(zip(*_both(baseline, current, metric), strict=True))
+    if not sides:
+        raise ValueError("means of a pair need windows that are valid in both")
+    before, now = (math.fsum(a[0] for a in side) / sum(a[1] for a in side) for side in sides)
+    return before, now
+
+
+def _both(
+    baseline: Measurement, current: Measurement, metric: Metric
+) -> list[tuple[tuple[float, int], tuple[float, int]]]:
+    """Amounts of the n-th window of one and of the n-th of the other, where both are valid."""
+    each = zip(amounts(baseline, metric), amounts(current, metric), strict=False)
+    return [(a, b) for a, b in each if a is not None and b is not None]
 
 
 def _has_domains(window: Window, domains: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ from time import monotonic
 from joulebench.errors import InputError
 from joulebench.gate.checkout import checkout, is_unchanged, top_level
 from joulebench.gate.decision import judge, suspects, undecided
-from joulebench.gate.files import baseline_file, read_replicates, update_baseline
+from joulebench.gate.files import baseline_file, identity, read_replicates, update_baseline
 from joulebench.gate.interleave import Observer, Sides, measure_pairs, measure_session, measure_until_decided
 from joulebench.gate.model import FORMS, MINUTES, RERUN_PAIRS, Replicate, Settings, form_of
 from joulebench.gate.processes import Benchmarks
@@ -42,14 +42,44 @@ def compare_files(baseline: Path, current: Path, settings: Settings, rerun: Path
         InputError: a file cannot be read, or they do not compare.
     """
     before, now = read_replicates(baseline), read_replicates(current)
-    if sum(replicate in before for replicate in now) in (len(now), len(before)):
-        raise InputError(
-            f"{current}: holds the same processes as {baseline}; what is compared with itself does not differ, so "
-            "give the file of another session"
-        )
+    _check_apart(before, baseline, now, current)
+    for side, path in ((before, baseline), (now, current)):
+        _check_one_side(side, path)
     if rerun is not None:
-        now += [r.model_copy(update={"rerun": True, "pair": None}) for r in read_replicates(rerun)]
+        if all(any(r.pair is not None for r in side) for side in (before, now)):
+            raise InputError(f"--rerun: {rerun}: pairs are confirmed by pairs, which the files of both sides hold")
+        again = read_replicates(rerun)
+        for side, path in ((before, baseline), (now, current)):
+            _check_apart(side, path, again, rerun)
+        now += [r.model_copy(update={"rerun": True, "pair": None}) for r in again]
     return _result(before, now, settings, f"{current} against {baseline}")
+
+
+def _check_apart(known: Sequence[Replicate], origin: Path, given: Sequence[Replicate], path: Path) -> None:
+    """Check that no process is on both sides, nor in a measurement and its rerun.
+
+    Raises:
+        InputError: one is.
+    """
+    there = set(map(identity, known))
+    if same := sum(identity(replicate) in there for replicate in given):
+        raise InputError(
+            f"{path}: holds the same processes as {origin} ({same} of {len(given)}); what is compared with itself "
+            "does not differ, so give the file of another session"
+        )
+
+
+def _check_one_side(replicates: Sequence[Replicate], path: Path) -> None:
+    """Check that a file holds one process of each pair.
+
+    Raises:
+        InputError: it holds both.
+    """
+    places = [(r.session, r.rerun, r.pair) for r in replicates if r.pair is not None]
+    if len(set(places)) < len(places):
+        raise InputError(
+            f"{path}: holds several processes of one pair; give the file of one side, such as current.jsonl"
+        )
 
 
 def against(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
@@ -69,7 +70,12 @@ class Block:
         self._open = self._instrument = None
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Measure every call of a function; `function.measured` is this block, with all calls so far."""
+        """Measure every call of a function; `function.measured` is this block, with all calls so far.
+
+        Raises:
+            InputError: a call only makes a coroutine or a generator, and does its work later.
+        """
+        _refuse_later(function)
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -184,14 +190,43 @@ def measure(
     if not callable(function):
         raise InputError(f"measure: needs a function to call (got {type(function).__name__})")
     label = name or str(getattr(function, "__name__", type(function).__name__))
+    step = _step(function)
     with measuring(label, hardware, replay) as instrument:
         protocol = _protocol(instrument, repeats, window_s, allow_busy)
-        windows = measure_phase(instrument.timeline, PHASE, Phase(_step(function), units, unit), protocol)
+        windows = measure_phase(instrument.timeline, PHASE, Phase(step, units, unit), protocol)
         instrument.timeline.take()
     return Measured(label, unit, tuple(windows), protocol, instrument.profile.name)
 
 
+def _refuse_later(function: Callable[..., object]) -> None:
+    """Refuse a function whose call returns before its work is done: the call alone would be measured.
+
+    Raises:
+        InputError: it makes a coroutine or a generator.
+    """
+    inner: Any = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    called = inner if inspect.isroutine(inner) else type(inner).__call__
+    if any(makes(of) for makes in _LATER for of in (inner, called)):
+        name = getattr(function, "__name__", type(function).__name__)
+        raise InputError(
+            f"{name}: a call makes a coroutine or a generator, whose work is done later and would not be measured; "
+            "measure a block around that work, or a function that does it to its end"
+        )
+
+
+_LATER = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
 def _step(function: Callable[[], object]) -> Callable[[], None]:
+    """A call of a function, without its result.
+
+    Raises:
+        InputError: as `_refuse_later`.
+    """
+    _refuse_later(function)
+
     def step() -> None:
         function()
 

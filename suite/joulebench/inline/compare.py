@@ -13,7 +13,7 @@ from joulebench.inline.running import measuring
 from joulebench.measurement.protocol import measure_side_by_side
 from joulebench.records.model import Window
 from joulebench.results.energy import common_domains, joules
-from joulebench.results.validity import judged
+from joulebench.results.validity import judged, valid_windows
 from joulebench.stats.estimate import Estimate
 from joulebench.stats.paired_ratio import LEVEL, paired
 from joulebench.workloads.base import Phase
@@ -70,7 +70,8 @@ def compare(
 def _compared(one: Measured, first: Measured, quality: float | None) -> Compared:
     if one is first:
         return Compared(one, None, None, None, quality)
-    every = [*one.windows, *first.windows]
+    # of windows that count, as the joules of each are: one that lacks a reading is no reason to leave a domain out
+    every = [w for m in (one, first) for w in valid_windows(m.windows, PHASE, m.protocol)]
     domains = common_domains(every, DOMAINS)
     return Compared(
         one,

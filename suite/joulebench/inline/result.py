@@ -113,8 +113,16 @@ class Measured:
             Column("Kind"),
         )  # fmt: skip
         took = "" if self.seconds is None else f"{seconds(self.seconds.mean)} per {plain(self.unit)}, "
-        caption = f"{self.name}: {took}{watts(self.power_w)}, n = {whole.n} windows, on {self.hardware}"
+        caption = f"{self.name}: {took}{watts(self.power_w)}, {self._counted}, on {self.hardware}"
         return Table(caption, columns, tuple(rows), total=len(parts) > 1)
+
+    @property
+    def _counted(self) -> str:
+        """How many windows count, and why others do not."""
+        valid = len(valid_windows(self.windows, PHASE, self.protocol))
+        if not (left_out := len(self.windows) - valid):
+            return f"n = {valid} windows"
+        return f"n = {valid} windows ({left_out} more do not count: {self.faults[0]})"
 
     def __str__(self) -> str:
         return "\n".join(text_table(self.table))
@@ -227,4 +235,4 @@ def _ratio_cell(value: Estimate | None) -> Cell:
 
 def _ends(name: str, value: Estimate | None) -> dict[str, float | None]:
     mean, low, high = (None, None, None) if value is None else (value.mean, value.low, value.high)
-    return {name: mean, f"{name}_low": low, f"{name}_high": high}
+    return {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_n": 0 if value is None else value.n}

@@ -220,8 +220,9 @@ def measure_side_by_side(
             break
         if any(fault.kind is FaultKind.FEW_UPDATES for fault in faults):
             window_s *= max(_longer(own[-1]) for own in windows)
-        for fault in faults:
-            quiet.after(fault)
+        if any(quiet.after(fault) for fault in faults):
+            for work in works:
+                work.warm_up()  # caches and clocks have cooled down meanwhile
     return windows
 
 

@@ -64,13 +64,14 @@ class HostMeter:
         # the kernel counts a guest's time in its host's user time already
         busy_s = float(sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq")))
         stolen = {"steal_cpus": self._grow("steal", times.steal)} if hasattr(times, "steal") else {}
+        instructions = None if self._instructions is None else self._instructions.read()
         return {
             "cpu_utilisation": busy_s / self._cpus,
             "own_load_cpus": own_s,
             "other_load_cpus": self._grow("other", busy_s - own_s - (beside_s or 0.0)),
             **neighbours,
             **stolen,
-            **({"own_instructions_per_s": counter.read()} if (counter := self._instructions) else {}),
+            **({} if instructions is None else {"own_instructions_per_s": instructions}),
             "memory_used_bytes": self._used_byte_s(self._clock.now_s()),
         }
 

@@ -23,8 +23,8 @@ _TIMES = 0b11
 class InstructionCounter:
     """Count of executed instructions of this process, of its threads and of what they start from now on.
 
-    Where more is counted on the machine than its CPU has counters for, the kernel lets events take turns; the count
-    is then extended by the share of time that it was on.
+    Where more is counted on the machine than its CPU has counters for, the kernel lets events take turns; what was
+    counted since the last read is then extended by the share of time that it was on.
 
     Args:
         event: type and config of perf_event_attr; by default retired instructions.
@@ -38,6 +38,8 @@ class InstructionCounter:
         if number is None:
             raise OSError(f"no perf events on {platform.system()} {platform.machine()}")
         self._files: list[int] = []
+        self._last: dict[int, tuple[int, int, int]] = {}  # what each file said
+        self._total = 0.0
         try:
             for thread in _threads():
                 with suppress(ProcessLookupError):  # it has ended
@@ -46,9 +48,16 @@ class InstructionCounter:
             self.close()
             raise
 
-    def read(self) -> float:
-        """The count so far."""
-        return sum(_extended(*struct.unpack("QQQ", os.read(file, 24))) for file in self._files)
+    def read(self) -> float | None:
+        """The count so far; None where something was to count since the last read and never had a counter."""
+        known = True
+        for file in self._files:
+            now, before = struct.unpack("QQQ", os.read(file, 24)), self._last.get(file, (0, 0, 0))
+            self._last[file] = now
+            grown = _extended(*(b - a for a, b in zip(before, now, strict=True)))
+            known = known and grown is not None
+            self._total += grown or 0.0
+        return self._total if known else None
 
     def close(self) -> None:
         for file in self._files:
@@ -84,5 +93,8 @@ def _open(number: int, event: tuple[int, int], thread: int) -> int:
     return file
 
 
-def _extended(count: int, enabled: int, running: int) -> float:
-    return count * enabled / running if running else 0.0
+def _extended(count: int, enabled: int, running: int) -> float | None:
+    """A count for all of the time that it was to go on; None where it never did."""
+    if running > 0:
+        return count * enabled / running
+    return 0.0 if enabled <= 0 else None

@@ -160,12 +160,12 @@ def over_runs(runs: Sequence[Energy], spread: Spread | None = None, scale: float
 
 
 def matches(domain: str, wanted: Iterable[str]) -> bool:
-    """Whether a domain such as `gpu:1` belongs to one of the wanted families, such as `gpu`.
+    """Whether a domain such as `gpu:1` is one of those wanted, or belongs to a wanted family, such as `gpu`.
 
     A counter of a whole module (GPU, CPU and memory on one board) answers for all three together only.
     """
-    of, families = domain.split(":", 1)[0], set(wanted)
-    return of in families or (of == "module" and families >= MODULE)
+    of, names = domain.split(":", 1)[0], set(wanted)
+    return domain in names or of in names or (of == "module" and names >= MODULE)
 
 
 def joules(window: Window, domains: Iterable[str]) -> float | None:

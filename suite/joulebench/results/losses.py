@@ -13,6 +13,7 @@ from joulebench.results.outcome import (
     idle_windows,
     measured_phases,
     needed_windows,
+    reaches_zero,
     trial_energy,
     trial_outcomes,
 )
@@ -208,7 +209,7 @@ def near_zero(task: Task, trial: TrialRecord, idle: Sequence[Window]) -> bool:
         if objective.is_energy and objective.basis == "net" and objective.phase != "train":
             energy = trial_energy(task, trial, objective, idle)
             enough = energy is not None and energy.n >= needed_windows(task, trial)
-            if energy is not None and enough and (energy.low is None or energy.low <= 0):
+            if energy is not None and enough and reaches_zero(energy):
                 return True
     return False
 

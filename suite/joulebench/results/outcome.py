@@ -206,10 +206,16 @@ def _energy_outcome(
     energy = trial_energy(task, trial, objective, idle, form.delays)
     if energy is None or energy.n < needed_windows(task, trial):
         return None  # fewer valid windows than the protocol asks for are no measurement
-    if energy.basis == "net" and (energy.low is None or energy.low <= 0):
+    if reaches_zero(energy):
         return None  # not distinguishable from idle: one joule more or less would make it the best of all
     value = _in_form(form, energy)
     return Outcome(value, energy.kind, energy.domains) if value is not None else None
+
+
+def reaches_zero(energy: Energy) -> bool:
+    """Whether net joules reach 0 within their interval; of a single window, which has none, by themselves."""
+    low = energy.mean if energy.n == 1 and energy.low is None else energy.low
+    return energy.basis == "net" and (low is None or low <= 0)
 
 
 def _in_form(form: Form, energy: Estimate) -> Estimate | None:

@@ -112,7 +112,7 @@ def judged(windows: Iterable[Window], phase: str, protocol: Protocol) -> list[tu
             window,
             invalidity(window, protocol)
             or _too_long(window, own, protocol)
-            or _paused(window, own)
+            or _paused(window, own, protocol)
             or _throttling_changed(window, own),
         )
         for window in own
@@ -189,9 +189,12 @@ def _too_long(window: Window, phase: Sequence[Window], protocol: Protocol) -> Fa
     return Fault(kind=FaultKind.TOO_LONG, text=f"too long: {window.duration_s:.3g} s, usual are {usual_s:.3g} s")
 
 
-def _paused(window: Window, phase: Sequence[Window]) -> Fault | None:
-    """A window of few long steps is compared with the others of its phase, by the time of a step."""
-    if not 0 < window.steps < FEW_STEPS:
+def _paused(window: Window, phase: Sequence[Window], protocol: Protocol) -> Fault | None:
+    """A window of few long steps is compared with the others of its phase, by the time of a step.
+
+    Not where one window is enough: others then need not be of the same work, as calls of one function are not.
+    """
+    if protocol.repeats == 1 or not 0 < window.steps < FEW_STEPS:
         return None
     paces_s = [w.duration_s / w.steps for w in phase if w.steps > 0]
     step_s, typical_s = window.duration_s / window.steps, median(paces_s)

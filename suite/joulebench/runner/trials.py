@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -220,8 +221,11 @@ class Trials:
         self.say("result", text, done=len(self._records), total=self.total, folder=self.folder)
         self._timeline.cut("record")  # with what observers do with the result, such as a tracker's
         failures = _failures_in_a_row(self._arrived)
-        if failures >= self.task.max_consecutive_failures:
-            raise IncompleteError(f"stopped after {failures} failing trials in a row; the last: {record.error}")
+        invalid, most = failures.count("invalid"), self.task.max_consecutive_failures
+        if len(failures) - invalid >= most or len(failures) >= max(most, LEAST_INVALID):
+            raise IncompleteError(
+                f"stopped after {len(failures)} failing trials in a row; the last: {record.error}"
+            )
         return True
 
     def _insert(self, record: TrialRecord) -> None:
@@ -248,14 +252,17 @@ def _has_idle(record: TrialRecord) -> bool:
     return any(window.phase == "idle" for window in record.windows)
 
 
-def _failures_in_a_row(records: Sequence[TrialRecord]) -> int:
-    """Count the last trials that failed. Out of memory or infeasible is a result: neither counts nor interrupts."""
-    count = 0
-    for record in reversed(records):
-        if record.status == "ok":
-            break
-        count += record.status not in ("oom", "infeasible")
-    return count
+#: Trials whose windows did not count, as where others were at work, end a run only after so many in a row.
+LEAST_INVALID = 5
+
+
+def _failures_in_a_row(records: Sequence[TrialRecord]) -> list[str]:
+    """Statuses of the last trials that failed.
+
+    Out of memory or infeasible is a result: neither counts nor interrupts.
+    """
+    last = itertools.takewhile(lambda record: record.status != "ok", reversed(records))
+    return [record.status for record in last if record.status not in ("oom", "infeasible")]
 
 
 def save_weights(folder: RunFolder, trial: int, state: Any) -> str | None:

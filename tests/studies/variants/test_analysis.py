@@ -117,6 +117,30 @@ def test_failed_runs_leave_their_round_out_for_that_way_alone(tmp_path):
     assert by_way["dear"].energy_ratio.n == 12
 
 
+def test_a_run_that_was_stopped_within_a_round_is_judged_by_its_complete_ones(tmp_path):
+    ways = ("first", "dear", "same")
+    run = made(tmp_path, ways, rounds(ways))
+    for stopped in (1, 2):
+        result = variants(Run(run.manifest, run.task, run.trials[:-stopped]))
+        assert result.in_rounds
+        assert {v.energy_ratio.n for v in result.each[1:]} == {7}
+        assert all(v.energy_ratio.varied == v.time_ratio.varied == "rounds" for v in result.each[1:])
+
+
+def test_the_ratio_of_time_is_of_the_runs_that_the_joules_are_of(tmp_path):
+    """A run without a reading of joules has none in either ratio."""
+    ways = ("first", "dear")
+    run = made(tmp_path, ways, rounds(ways))
+    number = next(t.trial for t in run.trials if t.params["way"] == "dear")
+    trials = [
+        t if t.trial != number
+        else t.model_copy(update={"windows": tuple(w.model_copy(update={"readings": ()}) for w in t.windows)})
+        for t in run.trials
+    ]  # fmt: skip
+    (dear,) = variants(Run(run.manifest, run.task, trials)).each[1:]
+    assert dear.energy_ratio.n == dear.time_ratio.n == 7
+
+
 def test_a_default_without_joules_is_nothing_to_compare_with(tmp_path):
     run = made(tmp_path, ("first", "dear"), rounds(("dear",), repeats=2))
     assert variants(run) is None

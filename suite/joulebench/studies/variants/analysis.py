@@ -131,11 +131,18 @@ def _sources(runs: PhaseRuns, domain: str) -> tuple[str, ...]:
 
 
 def _rounds(every: Sequence[Configuration]) -> list[tuple[TrialRecord, ...]] | None:
-    """The trials of each round, in the order of `every`; None where they did not come in rounds."""
+    """The trials of each complete round, in the order of `every`; None where they did not come in rounds.
+
+    A run that was stopped ends within a round.
+    """
     trials = [sorted(c.trials, key=lambda t: t.trial) for c in every]
-    if len(every) < 2 or len({len(of_one) for of_one in trials}) != 1 or len(trials[0]) < 2:
+    counts = [len(of_one) for of_one in trials]
+    if len(every) < 2 or max(counts) - min(counts) > 1 or min(counts) < 2:
         return None
-    rounds = list(zip(*trials, strict=True))
+    rounds = list(zip(*trials, strict=False))
+    last = max(t.trial for t in rounds[-1])
+    if any(t.trial < last for of_one in trials for t in of_one[len(rounds) :]):
+        return None
     spans = [(min(t.trial for t in r), max(t.trial for t in r)) for r in rounds]
     return rounds if all(a[1] < b[0] for a, b in itertools.pairwise(spans)) else None
 
@@ -172,5 +179,7 @@ def _joules(variant: Variant, trial: TrialRecord) -> float | None:
 
 
 def _seconds(variant: Variant, trial: TrialRecord) -> float | None:
-    windows = valid_windows(trial.windows, variant.phase.phase, variant.phase.protocol)
-    return seconds_per_unit(windows).mean if trial.status == "ok" and windows else None
+    """Seconds of one run, per unit of work; None of one whose joules are not among those of `_joules`."""
+    if all(trial.trial != t.trial for t in variant.phase.measured):
+        return None
+    return seconds_per_unit(valid_windows(trial.windows, variant.phase.phase, variant.phase.protocol)).mean
