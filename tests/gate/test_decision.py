@@ -260,6 +260,16 @@ def test_a_stored_baseline_counts_its_sessions_spread():
     assert one(quiet, now + again).outcome is Outcome.REGRESSED
 
 
+def test_a_stored_baseline_passes_nothing_before_a_rare_kind_of_process_had_its_chance():
+    quiet = sessions([1.0, 1.001, 0.999, 1.0005, 0.9995], processes=28)
+    told = one(quiet, sessions([1.0], "now", processes=28))
+    assert told.outcome is Outcome.UNDECIDED
+    assert "28 processes" in told.reason
+    assert one(quiet, sessions([1.0], "now", processes=29)).outcome is Outcome.PASSED
+    dear = sessions([1.10], "now", processes=10)
+    assert one(sessions([1.0, 1.001, 0.999, 1.0005, 0.9995], processes=10), dear).pending is Outcome.REGRESSED
+
+
 def test_four_sessions_are_no_baseline():
     verdict = one(sessions([1.0, 1.0, 1.0, 1.0]), sessions([1.5], "now"))
     assert verdict.outcome is Outcome.UNDECIDED

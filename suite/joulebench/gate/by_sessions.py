@@ -15,7 +15,7 @@ from statistics import fmean
 from joulebench.gate import statistics
 from joulebench.gate.model import Measurement, Replicate
 from joulebench.gate.values import Metric, mean, typical
-from joulebench.gate.verdict import Case, Outcome, Verdict, after_rerun, part, pending
+from joulebench.gate.verdict import Case, Outcome, Verdict, after_rerun, few_processes, part, pending
 from joulebench.stats.paired_ratio import LEVEL, Shift, pseudo_median
 
 
@@ -84,6 +84,9 @@ def by_sessions(
         interval = wide.shift(LEVEL)
         if interval is not None and interval.high > case.limit:
             return _undecided_sessions(verdict, wide, f"the interval of the {which} includes the threshold", case)
+    seen, enough = _processes(now, case), statistics.pairs_without(case.settings.rare)
+    if seen < enough:
+        return replace(verdict, outcome=Outcome.UNDECIDED, reason=few_processes(seen, enough, case.settings.rare))
     surely = sides.shift(case.sure)
     if surely is None or surely.high >= 0:
         return verdict
@@ -92,6 +95,12 @@ def by_sessions(
     if alone is None:
         return pending(verdict, Outcome.IMPROVED)
     return after_rerun(verdict, Outcome.IMPROVED, alone, alone.estimate < 0)
+
+
+def _processes(now: Sequence[Replicate], case: Case) -> int:
+    """Processes of now that have a value of this benchmark."""
+    every = (replicate.measurement(case.name) for replicate in now)
+    return sum(m is not None and typical(m, case.metric) is not None for m in every)
 
 
 def _suspect(shift: Shift, limit: float) -> bool:

@@ -98,6 +98,11 @@ class Case:
         return None if least >= self.settings.repeats else f"{least} valid windows; {self.settings.repeats} needed"
 
 
+def few_processes(seen: int, enough: int, rare: float) -> str:
+    """Why nothing is passed: a dear kind of process may not have come up."""
+    return f"{seen} processes; a dear kind that makes up {100 * rare:g} % of processes is seen in {enough}"
+
+
 def part(side: Sequence[Replicate], rerun: bool) -> list[Replicate]:
     return [r for r in side if r.rerun is rerun]
 

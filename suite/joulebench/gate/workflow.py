@@ -14,6 +14,7 @@ from joulebench.gate.files import baseline_file, identity, read_replicates, upda
 from joulebench.gate.interleave import Observer, Sides, measure_pairs, measure_session, measure_until_decided
 from joulebench.gate.model import FORMS, MINUTES, RERUN_PAIRS, Replicate, Settings, form_of
 from joulebench.gate.processes import Benchmarks
+from joulebench.gate.statistics import pairs_without
 from joulebench.gate.verdict import Verdict
 from joulebench.host.clock import RealClock
 from joulebench.spec.catalog import all_profiles, find_profile
@@ -132,7 +133,8 @@ def against_baseline(
     """
     before = read_replicates(baseline) if baseline is not None else None
     benchmarks, form = _with_form(benchmarks)
-    processes = _processes(form, settings)
+    # as many as it takes to see a rare kind of process, without which nothing is passed
+    processes = max(_processes(form, settings), pairs_without(settings.rare))
     session = RealClock().utc()
     now = measure_session(Path.cwd(), benchmarks, session, processes, observe)
     path = baseline or baseline_file(now[0].hardware)

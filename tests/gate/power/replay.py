@@ -106,8 +106,9 @@ class Machine:
 
 
 def session(
-    machine: Machine, name: str, level: float, ratios: dict[str, float], rerun: bool = False
-) -> list[Replicate]:
-    """Measure one session of one commit, with as many processes as the gate in quick form."""
-    drift = machine.drift(SESSION_PROCESSES)
+    machine: Machine, name: str, level: float, ratios: dict[str, float], rerun: bool = False,
+    processes: int = SESSION_PROCESSES,
+) -> list[Replicate]:  # fmt: skip
+    """Measure one session of one commit, with as many processes as a session of the baseline by default."""
+    drift = machine.drift(processes)
     return [machine.process(name, None, rerun, level + d, ratios) for d in drift]

@@ -149,10 +149,13 @@ def run_stored(noise: SessionNoise, sessions: int, ratio: float, seed: int) -> l
     machine, ratios = Machine(noise, seed), {CHANGED: ratio}
     before = [r for n in range(sessions) for r in session(machine, f"{n:03d}", machine.session_level(), {})]
     today = machine.session_level()
-    now = session(machine, "today", today, ratios)
+    enough = statistics.pairs_without(STORED.rare)
+    now = session(machine, "today", today, ratios, processes=enough)
     verdicts = judge(before, now, STORED)
     if suspects(verdicts):
-        verdicts = judge(before, now + session(machine, "rerun", today, ratios, rerun=True), STORED)
+        verdicts = judge(
+            before, now + session(machine, "rerun", today, ratios, rerun=True, processes=enough), STORED
+        )
     return verdicts
 
 
