@@ -68,9 +68,21 @@ def test_options_of_the_program_are_its_own(tmp_path, monkeypatch, capsys):
 
 
 def test_the_exit_code_of_a_failing_program_is_kept(monkeypatch, capsys):
-    code, out, _ = call(monkeypatch, capsys, "measure", *DRY, "--", "sh", "-c", "exit 7")
+    code, _, err = call(monkeypatch, capsys, "measure", *DRY, "--", "sh", "-c", "exit 7")
     assert code == 7
-    assert "exit code 7: sh -c 'exit 7'" in out
+    assert err == "joulebench: exit code 7: sh -c 'exit 7'; its last output: nothing\n"
+
+
+def test_a_program_that_ends_as_an_interrupt_does_is_no_interrupt(monkeypatch, capsys):
+    code, _, err = call(monkeypatch, capsys, "measure", *DRY, "--", "sh", "-c", "exit 130")
+    assert code == 130
+    assert err == "joulebench: exit code 130: sh -c 'exit 130'; its last output: nothing\n"
+
+
+def test_a_program_that_takes_too_long_is_said_in_one_line(monkeypatch, capsys):
+    code, _, err = call(monkeypatch, capsys, "measure", *DRY, "--limit", "0.2", "--", "sleep", "30")
+    assert code == 3
+    assert err == "joulebench: sleep 30 took longer than 0.2 s and was killed; its last output: nothing\n"
 
 
 def test_what_was_measured_before_an_interrupt_is_shown(tmp_path):
@@ -82,8 +94,9 @@ def test_what_was_measured_before_an_interrupt_is_shown(tmp_path):
                 break
         time.sleep(0.1)
         os.kill(process.pid, signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert err == "joulebench: interrupted; the runs before are kept\n"  # they are not resumed
     assert any(line.startswith("cpu ") for line in out.splitlines())
     assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "0.31"]]
     assert len(folder_of(tmp_path).trials()) >= 2
@@ -99,9 +112,13 @@ def test_what_was_measured_before_an_interrupt_is_shown(tmp_path):
         (["-c", " "], "--command: needs a program"),
         (["-c", "true", "-c", "true"], "--name: two commands are called 'true'"),
         (["--name", "a", "--name", "b", "true"], "--name: 2 names for 1 commands"),
+        (["--name", " ", "true"], "--name: must not be blank"),
+        (["./text"], "'./text' is not executable"),
+        (["--units", str(10**13), "true"], "from 1 to 10^12"),
     ],
 )
-def test_bad_input_is_one_line(monkeypatch, capsys, arguments, message):
+def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    (tmp_path / "text").write_text("no program")
     code, _, err = call(monkeypatch, capsys, "measure", *DRY, *arguments)
     assert code == 2
     assert message in err
