@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,8 +14,11 @@ import psutil
 import pytest
 
 from joulebench.commands.measure import named
+from joulebench.comparison.join import Machine, join
+from joulebench.comparison.machines import confounders, differences
 from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
+from joulebench.results.run import Run
 from tests.commands.calling import call
 
 DRY = ("--replay", "65", "--idle", "0", "--quiet", "--allow-busy")
@@ -57,6 +61,34 @@ def test_commands_beside_each_other_have_a_ratio(tmp_path, monkeypatch, capsys):
     (shown, _) = [line.split() for line in out.splitlines() if line.startswith("long ")]
     assert f"{ratio:.4g}" in shown
     assert [t.params["command"] for t in folder.trials()].count("long") == 6
+
+
+def test_a_card_says_how_to_measure_again(tmp_path, monkeypatch, capsys):
+    """Not by `joulebench run RUN`, which runs no command that a record names."""
+    arguments = ("--repeats", "2", "--units", "3", "--unit", "image", "-c", "sleep '0.06'", "--name", "a b")
+    assert call(monkeypatch, capsys, "measure", *DRY, *arguments)[0] == 0
+    folder = folder_of(tmp_path)
+    code, out, _ = call(monkeypatch, capsys, "card", folder.path)
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("joulebench ")]
+    words = shlex.split(line)
+    assert words[:2] == ["joulebench", "measure"]
+    assert call(monkeypatch, capsys, *words[1:], "--out", tmp_path / "again")[0] == 0
+    (path,) = (tmp_path / "again").glob("measure/*/*")
+    again = RunFolder.open(path)
+    assert again.task() == folder.task()
+    assert len(again.trials()) == len(folder.trials()) == 2
+
+
+def test_other_commands_of_the_same_name_are_a_difference(tmp_path, monkeypatch, capsys):
+    for number, command in enumerate(("sleep 0.06", "sleep 0.07")):
+        arguments = ("--repeats", "2", "--out", tmp_path / str(number), "-c", command, "--name", "it")
+        assert call(monkeypatch, capsys, "measure", *DRY, *arguments)[0] == 0
+    runs = [next((tmp_path / number).glob("measure/*/*")) for number in "01"]
+    joined = join([Machine(path.parts[-4], str(path), Run.of(RunFolder.open(path))) for path in runs])
+    rows = dict(differences(joined))
+    assert "options.commands.it" in dict(confounders(joined))
+    assert [words[-4:] for words in rows["options.commands.it"]] == ["0.06", "0.07"]
 
 
 def test_options_of_the_program_are_its_own(tmp_path, monkeypatch, capsys):
