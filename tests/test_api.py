@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import pytest
 
@@ -10,6 +11,7 @@ import joulebench
 from joulebench.errors import InputError
 from joulebench.results.run import Run
 from tests.cluster_tasks import cluster_task
+from tests.commands.calling import call
 
 STAGES = {"init": {"method": "sobol", "trials": 5}}
 REPLAY = {"replay": "100", "hardware": "generic_cpu", "force_hardware": True}
@@ -84,3 +86,27 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     for way in (joulebench.load, joulebench.resume):
         with pytest.raises(InputError):
             way(tmp_path)
+
+
+EVIL = """
+from pathlib import Path
+Path(__file__).with_suffix(".ran").touch()
+"""
+
+
+def test_code_that_records_name_runs_only_in_reports_of_what_was_run_here(task, tmp_path, monkeypatch, capsys):
+    """Records may come from anybody, also complete ones, which `resume` leaves unchanged."""
+    results = joulebench.run(task, out=tmp_path / "runs", progress=False, **REPLAY)
+    manifest = json.loads(results.manifest_path.read_text())
+    manifest["task"]["analyses"] = ["somebodys_study:Study"]
+    results.manifest_path.write_text(json.dumps(manifest))
+    (tmp_path / "somebodys_study.py").write_text(EVIL)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert joulebench.load(results.path).task().analyses == ("somebodys_study:Study",)
+    joulebench.load(results.path).report()
+    joulebench.resume(results.path, progress=False).report()
+    assert call(monkeypatch, capsys, "resume", results.path)[0] == 0
+    assert not (tmp_path / "somebodys_study.ran").exists()
+    joulebench.api.Results(results.path, trusted=True).report()
+    assert (tmp_path / "somebodys_study.ran").exists()

@@ -18,6 +18,7 @@ from joulebench.results.outcome import Configuration, trial_outcomes
 from joulebench.results.run import Run
 from joulebench.runner import local
 from joulebench.runner.events import Observer, silent
+from joulebench.runner.resume_check import is_complete
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate
 
@@ -55,7 +56,16 @@ class Trial:
 
 
 class Results(RunFolder):
-    """A run folder with what follows from its records. Over it and by number it gives its trials."""
+    """A run folder with what follows from its records. Over it and by number it gives its trials.
+
+    Args:
+        trusted: this program ran it: its report may import the studies of the task's author. Records that are
+            loaded may come from anybody.
+    """
+
+    def __init__(self, path: Path, trusted: bool = False) -> None:
+        super().__init__(path)
+        self._trusted = trusted
 
     @cached_property
     def run(self) -> Run:
@@ -104,7 +114,7 @@ class Results(RunFolder):
         """Write the report; the path of its page."""
         from joulebench.reporting import write_report
 
-        return write_report(self, trusted=self.task().analyses).page
+        return write_report(self, trusted=self.task().analyses if self._trusted else ()).page
 
     def export(self, path: str | Path) -> Path:
         """Write the trials as CSV, which the workload `table` reads."""
@@ -132,7 +142,7 @@ def run(
         InputError: bad input, or too many consecutive failures; what was recorded is kept.
     """
     with _shown(progress, observer) as show:
-        return Results(local.run(task, out=out, observer=show, **choices).path)
+        return Results(local.run(task, out=out, observer=show, **choices).path, trusted=True)
 
 
 @contextmanager
@@ -153,8 +163,9 @@ def resume(path: str | Path, *, progress: bool = True, **choices: Any) -> Result
     Raises:
         InputError: not a run, damaged records, another machine, or other data or code than it began with.
     """
+    begun = not is_complete(RunFolder.open(Path(path)))  # then its code is checked before it is imported
     with _shown(progress) as show:
-        return Results(local.resume(path, observer=show, **choices).path)
+        return Results(local.resume(path, observer=show, **choices).path, trusted=begun)
 
 
 def load(path: str | Path) -> Results:

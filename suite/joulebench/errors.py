@@ -6,7 +6,6 @@ import difflib
 import errno
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
 
 from joulebench.text import one_line
 
@@ -14,7 +13,7 @@ from joulebench.text import one_line
 class InputError(Exception):
     """Something given to joulebench cannot be used; the message is one line and says what is allowed."""
 
-    exit_code: ClassVar[int] = 2
+    exit_code: int = 2
 
     def __str__(self) -> str:
         return message(super().__str__())
@@ -34,6 +33,14 @@ class IncompleteError(InputError):
     """The run ended before it was complete, though its input was fine. What was recorded is kept."""
 
     exit_code = 3
+
+
+class ProgramError(IncompleteError):
+    """A program that was to be measured failed; joulebench ends with its exit code."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 class DeviceLostError(IncompleteError):

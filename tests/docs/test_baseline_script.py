@@ -100,6 +100,59 @@ def test_only_baselines_and_the_badge_leave_or_enter_a_tree(tmp_path, remote):
     assert (second / BASELINE).is_file()
 
 
+def test_nothing_but_files_of_these_names_is_taken_from_what_was_measured(tmp_path, remote):
+    """The code that is measured writes it: links to other files, settings of git, hidden files."""
+    first = tree(tmp_path / "first")
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "regression.jsonl").write_text("a token\n")
+    baselines = first / "measured" / "reports" / "baselines"
+    for name in ("kept", ".git", "linked_file"):
+        (baselines / name).mkdir(parents=True)
+    (baselines / "kept" / "regression.jsonl").write_text("one\n")
+    (baselines / "kept" / "other.txt").write_text("other\n")
+    (baselines / ".gitattributes").write_text("* filter=x\n")
+    (baselines / ".git" / "regression.jsonl").write_text("hidden\n")
+    (baselines / "linked_file" / "regression.jsonl").symlink_to(secret / "regression.jsonl")
+    (baselines / "linked_folder").symlink_to(secret)
+    (first / "measured" / BADGE).symlink_to(secret / "regression.jsonl")
+    done = run(first, "store", remote, "measured")
+    assert (done.returncode, done.stderr) == (0, "")
+    names = git(remote, "ls-tree", "-r", "--name-only", "energy-baselines").splitlines()
+    assert names == ["reports/baselines/kept/regression.jsonl"]
+
+
+@pytest.mark.parametrize("link", ["reports", "reports/baselines"])
+def test_a_linked_folder_of_baselines_is_not_followed(tmp_path, remote, link):
+    first = tree(tmp_path / "first")
+    secret = tmp_path / "secret"
+    inside = BASELINE.relative_to(link)
+    (secret / inside).parent.mkdir(parents=True)
+    (secret / inside).write_text("a token\n")
+    (first / "measured" / link).parent.mkdir(parents=True)
+    (first / "measured" / link).symlink_to(secret)
+    assert run(first, "store", remote, "measured").returncode == 0
+    assert git(remote, "branch", "--list") == ""
+
+
+def test_a_link_on_the_branch_leads_nowhere(tmp_path, remote):
+    """Else a baseline would be written over git's settings, which name programs, or over a file of the runner's."""
+    work = tmp_path / "work"
+    (work / BASELINE).parent.parent.mkdir(parents=True)
+    git(work, "init", "--quiet", "--initial-branch", "energy-baselines")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (work / BASELINE).parent.symlink_to(outside)
+    git(work, "add", "--all")
+    git(work, "commit", "--quiet", "--message", "a link")
+    git(work, "push", "--quiet", str(remote), "energy-baselines")
+    first = tree(tmp_path / "first")
+    assert run(first, "fetch", remote).returncode == 0
+    assert not (first / BASELINE).parent.is_symlink()
+    assert store(tree(tmp_path / "second"), remote, "one\n").returncode != 0
+    assert list(outside.iterdir()) == []
+
+
 @pytest.mark.parametrize("arguments", [("fetch",), ("store", "measured")])
 def test_a_remote_that_cannot_be_reached_is_no_empty_one(tmp_path, arguments):
     first = tree(tmp_path / "first")

@@ -54,7 +54,7 @@ def gitlab() -> dict[str, Any]:
 
 
 def test_the_jobs_for_gitlab_call_what_exists():
-    assert set(gitlab()) == {"energy", "energy:processor-time", "energy:baseline"}
+    assert set(gitlab()) == {"energy", "energy:processor-time", "energy:baseline", "energy:store"}
     for job in gitlab().values():
         for script in job["script"]:
             done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
@@ -62,6 +62,14 @@ def test_the_jobs_for_gitlab_call_what_exists():
             for called in re.findall(r"(?:^| )(\.ci/\w+)", script):
                 assert os.access(REPOSITORY / called, os.X_OK)
         assert "--quiet" in job["script"][-1] or job["script"][-1].startswith(".ci/baseline store")
+
+
+def test_gitlab_gives_the_token_that_writes_to_no_job_that_measures():
+    having = {name: job for name, job in gitlab().items() if "BASELINE_TOKEN" in str(job)}
+    assert set(having) == {"energy:store"}
+    (job,) = having.values()
+    assert job["environment"] == "energy-baselines"
+    assert not [line for line in job["script"] if "nox" in line or "pip" in line]
 
 
 def scripts(path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import subprocess
@@ -15,6 +16,7 @@ import joulebench
 from joulebench.errors import InputError
 from joulebench.inline import running
 from joulebench.inline.blocks import Block
+from joulebench.measurement.timeline import Timeline
 
 WATTS = 50.0
 DRY = {"replay": str(WATTS), "hardware": None}
@@ -152,6 +154,77 @@ def test_what_others_disturbed_has_no_joules_and_says_why():
     assert parent.row()["j_per_unit"] is None
 
 
+def test_a_fork_leaves_the_block_and_goes_on(tmp_path):
+    """`os.fork()` in a block: the child is not ended, and what it measures afterwards is its own."""
+    script = """
+import os, joulebench
+with joulebench.measure(replay="65", allow_busy=True) as m:
+    pid = os.fork()
+if pid == 0:
+    assert m.joules is None
+    with joulebench.measure(replay="65", allow_busy=True) as own:
+        pass
+    os._exit(7 if own.joules is not None else 8)
+assert m.joules is not None
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("7\n", "")
+
+
+def generator():
+    yield 1
+
+
+async def coroutine():
+    await asyncio.sleep(0)
+
+
+async def asynchronous_generator():
+    yield 1
+
+
+class Iterates:
+    def __call__(self):
+        yield 1
+
+
+@pytest.mark.parametrize(
+    "function", [generator, coroutine, asynchronous_generator, Iterates(), functools.partial(generator)]
+)
+def test_functions_whose_call_does_nothing_yet_are_refused(function):
+    """A call of one returns at once: it would be called very cheap."""
+    for way in (
+        joulebench.measure(replay=str(WATTS)),
+        lambda f: joulebench.measure(f, replay=str(WATTS)),
+        lambda f: joulebench.measure(lambda: f(), replay=str(WATTS)),
+        lambda f: joulebench.compare({"a": len, "b": f}, replay=str(WATTS)),
+    ):
+        with pytest.raises(InputError, match="before its work is done"):
+            way(function)
+    with joulebench.measure(replay=str(WATTS)):
+        pass
+
+
+def test_an_interrupt_as_a_block_begins_leaves_nothing_locked(monkeypatch):
+    """With a GPU the edge waits for its queue, and somebody presses Ctrl-C meanwhile."""
+    with joulebench.measure(replay=str(WATTS)):
+        pass
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    block = joulebench.measure(replay=str(WATTS))
+    with monkeypatch.context() as patch:
+        patch.setattr(Timeline, "cut", interrupted)
+        with pytest.raises(KeyboardInterrupt) as raised:
+            block.__enter__()
+    with joulebench.measure(replay=str(WATTS)) as m:
+        pass
+    assert m.joules is not None
+    del raised
+
+
 def test_a_fork_measures_by_itself():
     with joulebench.measure(replay=str(WATTS)):
         pid = os.fork()
@@ -172,6 +245,7 @@ def test_it_shows_itself_as_text_and_in_a_notebook():
     lines = str(m).splitlines()
     assert lines[0].startswith("<one>: ")
     assert lines[2].split()[0] == "cpu"
+    assert repr(m) == str(m)
     html = m._repr_html_()
     assert "<one>" not in html
     assert "&lt;one&gt;" in html
@@ -182,7 +256,8 @@ def test_it_shows_itself_as_text_and_in_a_notebook():
     "arguments",
     [
         {"units": 0}, {"units": 1.5}, {"units": True}, {"repeats": 0}, {"repeats": 2.0},
-        {"hardware": "no_such_profile"}, {"replay": "no-such-trace.csv"},
+        {"hardware": "no_such_profile"}, {"replay": "no-such-trace.csv"}, {"window_s": -1}, {"window_s": "x"},
+        {"window_s": float("nan")}, {"window_s": 0}, {"unit": 3}, {"unit": " "}, {"name": ""},
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_leaves_nothing_locked(arguments):
@@ -245,5 +320,5 @@ def test_a_call_that_does_its_work_later_is_refused(function):
         lambda: joulebench.measure(replay=str(WATTS))(function),
         lambda: joulebench.compare({"a": int, "b": function}, replay=str(WATTS)),
     ):
-        with pytest.raises(InputError, match="done later"):
+        with pytest.raises(InputError, match="before its work is done"):
             attempt()

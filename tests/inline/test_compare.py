@@ -98,11 +98,22 @@ def test_quality_may_be_a_function_of_the_name():
         ({"a": int, "b": int}, {"units": 0}),
         ({"a": int, "b": int}, {"units": {"a": 1}}),
         ({"a": int, "b": int}, {"rounds": 0}),
+        ({"a": int, "b": int}, {"units": 1.5}),
+        ({"a": int, "b": int}, {"window_s": -1}),
+        ({"a": int, "b": int}, {"unit": ""}),
+        ({"a": int, "b": int}, {"quality": 0.5}),
+        ({"a": int, "b": int}, {"quality": {"a": "good"}}),
+        ({"a": int, "b": int}, {"quality": {"c": 1.0}}),
+        ({"a": int, "b": None}, {}),
+        ({1: int, 2: int}, {}),
+        ([int, int], {}),
     ],
 )
 def test_bad_input_is_refused(functions, arguments):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as error:
         joulebench.compare(functions, replay=WATTS, **arguments)
+    assert "\n" not in str(error.value)
+    assert "repeats" not in str(error.value)
 
 
 def test_the_ratio_is_of_the_same_domains_as_the_joules_beside_it():

@@ -22,6 +22,19 @@ def test_columns_are_aligned_and_a_row_is_a_line():
     ]
 
 
+def test_a_table_wider_than_the_terminal_becomes_a_list_a_row():
+    whole = text_table(TABLE)
+    wide = max(map(len, whole[1:]))
+    assert text_table(TABLE, wide) == whole
+    assert text_table(TABLE, wide - 1) == [
+        "What <it> took",
+        "a b",
+        "  Joules (n = 5)  1.5 ! [1, 2] estimated",
+        "c & d",
+        "  Joules (n = 5)  12",
+    ]
+
+
 def test_html_is_escaped():
     html = html_table(TABLE)
     assert "<it>" not in html

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from types import SimpleNamespace
@@ -159,6 +160,28 @@ def test_commands_of_a_record_are_never_run(tmp_path, monkeypatch):
     marker.unlink()
     lines = folder.ledger_path.read_text().splitlines()
     folder.ledger_path.write_text("\n".join(lines[:-1]) + "\n")  # as if it had been stopped
+    folder.trials_path.write_text(folder.trials_path.read_text().splitlines()[0] + "\n")
+    for again in (lambda: local.resume(folder.path, sources=[tmp_path]), lambda: local.run(str(folder.path))):
+        with pytest.raises(InputError, match="are not run"):
+            again()
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["joulebench.workloads:command.Command", "own_command:Own"])
+def test_commands_of_a_record_are_not_run_by_another_name_of_the_workload(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_command.py").write_text(
+        "from joulebench.workloads.command import Command as C\nclass Own(C): ..."
+    )
+    marker = tmp_path / "marker"
+    folder = run(tmp_path, {"it": ["sh", "-c", f"sleep 0.06; touch {marker}"]})
+    marker.unlink()
+    manifest = json.loads(folder.manifest_path.read_text())
+    manifest["task"]["workload"] = name
+    folder.manifest_path.write_text(json.dumps(manifest))
+    lines = folder.ledger_path.read_text().splitlines()
+    folder.ledger_path.write_text("\n".join(lines[:-1]) + "\n")
     folder.trials_path.write_text(folder.trials_path.read_text().splitlines()[0] + "\n")
     for again in (lambda: local.resume(folder.path, sources=[tmp_path]), lambda: local.run(str(folder.path))):
         with pytest.raises(InputError, match="are not run"):

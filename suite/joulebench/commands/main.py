@@ -168,8 +168,12 @@ def _usage(error: Any) -> int:
 
 def _interrupted() -> int:
     how = f"ended by {_ended_by[0].name}" if _ended_by else "interrupted"
+    measuring = sys.argv[1:2] == ["measure"]  # commands that records name are not run again
+    kept = "the runs before are kept" if measuring else (
+        "finished trials are kept, and `joulebench resume` with the run's folder continues"
+    )  # fmt: skip
     return _fail(
-        f"{how}; finished trials are kept, and `joulebench resume` with the run's folder continues",
+        f"{how}; {kept}",
         128 + _ended_by[0] if _ended_by else INTERRUPTED,
     )
 

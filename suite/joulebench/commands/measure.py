@@ -20,7 +20,7 @@ from joulebench.commands.options import (
     ReplayOption,
 )
 from joulebench.commands.printing import print_report, print_tables, say
-from joulebench.errors import IncompleteError, InputError
+from joulebench.errors import IncompleteError, InputError, ProgramError
 
 if TYPE_CHECKING:
     from joulebench.records.folder import RunFolder
@@ -79,6 +79,7 @@ def measure(
     """
     from joulebench.commands.progress import observer
     from joulebench.runner.plan import plan
+    from joulebench.workloads.command import Command
 
     if not re.fullmatch("[a-z][a-z_]*", unit):
         raise InputError(f"--unit: '{unit}' (allowed: a word of lower-case letters and _)")
@@ -87,6 +88,7 @@ def measure(
     options |= {"show_output": show_output, "ignore_failure": ignore_failure}
     options |= {} if limit_s is None else {"limit_s": limit_s}
     task = command_task(commands, repeats, options, idle_s)
+    Command.check_task(task)  # before anything heavy is imported
     meters = tuple(meter or ())
     chosen = plan(task, hardware=hardware, meters=meters, replay=replay, allow_busy=allow_busy)
     if chosen.profile.kind == "gpu":
@@ -101,7 +103,8 @@ def _measured(chosen: Plan, out: Path, observe: Observer) -> RunFolder:
     """Run it; what was measured before a failure or Ctrl-C is printed all the same.
 
     Raises:
-        typer.Exit: with the exit code of a program that failed.
+        ProgramError: with the exit code of a program that failed.
+        IncompleteError: it took too long.
     """
     from joulebench.runner import local
     from joulebench.workloads.command import exit_code, failure
@@ -120,10 +123,12 @@ def _measured(chosen: Plan, out: Path, observe: Observer) -> RunFolder:
             raise
         if any(trial.status == "ok" for trial in trials):
             _print(begun[0])
-        if isinstance(stop, KeyboardInterrupt) or (code := exit_code(trials[-1].error or "")) is None:
+        error = trials[-1].error or ""
+        if isinstance(stop, KeyboardInterrupt) or (said := failure(error)) is None:
             raise
-        say(f"joulebench: {failure(trials[-1].error or '')}")
-        raise typer.Exit(code) from None
+        if (code := exit_code(error)) is None:
+            raise IncompleteError(said) from None
+        raise ProgramError(said, code) from None
 
 
 def _print(folder: RunFolder) -> None:
@@ -153,7 +158,7 @@ def named(commands: Sequence[Sequence[str]], names: Sequence[str]) -> dict[str, 
     """Commands by their names, the first being what the others are compared with.
 
     Raises:
-        InputError: there is none, two have one name, or there are more names than commands.
+        InputError: there is none, two have one name, one is blank, or there are more names than commands.
     """
     if not commands:
         raise InputError("measure: needs a program, as in `joulebench measure -- python infer.py`")
@@ -162,6 +167,8 @@ def named(commands: Sequence[Sequence[str]], names: Sequence[str]) -> dict[str, 
     found: dict[str, list[str]] = {}
     for number, words in enumerate(commands):
         label = names[number] if number < len(names) else shlex.join(words)
+        if not label.strip():
+            raise InputError("--name: must not be blank")
         if label in found:
             raise InputError(f"--name: two commands are called '{label}'; give each a name of its own")
         found[label] = list(words)

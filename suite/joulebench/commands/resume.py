@@ -40,6 +40,10 @@ def resume(
     Exit code 1 if the run fails the task's gate.
     """
     from joulebench.commands.progress import logged, observer
+    from joulebench.records.folder import RunFolder
+    from joulebench.runner.resume_check import is_complete
+
+    begun = not is_complete(RunFolder.open(run))  # then its code is checked before it is imported
 
     options: dict[str, Any] = {
         "data": data,
@@ -60,7 +64,7 @@ def resume(
                     from joulebench.runner import local
 
                     folders = [local.resume(run, meters=meter or (), observer=beside(observe), **options)]
-            print_finished(folders)
+            print_finished(folders, begun=begun)
     except DeviceLostError as lost:
         go_on(lost, data, set_power_limit, sources, strict, mlflow, quiet, meter)
 

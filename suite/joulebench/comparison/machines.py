@@ -40,6 +40,7 @@ _LEFT_OUT = (
 #: Prefixes of facts that change joules by themselves.
 _CONFOUNDERS = (
     "protocol.",
+    "options.",
     "budget",
     "joulebench",
     "environment.packages.torch",
@@ -237,6 +238,7 @@ def _facts(machine: Machine) -> Iterator[tuple[str, str]]:
     hardware = {"hardware": fields.get("hardware", {}).get("title") or machine.label}
     yield from flatten({**fields, **hardware})
     yield from flatten({"protocol": machine.task.protocol.model_dump(mode="json")})
+    yield from flatten({"options": machine.task.options})
     yield from flatten({"stopping": machine.task.stopping.model_dump(mode="json")})
     for meter in manifest.meters:
         if meter.get("role") == "check":
@@ -258,7 +260,7 @@ def confounders(joined: Joined) -> list[tuple[str, tuple[str, ...]]]:
 def _differences(joined: Joined) -> Section:
     rows, changing = differences(joined), confounders(joined)
     answer = f"{plural(len(rows), 'fact')} {'differs' if len(rows) == 1 else 'differ'} between these runs"
-    same = "; protocol, budget, meters and torch are the same."
+    same = "; protocol, options, budget, meters and torch are the same."
     changes = "changes joules by itself" if len(changing) == 1 else "change joules by themselves"
     answer += f", {count(len(changing))} of which {changes}." if changing else same
     columns = (Column("What"), *(Column(m.label) for m in joined.machines))

@@ -19,8 +19,7 @@ DESIGNS = {
     "paired": "Both commits were measured in one session: pairs of processes, both alive, their windows in turn by "
     "a coin. Intervals of the typical ratio are of a randomisation test over pairs, those of totals Student's t; "
     "they hold for all looks together.",
-    "sessions": "The baseline is stored; intervals are Student's t over sessions and include their spread. What "
-    "passes may still be dearer in a few processes, of which one session holds too few to tell.",
+    "sessions": "The baseline is stored; intervals are Student's t over sessions and include their spread.",
 }
 MARKS = {Outcome.REGRESSED: "**regressed**", Outcome.UNMEASURED: "**unmeasured**"}
 #: Outcomes of benchmarks that were judged and are not worse.

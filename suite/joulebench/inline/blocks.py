@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from types import TracebackType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from joulebench.errors import InputError
@@ -27,6 +28,12 @@ R = TypeVar("R")
 #: Seconds of a window and of a warm-up, by the kind of machine: a GPU's counters move every 0.1 s.
 WINDOW_S = {"cpu": 0.1, "gpu": 1.0}
 WARMUP_S = {"cpu": (0.2, 5.0), "gpu": (2.0, 20.0)}
+#: What a call returns that has done none of its work yet.
+_NOT_BEGUN = frozenset({AsyncGeneratorType, CoroutineType, GeneratorType})
+_LATER = (
+    "its call returns before its work is done, which would not be measured; put `with joulebench.measure():` "
+    "around what awaits or iterates it"
+)
 
 
 class Block:
@@ -47,35 +54,40 @@ class Block:
         self._profile = ""
         self._open: ExitStack | None = None
         self._instrument: Instrument | None = None
+        self._pid = 0
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            self._instrument = stack.enter_context(measuring(self._name, self._hardware, self._replay))
+        with ExitStack() as stack:  # to its end: Ctrl-C before the block has begun must leave nothing locked
+            instrument = stack.enter_context(measuring(self._name, self._hardware, self._replay))
+            self._profile, self._pid = instrument.profile.name, os.getpid()
+            instrument.timeline.cut("other")
+            instrument.timeline.take()
+            self._instrument = instrument
             self._open = stack.pop_all()
-        self._profile = self._instrument.profile.name
-        self._instrument.timeline.cut("other")
-        self._instrument.timeline.take()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._open is not None
-        assert self._instrument is not None
-        with self._open:
-            window = self._instrument.timeline.cut(PHASE, units=self._units, steps=1)
-            self._instrument.timeline.take()
+        opened, instrument = self._open, self._instrument
+        assert opened is not None
+        assert instrument is not None
+        self._open = self._instrument = None
+        with opened:
+            if self._pid != os.getpid():  # a fork of the block: its parent measures it, and it goes on
+                return
+            window = instrument.timeline.cut(PHASE, units=self._units, steps=1)
+            instrument.timeline.take()
             if kind is None:  # a block that raised has not done its work
                 self._windows.append(window)
-        self._open = self._instrument = None
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Measure every call of a function; `function.measured` is this block, with all calls so far.
 
         Raises:
-            InputError: a call only makes a coroutine or a generator, and does its work later.
+            InputError: it is none, or a generator or coroutine function, whose call does nothing yet.
         """
-        _refuse_later(function)
+        check_function("measure", function)
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -137,6 +149,9 @@ class Block:
     def __str__(self) -> str:
         return str(self.measured)
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def _repr_html_(self) -> str:
         return self.measured._repr_html_()
 
@@ -181,62 +196,81 @@ def measure(
         allow_busy: take what was measured beside other work on the machine.
 
     Raises:
-        InputError: another block is being measured, units below 1, or the meters do not start.
+        InputError: another block is being measured, units below 1, a function that returns before its work is
+            done, or the meters do not start.
     """
     if type(units) is not int or units < 1:
         raise InputError(f"units: must be a whole number of at least 1 (got {units!r})")
+    check_text("unit", unit)
+    if name is not None:
+        check_text("name", name)
     if function is None:
         return Block(units, unit, name or "block", hardware, replay, allow_busy)
-    if not callable(function):
-        raise InputError(f"measure: needs a function to call (got {type(function).__name__})")
+    check_function("measure", function)
     label = name or str(getattr(function, "__name__", type(function).__name__))
-    step = _step(function)
     with measuring(label, hardware, replay) as instrument:
-        protocol = _protocol(instrument, repeats, window_s, allow_busy)
-        windows = measure_phase(instrument.timeline, PHASE, Phase(step, units, unit), protocol)
+        protocol = protocol_of(instrument, "repeats", repeats, window_s, allow_busy)
+        windows = measure_phase(instrument.timeline, PHASE, Phase(step_of(function), units, unit), protocol)
         instrument.timeline.take()
     return Measured(label, unit, tuple(windows), protocol, instrument.profile.name)
 
 
-def _refuse_later(function: Callable[..., object]) -> None:
-    """Refuse a function whose call returns before its work is done: the call alone would be measured.
+def check_function(where: str, function: object) -> None:
+    """Refuse what cannot be called, and functions whose call returns before its work is done.
 
     Raises:
-        InputError: it makes a coroutine or a generator.
+        InputError: it is one of these.
     """
-    inner: Any = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    called = inner if inspect.isroutine(inner) else type(inner).__call__
-    if any(makes(of) for makes in _LATER for of in (inner, called)):
-        name = getattr(function, "__name__", type(function).__name__)
-        raise InputError(
-            f"{name}: a call makes a coroutine or a generator, whose work is done later and would not be measured; "
-            "measure a block around that work, or a function that does it to its end"
-        )
+    if not callable(function):
+        raise InputError(f"{where}: needs a function to call (got {type(function).__name__})")
+    called = inspect.unwrap(function)
+    while isinstance(called, functools.partial):
+        called = inspect.unwrap(called.func)
+    for one in (called, getattr(called, "__call__", None)):  # noqa: B004 (an object's own)
+        if any(
+            f(one) for f in (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+        ):
+            name = getattr(called, "__name__", type(called).__name__)
+            raise InputError(f"{where}: '{name}' is a generator or coroutine function: {_LATER}")
 
 
-_LATER = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-
-
-def _step(function: Callable[[], object]) -> Callable[[], None]:
-    """A call of a function, without its result.
+def check_text(where: str, text: object) -> None:
+    """Refuse what is no text, or blank.
 
     Raises:
-        InputError: as `_refuse_later`.
+        InputError: it is one of these.
     """
-    _refuse_later(function)
+    if not isinstance(text, str) or not text.strip():
+        raise InputError(f"{where}: must be a text that is not blank (got {text!r})")
+
+
+def step_of(function: Callable[[], object]) -> Callable[[], None]:
+    """A step that calls a function, and refuses what it returns if that has done nothing yet."""
 
     def step() -> None:
-        function()
+        if type(result := function()) in _NOT_BEGUN:
+            if isinstance(result, CoroutineType):
+                result.close()  # else Python warns, too
+            raise InputError(f"measure: what is called returned a {type(result).__name__}: {_LATER}")
 
     return step
 
 
-def _protocol(instrument: Instrument, repeats: int, window_s: float | None, allow_busy: bool) -> Protocol:
-    """Protocol of functions that are repeated, in windows of a length that suits the machine."""
+def protocol_of(
+    instrument: Instrument, name: str, repeats: int, window_s: float | None, allow_busy: bool
+) -> Protocol:
+    """Protocol of functions that are repeated, in windows of a length that suits the machine.
+
+    Args:
+        name: what the caller calls `repeats`.
+
+    Raises:
+        InputError: a number that cannot be used.
+    """
     if type(repeats) is not int or not 1 <= repeats <= 5000:
-        raise InputError(f"repeats: must be a whole number from 1 to 5000 (got {repeats!r})")
+        raise InputError(f"{name}: must be a whole number from 1 to 5000 (got {repeats!r})")
+    if window_s is not None and not (type(window_s) in (int, float) and 0 < window_s <= 100_000):
+        raise InputError(f"window_s: must be seconds above 0 and at most 100000 (got {window_s!r})")
     kind = instrument.profile.kind
     warmup_s, max_warmup_s = WARMUP_S[kind]
     return Protocol(

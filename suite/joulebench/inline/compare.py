@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from numbers import Real
 
 from joulebench.errors import InputError
-from joulebench.inline.blocks import _protocol, _step
+from joulebench.inline.blocks import check_function, check_text, protocol_of, step_of
 from joulebench.inline.result import DOMAINS, PHASE, Compared, Comparison, Measured
 from joulebench.inline.running import measuring
 from joulebench.measurement.protocol import measure_side_by_side
@@ -45,17 +46,25 @@ def compare(
         seed: of the order.
 
     Raises:
-        InputError: fewer than two functions, another block is being measured, or the meters do not start.
+        InputError: fewer than two functions, another block is being measured, a function that returns before its
+            work is done, or the meters do not start.
     """
-    if len(functions) < 2:
-        raise InputError(f"compare: needs two functions or more (got {len(functions)})")
-    by_name = dict.fromkeys(functions, units) if isinstance(units, int) else dict(units)
+    if not isinstance(functions, Mapping) or len(functions) < 2:
+        got = len(functions) if isinstance(functions, Mapping) else type(functions).__name__
+        raise InputError(f"compare: needs two functions or more by their names, {{'a': f, 'b': g}} (got {got})")
+    for name, function in functions.items():
+        check_text("compare: a name", name)
+        check_function(f"compare: {name}", function)
+    check_text("unit", unit)
+    by_name = dict(units) if isinstance(units, Mapping) else dict.fromkeys(functions, units)
     for name in functions:
         if type(by_name.get(name)) is not int or by_name[name] < 1:
             raise InputError(f"units: '{name}' needs a whole number of at least 1 (got {by_name.get(name)!r})")
+    if quality is not None and not callable(quality):
+        _check_quality(quality, functions)
     with measuring("compare", hardware, replay) as instrument:
-        protocol = _protocol(instrument, rounds, window_s, allow_busy)
-        phases = [Phase(_step(function), by_name[name], unit) for name, function in functions.items()]
+        protocol = protocol_of(instrument, "rounds", rounds, window_s, allow_busy)
+        phases = [Phase(step_of(function), by_name[name], unit) for name, function in functions.items()]
         shuffle = random.Random(seed).shuffle
         windows = measure_side_by_side(instrument.timeline, PHASE, phases, protocol, shuffle)
         instrument.timeline.take()
@@ -65,6 +74,21 @@ def compare(
     ]
     quality_of = quality if callable(quality) else (quality or {}).get
     return Comparison(tuple(_compared(one, each[0], quality_of(one.name)) for one in each))
+
+
+def _check_quality(quality: object, names: Collection[str]) -> None:
+    """Refuse qualities that nobody has, before anything is measured.
+
+    Raises:
+        InputError: they are not numbers by the functions' names.
+    """
+    if not isinstance(quality, Mapping):
+        raise InputError(f"quality: must be numbers by name, or a function of the name (got {quality!r})")
+    for name, value in quality.items():
+        if name not in names:
+            raise InputError(f"quality: no function is called '{name}' (there are: {', '.join(names)})")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+            raise InputError(f"quality: '{name}' must be a number (got {value!r})")
 
 
 def _compared(one: Measured, first: Measured, quality: float | None) -> Compared:

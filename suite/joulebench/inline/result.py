@@ -1,4 +1,4 @@
-"""What a measured block or function took: joules by domain, time, power, and what was wrong. Pure."""
+"""What a measured block or function took: joules by domain, time, power, and what was wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, interval, number, prefix, seconds, watts
-from joulebench.presentation.plain_table import html_table, text_table
+from joulebench.presentation.plain_table import html_table, terminal_width, text_table
 from joulebench.presentation.table import Cell, Column, Table
 from joulebench.presentation.units import plain
 from joulebench.records.model import Kind, Window
@@ -125,7 +125,10 @@ class Measured:
         return f"n = {valid} windows ({left_out} more do not count: {self.faults[0]})"
 
     def __str__(self) -> str:
-        return "\n".join(text_table(self.table))
+        return "\n".join(text_table(self.table, terminal_width()))
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         return html_table(self.table)
@@ -221,7 +224,10 @@ class Comparison:
         return (*cells, quality) if with_quality else tuple(cells)
 
     def __str__(self) -> str:
-        return "\n".join(text_table(self.table))
+        return "\n".join(text_table(self.table, terminal_width()))
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         return html_table(self.table)

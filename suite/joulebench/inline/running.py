@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -19,9 +18,10 @@ class _Key(NamedTuple):
     replay: str | None
 
 
-_lock = threading.Lock()
 _running: dict[_Key, Instrument] = {}
-_measuring: list[str] = []
+#: The block that is being measured, as `ONE`: a list of its name.
+_measuring: dict[str, list[str]] = {}
+ONE = "one"
 
 
 @contextmanager
@@ -33,20 +33,20 @@ def measuring(what: str, hardware: str | None, replay: str | None) -> Iterator[I
             start (`Instrument.start`).
     """
     key = _Key(os.getpid(), hardware, replay)
-    if not _lock.acquire(blocking=False):
-        raise InputError(
-            f"{what}: another block is being measured ({_measuring[0] if _measuring else 'in another thread'}); "
-            "the machine's joules cannot be told apart, so measure one after the other"
-        )
-    try:
-        _measuring[:] = [what]
+    mine = [what]
+    try:  # no lock: Ctrl-C may come between its being taken and the block that lets it go
+        if (other := _measuring.setdefault(ONE, mine)) is not mine:
+            raise InputError(
+                f"{what}: another block is being measured ({other[0]}); the machine's joules cannot be told apart, "
+                "so measure one after the other"
+            )
         if key not in _running:
             stop()
             _running[key] = Instrument.start(hardware, replay)
         yield _running[key]
     finally:
-        _measuring.clear()
-        _lock.release()
+        if ONE in _measuring and _measuring[ONE] is mine:  # not in a fork that leaves its parent's block
+            del _measuring[ONE]  # without a call, at which Ctrl-C would come
 
 
 def stop() -> None:
@@ -58,9 +58,7 @@ def stop() -> None:
 
 
 def _forked() -> None:
-    """A fork begins with a free lock: the block that its parent was in is not its own."""
-    global _lock
-    _lock = threading.Lock()
+    """A fork begins without a block: the one that its parent was in is not its own."""
     _measuring.clear()
 
 

@@ -1,15 +1,29 @@
-"""Tables as lines of text for a terminal, and as HTML for a notebook. Pure."""
+"""Tables as lines of text for a terminal, and as HTML for a notebook."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 from html import escape
 
 from joulebench.presentation.table import Cell, Column, Table
 from joulebench.text import one_line
 
 
-def text_table(table: Table) -> list[str]:
-    """Lines: the caption, the titles, the rows; columns are aligned."""
+def terminal_width() -> int | None:
+    """Columns of the terminal that standard output is; None where it is none, or closed."""
+    try:
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    except (AttributeError, ValueError):
+        return None
+
+
+def text_table(table: Table, width: int | None = None) -> list[str]:
+    """Lines: the caption, the titles, the rows; columns are aligned.
+
+    Args:
+        width: columns that there are; where a table is wider, each row becomes a list under its first cell.
+    """
     rows = [[_title(c) for c in table.columns], *([_text(cell) for cell in row] for row in table.rows)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
     lines = [
@@ -19,7 +33,19 @@ def text_table(table: Table) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-    return [*([one_line(table.caption)] if table.caption else []), *lines]
+    caption = [one_line(table.caption)] if table.caption else []
+    if width is not None and len(table.columns) > 1 and max(map(len, lines)) > width:
+        lines = _lists(rows[0][1:], rows[1:])
+    return [*caption, *lines]
+
+
+def _lists(titles: list[str], rows: list[list[str]]) -> list[str]:
+    most = max(map(len, titles))
+    return [
+        line
+        for name, *cells in rows
+        for line in (name, *(f"  {t.ljust(most)}  {c}".rstrip() for t, c in zip(titles, cells, strict=True)))
+    ]
 
 
 def html_table(table: Table) -> str:

@@ -14,6 +14,7 @@ from joulebench.records.model import Manifest, OwnCode
 from joulebench.reporting.summary import Summary
 from joulebench.runner.own_code import own_names
 from joulebench.spec.catalog import profile_files
+from joulebench.spec.registry import COMMAND
 from joulebench.spec.task import Task
 
 #: Stands for the folder of the records, which know no path of their own.
@@ -28,15 +29,18 @@ def repeat_command(summary: Summary) -> str:
     with its budget and overrides.
     """
     manifest = summary.manifest
-    words = ["joulebench", "run"]
-    words += _task_options(manifest, summary.task) if _is_named(manifest) else [RUN]
+    if summary.task.workload == COMMAND:  # commands that records name are not run
+        words = ["joulebench", "measure", *_measure_options(summary.task)]
+    else:
+        words = ["joulebench", "run"]
+        words += _task_options(manifest, summary.task) if _is_named(manifest) else [RUN]
     name = str(manifest.hardware.get("name") or "")
     words += ["--hardware", name if name in profile_files() else RUN] if name else []
     if manifest.hardware_override:
         words += ["--force-hardware"]
     if name in profile_files():
-        words += _given(manifest.hardware)
-    words += ["--seed", str(manifest.seed)]
+        words += _given(manifest.hardware) if summary.task.workload != COMMAND else []
+    words += ["--seed", str(manifest.seed)] if summary.task.workload != COMMAND else []
     if manifest.data_path:
         words += ["--data", manifest.data_path]
     for meter in manifest.own_meters:
@@ -76,6 +80,22 @@ def _task_options(manifest: Manifest, task: Task) -> list[str]:
     return words
 
 
+def _measure_options(task: Task) -> list[str]:
+    """Options of `joulebench measure` that ask for the commands of a task."""
+    options, words = task.options, list[str]()
+    for name, command in options["commands"].items():
+        words += ["-c", shlex.join(command), "--name", name]
+    for stage in task.stages.values():
+        words += ["--repeats", str(stage.repeats)]
+    for option in ("units", "unit", "warmup"):
+        words += [f"--{option}", str(options[option])] if option in options else []
+    words += ["--limit", str(options["limit_s"])] if "limit_s" in options else []
+    words += ["--idle", f"{task.protocol.idle_s:g}"]
+    for option in ("show_output", "ignore_failure"):
+        words += [f"--{option.replace('_', '-')}"] if options.get(option) else []
+    return [*words, *(["--allow-busy"] if task.protocol.allow_busy else [])]
+
+
 def _given(hardware: Mapping[str, Any]) -> list[str]:
     """The options that gave grid intensity, PUE or country, where the hardware profile did not."""
     words: list[str] = []
@@ -95,7 +115,9 @@ def needs(summary: Summary) -> tuple[str, ...]:
 
 
 def _needs(manifest: Manifest, task: Task) -> Iterator[str]:
-    if not _is_named(manifest) or str(manifest.hardware.get("name")) not in profile_files():
+    if task.workload == COMMAND:
+        yield "It needs the programs, and the files that they read, in the current folder."
+    elif not _is_named(manifest) or str(manifest.hardware.get("name")) not in profile_files():
         yield f"{RUN} is the folder of these records, which hold the task and the profile as they were."
     for name, text in code_facts(manifest, task):
         yield f"It needs {name} in the current folder or on PYTHONPATH: {text}."

@@ -31,7 +31,16 @@ from joulebench.meters.live_settings import is_settings
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import MAX_FILES, OwnCode
 from joulebench.spec.reading import read_file
-from joulebench.spec.registry import COMMAND, DATASETS, METERS, STUDIES, WORKLOADS, Registry, add_import_folders
+from joulebench.spec.registry import (
+    COMMAND,
+    DATASETS,
+    METERS,
+    STUDIES,
+    WORKLOADS,
+    Registry,
+    add_import_folders,
+    is_own,
+)
 from joulebench.spec.task import FRONTIER, MODEL, Task
 
 _OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -243,10 +252,7 @@ def find_recorded_code(
     add_import_folders(*sources.folders)
     manifest, task = folder.manifest(), folder.task()
     if WORKLOADS.target(task.workload, "workload") == WORKLOADS.shipped[COMMAND]:
-        raise InputError(
-            f"{folder.path}: its trials are programs that its records name; records may come from anybody, so they "
-            "are not run. Give the commands to `joulebench measure` yourself"
-        )
+        raise _commands_refused(folder)
     for text in (*_paths(task), *([trace] if trace else [])):
         path = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's own raises where there is no such user)
         if (path.is_absolute() or ".." in path.parts) and exists(path) and not sources.hold(path):
@@ -281,6 +287,17 @@ def find_recorded_code(
         code = began.get(Path(text).name)
         if code is not None and (other := _unlike(code, file.parent)) is not None:
             yield f"reads {file} ({other} has changed)", other
+    if is_own(task.workload):  # which may be the workload by another name, or a class made from it
+        bases = getattr(WORKLOADS.load(task.workload, "workload"), "__mro__", ())
+        if WORKLOADS.shipped[COMMAND] in [f"{base.__module__}:{base.__qualname__}" for base in bases]:
+            raise _commands_refused(folder)
+
+
+def _commands_refused(folder: RunFolder) -> InputError:
+    return InputError(
+        f"{folder.path}: its trials are programs that its records name; records may come from anybody, so they "
+        "are not run. Give the commands to `joulebench measure` yourself"
+    )
 
 
 def exists(path: Path) -> bool:

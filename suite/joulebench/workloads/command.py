@@ -16,6 +16,7 @@ measured with it, and ends with it. A record's commands are never run: `jouleben
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -103,14 +104,16 @@ def ending(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def failure(error: str) -> str:
-    """What a program failed of, from the error of its trial."""
-    return re.sub(r" \(\w+\.py:\d+\)$", "", error.removeprefix(f"{CommandError.__name__}: "))
+def failure(error: str) -> str | None:
+    """What a program failed of, from the error of its trial; None if no program failed."""
+    if not error.startswith(begin := f"{CommandError.__name__}: "):
+        return None
+    return re.sub(r" \(\w+\.py:\d+\)$", "", error.removeprefix(begin))
 
 
 def exit_code(error: str) -> int | None:
     """The exit code of a failed program, from the error of its trial, as a shell has it; None if it is none."""
-    found = re.match(r"(signal|exit code) (\d+): ", failure(error))
+    found = re.match(r"(signal|exit code) (\d+): ", failure(error) or "")
     return None if found is None else int(found[2]) + (128 if found[1] == "signal" else 0)
 
 
@@ -128,7 +131,11 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(words, list | tuple) or not words or not all(isinstance(w, str) for w in words):
             raise InputError(f"{where}: must be a list of words, the first of them a program (got {words!r})")
         if shutil.which(words[0]) is None:
-            raise InputError(f"{where}: no program '{words[0]}' here or on PATH")
+            there = os.path.isfile(words[0])  # noqa: PTH113 (Path's own raises where a name cannot be one)
+            raise InputError(
+                f"{where}: '{words[0]}' is not executable (chmod +x, or name its interpreter)" if there
+                else f"{where}: no program '{words[0]}' here or on PATH"
+            )  # fmt: skip
     unit = options.get("unit", UNIT)
     if not isinstance(unit, str) or not re.fullmatch("[a-z][a-z_]*", unit):
         raise InputError(f"options.unit: must be a word of lower-case letters and _ (got {unit!r})")
@@ -136,7 +143,7 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, default, least in (("units", 1, 1), ("warmup", 0, 0)):
         value = options.get(name, default)
         if type(value) is not int or not least <= value <= 10**12:
-            raise InputError(f"options.{name}: must be a whole number of at least {least} (got {value!r})")
+            raise InputError(f"options.{name}: must be a whole number from {least} to 10^12 (got {value!r})")
         checked[name] = value
     for name in ("show_output", "ignore_failure"):
         checked[name] = options.get(name, False)
@@ -144,5 +151,5 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(f"options.{name}: must be true or false (got {checked[name]!r})")
     limit_s = options.get("limit_s")
     if limit_s is not None and not (isinstance(limit_s, int | float) and 0 < limit_s <= 1e7):
-        raise InputError(f"options.limit_s: must be a number of seconds above 0 (got {limit_s!r})")
+        raise InputError(f"options.limit_s: must be seconds above 0 and at most 10000000 (got {limit_s!r})")
     return {**checked, "limit_s": limit_s}
