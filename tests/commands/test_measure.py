@@ -91,6 +91,14 @@ def test_other_commands_of_the_same_name_are_a_difference(tmp_path, monkeypatch,
     assert [words[-4:] for words in rows["options.commands.it"]] == ["0.06", "0.07"]
 
 
+def test_where_no_run_counts_it_is_said_and_is_no_success(monkeypatch, capsys):
+    """Every run draws next to nothing, which no meter reads."""
+    dry = ("--replay", "1e-12", "--idle", "0", "--quiet", "--allow-busy")
+    code, _, err = call(monkeypatch, capsys, "measure", *dry, "--repeats", "2", "--", "true")
+    assert code == 3
+    assert "no run counts; the last: " in err
+
+
 def test_options_of_the_program_are_its_own(tmp_path, monkeypatch, capsys):
     code, _, _ = call(monkeypatch, capsys, "measure", *DRY, "--repeats", "1", "env", "--ignore-environment", "true")
     assert code == 0

@@ -97,6 +97,9 @@ def measure(
     with observer(quiet) as observe:
         folder = _measured(chosen, out, observe)
     _print(folder)
+    trials = folder.trials()
+    if not any(trial.status == "ok" for trial in trials):
+        raise IncompleteError(f"{folder.path}: no run counts; the last: {trials[-1].error}")
 
 
 def _measured(chosen: Plan, out: Path, observe: Observer) -> RunFolder:

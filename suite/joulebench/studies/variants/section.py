@@ -52,7 +52,7 @@ def _answer(result: Variants) -> str:
     factor, letter = prefix(base.gross.mean)
     energy = f"{number(base.gross.mean / factor)} {letter}J per {base.unit}"
     text = f"{_name(result.default)}: {energy}{ci(base.gross, lambda v: number(v / factor))}, {base.kind}"
-    others = [f"{_name(v)} takes {_difference(v)}" for v in result.each[1:]]
+    others = [f"{_name(v)}: {_difference(v)}" for v in result.each[1:]]
     return "; ".join([text, *others]) + "."
 
 
@@ -61,12 +61,12 @@ def _difference(variant: Variant) -> str:
     match variant.answer:
         case Answer.LESS | Answer.MORE:
             assert value is not None
-            return f"{ratio_percent(value.mean)} of that{ci(value, ratio_percent)}"
+            return f"{variant.answer}, {ratio_percent(value.mean)} of that{ci(value, ratio_percent)}"
         case Answer.SAME:
             assert value is not None
-            return f"about as much: {ratio_percent(value.mean)}{ci(value, ratio_percent)}"
-    known = "" if value is None else f", {ratio_percent(value.mean)} so far"
-    return f"what cannot be told apart yet{known}"
+            return f"{variant.answer}, {ratio_percent(value.mean)}{ci(value, ratio_percent)}"
+    known = "" if value is None else f" ({ratio_percent(value.mean)} so far)"
+    return f"{variant.answer} to tell{known}"
 
 
 def _sentences(result: Variants) -> tuple[str, ...]:
