@@ -181,8 +181,8 @@ def test_the_commands_stand_in_the_order_of_their_use(monkeypatch, capsys):
     assert code == 0
     listed = [line.split()[0] for line in out.split("Commands:\n")[1].splitlines() if line.strip()]
     assert listed == list(COMMANDS)
-    assert listed[:5] == ["tasks", "check", "hardware", "run", "resume"]
-    assert listed[5:] == ["report", "compare", "gate", "card", "export", "publish", "verify", "wall"]
+    assert listed[:6] == ["tasks", "check", "hardware", "run", "resume", "measure"]
+    assert listed[6:] == ["report", "compare", "gate", "card", "export", "publish", "verify", "wall"]
 
 
 def test_what_is_named_alike_is_explained_alike():

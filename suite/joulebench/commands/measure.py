@@ -53,7 +53,8 @@ def measure(
     units: Annotated[int, typer.Option(min=1, help="Units of work that one run does.")] = 1,
     unit: Annotated[str, typer.Option(help="Name of the unit, such as image or token.")] = "run",
     limit_s: Annotated[
-        float | None, typer.Option("--limit", min=0.001, help="Seconds after which a run is killed and has failed.")
+        float | None,
+        typer.Option("--timeout", min=0.001, help="Seconds after which a run is killed and has failed."),
     ] = None,
     idle_s: Annotated[
         float,

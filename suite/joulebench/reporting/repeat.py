@@ -89,7 +89,7 @@ def _measure_options(task: Task) -> list[str]:
         words += ["--repeats", str(stage.repeats)]
     for option in ("units", "unit", "warmup"):
         words += [f"--{option}", str(options[option])] if option in options else []
-    words += ["--limit", str(options["limit_s"])] if "limit_s" in options else []
+    words += ["--timeout", str(options["limit_s"])] if "limit_s" in options else []
     words += ["--idle", f"{task.protocol.idle_s:g}"]
     for option in ("show_output", "ignore_failure"):
         words += [f"--{option.replace('_', '-')}"] if options.get(option) else []
