@@ -14,7 +14,7 @@ import pytest
 
 from joulebench.errors import InputError
 from joulebench.gate.model import QUICK
-from joulebench.gate.processes import Benchmarks, SessionPlace, _environment, run_in_turn
+from joulebench.gate.processes import KEPT_MEMORY, Benchmarks, SessionPlace, _environment, run_in_turn
 
 TEST = """
 import json, os, time
@@ -195,3 +195,16 @@ def test_one_that_leaves_a_process_holding_the_pipe_keeps_none_waiting(trees, ne
     with pytest.raises(InputError, match="exit code 3"):
         run_in_turn([trees[0]], Benchmarks("tests", "quick", replay="50", limit_s=60.0), SessionPlace("s"))
     assert time.monotonic() - began_s < 50
+
+
+def test_all_keep_freed_memory_unless_told_otherwise(trees, monkeypatch):
+    """On both sides alike; records say so, so that a baseline without it does not compare."""
+    for name in KEPT_MEMORY:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
+    found = run_in_turn(trees, Benchmarks("tests", "quick", replay="50"), SessionPlace("s", 3))
+    for replicate in found:
+        recorded = replicate.environment["variables"]
+        assert recorded["MALLOC_MMAP_THRESHOLD_"] == str(32 * 2**20)
+        assert recorded["MALLOC_TRIM_THRESHOLD_"] == "1000000"
+    assert "MALLOC_MMAP_THRESHOLD_" not in os.environ

@@ -18,7 +18,10 @@ PACKAGES = (
     "joulebench", "torch", "torchvision", "transformers", "fvcore", "ax-platform", "botorch", "gpytorch",
     "codecarbon", "nvidia-ml-py", "numpy", "scikit-learn", "scipy",
 )  # fmt: skip
-VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTORCH_ALLOC_CONF")
+VARIABLES = (
+    "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTORCH_ALLOC_CONF", "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TRIM_THRESHOLD_",
+)  # fmt: skip
 #: Parts of the checkout that affect a run.
 DECIDING = ("suite", "tasks", "hardware_profiles", "pyproject.toml")
 
