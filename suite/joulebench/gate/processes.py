@@ -20,9 +20,10 @@ from joulebench.host.files import make_folder, write_whole
 from joulebench.host.process import ChildProcess, environment
 
 NO_TESTS = 5  # pytest's exit code
-#: glibc gives freed memory back to the kernel where the top of the heap is free, and takes it again at the next step.
-#: Whether it is depends on the heap's layout, which a process keeps for its life: the same training step was 240 to
-#: 420 µs a sample, a quarter of it page faults, the same within each process. Here it keeps what was freed.
+#: glibc gives freed memory back to the kernel where the top of the heap is free, and takes it again at the next
+#: step. Whether it is free depends on the heap's layout, which a process keeps for its life: the same training step
+#: took from 240 to 420 µs a sample, alike within each process, and much of it was page faults. Here what was freed
+#: is kept.
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
 POLL_S = 0.2  # between checks whether a process ended before it was ready
 
