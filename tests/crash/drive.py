@@ -134,11 +134,16 @@ def running() -> list[str]:
     until_s = time.monotonic() + GONE_S
     while True:
         left = psutil.Process().children(recursive=True)
+        if not left:
+            return []
+        names = []
         for child in left:
-            if child.status() == psutil.STATUS_ZOMBIE and child.ppid() == os.getpid():
-                os.waitpid(child.pid, 0)
-        if not left or time.monotonic() > until_s:
-            return [" ".join(child.cmdline()) for child in left]
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since
+                if child.status() == psutil.STATUS_ZOMBIE and child.ppid() == os.getpid():
+                    os.waitpid(child.pid, 0)
+                names.append(" ".join(child.cmdline()))
+        if time.monotonic() > until_s:
+            return names
         time.sleep(0.005)
 
 
