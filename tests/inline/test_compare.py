@@ -79,7 +79,7 @@ def test_windows_of_a_round_come_together_and_their_order_is_by_the_seed():
 
 def test_fewer_than_six_rounds_answer_nothing():
     found = joulebench.compare({"a": sleeping(0.002), "b": sleeping(0.006)}, rounds=3, window_s=0.01, replay=WATTS)
-    assert found["b"].answer == "unknown"
+    assert found["b"].answer == "not known"
     assert found["b"].energy_ratio.mean > 1.5
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from joulebench.stats import paired_ratio
-from joulebench.stats.paired_ratio import chance, outlying, paired, pseudo_median, total
+from joulebench.stats.paired_ratio import chance, outlying, paired, pseudo_median, ratio_of_rounds, total
 
 PATTERNS = partial(itertools.product, (-1, 1))
 VALUES = st.lists(st.integers(-1000, 1000), min_size=1, max_size=25)
@@ -110,3 +110,13 @@ def test_outlying_differences_by_hand():
 def test_nothing_is_no_location():
     with pytest.raises(ValueError):
         pseudo_median([])
+
+
+def test_a_ratio_of_rounds_leaves_out_what_is_not_known_or_not_positive():
+    known = [(2.0 * level, level) for level in (1.0, 1.1, 0.9, 1.3, 1.05, 0.95)]
+    found = ratio_of_rounds([*known, (None, 1.0), (1.0, None), (0.0, 1.0), (-1.0, 1.0)])
+    assert (found.mean, found.n, found.varied) == (pytest.approx(2.0, rel=1e-4), 6, "rounds")
+    assert (found.low, found.high) == (pytest.approx(2.0, rel=1e-4), pytest.approx(2.0, rel=1e-4))
+    few = ratio_of_rounds(known[:5])
+    assert (few.mean, few.low, few.high) == (pytest.approx(2.0, rel=1e-4), None, None)
+    assert ratio_of_rounds([(None, 1.0)]) is None

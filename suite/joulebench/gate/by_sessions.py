@@ -86,7 +86,8 @@ def by_sessions(
             return _undecided_sessions(verdict, wide, f"the interval of the {which} includes the threshold", case)
     seen, enough = _processes(now, case), statistics.pairs_without(case.settings.rare)
     if seen < enough:
-        return replace(verdict, outcome=Outcome.UNDECIDED, reason=few_processes(seen, enough, case.settings.rare))
+        why = few_processes(seen, "processes", enough, case.settings.rare)
+        return replace(verdict, outcome=Outcome.UNDECIDED, reason=why)
     surely = sides.shift(case.sure)
     if surely is None or surely.high >= 0:
         return verdict

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from joulebench.gate import statistics
 from joulebench.gate.model import Settings
-from joulebench.gate.verdict import Outcome
+from joulebench.gate.verdict import Outcome, few_processes
 from joulebench.stats import paired_ratio
 from joulebench.stats.paired_ratio import LEVEL, Shift
 
@@ -61,11 +61,7 @@ def decide(pairs: Pairs, share: float, benchmarks: int, settings: Settings) -> D
     if total.low > limit and paired_ratio.total(pairs.baseline, pairs.current, sure).low > 0:
         return Decision(Outcome.REGRESSED, "the total is dearer", total=True)
     if (few := statistics.pairs_without(settings.rare)) > len(ratios):
-        share_percent = f"{100 * settings.rare:g} %"
-        return Decision(
-            Outcome.UNDECIDED,
-            f"{len(ratios)} pairs; a dear kind that makes up {share_percent} of processes is seen in {few}",
-        )
+        return Decision(Outcome.UNDECIDED, few_processes(len(ratios), "pairs", few, settings.rare))
     if paired_ratio.chance(lower, -limit) > plain:
         return Decision(Outcome.UNDECIDED, "the interval of the typical ratio includes the threshold")
     if total.high > limit:

@@ -98,9 +98,9 @@ class Case:
         return None if least >= self.settings.repeats else f"{least} valid windows; {self.settings.repeats} needed"
 
 
-def few_processes(seen: int, enough: int, rare: float) -> str:
-    """Why nothing is passed: a dear kind of process may not have come up."""
-    return f"{seen} processes; a dear kind that makes up {100 * rare:g} % of processes is seen in {enough}"
+def few_processes(seen: int, what: str, enough: int, rare: float) -> str:
+    """Why nothing is passed: a dear kind of process may not have come up; `what`: processes, or pairs of them."""
+    return f"{seen} {what}; a dear kind that makes up {100 * rare:g} % of processes is seen in {enough}"
 
 
 def part(side: Sequence[Replicate], rerun: bool) -> list[Replicate]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Real
@@ -16,10 +15,9 @@ from joulebench.records.model import Window
 from joulebench.results.energy import common_domains, joules
 from joulebench.results.validity import judged, valid_windows
 from joulebench.stats.estimate import Estimate
-from joulebench.stats.paired_ratio import LEVEL, paired
+from joulebench.stats.paired_ratio import ratio_of_rounds
 from joulebench.workloads.base import Phase
 
-ROUNDS = "rounds"
 #: Amount of a window, such as its joules; None where it is not known.
 Amount = Callable[[Window], float | None]
 
@@ -113,19 +111,13 @@ def _processor_s(window: Window) -> float | None:
 
 def _ratio(one: Measured, first: Measured, amount: Amount) -> Estimate | None:
     """Typical ratio of the rounds in which both windows are valid; None where it is known of none."""
-    pairs = zip(_amounts(one, amount), _amounts(first, amount), strict=True)
-    logs = [math.log(a / b) for a, b in pairs if a is not None and b is not None]
-    if not logs:
-        return None
-    shift = paired(logs, LEVEL)
-    low, high = (math.exp(end) if math.isfinite(end) else None for end in (shift.low, shift.high))
-    return Estimate(math.exp(shift.estimate), shift.n, None, low, high, ROUNDS)
+    return ratio_of_rounds(zip(_amounts(one, amount), _amounts(first, amount), strict=True))
 
 
 def _amounts(measured: Measured, amount: Amount) -> Sequence[float | None]:
-    """Amount per unit of each window; None of one that does not count, or where it is not positive."""
+    """Amount per unit of each window; None of one that does not count."""
     each = []
     for window, fault in judged(measured.windows, PHASE, measured.protocol):
         value = amount(window) if fault is None else None
-        each.append(value / window.units if value is not None and value > 0 else None)
+        each.append(None if value is None else value / window.units)
     return each

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,13 +16,31 @@ from joulebench.results.energy import Energy, phase_energy, seconds_per_unit
 from joulebench.results.validity import judged, valid_windows
 from joulebench.spec.task import Protocol
 from joulebench.stats.estimate import Estimate
+from joulebench.stats.intervals import Answer
 
 PHASE = "block"
 DOMAINS = ("gpu", "cpu", "ram")
 
 
-@dataclass(frozen=True)
-class Measured:
+class Shown(ABC):
+    """What shows itself as a table: printed, in an interpreter, in a notebook."""
+
+    @property
+    @abstractmethod
+    def table(self) -> Table: ...
+
+    def __str__(self) -> str:
+        return "\n".join(text_table(self.table, terminal_width()))
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return html_table(self.table)
+
+
+@dataclass(frozen=True, repr=False)
+class Measured(Shown):
     """Windows of one block or function, and what follows from the valid ones.
 
     Attributes:
@@ -124,15 +143,6 @@ class Measured:
             return f"n = {valid} windows"
         return f"n = {valid} windows ({left_out} more do not count: {self.faults[0]})"
 
-    def __str__(self) -> str:
-        return "\n".join(text_table(self.table, terminal_width()))
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        return html_table(self.table)
-
 
 def _row(name: str, value: Energy, factor: float) -> tuple[Cell, ...]:
     return (
@@ -154,16 +164,13 @@ class Compared:
     quality: float | None = None
 
     @property
-    def answer(self) -> str:
+    def answer(self) -> Answer:
         """What the 95 % interval of the ratio of joules says."""
-        value = self.energy_ratio
-        if value is None or value.low is None or value.high is None:
-            return "unknown"
-        return "less" if value.high < 1 else "more" if value.low > 1 else "no significant difference"
+        return Answer.of(self.energy_ratio)
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """Functions side by side, in the order in which they were given."""
 
     each: tuple[Compared, ...]
@@ -187,7 +194,7 @@ class Comparison:
                 **_ends("energy_ratio", one.energy_ratio),
                 **_ends("processor_ratio", one.processor_ratio),
                 **_ends("time_ratio", one.time_ratio),
-                "answer": None if one is self.each[0] else one.answer,
+                "answer": None if one is self.each[0] else str(one.answer),
                 "quality": one.quality,
             }
             for one in self.each
@@ -216,21 +223,12 @@ class Comparison:
             Cell(NOT_MEASURED if energy is None else number(energy.mean / factor)),
             Cell(ABSENT if energy is None else interval(energy, factor) or ABSENT),
             _ratio_cell(one.energy_ratio),
-            Cell(ABSENT if is_first else one.answer),
+            Cell(ABSENT if is_first else str(one.answer)),
             _ratio_cell(one.processor_ratio),
             _ratio_cell(one.time_ratio),
         ]
         quality = Cell(ABSENT if one.quality is None else number(one.quality))
         return (*cells, quality) if with_quality else tuple(cells)
-
-    def __str__(self) -> str:
-        return "\n".join(text_table(self.table, terminal_width()))
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        return html_table(self.table)
 
 
 def _ratio_cell(value: Estimate | None) -> Cell:

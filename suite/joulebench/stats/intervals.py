@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from enum import StrEnum
 
 from joulebench.stats.estimate import (
     Estimate,
@@ -68,6 +69,22 @@ def differ(a: Estimate, b: Estimate) -> bool:
     if quotient is None or quotient.low is None or quotient.high is None:
         return False
     return not quotient.low <= 1 <= quotient.high
+
+
+class Answer(StrEnum):
+    """What is known of a ratio of costs."""
+
+    LESS = "less"
+    MORE = "more"
+    SAME = "no significant difference"
+    UNKNOWN = "not known"
+
+    @classmethod
+    def of(cls, value: Estimate | None) -> Answer:
+        """By the 95 % interval of a ratio: whether it excludes 1; not known without an interval."""
+        if value is None or value.low is None or value.high is None:
+            return cls.UNKNOWN
+        return cls.LESS if value.high < 1 else cls.MORE if value.low > 1 else cls.SAME
 
 
 def scaled(value: Estimate, factor: float) -> Estimate:

@@ -11,16 +11,17 @@ ratio.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from joulebench.stats.estimate import t_quantile
+from joulebench.stats.estimate import Estimate, t_quantile
 
 #: One-sided level of a 95 % interval.
 LEVEL = 0.025
+ROUNDS = "rounds"  # what a ratio of rounds is over
 FAR = 4.0  # standard deviations from the median
 MEDIAN_TO_SD = 1.4826  # of the normal distribution
 CUT = 2.0  # times the median size of differences; 1.35 standard deviations where they are normal
@@ -78,6 +79,20 @@ def paired(differences: Sequence[float], level: float) -> Shift:
     low = _crossing(lambda shift: _tail(_signed(values - shift, cut)) > level, first, estimate)
     high = _crossing(lambda shift: _tail(-_signed(values - shift, cut)) <= level, estimate, last)
     return Shift(estimate, low, high, n, level)
+
+
+def ratio_of_rounds(rounds: Iterable[tuple[float | None, float | None]]) -> Estimate | None:
+    """Typical ratio of the first to the second of each round, with its 95 % interval.
+
+    Rounds in which either is not known, or not positive, are left out; None where none is left. Without an interval
+    where there are too few (`paired`).
+    """
+    logs = [math.log(a / b) for a, b in rounds if a is not None and b is not None and a > 0 and b > 0]
+    if not logs:
+        return None
+    shift = paired(logs, LEVEL)
+    low, high = (math.exp(end) if math.isfinite(end) else None for end in (shift.low, shift.high))
+    return Estimate(math.exp(shift.estimate), shift.n, None, low, high, ROUNDS)
 
 
 def chance(differences: Sequence[float], shift: float) -> float:

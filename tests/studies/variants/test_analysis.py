@@ -10,7 +10,8 @@ from joulebench.results.run import Run
 from joulebench.runner import local
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate
-from joulebench.studies.variants.analysis import Answer, variants
+from joulebench.stats.intervals import Answer
+from joulebench.studies.variants.analysis import variants
 from joulebench.studies.variants.section import VariantsStudy
 from tests.run_factory import RunBuilder, make_task
 

@@ -8,10 +8,8 @@ means.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from joulebench.records.model import TrialRecord
 from joulebench.results.energy import Energy, seconds_per_unit
@@ -21,27 +19,9 @@ from joulebench.results.run import Run
 from joulebench.results.validity import valid_windows
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate
-from joulebench.stats.intervals import ratio
-from joulebench.stats.paired_ratio import LEVEL, paired
+from joulebench.stats.intervals import Answer, ratio
+from joulebench.stats.paired_ratio import ratio_of_rounds
 from joulebench.studies.configured import Configured
-
-ROUNDS = "rounds"
-
-
-class Answer(StrEnum):
-    """What is known of a ratio."""
-
-    LESS = "less"
-    MORE = "more"
-    SAME = "no significant difference"
-    UNKNOWN = "too few runs"
-
-    @classmethod
-    def of(cls, value: Estimate | None) -> Answer:
-        """By the 95 % interval of a ratio: whether it excludes 1."""
-        if value is None or value.low is None or value.high is None:
-            return cls.UNKNOWN
-        return cls.LESS if value.high < 1 else cls.MORE if value.low > 1 else cls.SAME
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,19 +137,14 @@ def _ratio(
     if rounds is None:
         return ratio(mean(variant), mean(base))
     own, its = ({t.trial for t in v.configuration.trials} for v in (variant, base))
-    logs = []
+    pairs = []
     for of_round in rounds:
-        values = [
+        found = (
             next((of_trial(v, t) for t in of_round if t.trial in numbers), None)
             for v, numbers in ((variant, own), (base, its))
-        ]
-        if values[0] and values[1]:
-            logs.append(math.log(values[0] / values[1]))
-    if not logs:
-        return None
-    shift = paired(logs, LEVEL)
-    ends = [math.exp(end) if math.isfinite(end) else None for end in (shift.low, shift.high)]
-    return Estimate(math.exp(shift.estimate), shift.n, None, ends[0], ends[1], ROUNDS)
+        )
+        pairs.append((next(found), next(found)))
+    return ratio_of_rounds(pairs)
 
 
 def _joules(variant: Variant, trial: TrialRecord) -> float | None:

@@ -11,8 +11,9 @@ from joulebench.records.model import combined
 from joulebench.results.run import Run
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate
+from joulebench.stats.intervals import Answer
 from joulebench.studies.base import NEEDS_ENERGY, Study
-from joulebench.studies.variants.analysis import Answer, Variant, Variants, variants
+from joulebench.studies.variants.analysis import Variant, Variants, variants
 
 
 class VariantsStudy(Study[Variants]):
@@ -66,7 +67,7 @@ def _difference(variant: Variant) -> str:
             assert value is not None
             return f"{variant.answer}, {ratio_percent(value.mean)}{ci(value, ratio_percent)}"
     known = "" if value is None else f" ({ratio_percent(value.mean)} so far)"
-    return f"{variant.answer} to tell{known}"
+    return f"{variant.answer}{known}"
 
 
 def _sentences(result: Variants) -> tuple[str, ...]:
