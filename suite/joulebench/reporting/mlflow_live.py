@@ -18,7 +18,7 @@ from joulebench.reporting.mlflow_export import NOT_INSTALLED, Live, export_mlflo
 from joulebench.runner.events import Event, Observer
 
 #: How long the run waits for a trial to be written (the first time also for the process to start), and at its end.
-START_S, TRIAL_S, END_S = 60.0, 20.0, 600.0
+START_S, TRIAL_S, END_S = 120.0, 20.0, 600.0
 #: How long the process may go on, once the run has been interrupted or killed, to mark it in the store as killed.
 KILLED_S = 10
 
