@@ -1,0 +1,165 @@
+"""Joules of a training and its epochs: Hugging Face's events in the order of its Trainer, Lightning's by name."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+import joulebench
+from joulebench.errors import InputError
+from joulebench.inline import running
+from joulebench.inline.trainer import LightningEvents
+
+WATTS = 50.0
+EPOCH_S, BETWEEN_S = 0.05, 0.1
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    yield
+    running.stop()
+
+
+def _told(callback):
+    """The events of Hugging Face's trainer, through its own handler."""
+    from transformers import TrainerControl, TrainerState
+    from transformers.trainer_callback import CallbackHandler
+
+    handler = CallbackHandler([callback], None, None, None, None)
+    state, control = TrainerState(), TrainerControl()
+    return functools.partial(handler.call_event, args=SimpleNamespace(), state=state, control=control)
+
+
+def _train(tell, epochs=2, fails=False):
+    tell("on_train_begin")
+    for _ in range(epochs):
+        tell("on_epoch_begin")
+        time.sleep(EPOCH_S)
+        if fails:
+            raise RuntimeError("out of memory")
+        tell("on_epoch_end")
+        time.sleep(BETWEEN_S)  # where it evaluates
+    tell("on_train_end")
+
+
+def _check(callback):
+    assert len(callback.epochs) == 2
+    for energy, seconds in zip(callback.epochs, callback.seconds, strict=True):
+        assert energy.mean == pytest.approx(WATTS * seconds, rel=5e-3)
+        assert EPOCH_S <= seconds < EPOCH_S + BETWEEN_S
+    whole = callback.rows()[-1]
+    assert (whole["epoch"], whole["kind"]) == ("training", "estimated")
+    assert whole["s"] >= 2 * (EPOCH_S + BETWEEN_S)
+    assert callback.training.mean == whole["j"] == pytest.approx(WATTS * whole["s"], rel=5e-3)
+    assert callback.faults == ()
+    assert "training" in str(callback)
+
+
+def _free():
+    with joulebench.measure(replay=str(WATTS)) as m:
+        time.sleep(0.02)
+    assert m.joules > 0
+
+
+def test_epochs_and_training_take_watts_times_seconds():
+    callback = joulebench.trainer_callback(replay=str(WATTS))
+    _train(_told(callback))
+    _check(callback)
+    _free()
+
+
+def test_the_same_callback_measures_the_last_training():
+    callback = joulebench.trainer_callback(replay=str(WATTS))
+    _train(_told(callback), epochs=1)
+    _train(_told(callback))
+    _check(callback)
+
+
+def test_a_training_that_raised_lets_the_next_block_begin():
+    callback = joulebench.trainer_callback(replay=str(WATTS))
+    with pytest.raises(RuntimeError) as kept:  # its traceback holds the frames of the training
+        _train(_told(callback), fails=True)
+    assert kept.tb is not None
+    _free()
+    assert callback.training is None
+    assert callback.epochs == ()
+    _train(_told(callback))
+    _check(callback)
+
+
+def test_no_block_begins_within_a_training():
+    tell = _told(joulebench.trainer_callback(replay=str(WATTS)))
+    tell("on_train_begin")
+    with pytest.raises(InputError, match=r"another block is being measured \(training\)"):
+        _free()
+    tell("on_train_end")
+    _free()
+
+
+def test_lightnings_hooks():
+    callback = LightningEvents("training", None, str(WATTS), False)
+    hooks = {"on_train_begin": "on_train_start", "on_train_end": "on_train_end",
+             "on_epoch_begin": "on_train_epoch_start", "on_epoch_end": "on_train_epoch_end"}  # fmt: skip
+
+    def tell(event):
+        getattr(callback, hooks[event])(SimpleNamespace(local_rank=0), None)
+
+    _train(tell)
+    _check(callback)
+    tell("on_train_begin")
+    with pytest.raises(InputError, match="another block"):
+        _free()
+    callback.on_exception(None, None, RuntimeError())
+    _free()
+    assert callback.training is None
+
+
+def test_lightnings_own_callback():
+    pytest.importorskip("lightning")
+    assert hasattr(joulebench.lightning_callback(replay=str(WATTS)), "state_key")
+
+
+def test_a_real_trainer(tmp_path):
+    pytest.importorskip("accelerate")
+    torch = pytest.importorskip("torch")
+    from transformers import Trainer, TrainingArguments
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+            self.fails = False
+
+        def forward(self, x, labels):
+            with pytest.raises(InputError, match="another block"):
+                _free()
+            if self.fails:
+                raise RuntimeError("out of memory")
+            return {"loss": ((self.layer(x) - labels) ** 2).mean()}
+
+    data = [{"x": torch.ones(2), "labels": torch.ones(1)} for _ in range(8)]
+    callback = joulebench.trainer_callback(replay=str(WATTS))
+    args = TrainingArguments(
+        output_dir=str(tmp_path), num_train_epochs=3, report_to=[], use_cpu=True, save_strategy="no"
+    )
+    model = Model()
+    trainer = Trainer(model=model, args=args, train_dataset=data, callbacks=[callback])
+    trainer.train()
+    assert len(callback.epochs) == 3
+    whole = callback.rows()[-1]
+    assert whole["j"] == pytest.approx(WATTS * whole["s"], rel=5e-3)
+    assert sum(e.mean for e in callback.epochs) <= whole["j"]
+    model.fails = True
+    with pytest.raises(RuntimeError):
+        trainer.train()
+    _free()
+
+
+def test_nothing_is_imported_unless_used():
+    code = "import sys, joulebench.inline.trainer; assert not {'transformers', 'lightning'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", code], check=True)
