@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from huggingface_hub.utils import yaml_dump
+from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]
 
 from joulebench.cards.quality import qualities
 from joulebench.cards.subject import Subject

@@ -54,7 +54,7 @@ def card(
         str | None, typer.Option(metavar="OWNER/NAME", help="Commit the card to this model repository of the hub.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --push: list the files and the target, upload nothing.")
+        bool, typer.Option("--dry-run", help="Check, and list what would be written; write and upload nothing.")
     ] = False,
 ) -> None:
     """Write the energy card of one configuration of a run.
