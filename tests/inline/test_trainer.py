@@ -14,6 +14,7 @@ import joulebench
 from joulebench.errors import InputError
 from joulebench.inline import running
 from joulebench.inline.trainer import LightningEvents
+from joulebench.records.model import Fault, FaultKind
 
 WATTS = 50.0
 EPOCH_S, BETWEEN_S = 0.05, 0.1
@@ -90,6 +91,24 @@ def test_a_training_that_raised_lets_the_next_block_begin():
     assert callback.epochs == ()
     _train(_told(callback))
     _check(callback)
+
+
+@pytest.mark.parametrize("phase", ["train", "other"])
+def test_an_epoch_that_does_not_count_is_not_left_out_of_the_training(phase):
+    callback = joulebench.trainer_callback(replay=str(WATTS))
+    _train(_told(callback))
+    whole = callback.training.mean
+    number = next(n for n, w in enumerate(callback._windows) if w.phase == phase and w.duration_s < 0.1)
+    short = callback._windows[number]
+    fault = Fault(kind=FaultKind.COUNTER_STUCK, text="the counter stood still")
+    callback._windows[number] = short.model_copy(update={"fault": fault})
+    if phase == "train":
+        assert callback.training is None
+        assert callback.faults == ("the counter stood still",)
+        assert [e is None for e in callback.epochs] == [True, False]
+    else:  # what lies between two epochs, too short for any counter
+        assert callback.training.mean == pytest.approx(whole - sum(r.energy_j for r in short.readings))
+        assert callback.faults == ()
 
 
 def test_no_block_begins_within_a_training():

@@ -21,7 +21,7 @@ from joulebench.results.energy import Energy, training_energy
 from joulebench.results.validity import training_fault
 from joulebench.spec.task import Protocol
 
-#: A shorter window may hold less than one step of a counter: it is left out of the training where it is faulted.
+#: A shorter window between two epochs may hold less than one step of a counter: it is left out where it is faulted.
 SHORT_S = 0.1
 #: Modules that stand between a training's own code and the callback.
 _BETWEEN = frozenset({__name__, "transformers.trainer_callback"})
@@ -93,8 +93,13 @@ class TrainingJoules(Shown):
         """Joules of the whole training; None where it raised, or a part of it does not count."""
         if not self._whole:
             return None
-        counted = [w for w in self._windows if w.duration_s >= SHORT_S or not training_fault(w, self._protocol)]
-        return training_energy(self._protocol, [w.model_copy(update={"phase": "train"}) for w in counted], DOMAINS)
+        every = [w.model_copy(update={"phase": "train"}) for w in self._windows if self._counts(w)]
+        return training_energy(self._protocol, every, DOMAINS)
+
+    def _counts(self, window: Window) -> bool:
+        """Every epoch does, and all between two but what is too short for a counter and was not read."""
+        is_long = window.phase == "train" or window.duration_s >= SHORT_S
+        return is_long or training_fault(window, self._protocol) is None
 
     @property
     def seconds(self) -> tuple[float, ...]:
@@ -104,8 +109,8 @@ class TrainingJoules(Shown):
     @property
     def faults(self) -> tuple[str, ...]:
         """Why what was measured does not count; empty where it does."""
-        found = [f.text for w in self._windows if w.duration_s >= SHORT_S or w.phase == "train"
-                 if (f := training_fault(w, self._protocol)) is not None]  # fmt: skip
+        every = (training_fault(w, self._protocol) for w in self._windows if self._counts(w))
+        found = [fault.text for fault in every if fault is not None]
         return tuple(dict.fromkeys(found))
 
     def rows(self) -> list[dict[str, Any]]:
