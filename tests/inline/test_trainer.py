@@ -18,6 +18,7 @@ from joulebench.records.model import Fault, FaultKind
 
 WATTS = 50.0
 EPOCH_S, BETWEEN_S = 0.05, 0.1
+STEP_S, EVALUATION_S = 0.01, 0.1
 
 
 @pytest.fixture(autouse=True)
@@ -138,9 +139,56 @@ def test_lightnings_hooks():
     assert callback.training is None
 
 
-def test_lightnings_own_callback():
-    pytest.importorskip("lightning")
-    assert hasattr(joulebench.lightning_callback(replay=str(WATTS)), "state_key")
+@pytest.mark.filterwarnings("ignore")
+def test_a_real_lightning():
+    lightning = pytest.importorskip("lightning.pytorch")
+    torch = pytest.importorskip("torch")
+
+    class Model(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+            self.fails = False
+
+        def training_step(self, batch, number):
+            if self.fails:
+                raise RuntimeError("out of memory")
+            time.sleep(STEP_S)
+            return self.layer(batch).mean()
+
+        def validation_step(self, batch, number):
+            time.sleep(EVALUATION_S)
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters())
+
+    callback = joulebench.lightning_callback(replay=str(WATTS))
+    model, data = Model(), torch.utils.data.DataLoader(torch.ones(4, 2))
+
+    def train():
+        lightning.Trainer(
+            max_epochs=3, callbacks=[callback], accelerator="cpu", logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, val_check_interval=2, limit_val_batches=1,
+        ).fit(model, data, data)  # fmt: skip
+
+    train()
+    _check_evaluated_within(callback)
+    model.fails = True
+    with pytest.raises(RuntimeError, match="out of memory"):
+        train()
+    _free()
+    assert (callback.training, callback.epochs) == (None, ())
+
+
+def _check_evaluated_within(callback):
+    """Three epochs of four steps, each with two evaluations that are not of it."""
+    assert len(callback.epochs) == 3
+    for energy, seconds in zip(callback.epochs, callback.seconds, strict=True):
+        assert energy.mean == pytest.approx(WATTS * seconds, rel=5e-3)
+        assert 4 * STEP_S <= seconds < 4 * STEP_S + EVALUATION_S
+    whole = callback.rows()[-1]
+    assert whole["j"] == pytest.approx(WATTS * whole["s"], rel=5e-3)
+    assert whole["s"] >= 3 * (4 * STEP_S + 2 * EVALUATION_S)
 
 
 def test_a_real_trainer(tmp_path):
@@ -159,20 +207,19 @@ def test_a_real_trainer(tmp_path):
                 _free()
             if self.fails:
                 raise RuntimeError("out of memory")
+            time.sleep(STEP_S if self.training else EVALUATION_S)
             return {"loss": ((self.layer(x) - labels) ** 2).mean()}
 
-    data = [{"x": torch.ones(2), "labels": torch.ones(1)} for _ in range(8)]
+    data = [{"x": torch.ones(2), "labels": torch.ones(1)} for _ in range(4)]
     callback = joulebench.trainer_callback(replay=str(WATTS))
     args = TrainingArguments(
-        output_dir=str(tmp_path), num_train_epochs=3, report_to=[], use_cpu=True, save_strategy="no"
-    )
+        output_dir=str(tmp_path), num_train_epochs=3, report_to=[], use_cpu=True, save_strategy="no",
+        per_device_train_batch_size=1, eval_strategy="steps", eval_steps=2,
+    )  # fmt: skip
     model = Model()
-    trainer = Trainer(model=model, args=args, train_dataset=data, callbacks=[callback])
+    trainer = Trainer(model=model, args=args, train_dataset=data, eval_dataset=data[:1], callbacks=[callback])
     trainer.train()
-    assert len(callback.epochs) == 3
-    whole = callback.rows()[-1]
-    assert whole["j"] == pytest.approx(WATTS * whole["s"], rel=5e-3)
-    assert sum(e.mean for e in callback.epochs) <= whole["j"]
+    _check_evaluated_within(callback)
     model.fails = True
     with pytest.raises(RuntimeError):
         trainer.train()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from joulebench.spec.task import Protocol
 
 #: A shorter window between two epochs may hold less than one step of a counter: it is left out where it is faulted.
 SHORT_S = 0.1
+#: Phases of a training's windows.
+TRAIN, OTHER = "train", "other"
 #: Modules that stand between a training's own code and the callback.
 _BETWEEN = frozenset({__name__, "transformers.trainer_callback"})
 
@@ -30,13 +33,15 @@ _BETWEEN = frozenset({__name__, "transformers.trainer_callback"})
 class TrainingJoules(Shown):
     """What the last training took: `epochs` and `training`, gross joules; None where they do not count.
 
-    Evaluation and saving between two epochs belong to the training, and to no epoch.
+    Evaluation and saving belong to the training, and to no epoch.
     """
 
     def __init__(self, name: str, hardware: str | None, replay: str | None, allow_busy: bool) -> None:
         self._name, self._hardware, self._replay = name, hardware, replay
         self._protocol = Protocol(repeats=1, min_windows=1, max_repeats=1, idle_s=0.0, allow_busy=allow_busy)
         self._windows: list[Window] = []
+        self._ends: list[int] = []  # of each epoch, how many windows there were by then
+        self._phase = OTHER  # of the window that is open
         self._whole = False
         self._open: ExitStack | None = None
         self._instrument: Instrument | None = None
@@ -52,25 +57,37 @@ class TrainingJoules(Shown):
             InputError: another block is being measured, or the meters do not start.
         """
         self.give_up()
-        self._windows, self._whole, self._pid = [], False, os.getpid()
+        self._windows, self._ends, self._phase, self._whole, self._pid = [], [], OTHER, False, os.getpid()
         with ExitStack() as stack:
             instrument = stack.enter_context(measuring(self._name, self._hardware, self._replay, goes_on))
             instrument.timeline.cut("other")
             instrument.timeline.take()
             self._instrument, self._open = instrument, stack.pop_all()
 
-    def cut(self, phase: str) -> None:
-        """End a window: `train` for an epoch, `other` for what lies between two."""
-        if self._instrument is None or self._pid != os.getpid():
-            return
-        self._windows.append(self._instrument.timeline.cut(phase, units=1, steps=1))
-        self._instrument.timeline.take()
+    def turn(self, phase: str) -> None:
+        """Go on with `TRAIN`, steps of an epoch, or `OTHER`, such as evaluation."""
+        if phase != self._phase:
+            self._cut()
+            self._phase = phase
+
+    def end_epoch(self) -> None:
+        self.turn(OTHER)
+        if self._measures:
+            self._ends.append(len(self._windows))
+
+    @property
+    def _measures(self) -> bool:
+        return self._instrument is not None and self._pid == os.getpid()  # in a fork, its parent does
+
+    def _cut(self) -> None:
+        if self._instrument is not None and self._measures:
+            self._windows.append(self._instrument.timeline.cut(self._phase, units=1, steps=1))
+            self._instrument.timeline.take()
 
     def end(self) -> None:
         """End the training, which has done its work."""
-        if self._open is not None and self._pid == os.getpid():
-            self.cut("other")
-            self._whole = True
+        self._cut()
+        self._whole = self._measures
         self.give_up()
 
     def give_up(self) -> None:
@@ -80,31 +97,32 @@ class TrainingJoules(Shown):
             opened.close()
 
     @property
-    def _epochs(self) -> list[Window]:
-        return [w for w in self._windows if w.phase == "train"]
+    def _epochs(self) -> list[list[Window]]:
+        return [[w for w in self._windows[begin:end] if w.phase == TRAIN]
+                for begin, end in itertools.pairwise([0, *self._ends])]  # fmt: skip
 
     @property
     def epochs(self) -> tuple[Energy | None, ...]:
         """Joules of each epoch that was finished."""
-        return tuple(training_energy(self._protocol, [w], DOMAINS) for w in self._epochs)
+        return tuple(training_energy(self._protocol, windows, DOMAINS) for windows in self._epochs)
 
     @property
     def training(self) -> Energy | None:
         """Joules of the whole training; None where it raised, or a part of it does not count."""
         if not self._whole:
             return None
-        every = [w.model_copy(update={"phase": "train"}) for w in self._windows if self._counts(w)]
+        every = [w.model_copy(update={"phase": TRAIN}) for w in self._windows if self._counts(w)]
         return training_energy(self._protocol, every, DOMAINS)
 
     def _counts(self, window: Window) -> bool:
         """Every epoch does, and all between two but what is too short for a counter and was not read."""
-        is_long = window.phase == "train" or window.duration_s >= SHORT_S
+        is_long = window.phase == TRAIN or window.duration_s >= SHORT_S
         return is_long or training_fault(window, self._protocol) is None
 
     @property
     def seconds(self) -> tuple[float, ...]:
         """Seconds of each epoch that was finished."""
-        return tuple(w.duration_s for w in self._epochs)
+        return tuple(sum(w.duration_s for w in windows) for windows in self._epochs)
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -174,10 +192,17 @@ class TrainerEvents(TrainingJoules):
             self.begin(_Running(_caller()))
 
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
-        self.cut("other")
+        self.turn(TRAIN)
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self.turn(TRAIN)
+
+    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
+        if control.should_evaluate or control.should_save:  # which comes next
+            self.turn(OTHER)
 
     def on_epoch_end(self, *_: Any, **__: Any) -> None:
-        self.cut("train")
+        self.end_epoch()
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         self.end()
@@ -191,10 +216,16 @@ class LightningEvents(TrainingJoules):
             self.begin(lambda: True)  # `on_exception` tells its end
 
     def on_train_epoch_start(self, *_: Any) -> None:
-        self.cut("other")
+        self.turn(TRAIN)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.turn(TRAIN)
+
+    def on_validation_start(self, *_: Any) -> None:  # within the epoch, as Lightning has it
+        self.turn(OTHER)
 
     def on_train_epoch_end(self, *_: Any) -> None:
-        self.cut("train")
+        self.end_epoch()
 
     def on_train_end(self, *_: Any) -> None:
         self.end()
