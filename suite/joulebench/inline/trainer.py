@@ -8,16 +8,18 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
 from joulebench.errors import InputError
+from joulebench.inline.record import Machine, Taken, write_record
 from joulebench.inline.result import DOMAINS, Shown
 from joulebench.inline.running import measuring
 from joulebench.measurement.instrument import Instrument
 from joulebench.presentation.numbers import ABSENT, number, seconds
 from joulebench.presentation.table import Cell, Column, Table
-from joulebench.records.model import Window
+from joulebench.records.model import Fault, FaultKind, Window
 from joulebench.results.energy import Energy, training_energy
 from joulebench.results.validity import training_fault
 from joulebench.spec.task import Protocol
@@ -46,6 +48,7 @@ class TrainingJoules(Shown):
         self._open: ExitStack | None = None
         self._instrument: Instrument | None = None
         self._pid = 0
+        self._machine: Machine | None = None
 
     def begin(self, goes_on: Callable[[], bool]) -> None:
         """Begin a training; one that never ended is given up.
@@ -62,7 +65,8 @@ class TrainingJoules(Shown):
             instrument = stack.enter_context(measuring(self._name, self._hardware, self._replay, goes_on))
             instrument.timeline.cut("other")
             instrument.timeline.take()
-            self._instrument, self._open = instrument, stack.pop_all()
+            self._instrument, self._machine = instrument, Machine.of(instrument, self._replay)
+            self._open = stack.pop_all()
 
     def turn(self, phase: str) -> None:
         """Go on with `TRAIN`, steps of an epoch, or `OTHER`, such as evaluation."""
@@ -140,6 +144,23 @@ class TrainingJoules(Shown):
         return [
             {"epoch": n, "j": e and e.mean, "kind": e and e.kind, "s": s} for n, e, s in found
         ]  # fmt: skip
+
+    def record(self, out: str | Path = "runs") -> Path:
+        """Write a run folder below `out`, with the training as one trial; what lies between epochs is `validate`.
+
+        Raises:
+            InputError: nothing was trained yet, or the folder cannot be written.
+        """
+        if self._machine is None or not self._windows:
+            raise InputError("record: nothing was trained yet")
+        last = {max(n for n in range(end) if self._windows[n].phase == TRAIN) for end in self._ends}
+        windows = tuple(
+            w.model_copy(update={"phase": TRAIN if w.phase == TRAIN else "validate", "units": int(n in last)})
+            for n, w in enumerate(self._windows)
+        )
+        fault = Fault(kind=FaultKind.NO_WORK, text="the training did not end") if not self._whole else None
+        taken = [Taken(self._name, windows, fault)]
+        return write_record(out, self._name, TRAIN, "epoch", taken, self._protocol, self._machine)
 
     @property
     def table(self) -> Table:

@@ -128,11 +128,14 @@ def _studies() -> dict[str, str]:
 
 #: The workload whose trials are programs of the user's.
 COMMAND = "command"
+#: The workload of what a program measured itself; it is recorded, and never run.
+BLOCK = "block"
 WORKLOADS = Registry(
     "workload",
     "joulebench.workloads",
     "Class",
     {
+        "block": "joulebench.workloads.block:Block",
         "cnn": "joulebench.workloads.cnn:CNN",
         "command": "joulebench.workloads.command:Command",
         "families": "joulebench.workloads.families:Families",
