@@ -126,9 +126,27 @@ def test_a_training_is_one_trial(tmp_path, monkeypatch, capsys):
     assert call(monkeypatch, capsys, "report", path)[0] == 0
 
 
-def test_nothing_measured_is_refused():
+def test_nothing_measured_is_refused(tmp_path):
+    block = joulebench.measure(replay=WATTS)
     with pytest.raises(InputError, match="nothing was measured"):
-        joulebench.measure().record()
+        block.record(tmp_path)
+    with pytest.raises(ZeroDivisionError), block:
+        _ = 1 / 0
+    with pytest.raises(InputError, match="nothing was measured"):
+        block.record(tmp_path)
+    assert "nothing came to its end" in str(block)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "\x1b[31m|<b>", "наме", "/etc/../passwd"])
+@pytest.mark.parametrize("unit", ["Bild(er)/s", "é", "x" * 100])
+def test_any_name_and_unit_is_recorded_and_reported(tmp_path, name, unit):
+    with joulebench.measure(replay=WATTS, name=name, unit=unit) as block:
+        pass
+    results = joulebench.load(block.record(tmp_path / "runs"))
+    assert results[0].params == {"block": name}
+    assert "\x1b" not in results.report().read_text()
+    assert [p.name for p in tmp_path.iterdir()] == ["runs"]
 
 
 def _measured_elsewhere(queue):

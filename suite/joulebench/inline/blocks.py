@@ -72,8 +72,8 @@ class Block:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         opened, instrument = self._open, self._instrument
-        assert opened is not None
-        assert instrument is not None
+        if opened is None or instrument is None:
+            raise InputError(f"{self._name}: a block that is left was not entered; use `with`")
         self._open = self._instrument = None
         with opened:
             if self._pid != os.getpid():  # a fork of the block: its parent measures it, and it goes on
@@ -217,12 +217,18 @@ def measure(
     if function is None:
         return Block(units, unit, name or "block", hardware, replay, allow_busy)
     check_function("measure", function)
-    label = name or str(getattr(function, "__name__", type(function).__name__))
+    label = name or _name(function)
     with measuring(label, hardware, replay) as instrument:
         protocol = protocol_of(instrument, "repeats", repeats, window_s, allow_busy)
         windows = measure_phase(instrument.timeline, PHASE, Phase(step_of(function), units, unit), protocol)
         instrument.timeline.take()
     return Measured(label, unit, tuple(windows), protocol, Machine.of(instrument, replay))
+
+
+def _name(function: Callable[..., object]) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def check_function(where: str, function: object) -> None:

@@ -67,7 +67,7 @@ def write_record(
     """
     if not taken:
         raise InputError("record: nothing was measured yet")
-    word = re.sub("[^a-z]+", "_", unit.lower()).strip("_") or "unit"
+    word = re.sub("[^a-z]+", "_", unit.lower())[:32].strip("_") or "unit"
     in_order = sorted(taken, key=lambda t: t.windows[0].start_s)
     task = _task(title, phase, word, list(dict.fromkeys(t.name for t in taken)), len(taken), protocol)
     begun = in_order[0].windows[0].start_utc
@@ -98,7 +98,7 @@ def _task(title: str, phase: str, unit: str, names: Sequence[str], count: int, p
     several = {"type": "choice", "values": names, "default": names[0]}
     definition: dict[str, Any] = {
         "name": "training" if phase == "train" else BLOCK,
-        "title": title,
+        "title": title[:200],
         "workload": BLOCK,
         "analyses": ["frontier" if phase == "train" else "variants"],
         "parameters": {PARAMETER: several if len(names) > 1 else {"type": "fixed", "value": names[0]}},

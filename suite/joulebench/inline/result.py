@@ -137,7 +137,7 @@ class Measured(Shown):
         """One row a domain, and all of them."""
         whole = self.energy
         if whole is None:
-            why = f": {self.faults[0]}" if self.faults else ""
+            why = f": {self.faults[0]}" if self.faults else "" if self.windows else ": nothing came to its end"
             return Table(self.name, (Column("Energy"),), ((Cell(f"{NOT_MEASURED}{why}"),),))
         factor, letter = prefix(whole.mean)
         parts = [(name, value) for name, value in self.by_domain.items()]
