@@ -15,6 +15,7 @@ import joulebench
 from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
 from joulebench.runner import program_code
+from joulebench.runner.local import resume
 from joulebench.spec.task import Task
 from joulebench.spec.toml import validate
 from tests.commands.calling import call
@@ -64,7 +65,7 @@ def program(request, tmp_path, monkeypatch):
             file = Path(f"/tmp/ipykernel_1/{abs(hash(text))}.py")
             linecache.cache[str(file)] = (len(text), None, text.splitlines(keepends=True), str(file))
         monkeypatch.setitem(sys.modules, "__main__", module)
-        exec(compile(text, str(file), "exec"), module.__dict__)
+        exec(compile(text, str(file), "exec", dont_inherit=True), module.__dict__)
         return module
 
     yield become
@@ -183,6 +184,87 @@ def test_a_run_in_processes_of_their_own_is_refused(program, tmp_path):
     program(SCRIPT)
     with pytest.raises(InputError, match="put it into a module of its own"):
         _run(tmp_path, isolate=True)
+
+
+DEFINITIONS = """
+import dataclasses
+import functools
+import numpy
+
+ARRAY = numpy.arange(3)
+CONFIG = {"rate": 0.1, "kinds": {"a", "b"}}
+
+
+@dataclasses.dataclass
+class Options:
+    depth: int = 3
+
+
+class Outer:
+    class Inner:
+        def rate(self): return CONFIG["rate"]
+
+
+class Mixin:
+    @property
+    def depth(self): return Options().depth
+
+
+def twice(function):
+    @functools.wraps(function)
+    def inner(*arguments): return function(*arguments)
+    return inner
+
+
+if True:
+    class Net(Mixin):
+        @twice
+        def build(self): return ARRAY, Outer, double(2)
+
+
+double = lambda x: 2 * x
+borrowed = type("Borrowed", (), {"double": double})
+"""
+
+
+def test_source_is_that_of_all_that_a_class_uses(program):
+    program(DEFINITIONS)
+    kept = program_code.source_of("__main__:Net")
+    assert kept["Net"].lstrip().startswith("class Net(Mixin):")
+    assert kept["Options"] == "class Options(object):\n    depth: <class 'int'>\n    depth = 3"
+    assert kept["Outer"].startswith("class Outer:\n    class Inner:")
+    assert kept["double"] == "double = lambda x: 2 * x\n"
+    assert kept["ARRAY"] == "ARRAY = a ndarray"
+    assert kept["functools"] == "import functools as functools"
+    assert kept["CONFIG"].startswith("CONFIG = dict with digest ")
+    assert {"Mixin", "twice", "CONFIG"} <= kept.keys()
+    assert "borrowed" not in kept
+    assert program_code.difference("__main__:Net", kept) is None
+    program(DEFINITIONS.replace('"a", "b"', '"b", "a"').replace("ARRAY = numpy", "\n\nARRAY = numpy"))
+    assert program_code.difference("__main__:Net", kept) is None
+    program(DEFINITIONS.replace("depth: int = 3", "depth: int = 4"))
+    assert "Options (was `depth = 3`, is `depth = 4`)" in program_code.difference("__main__:Net", kept)
+
+
+def test_what_was_typed_is_not_said_to_be_unchanged(tmp_path, monkeypatch):
+    module = ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    monkeypatch.chdir(tmp_path)
+    exec(compile('def f(params, seed): return {"accuracy": 0.5, "step_s": 0.01}', "<stdin>", "exec"), vars(module))
+    run = unfinished(_run(tmp_path))
+    (code,) = run.manifest().own_code
+    assert (code.source, code.files) == ({}, {})
+    said = []
+    resume(run.path, observer=lambda event: said.append(event.text))
+    assert any("its code was not recorded" in text for text in said)
+
+
+def test_a_class_within_a_function_is_refused_in_words():
+    class Net(joulebench.Workload):
+        pass
+
+    with pytest.raises(ValueError, match="'Net' is defined within a function"):
+        Task.model_validate({**_task().model_dump(), "workload": Net})
 
 
 def test_a_published_copy_keeps_no_source(program, tmp_path):

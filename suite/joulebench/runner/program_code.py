@@ -71,10 +71,13 @@ class _Piece:
 def source_of(name: str) -> dict[str, str]:
     """What stands behind a name of the running program: its source, and that of all of the program that it uses.
 
-    Statements of the program by what they define; of other modules which is meant; of values numbers, and digests
-    of anything else, which may be a password. Empty without source, as of what was typed at Python's prompt.
+    Statements of the program by what they define; of other modules which is meant; of values numbers, digests of
+    what is made of texts and numbers, which may be a password, and types of the rest. Empty where its own source is
+    not known, as of what was typed at Python's prompt.
     """
-    return {key: piece.text for key, piece in _pieces(name).items()}
+    pieces = _pieces(name)
+    first = next(iter(pieces.values()), None)
+    return {key: piece.text for key, piece in pieces.items()} if first is not None and first.line else {}
 
 
 def digest_of(source: Mapping[str, str]) -> str:
@@ -132,20 +135,25 @@ def _described(name: str, value: object) -> tuple[_Piece | None, list[str]]:
             return _Piece(f"from {value.__module__} import {value.__qualname__} as {name}"), []
         places = ((code.co_filename, partial(_spans, code.co_firstlineno)) for code in _codes(value))
         found = [piece for file, spans in places if (piece := _statement(file, spans)) is not None]
-        if piece := next((p for p in found if p.defines == name), found[0] if found else None):
-            return piece, _globals(piece.text)
-        return (_values(value), [b.__name__ for b in value.__bases__]) if isinstance(value, type) else (None, [])
+        of_name = next((piece for piece in found if piece.defines == name), None)
+        if isinstance(value, type) and of_name is None:
+            used = (*value.__bases__, *(p for p in vars(value).values() if isinstance(p, type | FunctionType)))
+            return _values(value), [part.__name__ for part in used]
+        piece = of_name or next(iter(found), None)
+        return piece, [] if piece is None else _globals(piece.text)
     return _Piece(f"{name} = {_value(value)}"), []
 
 
 def _codes(value: type | FunctionType) -> Iterator[CodeType]:
-    """Compiled code of a function and of what it wraps, or of what a class itself defines."""
-    parts = vars(value).values() if isinstance(value, type) else [value]
-    for part in parts:
+    """Code that the program compiled of a function and of what it wraps, or of what a class itself defines."""
+    program = vars(sys.modules[PROGRAM])
+    for part in vars(value).values() if isinstance(value, type) else [value]:
         part = part.fget if isinstance(part, property) else getattr(part, "__func__", part)
         for one in (part, inspect.unwrap(part) if callable(part) else part):
-            if isinstance(one, FunctionType):
+            if isinstance(one, FunctionType) and one.__globals__ is program:
                 yield one.__code__
+            elif isinstance(one, type) and one.__qualname__.startswith(f"{value.__qualname__}."):
+                yield from _codes(one)
 
 
 def _values(value: type) -> _Piece:
