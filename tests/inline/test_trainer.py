@@ -139,6 +139,23 @@ def test_lightnings_hooks():
     assert callback.training is None
 
 
+def test_evaluation_within_an_epoch_is_none_of_it():
+    callback = LightningEvents("training", None, str(WATTS), False)
+    callback.on_validation_start()  # a trainer that only validates
+    callback.on_train_start(SimpleNamespace(local_rank=0))
+    for _ in range(3):
+        callback.on_train_epoch_start()
+        for _ in range(2):
+            for _ in range(2):
+                callback.on_train_batch_start()
+                time.sleep(STEP_S)
+            callback.on_validation_start()
+            time.sleep(EVALUATION_S)
+        callback.on_train_epoch_end()
+    callback.on_train_end()
+    _check_evaluated_within(callback)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_real_lightning():
     lightning = pytest.importorskip("lightning.pytorch")
