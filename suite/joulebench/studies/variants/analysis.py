@@ -162,10 +162,8 @@ def _cost(run: Run, configuration: Configuration, target: Target) -> Cost | None
             return None
         time = trained.seconds_per(trained.units)
         assert time is not None, "as the joules are known"
-        each = [
-            (e.mean / n, s.mean / n) for e, s, n in zip(trained.runs, trained.each_s, trained.units, strict=True)
-        ]
-        runs = {t.trial: (point(j), point(s)) for t, (j, s) in zip(trained.trials, each, strict=True)}
+        each = zip(trained.trials, trained.runs, trained.each_s, trained.units, strict=True)
+        runs = {t.trial: (point(e.mean / n), point(s.mean / n)) for t, e, s, n in each}
         return Cost(energy, None, time, trained.power_w, runs)
     phase = run.phase(usable, target.phase, target.families)
     if phase is None or phase.gross.mean <= 0:

@@ -19,7 +19,7 @@ from joulebench.presentation.table import (
     worded_cell,
 )
 from joulebench.presentation.units import plain
-from joulebench.presentation.words import ci, domains, plural
+from joulebench.presentation.words import ci, domains, listed, plural
 from joulebench.results.members import Target
 from joulebench.results.run import Run
 from joulebench.results.training_flops import TRAIN
@@ -44,9 +44,9 @@ class VariantsStudy(Study[Variants]):
     name = "variants"
 
     def fits(self, run: Run) -> bool:
-        """Of two configurations or more: with one objective, up to eight, or where all of them were given."""
+        """Of two configurations or more: with one objective, up to eight, or where they were given, not searched."""
         task = run.task
-        given = all(stage.method in GIVEN for stage in task.stages.values())
+        given = not task.has_frontier and all(stage.method in GIVEN for stage in task.stages.values())
         if not (len(task.objectives) == 1 or len(run.configurations) <= FEW or given):
             return False
         found = variants(run)
@@ -140,12 +140,16 @@ def _method(result: Variants) -> Iterator[str]:
             "Ratios are to the default, over rounds in which each ran once, in random order; their intervals are "
             "those of a randomisation test."
         )
-    means = dict.fromkeys(result.between[t] for t, ratio in known if ratio.varied != ROUNDS)
-    for between in means:
+    means = dict.fromkeys(t for t, ratio in known if ratio.varied != ROUNDS)
+    held = {between: [t.phase for t in means if result.between[t] is between] for between in Between}
+    if means:
         yield (
-            "Ratios of means are to the default, of runs that did not take turns 6 times or more: what changed on the "
-            f"machine meanwhile is in them. {_HELD[between]}"
+            "Ratios of means are to the default, of runs that did not take turns 6 times or more: what changed on "
+            "the machine meanwhile is in them."
         )
+    for between, phases in held.items():
+        if phases:
+            yield f"{f'In {listed(phases, len(phases))}: ' if len(phases) < len(means) else ''}{_HELD[between]}"
     if any(ratio.low is None and result.between[t] is not Between.UNKNOWN for t, ratio in known):
         yield "A configuration with a single valid window has no interval of its ratio, and no verdict."
     with_interval = [ratio for _, ratio in known if ratio.low is not None]
@@ -160,14 +164,14 @@ def _method(result: Variants) -> Iterator[str]:
 
 _HELD = {
     Between.REPEATED: (
-        "Their intervals hold what runs of one configuration differ by, pooled over those that were repeated."
+        "Intervals of these ratios hold what runs of one configuration differ by, pooled over those repeated."
     ),
     Between.CONTROLS: (
-        "No configuration was repeated; their intervals hold what the control windows, the same work at several times "
-        "of the run, differ by."
+        "No configuration was repeated. Intervals of the ratios of joules hold what the control windows, the same "
+        "work at several times of the run, differ by."
     ),
     Between.UNKNOWN: (
-        "No configuration was repeated, so what runs differ by is not known, and there is no interval and no verdict; "
+        "No configuration was repeated, so what runs differ by is not known: there is no interval, and no verdict. "
         "6 runs of each, in rounds, give both (a stage of points with repeats)."
     ),
 }
