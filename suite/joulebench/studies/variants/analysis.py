@@ -25,11 +25,10 @@ from joulebench.results.training_flops import TRAIN
 from joulebench.results.validity import valid_windows
 from joulebench.spec.objectives import COSTS
 from joulebench.stats.estimate import Estimate, Spread, mean_of_runs, point, pooled_spread
-from joulebench.stats.intervals import Answer, difference, ratio
+from joulebench.stats.intervals import Answer, difference, ratio_of_means
 from joulebench.stats.paired_ratio import ratio_of_rounds
 from joulebench.studies.configured import Configured
 
-MEANS = "means"  # what a ratio is of where runs did not come in rounds
 #: Quality where the task names none among its objectives and bounds; of trained models.
 VALIDATION = "val_accuracy"
 
@@ -228,8 +227,10 @@ def _compared(
         one, other = ({trial: both[which] for trial, both in cost.runs.items()} for cost in (own, base))
         found = None if rounds is None else ratio_of_rounds(_pairs(one, other, rounds))
         if found is None or found.low is None:
-            means = [_mean([*side.values()], spread, whole=target.phase == TRAIN) for side in (one, other)]
-            found = ratio(means[0], means[1], MEANS)
+            sides = [[*side.values()] for side in (one, other)]
+            # of a run with a single window, unless it is a whole training, not even its own noise is known
+            blind = target.phase != TRAIN and any(len(runs) == 1 and runs[0].sem is None for runs in sides)
+            found = ratio_of_means(sides[0], sides[1], None if blind else spread)
         ratios.append(found)
     return replace(own, energy_ratio=ratios[0], time_ratio=ratios[1])
 
@@ -240,17 +241,6 @@ def _pairs(
     for trials in rounds:
         one, other = (next((v.mean for t in trials if (v := side.get(t.trial))), None) for side in (own, base))
         yield one, other
-
-
-def _mean(runs: Sequence[Estimate], spread: Spread | None, whole: bool) -> Estimate:
-    """Mean of a configuration's runs, with an interval only where it holds what runs differ by.
-
-    The windows of one run do not say; and of a run with a single window, unless it is a `whole` training, not even
-    its own noise is known.
-    """
-    if len(runs) == 1 and (spread is None or (runs[0].sem is None and not whole)):
-        return point(runs[0].mean)
-    return mean_of_runs(runs, spread)
 
 
 def _qualities(run: Run, each: Sequence[Variant]) -> list[dict[str, Quality]]:

@@ -44,7 +44,7 @@ class VariantsStudy(Study[Variants]):
     name = "variants"
 
     def fits(self, run: Run) -> bool:
-        """Of two configurations or more: with one objective, up to eight, or where they were given, not searched."""
+        """Of two configurations or more: with one objective, up to eight, or where they were given, not sought."""
         task = run.task
         given = not task.has_frontier and all(stage.method in GIVEN for stage in task.stages.values())
         if not (len(task.objectives) == 1 or len(run.configurations) <= FEW or given):
