@@ -56,7 +56,7 @@ def side_by_side() -> RunBuilder:
     for number in range(8):
         for width, done in units.items():
             if (number, width) == (3, 32):
-                run.fail({"width": width}, "failed", "RuntimeError: it broke")
+                run.fail({"width": width}, "failed", "RuntimeError: it broke", "rounds")
             else:
                 run.add(
                     {"width": width}, done + 40 * (number % 3), {"val_accuracy": 0.9}, "rounds", idle=number == 0

@@ -189,7 +189,7 @@ def _variants_table(result: Variants, target: Target) -> Table:
     columns = (
         Column("Configuration"), Column(f"Energy, {letter}J/{unit}", True), Column("Ratio to the default", True),
         Column("Verdict"),
-        *(c for n in qualities for c in (Column(f"{n}{arrows.get(n, '')}", True), Column("Difference", True))),
+        *(Column(title, True) for n in qualities for title in (f"{n}{arrows.get(n, '')}", f"Difference in {n}")),
         Column(f"Time, {time_letter}s/{unit}", True), Column("Ratio of time", True), Column("Power, W", True),
     )  # fmt: skip
     protocol = result.run.task.protocol
