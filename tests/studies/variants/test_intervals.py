@@ -77,14 +77,17 @@ def test_intervals_of_means_hold_the_truth_by_the_spread_of_repeated_runs(order)
 def test_intervals_of_single_runs_hold_the_truth_by_the_control_windows():
     """Those of the windows within the runs would hold it in half of all."""
     rng = np.random.default_rng(3)
-    found = [compared(simulated(rng, (0, 1), controls=(0, 1), rsd=0.05)) for _ in range(RUNS)]
+    found = [compared(simulated(rng, (0, 1, 2), controls=(0, 1, 2), rsd=0.05)) for _ in range(RUNS)]
     assert {b for result, _ in found for b in result.between.values()} == {Between.CONTROLS}
     assert np.mean([held(c) for _, c in found]) >= 0.93
     assert np.mean([c.energy_ratio.mean for _, c in found]) == pytest.approx(TRUE, rel=0.02)
 
 
-def test_single_runs_without_control_windows_have_a_ratio_alone():
-    result, cost = compared(simulated(np.random.default_rng(4), (0, 1), rsd=0.0))
+@pytest.mark.parametrize(
+    ("order", "controls"), [((0, 1), ()), ((0, 1), (0, 1)), ((0, 0, 1), ())], ids=["none", "two blocks", "a pair"]
+)
+def test_where_it_is_not_known_what_runs_differ_by_there_is_a_ratio_alone(order, controls):
+    result, cost = compared(simulated(np.random.default_rng(4), order, controls=controls, rsd=0.0))
     assert [*result.between.values()] == [Between.UNKNOWN]
     assert cost.energy_ratio.mean == pytest.approx(TRUE, rel=0.1)
     assert (cost.energy_ratio.low, cost.time_ratio.low, cost.answer) == (None, None, Answer.UNKNOWN)

@@ -32,6 +32,9 @@ from joulebench.studies.configured import Configured
 #: Quality where the task names none among its objectives and bounds; of trained models.
 VALIDATION = "val_accuracy"
 
+#: Degrees of freedom of a spread that an interval is made with; of one, 95 % is up to 13 standard errors wide.
+MIN_FREEDOM = 2
+
 Rounds = Sequence[tuple[TrialRecord, ...]]
 
 
@@ -40,7 +43,7 @@ class Between(StrEnum):
 
     REPEATED = "runs of one configuration"
     CONTROLS = "control windows"
-    UNKNOWN = "nothing was repeated"
+    UNKNOWN = "too little was repeated"
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,13 +211,14 @@ def _spreads(run: Run, target: Target) -> tuple[tuple[Spread | None, Spread | No
         repeated, seconds = run.repeated_training(target.families), "seconds"
     else:
         repeated, seconds = run.repeated_phase(target.phase, target.families), "unit_s"
-    if (energy := repeated.spread("gross")) is not None:
+    energy = repeated.spread("gross")
+    if energy is not None and energy.freedom >= MIN_FREEDOM:
         return (energy, repeated.spread(seconds)), Between.REPEATED
     measured = run.task.measured
     if measured is None or (measured.phase, measured.domains) != (target.phase, target.families):
         return (None, None), Between.UNKNOWN
     drift = drift_of(run.task, run.trials)
-    if drift is None or drift.between is None or drift.node is not None:
+    if drift is None or drift.between is None or drift.between.n <= MIN_FREEDOM or drift.node is not None:
         return (None, None), Between.UNKNOWN
     return (Spread(drift.between.value, drift.between.n - 1), None), Between.CONTROLS
 

@@ -167,12 +167,12 @@ _HELD = {
         "Intervals of these ratios hold what runs of one configuration differ by, pooled over those repeated."
     ),
     Between.CONTROLS: (
-        "No configuration was repeated. Intervals of the ratios of joules hold what the control windows, the same "
-        "work at several times of the run, differ by."
+        "Configurations were not repeated, or too few. Intervals of the ratios of joules hold what the control "
+        "windows, the same work at several times of the run, differ by."
     ),
     Between.UNKNOWN: (
-        "No configuration was repeated, so what runs differ by is not known: there is no interval, and no verdict. "
-        "6 runs of each, in rounds, give both (a stage of points with repeats)."
+        "Too little was repeated to say what runs differ by: there is no interval, and no verdict. 2 runs of each "
+        "give both, 6 in rounds narrower ones, by pairs (a stage of points with repeats)."
     ),
 }
 
