@@ -153,6 +153,7 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
         "summary": summary,
         "frontier_plots": plots,
         "headline": headline(summary, parts),
+        "leading": LEADING,
         "brand": "joulebench report",
         "generator": summary.manifest.joulebench,
         "title": task.title,

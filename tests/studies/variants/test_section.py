@@ -59,7 +59,7 @@ def test_the_report_begins_with_it_and_keeps_its_headline(tmp_path):
     folder = built((8, 8, 8, 9)).write(tmp_path / "run")
     written = write_report(folder)
     text = (folder.path / "report.md").read_text(encoding="utf-8")
-    assert re.findall("^## (.*)", text, re.MULTILINE)[:2] == ["Beside each other", "Frontier"]
+    assert re.findall("^## (.*)", text, re.MULTILINE)[:3] == ["Beside each other", "The run", "Frontier"]
     assert text.index("Ratio to the default") < text.index("## Frontier")
     assert written.headline.startswith("Best of one objective")
     assert json.loads((folder.path / "report.json").read_text())["analyses"][0]["name"] == "variants"

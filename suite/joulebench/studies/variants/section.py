@@ -13,6 +13,7 @@ from joulebench.presentation.table import (
     Table,
     condensed,
     first_column,
+    label,
     least,
     of_all,
     value_cell,
@@ -75,10 +76,21 @@ def _each(result: Variants, target: Target) -> list[tuple[Variant, Cost]]:
     return [(v, cost) for v in result.each if (cost := v.costs.get(target)) is not None]
 
 
+def _phase(target: Target) -> str:
+    return "training" if target.phase == TRAIN else target.phase
+
+
 def _name(variant: Variant) -> str:
     """What sets it apart: the value where one parameter differs, or where there is one alone."""
     names = variant.run.varied or [*variant.params][:1]
     return first_column([variant.params], names)[1][0]
+
+
+def _named(variant: Variant) -> str:
+    """The same in a sentence, where a number needs its parameter."""
+    names = variant.run.varied
+    alone = len(names) == 1 and not isinstance(variant.params.get(names[0]), str)
+    return label(variant.params, names) if alone else _name(variant)
 
 
 def _answer(result: Variants) -> str:
@@ -89,16 +101,17 @@ def _answer(result: Variants) -> str:
     (first, base), text = shown[0], ""
     factor, letter = prefix(base.gross.mean)
     energy = f"{number(base.gross.mean / factor)} {letter}J per {plain(target.unit)}"
-    text = f"{_name(first)}: {energy}{ci(base.gross, lambda v: number(v / factor))}, {base.gross.kind}"
+    text = f"{_named(first)}: {energy}{ci(base.gross, lambda v: number(v / factor))}, {base.gross.kind}"
     others = [(v, cost) for v, cost in every if v is not first]
     if not first.configuration.default:
         return f"{text}; the default has no joules, so nothing is compared with it."
     if len(others) <= NAMED:
-        return "; ".join([text, *(f"{_name(v)}: {_difference(cost)}" for v, cost in others)]) + "."
+        return "; ".join([text, *(f"{_named(v)}: {_difference(cost)}" for v, cost in others)]) + "."
     answers = [cost.answer for _, cost in others]
     counts = ", ".join(f"{n} {answer}" for answer in Answer if (n := answers.count(answer)))
     best, cost = min(others, key=lambda each: each[1].gross.mean)
-    return f"{text}; of {len(others)} others, against it: {counts}; the least, {_name(best)}: {_difference(cost)}."
+    text += f"; of {len(others)} others, against it: {counts}"
+    return f"{text}; the least of them, {_named(best)}: {_difference(cost)}."
 
 
 def _difference(cost: Cost) -> str:
@@ -120,7 +133,7 @@ def _sentences(result: Variants, by_domain: bool) -> Iterator[str]:
     also = "; the table by domain also has what is net of idle power" if by_domain else ""
     yield f"Joules are gross, of {domains(names)}{also}."
     if len(result.each) > 1:
-        yield from _method(result)
+        yield " ".join(_method(result))
     if all(cost.gross.low is None for cost in every):
         yield "Each was measured once and has no interval."
     if failed := sum(v.failed for v in result.each) + sum(len(c.trials) for c in result.unmeasured):
@@ -141,7 +154,7 @@ def _method(result: Variants) -> Iterator[str]:
             "those of a randomisation test."
         )
     means = dict.fromkeys(t for t, ratio in known if ratio.varied != ROUNDS)
-    held = {between: [t.phase for t in means if result.between[t] is between] for between in Between}
+    held = {between: [_phase(t) for t in means if result.between[t] is between] for between in Between}
     if means:
         yield (
             "Ratios of means are to the default, of runs that did not take turns 6 times or more: what changed on "
@@ -186,8 +199,9 @@ def _variants_table(result: Variants, target: Target) -> Table:
     time, time_letter = prefix(first.unit_s.mean)
     arrows = {n: {"maximize": " ↑", "minimize": " ↓"}[o.goal] for n, o in result.run.task.objectives.items()}
     qualities = result.qualities if target is result.targets[0] else ()
+    title, _ = first_column([], result.run.varied)
     columns = (
-        Column("Configuration"), Column(f"Energy, {letter}J/{unit}", True), Column("Ratio to the default", True),
+        Column(title), Column(f"Energy, {letter}J/{unit}", True), Column("Ratio to the default", True),
         Column("Verdict"),
         *(Column(title, True) for n in qualities for title in (f"{n}{arrows.get(n, '')}", f"Difference in {n}")),
         Column(f"Time, {time_letter}s/{unit}", True), Column("Ratio of time", True), Column("Power, W", True),
@@ -206,7 +220,7 @@ def _variants_table(result: Variants, target: Target) -> Table:
         )
         for v, cost in each
     )
-    of = "" if target.objective is None and len(result.targets) == 1 else f", {target.phase}"
+    of = "" if target.objective is None and len(result.targets) == 1 else f", {_phase(target)}"
     shown = of_all(len(each), len(every), "with the least joules, and the default,")
     return condensed(Table(f"Configurations beside each other{of}{shown}", columns, rows))
 
