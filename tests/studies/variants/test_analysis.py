@@ -108,6 +108,18 @@ def test_rounds_in_a_given_order_are_no_pairs(tmp_path):
     assert cost(result.each[1]).energy_ratio.varied == "means"
 
 
+def test_runs_on_the_nodes_of_a_cluster_are_no_pairs(tmp_path):
+    ways = ("first", "dear")
+    run = made(tmp_path, ways, rounds(ways))
+    trials = [
+        t.model_copy(
+            update={"windows": tuple(w.model_copy(update={"node": f"node-{t.trial % 2}"}) for w in t.windows)}
+        )
+        for t in run.trials
+    ]
+    assert cost(variants(Run(run.manifest, run.task, trials)).each[1]).energy_ratio.varied == "means"
+
+
 def test_runs_that_did_not_take_turns_are_compared_by_their_means(tmp_path):
     stages = {
         "default": {"method": "default", "repeats": 3},

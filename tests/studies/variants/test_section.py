@@ -28,6 +28,14 @@ def built(widths=(8, 8, 9), objectives=ONE, stages=POINTS, trained=MappingProxyT
     return run
 
 
+def search():
+    """A search of one objective and five configurations, one of them run twice more, and one that failed."""
+    stages = {"default": {"method": "default", "repeats": 3}, "search": {"method": "qnehvi", "trials": 4}}
+    run = built((8, 8, 8, 9, 12, 8, 7), objectives=None, stages=stages)
+    run.fail({"width": 30}, "oom", "out of memory")
+    return run
+
+
 def leads(run):
     return [part.name for part in sections(run.read(), fitting=FITTING, leading=LEADING)][:1] == [LEADING]
 

@@ -168,7 +168,8 @@ def _method(result: Variants) -> Iterator[str]:
     with_interval = [ratio for _, ratio in known if ratio.low is not None]
     if len(with_interval) > 1:
         yield "Each verdict is by its own 95 % interval: of 20 ratios that are truly 1, one is called less or more."
-    if with_interval and any(stage.adapts for stage in result.run.task.stages.values()):
+    sought = any(stage.adapts for stage in result.run.task.stages.values())
+    if with_interval and sought and result.run.confirmation is None:
         yield (
             "What a search chose by these values looks better here than it is: the least of many is, too, and only "
             "new runs say by how much."
