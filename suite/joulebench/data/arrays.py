@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+FloatArray = NDArray[np.float32]
 Integers = NDArray[np.int64]
 Progress = Callable[[str, int, int], None]  # (label, done, total)
 
@@ -22,13 +23,15 @@ def no_progress(label: str, done: int, total: int) -> None:
 class ImageArrays:
     """Decoded images, uint8 (n, height, width, channels), with labels int64 (n,) that index `classes`.
 
+    Numbers that are no pixels are float32 in the same form; rows of a table are (n, 1, 1, columns).
+
     `source` describes the origin; `fingerprint` is the start of a SHA-256 over the four arrays: equal fingerprints
     mean the same pixels in the same order. `remarks` say what whoever relies on the data should know.
     """
 
-    train_x: Pixels
+    train_x: Pixels | FloatArray
     train_y: Integers
-    test_x: Pixels
+    test_x: Pixels | FloatArray
     test_y: Integers
     classes: tuple[str, ...]
     source: str
@@ -60,7 +63,7 @@ class ImageArrays:
         return replace(self, remarks=(*self.remarks, remark))
 
 
-def _digest(image: Pixels) -> bytes:
+def _digest(image: Pixels | FloatArray) -> bytes:
     return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
@@ -100,3 +103,12 @@ def take_stratified(order: Integers, labels: Integers, size: int) -> tuple[Integ
     rank[by_class] = np.arange(len(ordered)) - (np.cumsum(counts) - counts)[ordered[by_class]]
     chosen = rank < quotas[ordered]
     return order[chosen], order[~chosen]
+
+
+def with_test_cut(
+    x: Pixels | FloatArray, y: Integers, classes: tuple[str, ...], source: str, seed: int
+) -> ImageArrays:
+    """Hold out a stratified fifth of the images as the test split."""
+    order = shuffled(len(y), seed, TEST_CUT)
+    test, train = (np.sort(part) for part in take_stratified(order, y, held_out(len(y))))
+    return ImageArrays(x[train], y[train], x[test], y[test], classes, source)

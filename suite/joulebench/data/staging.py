@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from dataclasses import dataclass
-from math import sqrt
+from math import fsum, sqrt
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from joulebench.data.arrays import STAGE_CUT, ImageArrays, Integers, Pixels, held_out, shuffled, take_stratified
+from joulebench.data.arrays import (
+    STAGE_CUT,
+    FloatArray,
+    ImageArrays,
+    Integers,
+    Pixels,
+    held_out,
+    shuffled,
+    take_stratified,
+)
 from joulebench.data.text import Bytes, TextBytes
 from joulebench.errors import InputError
 from joulebench.spec.task import Dataset
@@ -216,11 +225,13 @@ def stage_images(arrays: ImageArrays, dataset: Dataset, device: str) -> StagedIm
     mean, std = channel_statistics(arrays.train_x, train)
     scale = tuple(value if value > 0 else 1.0 for value in std)
 
-    def put(x: Pixels, y: Integers) -> Split:
+    def put(x: Pixels | FloatArray, y: Integers) -> Split:
         # (n, h, w, c) in memory is what torch calls channels_last, so a change of view is enough
         images = torch.from_numpy(x).to(device).permute(0, 3, 1, 2).to(torch.float32)
         layout = torch.channels_last if x.shape[3] > 1 else torch.contiguous_format
-        images = images.div_(255).sub_(_per_channel(mean, images)).div_(_per_channel(scale, images))
+        if x.dtype == np.uint8:
+            images = images.div_(255)
+        images = images.sub_(_per_channel(mean, images)).div_(_per_channel(scale, images))
         return Split(images.contiguous(memory_format=layout), torch.from_numpy(y).to(device))
 
     height, width, channels = arrays.train_x.shape[1:]
@@ -261,11 +272,13 @@ def split_indices(labels: Integers, dataset: Dataset) -> tuple[Integers, Integer
     return train, validation
 
 
-def channel_statistics(x: Pixels, indices: Integers) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(x: Pixels | FloatArray, indices: Integers) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of the chosen images (n, h, w, c), of pixels scaled to 0 … 1.
 
     Computed in integers on the CPU, so that every machine normalises alike.
     """
+    if x.dtype != np.uint8:
+        return _exact_statistics(x, indices)
     counts = np.zeros((x.shape[3], 256), dtype=np.int64)
     for start in range(0, len(indices), CHUNK):
         images = x[indices[start : start + CHUNK]]
@@ -278,6 +291,18 @@ def channel_statistics(x: Pixels, indices: Integers) -> tuple[tuple[float, ...],
         n, first, second = (int(channel_counts @ levels**power) for power in range(3))
         mean.append(first / (255 * n))
         std.append(sqrt((n * second - first**2) / (255 * n) ** 2))
+    return tuple(mean), tuple(std)
+
+
+def _exact_statistics(x: Pixels | FloatArray, indices: Integers) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of numbers that are no pixels, by sums that are exactly rounded."""
+    mean, std = [], []
+    for channel in range(x.shape[3]):
+        values = x[indices, ..., channel].astype(np.float64).ravel()
+        middle = fsum(values.tolist()) / len(values)
+        mean.append(middle)
+        constant = bool((values == values[0]).all())
+        std.append(0.0 if constant else sqrt(fsum(((values - middle) ** 2).tolist()) / len(values)))
     return tuple(mean), tuple(std)
 
 

@@ -1,0 +1,359 @@
+"""Rows and arrays that people have: CSV, Parquet, saved Hugging Face data sets and .npz, as labelled arrays."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import json
+import math
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from joulebench.data.arrays import FloatArray, ImageArrays, Pixels, with_test_cut
+from joulebench.data.images import decode_all
+from joulebench.errors import InputError, did_you_mean
+from joulebench.spec.reading import open_file, read_json, read_text
+
+MAX_BYTES = 2**32  # of arrays, unpacked
+DEFAULT_LABEL = "label"
+TABLE_EXPECTED = (
+    "expected a .csv or .parquet file, a folder of them (train… and test…), or a folder of save_to_disk"
+)
+NPZ_EXPECTED = "expected x and y (or images and labels), or x_train, y_train, x_test and y_test"
+_SPLIT = re.compile(r"(train|test)(?:[-_.].*)?", re.IGNORECASE)
+_PAIRS = (("x", "y"), ("images", "labels"), ("data", "target"))
+_SPLIT_KEYS = ("x_train", "y_train", "x_test", "y_test")
+_SHOWN = 8  # names in a message
+
+Inputs = Pixels | FloatArray
+Shape = tuple[int, int, int]  # height, width, channels
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Columns of one split by name, all of one length."""
+
+    where: str  # the file
+    columns: dict[str, list[Any]]
+    class_names: dict[str, list[str]]  # of a column of numbers that stand for classes
+    image_columns: tuple[str, ...] = ()
+    lines: tuple[int, ...] = ()  # of a text file, one a row
+
+    def at(self, row: int) -> str:
+        return f"{self.where}: line {self.lines[row]}" if self.lines else f"{self.where}: row {row}"
+
+
+# tables
+
+
+def load_table(path: Path, label: str | None, shape: Shape | None, seed: int) -> ImageArrays:
+    """Labelled rows: numbers of all other columns, or the images of an image column.
+
+    Args:
+        label: the column of classes; `label` where None.
+        shape: height, width and channels to scale an image column to; those of its first image where None.
+
+    Raises:
+        InputError: there are no such rows, or a value is no number.
+    """
+    parts = {name: [_read_rows(file) for file in files] for name, files in _table_files(path).items()}
+    name = label or DEFAULT_LABEL
+    inputs: dict[str, Inputs] = {}
+    labels: dict[str, list[str]] = {}
+    columns: tuple[str, ...] | None = None
+    for split, several in parts.items():
+        xs: list[Inputs] = []
+        labels[split] = []
+        for rows in several:
+            columns = columns or tuple(rows.columns)
+            if set(rows.columns) != set(columns):
+                raise InputError(f"{rows.where}: has columns {_listed(rows.columns)}; expected {_listed(columns)}")
+            labels[split] += _labels(rows, name)
+            x = _inputs(rows, [column for column in columns if column != name], shape)
+            if x.dtype == np.uint8:
+                shape = (x.shape[1], x.shape[2], x.shape[3])
+            xs.append(x)
+        inputs[split] = np.concatenate(xs)
+    return labelled(inputs, labels, f"table {path.name}", str(path), seed)
+
+
+def _table_files(path: Path) -> dict[str, list[Path]]:
+    """Files of each split; all under train where there is one split."""
+    if path.is_file():
+        return {"train": [path]}
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder; {TABLE_EXPECTED}")
+    if (path / "state.json").is_file():
+        return {"train": _saved_files(path)}
+    if (path / "dataset_dict.json").is_file():
+        found = {split: _saved_files(path / split) for split in ("train", "test") if (path / split).is_dir()}
+    else:
+        inside = [p for folder in (path, path / "data", path / "train", path / "test") for p in _tables_in(folder)]
+        found = {}
+        for file in inside:
+            match = _SPLIT.fullmatch(file.stem) or _SPLIT.fullmatch(file.parent.name)
+            if match:
+                found.setdefault(match[1].lower(), []).append(file)
+        if not found and len(inside) == 1:
+            return {"train": inside}
+    if "train" not in found:
+        there = _listed(sorted(p.name for p in path.iterdir())) or "nothing"
+        raise InputError(f"{path}: holds no table of train (it has: {there}); {TABLE_EXPECTED}")
+    return found
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in (".csv", ".parquet") and p.is_file())
+
+
+def _saved_files(folder: Path) -> list[Path]:
+    """Arrow files of a data set that `save_to_disk` wrote, in order; names are never used as paths elsewhere."""
+    state = read_json(folder / "state.json", 2**24, follow=True)
+    try:
+        names = [str(entry["filename"]) for entry in state["_data_files"]]
+    except (KeyError, TypeError):
+        names = []
+    if not names or any(Path(name).name != name for name in names):
+        raise InputError(f"{folder / 'state.json'}: names no data files of its own folder; {TABLE_EXPECTED}")
+    return [folder / name for name in names]
+
+
+def _read_rows(file: Path) -> _Rows:
+    suffix = file.suffix.lower()
+    if suffix == ".csv":
+        return read_csv(file)
+    if suffix in (".parquet", ".arrow"):
+        return _read_arrow(file)
+    raise InputError(f"{file}: is neither .csv nor .parquet; {TABLE_EXPECTED}")
+
+
+def read_csv(file: Path) -> _Rows:
+    """Rows of a CSV file with a header.
+
+    Raises:
+        InputError: it has no rows, names a column twice, or a row has another number of fields.
+    """
+    lines: list[int] = []
+    values: list[list[str]] = []
+    reader = csv.reader(io.StringIO(read_text(file, follow=True), newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        if not header or not all(header) or len(set(header)) < len(header):
+            raise InputError(f"{file}: line 1: needs a header, a name of its own for each column")
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise InputError(f"{file}: line {reader.line_num}: has {len(row)} fields; expected {len(header)}")
+            lines.append(reader.line_num)
+            values.append(row)
+    except csv.Error as error:
+        raise InputError(f"{file}: line {reader.line_num}: no readable CSV ({error})") from None
+    if not values:
+        raise InputError(f"{file}: holds no rows")
+    return _Rows(
+        str(file), dict(zip(header, map(list, zip(*values, strict=True)), strict=True)), {}, (), tuple(lines)
+    )
+
+
+def _read_arrow(file: Path) -> _Rows:
+    """Rows of a Parquet file, or of an Arrow stream as Hugging Face's `save_to_disk` writes it."""
+    try:
+        arrow: Any = importlib.import_module("pyarrow")
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise InputError(f"{file}: reading it needs the package pyarrow: pip install pyarrow") from None
+    try:
+        with open_file(file, MAX_BYTES, follow=True) as stream:
+            table = (
+                parquet.read_table(stream)
+                if file.suffix.lower() == ".parquet"
+                else (arrow.ipc.open_stream(stream).read_all())
+            )
+        columns = {str(name): table.column(name).to_pylist() for name in table.column_names}
+        metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    except InputError:
+        raise
+    except Exception as error:  # damaged files fail in many ways inside pyarrow
+        raise InputError(f"{file}: no readable table ({str(error).splitlines()[0]})") from None
+    if not columns or not table.num_rows:
+        raise InputError(f"{file}: holds no rows")
+    features = metadata.get("info", {}).get("features", {}) if isinstance(metadata, dict) else {}
+    features = {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+    names = {n: [str(name) for name in f["names"]] for n, f in features.items() if isinstance(f.get("names"), list)}
+    images = [n for n, values in columns.items() if isinstance(values[0], dict) and "bytes" in values[0]]
+    return _Rows(str(file), columns, names, tuple(images))
+
+
+def _labels(rows: _Rows, column: str) -> list[str]:
+    if column not in rows.columns:
+        raise InputError(
+            f"dataset.label: {rows.where} has no column '{column}'{did_you_mean(column, list(rows.columns))} "
+            f"(it has: {_listed(rows.columns)})"
+        )
+    names = rows.class_names.get(column)
+    found = []
+    for row, value in enumerate(rows.columns[column]):
+        label = str(value).strip() if value is not None else ""
+        if (isinstance(value, float) and not value.is_integer()) or not label:
+            raise InputError(f"{rows.at(row)}: column '{column}' is {value!r}; expected a class")
+        if names is not None:
+            if not isinstance(value, int) or not 0 <= value < len(names):
+                raise InputError(f"{rows.at(row)}: column '{column}' is {value!r}; expected 0 … {len(names) - 1}")
+            label = names[value]
+        found.append(label)
+    return found
+
+
+def _inputs(rows: _Rows, columns: Sequence[str], shape: Shape | None) -> Inputs:
+    """Images of the image column, else all `columns` as numbers, float32 of shape (n, 1, 1, columns)."""
+    if not columns:
+        raise InputError(f"{rows.where}: has no column beside the label")
+    if rows.image_columns:
+        if len(rows.image_columns) > 1:
+            raise InputError(f"{rows.where}: has several columns of images ({_listed(rows.image_columns)})")
+        column = rows.image_columns[0]
+        contents = {}
+        for row, value in enumerate(rows.columns[column]):
+            content = value.get("bytes") if isinstance(value, dict) else None
+            if not isinstance(content, bytes):
+                raise InputError(f"{rows.at(row)}: column '{column}' holds no image's bytes")
+            contents[f"row {row}"] = content
+        return decode_all(contents, rows.where, shape)
+    x = np.empty((len(rows.columns[columns[0]]), 1, 1, len(columns)), dtype=np.float32)
+    for index, column in enumerate(columns):
+        for row, value in enumerate(rows.columns[column]):
+            x[row, 0, 0, index] = _number(value, rows, row, column)
+    return x
+
+
+def _number(value: Any, rows: _Rows, row: int, column: str) -> float:
+    try:
+        # Python reads 1_000 as a number, which no table means
+        number = float(value) if isinstance(value, int | float | str) and "_" not in str(value) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not abs(number) <= float(np.finfo(np.float32).max):
+        raise InputError(f"{rows.at(row)}: column '{column}' is {str(value)[:40]!r}; expected a finite number")
+    return number
+
+
+# NumPy
+
+
+def load_npz(path: Path, seed: int) -> ImageArrays:
+    """Arrays of a .npz file: images (n, height, width[, channels]) or features (n, columns), and labels (n,).
+
+    Raises:
+        InputError: it has other arrays, or they do not fit together.
+    """
+    arrays = _read_npz(path)
+    if set(_SPLIT_KEYS) <= set(arrays):
+        pairs = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
+    else:
+        pair = next((pair for pair in _PAIRS if set(pair) <= set(arrays)), None)
+        if pair is None:
+            raise InputError(f"{path}: has {_listed(arrays) or 'no arrays'}; {NPZ_EXPECTED}")
+        pairs = {"train": pair}
+    inputs = {split: _array_inputs(arrays[x], f"{path}: {x}") for split, (x, _) in pairs.items()}
+    labels = {split: _array_labels(arrays[y], f"{path}: {y}") for split, (_, y) in pairs.items()}
+    for split, (x, y) in pairs.items():
+        if len(inputs[split]) != len(labels[split]):
+            raise InputError(
+                f"{path}: {x} has {len(inputs[split])} rows, {y} {len(labels[split])}; expected as many"
+            )
+    return labelled(inputs, labels, f"arrays {path.name}", str(path), seed)
+
+
+def _read_npz(path: Path) -> dict[str, Any]:
+    try:
+        with open_file(path, MAX_BYTES, follow=True) as file:
+            with zipfile.ZipFile(file) as archive:
+                if (total := sum(entry.file_size for entry in archive.infolist())) > MAX_BYTES:
+                    raise InputError(f"{path}: unpacks to {total} bytes; expected at most {MAX_BYTES}")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as stored:
+                wanted = {*_SPLIT_KEYS, *(key for pair in _PAIRS for key in pair)}
+                return {key: stored[key] if key in wanted else None for key in stored.files}
+    except InputError:
+        raise
+    except Exception as error:  # damaged files fail in many ways inside zipfile and numpy
+        raise InputError(f"{path}: no readable .npz file ({error}); {NPZ_EXPECTED}") from None
+
+
+def _array_inputs(x: Any, where: str) -> Inputs:
+    if x.dtype.kind not in "uifb" or x.ndim not in (2, 3, 4) or not x.size:
+        raise InputError(
+            f"{where} is {x.dtype} of shape {x.shape}; "
+            "expected numbers, (n, height, width[, channels]) or (n, columns)"
+        )
+    if x.ndim == 4 and x.shape[3] not in (1, 3):
+        if x.shape[1] not in (1, 3):
+            raise InputError(f"{where} has shape {x.shape}; expected 1 or 3 channels, last or second")
+        x = x.transpose(0, 2, 3, 1)
+    if x.ndim == 3:
+        x = x[..., None]
+    if x.ndim == 4 and x.dtype.kind != "f":
+        if x.min() < 0 or x.max() > 255:
+            raise InputError(f"{where} has pixels of {x.min()} … {x.max()}; expected 0 … 255, or floats")
+        return np.ascontiguousarray(x, dtype=np.uint8)
+    with np.errstate(over="ignore"):
+        numbers = np.ascontiguousarray(x, dtype=np.float32)
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{where} holds values that are not finite")
+    return numbers if numbers.ndim == 4 else numbers[:, None, None, :]
+
+
+def _array_labels(y: Any, where: str) -> list[str]:
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    whole = y.dtype.kind == "f" and bool(np.isfinite(y).all()) and bool((y == np.floor(y)).all())
+    if y.ndim != 1 or not (y.dtype.kind in "uibU" or whole):
+        raise InputError(f"{where} is {y.dtype} of shape {y.shape}; expected classes (n,): whole numbers or text")
+    return [str(int(value)) if y.dtype.kind != "U" else str(value) for value in y]
+
+
+# both
+
+
+def labelled(
+    inputs: dict[str, Inputs], labels: dict[str, list[str]], source: str, where: str, seed: int
+) -> ImageArrays:
+    """Arrays with a test split: a stratified fifth of train where there is none.
+
+    Raises:
+        InputError: there is one class, or test has another class or shape than train.
+    """
+    present = set(labels["train"])
+    numeric = all(re.fullmatch(r"-?\d{1,18}", name) for name in present)
+    classes = tuple(sorted(present, key=int) if numeric else sorted(present))
+    if len(classes) < 2:
+        raise InputError(f"{where}: has one class ({_listed(classes)}); expected at least 2")
+    if stray := sorted(set(labels.get("test", ())) - present):
+        raise InputError(f"{where}: test has the class '{stray[0]}', train has not (expected: {_listed(classes)})")
+    index = {name: number for number, name in enumerate(classes)}
+    y = {split: np.array([index[name] for name in names], dtype=np.int64) for split, names in labels.items()}
+    if "test" not in inputs:
+        return with_test_cut(inputs["train"], y["train"], classes, source, seed)
+    train, test = inputs["train"], inputs["test"]
+    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+        raise InputError(
+            f"{where}: test has {test.dtype} {test.shape[1:]}, "
+            f"train {train.dtype} {train.shape[1:]}; expected alike"
+        )
+    unseen = [name for name in classes if name not in set(labels["test"])]
+    remarks = (f"test has no rows of {_listed(unseen)}",) if unseen else ()
+    return ImageArrays(train, y["train"], test, y["test"], classes, source, remarks=remarks)
+
+
+def _listed(names: Any) -> str:
+    shown = [str(name) for name in names]
+    return ", ".join(shown[:_SHOWN]) + (f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else "")
