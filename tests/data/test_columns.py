@@ -154,9 +154,9 @@ def test_parquet_and_saved_hugging_face_sets_are_read(tmp_path):
     write(tmp_path / "hf" / "dataset_dict.json", '{"splits": ["train", "test"]}')
     for split, part in (("train", images.slice(0, 8)), ("test", images.slice(8))):
         write(tmp_path / "hf" / split / "state.json", '{"_data_files": [{"filename": "data-0.arrow"}]}')
-        with pa.OSFile(str(tmp_path / "hf" / split / "data-0.arrow"), "wb") as sink:
-            with pa.ipc.new_stream(sink, part.schema) as writer:
-                writer.write_table(part)
+        file = str(tmp_path / "hf" / split / "data-0.arrow")
+        with pa.OSFile(file, "wb") as sink, pa.ipc.new_stream(sink, part.schema) as writer:
+            writer.write_table(part)
     arrays = load_arrays(TABLE.model_copy(update={"label": "kind"}), tmp_path / "hf")
     assert arrays.classes == ("cat", "dog")
     assert arrays.train_x[:, 0, 0, 0].tolist() == list(range(8))

@@ -63,7 +63,8 @@ def load_table(path: Path, label: str | None, shape: Shape | None, seed: int) ->
     Raises:
         InputError: there are no such rows, or a value is no number.
     """
-    parts = {name: [_read_rows(file) for file in files] for name, files in _table_files(path).items()}
+    found = sorted(_table_files(path).items(), reverse=True)  # train first: its columns and images are expected
+    parts = {name: [_read_rows(file) for file in files] for name, files in found}
     name = label or DEFAULT_LABEL
     inputs: dict[str, Inputs] = {}
     labels: dict[str, list[str]] = {}
@@ -80,7 +81,10 @@ def load_table(path: Path, label: str | None, shape: Shape | None, seed: int) ->
             if x.dtype == np.uint8:
                 shape = (x.shape[1], x.shape[2], x.shape[3])
             xs.append(x)
-        inputs[split] = np.concatenate(xs)
+        if len({x.dtype for x in xs}) > 1:
+            raise InputError(f"{path}: some files of {split} hold images, others none; expected alike")
+        joined: Any = np.concatenate(xs)
+        inputs[split] = joined
     return labelled(inputs, labels, f"table {path.name}", str(path), seed)
 
 
