@@ -284,5 +284,7 @@ def test_other_names_and_fields_are_refused(tmp_path):
             load_arrays(Dataset(name=name, validation=2), tmp_path / "none")
     with pytest.raises(ValidationError, match="does not take label"):
         Dataset(name="images", validation=2, label="y")
+    with pytest.raises(ValidationError, match="does not take augment"):
+        Dataset(name="table", validation=2, augment=("flip",))
     with pytest.raises(ValidationError, match="channels must be 1 or 3"):
         Dataset(name="images", validation=2, shape=(32, 32, 3))

@@ -77,7 +77,7 @@ class Dataset(Definition):
         elif not is_own(self.name) and ":" in self.name:
             taken = ("shape",)
         refused = [field for field in present if field not in taken]
-        if self.is_text and self.augment:
+        if (self.is_text or self.name == "table") and self.augment:
             refused.append("augment")
         if refused:
             raise ValueError(
