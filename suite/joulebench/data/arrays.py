@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from joulebench.errors import InputError
+from joulebench.host.memory import available_bytes
 
 Pixels = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
@@ -51,20 +54,44 @@ class ImageArrays:
             digest.update(little.reshape(-1).data)
         return digest.hexdigest()[:16]
 
+    @property
+    def noun(self) -> str:
+        """What one of them is called in messages."""
+        return "rows" if self.train_x.dtype != np.uint8 and self.train_x.shape[1:3] == (1, 1) else "images"
+
     def with_leaks(self) -> ImageArrays:
         """Itself, with a remark if images of test stand in train too, to the pixel."""
-        known = {_digest(image) for image in self.train_x}
-        repeated = sum(_digest(image) in known for image in self.test_x)
+        repeated = repeated_in(map(_digest, self.train_x), map(_digest, self.test_x))
         if not repeated:
             return self
+        exactly = ", to the pixel" if self.noun == "images" else ""
         remark = (
-            f"{repeated} of {len(self.test_x)} test images stand in train too, to the pixel: scores are too good"
+            f"{repeated} of {len(self.test_x)} test {self.noun} stand in train too{exactly}: scores are too good"
         )
         return replace(self, remarks=(*self.remarks, remark))
 
 
+def repeated_in(train: Iterable[object], test: Iterable[object]) -> int:
+    """How many of test stand in train too."""
+    known = set(train)
+    return sum(one in known for one in test)
+
+
 def _digest(image: Pixels | FloatArray) -> bytes:
     return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+
+
+def check_room(size_bytes: int, what: str) -> None:
+    """Refuse what does not fit in memory, where Linux would rather kill the process.
+
+    Raises:
+        InputError: it needs more than is available.
+    """
+    room = available_bytes()
+    if room is not None and size_bytes > room:
+        raise InputError(
+            f"{what} would take {size_bytes / 2**30:.1f} GiB of memory, of which {room / 2**30:.1f} GiB are free"
+        )
 
 
 TEST_CUT, PIXELS, STAGE_CUT, GRAMMAR = range(4)  # purposes of a seed, each with its own random stream
@@ -105,10 +132,16 @@ def take_stratified(order: Integers, labels: Integers, size: int) -> tuple[Integ
     return order[chosen], order[~chosen]
 
 
+def test_indices(labels: Integers, seed: int) -> tuple[Integers, Integers]:
+    """Indices of train and of a stratified fifth held out as the test split, each in order."""
+    order = shuffled(len(labels), seed, TEST_CUT)
+    test, train = (np.sort(part) for part in take_stratified(order, labels, held_out(len(labels))))
+    return train, test
+
+
 def with_test_cut(
     x: Pixels | FloatArray, y: Integers, classes: tuple[str, ...], source: str, seed: int
 ) -> ImageArrays:
     """Hold out a stratified fifth of the images as the test split."""
-    order = shuffled(len(y), seed, TEST_CUT)
-    test, train = (np.sort(part) for part in take_stratified(order, y, held_out(len(y))))
+    train, test = test_indices(y, seed)
     return ImageArrays(x[train], y[train], x[test], y[test], classes, source)

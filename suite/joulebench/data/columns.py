@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import io
 import json
 import math
 import re
 import zipfile
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from joulebench.data.arrays import FloatArray, ImageArrays, Pixels, with_test_cut
+from joulebench.data.arrays import FloatArray, ImageArrays, Integers, Pixels, test_indices, with_test_cut
 from joulebench.data.images import decode_all
+from joulebench.data.text import LabelledTexts
 from joulebench.errors import InputError, did_you_mean
-from joulebench.spec.reading import open_file, read_json, read_text
+from joulebench.spec.reading import open_file, read_json
 
 MAX_BYTES = 2**32  # of arrays, unpacked
+LARGEST = float(np.finfo(np.float32).max)
 DEFAULT_LABEL = "label"
+TABLES_NOT_INSTALLED = "reading it needs pyarrow, which is not installed: pip install 'joulebench[tables]'"
 TABLE_EXPECTED = (
     "expected a .csv or .parquet file, a folder of them (train… and test…), or a folder of save_to_disk"
 )
@@ -37,14 +40,22 @@ Shape = tuple[int, int, int]  # height, width, channels
 
 
 @dataclass(frozen=True)
+class _Wanted:
+    """Columns that the task names; all others are numbers or images, unless there is one of texts."""
+
+    label: str
+    text: str | None
+
+
+@dataclass(frozen=True)
 class _Rows:
-    """Columns of one split by name, all of one length."""
+    """Columns of one split by name, all of one length: numbers as float64, others as they are."""
 
     where: str  # the file
-    columns: dict[str, list[Any]]
-    class_names: dict[str, list[str]]  # of a column of numbers that stand for classes
+    columns: Mapping[str, Sequence[Any]]
+    class_names: Mapping[str, list[str]]  # of a column of numbers that stand for classes
     image_columns: tuple[str, ...] = ()
-    lines: tuple[int, ...] = ()  # of a text file, one a row
+    lines: Sequence[int] = ()  # of a text file, one a row
 
     def at(self, row: int) -> str:
         return f"{self.where}: line {self.lines[row]}" if self.lines else f"{self.where}: row {row}"
@@ -53,31 +64,37 @@ class _Rows:
 # tables
 
 
-def load_table(path: Path, label: str | None, shape: Shape | None, seed: int) -> ImageArrays:
-    """Labelled rows: numbers of all other columns, or the images of an image column.
+def load_table(
+    path: Path, label: str | None, text: str | None, shape: Shape | None, seed: int
+) -> ImageArrays | LabelledTexts:
+    """Labelled rows: numbers of all other columns, the images of an image column, or the texts of one column.
 
     Args:
         label: the column of classes; `label` where None.
+        text: the column of texts; other columns are not read then.
         shape: height, width and channels to scale an image column to; those of its first image where None.
 
     Raises:
         InputError: there are no such rows, or a value is no number.
     """
+    wanted = _Wanted(label or DEFAULT_LABEL, text)
     found = sorted(_table_files(path).items(), reverse=True)  # train first: its columns and images are expected
-    parts = {name: [_read_rows(file) for file in files] for name, files in found}
-    name = label or DEFAULT_LABEL
+    parts = {name: [_read_rows(file, wanted) for file in files] for name, files in found}
+    labels = {
+        split: [one for rows in several for one in _labels(rows, wanted.label)] for split, several in parts.items()
+    }
+    if text is not None:
+        texts = {split: [one for rows in several for one in _texts(rows, text)] for split, several in parts.items()}
+        return labelled_texts(texts, labels, f"table {path.name}, texts of {text}", str(path), seed)
     inputs: dict[str, Inputs] = {}
-    labels: dict[str, list[str]] = {}
     columns: tuple[str, ...] | None = None
     for split, several in parts.items():
         xs: list[Inputs] = []
-        labels[split] = []
         for rows in several:
             columns = columns or tuple(rows.columns)
             if set(rows.columns) != set(columns):
                 raise InputError(f"{rows.where}: has columns {_listed(rows.columns)}; expected {_listed(columns)}")
-            labels[split] += _labels(rows, name)
-            x = _inputs(rows, [column for column in columns if column != name], shape)
+            x = _inputs(rows, [column for column in columns if column != wanted.label], shape)
             if x.dtype == np.uint8:
                 shape = (x.shape[1], x.shape[2], x.shape[3])
             xs.append(x)
@@ -131,91 +148,139 @@ def _saved_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _read_rows(file: Path) -> _Rows:
+def _read_rows(file: Path, wanted: _Wanted) -> _Rows:
     suffix = file.suffix.lower()
     if suffix == ".csv":
-        return read_csv(file)
+        return _read_csv(file, wanted)
     if suffix in (".parquet", ".arrow"):
-        return _read_arrow(file)
+        return _read_arrow(file, wanted)
     raise InputError(f"{file}: is neither .csv nor .parquet; {TABLE_EXPECTED}")
 
 
-def read_csv(file: Path) -> _Rows:
-    """Rows of a CSV file with a header.
+def _check_columns(where: str, columns: Sequence[str], wanted: _Wanted) -> None:
+    for field, name in (("label", wanted.label), ("text", wanted.text)):
+        if name is not None and name not in columns:
+            raise InputError(
+                f"dataset.{field}: {where} has no column '{name}'{did_you_mean(name, columns)} "
+                f"(it has: {_listed(columns)})"
+            )
+
+
+def _read_csv(file: Path, wanted: _Wanted) -> _Rows:
+    """Rows of a CSV file with a header; what is no label and no text becomes a number as it is read.
 
     Raises:
-        InputError: it has no rows, names a column twice, or a row has another number of fields.
+        InputError: it has no rows, names a column twice, a row has another number of fields, or one is no number.
     """
-    lines: list[int] = []
-    values: list[list[str]] = []
-    reader = csv.reader(io.StringIO(read_text(file, follow=True), newline=""), strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        if not header or not all(header) or len(set(header)) < len(header):
-            raise InputError(f"{file}: line 1: needs a header, a name of its own for each column")
-        for row in reader:
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise InputError(f"{file}: line {reader.line_num}: has {len(row)} fields; expected {len(header)}")
-            lines.append(reader.line_num)
-            values.append(row)
-    except csv.Error as error:
-        raise InputError(f"{file}: line {reader.line_num}: no readable CSV ({error})") from None
-    if not values:
+    lines = array("q")
+    with io.TextIOWrapper(open_file(file, follow=True), "utf-8-sig", newline="") as stream:
+        reader = csv.reader(stream, strict=True)
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            if not header:
+                raise InputError(f"{file}: line 1: holds no names of columns")
+            if "" in header:
+                raise InputError(f"{file}: line 1: column {header.index('') + 1} has no name")
+            if twice := [name for name in header if header.count(name) > 1]:
+                raise InputError(f"{file}: line 1: has two columns '{twice[0]}'")
+            _check_columns(str(file), header, wanted)
+            words: dict[str, list[str]] = {name: [] for name in header if name in (wanted.label, wanted.text)}
+            numbers = {name: array("d") for name in header if name not in words and wanted.text is None}
+            for row in reader:
+                if not row:
+                    continue
+                at = f"{file}: line {reader.line_num}"
+                if len(row) != len(header):
+                    raise InputError(f"{at}: has {len(row)} fields; expected {len(header)}")
+                lines.append(reader.line_num)
+                for name, value in zip(header, row, strict=True):
+                    if name in words:
+                        words[name].append(value)
+                    elif name in numbers:
+                        numbers[name].append(_number(value, at, name))
+        except csv.Error as error:
+            raise InputError(f"{file}: line {reader.line_num}: no readable CSV ({error})") from None
+        except UnicodeDecodeError:
+            raise InputError(f"{file}: not UTF-8 text") from None
+    if not lines:
         raise InputError(f"{file}: holds no rows")
-    return _Rows(
-        str(file), dict(zip(header, map(list, zip(*values, strict=True)), strict=True)), {}, (), tuple(lines)
-    )
+    return _Rows(str(file), {**words, **numbers}, {}, (), lines)
 
 
-def _read_arrow(file: Path) -> _Rows:
+def _read_arrow(file: Path, wanted: _Wanted) -> _Rows:
     """Rows of a Parquet file, or of an Arrow stream as Hugging Face's `save_to_disk` writes it."""
     try:
-        arrow: Any = importlib.import_module("pyarrow")
-        parquet: Any = importlib.import_module("pyarrow.parquet")
+        import pyarrow
+        from pyarrow import parquet
     except ImportError:
-        raise InputError(f"{file}: reading it needs the package pyarrow: pip install pyarrow") from None
+        raise InputError(f"{file}: {TABLES_NOT_INSTALLED}") from None
     try:
         with open_file(file, MAX_BYTES, follow=True) as stream:
-            table = (
-                parquet.read_table(stream)
-                if file.suffix.lower() == ".parquet"
-                else (arrow.ipc.open_stream(stream).read_all())
-            )
-        columns = {str(name): table.column(name).to_pylist() for name in table.column_names}
-        metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+            is_parquet = file.suffix.lower() == ".parquet"
+            opened = parquet.ParquetFile(stream) if is_parquet else pyarrow.ipc.open_stream(stream)
+            schema = opened.schema_arrow if is_parquet else opened.schema
+            _check_columns(str(file), schema.names, wanted)
+            names = schema.names if wanted.text is None else [wanted.label, wanted.text]
+            table = opened.read(columns=names) if is_parquet else opened.read_all().select(names)
+            table.validate(full=True)  # values of a damaged file would end the process
+        columns = {name: _arrow_values(pyarrow.types, table.column(name), name == wanted.label) for name in names}
+        metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     except InputError:
         raise
     except Exception as error:  # damaged files fail in many ways inside pyarrow
-        raise InputError(f"{file}: no readable table ({str(error).splitlines()[0]})") from None
-    if not columns or not table.num_rows:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{file}: no readable table ({reason})") from None
+    if not table.num_rows:
         raise InputError(f"{file}: holds no rows")
     features = metadata.get("info", {}).get("features", {}) if isinstance(metadata, dict) else {}
     features = {name: feature for name, feature in features.items() if isinstance(feature, dict)}
-    names = {n: [str(name) for name in f["names"]] for n, f in features.items() if isinstance(f.get("names"), list)}
+    classes = {
+        n: [str(name) for name in f["names"]] for n, f in features.items() if isinstance(f.get("names"), list)
+    }
     images = [n for n, values in columns.items() if isinstance(values[0], dict) and "bytes" in values[0]]
-    return _Rows(str(file), columns, names, tuple(images))
+    return _Rows(str(file), columns, classes, tuple(images))
+
+
+def _arrow_values(types: Any, column: Any, is_label: bool) -> Sequence[Any]:
+    kind = column.type
+    numbers = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
+    if is_label or not any(is_number(kind) for is_number in numbers):
+        values: Sequence[Any] = column.to_pylist()
+    else:
+        values = column.cast("float64", safe=False).to_numpy()  # NaN where there is none
+    return values
 
 
 def _labels(rows: _Rows, column: str) -> list[str]:
-    if column not in rows.columns:
-        raise InputError(
-            f"dataset.label: {rows.where} has no column '{column}'{did_you_mean(column, list(rows.columns))} "
-            f"(it has: {_listed(rows.columns)})"
-        )
     names = rows.class_names.get(column)
     found = []
     for row, value in enumerate(rows.columns[column]):
-        label = str(value).strip() if value is not None else ""
-        if (isinstance(value, float) and not value.is_integer()) or not label:
-            raise InputError(f"{rows.at(row)}: column '{column}' is {value!r}; expected a class")
-        if names is not None:
-            if not isinstance(value, int) or not 0 <= value < len(names):
-                raise InputError(f"{rows.at(row)}: column '{column}' is {value!r}; expected 0 … {len(names) - 1}")
-            label = names[value]
+        if names is None:
+            label = _class(value)
+        else:
+            label = names[value] if isinstance(value, int) and 0 <= value < len(names) else None
+        if label is None:
+            expected = "a class: text or a whole number" if names is None else f"0 … {len(names) - 1}"
+            raise _unexpected(rows.at(row), column, value, expected)
         found.append(label)
     return found
+
+
+def _class(value: Any) -> str | None:
+    """Name of a class, 3 for 3.0 as well; None for a number that is not whole and for a missing value."""
+    if not isinstance(value, str | int | float):
+        return None
+    text = str(value).strip()
+    if number := re.fullmatch(r"([+-]?\d+)\.(\d*)", text):
+        return number[1] if not number[2].strip("0") else None
+    return None if text.lower() in ("", "nan") else text
+
+
+def _texts(rows: _Rows, column: str) -> list[str]:
+    for row, value in enumerate(rows.columns[column]):
+        if not isinstance(value, str):
+            raise _unexpected(rows.at(row), column, value, "text")
+    return list(rows.columns[column])
 
 
 def _inputs(rows: _Rows, columns: Sequence[str], shape: Shape | None) -> Inputs:
@@ -235,20 +300,30 @@ def _inputs(rows: _Rows, columns: Sequence[str], shape: Shape | None) -> Inputs:
         return decode_all(contents, rows.where, shape)
     x = np.empty((len(rows.columns[columns[0]]), 1, 1, len(columns)), dtype=np.float32)
     for index, column in enumerate(columns):
-        for row, value in enumerate(rows.columns[column]):
-            x[row, 0, 0, index] = _number(value, rows, row, column)
+        values = rows.columns[column]
+        if isinstance(values, list):
+            values = [_number(value, rows.at(row), column) for row, value in enumerate(values)]
+        numbers = np.asarray(values, dtype=np.float64)
+        if not (fits := np.abs(numbers) <= LARGEST).all():
+            row = int(fits.argmin())
+            raise _unexpected(rows.at(row), column, float(numbers[row]), "a finite number")
+        x[:, 0, 0, index] = numbers
     return x
 
 
-def _number(value: Any, rows: _Rows, row: int, column: str) -> float:
+def _number(value: Any, where: str, column: str) -> float:
     try:
         # Python reads 1_000 as a number, which no table means
         number = float(value) if isinstance(value, int | float | str) and "_" not in str(value) else math.nan
     except (ValueError, OverflowError):
         number = math.nan
-    if not abs(number) <= float(np.finfo(np.float32).max):
-        raise InputError(f"{rows.at(row)}: column '{column}' is {str(value)[:40]!r}; expected a finite number")
+    if not abs(number) <= LARGEST:
+        raise _unexpected(where, column, value, "a finite number (dataset.text names a column of texts)")
     return number
+
+
+def _unexpected(where: str, column: str, value: Any, expected: str) -> InputError:
+    return InputError(f"{where}: column '{column}' is {str(value)[:40]!r}; expected {expected}")
 
 
 # NumPy
@@ -336,6 +411,41 @@ def labelled(
     Raises:
         InputError: there is one class, or test has another class or shape than train.
     """
+    classes, y, remarks = _indexed(labels, where)
+    if "test" not in inputs:
+        return with_test_cut(inputs["train"], y["train"], classes, source, seed)
+    train, test = inputs["train"], inputs["test"]
+    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+        raise InputError(
+            f"{where}: test has {test.dtype} {test.shape[1:]}, "
+            f"train {train.dtype} {train.shape[1:]}; expected alike"
+        )
+    return ImageArrays(train, y["train"], test, y["test"], classes, source, remarks=remarks)
+
+
+def labelled_texts(
+    texts: dict[str, list[str]], labels: dict[str, list[str]], source: str, where: str, seed: int
+) -> LabelledTexts:
+    """Texts with a test split, as `labelled`."""
+    classes, y, remarks = _indexed(labels, where)
+    if "test" in texts:
+        return LabelledTexts(
+            tuple(texts["train"]), y["train"], tuple(texts["test"]), y["test"], classes, source, remarks=remarks
+        )
+    (train, test), x = test_indices(y["train"], seed), texts["train"]
+    return LabelledTexts(
+        tuple(x[i] for i in train), y["train"][train], tuple(x[i] for i in test), y["train"][test], classes, source
+    )
+
+
+def _indexed(
+    labels: dict[str, list[str]], where: str
+) -> tuple[tuple[str, ...], dict[str, Integers], tuple[str, ...]]:
+    """The classes of train in order, labels by split that index them, and what is to be remarked.
+
+    Raises:
+        InputError: there is one class, or test has another class than train.
+    """
     present = set(labels["train"])
     numeric = all(re.fullmatch(r"-?\d{1,18}", name) for name in present)
     classes = tuple(sorted(present, key=int) if numeric else sorted(present))
@@ -345,17 +455,8 @@ def labelled(
         raise InputError(f"{where}: test has the class '{stray[0]}', train has not (expected: {_listed(classes)})")
     index = {name: number for number, name in enumerate(classes)}
     y = {split: np.array([index[name] for name in names], dtype=np.int64) for split, names in labels.items()}
-    if "test" not in inputs:
-        return with_test_cut(inputs["train"], y["train"], classes, source, seed)
-    train, test = inputs["train"], inputs["test"]
-    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
-        raise InputError(
-            f"{where}: test has {test.dtype} {test.shape[1:]}, "
-            f"train {train.dtype} {train.shape[1:]}; expected alike"
-        )
-    unseen = [name for name in classes if name not in set(labels["test"])]
-    remarks = (f"test has no rows of {_listed(unseen)}",) if unseen else ()
-    return ImageArrays(train, y["train"], test, y["test"], classes, source, remarks=remarks)
+    unseen = [name for name in classes if name not in set(labels["test"])] if "test" in labels else []
+    return classes, y, (f"test has no rows of {_listed(unseen)}",) if unseen else ()
 
 
 def _listed(names: Any) -> str:

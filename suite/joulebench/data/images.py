@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from joulebench.data.archives import ArchiveError, read_files
-from joulebench.data.arrays import ImageArrays, Pixels, Progress, no_progress, with_test_cut
+from joulebench.data.arrays import ImageArrays, Pixels, Progress, check_room, no_progress, with_test_cut
 from joulebench.errors import InputError
 from joulebench.spec.reading import read_file
 from joulebench.text import is_utf8, without_surrogates
@@ -128,6 +129,7 @@ def decode_all(
     """
     first = next(iter(files))
     expected = shape or _shape_of(files[first], f"{where}: {first}")
+    check_room(len(files) * math.prod(expected), f"{where}: {len(files)} images of {'×'.join(map(str, expected))}")
     images = np.empty((len(files), *expected), dtype=np.uint8)
     for index, (name, content) in enumerate(files.items()):
         images[index] = _pixels(content, expected, f"{where}: {name}", fit=True, scale=shape is not None)
@@ -145,8 +147,7 @@ def _shape_of(content: Content, where: str) -> tuple[int, int, int]:
             if image.size[0] * image.size[1] > MAX_PHOTO_PIXELS:
                 raise InputError(f"{where} is {image.size[0]} × {image.size[1]} pixels; that is too many")
             upright: Image.Image = ImageOps.exif_transpose(image)
-            channels = 1 if image.mode in ("1", "L") or image.mode.startswith("I") else 3
-            return upright.size[1], upright.size[0], channels
+            return upright.size[1], upright.size[0], 1 if _is_grey(image.mode) else 3
     except InputError:
         raise
     except Exception:  # each of Pillow's decoders fails in its own way
@@ -215,7 +216,8 @@ def _archive_entries(path: Path, progress: Progress, flat: bool = False) -> Iter
     try:
         found = read_files(path, _is_image, most, lambda n: SPARE_BYTES + n * each, report)
     except ArchiveError as error:
-        raise InputError(f"{path}: the archive cannot be used: {error}; {EXPECTED}") from None
+        expected = f"{FLAT_EXPECTED}; photos too large for an archive are read from a folder" if flat else EXPECTED
+        raise InputError(f"{path}: the archive cannot be used: {error}; {expected}") from None
     placed = {PurePosixPath(name).parts: content for name, content in found.items()}
     roots = {parts[:depth] for parts in placed for depth in (0, 1) if parts[depth : depth + 1] in _SPLIT_PARTS}
     roots = {root for root in roots if _is_visible(root)}
@@ -353,6 +355,8 @@ def _pixels(
                 raise InputError(f"{where} is {size} pixels; expected {width} × {height}{hint}")
             if (frames := getattr(image, "n_frames", 1)) != 1:
                 raise InputError(f"{where} has {frames} frames; expected one image")
+            if fit and not scale and channels == 1 and not _is_grey(image.mode):
+                raise InputError(f"{where} is in colour; expected grey{hint}")
             mode = "L" if channels == 1 else "RGB"
             plain = _eight_bits(upright).convert(mode)
             if plain.size != (width, height):
@@ -365,6 +369,10 @@ def _pixels(
     except Exception as error:  # each of Pillow's decoders fails in its own way
         raise InputError(f"{where} is not a readable image ({error})") from None
     return pixels.reshape(shape)
+
+
+def _is_grey(mode: str) -> bool:
+    return mode in ("1", "L", "LA") or mode.startswith("I")
 
 
 def _eight_bits(image: Any) -> Any:

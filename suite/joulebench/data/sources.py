@@ -36,7 +36,7 @@ from joulebench.data.images import (
     load_tree,
     tree_files,
 )
-from joulebench.data.text import TextBytes, read_text
+from joulebench.data.text import Decoded, LabelledTexts, TextBytes, read_text
 from joulebench.errors import InputError, described, did_you_mean
 from joulebench.host.files import expanded
 from joulebench.spec.registry import DATASETS, is_own
@@ -57,7 +57,7 @@ class _Published:
 
 @dataclass(frozen=True)
 class DataRequest:
-    """Argument of a data set's function, which returns `ImageArrays` or `TextBytes`."""
+    """Argument of a data set's function, which returns `ImageArrays`, `LabelledTexts` or `TextBytes`."""
 
     dataset: Dataset
     path: Path | None  # from --data
@@ -65,7 +65,7 @@ class DataRequest:
     progress: Progress  # called with a label, the amount done and the total (0: unknown)
 
 
-Source = Callable[[DataRequest], ImageArrays | TextBytes]
+Source = Callable[[DataRequest], Decoded]
 
 PUBLISHED = {
     "cifar10": _Published("CIFAR10", "cifar-10-batches-py", (32, 32, 3), 10, "cifar-10-python.tar.gz"),
@@ -78,8 +78,8 @@ def load_arrays(
     data_path: Path | None = None,
     cache_dir: Path | None = None,
     progress: Progress | None = None,
-) -> ImageArrays | TextBytes:
-    """Load a whole data set as uint8 arrays, from the disk cache if it was decoded before.
+) -> Decoded:
+    """Load a whole data set as arrays or texts, from the disk cache if it was decoded before.
 
     `dataset.name` is one below, or `package.module:function` of the user, called with a `DataRequest`.
 
@@ -101,7 +101,7 @@ def load_arrays(
     return _load_own(dataset.name, source, request) if is_own(dataset.name) else source(request)
 
 
-def _load_own(name: str, source: Source, request: DataRequest) -> ImageArrays | TextBytes:
+def _load_own(name: str, source: Source, request: DataRequest) -> Decoded:
     """Call the user's function and check what it returns.
 
     Raises:
@@ -114,13 +114,34 @@ def _load_own(name: str, source: Source, request: DataRequest) -> ImageArrays | 
     except BaseException as error:
         raise InputError(f"dataset.name: '{name}' failed: {described(error)}") from error
     wrong = None
-    if not isinstance(arrays, ImageArrays | TextBytes):
-        wrong = f"must return ImageArrays or TextBytes of joulebench.data (got {type(arrays).__name__})"
+    if not isinstance(arrays, Decoded):
+        given = type(arrays).__name__
+        wrong = f"must return ImageArrays, LabelledTexts or TextBytes of joulebench.data (got {given})"
     elif isinstance(arrays, ImageArrays):
         wrong = _wrong_images(arrays)
+    elif isinstance(arrays, LabelledTexts):
+        wrong = _wrong_texts(arrays)
     if wrong:
         raise InputError(f"dataset.name: '{name}' {wrong}")
-    return arrays.with_leaks() if isinstance(arrays, ImageArrays) else arrays
+    return arrays if isinstance(arrays, TextBytes) else arrays.with_leaks()
+
+
+def _wrong_texts(texts: LabelledTexts) -> str | None:
+    """What is wrong with the types or labels of `texts`; None if nothing is."""
+    for part, x, y in (("train", texts.train_x, texts.train_y), ("test", texts.test_x, texts.test_y)):
+        if not (isinstance(x, tuple) and x and all(isinstance(text, str) for text in x)):
+            return f"must return {part}_x as a tuple of str, at least one"
+        if problem := _wrong_labels(part, y, len(x), len(texts.classes)):
+            return problem
+    return None
+
+
+def _wrong_labels(part: str, y: Any, n: int, classes: int) -> str | None:
+    if not (isinstance(y, np.ndarray) and y.dtype == np.int64 and y.shape == (n,)):
+        return f"must return {part}_y as int64 of shape ({n},), one label each"
+    if y.min() < 0 or y.max() >= classes:
+        return f"must return labels of {part}_y that index its {classes} classes"
+    return None
 
 
 def _wrong_images(arrays: ImageArrays) -> str | None:
@@ -128,10 +149,8 @@ def _wrong_images(arrays: ImageArrays) -> str | None:
     for part, x, y in (("train", arrays.train_x, arrays.train_y), ("test", arrays.test_x, arrays.test_y)):
         if not (isinstance(x, np.ndarray) and x.dtype in (np.uint8, np.float32) and x.ndim == 4 and len(x)):
             return f"must return {part}_x as uint8 or float32 of shape (n, height, width, channels), n at least 1"
-        if not (isinstance(y, np.ndarray) and y.dtype == np.int64 and y.shape == (len(x),)):
-            return f"must return {part}_y as int64 of shape ({len(x)},), one label an image"
-        if y.min() < 0 or y.max() >= len(arrays.classes):
-            return f"must return labels of {part}_y that index its {len(arrays.classes)} classes"
+        if problem := _wrong_labels(part, y, len(x), len(arrays.classes)):
+            return problem
     if arrays.train_x.shape[1:] != arrays.test_x.shape[1:]:
         return "must return train_x and test_x of images of one shape"
     return None
@@ -232,11 +251,11 @@ def arrays(request: DataRequest) -> ImageArrays:
     return load_npz(_given(request, NPZ_EXPECTED), request.dataset.seed).with_leaks()
 
 
-def table(request: DataRequest) -> ImageArrays:
-    """Rows of CSV or Parquet files, or of a Hugging Face data set on disk."""
+def table(request: DataRequest) -> ImageArrays | LabelledTexts:
+    """Rows of CSV or Parquet files, or of a Hugging Face data set on disk: numbers, images, or texts."""
     path, dataset = _given(request, TABLE_EXPECTED), request.dataset
     shape = None if dataset.shape is None else (*dataset.shape[1:], dataset.shape[0])
-    return load_table(path, dataset.label, shape, dataset.seed).with_leaks()
+    return load_table(path, dataset.label, dataset.text, shape, dataset.seed).with_leaks()
 
 
 def _given(request: DataRequest, expected: str) -> Path:

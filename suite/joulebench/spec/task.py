@@ -58,6 +58,7 @@ class Dataset(Definition):
     # channels, height, width: of synthetic images; what images, table and torchvision: scale theirs to
     shape: tuple[int, int, int] | None = None
     label: Annotated[str, Field(min_length=1, max_length=200)] | None = None  # table: the column of classes
+    text: Annotated[str, Field(min_length=1, max_length=200)] | None = None  # table: the column of texts
     # synthetic: images in all; grammar: bytes in all; text: bytes read at most, all when absent
     n: Annotated[int, Field(ge=2, le=10_000_000)] | None = None
     classes: Annotated[int, Field(ge=2, le=10_000)] | None = None  # synthetic
@@ -65,7 +66,9 @@ class Dataset(Definition):
 
     @model_validator(mode="after")
     def _check_fields(self) -> Dataset:
-        present = [field for field in ("shape", "n", "classes", "label") if getattr(self, field) is not None]
+        present = [
+            field for field in ("shape", "n", "classes", "label", "text") if getattr(self, field) is not None
+        ]
         if self.name == "synthetic" and not {"shape", "n", "classes"} <= set(present):
             raise ValueError("synthetic data need shape, n and classes")
         if self.name == "grammar" and self.n is None:
@@ -73,7 +76,7 @@ class Dataset(Definition):
         taken: tuple[str, ...] = ("shape", "n", "classes")
         if self.name in DATASETS.shipped:
             takes = {"synthetic": taken, "grammar": ("n",), "text": ("n",)}
-            taken = {**takes, "images": ("shape",), "table": ("shape", "label")}.get(self.name, ())
+            taken = {**takes, "images": ("shape",), "table": ("shape", "label", "text")}.get(self.name, ())
         elif not is_own(self.name) and ":" in self.name:
             taken = ("shape",)
         refused = [field for field in present if field not in taken]
@@ -82,9 +85,11 @@ class Dataset(Definition):
         if refused:
             raise ValueError(
                 f"data set '{self.name}' does not take {', '.join(refused)} (synthetic takes shape, n and classes; "
-                "grammar and text take n; images, table and torchvision: take shape; table takes label; "
+                "grammar and text take n; images, table and torchvision: take shape; table takes label and text; "
                 "images take augment)"
             )
+        if self.text is not None and (self.shape is not None or self.text == (self.label or "label")):
+            raise ValueError("a table of texts takes no shape, and its label is another column")
         scaled = self.name not in ("synthetic",) and not is_own(self.name)
         if self.shape is not None and scaled and self.shape[0] not in (1, 3):
             raise ValueError(f"shape is channels, height, width; channels must be 1 or 3 (got {list(self.shape)})")
