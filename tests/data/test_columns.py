@@ -128,7 +128,9 @@ def test_each_row_of_a_table_is_read_once_with_its_class(tmp_path, rows):
 def test_without_pyarrow_one_line_names_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match=r"t\.parquet: reading it needs pyarrow, .*: pip install 'joulebench\[tables\]'"):
+    with pytest.raises(
+        InputError, match=r"t\.parquet: reading it needs pyarrow, .*: pip install 'joulebench\[tables\]'"
+    ):
         load_arrays(TABLE, tmp_path / "t.parquet")
 
 

@@ -71,6 +71,19 @@ class ImageArrays:
         return replace(self, remarks=(*self.remarks, remark))
 
 
+def absent_classes(
+    train_y: Integers, test_y: Integers, classes: tuple[str, ...], noun: str = "images"
+) -> tuple[str, ...]:
+    """A remark for each split that lacks classes."""
+    found = []
+    for split, labels in (("train", train_y), ("test", test_y)):
+        lacking = sorted(set(classes) - {classes[label] for label in np.unique(labels)})
+        if lacking:
+            more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+            found.append(f"{split} has no {noun} of {', '.join(lacking[:3])}{more}")
+    return tuple(found)
+
+
 def repeated_in(train: Iterable[object], test: Iterable[object]) -> int:
     """How many of test stand in train too."""
     known = set(train)

@@ -10,13 +10,21 @@ import re
 import zipfile
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from joulebench.data.arrays import FloatArray, ImageArrays, Integers, Pixels, test_indices, with_test_cut
+from joulebench.data.arrays import (
+    FloatArray,
+    ImageArrays,
+    Integers,
+    Pixels,
+    absent_classes,
+    test_indices,
+    with_test_cut,
+)
 from joulebench.data.images import decode_all
 from joulebench.data.text import LabelledTexts
 from joulebench.errors import InputError, did_you_mean
@@ -220,10 +228,11 @@ def _read_arrow(file: Path, wanted: _Wanted) -> _Rows:
             opened = parquet.ParquetFile(stream) if is_parquet else pyarrow.ipc.open_stream(stream)
             schema = opened.schema_arrow if is_parquet else opened.schema
             _check_columns(str(file), schema.names, wanted)
-            names = schema.names if wanted.text is None else [wanted.label, wanted.text]
+            words = [name for name in (wanted.label, wanted.text) if name is not None]
+            names = schema.names if wanted.text is None else words
             table = opened.read(columns=names) if is_parquet else opened.read_all().select(names)
             table.validate(full=True)  # values of a damaged file would end the process
-        columns = {name: _arrow_values(pyarrow.types, table.column(name), name == wanted.label) for name in names}
+        columns = {name: _arrow_values(pyarrow.types, table.column(name), name in words) for name in names}
         metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     except InputError:
         raise
@@ -241,10 +250,10 @@ def _read_arrow(file: Path, wanted: _Wanted) -> _Rows:
     return _Rows(str(file), columns, classes, tuple(images))
 
 
-def _arrow_values(types: Any, column: Any, is_label: bool) -> Sequence[Any]:
+def _arrow_values(types: Any, column: Any, as_it_is: bool) -> Sequence[Any]:
     kind = column.type
     numbers = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
-    if is_label or not any(is_number(kind) for is_number in numbers):
+    if as_it_is or not any(is_number(kind) for is_number in numbers):
         values: Sequence[Any] = column.to_pylist()
     else:
         values = column.cast("float64", safe=False).to_numpy()  # NaN where there is none
@@ -278,7 +287,7 @@ def _class(value: Any) -> str | None:
 
 def _texts(rows: _Rows, column: str) -> list[str]:
     for row, value in enumerate(rows.columns[column]):
-        if not isinstance(value, str):
+        if not isinstance(value, str) or not value.strip():
             raise _unexpected(rows.at(row), column, value, "text")
     return list(rows.columns[column])
 
@@ -411,37 +420,38 @@ def labelled(
     Raises:
         InputError: there is one class, or test has another class or shape than train.
     """
-    classes, y, remarks = _indexed(labels, where)
-    if "test" not in inputs:
-        return with_test_cut(inputs["train"], y["train"], classes, source, seed)
-    train, test = inputs["train"], inputs["test"]
-    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
-        raise InputError(
-            f"{where}: test has {test.dtype} {test.shape[1:]}, "
-            f"train {train.dtype} {train.shape[1:]}; expected alike"
-        )
-    return ImageArrays(train, y["train"], test, y["test"], classes, source, remarks=remarks)
+    classes, y = _indexed(labels, where)
+    if "test" in inputs:
+        train, test = inputs["train"], inputs["test"]
+        if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+            raise InputError(
+                f"{where}: test has {test.dtype} {test.shape[1:]}, "
+                f"train {train.dtype} {train.shape[1:]}; expected alike"
+            )
+        arrays = ImageArrays(train, y["train"], test, y["test"], classes, source)
+    else:
+        arrays = with_test_cut(inputs["train"], y["train"], classes, source, seed)
+    return replace(arrays, remarks=absent_classes(arrays.train_y, arrays.test_y, classes, arrays.noun))
 
 
 def labelled_texts(
     texts: dict[str, list[str]], labels: dict[str, list[str]], source: str, where: str, seed: int
 ) -> LabelledTexts:
     """Texts with a test split, as `labelled`."""
-    classes, y, remarks = _indexed(labels, where)
+    classes, y = _indexed(labels, where)
+    x, train_y = texts["train"], y["train"]
     if "test" in texts:
-        return LabelledTexts(
-            tuple(texts["train"]), y["train"], tuple(texts["test"]), y["test"], classes, source, remarks=remarks
-        )
-    (train, test), x = test_indices(y["train"], seed), texts["train"]
-    return LabelledTexts(
-        tuple(x[i] for i in train), y["train"][train], tuple(x[i] for i in test), y["train"][test], classes, source
-    )
+        test_x, test_y = texts["test"], y["test"]
+    else:
+        train, test = test_indices(train_y, seed)
+        test_x, test_y = [x[i] for i in test], train_y[test]
+        x, train_y = [x[i] for i in train], train_y[train]
+    remarks = absent_classes(train_y, test_y, classes, "texts")
+    return LabelledTexts(tuple(x), train_y, tuple(test_x), test_y, classes, source, remarks=remarks)
 
 
-def _indexed(
-    labels: dict[str, list[str]], where: str
-) -> tuple[tuple[str, ...], dict[str, Integers], tuple[str, ...]]:
-    """The classes of train in order, labels by split that index them, and what is to be remarked.
+def _indexed(labels: dict[str, list[str]], where: str) -> tuple[tuple[str, ...], dict[str, Integers]]:
+    """The classes of train in order, and labels by split that index them.
 
     Raises:
         InputError: there is one class, or test has another class than train.
@@ -453,10 +463,13 @@ def _indexed(
         raise InputError(f"{where}: has one class ({_listed(classes)}); expected at least 2")
     if stray := sorted(set(labels.get("test", ())) - present):
         raise InputError(f"{where}: test has the class '{stray[0]}', train has not (expected: {_listed(classes)})")
+    if len(classes) == len(labels["train"]):
+        raise InputError(
+            f"{where}: each of its {len(classes)} rows has a class of its own; expected classes that repeat"
+        )
     index = {name: number for number, name in enumerate(classes)}
     y = {split: np.array([index[name] for name in names], dtype=np.int64) for split, names in labels.items()}
-    unseen = [name for name in classes if name not in set(labels["test"])] if "test" in labels else []
-    return classes, y, (f"test has no rows of {_listed(unseen)}",) if unseen else ()
+    return classes, y
 
 
 def _listed(names: Any) -> str:

@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from joulebench.data.archives import ArchiveError, read_files
-from joulebench.data.arrays import ImageArrays, Pixels, Progress, check_room, no_progress, with_test_cut
+from joulebench.data.arrays import (
+    ImageArrays,
+    Pixels,
+    Progress,
+    absent_classes,
+    check_room,
+    no_progress,
+    with_test_cut,
+)
 from joulebench.errors import InputError
 from joulebench.spec.reading import read_file
 from joulebench.text import is_utf8, without_surrogates
@@ -34,6 +42,7 @@ SPARE_BYTES, BYTES_EACH = 2**26, 2**14  # of an archive's images together: what 
 CHUNK = 2_000  # images between two reports of progress
 SHOWN = 3  # names in a message
 _JUNK = ("thumbs.db", "desktop.ini")
+_LIKE_SPLITS = (*SPLITS, "training", "testing", "trainset", "testset")
 _VALIDATION = ("val", "valid", "validation", "dev")
 
 Content = bytes | Path
@@ -62,8 +71,7 @@ def load_tree(path: Path, shape: tuple[int, int, int], class_count: int, progres
         labels = np.array([classes.index(_class_of(name)) for name in names], dtype=np.int64)
         splits[split] = (_decode(tree.images, names, shape, path, f"decode {split} images", progress), labels)
     (train_x, train_y), (test_x, test_y) = splits["train"], splits["test"]
-    unseen = sorted(set(classes) - {classes[label] for label in np.unique(test_y)})
-    remarks = (*tree.remarks, *([f"test has no images of {_listed(unseen)}"] if unseen else []))
+    remarks = (*tree.remarks, *absent_classes(train_y, test_y, classes))
     source = f"ImageFolder {kind} {path.name}"
     return ImageArrays(train_x, train_y, test_x, test_y, classes, source, remarks=remarks)
 
@@ -85,10 +93,10 @@ def load_folder(path: Path, shape: tuple[int, int, int] | None, seed: int, progr
         entries = list(_archive_entries(path, progress, flat=True))
     flat = not any(parts[0] in SPLITS for parts, _ in entries)
     named = sorted({parts[0] for parts, _ in entries if len(parts) > 1 or _ is None})
-    if flat and any(name.lower().startswith(("train", "test")) or name.lower() in _VALIDATION for name in named):
+    if flat and any(name.lower() in (*_LIKE_SPLITS, *_VALIDATION) for name in named):
         raise InputError(f"{path}: holds no folder train or test (it has: {_listed(named)}); {FLAT_EXPECTED}")
     if flat:
-        entries = [(("train", *parts), content) for parts, content in entries if len(parts) > 1 or content is None]
+        entries = [(("train", *parts), content) for parts, content in entries]
     tree = _arranged(path, entries, ("train",) if flat else SPLITS, FLAT_EXPECTED)
     classes = _classes(tree.images, path, None)
     if len(classes) < 2:
@@ -97,17 +105,15 @@ def load_folder(path: Path, shape: tuple[int, int, int] | None, seed: int, progr
     for split in ("train",) if flat else SPLITS:
         names = sorted(name for name in tree.images if name.startswith(f"{split}/"))
         labels[split] = np.array([classes.index(_class_of(name)) for name in names], dtype=np.int64)
-        pixels[split] = decode_all({name: tree.images[name] for name in names}, str(path), shape, progress, split)
+        files = {name.removeprefix("train/") if flat else name: tree.images[name] for name in names}
+        pixels[split] = decode_all(files, str(path), shape, progress, split)
         shape = (pixels[split].shape[1], pixels[split].shape[2], pixels[split].shape[3]) if shape is None else shape
     source = f"images of {kind} {path.name}"
     if flat:
-        cut = with_test_cut(pixels["train"], labels["train"], classes, source, seed)
-        return replace(cut, remarks=tree.remarks)
-    unseen = sorted(set(classes) - {classes[label] for label in np.unique(labels["test"])})
-    remarks = (*tree.remarks, *([f"test has no images of {_listed(unseen)}"] if unseen else []))
-    return ImageArrays(
-        pixels["train"], labels["train"], pixels["test"], labels["test"], classes, source, remarks=remarks
-    )
+        arrays = with_test_cut(pixels["train"], labels["train"], classes, source, seed)
+    else:
+        arrays = ImageArrays(pixels["train"], labels["train"], pixels["test"], labels["test"], classes, source)
+    return replace(arrays, remarks=(*tree.remarks, *absent_classes(arrays.train_y, arrays.test_y, classes)))
 
 
 def all_files(path: Path) -> list[Path]:
@@ -139,7 +145,7 @@ def decode_all(
 
 
 def _shape_of(content: Content, where: str) -> tuple[int, int, int]:
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         data = content if isinstance(content, bytes) else read_file(content, MAX_PHOTO_BYTES, follow=True)
@@ -148,10 +154,12 @@ def _shape_of(content: Content, where: str) -> tuple[int, int, int]:
                 raise InputError(f"{where} is {image.size[0]} × {image.size[1]} pixels; that is too many")
             upright: Image.Image = ImageOps.exif_transpose(image)
             return upright.size[1], upright.size[0], 1 if _is_grey(image.mode) else 3
-    except InputError:
+    except (InputError, MemoryError):
         raise
-    except Exception:  # each of Pillow's decoders fails in its own way
+    except UnidentifiedImageError:
         raise InputError(f"{where} is not a readable image ({', '.join(FORMATS)})") from None
+    except Exception as error:  # each of Pillow's decoders fails in its own way
+        raise InputError(f"{where} is not a readable image ({error})") from None
 
 
 def _root(path: Path) -> Path | None:
@@ -183,7 +191,11 @@ def _folder_entries(path: Path, flat: bool = False) -> Iterator[Entry]:
     """What a folder of images holds, links followed, as deep as a file of a class folder lies."""
     root = _root(path)
     for entry in sorted((root or path).iterdir()):
-        if not entry.is_dir() or not _is_visible((entry.name,)):
+        if not _is_visible((entry.name,)):
+            continue
+        if not entry.is_dir():
+            if flat and root is None:
+                yield (entry.name,), entry
             continue
         yield (entry.name,), None
         if entry.name in SPLITS or (flat and root is None):
@@ -227,7 +239,7 @@ def _archive_entries(path: Path, progress: Progress, flat: bool = False) -> Iter
         )
     root = next(iter(roots), ())
     if flat and not roots:
-        seen = [parts for parts, content in placed.items() if content is not None and _is_visible(parts)]
+        seen = [parts for parts in placed if _is_image("/".join(parts))]
         tops = {parts[0] for parts in seen}
         if len(tops) == 1 and all(len(parts) > 2 for parts in seen):  # the folder that was packed
             root = (next(iter(tops)),)
@@ -258,32 +270,37 @@ def _arranged(
     folders: set[str] = set()
     beside: set[str] = set()
     left_out = []
+    flat = len(splits) == 1
+
+    def shown(name: str) -> str:  # as it lies there
+        return name.removeprefix("train/") if flat else name
+
     for parts, content in entries:
         name = "/".join(parts)
         if parts[0] not in SPLITS:
             beside |= {parts[0]} if content is None or len(parts) > 1 else set()
         elif len(parts) > 3 or (len(parts) == 3 and content is None):
-            raise InputError(f"{path}: {name} lies deeper than images of a class; {expected}")
+            raise InputError(f"{path}: {shown(name)} lies deeper than images of a class; {expected}")
         elif len(parts) == 2 and content is not None and _is_image(name):
-            raise InputError(f"{path}: {name} lies in no folder of a class; {expected}")
+            raise InputError(f"{path}: {shown(name)} lies in no folder of a class; {expected}")
         elif len(parts) == 3:
             folders.add("/".join(parts[:2]))
             if content is not None and _is_image(name):
                 images[name] = content
             else:
-                left_out.append(name)
+                left_out.append(shown(name))
         elif len(parts) == 2 and content is None:
             folders.add(name)
     if odd := next((folder for folder in folders if not is_utf8(folder)), None):
-        raise InputError(f"{path}: the name of the folder {odd!a} is not UTF-8")
+        raise InputError(f"{path}: the name of the folder {shown(odd)!a} is not UTF-8")
     missing = [split for split in splits if not any(name.startswith(f"{split}/") for name in images)]
     if missing:
-        there = sorted(beside | {folder.split("/")[0] for folder in folders})
-        where = f" under {missing[0]}/<class>/" if len(missing) < len(splits) or folders else ""
+        there = sorted(beside | {shown(folder).split("/")[0] for folder in folders})
+        where = f" under {shown(f'{missing[0]}/<class>/')}" if len(missing) < len(splits) or folders else ""
         raise InputError(f"{path}: holds no images{where} (it has: {_listed(there) or 'no folders'}); {expected}")
     for folder in sorted(folders):
         if not any(name.startswith(f"{folder}/") for name in images):
-            raise InputError(f"{path}: {folder} holds no images; {expected}")
+            raise InputError(f"{path}: {shown(folder)} holds no images; {expected}")
     remarks = []
     if left_out:
         remarks.append(f"left out, by their names no images: {len(left_out)} ({_listed(left_out)})")
