@@ -333,6 +333,19 @@ def test_values_of_parquet_are_numbers_or_refused(tmp_path):
     assert arrays.classes == ("x", "y")
 
 
+def test_a_small_file_of_very_many_rows_is_refused(tmp_path, monkeypatch):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table({"a": [1] * 200_000, "label": [0] * 200_000}), tmp_path / "t.parquet")
+    assert (tmp_path / "t.parquet").stat().st_size < 4000
+    monkeypatch.setattr("joulebench.data.arrays.available_bytes", lambda: 2**20)
+    refused(
+        lambda: load_arrays(TABLE, tmp_path / "t.parquet"),
+        "t.parquet would take 3 MiB of memory, of which 1 MiB are free",
+    )
+
+
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
 def test_a_damaged_binary_table_is_read_or_refused(tmp_path, kind):
     import pyarrow as pa
@@ -435,8 +448,8 @@ def test_what_does_not_fit_in_memory_is_refused_before_it_is_decoded(tmp_path, m
     arrays = load_arrays(IMAGES, root)
     monkeypatch.setattr("joulebench.data.arrays.available_bytes", lambda: 20 * 7 * 9 * 3 - 1)
     large = IMAGES.model_copy(update={"shape": (3, 4096, 4096)})
-    refused(lambda: load_arrays(large, root), "mine: 20 images of 4096×4096×3 would take 0.9 GiB of memory")
-    refused(lambda: stage(arrays, IMAGES, "cpu"), "dataset 'images' would take 0.0 GiB of memory")
+    refused(lambda: load_arrays(large, root), "mine: 20 images of 4096×4096×3 would take 960 MiB of memory")
+    refused(lambda: stage(arrays, IMAGES, "cpu"), "dataset 'images' would take 0 MiB of memory")
 
 
 def test_grey_images_among_colour_are_read_and_colour_among_grey_is_refused(tmp_path):

@@ -102,9 +102,7 @@ def check_room(size_bytes: int, what: str) -> None:
     """
     room = available_bytes()
     if room is not None and size_bytes > room:
-        raise InputError(
-            f"{what} would take {size_bytes / 2**30:.1f} GiB of memory, of which {room / 2**30:.1f} GiB are free"
-        )
+        raise InputError(f"{what} would take {size_bytes >> 20} MiB of memory, of which {room >> 20} MiB are free")
 
 
 TEST_CUT, PIXELS, STAGE_CUT, GRAMMAR = range(4)  # purposes of a seed, each with its own random stream

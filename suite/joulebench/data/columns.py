@@ -22,6 +22,7 @@ from joulebench.data.arrays import (
     Integers,
     Pixels,
     absent_classes,
+    check_room,
     test_indices,
     with_test_cut,
 )
@@ -230,10 +231,14 @@ def _read_arrow(file: Path, wanted: _Wanted) -> _Rows:
             _check_columns(str(file), schema.names, wanted)
             words = [name for name in (wanted.label, wanted.text) if name is not None]
             names = schema.names if wanted.text is None else words
+            if is_parquet:  # few bytes may stand for many rows
+                check_room(8 * opened.metadata.num_rows * len(names), str(file))
             table = opened.read(columns=names) if is_parquet else opened.read_all().select(names)
             table.validate(full=True)  # values of a damaged file would end the process
         columns = {name: _arrow_values(pyarrow.types, table.column(name), name in words) for name in names}
-        metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        metadata: Any = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = metadata.get("info", {}).get("features", {})
+        classes = {n: [str(name) for name in of["names"]] for n, of in features.items() if of.get("names")}
     except InputError:
         raise
     except Exception as error:  # damaged files fail in many ways inside pyarrow
@@ -241,11 +246,6 @@ def _read_arrow(file: Path, wanted: _Wanted) -> _Rows:
         raise InputError(f"{file}: no readable table ({reason})") from None
     if not table.num_rows:
         raise InputError(f"{file}: holds no rows")
-    features = metadata.get("info", {}).get("features", {}) if isinstance(metadata, dict) else {}
-    features = {name: feature for name, feature in features.items() if isinstance(feature, dict)}
-    classes = {
-        n: [str(name) for name in f["names"]] for n, f in features.items() if isinstance(f.get("names"), list)
-    }
     images = [n for n, values in columns.items() if isinstance(values[0], dict) and "bytes" in values[0]]
     return _Rows(str(file), columns, classes, tuple(images))
 
