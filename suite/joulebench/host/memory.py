@@ -40,7 +40,7 @@ def limited(device: str, limit_bytes: int | None = None) -> Iterator[int | None]
         with _cuda_limited(device, limit_bytes) as limit:
             yield limit
         return
-    now, available = _process_bytes("VmData"), _available_bytes()
+    now, available = _process_bytes("VmData"), available_bytes()
     resident = _process_bytes("VmRSS")
     if now is None or resident is None or available is None:
         yield limit_bytes
@@ -73,7 +73,7 @@ def _cuda_limited(device: str, limit_bytes: int | None) -> Iterator[int]:
             torch.cuda.set_per_process_memory_fraction(1.0, device)
 
 
-def _available_bytes() -> int | None:
+def available_bytes() -> int | None:
     """Bytes available to this process by the system and by its control group."""
     import psutil
 

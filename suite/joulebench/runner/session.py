@@ -34,8 +34,7 @@ from joulebench.workloads.flops import load_counter
 
 if TYPE_CHECKING:
     from joulebench.data import StagedData
-    from joulebench.data.arrays import ImageArrays
-    from joulebench.data.text import TextBytes
+    from joulebench.data.text import Decoded
 
 
 def open_bench(
@@ -44,7 +43,7 @@ def open_bench(
     *,
     began_s: float = 0.0,
     node: str | None = None,
-    arrays: ImageArrays | TextBytes | None = None,
+    arrays: Decoded | None = None,
     load: Callable[[], None] = lambda: None,
     replay_origin_s: float | None = None,
     ready: Callable[[], None] = lambda: None,
@@ -189,9 +188,7 @@ def check_domains(task: Task, device_name: str, meters: Sequence[Mapping[str, st
         )
 
 
-def _staged(
-    chosen: Plan, device_name: str, observe: Observer, arrays: ImageArrays | TextBytes | None
-) -> StagedData | None:
+def _staged(chosen: Plan, device_name: str, observe: Observer, arrays: Decoded | None) -> StagedData | None:
     if chosen.task.dataset is None:
         return None
     from joulebench.data import load_arrays, stage

@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 from joulebench.errors import InputError, described, did_you_mean
 
+#: First parts of names that are a library's objects by name, as `torchvision:MNIST`, and no code of the user's.
+FAMILIES = ("torchvision",)
 #: `package.module:Class`, or a short name.
 PATTERN = r"^[a-z][a-z0-9_]*$|^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 
@@ -42,7 +44,10 @@ class Registry:
         """
         if is_own(name) and re.search(PATTERN, name):
             return name
-        if name in self.shipped:
+        family = name.partition(":")[0] + ":"
+        if ":" in name and family in self.shipped:
+            return self.shipped[family]
+        if name in self.shipped and not name.endswith(":"):
             return self.shipped[name]
         installed = {point.name: point.value for point in metadata.entry_points(group=self.group)}
         if name in installed:
@@ -70,7 +75,7 @@ class Registry:
 
 def is_own(name: str) -> bool:
     """Whether a name is `package.module:Class`, user code, rather than a short name."""
-    return ":" in name
+    return ":" in name and name.partition(":")[0] not in FAMILIES
 
 
 def add_import_folders(*more: Path) -> None:
@@ -160,8 +165,9 @@ DATASETS = Registry(
     "function",
     {
         name: f"joulebench.data.sources:{name}"
-        for name in ("digits", "mnist", "cifar10", "synthetic", "grammar", "text")
-    },
+        for name in ("digits", "mnist", "cifar10", "synthetic", "grammar", "text", "images", "arrays", "table")
+    }
+    | {"torchvision:": "joulebench.data.sources:torchvision_set"},  # and a name of torchvision's
 )
 METERS = Registry(
     "meter",
