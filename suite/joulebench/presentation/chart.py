@@ -1,4 +1,4 @@
-"""Interactive plots as the JSON that plotly.js takes; the page's script sets their colours for light, dark and print.
+"""Interactive plots as JSON for plotly.js; the page's script sets their colours for light, dark and print.
 
 It is written here, byte for byte as the package plotly writes it: that takes 60 MB, and a second to import.
 """
