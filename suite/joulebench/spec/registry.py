@@ -10,11 +10,12 @@ import importlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from joulebench import extras
 from joulebench.errors import InputError, described, did_you_mean
 
 #: `package.module:Class`, or a short name.
@@ -29,6 +30,7 @@ class Registry:
     group: str  # of entry points: "joulebench.workloads"
     form: Literal["Class", "function"]  # of the object behind a name
     shipped: Mapping[str, str]  # short name -> package.module:name
+    extras: Mapping[str, str] = field(default_factory=dict)  # short name -> extra of the installation that it needs
 
     def target(self, name: str, field: str | None = None, beside: Sequence[str] = ()) -> str:
         """Resolve a name to `package.module:name` without importing it.
@@ -53,13 +55,18 @@ class Registry:
             f"(allowed: {', '.join(known)}, or package.module:{self.form})"
         )
 
+    def needs(self, name: str) -> tuple[str, ...]:
+        """Extras of the installation without which a shipped name cannot be loaded."""
+        return (self.extras[name],) if name in self.extras else ()
+
     def load(self, name: str, field: str | None = None, base: type | None = None) -> Any:
         """Import the object behind a name: a subclass of `base`, or a function.
 
         Raises:
-            InputError: no such name, module or object, or an object of another form.
+            InputError: no such name, module or object, an object of another form, or an extra is not installed.
         """
         target = self.target(name, field)
+        extras.require(f"{field or self.kind}: '{name}'", *self.needs(name))
         loaded = import_object(target, field or self.kind, own=is_own(name))
         if base is not None and not (isinstance(loaded, type) and issubclass(loaded, base)):
             raise InputError(f"{field or self.kind}: '{name}' is not a subclass of joulebench's {base.__name__}")
@@ -101,6 +108,8 @@ def import_object(path: str, field_name: str, own: bool = True) -> Any:
     try:
         imported: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        if (needed := extras.missing(error, f"{field_name}: '{path}'")) is not None:
+            raise needed from None
         raise InputError(
             f"{field_name}: no module '{error.name}' (for '{path}') here, beside the task file or on PYTHONPATH"
         ) from None
@@ -145,6 +154,11 @@ WORKLOADS = Registry(
         "transformer": "joulebench.workloads.transformer:Transformer",
         "zoo": "joulebench.workloads.zoo:Zoo",
     },
+    extras={
+        **dict.fromkeys(("cnn", "families", "mlp", "recurrent", "zoo"), "vision"),
+        **dict.fromkeys(("language_model", "transformer"), "llm"),
+        "search": "search",
+    },
 )
 STUDIES = Registry("study", "joulebench.studies", "Class", _studies())
 #: Studies that a report shows though no task names them, where `Study.fits` says so and there is a result.
@@ -157,6 +171,7 @@ DATASETS = Registry(
         name: f"joulebench.data.sources:{name}"
         for name in ("digits", "mnist", "cifar10", "synthetic", "grammar", "text")
     },
+    extras=dict.fromkeys(("digits", "mnist", "cifar10"), "vision"),
 )
 METERS = Registry(
     "meter",
