@@ -38,7 +38,7 @@ def _install(session: nox.Session, environment: Path = ENVIRONMENT, *options: st
     if not (environment / "pyvenv.cfg").exists():
         session.run(*uv, "venv", "--quiet", "--python", sys.executable, str(environment), external=True)
     given = options or ("--group", "test", "--group", "lint")
-    session.run(*uv, "pip", "install", "--quiet", "--python", str(environment), "-e", ".", *given, external=True)
+    session.run(*uv, "pip", "install", "--quiet", "--python", str(environment), "-e", ".[all]", *given, external=True)
 
 
 def _run(session: nox.Session, command: str, *arguments: str) -> None:

@@ -1,4 +1,4 @@
-"""GPUs as NVIDIA's driver gives them to CUDA programs of this process's environment; for where there is no torch."""
+"""GPUs as NVIDIA's driver gives them to CUDA programs in this environment; for where there is no torch."""
 
 from __future__ import annotations
 
