@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import nox
@@ -115,18 +116,42 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def wheel(session: nox.Session) -> None:
-    """Build the source distribution and from it the wheel; in an environment of that alone run the quick start."""
+    """Build the source distribution and from it the wheel; try both in environments of nothing else.
+
+    The core alone, of each: what it takes, help, a measured program, a published run's report. Then the quick start,
+    with the extras. `-- --core` leaves that out.
+    """
     uv, folder = _uv(session), HERE / ".nox" / "wheel"
     environment, built = folder / "environment", folder / "dist"
     shutil.rmtree(built, ignore_errors=True)
     session.run(*uv, "build", "--quiet", "--out-dir", str(built), str(HERE), external=True)
-    (file,) = built.glob("*.whl")
-    session.run(*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(environment), external=True)
-    session.run(*uv, "pip", "install", "--quiet", "--python", str(environment), str(file), external=True)
+    (file,), (source,) = built.glob("*.whl"), built.glob("*.tar.gz")
     # elsewhere, without a variable that leads back here: nothing of the checkout stands in for what is missing
     variables = {"PYTHONPATH": None, "PYTHONDONTWRITEBYTECODE": ""}
     command = str(environment / SCRIPTS / "joulebench")
+
+    def install(what: str) -> None:
+        session.run(*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(environment), external=True)
+        session.run(*uv, "pip", "install", "--quiet", "--python", str(environment), what, external=True)
+        mib = sum(path.stat().st_size for path in environment.rglob("*") if path.is_file()) >> 20
+        session.log(f"{Path(what).name}: {mib} MiB")
+
+    def try_out(*words: str) -> None:
+        began_s = time.monotonic()
+        session.run(command, *words, external=True, env=variables, silent=True)
+        session.log(f"joulebench {' '.join(words)}: {time.monotonic() - began_s:.1f} s")
+
+    (published,) = (HERE / "reports" / "digits" / "cloud_xeon_vm").iterdir()
+    for package in (source, file):
+        with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):
+            install(str(package))
+            shutil.copytree(published, "published")
+            for words in (("--help",), ("measure", "--replay", "65", "--", "sleep", "0.1"), ("report", "published")):
+                try_out(*words)
+    if "--core" in session.posargs:
+        return
     with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):
+        install(f"{file}[all]")
         # what is judged is the package: a busy machine is no fault of it
         words = ("run", "digits", "--budget", "quick", "--allow-busy", *session.posargs)
         session.run(command, *words, external=True, env=variables)
