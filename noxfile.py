@@ -39,7 +39,9 @@ def _install(session: nox.Session, environment: Path = ENVIRONMENT, *options: st
     if not (environment / "pyvenv.cfg").exists():
         session.run(*uv, "venv", "--quiet", "--python", sys.executable, str(environment), external=True)
     given = options or ("--group", "test", "--group", "lint")
-    session.run(*uv, "pip", "install", "--quiet", "--python", str(environment), "-e", ".[all]", *given, external=True)
+    session.run(
+        *uv, "pip", "install", "--quiet", "--python", str(environment), "-e", ".[all]", *given, external=True
+    )
 
 
 def _run(session: nox.Session, command: str, *arguments: str) -> None:
@@ -118,7 +120,7 @@ def minimums(session: nox.Session) -> None:
 def wheel(session: nox.Session) -> None:
     """Build the source distribution and from it the wheel; try both in environments of nothing else.
 
-    The core alone, of each: what it takes, help, a measured program, a published run's report. Then the quick start,
+    The core alone, of each: its size, help, a measured program, the report of a published run. Then the quick start,
     with the extras. `-- --core` leaves that out.
     """
     uv, folder = _uv(session), HERE / ".nox" / "wheel"
@@ -146,7 +148,11 @@ def wheel(session: nox.Session) -> None:
         with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):
             install(str(package))
             shutil.copytree(published, "published")
-            for words in (("--help",), ("measure", "--replay", "65", "--", "sleep", "0.1"), ("report", "published")):
+            for words in (
+                ("--help",),
+                ("measure", "--replay", "65", "--", "sleep", "0.1"),
+                ("report", "published"),
+            ):
                 try_out(*words)
     if "--core" in session.posargs:
         return

@@ -18,7 +18,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "llm": ("torch", "transformers", "fvcore"),
     "search": ("torch", "ax", "botorch", "gpytorch", "pymoo"),
     "ray": ("ray",),
-    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "mlflow": ("mlflow",),  # the other two are for some of its stores
     "gate": ("pytest", "pytest_benchmark"),
     "zeus": ("zeus",),
 }
