@@ -120,8 +120,8 @@ def minimums(session: nox.Session) -> None:
 def wheel(session: nox.Session) -> None:
     """Build the source distribution and from it the wheel; try both in environments of nothing else.
 
-    The core alone, of each: its size, help, a measured program, the report of a published run. Then the quick start,
-    with the extras. `-- --core` leaves that out.
+    The core alone, of each: its size, help, a measured program, a report. Then, with the extras, the quick start;
+    `-- --core` leaves that out.
     """
     uv, folder = _uv(session), HERE / ".nox" / "wheel"
     environment, built = folder / "environment", folder / "dist"
