@@ -116,6 +116,10 @@ def minimums(session: nox.Session) -> None:
     session.run(pytest, "-n", "2", *(session.posargs or MINIMUMS), external=True)
 
 
+#: Size that the core may have, with all that it needs; a quarter of it is CodeCarbon's, with pandas.
+CORE_MIB = 400
+
+
 @nox.session(venv_backend="none")
 def wheel(session: nox.Session) -> None:
     """Build the source distribution and from it the wheel; try both in environments of nothing else.
@@ -137,6 +141,8 @@ def wheel(session: nox.Session) -> None:
         session.run(*uv, "pip", "install", "--quiet", "--python", str(environment), what, external=True)
         mib = sum(path.stat().st_size for path in environment.rglob("*") if path.is_file()) >> 20
         session.log(f"{Path(what).name}: {mib} MiB")
+        if "[" not in what and mib > CORE_MIB:
+            session.error(f"the core takes more than {CORE_MIB} MiB")
 
     def try_out(*words: str) -> None:
         began_s = time.monotonic()

@@ -155,6 +155,32 @@ def test_blocks_and_functions_are_measured(tmp_path) -> None:
     assert "more" in out
 
 
+@pytest.mark.parametrize(
+    ("words", "unloaded"),
+    [
+        (["--help"], {"torch", "numpy", "scipy", "pandas", "matplotlib", "codecarbon", "huggingface_hub"}),
+        (["tasks"], {"torch", "scipy", "pandas", "matplotlib", "codecarbon", "huggingface_hub"}),
+        (["measure", "--replay", "65", "--repeats", "1", "--idle", "0", "--quiet", "--", "true"], ABSENT | {"matplotlib"}),
+        (["report", str(DIGITS)], ABSENT - {"pytest", "pytest_benchmark"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_what_is_installed_and_not_needed_is_not_loaded(tmp_path, words, unloaded) -> None:
+    shutil.copytree(DIGITS, tmp_path / "run")
+    code = (
+        (
+            "import atexit, sys; from joulebench.commands.main import main\n"
+            f"atexit.register(lambda: print('loaded', *sorted({sorted(unloaded)!r} & sys.modules.keys())))\n"
+            "main()"
+        )
+        .replace("[", "{", 1)
+        .replace("]", "}", 1)
+    )
+    code_, out, err = bare(tmp_path, *("run" if word == str(DIGITS) else word for word in words), code=code)
+    assert code_ == 0, err
+    assert out.splitlines()[-1] == "loaded"
+
+
 def test_a_table_is_searched_by_methods_that_need_no_model(tmp_path) -> None:
     code, out, err = bare(tmp_path, "run", "power_cap", "--budget", "quick", "--quiet")
     assert code == 0, err
