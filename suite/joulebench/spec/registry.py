@@ -137,11 +137,14 @@ def _studies() -> dict[str, str]:
 
 #: The workload whose trials are programs of the user's.
 COMMAND = "command"
+#: The workload of what a program measured itself; it is recorded, and never run.
+BLOCK = "block"
 WORKLOADS = Registry(
     "workload",
     "joulebench.workloads",
     "Class",
     {
+        "block": "joulebench.workloads.block:Block",
         "cnn": "joulebench.workloads.cnn:CNN",
         "command": "joulebench.workloads.command:Command",
         "families": "joulebench.workloads.families:Families",
@@ -163,6 +166,8 @@ WORKLOADS = Registry(
 STUDIES = Registry("study", "joulebench.studies", "Class", _studies())
 #: Studies that a report shows though no task names them, where `Study.fits` says so and there is a result.
 FITTING = ("life_cycle", "utilisation")
+#: The same of the one that such a report begins with.
+LEADING = "variants"
 DATASETS = Registry(
     "data set",
     "joulebench.datasets",
