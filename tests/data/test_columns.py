@@ -258,7 +258,7 @@ def test_without_pyarrow_one_line_names_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     with pytest.raises(
-        InputError, match=r"t\.parquet: reading it needs pyarrow, .*: pip install 'joulebench\[tables\]'"
+        InputError, match=r"t\.parquet: this needs the extra \[tables\]: pip install 'joulebench\[tables\]'"
     ):
         load_arrays(TABLE, tmp_path / "t.parquet")
 

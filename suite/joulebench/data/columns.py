@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from joulebench import extras
 from joulebench.data.arrays import (
     FloatArray,
     ImageArrays,
@@ -34,7 +35,6 @@ from joulebench.spec.reading import open_file, read_json
 MAX_BYTES = 2**32  # of arrays, unpacked
 LARGEST = float(np.finfo(np.float32).max)
 DEFAULT_LABEL = "label"
-TABLES_NOT_INSTALLED = "reading it needs pyarrow, which is not installed: pip install 'joulebench[tables]'"
 TABLE_EXPECTED = (
     "expected a .csv or .parquet file, a folder of them (train… and test…), or a folder of save_to_disk"
 )
@@ -218,11 +218,10 @@ def _read_csv(file: Path, wanted: _Wanted) -> _Rows:
 
 def _read_arrow(file: Path, wanted: _Wanted) -> _Rows:
     """Rows of a Parquet file, or of an Arrow stream as Hugging Face's `save_to_disk` writes it."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise InputError(f"{file}: {TABLES_NOT_INSTALLED}") from None
+    extras.require(str(file), "tables")
+    import pyarrow
+    from pyarrow import parquet
+
     try:
         with open_file(file, MAX_BYTES, follow=True) as stream:
             is_parquet = file.suffix.lower() == ".parquet"

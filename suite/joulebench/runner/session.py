@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from joulebench.errors import InputError, MeterError
+from joulebench.extras import installed
 from joulebench.host import device, environment
 from joulebench.host.clock import RealClock, VirtualClock
 from joulebench.host.power_limit import PARAMETER
@@ -70,7 +71,7 @@ def open_bench(
     )
     try:
         load()
-        if not is_virtual(chosen):
+        if not is_virtual(chosen) and workload.uses_torch and installed("torch"):
             load_counter()
             device.load_optimisers()
         timeline.cut("start")
