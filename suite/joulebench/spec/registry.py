@@ -78,7 +78,7 @@ class Registry:
 
 
 def _key(name: str) -> str:
-    """What a shipped name is listed under: itself, or its library and a colon; a colon with nothing after it is none."""
+    """What a shipped name is listed under: itself, or its library and a colon."""
     library, colon, rest = name.partition(":")
     return name if not colon else library + colon if rest else ""
 
