@@ -139,6 +139,7 @@ WORKLOADS = Registry(
         "function": "joulebench.workloads.function:Function",
         "language_model": "joulebench.workloads.language_model:LanguageModel",
         "mlp": "joulebench.workloads.families:MLP",
+        "model": "joulebench.workloads.model:Model",
         "recurrent": "joulebench.workloads.families:Recurrent",
         "search": "joulebench.studies.search_quality.workload:SearchQuality",
         "table": "joulebench.workloads.table:Table",
