@@ -21,7 +21,7 @@ from joulebench.workloads.model_sources import load_estimator, load_module, pars
 from joulebench.workloads.model_variants import ALLOWED, Ready, Variant, ready_module, ready_onnx
 
 #: Inputs of a stated shape, where there is no data set.
-RANDOM_INPUTS = 256
+RANDOM_INPUTS = 64
 
 
 class Model(Workload):

@@ -164,7 +164,8 @@ def exported(module: nn.Module, example: torch.Tensor) -> bytes:
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         raise InfeasibleError(f"engine = 'onnxruntime': the model cannot be exported: {reason}") from None
-    return file.getvalue()
+    content: bytes = file.getvalue()
+    return content
 
 
 def ready_onnx(content: bytes, variant: Variant) -> Ready:
