@@ -491,7 +491,8 @@ def test_a_signal_ends_a_run_with_its_code_and_keeps_the_trials(tmp_path, number
     process = _subprocess(tmp_path, "run", path.name, "--replay", "100", "--out", "runs", "--quiet")
     while process.poll() is None:
         folder = _run_folder(tmp_path / "runs")
-        if folder and (folder / "trials.jsonl").exists():
+        records = folder / "trials.jsonl" if folder else None
+        if records and records.exists() and b"\n" in records.read_bytes():  # a whole record, not the file alone
             break
         time.sleep(0.01)
     process.send_signal(number)

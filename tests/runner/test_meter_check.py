@@ -11,7 +11,7 @@ from joulebench.errors import GateError
 from joulebench.records.folder import RunFolder
 from joulebench.reporting.findings import findings
 from joulebench.reporting.summary import summarise
-from joulebench.results.consistency import meter_checks
+from joulebench.results.consistency import MAX_RSD, meter_checks
 from joulebench.runner import meter_check
 from joulebench.runner.local import resume, run
 from joulebench.spec.catalog import find_task
@@ -94,7 +94,8 @@ def test_its_windows_are_in_the_ledger_and_touch(tmp_path, steady):
     assert consistency.rsd.n >= 10
     assert len(folder.trials()) == 2
     codes = [f.code for f in findings(summarise(folder))]
-    assert {"meter_consistent", "meter_undecided", "meter_inconsistent"} & set(codes)
+    said = {"below": "meter_consistent", "undecided": "meter_undecided", "above": "meter_inconsistent"}
+    assert set(codes) & set(said.values()) == {said[consistency.rsd.against(MAX_RSD)]}
     account = next(a for a in summarise(folder).ledger.accounts if a.name == "precheck")
     assert account.group == "protocol"
 

@@ -21,6 +21,7 @@ class Card:
 
     text: str
     about: str
+    subject: Subject
 
 
 def make_card(
@@ -50,4 +51,4 @@ def make_card(
     text = write(subject, given or {})
     if not isinstance(text, str):
         raise InputError(f"--format: '{format}' has to give text (got {type(text).__name__})")
-    return Card(text, f"{subject.member.label}: {subject.why}")
+    return Card(text, f"{subject.member.label}: {subject.why}", subject)

@@ -24,7 +24,7 @@ def publish(
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Check, and show which texts would be changed; write nothing."),
+        typer.Option("--dry-run", help="Check, and list what would be written; write and upload nothing."),
     ] = False,
     sign: Annotated[
         Path | None,
