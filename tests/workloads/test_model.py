@@ -218,5 +218,5 @@ def test_a_missing_library_names_its_package(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(InputError, match="pip install timm"):
+    with pytest.raises(InputError, match=r"needs timm, which is missing here: pip install 'joulebench\[models\]'"):
         built(None, model="timm:resnet18", input=[3, 32, 32])
