@@ -40,8 +40,8 @@ class Model(Workload):
     """Workload `model`: joules per sample, latency, bytes of weights and quality of any model's inference.
 
     Options: `model` (see `model_sources`), `weights` (a state dict's file, or "pretrained" of torchvision and timm;
-    default "random"), `arguments` of its constructor; and, where the task has no data set, `input` (the shape of one
-    sample) or `texts` (a file of a text a line), and `vocabulary`, below which a model's whole numbers lie.
+    default "random"), `arguments` of its constructor; and, where the task has no data set, `input` (the shape of
+    one sample) or `texts` (a file of a text a line), and `vocabulary`, below which a model's whole numbers lie.
     Parameters: those of `model_variants.ALLOWED`. Metrics: `model_quality`, beside the plain model (fp32, eager).
     """
 
@@ -203,7 +203,7 @@ class Model(Workload):
         return self._plain[split]
 
     def outcomes(self) -> dict[str, float]:
-        """`weight_bytes` as the variant holds them, and the `graphs` that were compiled; scikit-learn says neither."""
+        """`weight_bytes` as the variant holds them, and how many `graphs` were compiled; none of scikit-learn."""
         if self._source.form == "sklearn":
             return {}
         ready = self._built
@@ -222,7 +222,7 @@ class Model(Workload):
         return None if self.model is None else self._built.prepared(self._inputs("validation")[:1])
 
     def state(self) -> Any:
-        """Nothing that is not in the model's own files; None, for no scores on a test split, where it was fitted."""
+        """Nothing, as it is in the model's own files; None, for no test scores, where the model was fitted."""
         return None if self._fitted else {}
 
     def load_state(self, state: Any) -> None:

@@ -134,7 +134,7 @@ def parse(options: Mapping[str, Any]) -> Source:
 
 
 def _folder_or_hub(name: str) -> str:
-    """The path of a folder, or OWNER/NAME of a model on the hub, which transformers looks for in its cache first."""
+    """The path of a folder, or OWNER/NAME of a model on the hub, which is looked for in the hub's cache first."""
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith(".") and not expanded(Path(name)).exists():
         return name
     found = _existing(name, "options.model")
@@ -247,8 +247,12 @@ def _checked(library: Any, auto: str, folder: str) -> Any:
     try:
         with _quiet(library):
             model, found = getattr(library, auto).from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
-            )  # fmt: skip
+                folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise InputError(f"options.model: '{folder}' cannot be loaded: {reason}") from None
@@ -355,8 +359,13 @@ def _load_weights(module: nn.Module, path: Path) -> None:
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(f"options.weights: '{path}' cannot be loaded: {described(error)}") from None
+    except OSError as error:
+        raise InputError(f"options.weights: '{path}' cannot be read: {error.strerror}") from None
+    except Exception as error:  # torch's own text would have the file loaded with the code that it holds
+        kind = type(error).__name__
+        raise InputError(
+            f"options.weights: '{path}' is no state dict, which is loaded without running code ({kind})"
+        ) from None
     if not isinstance(state, Mapping) or not state:
         raise InputError(f"options.weights: '{path}' holds no state dict ({type(state).__name__})")
     for name, value in state.items():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -331,7 +331,7 @@ def ready_onnx(model: Path | bytes, variant: Variant, example: torch.Tensor) -> 
     try:
         loaded = onnx.load(model) if isinstance(model, Path) else onnx.load_from_string(model)
         if variant.quantization == "int8_dynamic":
-            model = _quantized_onnx(onnx, loaded)
+            model = _quantized_onnx(loaded)
             loaded = onnx.load_from_string(model)
         content = str(model) if isinstance(model, Path) else model  # a path: weights may lie in files beside it
         session = runtime.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
@@ -392,7 +392,7 @@ def _check_onnx_shape(
 
 def _graph_bytes(onnx: Any, graph: Any) -> int:
     """Bytes of the constant tensors of a graph and of those within it."""
-    total: int = sum(_tensor_bytes(onnx, tensor) for tensor in graph.initializer)
+    total = sum(_tensor_bytes(onnx, tensor) for tensor in graph.initializer)
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):
@@ -404,20 +404,24 @@ def _graph_bytes(onnx: Any, graph: Any) -> int:
 
 
 def _tensor_bytes(onnx: Any, tensor: Any) -> int:
-    name = onnx.TensorProto.DataType.Name(tensor.data_type)
-    bits = 4 if name in ("INT4", "UINT4", "FLOAT4E2M1") else None
-    if bits is None:
-        with suppress(KeyError, TypeError):  # strings have no size
-            bits = 8 * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    return math.ceil(math.prod(tensor.dims) * (bits or 0) / 8)
+    bits = 4
+    if onnx.TensorProto.DataType.Name(tensor.data_type) not in ("INT4", "UINT4", "FLOAT4E2M1"):
+        bits = 8 * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    count: int = math.prod(tensor.dims)
+    return math.ceil(count * bits / 8)
 
 
-def _quantized_onnx(onnx: Any, loaded: Any) -> bytes:
+def _quantized_onnx(loaded: Any) -> bytes:
     # convolutions on dynamic int8 have no kernel on every CPU: matrix products only, as torch does
     kinds = ["MatMul", "Gemm"]
     if not any(node.op_type in kinds for node in loaded.graph.node):
         raise InfeasibleError("quantization = 'int8_dynamic' quantises matrix products, and the model has none")
     with tempfile.TemporaryDirectory(prefix="joulebench-onnx-") as folder:
         path = Path(folder) / "model.onnx"
-        needed("onnxruntime.quantization").quantize_dynamic(loaded, path, op_types_to_quantize=kinds)
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)  # advice on a step that changes no number here
+        try:
+            needed("onnxruntime.quantization").quantize_dynamic(loaded, path, op_types_to_quantize=kinds)
+        finally:
+            logging.disable(before)
         return path.read_bytes()
