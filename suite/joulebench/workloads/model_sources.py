@@ -371,7 +371,7 @@ def _load_weights(module: nn.Module, path: Path) -> None:
     for name, value in state.items():
         if not isinstance(value, torch.Tensor):
             raise InputError(
-                f"options.weights: '{path}' holds no state dict ({name!r} is a {type(value).__name__})"
+                f"options.weights: '{path}' holds no state dict ({name!r} is of type {type(value).__name__})"
             )
     own = module.state_dict()
     for name, value in own.items():
