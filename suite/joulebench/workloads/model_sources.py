@@ -252,6 +252,7 @@ def _checked(library: Any, auto: str, folder: str) -> Any:
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
             )
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0].rstrip(".")
