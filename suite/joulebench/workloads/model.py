@@ -45,7 +45,6 @@ class Model(Workload):
     Parameters: those of `model_variants.ALLOWED`. Metrics: `model_quality`, beside the plain model (fp32, eager).
     """
 
-    needs_data = False
     OPTIONS = ("model", "weights", "arguments", "input", "texts", "vocabulary")
 
     def __init__(self, context: Context) -> None:
