@@ -13,6 +13,7 @@ from joulebench.errors import InputError
 from joulebench.host.clock import RealClock
 from joulebench.spec.task import Dataset, Task
 from joulebench.workloads.base import Context, InfeasibleError, workload_class
+from tests.workloads.test_model_sources import onnx_needed
 
 OWN = "tests.workloads.test_model:Small"
 WEIGHTS = 8 * 9 + 8 + 288 * 10 + 10  # of Small
@@ -56,11 +57,6 @@ def built(data, params=None, **options):
     return workload
 
 
-def onnx_here() -> None:
-    for name in ("onnx", "onnxruntime"):
-        pytest.importorskip(name, reason=f"{name} is not installed: pip install 'joulebench[models]'")
-
-
 def test_a_class_of_ones_own_with_its_weights(digits, trained):
     path, accuracy = trained
     model = built(digits, model=OWN, weights=str(path))
@@ -76,7 +72,7 @@ def test_a_class_of_ones_own_with_its_weights(digits, trained):
 
 
 def test_onnx_runtime_is_as_accurate(digits, trained, tmp_path):
-    onnx_here()
+    onnx_needed()
     path, accuracy = trained
     by_engine = built(digits, {"engine": "onnxruntime"}, model=OWN, weights=str(path))
     assert by_engine.evaluate("validation")["accuracy"] == pytest.approx(accuracy, abs=1e-3)
@@ -100,7 +96,7 @@ def test_onnx_runtime_is_as_accurate(digits, trained, tmp_path):
 
 
 def test_an_onnx_model_of_another_batch_is_refused(digits, tmp_path):
-    onnx_here()
+    onnx_needed()
     file = tmp_path / "two.onnx"
     torch.onnx.export(Small().eval(), (digits.validation.x[:2],), file, dynamo=False)
     with pytest.raises(InfeasibleError, match="batch_size = 64: the ONNX model takes batches of 2"):

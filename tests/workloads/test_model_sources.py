@@ -249,9 +249,13 @@ def test_every_kind_of_model_names_what_it_is_loaded_from():
     assert named_by_model("my.module:Class") == "my.module:Class"
 
 
-def onnx_of(module, shape, file, **options):
+def onnx_needed():
     for name in ("onnx", "onnxruntime"):
         pytest.importorskip(name, reason="pip install 'joulebench[models]'")
+
+
+def onnx_of(module, shape, file, **options):
+    onnx_needed()
     example = (torch.zeros(shape),) if isinstance(shape, tuple) else tuple(map(torch.zeros, shape))
     torch.onnx.export(module.eval(), example, file, dynamo=False, **options)
     return f"onnx:{file}"
@@ -279,8 +283,7 @@ def test_onnx_files_that_do_not_fit_are_refused(tmp_path):
 
 
 def test_an_onnx_model_of_whole_numbers(tmp_path):
-    for name in ("onnx", "onnxruntime"):
-        pytest.importorskip(name, reason="pip install 'joulebench[models]'")
+    onnx_needed()
     file = tmp_path / "ids.onnx"
     torch.onnx.export(nn.Embedding(10, 6), (torch.zeros(4, 3, dtype=torch.int64),), file, dynamo=False)
     workload = built(model=f"onnx:{file}", input=[3], vocabulary=10)
