@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from importlib import import_module
 
+import huggingface_hub
 import pytest
 import yaml
-from huggingface_hub import HfApi, ModelCard, parse_eval_result_entries
+from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RemoteEntryNotFoundError
 
 from tests.commands.calling import call
@@ -99,11 +100,19 @@ def test_a_push_keeps_foreign_metadata_and_states_one_result(folder, hub, monkey
     assert "energy" in after["tags"]
     assert "# by hand\n" in files["README.md"]
     assert "# My model\n\nWords.\n" in files["README.md"]
-    [entry] = parse_eval_result_entries(yaml.safe_load(files[EVALUATION]))
-    assert (entry.dataset_id, entry.task_id) == ("someone/digits", "default")
+    [entry] = yaml.safe_load(files[EVALUATION])
+    assert entry["dataset"] == {"id": "someone/digits", "task_id": "default"}
     card = ModelCard(files["README.md"]).data.eval_results
-    assert entry.value == next(r.metric_value for r in card if r.metric_type == "accuracy") > 0.5
-    assert "the search saw it" in entry.notes
+    assert entry["value"] == next(r.metric_value for r in card if r.metric_type == "accuracy") > 0.5
+    assert "the search saw it" in entry["notes"]
+
+
+@pytest.mark.skipif(not hasattr(huggingface_hub, "parse_eval_result_entries"), reason="the hub's client is older")
+def test_the_hubs_client_reads_the_result(folder, hub, monkeypatch, capsys):
+    assert call(monkeypatch, capsys, "card", folder.path, "--push", "me/model", *BENCHMARK)[0] == 0
+    [(_, files)] = hub.commits
+    [entry] = huggingface_hub.parse_eval_result_entries(yaml.safe_load(files[EVALUATION]))
+    assert (entry.dataset_id, entry.task_id) == ("someone/digits", "default")
 
 
 def test_a_repository_without_a_card_gets_one(folder, hub, monkeypatch, capsys):
@@ -144,6 +153,7 @@ def test_no_message_holds_the_token(folder, hub, monkeypatch, capsys, error):
         (BENCHMARK, "--push"),
         (("--push", "me/model/extra"), "OWNER/NAME"),
         (("--push", "me/model", "--format", "sci"), "--format hf"),
+        (("--push", "me/model", "--out", "card.md"), "no --out"),
         (("--push", "me/model", "--benchmark", "digits=val_accuracy"), "OWNER/DATASET:TASK=METRIC"),
         (("--push", "me/model", "--benchmark", "a/b:c=j_per_sample"), "val_accuracy"),
     ],

@@ -165,6 +165,8 @@ WORKLOADS = Registry(
 STUDIES = Registry("study", "joulebench.studies", "Class", _studies())
 #: Studies that a report shows though no task names them, where `Study.fits` says so and there is a result.
 FITTING = ("life_cycle", "utilisation")
+#: The same of the one that such a report begins with.
+LEADING = "variants"
 DATASETS = Registry(
     "data set",
     "joulebench.datasets",
