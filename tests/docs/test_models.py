@@ -94,8 +94,10 @@ def test_the_cnn_is_as_accurate_with_onnx_runtime_and_has_ratios(tmp_path, monke
     assert accuracy["onnxruntime"] == pytest.approx(accuracy["eager"], abs=1e-3)
     assert all(t.metrics["val_accuracy_drop"] == pytest.approx(0, abs=1e-3) for t in trials)
     result = variants(Run.of(folder))
-    assert result.in_rounds
-    assert result.each[1].energy_ratio is not None
+    assert result.qualities == ("val_accuracy", "val_relative_error")
+    (other,) = [v for v in result.each if not v.configuration.default]
+    assert other.qualities["val_accuracy"].difference.mean == pytest.approx(0, abs=1e-3)
+    assert 0 < other.qualities["val_relative_error"].difference.mean < 1e-4
 
 
 def test_a_sentence_model_is_measured_and_its_card_merged_into_its_readme(tmp_path, monkeypatch):
