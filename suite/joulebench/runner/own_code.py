@@ -30,6 +30,17 @@ from joulebench.host.git import uncommitted
 from joulebench.meters.live_settings import is_settings
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import MAX_FILES, OwnCode
+from joulebench.runner.program_code import (
+    PROGRAM,
+    defined,
+    difference,
+    digest_of,
+    is_programs,
+    program_file,
+    program_folder,
+    program_label,
+    source_of,
+)
 from joulebench.spec.reading import read_file
 from joulebench.spec.registry import (
     ANY_MODEL,
@@ -153,7 +164,9 @@ def recorded(task: Task, meters: Sequence[str] = ()) -> tuple[OwnCode, ...]:
     found = []
     for name, registry in own_names(task, meters).items():
         module = sys.modules.get(_target(name, registry).partition(":")[0])
-        if module is not None:
+        if is_programs(name):
+            found.append(_of_program(name))
+        elif module is not None:
             found.append(_of_module(name, module, registry))
     found += [_described(Path(text).name, file.parent, {file.name: file}) for text, file in own_files(task).items()]
     return tuple({code.name: code for code in found}.values())
@@ -172,6 +185,21 @@ def _of_module(name: str, module: ModuleType, registry: Registry | None) -> OwnC
         if (found := _place(key, other)) is not None and found[1] == root:
             files[found[0].relative_to(root).as_posix()] = found[0]
     return _described(name, root, files, _distribution(name, top, file, registry))
+
+
+def _of_program(name: str) -> OwnCode:
+    """What the running program defines: its kept source in place of its file, and its own modules."""
+    if not (source := source_of(name)):
+        return OwnCode(name=name)
+    root, label = program_folder(), program_label()
+    files = {} if (script := program_file()) is None else {label: script}
+    for key, other in list(sys.modules.items()):
+        if key != PROGRAM and not _is_installed(root) and (place := _place(key, other)) and place[1] == root:
+            files[place[0].relative_to(root).as_posix()] = place[0]
+    code = _described(name, root, files)
+    kept = {**code.files, label: digest_of(source)}
+    uncommitted = code.uncommitted if script is not None else (label, *code.uncommitted)
+    return code.model_copy(update={"files": kept, "source": source, "uncommitted": uncommitted})
 
 
 def _place(name: str, module: object) -> tuple[Path, Path] | None:
@@ -276,6 +304,9 @@ def find_recorded_code(
             )
     began = {code.name: code for code in manifest.own_code or ()}
     for name, registry in own_names(task, manifest.own_meters).items():
+        if is_programs(name):
+            yield _programs_code(name, began.get(name), folder)
+            continue
         module = _target(name, registry).partition(":")[0]
         file = located(module)
         if file is None:
@@ -309,6 +340,30 @@ def find_recorded_code(
         bases = getattr(WORKLOADS.load(task.workload, "workload"), "__mro__", ())
         if WORKLOADS.shipped[COMMAND] in [f"{base.__module__}:{base.__qualname__}" for base in bases]:
             raise _commands_refused(folder)
+
+
+def _programs_code(name: str, code: OwnCode | None, folder: RunFolder) -> tuple[str, str | None]:
+    """The line for a name of the program that began the run, which has to be the one that runs now.
+
+    Raises:
+        InputError: it is another: nothing that is kept in a record is executed.
+    """
+    files = {} if code is None else code.files
+    label = next((path for path, sha in files.items() if code and sha == digest_of(code.source)), None)
+    if defined(name) is None:
+        what = name.partition(":")[2]
+        raise InputError(
+            f"{folder.path}: its {what} was defined in {label or 'a script or notebook'}, not in the program that "
+            f"runs now, and code that records keep is never executed: where {what} is defined, call "
+            f"joulebench.resume('{folder.path}')"
+        )
+    if code is None or not code.source:
+        return f"takes {name} from this program, as the records name it (its code was not recorded)", None
+    modules = {path: sha for path, sha in files.items() if path != label}
+    other = difference(name, code.source)
+    other = other or _unlike(code.model_copy(update={"files": modules}), program_folder())
+    state = "unchanged" if other is None else f"{other} has changed"
+    return f"takes {name} from this program, as the records name it ({state})", other
 
 
 def _commands_refused(folder: RunFolder) -> InputError:

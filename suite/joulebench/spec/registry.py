@@ -143,11 +143,14 @@ def _studies() -> dict[str, str]:
 COMMAND = "command"
 #: The workload whose option `model` names a model of one of several kinds.
 ANY_MODEL = "model"
+#: The workload of what a program measured itself; it is recorded, and never run.
+BLOCK = "block"
 WORKLOADS = Registry(
     "workload",
     "joulebench.workloads",
     "Class",
     {
+        "block": "joulebench.workloads.block:Block",
         "cnn": "joulebench.workloads.cnn:CNN",
         "command": "joulebench.workloads.command:Command",
         "families": "joulebench.workloads.families:Families",

@@ -224,6 +224,8 @@ RESERVED_PHASES = frozenset(
 
 
 def _workload_path(value: object) -> object:
+    if isinstance(value, type) and "<locals>" in value.__qualname__:
+        raise ValueError(f"'{value.__name__}' is defined within a function: define it outside of any")
     return f"{value.__module__}:{value.__qualname__}" if isinstance(value, type) else value
 
 
