@@ -43,6 +43,7 @@ from joulebench.runner.program_code import (
 )
 from joulebench.spec.reading import read_file
 from joulebench.spec.registry import (
+    ANY_MODEL,
     COMMAND,
     DATASETS,
     METERS,
@@ -51,6 +52,7 @@ from joulebench.spec.registry import (
     Registry,
     add_import_folders,
     is_own,
+    named_by_model,
 )
 from joulebench.spec.task import FRONTIER, MODEL, Task
 
@@ -106,7 +108,7 @@ def own_names(task: Task, meters: Sequence[str] = ()) -> dict[str, Registry | No
         # a class of joulebench's own is checked to be what it stands for; a function is only called
         if name not in registry.shipped and not (registry.form == "Class" and name.startswith(f"{_PACKAGE}."))
     }
-    texts = (*(text for text in _texts(task.options) if _OBJECT.fullmatch(text)), *own_models(task))
+    texts = (*(text for text in _option_texts(task) if _OBJECT.fullmatch(text)), *own_models(task))
     return found | {text: None for text in texts if text not in found}
 
 
@@ -125,11 +127,23 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(part)
 
 
+def _option_texts(task: Task) -> Iterator[str]:
+    """Texts of a task's options, of a model of some kind what it is loaded from."""
+    options = dict(task.options)
+    if _takes_any_model(task) and isinstance(model := options.get("model"), str):
+        options["model"] = named_by_model(model)
+    return _texts(options)
+
+
+def _takes_any_model(task: Task) -> bool:
+    return WORKLOADS.target(task.workload, "workload") == WORKLOADS.shipped[ANY_MODEL]
+
+
 def own_files(task: Task) -> dict[str, Path]:
     """Files that texts of a task's options name, in the current folder or, with a suffix, on the import path."""
     found = {}
-    for text in _texts(task.options):
-        if "\0" not in text:
+    for text in _option_texts(task):
+        if text and "\0" not in text:
             with suppress(OSError, InputError):  # too long for a path; nobody's home folder
                 elsewhere = sys.path if Path(text).suffix else ()
                 places = (folder / expanded(Path(text)) for folder in (Path.cwd(), *map(Path, elsewhere)))
@@ -316,7 +330,11 @@ def find_recorded_code(
         yield f"imports {name} from {file}, as the records name it ({state})", other
     for text, file in own_files(task).items():
         code = began.get(Path(text).name)
-        if code is not None and (other := _unlike(code, file.parent)) is not None:
+        other = None if code is None else _unlike(code, file.parent)
+        if _takes_any_model(task) and task.options.get("model") == f"sklearn:{text}":
+            state = "which was not recorded" if code is None else "has changed" if other else "unchanged"
+            yield f"loads {file}, a pickle, which runs code, as the records name it ({state})", other
+        elif other is not None:
             yield f"reads {file} ({other} has changed)", other
     if is_own(task.workload):  # which may be the workload by another name, or a class made from it
         bases = getattr(WORKLOADS.load(task.workload, "workload"), "__mro__", ())
@@ -365,7 +383,7 @@ def exists(path: Path) -> bool:
 
 def _paths(task: Task) -> Iterator[str]:
     """Texts of a task that a workload may open as files."""
-    yield from _texts(task.options)
+    yield from _option_texts(task)
     for parameter in task.parameters.values():
         yield from _texts(parameter.model_dump(mode="json", include={"values", "value", "default"}))
 

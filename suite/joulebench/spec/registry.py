@@ -88,6 +88,19 @@ def is_own(name: str) -> bool:
     return ":" in name and name.partition(":")[0] not in FAMILIES
 
 
+def named_by_model(text: str) -> str:
+    """The path or `package.module:name` that the option `model` of the workload `model` names; "" where neither.
+
+    Before its first colon stands a kind; without one, all of it is a user's own `package.module:name`.
+    """
+    kind, _, name = text.partition(":")
+    if kind in ("torchvision", "timm"):
+        return ""  # the library's own name
+    if kind == "hf":
+        return name.partition(":")[2]
+    return name if kind in ("sentence-transformers", "onnx", "sklearn") else text
+
+
 def add_import_folders(*more: Path) -> None:
     """Add the current folder and `more` to the import path, which a command lacks."""
     for folder in (Path.cwd(), *(folder.resolve() for folder in more)):
@@ -145,6 +158,8 @@ def _studies() -> dict[str, str]:
 
 #: The workload whose trials are programs of the user's.
 COMMAND = "command"
+#: The workload whose option `model` names a model of one of several kinds.
+ANY_MODEL = "model"
 #: The workload of what a program measured itself; it is recorded, and never run.
 BLOCK = "block"
 WORKLOADS = Registry(
@@ -159,6 +174,7 @@ WORKLOADS = Registry(
         "function": "joulebench.workloads.function:Function",
         "language_model": "joulebench.workloads.language_model:LanguageModel",
         "mlp": "joulebench.workloads.families:MLP",
+        "model": "joulebench.workloads.model:Model",
         "recurrent": "joulebench.workloads.families:Recurrent",
         "search": "joulebench.studies.search_quality.workload:SearchQuality",
         "table": "joulebench.workloads.table:Table",

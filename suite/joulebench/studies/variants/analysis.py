@@ -31,6 +31,8 @@ from joulebench.studies.configured import Configured
 
 #: Quality where the task names none among its objectives and bounds; of trained models.
 VALIDATION = "val_accuracy"
+#: Likewise of a model that is run in several ways: how far its outputs are from those of the plain one.
+BESIDE_PLAIN = "val_relative_error"
 
 #: Degrees of freedom of a spread that an interval is made with; of one, 95 % is up to 13 standard errors wide.
 MIN_FREEDOM = 2
@@ -254,6 +256,9 @@ def _qualities(run: Run, each: Sequence[Variant]) -> list[dict[str, Quality]]:
     names = names or [n for n, c in task.outcome_constraints.items() if not c.is_relative and n not in COSTS]
     if not names and any(t.epochs for t in run.trials):
         names = [VALIDATION]
+    elif not names:
+        compared = [t.metrics for t in run.trials if BESIDE_PLAIN in t.metrics]
+        names = [name for name in (VALIDATION, BESIDE_PLAIN) if any(name in metrics for metrics in compared)]
     found: list[dict[str, Quality]] = [{} for _ in each]
     for name in names:
         outcomes = [[plain_outcome(t, name) for t in v.configuration.usable] for v in each]
