@@ -25,7 +25,7 @@ from joulebench.runner.events import Event, Observer, silent
 from joulebench.runner.execution import InProcess
 from joulebench.runner.isolation import Isolated
 from joulebench.runner.own_code import Sources, exists, find_recorded_code, own_names
-from joulebench.runner.plan import Plan, plan
+from joulebench.runner.plan import Plan, check_extras, plan
 from joulebench.runner.program_code import refuse_elsewhere
 from joulebench.runner.proposals import Stages
 from joulebench.runner.resume_check import differences, is_complete
@@ -138,9 +138,10 @@ def _meters_again(recorded: Sequence[str], given: Sequence[str], folder: RunFold
 
 def resumed_plan(folder: RunFolder, host: Host, data: Path | None, strict: bool, set_power_limit: bool) -> Plan:
     """Restore a run's plan on this host, with the options of the `resume` command."""
-    began = folder.manifest()
+    began, task = folder.manifest(), folder.task()
+    check_extras(task, str(folder.path))
     return Plan(
-        folder.task(),
+        task,
         began.budget,
         validate(HardwareProfile, began.hardware, folder.manifest_path),
         host,
