@@ -19,6 +19,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "search": ("torch", "ax", "botorch", "gpytorch", "pymoo"),
     "ray": ("ray",),
     "mlflow": ("mlflow",),  # the other two are for some of its stores
+    "models": ("onnx", "onnxruntime", "sentence_transformers", "timm", "torchao"),
     "tables": ("pyarrow",),
     "gate": ("pytest", "pytest_benchmark"),
     "zeus": ("zeus",),
