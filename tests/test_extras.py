@@ -27,7 +27,7 @@ PACKAGE = REPOSITORY / "suite" / "joulebench"
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DIGITS = REPOSITORY / "reports" / "digits" / "cloud_xeon_vm" / "2026-11-28"
 #: Modules of the distributions whose names are others.
-MODULES = {
+MODULES = {"sentence-transformers": "sentence_transformers",
     "ax-platform": "ax", "huggingface-hub": "huggingface_hub", "mlflow-skinny": "mlflow", "nvidia-ml-py": "pynvml",
     "pillow": "PIL", "pytest-benchmark": "pytest_benchmark", "scikit-learn": "sklearn",
 }  # fmt: skip

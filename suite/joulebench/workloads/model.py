@@ -25,7 +25,7 @@ from joulebench.workloads.model_inputs import (
     read_lines,
 )
 from joulebench.workloads.model_quality import quality
-from joulebench.workloads.model_sources import load_estimator, load_module, parse, tokens
+from joulebench.workloads.model_sources import load_estimator, load_module, needed, parse, tokens
 from joulebench.workloads.model_variants import (
     ALLOWED,
     Ready,
@@ -127,9 +127,7 @@ class Model(Workload):
         return random_inputs(shape, count, vocabulary, getattr(module, "pad", None)).to(self.context.device)
 
     def _estimated(self, x: torch.Tensor) -> torch.Tensor:
-        import threadpoolctl  # a dependency of scikit-learn
-
-        with threadpoolctl.threadpool_limits(self._variant.threads):
+        with needed("threadpoolctl").threadpool_limits(self._variant.threads):
             return torch.as_tensor(self._estimator.predict(x.numpy()))
 
     def train(self) -> Iterator[Epoch]:

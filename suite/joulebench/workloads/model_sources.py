@@ -356,9 +356,7 @@ def tokens(source: Source, module: nn.Module, texts: Sequence[str], most: int | 
 def _load_weights(module: nn.Module, path: Path) -> None:
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
+            state = needed("safetensors.torch").load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
