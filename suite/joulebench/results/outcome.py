@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -194,7 +195,8 @@ def plain_outcome(trial: TrialRecord, name: str) -> Outcome | None:
     if sem is None:
         return Outcome(point(value))
     half = NORMAL_975 * sem
-    return Outcome(Estimate(value, 1, sem, value - half, value + half, "as its source states"))
+    stated = "as its source states"
+    return Outcome(Estimate(value, 1, sem, value - half, value + half, stated, freedom=math.inf))
 
 
 def _energy_outcome(

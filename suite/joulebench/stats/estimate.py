@@ -179,7 +179,8 @@ def mean_of_runs(runs: Sequence[Estimate], spread: Spread | None = None, scale: 
     between = replace(part, variance=part.variance / k)
     if own.variance == 0 and all(v.sem for v in runs):
         shared = Part(max(v.sem or 0.0 for v in runs) ** 2, min(freedom_of(v) for v in runs))
-        return of_parts(mean, k, [shared, between] if between.variance else [shared], f"{runs[0].varied} and {AND_RUNS}")
+        parts = [shared, between] if between.variance else [shared]
+        return of_parts(mean, k, parts, f"{runs[0].varied} and {AND_RUNS}")
     return of_parts(mean, k, [between], BETWEEN_RUNS)
 
 
