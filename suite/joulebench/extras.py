@@ -20,7 +20,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "ray": ("ray",),
     "mlflow": ("mlflow",),  # the other two are for some of its stores
     "tables": ("pyarrow",),
-    "models": ("torch", "onnx", "onnxruntime", "sentence_transformers", "timm", "torchao"),
+    "models": ("onnx", "onnxruntime", "sentence_transformers", "timm", "torchao"),
     "gate": ("pytest", "pytest_benchmark"),
     "zeus": ("zeus",),
 }

@@ -182,7 +182,7 @@ WORKLOADS = Registry(
         "zoo": "joulebench.workloads.zoo:Zoo",
     },
     extras={
-        **dict.fromkeys(("cnn", "families", "mlp", "recurrent", "zoo"), "vision"),
+        **dict.fromkeys(("cnn", "families", "mlp", "model", "recurrent", "zoo"), "vision"),
         **dict.fromkeys(("language_model", "transformer"), "llm"),
         "search": "search",
     },

@@ -153,7 +153,8 @@ def mean_of_runs(runs: Sequence[Estimate], spread: Spread | None = None, scale: 
 
     One run has its own variance and the spread's. Several runs have the spread's over their number, or that of
     these runs alone where they differ by significantly more (F test at 1 %), or where no spread is known. Runs that
-    are exactly alike, each with a standard error, have it in common, as scores on the same samples: it counts once.
+    are exactly alike, each with a standard error that is its source's, have it in common, as scores on the same
+    samples: it counts once.
 
     Args:
         spread: between runs of the run's configurations, pooled.
@@ -177,7 +178,7 @@ def mean_of_runs(runs: Sequence[Estimate], spread: Spread | None = None, scale: 
     own = Part(deviation([v.mean for v in runs]) ** 2, k - 1)
     part = own if pooled is None or _exceeds(own, pooled) else pooled
     between = replace(part, variance=part.variance / k)
-    if own.variance == 0 and all(v.sem for v in runs):
+    if own.variance == 0 and all(v.sem and v.n == 1 for v in runs):
         shared = Part(max(v.sem or 0.0 for v in runs) ** 2, min(freedom_of(v) for v in runs))
         parts = [shared, between] if between.variance else [shared]
         return of_parts(mean, k, parts, f"{runs[0].varied} and {AND_RUNS}")
