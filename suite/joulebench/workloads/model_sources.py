@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,9 @@ from torch import nn
 from joulebench import extras
 from joulebench.errors import InputError, described, did_you_mean
 from joulebench.host.files import expanded
+from joulebench.spec.reading import read_json
 from joulebench.spec.registry import import_object
+from joulebench.spec.toml import MAX_BYTES
 
 Form = Literal["torch", "onnx", "sklearn"]
 
@@ -44,6 +45,8 @@ HF_TASKS = {
 }
 #: Kinds whose untrained models are made by name, and which therefore may be given weights.
 MADE = ("torchvision", "timm", "own")
+#: Arguments of timm's constructor that load weights, in some of its versions from pickles that run code.
+LOADING = ("checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay")
 #: Weights of an untrained model are drawn with this seed, so that every configuration runs the same ones.
 WEIGHTS_SEED = 0
 
@@ -114,6 +117,8 @@ def parse(options: Mapping[str, Any]) -> Source:
         kind, name = "own", text
     else:
         check_installed((KINDS[kind][1],), f"options.model: '{text}'")
+    if kind == "timm" and (loading := next((name for name in LOADING if name in arguments), None)):
+        raise InputError(f"options.arguments: '{loading}' loads weights (options.weights names those)")
     weights: Path | Literal["pretrained"] | None = None
     if (given := options.get("weights", "random")) != "random":
         if kind not in MADE:
@@ -277,6 +282,7 @@ def _quiet(library: Any) -> Iterator[None]:
 
 def _sentence_transformer(library: Any, folder: str) -> nn.Module:
     transformers = needed("transformers")
+    parts = _parts_of(Path(folder))  # before the library, which until 6.0 ran a folder's code without being told to
     try:
         with _quiet(transformers):
             model = library.SentenceTransformer(
@@ -285,13 +291,32 @@ def _sentence_transformer(library: Any, folder: str) -> nn.Module:
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise InputError(f"options.model: '{folder}' cannot be loaded: {reason}") from None
-    if not (Path(folder) / "modules.json").is_file() and Path(folder).is_dir():
-        raise InputError(f"options.model: '{folder}' is no sentence-transformers model: it has no modules.json")
-    if Path(folder).is_dir():  # the library says nothing of weights that are missing
-        for module in json.loads((Path(folder) / "modules.json").read_text()):
-            if module["type"].endswith(".Transformer"):
-                _checked(transformers, "AutoModel", str(Path(folder) / module["path"]))
+    for kind, path in parts:  # the library says nothing of weights that are missing
+        if kind.endswith(".Transformer"):
+            _checked(transformers, "AutoModel", str(Path(folder) / path))
     return _Embedder(model)
+
+
+def _parts_of(folder: Path) -> list[tuple[str, str]]:
+    """Type and path of each module of a sentence-transformers folder; none of a model on the hub.
+
+    Raises:
+        InputError: the folder holds no such model, or one with code that is not the library's.
+    """
+    if not folder.is_dir():
+        return []
+    if not (folder / "modules.json").is_file():
+        raise InputError(f"options.model: '{folder}' is no sentence-transformers model: it has no modules.json")
+    read = read_json(folder / "modules.json", MAX_BYTES, follow=True)
+    try:
+        parts = [(str(part["type"]), str(part["path"])) for part in read]
+    except (KeyError, TypeError):
+        raise InputError(f"options.model: '{folder}' cannot be loaded: modules.json lists no modules") from None
+    if other := next((kind for kind, _ in parts if not kind.startswith("sentence_transformers.")), None):
+        raise InputError(
+            f"options.model: '{folder}' names {other} in modules.json: a folder's own code is never run"
+        )
+    return parts
 
 
 class _Output(nn.Module):
