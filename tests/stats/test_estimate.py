@@ -129,3 +129,16 @@ def test_what_runs_have_in_common_does_not_vanish_with_their_number():
     assert wider.sem == pytest.approx(math.hypot(0.02, spread.sd / math.sqrt(3)))
     apart = mean_of_runs([score, replace(score, mean=0.92), replace(score, mean=0.88)])
     assert apart.sem == pytest.approx(0.02 / math.sqrt(3))
+
+
+def test_runs_that_are_nearly_alike_have_their_error_in_common_too():
+    """One sample of a thousand that is scored otherwise must not make the mean sixty times as certain."""
+    score = Estimate(0.9, 1, 0.02, 0.86, 0.94, "samples", freedom=math.inf)
+    nearly = mean_of_runs([score, score, replace(score, mean=0.901)])
+    assert nearly.sem == pytest.approx(math.hypot(0.02, 0.001 / 3), rel=1e-6)
+    measured = [replace(v, freedom=9.0) for v in (score, replace(score, mean=0.901))]  # of windows, which differ
+    assert mean_of_runs(measured).sem == pytest.approx(0.0005)
+    rng = np.random.default_rng(5)
+    drawn = [[replace(score, mean=float(m)) for m in rng.normal(0.9, 0.02, 4)] for _ in range(1000)]
+    apart = sum(mean_of_runs(runs).varied == "runs of the configuration" for runs in drawn)
+    assert apart / 1000 == pytest.approx(0.99, abs=0.008)

@@ -315,6 +315,7 @@ def find_recorded_code(
                 f"{folder.path}: needs {name}, which is neither in the current folder nor on PYTHONPATH{where}; "
                 "name the folder of its code with --from FOLDER"
             )
+        _refuse_within(folder, file, name, sources)
         top = module.partition(".")[0]
         is_entry_point = registry is not None and ":" not in name
         if (_is_foreign(file) or top == _PACKAGE) and not (is_entry_point or top in sources.packages):
@@ -332,6 +333,7 @@ def find_recorded_code(
         code = began.get(Path(text).name)
         other = None if code is None else _unlike(code, file.parent)
         if _takes_any_model(task) and task.options.get("model") == f"sklearn:{text}":
+            _refuse_within(folder, file, text, sources)
             state = "which was not recorded" if code is None else "has changed" if other else "unchanged"
             yield f"loads {file}, a pickle, which runs code, as the records name it ({state})", other
         elif other is not None:
@@ -340,6 +342,20 @@ def find_recorded_code(
         bases = getattr(WORKLOADS.load(task.workload, "workload"), "__mro__", ())
         if WORKLOADS.shipped[COMMAND] in [f"{base.__module__}:{base.__qualname__}" for base in bases]:
             raise _commands_refused(folder)
+
+
+def _refuse_within(folder: RunFolder, file: Path, name: str, sources: Sources) -> None:
+    """Refuse code and pickles that came with the records, which may lie in the current folder.
+
+    Raises:
+        InputError: the file lies in the run folder, and no option `--from` points there.
+    """
+    own = file.resolve()
+    if own.is_relative_to(folder.path.resolve()) and not any(map(own.is_relative_to, sources.folders)):
+        raise InputError(
+            f"{folder.path}: names {name}, which lies within the run folder itself; records may come from anybody: "
+            "if this run is to use it, name its folder with --from"
+        )
 
 
 def _programs_code(name: str, code: OwnCode | None, folder: RunFolder) -> tuple[str, str | None]:

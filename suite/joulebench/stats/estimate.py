@@ -154,7 +154,7 @@ def mean_of_runs(runs: Sequence[Estimate], spread: Spread | None = None, scale: 
     One run has its own variance and the spread's. Several runs have the spread's over their number, or that of
     these runs alone where they differ by significantly more (F test at 1 %), or where no spread is known. Runs that
     are exactly alike, each with a standard error that is its source's, have it in common, as scores on the same
-    samples: it counts once.
+    samples: it counts once. So do those whose errors would have them differ by significantly more (χ² at 1 %).
 
     Args:
         spread: between runs of the run's configurations, pooled.
@@ -178,11 +178,21 @@ def mean_of_runs(runs: Sequence[Estimate], spread: Spread | None = None, scale: 
     own = Part(deviation([v.mean for v in runs]) ** 2, k - 1)
     part = own if pooled is None or _exceeds(own, pooled) else pooled
     between = replace(part, variance=part.variance / k)
-    if own.variance == 0 and all(v.sem and v.n == 1 for v in runs):
+    if all(v.sem and v.n == 1 for v in runs) and _in_common(own, runs):
         shared = Part(max(v.sem or 0.0 for v in runs) ** 2, min(freedom_of(v) for v in runs))
         parts = [shared, between] if between.variance else [shared]
         return of_parts(mean, k, parts, f"{runs[0].varied} and {AND_RUNS}")
     return of_parts(mean, k, [between], BETWEEN_RUNS)
+
+
+def _in_common(own: Part, runs: Sequence[Estimate]) -> bool:
+    """Whether runs are too alike for standard errors that are independent of each other."""
+    from scipy import special
+
+    if own.variance == 0 or any(freedom_of(v) < math.inf for v in runs):
+        return own.variance == 0
+    apart = fmean((v.sem or 0.0) ** 2 for v in runs) / own.freedom * float(special.chdtri(own.freedom, 0.99))
+    return own.variance < apart
 
 
 def _exceeds(own: Part, pooled: Part) -> bool:
