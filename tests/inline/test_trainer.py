@@ -14,6 +14,7 @@ import joulebench
 from joulebench.errors import InputError
 from joulebench.inline import running
 from joulebench.inline.trainer import LightningEvents
+from joulebench.records.folder import RunFolder
 from joulebench.records.model import Fault, FaultKind
 
 WATTS = 50.0
@@ -241,6 +242,17 @@ def test_a_real_trainer(tmp_path):
     with pytest.raises(RuntimeError):
         trainer.train()
     _free()
+    model.fails = False
+    for steps, epochs in ((6, 1), (8, 2), (3, 0)):  # of 4 an epoch
+        args.max_steps = steps
+        trainer.train()
+        assert len(callback.epochs) == epochs, steps
+        assert callback.training.mean > WATTS * steps * STEP_S
+        (trial,) = RunFolder.open(callback.record(tmp_path / "runs" / str(steps))).trials()
+        train = [w for w in trial.windows if w.phase == "train"]
+        assert sum(w.units for w in train) == epochs
+        assert sum(w.duration_s for w in train) == pytest.approx(sum(callback.seconds))
+        assert (trial.status, trial.error) == (("ok", None) if epochs else ("invalid", "no epoch was finished"))
 
 
 def test_nothing_is_imported_unless_used():
