@@ -273,6 +273,22 @@ def test_a_run_folder_in_the_current_folder_is_none_of_the_users_code(lab, ask):
     assert "within the run folder itself" not in err
 
 
+@pytest.mark.parametrize("name", ["strange-run", "2strange"])
+def test_what_python_imports_but_no_program_can_name_is_imported_for_no_record(lab, ask, name):
+    """import_module takes any folder's name: one that is not looked for in records must not be imported either."""
+    run = unfinished(ran(ask, lab.task))
+    strange = Path.cwd() / name
+    run.path.rename(strange)
+    (strange / "evil.py").write_text(MODULE.format(helper="math").replace("math.VALUE", "0.5"))
+    manifest = strange / "manifest.json"
+    told = json.loads(manifest.read_text().replace(f"{lab.name}:f", f"{name}.evil:f"))
+    manifest.write_text(json.dumps(told | {"own_code": []}))
+    code, _, err = ask("resume", strange, "--quiet")
+    assert code == 2
+    assert "must read package.module:name" in err
+    assert not (strange / "imported").exists()
+
+
 def test_a_pickle_in_a_run_folder_is_none_of_the_users(lab, ask):
     run = ran(ask, lab.task)
     strange = Path.cwd() / "strange"

@@ -11,7 +11,6 @@ import hashlib
 import importlib
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 import sysconfig
@@ -47,6 +46,7 @@ from joulebench.spec.registry import (
     COMMAND,
     DATASETS,
     METERS,
+    OBJECT,
     STUDIES,
     WORKLOADS,
     Registry,
@@ -56,7 +56,6 @@ from joulebench.spec.registry import (
 )
 from joulebench.spec.task import FRONTIER, MODEL, Task
 
-_OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _PACKAGE = Path(__file__).parents[1].name
 
 
@@ -108,7 +107,7 @@ def own_names(task: Task, meters: Sequence[str] = ()) -> dict[str, Registry | No
         # a class of joulebench's own is checked to be what it stands for; a function is only called
         if name not in registry.shipped and not (registry.form == "Class" and name.startswith(f"{_PACKAGE}."))
     }
-    texts = (*(text for text in _option_texts(task) if _OBJECT.fullmatch(text)), *own_models(task))
+    texts = (*(text for text in _option_texts(task) if OBJECT.fullmatch(text)), *own_models(task))
     return found | {text: None for text in texts if text not in found}
 
 
@@ -116,7 +115,7 @@ def own_models(task: Task) -> list[str]:
     """Values of the parameter `model` that name code of the user's own, `package.module:name`."""
     model = task.parameters.get(MODEL)
     values = model.model_dump(mode="json", include={"values", "value"}) if model is not None else ()
-    return [text for text in _texts(values) if _OBJECT.fullmatch(text)]
+    return [text for text in _texts(values) if OBJECT.fullmatch(text)]
 
 
 def _texts(value: Any) -> Iterator[str]:
