@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import os
 import re
@@ -261,6 +262,17 @@ def test_a_module_of_no_extra_keeps_its_own_message(tmp_path, monkeypatch) -> No
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match="no module 'no_such_package'"):
         import_object("needs_more:Model", "workload")
+
+
+def test_a_folder_of_its_name_is_no_package(tmp_path, monkeypatch) -> None:
+    """ONNX files often lie in a folder `onnx`; Python would import it, empty, as a package without code."""
+    (tmp_path / "folder_of_models").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert importlib.util.find_spec("folder_of_models") is not None
+    assert not extras.installed("folder_of_models")
+    (tmp_path / "folder_of_models" / "__init__.py").touch()
+    importlib.invalidate_caches()
+    assert extras.installed("folder_of_models")
 
 
 def test_a_broken_package_that_is_there_is_not_called_absent() -> None:

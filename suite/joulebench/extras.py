@@ -31,11 +31,11 @@ class MissingExtraError(InputError):
 
 
 def installed(module: str) -> bool:
-    """Whether a top-level module can be imported; it is not."""
+    """Whether a top-level module can be imported; it is not. A folder of its name without code is no module."""
     if module in sys.modules:
         return sys.modules[module] is not None
     try:
-        return find_spec(module) is not None
+        return (spec := find_spec(module)) is not None and spec.origin is not None
     except (ImportError, ValueError):
         return False
 
