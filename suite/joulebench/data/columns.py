@@ -128,7 +128,8 @@ def _table_files(path: Path) -> dict[str, list[Path]]:
         inside = [p for folder in (path, path / "data", path / "train", path / "test") for p in _tables_in(folder)]
         found = {}
         for file in inside:
-            match = _SPLIT.fullmatch(file.stem) or _SPLIT.fullmatch(file.parent.name)
+            folder = file.parent.relative_to(path).name  # not that of the data themselves, which may be `test_2026`
+            match = _SPLIT.fullmatch(file.stem) or _SPLIT.fullmatch(folder)
             if match:
                 found.setdefault(match[1].lower(), []).append(file)
         if not found and len(inside) == 1:
