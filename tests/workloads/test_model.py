@@ -153,6 +153,15 @@ def test_scikit_learn_by_its_class_and_from_a_file(digits, tmp_path):
         built(digits, {"precision": "bf16"}, model=f"sklearn:{tmp_path / 'fitted.joblib'}")
 
 
+@pytest.mark.parametrize("labels", [lambda y: y + 1, lambda y: [f"digit {n}" for n in y]])
+def test_an_estimator_of_other_classes_is_refused(digits, tmp_path, labels):
+    """Its accuracy would be that of labels that mean something else, or none."""
+    x, y = digits.train.x.flatten(1).numpy(), digits.train.y.numpy()
+    joblib.dump(LogisticRegression(max_iter=5).fit(x[:100], labels(y[:100])), tmp_path / "other.joblib")
+    with pytest.raises(InputError, match=r"fitted on the class .*; the data set's are 0 … 9, in the order of 0, 1"):
+        built(digits, model=f"sklearn:{tmp_path / 'other.joblib'}")
+
+
 class Threads:
     """An estimator that says how many threads libraries may take while it predicts."""
 

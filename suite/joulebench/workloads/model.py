@@ -9,6 +9,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from joulebench.data import StagedImages
@@ -35,6 +36,8 @@ from joulebench.workloads.model_variants import (
     ready_module,
     ready_onnx,
 )
+
+SHOWN = 4  # names in a message
 
 
 class Model(Workload):
@@ -96,6 +99,7 @@ class Model(Workload):
             _set_tf32(variant.precision == "tf32", variant.precision == "tf32")
         if self._source.form == "sklearn":
             self._estimator = load_estimator(self._source)
+            self._check_classes()
             if variant.threads is not None:  # once: it looks for all loaded libraries, 3 ms that are no prediction
                 self._limits.enter_context(needed("threadpoolctl").threadpool_limits(variant.threads))
             if self._images is None:
@@ -104,6 +108,17 @@ class Model(Workload):
             return
         self._ready = self._made(variant)
         self.model = self._ready.module
+
+    def _check_classes(self) -> None:
+        """Refuse an estimator that was fitted on other labels, of which none would be right."""
+        known, data = getattr(self._estimator, "classes_", None), self._images
+        if data is None or not isinstance(known, np.ndarray) or known.ndim != 1:
+            return
+        if stray := sorted(set(known.tolist()) - set(range(len(data.classes))), key=str):
+            raise InputError(
+                f"options.model: '{self._source.name}' was fitted on the class {stray[0]!r}; the data set's are "
+                f"0 … {len(data.classes) - 1}, in the order of {', '.join(data.classes[:SHOWN])}"
+            )
 
     def _made(self, variant: Variant) -> Ready:
         if self._source.form == "onnx":
