@@ -162,6 +162,21 @@ def test_an_estimator_of_other_classes_is_refused(digits, tmp_path, labels):
         built(digits, model=f"sklearn:{tmp_path / 'other.joblib'}")
 
 
+def test_inputs_on_a_gpu_come_to_an_estimator_outside_the_window(digits):
+    class OnGpu:
+        """A tensor that NumPy cannot read where it is."""
+
+        def flatten(self, _):
+            return self
+
+        def cpu(self):
+            return torch.zeros(2, 64)
+
+    model = built(digits, model="sklearn:sklearn.linear_model:LogisticRegression", arguments={"max_iter": 5})
+    list(model.train())
+    assert len(model._built.predict(model._built.prepared(OnGpu()))) == 2
+
+
 class Threads:
     """An estimator that says how many threads libraries may take while it predicts."""
 

@@ -104,7 +104,7 @@ class Model(Workload):
                 self._limits.enter_context(needed("threadpoolctl").threadpool_limits(variant.threads))
             if self._images is None:
                 self._given = self._made_inputs(None)
-            self._ready = Ready(self._estimated, lambda x: x.flatten(1), 0)
+            self._ready = Ready(self._estimated, lambda x: x.flatten(1).cpu(), 0)  # where it runs
             return
         self._ready = self._made(variant)
         self.model = self._ready.module
