@@ -241,6 +241,24 @@ NORMAL_975 = 1.959963985  # 97.5 % quantile of the standard normal distribution
 NORMAL_95 = 1.644853627
 
 
+def share_sem(hits: float, n: int) -> float:
+    """Standard error of a share of n independent cases; above 0 also where all are hits or none is.
+
+    Two hits and two misses are added (Agresti and Coull, The American Statistician 52, 1998, 119).
+    """
+    share = (hits + 2) / (n + 4)
+    return math.sqrt(share * (1 - share) / (n + 4))
+
+
+def paired_share_sem(gained: float, lost: float, n: int) -> float:
+    """Standard error of the difference of two shares over the same n cases; above 0 also where no case differs.
+
+    Half a case is added to each of the four kinds (Agresti and Min, Statistics in Medicine 24, 2005, 729).
+    """
+    gained, lost, n = gained + 0.5, lost + 0.5, n + 2
+    return math.sqrt(gained + lost - (gained - lost) ** 2 / n) / n
+
+
 def point(value: float) -> Estimate:
     """Estimate of a single value, without an interval."""
     return Estimate(value, 1, None, None, None, "single run")
