@@ -24,7 +24,8 @@ from joulebench.spec.registry import WORKLOADS, import_object
 from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "suite" / "joulebench"
-PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
 DIGITS = REPOSITORY / "reports" / "digits" / "cloud_xeon_vm" / "2026-11-28"
 #: Modules of the distributions whose names are others.
 MODULES = {"sentence-transformers": "sentence_transformers",
@@ -77,6 +78,12 @@ def test_each_extra_has_the_modules_that_pyproject_installs_for_it() -> None:
     assert set(extras.EXTRAS) == set(optional)
     for extra, modules in extras.EXTRAS.items():
         assert set(modules) - BESIDE <= names(optional[extra]), extra
+
+
+def test_import_linter_forbids_the_modules_of_every_extra() -> None:
+    contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
+    (forbidden,) = (set(c["forbidden_modules"]) for c in contracts if c["name"].startswith("the core knows no"))
+    assert {module for modules in extras.EXTRAS.values() for module in modules} <= forbidden
 
 
 def test_every_import_is_of_the_core_of_an_extra_or_of_python() -> None:
