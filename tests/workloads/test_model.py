@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import joblib
 import pytest
+import threadpoolctl
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
@@ -147,6 +148,24 @@ def test_scikit_learn_by_its_class_and_from_a_file(digits, tmp_path):
     made.phases()["inference"].step()
     with pytest.raises(InfeasibleError, match="threads and batch_size only"):
         built(digits, {"precision": "bf16"}, model=f"sklearn:{tmp_path / 'fitted.joblib'}")
+
+
+class Pools:
+    """An estimator that answers with how many threads the libraries below it may use."""
+
+    def predict(self, x):
+        return [max(pool["num_threads"] for pool in threadpoolctl.threadpool_info())] * len(x)
+
+
+def test_threads_of_scikit_learn_are_set_once_and_put_back(monkeypatch):
+    before = Pools().predict([0])[0]
+    model = built(None, {"threads": before + 1}, model="sklearn:tests.workloads.test_model:Pools", input=[3])
+    monkeypatch.setattr(threadpoolctl, "threadpool_limits", None)  # whose joules would be the model's
+    model.phases()["inference"].step()
+    assert model.evaluate("validation") == {}
+    assert model._estimated(torch.zeros(2, 3)).tolist() == [before + 1] * 2
+    model.close()
+    assert Pools().predict([0])[0] == before
 
 
 @pytest.mark.parametrize(

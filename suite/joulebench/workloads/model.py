@@ -52,6 +52,7 @@ class Model(Workload):
         self._source = parse(context.options)
         self._ready: Ready | None = None
         self._threads: int | None = None  # torch's own, to put back
+        self._pools: Any = None  # threads of the libraries below scikit-learn, to put back
         self._tf32: tuple[bool, bool] | None = None  # torch's own, to put back
         self._given: torch.Tensor | None = None  # inputs, where there is no data set
         self._errors: dict[str, float] = {}
@@ -95,6 +96,8 @@ class Model(Workload):
             matmul.allow_tf32 = cudnn.allow_tf32 = variant.precision == "tf32"
         if self._source.form == "sklearn":
             self._estimator = load_estimator(self._source)
+            if variant.threads is not None:  # once: looking for the libraries takes milliseconds
+                self._pools = needed("threadpoolctl").threadpool_limits(variant.threads)
             if self._images is None:
                 self._given = self._made_inputs(None)
             self._ready = Ready(self._estimated, lambda x: x.flatten(1), 0)
@@ -127,8 +130,7 @@ class Model(Workload):
         return random_inputs(shape, count, vocabulary, getattr(module, "pad", None)).to(self.context.device)
 
     def _estimated(self, x: torch.Tensor) -> torch.Tensor:
-        with needed("threadpoolctl").threadpool_limits(self._variant.threads):
-            return torch.as_tensor(self._estimator.predict(x.numpy()))
+        return torch.as_tensor(self._estimator.predict(x.numpy()))
 
     def train(self) -> Iterator[Epoch]:
         """Fit an estimator that was named by its class; every other model is measured as it is."""
@@ -231,6 +233,9 @@ class Model(Workload):
         self._ready = None
         if compiled:
             torch.compiler.reset()  # what was compiled holds the weights, and later models would find its limits
+        if self._pools is not None:  # before torch's, which were set first
+            self._pools.restore_original_limits()
+            self._pools = None
         if self._threads is not None:
             torch.set_num_threads(self._threads)
             self._threads = None
