@@ -142,7 +142,8 @@ def test_a_program_is_measured_and_its_record_says_what_is_there(tmp_path) -> No
         tmp_path, "measure", "--replay", "65", "--repeats", "3", "--idle", "0", "--", "sleep", "0.1"
     )
     assert code == 0, err
-    assert 5 < float(re.search(r"sleep 0.1: ([\d.]+) J per run", out)[1]) < 15
+    joules = float(re.search(r"sleep 0.1: ([\d.]+) J per run", out)[1])
+    assert 6.4 <= joules < 65  # 0.1 s at 65 W, and less than a second on a machine that is busy
     (manifest,) = tmp_path.glob("runs/measure/*/*/manifest.json")
     environment = json.loads(manifest.read_text(encoding="utf-8"))["environment"]
     assert environment["packages"]["numpy"]
