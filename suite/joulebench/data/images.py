@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -145,21 +146,43 @@ def decode_all(
 
 
 def _shape_of(content: Content, where: str) -> tuple[int, int, int]:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
+
+    with _opened(content, MAX_PHOTO_BYTES, where) as image:
+        _check_pixels(image, where)
+        upright: Image.Image = ImageOps.exif_transpose(image)
+        return upright.size[1], upright.size[0], 1 if _is_grey(image.mode) else 3
+
+
+@contextmanager
+def _opened(content: Content, most: int, where: str) -> Iterator[Any]:
+    """One image of at most so many bytes.
+
+    Raises:
+        InputError: it cannot be read, as it is opened or within the block.
+    """
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        data = content if isinstance(content, bytes) else read_file(content, MAX_PHOTO_BYTES, follow=True)
+        data = content if isinstance(content, bytes) else read_file(content, most, follow=True)
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.size[0] * image.size[1] > MAX_PHOTO_PIXELS:
-                raise InputError(f"{where} is {image.size[0]} × {image.size[1]} pixels; that is too many")
-            upright: Image.Image = ImageOps.exif_transpose(image)
-            return upright.size[1], upright.size[0], 1 if _is_grey(image.mode) else 3
-    except (InputError, MemoryError):
+            yield image
+    except InputError:
         raise
     except UnidentifiedImageError:
         raise InputError(f"{where} is not a readable image ({', '.join(FORMATS)})") from None
     except Exception as error:  # each of Pillow's decoders fails in its own way
-        raise InputError(f"{where} is not a readable image ({error})") from None
+        raise InputError(f"{where} is not a readable image ({str(error) or type(error).__name__})") from None
+
+
+def _check_pixels(image: Any, where: str) -> None:
+    """Refuse an image of so many pixels that it is none of a data set, before it is decompressed.
+
+    Raises:
+        InputError: it has them.
+    """
+    if image.size[0] * image.size[1] > MAX_PHOTO_PIXELS:
+        raise InputError(f"{where} is {image.size[0]} × {image.size[1]} pixels; that is too many")
 
 
 def _root(path: Path) -> Path | None:
@@ -354,37 +377,28 @@ def _pixels(
     Raises:
         InputError: it is of another size, has several frames, or cannot be read.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     height, width, channels = shape
     hint = ", as the first, or dataset.shape = [channels, height, width] to scale them" if fit else ""
-    most = MAX_PHOTO_BYTES if fit else MAX_FILE_BYTES
-    try:
-        data = content if isinstance(content, bytes) else read_file(content, most, follow=True)
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            upright: Image.Image = image
-            if scale and image.size[0] * image.size[1] > MAX_PHOTO_PIXELS:
-                raise InputError(f"{where} is {image.size[0]} × {image.size[1]} pixels; that is too many")
-            if scale or set(image.size) == {width, height}:  # known before anything is decompressed
-                upright = ImageOps.exif_transpose(image)
-            if not scale and upright.size != (width, height):
-                size = f"{upright.size[0]} × {upright.size[1]}"
-                raise InputError(f"{where} is {size} pixels; expected {width} × {height}{hint}")
-            if (frames := getattr(image, "n_frames", 1)) != 1:
-                raise InputError(f"{where} has {frames} frames; expected one image")
-            if fit and not scale and channels == 1 and not _is_grey(image.mode):
-                raise InputError(f"{where} is in colour; expected grey{hint}")
-            mode = "L" if channels == 1 else "RGB"
-            plain = _eight_bits(upright).convert(mode)
-            if plain.size != (width, height):
-                plain = plain.resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.asarray(plain, dtype=np.uint8)
-    except InputError:
-        raise
-    except UnidentifiedImageError:
-        raise InputError(f"{where} is not a readable image ({', '.join(FORMATS)})") from None
-    except Exception as error:  # each of Pillow's decoders fails in its own way
-        raise InputError(f"{where} is not a readable image ({error})") from None
+    with _opened(content, MAX_PHOTO_BYTES if fit else MAX_FILE_BYTES, where) as image:
+        upright: Image.Image = image
+        if scale:
+            _check_pixels(image, where)
+        if scale or set(image.size) == {width, height}:  # known before anything is decompressed
+            upright = ImageOps.exif_transpose(image)
+        if not scale and upright.size != (width, height):
+            size = f"{upright.size[0]} × {upright.size[1]}"
+            raise InputError(f"{where} is {size} pixels; expected {width} × {height}{hint}")
+        if (frames := getattr(image, "n_frames", 1)) != 1:
+            raise InputError(f"{where} has {frames} frames; expected one image")
+        if fit and not scale and channels == 1 and not _is_grey(image.mode):
+            raise InputError(f"{where} is in colour; expected grey{hint}")
+        mode = "L" if channels == 1 else "RGB"
+        plain = _eight_bits(upright).convert(mode)
+        if plain.size != (width, height):
+            plain = plain.resize((width, height), Image.Resampling.BILINEAR)
+        pixels = np.asarray(plain, dtype=np.uint8)
     return pixels.reshape(shape)
 
 
