@@ -14,8 +14,8 @@ from typing import Any
 
 from joulebench import extras
 from joulebench.errors import InputError, described
-from joulebench.inline.record import Machine, Taken, write_record
-from joulebench.inline.result import DOMAINS, Shown
+from joulebench.inline.record import DOMAINS, Machine, Taken, write_record
+from joulebench.inline.result import Shown
 from joulebench.inline.running import measuring
 from joulebench.measurement.instrument import Instrument
 from joulebench.presentation.numbers import ABSENT, number, seconds
