@@ -70,7 +70,8 @@ def load_tree(path: Path, shape: tuple[int, int, int], class_count: int, progres
     for split in SPLITS:
         names = sorted(name for name in tree.images if name.startswith(f"{split}/"))
         labels = np.array([classes.index(_class_of(name)) for name in names], dtype=np.int64)
-        splits[split] = (_decode(tree.images, names, shape, path, f"decode {split} images", progress), labels)
+        files = {name: tree.images[name] for name in names}
+        splits[split] = (_decode(files, str(path), shape, progress, split), labels)
     (train_x, train_y), (test_x, test_y) = splits["train"], splits["test"]
     remarks = (*tree.remarks, *absent_classes(train_y, test_y, classes))
     source = f"ImageFolder {kind} {path.name}"
@@ -137,12 +138,7 @@ def decode_all(
     first = next(iter(files))
     expected = shape or _shape_of(files[first], f"{where}: {first}")
     check_room(len(files) * math.prod(expected), f"{where}: {len(files)} images of {'×'.join(map(str, expected))}")
-    images = np.empty((len(files), *expected), dtype=np.uint8)
-    for index, (name, content) in enumerate(files.items()):
-        images[index] = _pixels(content, expected, f"{where}: {name}", fit=True, scale=shape is not None)
-        if (index + 1) % CHUNK == 0 or index + 1 == len(files):
-            progress(f"decode {what} images", index + 1, len(files))
-    return images
+    return _decode(files, where, expected, progress, what, fit=True, scale=shape is not None)
 
 
 def _shape_of(content: Content, where: str) -> tuple[int, int, int]:
@@ -354,18 +350,19 @@ def _classes(images: Iterable[str], path: Path, count: int | None) -> tuple[str,
 
 def _decode(
     files: Mapping[str, Content],
-    names: list[str],
+    where: str,
     shape: tuple[int, int, int],
-    path: Path,
-    label: str,
     progress: Progress,
+    what: str,
+    fit: bool = False,
+    scale: bool = False,
 ) -> Pixels:
     # one thread: Pillow hands the interpreter lock over for each small image, so a pool took twice as long
-    images = np.empty((len(names), *shape), dtype=np.uint8)
-    for index, name in enumerate(names):
-        images[index] = _pixels(files[name], shape, f"{path}: {name}")
-        if (index + 1) % CHUNK == 0 or index + 1 == len(names):
-            progress(label, index + 1, len(names))
+    images = np.empty((len(files), *shape), dtype=np.uint8)
+    for index, (name, content) in enumerate(files.items()):
+        images[index] = _pixels(content, shape, f"{where}: {name}", fit, scale)
+        if (index + 1) % CHUNK == 0 or index + 1 == len(files):
+            progress(f"decode {what} images", index + 1, len(files))
     return images
 
 
