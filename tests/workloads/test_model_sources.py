@@ -175,6 +175,18 @@ def test_a_sentence_embedding_model_without_its_weights_is_refused(tmp_path):
         built(model=f"sentence-transformers:{tmp_path / 'none'}", input=[9])
 
 
+def test_code_of_a_sentence_models_folder_is_not_run(tmp_path):
+    sentence_model(tmp_path)
+    whole = tmp_path / "whole"
+    modules = json.loads((whole / "modules.json").read_text())
+    modules[0]["type"] = "evil.Transformer"
+    (whole / "modules.json").write_text(json.dumps(modules))
+    (whole / "evil.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'ran')!r})\n")
+    with pytest.raises(InputError, match=r"whole' cannot be loaded: .*evil\.Transformer"):
+        built(model=f"sentence-transformers:{whole}", input=[9])
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_model_of_timm():
     pytest.importorskip("timm", reason="pip install 'joulebench[models]'")
     options = {"model": "timm:test_resnet", "input": [3, 32, 32], "arguments": {"num_classes": 10}}
