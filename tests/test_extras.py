@@ -131,7 +131,7 @@ def published(tmp_path_factory) -> Path:
         (["card", "run", "--format", "eu"], "energy"),
         (["export", "run", "--out", "run.csv"], "^$"),
         (["verify", str(DIGITS)], "ok"),
-        (["compare", str(DIGITS), str(ELSEWHERE)], "comparison"),
+        (["compare", str(DIGITS), str(ELSEWHERE), "--out", "compared"], "comparison"),
     ],
     ids=lambda value: " ".join(value[:3])[:40] if isinstance(value, list) else "",
 )  # fmt: skip
