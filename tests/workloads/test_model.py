@@ -118,6 +118,20 @@ def test_variants_of_a_torch_model(digits, trained):
     assert 2880 <= small.outcomes()["weight_bytes"] < 2 * WEIGHTS
 
 
+@pytest.mark.parametrize(("quantization", "bits", "error"), [("int8_weight", 8, 0.02), ("int4_weight", 4, 0.2)])
+def test_weights_alone_are_quantised(quantization, bits, error):
+    pytest.importorskip("torchao", reason="pip install 'joulebench[models]'")
+    options = {"model": "torch.nn:Linear", "arguments": {"in_features": 64, "out_features": 32}, "input": [64]}
+    small = built(None, {"quantization": quantization}, **options)
+    scores = small.evaluate("validation")
+    assert scores["agreement"] > 0.8
+    assert error / 20 < scores["relative_error"] < error
+    packed = 64 * 32 * bits / 8 + 32 * 4  # and the bias; at most a scale and a zero for every 32 weights
+    assert packed < small.outcomes()["weight_bytes"] <= packed + 2 * 32 * 8
+    with pytest.raises(InfeasibleError, match=f"'{quantization}' quantises linear layers.* the model has none"):
+        built(None, {"quantization": quantization}, **options | {"arguments": {}, "model": "torch.nn:ReLU"})
+
+
 def test_threads_are_set_and_put_back(digits):
     before = torch.get_num_threads()
     model = built(digits, {"threads": before + 1}, model=OWN)

@@ -12,9 +12,10 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-from joulebench.errors import InputError
-from joulebench.inline.record import Machine, Taken, write_record
-from joulebench.inline.result import DOMAINS, Shown
+from joulebench import extras
+from joulebench.errors import InputError, described
+from joulebench.inline.record import DOMAINS, Machine, Taken, write_record
+from joulebench.inline.result import Shown
 from joulebench.inline.running import measuring
 from joulebench.measurement.instrument import Instrument
 from joulebench.presentation.numbers import ABSENT, number, seconds
@@ -144,9 +145,7 @@ class TrainingJoules(Shown):
         found: list[tuple[int | str, Energy | None, float]] = [(n, e, s) for n, (e, s) in enumerate(every, 1)]
         if self._whole:
             found.append(("training", self.training, sum(w.duration_s for w in self._windows)))
-        return [
-            {"epoch": n, "j": e and e.mean, "kind": e and e.kind, "s": s} for n, e, s in found
-        ]  # fmt: skip
+        return [{"epoch": n, "j": e and e.mean, "kind": e and e.kind, "s": s} for n, e, s in found]
 
     def record(self, out: str | Path = "runs") -> Path:
         """Write a run folder below `out`, with the training as one trial; what lies between epochs is `validate`.
@@ -278,12 +277,13 @@ def trainer_callback(
         allow_busy: take what was measured beside other work on the machine.
 
     Raises:
-        InputError: transformers is not installed.
+        InputError: transformers is not installed, or cannot be imported.
     """
     try:
         base = importlib.import_module("transformers").TrainerCallback
-    except ImportError:
-        raise InputError("trainer_callback needs transformers: pip install transformers") from None
+    except ImportError as error:
+        where = "trainer_callback"
+        raise extras.missing(error, where) or InputError(f"{where}: {described(error)}") from None
     return type("TrainerJoules", (TrainerEvents, base), {})(name, hardware, replay, allow_busy)
 
 

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import AutoTokenizer
 
 from joulebench.errors import InputError
 from joulebench.workloads.generation_settings import Settings
-from joulebench.workloads.model_inputs import read_lines
+from joulebench.workloads.model_inputs import load_tokenizer, read_lines
 
 RANDOM_BATCHES = 8  # distinct ones, used in turn
 
@@ -51,11 +50,7 @@ def tokenise(prompts: Sequence[str], tokenizer: str) -> list[list[int]]:
     Raises:
         InputError: no such tokenizer, or it gives no token for a prompt.
     """
-    try:
-        loaded = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(f"options.tokenizer: '{tokenizer}' cannot be loaded: {reason}") from None
+    loaded = load_tokenizer(tokenizer, f"options.tokenizer: '{tokenizer}' cannot be loaded")
     rows: list[list[int]] = loaded(list(prompts))["input_ids"]
     for number, row in enumerate(rows, start=1):
         if not row:
