@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import joblib
+import numpy as np
 import pytest
+import threadpoolctl
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
@@ -147,6 +149,38 @@ def test_scikit_learn_by_its_class_and_from_a_file(digits, tmp_path):
     made.phases()["inference"].step()
     with pytest.raises(InfeasibleError, match="threads and batch_size only"):
         built(digits, {"precision": "bf16"}, model=f"sklearn:{tmp_path / 'fitted.joblib'}")
+
+
+class Pools:
+    """An estimator that predicts how many threads the libraries of its process may take at most."""
+
+    def predict(self, x):
+        return np.full(len(x), most_threads())
+
+
+def most_threads():
+    return max(pool["num_threads"] for pool in threadpoolctl.threadpool_info())
+
+
+def test_threads_of_scikit_learn_are_set_once_and_not_in_what_is_measured(digits, monkeypatch):
+    limits, made = threadpoolctl.threadpool_limits, []
+    monkeypatch.setattr(threadpoolctl, "threadpool_limits", lambda threads: made.append(threads) or limits(threads))
+    torch.set_num_threads(before := max(torch.get_num_threads(), 2))
+    with limits(2):
+        model = built(digits, {"threads": 1}, model="sklearn:tests.workloads.test_model:Pools")
+        phase, counted = model.phases()["inference"], len(made)
+        for _ in range(3):
+            phase.step()
+        assert len(made) == counted
+        assert set(made) == {1}
+        assert model._built.predict(digits.validation.x[:2]).tolist() == [1, 1]
+        model.close()
+        assert most_threads() == 2
+    assert torch.get_num_threads() == before
+    free = built(digits, model="sklearn:tests.workloads.test_model:Pools")
+    free.phases()["inference"].step()
+    free.close()
+    assert len(made) == counted
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ class Model(Workload):
         self._ready: Ready | None = None
         self._threads: int | None = None  # torch's own, to put back
         self._tf32: tuple[bool, bool] | None = None  # torch's own, to put back
+        self._pools: Any = None  # limits of scikit-learn's libraries, to lift
         self._given: torch.Tensor | None = None  # inputs, where there is no data set
         self._errors: dict[str, float] = {}
         self._fitted = False
@@ -97,7 +98,8 @@ class Model(Workload):
             self._estimator = load_estimator(self._source)
             if self._images is None:
                 self._given = self._made_inputs(None)
-            self._ready = Ready(self._estimated, lambda x: x.flatten(1), 0)
+            self._limit_pools()
+            self._ready = Ready(self._estimated, lambda x: x.flatten(1).cpu(), 0)
             return
         self._ready = self._made(variant)
         self.model = self._ready.module
@@ -127,8 +129,22 @@ class Model(Workload):
         return random_inputs(shape, count, vocabulary, getattr(module, "pad", None)).to(self.context.device)
 
     def _estimated(self, x: torch.Tensor) -> torch.Tensor:
-        with needed("threadpoolctl").threadpool_limits(self._variant.threads):
-            return torch.as_tensor(self._estimator.predict(x.numpy()))
+        return torch.as_tensor(self._estimator.predict(x.numpy()))
+
+    def _limit_pools(self) -> None:
+        """Hold the libraries that are loaded by now to the variant's threads.
+
+        Not at each call: to look for them among all libraries of the process takes milliseconds, many times as long
+        as a small estimator does.
+        """
+        if self._variant.threads is not None:
+            self._free_pools()
+            self._pools = needed("threadpoolctl").threadpool_limits(self._variant.threads)
+
+    def _free_pools(self) -> None:
+        if self._pools is not None:
+            self._pools.restore_original_limits()
+            self._pools = None
 
     def train(self) -> Iterator[Epoch]:
         """Fit an estimator that was named by its class; every other model is measured as it is."""
@@ -208,6 +224,8 @@ class Model(Workload):
 
     def phases(self) -> dict[str, Phase]:
         ready = self._built
+        if self._source.form == "sklearn":
+            self._limit_pools()  # those that fitting and scoring loaded, too
         batches = cycle([ready.prepared(x) for x in self._batches("validation")])
 
         def step() -> None:
@@ -231,6 +249,7 @@ class Model(Workload):
         self._ready = None
         if compiled:
             torch.compiler.reset()  # what was compiled holds the weights, and later models would find its limits
+        self._free_pools()
         if self._threads is not None:
             torch.set_num_threads(self._threads)
             self._threads = None
