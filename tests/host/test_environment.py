@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import tomllib
 
 import pytest
 
@@ -79,3 +81,10 @@ def test_what_git_says_in_any_encoding_is_a_reason(checkout, tmp_path):
     found = checkout("real")
     assert set(found) == {"unknown"}
     found["unknown"].encode()
+
+
+def test_a_run_records_the_versions_of_every_engine_and_model_library():
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {re.split(r"[\[<>=~! ]", line)[0] for extra in ("vision", "llm", "models") for line in extras[extra]}
+    assert "onnxruntime" in named
+    assert named - {"joulebench", "pillow"} <= set(environment.PACKAGES)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from joulebench.records.model import Ending, Reading, ScoreRecord
+from joulebench.reporting import tables
 from joulebench.reporting.export_json import facts
 from joulebench.reporting.findings import findings
 from joulebench.reporting.prose import banners, check_sentences, search_price
@@ -429,3 +430,12 @@ def test_what_was_found_in_the_data_is_a_warning() -> None:
     assert (found.level, remark in found.text) == ("warning", True)
     assert Code.DATA not in codes(summary_of(full_run()))
     assert Code.DATA not in codes(summary_of(full_run(), data={"remarks": "no list"}))
+
+
+def test_a_run_of_a_model_names_it():
+    options = {"model": "hf:text-classification:bert", "texts": "lines.txt", "input": [3, 8]}
+    found = dict(tables.facts(summary_of(full_run(make_task(workload="model", options=options)))))
+    assert found["Model"] == "hf:text-classification:bert"
+    assert found["Texts"] == "lines.txt"
+    assert found["Input"] == "random, of shape 3, 8"
+    assert "Model" not in dict(tables.facts(summary_of(full_run())))

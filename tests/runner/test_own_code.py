@@ -22,8 +22,9 @@ from joulebench.results.run import Run
 from joulebench.runner.own_code import Sources, changed, find_recorded_code, located, recorded
 from joulebench.runner.plan import plan
 from joulebench.spec.catalog import find_task, task_files
+from joulebench.spec.task import Task
 from tests.commands.calling import call
-from tests.run_factory import full_run
+from tests.run_factory import RunBuilder, full_run
 from tests.runner.test_local import TOY, timeless, unfinished
 
 MODULE = """
@@ -336,6 +337,36 @@ def test_files_that_a_record_names_are_read_in_the_users_folders_alone(lab, ask)
     code, _, err = ask("resume", unfinished(run).path, "--quiet", "--from", lab.folder)
     assert code == 2
     assert "rows.csv has changed" in err
+
+
+def test_a_models_folder_is_recorded_and_other_weights_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "bert"
+    (folder / ".git").mkdir(parents=True)
+    for name in ("config.json", "model.safetensors", ".git/HEAD"):
+        (folder / name).write_text(name)
+    energy = {"goal": "minimize", "phase": "inference", "domains": ["cpu"], "basis": "gross"}
+    task = Task(
+        name="bert",
+        title="A model's folder",
+        workload="model",
+        options={"model": "hf:fill-mask:bert", "input": [4]},
+        parameters={"batch_size": {"type": "fixed", "value": 4}},
+        objectives={"j_per_sample": energy},
+        stages={"default": {"method": "default", "repeats": 1}},
+    )
+    (code,) = recorded(task)
+    assert code.name == "bert"
+    assert code.files == {n: hashlib.sha256(n.encode()).hexdigest() for n in ("config.json", "model.safetensors")}
+    monkeypatch.setattr("joulebench.runner.own_code.MAX_BYTES", 20)  # as one that is too large to hold
+    (large,) = recorded(task)
+    assert large.files == code.files
+    run = RunBuilder(task).write(tmp_path / "run", own_code=(code,))
+    assert list(find_recorded_code(run, Sources())) == []
+    (folder / "model.safetensors").write_text("other weights")
+    ((said, other),) = find_recorded_code(run, Sources())
+    assert other == "model.safetensors"
+    assert said.endswith("bert (model.safetensors has changed)")
 
 
 def test_changed_compares_what_both_record():

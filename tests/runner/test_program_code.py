@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import linecache
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -112,7 +113,7 @@ def test_what_it_uses_is_kept_but_no_password(program, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("0.01 * params", "0.02 * params", "line 21: f (was `return"),
+        ("0.01 * params", "0.02 * params", "line 21: f (was `…"),
         ("params[\"width\"] / SCALE", "params[\"width\"] / 99", "plain (was `return"),
         ("offset = 0.5", "offset = 0.25", "Config (was `offset = 0.5`, is `offset = 0.25`)"),
         ("SCALE = 100", "SCALE = 10", "SCALE (was `SCALE = 100`, is `SCALE = 10`)"),
@@ -137,6 +138,18 @@ def test_other_source_is_refused_in_one_line_that_shows_it(program, tmp_path, ol
     assert "has changed since the run began" in text
     assert "\n" not in text
     assert "secret" not in text
+
+
+def test_a_long_line_is_shown_from_where_it_differs(program):
+    script = f"class Net:\n    def build(self):\n        self.sizes = [{'width, ' * 40}8]\n"
+    program(script)
+    kept = program_code.source_of("__main__:Net")
+    program(script.replace("8]", "9]"))
+    said = program_code.difference("__main__:Net", kept)
+    was, new = re.search(r"\(was `(.*)`, is `(.*)`\)", said).groups()
+    assert was.startswith("…")
+    assert (was[-4:], new[-4:]) == (", 8]", ", 9]")
+    assert max(len(was), len(new)) <= 61
 
 
 def test_another_module_of_the_program_is_compared_too(program, tmp_path):

@@ -226,6 +226,7 @@ def facts(subject: Subject) -> Facts:
     return (
         ("Task", f"{task.name}, version {task.version}, digest {manifest.run_digest}"),
         ("Workload", task.workload),
+        *tables.model_facts(task),
         ("Budget", manifest.budget or "none named: the task as it stands"),
         ("Data", "; ".join(f"{k}: {v}" for k, v in flatten(manifest.data)) or "none"),
         ("Configuration", params),

@@ -16,7 +16,8 @@ from joulebench.spec.hardware import Host
 
 PACKAGES = (
     "joulebench", "torch", "torchvision", "transformers", "fvcore", "ax-platform", "botorch", "gpytorch",
-    "codecarbon", "nvidia-ml-py", "numpy", "scikit-learn", "scipy",
+    "codecarbon", "nvidia-ml-py", "numpy", "scikit-learn", "scipy", "timm", "sentence-transformers", "tokenizers",
+    "onnxruntime", "onnx", "torchao",
 )  # fmt: skip
 VARIABLES = (
     "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTORCH_ALLOC_CONF", "MALLOC_MMAP_THRESHOLD_",

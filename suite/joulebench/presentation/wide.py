@@ -17,6 +17,8 @@ def is_wide(value: Estimate, protocol: Protocol) -> bool:
     """Whether an interval is wider than the protocol's target, or has no end; False for a single value."""
     if value.n < 2 and value.low is None and value.high is None:
         return False
+    if value.low is not None and value.low == value.high:
+        return False  # of zeros, too, which have no relative width
     half = value.rel_half_width
     return half is None or half > protocol.target_rel_ci
 

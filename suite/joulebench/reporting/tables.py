@@ -35,6 +35,7 @@ from joulebench.results.members import Member, Target
 from joulebench.results.outcome import Outcome
 from joulebench.results.training_flops import TRAIN, trained_unit
 from joulebench.spec.objectives import COSTS, Constraint, Quantity, work_unit
+from joulebench.spec.registry import ANY_MODEL
 from joulebench.spec.task import Protocol, Task
 
 
@@ -46,6 +47,7 @@ def facts(summary: Summary) -> tuple[tuple[str, str], ...]:
     data = "; ".join(f"{k}: {v}" for k, v in flatten(manifest.data)) or "none"
     rows = [
         ("Task", f"{task.name}, version {task.version}"),
+        *model_facts(task),
         ("Budget", manifest.budget or "none named: the task as it stands"),
         ("Data", data),
         ("Hardware", str(hardware.get("title") or hardware.get("name") or "not stated")),
@@ -68,6 +70,15 @@ def facts(summary: Summary) -> tuple[tuple[str, str], ...]:
     if fixed := [(n, v) for n, v in task.defaults.items() if n not in task.free]:
         rows.append(("Fixed parameters", ", ".join(f"{n} = {show(v)}" for n, v in fixed)))
     return tuple(rows)
+
+
+def model_facts(task: Task) -> Iterator[tuple[str, str]]:
+    """Which model the workload `model` ran, and with which weights and inputs."""
+    if task.workload != ANY_MODEL:
+        return
+    for option, label in (("model", "Model"), ("weights", "Weights"), ("texts", "Texts"), ("input", "Input")):
+        if (value := task.options.get(option)) is not None:
+            yield label, f"random, of shape {show(value)}" if option == "input" else str(value)
 
 
 def _constraint_facts(task: Task) -> Iterator[tuple[str, str]]:

@@ -40,7 +40,7 @@ from joulebench.runner.program_code import (
     program_label,
     source_of,
 )
-from joulebench.spec.reading import read_file
+from joulebench.spec.reading import MAX_BYTES, open_file, read_file
 from joulebench.spec.registry import (
     ANY_MODEL,
     COMMAND,
@@ -151,6 +151,16 @@ def own_files(task: Task) -> dict[str, Path]:
     return found
 
 
+def own_folder(task: Task) -> Path | None:
+    """The folder that the model of some kind is loaded from; None where it is a file, a class or on the hub."""
+    model = task.options.get("model")
+    if _takes_any_model(task) and isinstance(model, str) and (text := named_by_model(model)) and "\0" not in text:
+        with suppress(OSError, InputError):
+            if (folder := Path.cwd() / expanded(Path(text))).is_dir():
+                return folder.resolve()
+    return None
+
+
 def _target(name: str, registry: Registry | None) -> str:
     return name if registry is None else registry.target(name)
 
@@ -168,7 +178,29 @@ def recorded(task: Task, meters: Sequence[str] = ()) -> tuple[OwnCode, ...]:
         elif module is not None:
             found.append(_of_module(name, module, registry))
     found += [_described(Path(text).name, file.parent, {file.name: file}) for text, file in own_files(task).items()]
+    if (folder := own_folder(task)) is not None:
+        found.append(_of_folder(folder))
     return tuple({code.name: code for code in found}.values())
+
+
+def _of_folder(folder: Path) -> OwnCode:
+    """A model's folder, without hidden files; where it is large, without asking git, which takes whole contents."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    files = {name: path for name, path in files.items() if not any(p.startswith(".") for p in Path(name).parts)}
+    if sum(path.stat().st_size for path in files.values()) <= MAX_BYTES:
+        return _described(folder.name, folder, files)
+    hashes = {name: _sha256(files[name]) for name in sorted(files)[:MAX_FILES]}
+    left_out = len(files) - len(hashes)
+    return OwnCode(name=folder.name, files=hashes, left_out=left_out, uncommitted=tuple(hashes))
+
+
+def _sha256(path: Path) -> str:
+    """SHA-256 of a file of any size, read in pieces."""
+    with open_file(path, sys.maxsize, follow=True) as file:
+        content = hashlib.sha256()
+        while piece := file.read(2**20):
+            content.update(piece)
+    return content.hexdigest()
 
 
 def _of_module(name: str, module: ModuleType, registry: Registry | None) -> OwnCode:
@@ -337,6 +369,10 @@ def find_recorded_code(
             yield f"loads {file}, a pickle, which runs code, as the records name it ({state})", other
         elif other is not None:
             yield f"reads {file} ({other} has changed)", other
+    if (model := own_folder(task)) is not None and model.name in began:
+        other = _unlike(began[model.name], model)
+        if other is not None:
+            yield f"reads {model} ({other} has changed)", other
     if is_own(task.workload):  # which may be the workload by another name, or a class made from it
         bases = getattr(WORKLOADS.load(task.workload, "workload"), "__mro__", ())
         if WORKLOADS.shipped[COMMAND] in [f"{base.__module__}:{base.__qualname__}" for base in bases]:
@@ -413,7 +449,7 @@ def _unlike(code: OwnCode, root: Path) -> str | None:
     """The first recorded file that is missing below a folder, or has other content."""
     for path, sha256 in code.files.items():
         try:
-            if hashlib.sha256(read_file(root / path, follow=True)).hexdigest() != sha256:
+            if _sha256(root / path) != sha256:
                 return path
         except (InputError, ValueError):
             return path

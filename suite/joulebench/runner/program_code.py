@@ -26,6 +26,8 @@ from joulebench.errors import InputError
 
 PROGRAM = "__main__"
 NOTEBOOK = "notebook"
+#: Characters that a message shows of a line.
+EXCERPT = 60
 
 
 def is_programs(name: str) -> bool:
@@ -104,12 +106,21 @@ def _changed_lines(key: str, old: str, now: _Piece) -> str:
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     changes = [change for change in matcher.get_opcodes() if change[0] != "equal"]
     _, old_start, old_end, start, end = changes[0]
-    was = before[old_start].strip()[:60] if old_start < old_end else ""
-    new = after[start].strip()[:60] if start < end else ""
+    was = before[old_start].strip() if old_start < old_end else ""
+    new = after[start].strip() if start < end else ""
+    was, new = _excerpts(was, new)
     what = f"was `{was}`, is `{new}`" if was and new else f"`{was}` is gone" if was else f"`{new}` is new"
     count = sum(max(c[2] - c[1], c[4] - c[3]) for c in changes)
     where = f"line {now.line + start}: " if now.line else ""
     return f"{where}{key} ({what}{f'; {count} lines in all' if count > 1 else ''})"
+
+
+def _excerpts(was: str, new: str) -> tuple[str, str]:
+    """Both lines, cut to `EXCERPT` characters; where they differ later, from a little before that."""
+    alike = next((at for at, (a, b) in enumerate(zip(was, new, strict=False)) if a != b), min(len(was), len(new)))
+    start = alike - EXCERPT // 3 if was and new and alike > EXCERPT * 3 // 4 else 0
+    dots = "…" if start else ""
+    return f"{dots}{was[start : start + EXCERPT]}", f"{dots}{new[start : start + EXCERPT]}"
 
 
 def _pieces(name: str) -> dict[str, _Piece]:

@@ -100,8 +100,7 @@ class Model(Workload):
         if self._source.form == "sklearn":
             self._estimator = load_estimator(self._source)
             self._check_classes()
-            if variant.threads is not None:  # once: it looks for all loaded libraries, 3 ms that are no prediction
-                self._limits.enter_context(needed("threadpoolctl").threadpool_limits(variant.threads))
+            self._limit_libraries()
             if self._images is None:
                 self._given = self._made_inputs(None)
             self._ready = Ready(self._estimated, lambda x: x.flatten(1).cpu(), 0)  # where it runs
@@ -146,6 +145,15 @@ class Model(Workload):
 
     def _estimated(self, x: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(self._estimator.predict(x.numpy()))
+
+    def _limit_libraries(self) -> None:
+        """Hold the libraries that are loaded by now to the variant's threads.
+
+        Not at each call: it looks for all loaded libraries, 3 ms that are no prediction.
+        """
+        if self._variant.threads is not None:
+            self._limits.close()
+            self._limits.enter_context(needed("threadpoolctl").threadpool_limits(self._variant.threads))
 
     def train(self) -> Iterator[Epoch]:
         """Fit an estimator that was named by its class; every other model is measured as it is."""
@@ -226,6 +234,8 @@ class Model(Workload):
 
     def phases(self) -> dict[str, Phase]:
         ready = self._built
+        if self._source.form == "sklearn":
+            self._limit_libraries()  # those that fitting and scoring loaded, too
         batches = cycle([ready.prepared(x) for x in self._batches("validation")])
 
         def step() -> None:
