@@ -28,6 +28,7 @@ class Settings(Definition):
     cache: Literal["dynamic", "static"] = "dynamic"  # grows with every token, or is allocated at its full length
     compile: bool = False
     weights: Literal["random", "pretrained"] = "random"
+    answer_tokens: PositiveInt | None = None  # of a written answer to a question, at most; None: as its task says
 
     @property
     def positions(self) -> int:
