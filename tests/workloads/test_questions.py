@@ -51,7 +51,8 @@ def folder(tmp_path_factory):
         "generation_kwargs:\n  until: []\n  max_gen_toks: 9\n"
     )
     (folder / "loss.yaml").write_text(
-        f'task: loss\n{head}output_type: loglikelihood_rolling\ndoc_to_text: ""\ndoc_to_target: "{{{{question}}}}"\n'
+        f"task: loss\n{head}output_type: loglikelihood_rolling\n"
+        'doc_to_text: ""\ndoc_to_target: "{{question}}"\n'
         "metric_list:\n  - metric: bits_per_byte\n"
     )
     return folder
@@ -158,14 +159,20 @@ def task(given, **objectives):
     )
 
 
+def measured(task):
+    """The record of the default configuration at 65 W."""
+    clock = RealClock()
+    timeline = Timeline(ReplayMeter([PowerTrace("cpu", (0.0,), (65.0,))], clock, "test"), clock)
+    timeline.start()
+    bench = Bench(task, "cpu", clock, timeline)
+    return run_trial(bench, Request(0, 0, "default", "default", task.defaults, 7)).record
+
+
 def test_joules_per_correct_answer_are_joules_per_answer_over_the_accuracy(folder):
     asked = {"goal": "minimize", "phase": "answer", "domains": ["cpu"], "basis": "gross", "share": "val_accuracy"}
     inverse = asked | {"goal": "maximize"}
     made = task(options(folder, "choose"), j_per_correct_answer=asked, correct_answers_per_j=inverse)
-    clock = RealClock()
-    timeline = Timeline(ReplayMeter([PowerTrace("cpu", (0.0,), (65.0,))], clock, "test"), clock)
-    bench = Bench(made, "cpu", clock, timeline)
-    trial = run_trial(bench, Request(0, 0, "default", "default", made.defaults, 7))
+    trial = measured(made)
     assert trial.status == "ok", trial.error
     values = trial_outcomes(made, trial)
     plain, correct = values["j_per_answer"].value, values["j_per_correct_answer"].value
@@ -177,3 +184,17 @@ def test_joules_per_correct_answer_are_joules_per_answer_over_the_accuracy(folde
     assert stated.sem / stated.mean == pytest.approx(math.hypot(plain.sem / plain.mean, sem / share))
     windows = [w for w in trial.windows if w.phase == "answer"]
     assert plain.mean == pytest.approx(sum(65.0 * w.duration_s / w.units for w in windows) / len(windows), rel=1e-3)
+
+
+def test_a_name_says_that_only_some_answers_count(folder):
+    asked = {"goal": "minimize", "phase": "answer", "domains": ["cpu"], "basis": "gross", "share": "val_accuracy"}
+    with pytest.raises(InputError, match="correct_answer"):
+        measured(task(options(folder, "choose"), j_per_answer=asked))
+
+
+def test_of_no_correct_answer_there_are_no_joules(folder):
+    asked = {"goal": "minimize", "phase": "answer", "domains": ["cpu"], "basis": "gross", "share": "val_accuracy"}
+    trial = measured(task(options(folder, "choose", knows=[]), j_per_correct_answer=asked))
+    assert trial.status == "infeasible"
+    assert trial.metrics["val_accuracy"] == 0
+    assert not trial_outcomes(task(options(folder, "choose"), j_per_correct_answer=asked), trial)

@@ -54,7 +54,7 @@ def test_every_token_counts_once(monkeypatch, n):
 
 
 def test_the_standard_error_covers_the_mean_of_more_text(monkeypatch):
-    """Windows of random tokens are independent: of 60 halves, about 95 % of the intervals hold the whole's value."""
+    """Windows of random tokens are independent: of 60 halves, about 95 % hold the whole's value."""
     monkeypatch.setattr(module, "WINDOW", 16)
     model = build("gpt2").model
     tokens = torch.randint(500, (60 * 320,), generator=torch.Generator().manual_seed(0)).tolist()
@@ -65,7 +65,8 @@ def test_the_standard_error_covers_the_mean_of_more_text(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("validation", "test"), [("one\ntwo and three\n", "four five\n"), ("one\n", "two\n"), ("1\n", "a longer end"), ("1 2 3\n", "4")]
+    ("validation", "test"),
+    [("one\ntwo and three\n", "four five\n"), ("one\n", "two\n"), ("1\n", "a longer end"), ("1 2 3\n", "4")],
 )
 def test_halves_are_cut_at_the_end_of_a_line(tmp_path, validation, test):
     (tmp_path / "t.txt").write_text(validation + test)

@@ -233,7 +233,7 @@ def test_what_does_not_go_together_is_infeasible(params, message):
 def test_options_are_checked():
     with pytest.raises(InputError, match=r"options.prompt: no such option; did you mean 'prompts'\?"):
         Transformer(Context("cpu", 0, RealClock(), options={"prompt": "x"}))
-    with pytest.raises(InputError, match=r"options.prompts needs options.tokenizer"):
+    with pytest.raises(InputError, match=r"options.prompts: needs options.tokenizer"):
         made({"prompts": __file__})
 
 

@@ -242,7 +242,12 @@ def _check_phases(task: Task, phases: Mapping[str, Phase]) -> None:
         if quantity.is_latency and not phases[quantity.phase].timed:
             raise InputError(f"{where}: the steps of phase '{quantity.phase}' are not timed, so it has no latency")
         counted = phases[quantity.phase].unit
-        if not quantity.is_latency and work_unit(name) != counted:
+        if quantity.share is not None:
+            if not work_unit(name).endswith(f"_{counted}"):
+                raise InputError(
+                    f"{where}: of the {counted}s only a share counts: name it …_{counted}, as correct_{counted}"
+                )
+        elif not quantity.is_latency and work_unit(name) != counted:
             raise InputError(f"{where}: phase '{quantity.phase}' counts {counted}s, not {work_unit(name)}s")
 
 
@@ -292,7 +297,9 @@ def _score(bench: Bench, workload: Workload, progress: _Progress) -> None:
     bench.timeline.cut("score")
     for where, name, quantity in bench.task.quantities():
         if quantity.share is not None:
-            _check_share(f"{where}.share", quantity.share, _known(f"{where}.share", quantity.share, progress.metrics))
+            _check_share(
+                f"{where}.share", quantity.share, _known(f"{where}.share", quantity.share, progress.metrics)
+            )
         elif quantity.phase is None and name not in COSTS:
             _known(where, name, progress.metrics)
 

@@ -265,7 +265,9 @@ def with_parts(value: Estimate, parts: Sequence[Part], source: str) -> Estimate:
     """A value with the variance that a further source adds (`idle`); without an interval as before."""
     if value.sem is None:
         return value
-    whole = of_parts(value.mean, value.n, [Part(value.sem**2, freedom_of(value)), *parts], f"{value.varied} and {source}")
+    whole = of_parts(
+        value.mean, value.n, [Part(value.sem**2, freedom_of(value)), *parts], f"{value.varied} and {source}"
+    )
     return replace(whole, pooled=value.pooled)
 
 

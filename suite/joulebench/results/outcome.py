@@ -319,7 +319,9 @@ def _with_values(
             merged[name] = replace(merged[name], value=value)
     for name, objective in task.objectives.items():
         if objective.share is not None and name in merged:
-            merged[name] = replace(merged[name], value=_with_share_error(plain, objective.share, merged[name].value))
+            merged[name] = replace(
+                merged[name], value=_with_share_error(plain, objective.share, merged[name].value)
+            )
     bounded = [trial_constraints(task, t, idle) for t in plain.usable]
     known = {
         name: _over_runs(values, None, relative=False)

@@ -85,7 +85,9 @@ class Quantity(Definition):
     @model_validator(mode="after")
     def _explicit(self) -> Quantity:
         if self.share is not None and (self.domains is None or self.phase == "train"):
-            raise ValueError("share divides the energy of a phase other than training; name phase, domains and basis")
+            raise ValueError(
+                "share divides the energy of a phase other than training; name phase, domains and basis"
+            )
         if self.quantile is not None:
             if self.phase is None or self.domains is not None or self.basis is not None:
                 raise ValueError("a latency names phase and quantile, and neither domains nor basis")

@@ -34,7 +34,9 @@ class Quality:
         """
         self._halves = read_halves(options["text"]) if "text" in options else None
         self._chat = _flag(options)
-        self._questions = Questions(_names(options["questions"]), _limit(options)) if "questions" in options else None
+        self._questions = (
+            Questions(_names(options["questions"]), _limit(options)) if "questions" in options else None
+        )
         self._model: Any = None
         self._tokenizer: Any = None
         self._settings = Settings()
@@ -106,7 +108,9 @@ def check_options(options: Mapping[str, Any]) -> None:
 def _names(given: object) -> list[str]:
     names = [given] if isinstance(given, str) else given
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        raise InputError(f"options.questions: must be names of tasks of lm-evaluation-harness, or files (got {given!r})")
+        raise InputError(
+            f"options.questions: must be names of tasks of lm-evaluation-harness, or files (got {given!r})"
+        )
     return names
 
 

@@ -66,7 +66,9 @@ class Questions:
         except KeyError as error:
             raise InputError(f"options.questions: {error.args[0]}") from None
         except Exception as error:  # data sets raise what they like
-            raise InputError(f"options.questions: {', '.join(names)}: cannot be loaded: {described(error)}") from None
+            raise InputError(
+                f"options.questions: {', '.join(names)}: cannot be loaded: {described(error)}"
+            ) from None
         for name, n in counts.items():
             if n < 2:
                 raise InputError(f"options.questions: {name}: has {n} questions; one a split are the least")
@@ -156,7 +158,9 @@ class CountingModel:
             def _model_generate(self, context: Any, *given: Any, **named: Any) -> Any:
                 found = super()._model_generate(context, *given, **named)
                 counted.tokens += int(named["attention_mask"].sum())
-                counted.tokens += sum(_written(row, self.eot_token_id) for row in found[:, context.shape[1] :].tolist())
+                counted.tokens += sum(
+                    _written(row, self.eot_token_id) for row in found[:, context.shape[1] :].tolist()
+                )
                 return found
 
         self.tokens = 0

@@ -28,7 +28,15 @@ from joulebench.workloads.generation_flops import count_generation
 from joulebench.workloads.generation_quality import Quality
 from joulebench.workloads.generation_settings import Settings, check_given, read_params, refuse_misspelt
 from joulebench.workloads.pretrained import model_source, models_folder, pretrained_config, pretrained_model
-from joulebench.workloads.prompts import Batch, fit, load_tokenizer, padded_batches, random_batches, read_prompts, tokenise
+from joulebench.workloads.prompts import (
+    Batch,
+    fit,
+    load_tokenizer,
+    padded_batches,
+    random_batches,
+    read_prompts,
+    tokenise,
+)
 
 #: Sizes that a task may set, by their names in a transformers configuration.
 _SIZES = {
