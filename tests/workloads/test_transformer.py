@@ -108,6 +108,7 @@ def test_defaults_are_those_documented():
     assert Settings().model_dump() == {
         "architecture": "tiny", "batch_size": 1, "prompt_tokens": 32, "new_tokens": 16, "dtype": "float32",
         "attention": "sdpa", "cache": "dynamic", "compile": False, "weights": "random",
+        "answer_tokens": None,
     }  # fmt: skip
     assert workload.state() is None
     assert workload.evaluate("validation") == {}

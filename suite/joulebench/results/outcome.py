@@ -218,7 +218,7 @@ def _energy_outcome(
 
 
 def _share(trial: TrialRecord, metric: str) -> float | None:
-    """A metric that says which share of a phase's units counts; None where nothing counts: no joules per nothing."""
+    """A metric that says which share of a phase's units counts; None where nothing counts."""
     share = trial.metrics.get(metric)
     return share if share is not None and 0 < share <= 1 else None
 

@@ -112,7 +112,7 @@ class Questions:
         Raises:
             InfeasibleError: there are fewer.
         """
-        requests = []
+        requests: list[list[Any]] = []
         for name, task in self._tasks.items():
             template = model.adapter.apply_chat_template if chat else None
             with redirect_stderr(io.StringIO()):
@@ -194,7 +194,7 @@ def _manager(files_alone: bool) -> Any:
 def _harness() -> Any:
     try:
         import lm_eval  # type: ignore[import-not-found]
-        import lm_eval.tasks
+        import lm_eval.tasks  # type: ignore[import-not-found]
     except ImportError:
         raise InputError(NEEDS) from None
     logging.getLogger("lm_eval").setLevel(logging.ERROR)

@@ -55,8 +55,8 @@ class Transformer(Workload):
     `dtype`, `attention`, `cache`, `compile`, `weights`; and to resize an architecture `hidden_size`, `layers`,
     `heads` and `vocabulary`. The architecture `custom` is meant to be resized.
 
-    Options of quality: `text`, `questions`, `questions_limit` and `chat_template` (`Quality`); they need a tokenizer,
-    too. With questions there is a phase more: `answer`, whose unit is an answer.
+    Options of quality: `text`, `questions`, `questions_limit` and `chat_template` (`Quality`); they need a
+    tokenizer, too. With questions there is a phase more: `answer`, whose unit is an answer.
 
     Options: `prompts`, a text file with one prompt per line, and `tokenizer`, a folder or Hugging Face model (by
     default that of the trained weights). Without them prompts are seeded random tokens. `models`, a folder with a
@@ -149,7 +149,7 @@ class Transformer(Workload):
         return load_tokenizer(self._source())
 
     def evaluate(self, split: str) -> dict[str, float]:
-        """`bits_per_byte` of the option `text`, `accuracy` and `tokens_per_question` of `questions`; else nothing."""
+        """Metrics of the options `text` and `questions`; without them none."""
         return self._quality.evaluate(split) if self._quality.wanted else {}
 
     def standard_errors(self) -> dict[str, float]:
