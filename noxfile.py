@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import nox
@@ -38,7 +39,9 @@ def _install(session: nox.Session, environment: Path = ENVIRONMENT, *options: st
     if not (environment / "pyvenv.cfg").exists():
         session.run(*uv, "venv", "--quiet", "--python", sys.executable, str(environment), external=True)
     given = options or ("--group", "test", "--group", "lint")
-    session.run(*uv, "pip", "install", "--quiet", "--python", str(environment), "-e", ".", *given, external=True)
+    session.run(
+        *uv, "pip", "install", "--quiet", "--python", str(environment), "-e", ".[all]", *given, external=True
+    )
 
 
 def _run(session: nox.Session, command: str, *arguments: str) -> None:
@@ -113,20 +116,54 @@ def minimums(session: nox.Session) -> None:
     session.run(pytest, "-n", "2", *(session.posargs or MINIMUMS), external=True)
 
 
+#: Size that the core may have, with all that it needs; a quarter of it is CodeCarbon's, with pandas.
+CORE_MIB = 400
+
+
 @nox.session(venv_backend="none")
 def wheel(session: nox.Session) -> None:
-    """Build the source distribution and from it the wheel; in an environment of that alone run the quick start."""
+    """Build the source distribution and from it the wheel; try both in environments of nothing else.
+
+    The core alone, of each: its size, help, a measured program, a report. Then, with the extras, the quick start;
+    `-- --core` leaves that out.
+    """
     uv, folder = _uv(session), HERE / ".nox" / "wheel"
     environment, built = folder / "environment", folder / "dist"
     shutil.rmtree(built, ignore_errors=True)
     session.run(*uv, "build", "--quiet", "--out-dir", str(built), str(HERE), external=True)
-    (file,) = built.glob("*.whl")
-    session.run(*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(environment), external=True)
-    session.run(*uv, "pip", "install", "--quiet", "--python", str(environment), str(file), external=True)
+    (file,), (source,) = built.glob("*.whl"), built.glob("*.tar.gz")
     # elsewhere, without a variable that leads back here: nothing of the checkout stands in for what is missing
     variables = {"PYTHONPATH": None, "PYTHONDONTWRITEBYTECODE": ""}
     command = str(environment / SCRIPTS / "joulebench")
+
+    def install(what: str) -> None:
+        session.run(*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(environment), external=True)
+        session.run(*uv, "pip", "install", "--quiet", "--python", str(environment), what, external=True)
+        mib = sum(path.stat().st_size for path in environment.rglob("*") if path.is_file()) >> 20
+        session.log(f"{Path(what).name}: {mib} MiB")
+        if "[" not in what and mib > CORE_MIB:
+            session.error(f"the core takes more than {CORE_MIB} MiB")
+
+    def try_out(*words: str) -> None:
+        began_s = time.monotonic()
+        session.run(command, *words, external=True, env=variables, silent=True)
+        session.log(f"joulebench {' '.join(words)}: {time.monotonic() - began_s:.1f} s")
+
+    (published,) = (HERE / "reports" / "digits" / "cloud_xeon_vm").iterdir()
+    for package in (source, file):
+        with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):
+            install(str(package))
+            shutil.copytree(published, "published")
+            for words in (
+                ("--help",),
+                ("measure", "--replay", "65", "--", "sleep", "0.1"),
+                ("report", "published"),
+            ):
+                try_out(*words)
+    if "--core" in session.posargs:
+        return
     with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):
+        install(f"{file}[all]")
         # what is judged is the package: a busy machine is no fault of it
         words = ("run", "digits", "--budget", "quick", "--allow-busy", *session.posargs)
         session.run(command, *words, external=True, env=variables)

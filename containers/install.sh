@@ -16,4 +16,4 @@ fi
 
 python3 -m venv "$folder"
 "$folder/bin/python" -m pip install --quiet uv
-"$folder/bin/python" -m uv --no-config pip install "${options[@]}" "$tree"
+"$folder/bin/python" -m uv --no-config pip install "${options[@]}" "$tree[all]"

@@ -143,11 +143,11 @@ class RunBuilder:
         windows.append(self.window("record", 0.05))
         return tuple(windows)
 
-    def fail(self, params: Mapping[str, Any], status: str, error: str) -> TrialRecord:
+    def fail(self, params: Mapping[str, Any], status: str, error: str, stage: str = "init") -> TrialRecord:
         """A trial without measured windows."""
         windows = (self.window("propose", 0.2), self.window("build", 0.1), self.window("failed", 0.4))
         return self.add(
-            params, 0, {}, status=status, error=error, windows=windows, unit={}, costs=Costs()
+            params, 0, {}, stage, status=status, error=error, windows=windows, unit={}, costs=Costs()
         )  # fmt: skip
 
     def span(self, event: str, *windows: Window, session: int = 0, note: str = "", ending: Ending = "done") -> None:

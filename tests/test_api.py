@@ -38,6 +38,8 @@ def test_trials_carry_their_objectives_with_intervals(task, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == ""  # progress is not in a program's own output
     assert err.count("samples_per_j") == 5
+    members = len(results.frontier())
+    assert repr(results) == f"<{task.name}: 5 trials, {members} on the frontier; {results.path}>"
 
 
 def test_nothing_is_printed_where_it_is_not_wanted(task, tmp_path, capsys):

@@ -60,6 +60,8 @@ called = {
     "resume": refused("no/such/run", what=joulebench.resume) is not None,
     "measure": refused(3, what=joulebench.measure) is not None,
     "compare": refused({}, what=joulebench.compare) is not None,
+    "trainer_callback": joulebench.trainer_callback().epochs == (),
+    "lightning_callback": callable(joulebench.lightning_callback),  # which needs an optional library
 }
 print(called)
 """
@@ -100,7 +102,8 @@ def test_every_public_name_works_once_every_module_is_imported(everything):
     called = ast.literal_eval(everything[1])
     assert called == {
         "Context": "cpu", "Epoch": 64, "InputError": "a b", "Phase": 3, "Task": "t", "Workload": {},
-        "Results": True, **dict.fromkeys(("run", "load", "resume", "measure", "compare"), True),
+        "Results": True, "trainer_callback": True, "lightning_callback": True,
+        **dict.fromkeys(("run", "load", "resume", "measure", "compare"), True),
     }  # fmt: skip
     assert set(called) == set(joulebench.__all__)
 

@@ -41,6 +41,7 @@ from tests.studies.search_quality import test_analysis as search_quality
 from tests.studies.training_inference import test_analysis as training_inference
 from tests.studies.utilisation import test_analysis as utilisation
 from tests.studies.variants import test_analysis as variants
+from tests.studies.variants import test_section as leading
 
 FOLDER = Path(__file__).with_name("prose")
 
@@ -90,6 +91,7 @@ REPORTS: dict[str, tuple[Callable[[], RunBuilder], str | None]] = {
     "training_inference": (training_inference.full, "training_inference"),
     "utilisation": (utilisation.full, "utilisation"),
     "variants": (variants.side_by_side, "variants"),
+    "variants_means": (leading.search, "variants"),
     "wrong": (killed, None),
 }
 

@@ -12,18 +12,21 @@ if TYPE_CHECKING:
     from joulebench.errors import InputError
     from joulebench.inline.blocks import measure
     from joulebench.inline.compare import compare
+    from joulebench.inline.trainer import lightning_callback, trainer_callback
     from joulebench.spec.task import Task
     from joulebench.workloads.base import Context, Epoch, Phase, Workload
 
 __all__ = [
-    "Context", "Epoch", "InputError", "Phase", "Results", "Task", "Workload", "compare", "load", "measure",
-    "resume", "run",
+    "Context", "Epoch", "InputError", "Phase", "Results", "Task", "Workload", "compare", "lightning_callback",
+    "load", "measure", "resume", "run", "trainer_callback",
 ]  # fmt: skip
 
 _LAZY = {
     "InputError": "joulebench.errors",
     "compare": "joulebench.inline.compare",
     "measure": "joulebench.inline.blocks",
+    "lightning_callback": "joulebench.inline.trainer",
+    "trainer_callback": "joulebench.inline.trainer",
     "load": "joulebench.api",
     "resume": "joulebench.api",
     "run": "joulebench.api",

@@ -90,6 +90,11 @@ class Results(RunFolder):
     def __getitem__(self, number: int) -> Trial:
         return self._trials[number]
 
+    def __repr__(self) -> str:
+        """Task, number of trials and of frontier members, and the folder."""
+        members = f", {len(self.frontier())} on the frontier" if self.run.task.has_frontier else ""
+        return f"<{self.run.task.name}: {len(self)} trials{members}; {self.path}>"
+
     def configurations(self) -> Sequence[Configuration]:
         """Trials by configuration, with the values of the objectives over all runs of each."""
         return self.run.configurations

@@ -212,6 +212,21 @@ def test_tokens_without_a_data_set_need_their_family():
     assert "measuredAccuracy" not in found["task"]
 
 
+@pytest.mark.parametrize(
+    ("dataset", "shape", "kind"),
+    [
+        ({"name": "table", "text": "review"}, None, "text"),
+        ({"name": "table"}, [4, 1, 1], "tabular"),
+        ({"name": "table"}, [3, 8, 8], "image"),
+    ],
+)
+def test_tables_are_what_they_hold(dataset, shape, kind):
+    run = RunBuilder(make_task(dataset={**dataset, "validation": 2}))
+    run.add({}, 8000, {"val_accuracy": 0.9}, idle=True)
+    fields = {**INFRA, "task.taskFamily": "any"}
+    assert report_of(run, fields, data={"counts": {}, "shape": shape})["task"]["dataset"][0]["dataType"] == kind
+
+
 def test_a_header_needs_its_date_and_has_an_id_that_stays():
     with pytest.raises(InputError, match=r"header\.reportDatetime"):
         report_of(one_trial(), {**INFRA, "header.licensing": "CC-BY-4.0"})

@@ -74,6 +74,7 @@ def test_links_to_files_beside_the_splits_are_followed(tree: Path) -> None:
     ("extra", "reason"),
     [
         (member(FIRST, tarfile.SYMTYPE, "/etc/passwd"), "link to etc/passwd"),
+        (member("../evil.png", tarfile.REGTYPE), "../evil.png lies outside of it"),
         (member(FIRST, tarfile.SYMTYPE, "../../../../x.png"), "link to ../x.png"),
         (member(FIRST, tarfile.LNKTYPE, "tiny/nowhere.png"), "link to tiny/nowhere.png"),
         (member(FIRST, tarfile.SYMTYPE, "0000.png"), f"link to {FIRST}"),  # to itself

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from joulebench.data import load_arrays
-from tests.data_sources import CIFAR10, no_decoding, pack_zip, write_image
+from tests.data_sources import CIFAR10, no_decoding, pack_zip, refused, write_image
 
 
 def cache_file(tmp_path: Path) -> Path:
@@ -87,3 +87,14 @@ def test_where_the_cache_goes(tree: Path, tmp_path: Path, monkeypatch: pytest.Mo
     load_arrays(CIFAR10, tree)
     assert list((tmp_path / "given").rglob("*.npz"))
     assert list((tmp_path / "xdg" / "joulebench").rglob("*.npz"))
+
+
+def test_a_user_without_a_home_is_told_in_one_line(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    for name in ("HOME", "XDG_CACHE_HOME", "JOULEBENCH_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    refused(lambda: load_arrays(CIFAR10, tree), "home directory")
+    assert len(load_arrays(CIFAR10, tree, tree.parent / "cache").train_x)

@@ -142,6 +142,30 @@ def test_entry_points_are_short_names(lab, tmp_path):
     assert "no study 'shares'" in said
 
 
+def test_texts_of_a_table_reach_a_workload_of_ones_own(lab):
+    rows = "".join(f'"{"good fine" if i % 2 else "bad poor"}, {i}\n",{i % 2}\n' for i in range(200))
+    (lab / "reviews.csv").write_text("review,stars\n" + rows)
+    fields = "\n".join(
+        line for line in TASK.splitlines() if not line.startswith(("width", "depth", "kernel", "pool", "epochs"))
+    )
+    for old, new in (
+        ("striped", "reviews"),
+        ('"cnn"', '"my_reader:Reader"'),
+        ('"my_data:stripes"', '"table"\ntext = "review"\nlabel = "stars"'),
+        (', "my_study:Shares"', ""),
+    ):
+        fields = fields.replace(old, new)
+    (lab / "reviews.toml").write_text(fields)
+    joulebench(lab, "run", "reviews.toml", "--data", "reviews.csv", "--replay", "50", "--out", "runs", "--quiet")
+    (found,) = (lab / "runs").glob("reviews/*/*")
+    folder = RunFolder.open(found)
+    assert {trial.status for trial in folder.trials()} == {"ok"}
+    assert folder.trials()[0].metrics["val_accuracy"] > 0.9
+    data = folder.manifest().data
+    assert data["counts"] == {"train": 60, "validation": 100, "test": 40}
+    assert data["classes"] == ["0", "1"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -312,6 +312,16 @@ class _Called:
         pass
 
 
+def test_a_partial_is_called_as_its_function():
+    doubly = functools.partial(functools.partial(time.sleep), 0.001)
+    assert joulebench.measure(doubly, repeats=1, window_s=0.01, replay="50", allow_busy=True).name == "sleep"
+
+
+def test_a_block_that_was_not_entered_cannot_be_left():
+    with pytest.raises(InputError, match="was not entered"):
+        joulebench.measure(replay="50").__exit__(None, None, None)
+
+
 @pytest.mark.parametrize("function", [_coroutine, _generator, functools.partial(_coroutine), _Called()])
 def test_a_call_that_does_its_work_later_is_refused(function):
     """The call itself takes microseconds; they are not the joules of the work."""

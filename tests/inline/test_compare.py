@@ -130,7 +130,7 @@ def test_the_ratio_is_of_the_same_domains_as_the_joules_beside_it():
                     steps=10, readings=tuple(readings), fault=fault,
                 )
             )  # fmt: skip
-        return Measured(name, "call", tuple(own), Protocol(window_s=0.5, repeats=7, max_repeats=14), "some")
+        return Measured(name, "call", tuple(own), Protocol(window_s=0.5, repeats=7, max_repeats=14), None)
 
     first, dear = measured("first", 9.0, lost=2), measured("dear", 19.0, lost=None)
     found = _compared(dear, first, None)

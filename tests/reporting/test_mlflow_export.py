@@ -223,7 +223,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch, capsys
     monkeypatch.setitem(sys.modules, "mlflow", None)
     code, _, err = call(monkeypatch, capsys, "export", folder.path, "--mlflow", "sqlite:///m.db")
     assert code == 2
-    assert err == "joulebench: --mlflow needs MLflow, which is not installed: pip install 'joulebench[mlflow]'\n"
+    assert err == "joulebench: --mlflow: this needs the extra [mlflow]: pip install 'joulebench[mlflow]'\n"
 
 
 def test_a_store_that_cannot_be_used_is_refused_in_one_line(tmp_path):

@@ -80,7 +80,7 @@ def test_without_the_extra_nothing_is_measured(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     options = ("--replay", 100, "--out", tmp_path / "runs", "--mlflow", "m.db")
     code, _, err = call(monkeypatch, capsys, "run", write_toy(tmp_path), *options)
-    assert (code, err.startswith("joulebench: --mlflow needs MLflow")) == (2, True)
+    assert (code, err.startswith("joulebench: --mlflow: this needs the extra [mlflow]")) == (2, True)
     assert not (tmp_path / "runs").exists()
 
 

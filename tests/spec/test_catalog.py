@@ -18,6 +18,7 @@ from joulebench.spec.parameters import ChoiceParameter
 from joulebench.spec.task import Dataset, Task
 from joulebench.workloads.architectures import read_architecture
 from joulebench.workloads.base import Context, InfeasibleError, workload_class
+from joulebench.workloads.model import Model
 from joulebench.workloads.transformer import Transformer
 
 TASKS = list(task_files())
@@ -54,7 +55,15 @@ def test_it_says_what_it_is(name, budget):
 
 
 def small(task: Task) -> Task:
-    """A published language model at an eighth of its width, two layers and few words: the task is checked."""
+    """A published language model at an eighth of its width, two layers and few words: the task is checked.
+
+    Likewise a small network in place of ResNet-18.
+    """
+    if workload_class(task.workload) is Model:
+        for name in ("onnx", "onnxruntime", "torchao"):
+            pytest.importorskip(name, reason=f"{name} is not installed: pip install 'joulebench[models]'")
+        options = {"model": "torchvision:shufflenet_v2_x0_5", "input": [3, 32, 32]}
+        return task.model_copy(update={"options": task.options | options})
     if workload_class(task.workload) is not Transformer:
         return task
     sizes = dict(task.defaults)
@@ -98,6 +107,8 @@ def test_its_default_builds_trains_and_steps(name, budget):
 @pytest.mark.parametrize(("name", "budget"), CASES)
 def test_every_corner_of_its_space_builds(name, budget):
     task = merged(name, budget)
+    if workload_class(task.workload) is Model:
+        task = small(task)
     data = stand_in(task.dataset) if task.dataset else None
     # a language model of billions of parameters is laid out without memory
     device = "meta" if workload_class(task.workload) is Transformer else "cpu"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -114,3 +115,17 @@ def test_degrees_of_freedom_are_those_of_the_values_with_correlation_or_without(
     assert 2 <= effective_n(rising) < n
     assert estimate(rising).freedom == n - 1
     assert effective_n([0.0, 1.0] * n) == 2 * n
+
+
+def test_what_runs_have_in_common_does_not_vanish_with_their_number():
+    """Three evaluations on the same samples err alike: their mean is known no better than one of them."""
+    score = Estimate(0.9, 1, 0.02, 0.9 - 1.96 * 0.02, 0.9 + 1.96 * 0.02, "samples", freedom=math.inf)
+    for runs in ([score], [score] * 3):
+        value = mean_of_runs(runs)
+        assert (value.mean, value.sem) == (pytest.approx(0.9), pytest.approx(0.02))
+        assert value.high - value.mean == pytest.approx(1.96 * 0.02, rel=1e-3)
+    spread = pooled_spread([[0.88, 0.92], [0.9, 0.91]])
+    wider = mean_of_runs([score] * 3, spread, 1.0)
+    assert wider.sem == pytest.approx(math.hypot(0.02, spread.sd / math.sqrt(3)))
+    apart = mean_of_runs([score, replace(score, mean=0.92), replace(score, mean=0.88)])
+    assert apart.sem == pytest.approx(0.02 / math.sqrt(3))

@@ -20,7 +20,7 @@ from joulebench.stats.estimate import (
     reciprocal,
     t_quantile,
 )
-from joulebench.stats.intervals import difference, plus, ratio, scaled
+from joulebench.stats.intervals import difference, plus, ratio, ratio_of_means, scaled
 
 A = Estimate(10.0, 5, 1.0, 7.0, 14.0, "", math.inf)
 B = Estimate(6.0, 9, 0.5, 5.0, 8.0, "", math.inf)
@@ -121,3 +121,16 @@ def test_intervals_of_two_configurations_with_a_pooled_spread_hold_95_percent():
             (ratio(a, b).low <= 15.0 <= ratio(a, b).high, difference(a, b).low <= 28 <= difference(a, b).high)
         )
     assert np.mean(held, axis=0) == pytest.approx([0.95, 0.95], abs=0.01)
+
+
+def test_a_ratio_of_means_is_of_logarithms_with_the_freedom_of_the_spread():
+    """Two runs against one, of a spread of 10 % with 3 degrees of freedom: by hand."""
+    spread = Spread(0.1, 3)
+    single = of_parts(6.0, 5, [Part(0.09, 4)], "windows within a run")
+    found = ratio_of_means([point(9.0), point(11.0)], [single], spread)
+    sem = math.sqrt(0.1**2 / 2 + 0.1**2 + 0.09 / 6**2)
+    assert (found.mean, found.freedom) == (pytest.approx(10 / 6), 3)
+    assert found.low == pytest.approx(10 / 6 * math.exp(-t_quantile(3) * sem))
+    assert found.high == pytest.approx(10 / 6 * math.exp(t_quantile(3) * sem))
+    assert ratio_of_means([single], [single], None).low is None
+    assert ratio_of_means([single], [point(-1.0)], spread) is None

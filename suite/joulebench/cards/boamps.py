@@ -202,13 +202,18 @@ def _dataset(subject: Subject, spent: Spent) -> dict[str, Any]:
     if spent.unit.endswith("token"):
         fields["dataType"] = "token"
     elif dataset is not None:
-        fields["dataType"] = "text" if dataset.is_text else "image"
+        fields["dataType"] = "text" if dataset.is_text or dataset.text else _of_shape(data.get("shape"))
     if dataset is not None:
         if dataset.name in _PUBLIC:
             fields["source"] = "public"
         if isinstance(data.get("shape"), list):
             fields["shape"] = f"({', '.join(map(str, data['shape']))})"
     return fields
+
+
+def _of_shape(shape: object) -> str:
+    """What data of labelled arrays are: rows have a height and a width of 1."""
+    return "tabular" if isinstance(shape, list) and shape[1:] == [1, 1] else "image"
 
 
 def _measure(subject: Subject, spent: Spent) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from joulebench.results.phase_runs import EVERY_FAMILY, TrainingRuns
 from joulebench.results.training_flops import trained_unit
 from joulebench.spec.objectives import COSTS
 from joulebench.spec.parameters import Value
+from joulebench.spec.registry import BLOCK, COMMAND, is_own
 from joulebench.spec.task import Protocol, Task
 from joulebench.text import one_line
 
@@ -108,8 +109,9 @@ def _emissions_source(subject: Subject, energy: Energy) -> str:
 
 
 def _training_type(subject: Subject) -> str | None:
-    """The workloads that ship train from random weights; what a user's own starts from is not known."""
-    return None if ":" in subject.run.task.workload else "pre-training"
+    """The workloads that ship train from random weights; what a user's own code starts from is not known."""
+    workload = subject.run.task.workload
+    return None if is_own(workload) or workload in (BLOCK, COMMAND) else "pre-training"
 
 
 def _results(subject: Subject) -> list[EvalResult]:

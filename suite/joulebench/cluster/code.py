@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from joulebench.runner.own_code import own_names
+from joulebench.runner.program_code import refuse_elsewhere
 from joulebench.spec.registry import import_object
 from joulebench.spec.task import Task
 from joulebench.workloads.base import workload_class
@@ -45,6 +46,7 @@ def shipped_code(task: Task, meters: Sequence[str], folders: Sequence[Path]) -> 
 
 def _modules(task: Task, meters: Sequence[str], folders: Sequence[Path]) -> dict[str, Path]:
     """Files and package folders of the user's own imported modules, by name."""
+    refuse_elsewhere(own_names(task, meters), "--ray")
     workload_class(task.workload)
     for name, registry in own_names(task, meters).items():
         import_object(name, "options") if registry is None else registry.load(name)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.errors import InputError
+from joulebench.extras import require
 
 SLOT = "joulebench"  # custom resource of a node; a worker takes all of it
 _OURS = {"CPU", "GPU", "memory", "object_store_memory", SLOT}
-INSTALL = "`uv pip install 'joulebench[ray]'`"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +57,9 @@ def ray_module() -> Any:
     Raises:
         InputError: it is not installed.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise InputError(f"--ray and --gpus need Ray, the extra 'ray': {INSTALL} ({error})") from None
+    require("--ray, --gpus", "ray")
+    import ray
+
     return ray
 
 

@@ -24,8 +24,7 @@ from joulebench.runner.trials import Order
 from joulebench.spec.hardware import Host, detect_host, mismatch
 
 if TYPE_CHECKING:
-    from joulebench.data.arrays import ImageArrays
-    from joulebench.data.text import TextBytes
+    from joulebench.data.text import Decoded
 
 T = TypeVar("T")
 SEEN = "CUDA_VISIBLE_DEVICES"
@@ -118,7 +117,7 @@ class Worker:
         there = data is None or Path(data).exists()
         return NodeFacts(self._node, detect_host(), metadata.version("joulebench"), there)
 
-    def prepare(self, chosen: Plan, began_s: float, arrays: ImageArrays | TextBytes | None) -> Ready | Refused:
+    def prepare(self, chosen: Plan, began_s: float, arrays: Decoded | None) -> Ready | Refused:
         """Start the meters and stage the data."""
 
         def work() -> Ready:

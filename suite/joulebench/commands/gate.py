@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from joulebench import extras
 from joulebench.commands.options import (
     HardwareOption,
     OutOption,
@@ -147,6 +148,8 @@ def gate(
     )
     benchmarks = Benchmarks(tests, form, hardware, replay, limit_s=limit_s)
     observe: Observer = (lambda _: None) if quiet else (lambda text: print(text, flush=True))
+    if current is None:
+        extras.require("gate", "gate")
     if update_baseline:
         print("\n".join(workflow.add_to_baseline(benchmarks, settings, sessions, replace, baseline, observe)))
         return

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from joulebench import extras
 from joulebench.commands import streams
 from joulebench.commands.card import card
 from joulebench.commands.check import check
@@ -149,6 +150,8 @@ def _exit_code() -> int:
     except BaseException as error:
         if isinstance(error, _USAGE):
             return _usage(error)
+        if (needed := extras.missing(error)) is not None:
+            return _fail(str(needed), needed.exit_code)
         import traceback
 
         traceback.print_exc()

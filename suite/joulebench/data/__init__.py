@@ -1,4 +1,4 @@
-"""Data sets: decoded once into uint8 arrays, then split and staged as tensors on the device.
+"""Data sets: decoded once into arrays or texts, then split and staged on the device.
 
 `load_arrays` locates and decodes, `stage` splits and copies to the device, `augment` transforms batches there.
 """
@@ -6,17 +6,30 @@
 from joulebench.data.arrays import ImageArrays
 from joulebench.data.augment import augment
 from joulebench.data.sources import DataRequest, load_arrays
-from joulebench.data.staging import Split, StagedData, StagedImages, StagedText, stage, tensors_of
-from joulebench.data.text import TextBytes
+from joulebench.data.staging import (
+    Split,
+    StagedData,
+    StagedImages,
+    StagedText,
+    StagedTexts,
+    TextSplit,
+    stage,
+    tensors_of,
+)
+from joulebench.data.text import Decoded, LabelledTexts, TextBytes
 
 __all__ = [
     "DataRequest",
+    "Decoded",
     "ImageArrays",
+    "LabelledTexts",
     "Split",
     "StagedData",
     "StagedImages",
     "StagedText",
+    "StagedTexts",
     "TextBytes",
+    "TextSplit",
     "augment",
     "load_arrays",
     "stage",

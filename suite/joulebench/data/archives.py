@@ -159,6 +159,8 @@ def read_files(
     count = total = 0
     with _members(path) as members:
         for name, member in ((member.name, member) for member in members):
+            if name == ".." or name.startswith("../"):
+                raise ArchiveError(f"{name} lies outside of it")
             if member.kind == "folder":
                 found.setdefault(name, None)
                 continue

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from joulebench.data.archives import ArchiveError, read_files
-from joulebench.data.arrays import ImageArrays, Pixels, Progress
+from joulebench.data.arrays import (
+    ImageArrays,
+    Pixels,
+    Progress,
+    absent_classes,
+    check_room,
+    no_progress,
+    with_test_cut,
+)
 from joulebench.errors import InputError
 from joulebench.spec.reading import read_file
 from joulebench.text import is_utf8, without_surrogates
@@ -22,11 +32,17 @@ EXPECTED = (
     "expected a torchvision folder or archive, or {train,test}/<class>/*.{jpg,png,webp,bmp,ppm,pgm,tif} "
     "as a folder or as a .tar.gz, .tgz, .tar or .zip archive"
 )
+FLAT_EXPECTED = (
+    "expected <class>/<image> or {train,test}/<class>/<image> as a folder "
+    "or as a .tar.gz, .tgz, .tar or .zip archive"
+)
+MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS = 2**25, 2**26  # of one image that is scaled down
 MAX_FILE_BYTES = 2**20  # an image of a few pixels is never larger; a decompression bomb is
 SPARE_BYTES, BYTES_EACH = 2**26, 2**14  # of an archive's images together: what any may have, and what each adds
 CHUNK = 2_000  # images between two reports of progress
 SHOWN = 3  # names in a message
 _JUNK = ("thumbs.db", "desktop.ini")
+_LIKE_SPLITS = (*SPLITS, "training", "testing", "trainset", "testset")
 _VALIDATION = ("val", "valid", "validation", "dev")
 
 Content = bytes | Path
@@ -55,10 +71,95 @@ def load_tree(path: Path, shape: tuple[int, int, int], class_count: int, progres
         labels = np.array([classes.index(_class_of(name)) for name in names], dtype=np.int64)
         splits[split] = (_decode(tree.images, names, shape, path, f"decode {split} images", progress), labels)
     (train_x, train_y), (test_x, test_y) = splits["train"], splits["test"]
-    unseen = sorted(set(classes) - {classes[label] for label in np.unique(test_y)})
-    remarks = (*tree.remarks, *([f"test has no images of {_listed(unseen)}"] if unseen else []))
+    remarks = (*tree.remarks, *absent_classes(train_y, test_y, classes))
     source = f"ImageFolder {kind} {path.name}"
     return ImageArrays(train_x, train_y, test_x, test_y, classes, source, remarks=remarks)
+
+
+def load_folder(path: Path, shape: tuple[int, int, int] | None, seed: int, progress: Progress) -> ImageArrays:
+    """Decode images in folders of their classes, of whatever size and classes.
+
+    Args:
+        shape: height, width and channels that images are scaled to; those of the first where None, and no other.
+        seed: of the held-out fifth that is the test, where there is no folder test.
+
+    Raises:
+        InputError: no such layout, unreadable, or images of several sizes and no shape.
+    """
+    kind = "folder" if path.is_dir() else "archive"
+    if path.is_dir():
+        entries = list(_folder_entries(path, flat=True))
+    else:
+        entries = list(_archive_entries(path, progress, flat=True))
+    flat = not any(parts[0] in SPLITS for parts, _ in entries)
+    named = sorted({parts[0] for parts, _ in entries if len(parts) > 1 or _ is None})
+    if flat and any(name.lower() in (*_LIKE_SPLITS, *_VALIDATION) for name in named):
+        raise InputError(f"{path}: holds no folder train or test (it has: {_listed(named)}); {FLAT_EXPECTED}")
+    if flat:
+        entries = [(("train", *parts), content) for parts, content in entries]
+    tree = _arranged(path, entries, ("train",) if flat else SPLITS, FLAT_EXPECTED)
+    classes = _classes(tree.images, path, None)
+    if len(classes) < 2:
+        raise InputError(f"{path}: has one class ({_listed(classes)}); expected at least 2")
+    pixels, labels = {}, {}
+    for split in ("train",) if flat else SPLITS:
+        names = sorted(name for name in tree.images if name.startswith(f"{split}/"))
+        labels[split] = np.array([classes.index(_class_of(name)) for name in names], dtype=np.int64)
+        files = {name.removeprefix("train/") if flat else name: tree.images[name] for name in names}
+        pixels[split] = decode_all(files, str(path), shape, progress, split)
+        shape = (pixels[split].shape[1], pixels[split].shape[2], pixels[split].shape[3]) if shape is None else shape
+    source = f"images of {kind} {path.name}"
+    if flat:
+        arrays = with_test_cut(pixels["train"], labels["train"], classes, source, seed)
+    else:
+        arrays = ImageArrays(pixels["train"], labels["train"], pixels["test"], labels["test"], classes, source)
+    return replace(arrays, remarks=(*tree.remarks, *absent_classes(arrays.train_y, arrays.test_y, classes)))
+
+
+def all_files(path: Path) -> list[Path]:
+    """Files that `load_folder` looks at."""
+    return [content for _, content in _folder_entries(path, flat=True) if isinstance(content, Path)]
+
+
+def decode_all(
+    files: Mapping[str, Content],
+    where: str,
+    shape: tuple[int, int, int] | None,
+    progress: Progress = no_progress,
+    what: str = "",
+) -> Pixels:
+    """Decode images, in order: scaled to `shape` (height, width, channels), or all of the first one's where None.
+
+    Raises:
+        InputError: one cannot be read, or is of another size while there is no shape.
+    """
+    first = next(iter(files))
+    expected = shape or _shape_of(files[first], f"{where}: {first}")
+    check_room(len(files) * math.prod(expected), f"{where}: {len(files)} images of {'×'.join(map(str, expected))}")
+    images = np.empty((len(files), *expected), dtype=np.uint8)
+    for index, (name, content) in enumerate(files.items()):
+        images[index] = _pixels(content, expected, f"{where}: {name}", fit=True, scale=shape is not None)
+        if (index + 1) % CHUNK == 0 or index + 1 == len(files):
+            progress(f"decode {what} images", index + 1, len(files))
+    return images
+
+
+def _shape_of(content: Content, where: str) -> tuple[int, int, int]:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        data = content if isinstance(content, bytes) else read_file(content, MAX_PHOTO_BYTES, follow=True)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.size[0] * image.size[1] > MAX_PHOTO_PIXELS:
+                raise InputError(f"{where} is {image.size[0]} × {image.size[1]} pixels; that is too many")
+            upright: Image.Image = ImageOps.exif_transpose(image)
+            return upright.size[1], upright.size[0], 1 if _is_grey(image.mode) else 3
+    except (InputError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise InputError(f"{where} is not a readable image ({', '.join(FORMATS)})") from None
+    except Exception as error:  # each of Pillow's decoders fails in its own way
+        raise InputError(f"{where} is not a readable image ({error})") from None
 
 
 def _root(path: Path) -> Path | None:
@@ -86,14 +187,18 @@ def tree_files(root: Path) -> Iterator[Path]:
             yield content
 
 
-def _folder_entries(path: Path) -> Iterator[Entry]:
+def _folder_entries(path: Path, flat: bool = False) -> Iterator[Entry]:
     """What a folder of images holds, links followed, as deep as a file of a class folder lies."""
     root = _root(path)
     for entry in sorted((root or path).iterdir()):
-        if not entry.is_dir() or not _is_visible((entry.name,)):
+        if not _is_visible((entry.name,)):
+            continue
+        if not entry.is_dir():
+            if flat and root is None:
+                yield (entry.name,), entry
             continue
         yield (entry.name,), None
-        if entry.name in SPLITS:
+        if entry.name in SPLITS or (flat and root is None):
             yield from _below(entry, (entry.name,))
 
 
@@ -110,18 +215,21 @@ def _below(folder: Path, parts: tuple[str, ...]) -> Iterator[Entry]:
             yield from _below(entry, below)
 
 
-def _archive_entries(path: Path, progress: Progress) -> Iterator[Entry]:
+def _archive_entries(path: Path, progress: Progress, flat: bool = False) -> Iterator[Entry]:
     if not path.is_file():
         raise InputError(f"{path}: is no regular file; {EXPECTED}")
+
+    most, each = (MAX_PHOTO_BYTES, 2**18) if flat else (MAX_FILE_BYTES, BYTES_EACH)
 
     def report(count: int) -> None:
         if count % CHUNK == 0:
             progress("read archive", count, 0)
 
     try:
-        found = read_files(path, _is_image, MAX_FILE_BYTES, lambda n: SPARE_BYTES + n * BYTES_EACH, report)
+        found = read_files(path, _is_image, most, lambda n: SPARE_BYTES + n * each, report)
     except ArchiveError as error:
-        raise InputError(f"{path}: the archive cannot be used: {error}; {EXPECTED}") from None
+        expected = f"{FLAT_EXPECTED}; photos too large for an archive are read from a folder" if flat else EXPECTED
+        raise InputError(f"{path}: the archive cannot be used: {error}; {expected}") from None
     placed = {PurePosixPath(name).parts: content for name, content in found.items()}
     roots = {parts[:depth] for parts in placed for depth in (0, 1) if parts[depth : depth + 1] in _SPLIT_PARTS}
     roots = {root for root in roots if _is_visible(root)}
@@ -130,6 +238,11 @@ def _archive_entries(path: Path, progress: Progress) -> Iterator[Entry]:
             f"{path}: holds several data sets ({_listed(['/'.join(r) or '.' for r in roots])}); {EXPECTED}"
         )
     root = next(iter(roots), ())
+    if flat and not roots:
+        seen = [parts for parts in placed if _is_image("/".join(parts))]
+        tops = {parts[0] for parts in seen}
+        if len(tops) == 1 and all(len(parts) > 2 for parts in seen):  # the folder that was packed
+            root = (next(iter(tops)),)
     for parts, content in placed.items():
         below = parts[len(root) :]
         if parts[: len(root)] == root and below and _is_visible(parts):
@@ -149,38 +262,45 @@ def _is_image(name: str) -> bool:
     return path.suffix.lower() in SUFFIXES and _is_visible(path.parts)
 
 
-def _arranged(path: Path, entries: Iterable[Entry]) -> _Tree:
+def _arranged(
+    path: Path, entries: Iterable[Entry], splits: tuple[str, ...] = SPLITS, expected: str = EXPECTED
+) -> _Tree:
     """Check that every image lies where images belong, and that no class is empty."""
     images: dict[str, Content] = {}
     folders: set[str] = set()
     beside: set[str] = set()
     left_out = []
+    flat = len(splits) == 1
+
+    def shown(name: str) -> str:  # as it lies there
+        return name.removeprefix("train/") if flat else name
+
     for parts, content in entries:
         name = "/".join(parts)
         if parts[0] not in SPLITS:
             beside |= {parts[0]} if content is None or len(parts) > 1 else set()
         elif len(parts) > 3 or (len(parts) == 3 and content is None):
-            raise InputError(f"{path}: {name} lies deeper than images of a class; {EXPECTED}")
+            raise InputError(f"{path}: {shown(name)} lies deeper than images of a class; {expected}")
         elif len(parts) == 2 and content is not None and _is_image(name):
-            raise InputError(f"{path}: {name} lies in no folder of a class; {EXPECTED}")
+            raise InputError(f"{path}: {shown(name)} lies in no folder of a class; {expected}")
         elif len(parts) == 3:
             folders.add("/".join(parts[:2]))
             if content is not None and _is_image(name):
                 images[name] = content
             else:
-                left_out.append(name)
+                left_out.append(shown(name))
         elif len(parts) == 2 and content is None:
             folders.add(name)
     if odd := next((folder for folder in folders if not is_utf8(folder)), None):
-        raise InputError(f"{path}: the name of the folder {odd!a} is not UTF-8")
-    missing = [split for split in SPLITS if not any(name.startswith(f"{split}/") for name in images)]
+        raise InputError(f"{path}: the name of the folder {shown(odd)!a} is not UTF-8")
+    missing = [split for split in splits if not any(name.startswith(f"{split}/") for name in images)]
     if missing:
-        there = sorted(beside | {folder.split("/")[0] for folder in folders})
-        where = f" under {missing[0]}/<class>/" if len(missing) < len(SPLITS) or folders else ""
-        raise InputError(f"{path}: holds no images{where} (it has: {_listed(there) or 'no folders'}); {EXPECTED}")
+        there = sorted(beside | {shown(folder).split("/")[0] for folder in folders})
+        where = f" under {shown(f'{missing[0]}/<class>/')}" if len(missing) < len(splits) or folders else ""
+        raise InputError(f"{path}: holds no images{where} (it has: {_listed(there) or 'no folders'}); {expected}")
     for folder in sorted(folders):
         if not any(name.startswith(f"{folder}/") for name in images):
-            raise InputError(f"{path}: {folder} holds no images; {EXPECTED}")
+            raise InputError(f"{path}: {shown(folder)} holds no images; {expected}")
     remarks = []
     if left_out:
         remarks.append(f"left out, by their names no images: {len(left_out)} ({_listed(left_out)})")
@@ -198,12 +318,12 @@ def _class_of(name: str) -> str:
     return name.split("/")[1]
 
 
-def _classes(images: Iterable[str], path: Path, count: int) -> tuple[str, ...]:
+def _classes(images: Iterable[str], path: Path, count: int | None) -> tuple[str, ...]:
     classes = {split: {_class_of(name) for name in images if name.startswith(f"{split}/")} for split in SPLITS}
     if stray := sorted(classes["test"] - classes["train"]):
         known = ", ".join(sorted(classes["train"]))
         raise InputError(f"{path}: test/{stray[0]} is not a class of train (expected: {known})")
-    if len(classes["train"]) != count:
+    if count is not None and len(classes["train"]) != count:
         names = ", ".join(sorted(classes["train"])[: count + 1])
         raise InputError(f"{path}: train has {len(classes['train'])} classes ({names}); expected {count}")
     return tuple(sorted(classes["train"]))
@@ -226,7 +346,9 @@ def _decode(
     return images
 
 
-def _pixels(content: Content, shape: tuple[int, int, int], where: str) -> Pixels:
+def _pixels(
+    content: Content, shape: tuple[int, int, int], where: str, fit: bool = False, scale: bool = False
+) -> Pixels:
     """Pixels of one image, uint8, upright; alpha is dropped, and 16 bits are scaled to 8.
 
     Raises:
@@ -235,19 +357,28 @@ def _pixels(content: Content, shape: tuple[int, int, int], where: str) -> Pixels
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     height, width, channels = shape
+    hint = ", as the first, or dataset.shape = [channels, height, width] to scale them" if fit else ""
+    most = MAX_PHOTO_BYTES if fit else MAX_FILE_BYTES
     try:
-        data = content if isinstance(content, bytes) else read_file(content, MAX_FILE_BYTES, follow=True)
+        data = content if isinstance(content, bytes) else read_file(content, most, follow=True)
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             upright: Image.Image = image
-            if set(image.size) == {width, height}:  # known before anything is decompressed
+            if scale and image.size[0] * image.size[1] > MAX_PHOTO_PIXELS:
+                raise InputError(f"{where} is {image.size[0]} × {image.size[1]} pixels; that is too many")
+            if scale or set(image.size) == {width, height}:  # known before anything is decompressed
                 upright = ImageOps.exif_transpose(image)
-            if upright.size != (width, height):
+            if not scale and upright.size != (width, height):
                 size = f"{upright.size[0]} × {upright.size[1]}"
-                raise InputError(f"{where} is {size} pixels; expected {width} × {height}")
+                raise InputError(f"{where} is {size} pixels; expected {width} × {height}{hint}")
             if (frames := getattr(image, "n_frames", 1)) != 1:
                 raise InputError(f"{where} has {frames} frames; expected one image")
+            if fit and not scale and channels == 1 and not _is_grey(image.mode):
+                raise InputError(f"{where} is in colour; expected grey{hint}")
             mode = "L" if channels == 1 else "RGB"
-            pixels = np.asarray(_eight_bits(upright).convert(mode), dtype=np.uint8)
+            plain = _eight_bits(upright).convert(mode)
+            if plain.size != (width, height):
+                plain = plain.resize((width, height), Image.Resampling.BILINEAR)
+            pixels = np.asarray(plain, dtype=np.uint8)
     except InputError:
         raise
     except UnidentifiedImageError:
@@ -255,6 +386,10 @@ def _pixels(content: Content, shape: tuple[int, int, int], where: str) -> Pixels
     except Exception as error:  # each of Pillow's decoders fails in its own way
         raise InputError(f"{where} is not a readable image ({error})") from None
     return pixels.reshape(shape)
+
+
+def _is_grey(mode: str) -> bool:
+    return mode in ("1", "L", "LA") or mode.startswith("I")
 
 
 def _eight_bits(image: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import os
 import tempfile
@@ -10,28 +11,33 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from joulebench.data.archives import ArchiveError, unpack_folder
 from joulebench.data.arrays import (
     PIXELS,
-    TEST_CUT,
     ImageArrays,
-    Integers,
-    Pixels,
     Progress,
-    held_out,
     no_progress,
-    shuffled,
-    take_stratified,
+    with_test_cut,
 )
 from joulebench.data.cache import cache_root, cached
+from joulebench.data.columns import NPZ_EXPECTED, TABLE_EXPECTED, Inputs, labelled, load_npz, load_table
 from joulebench.data.download import DownloadError, fetch
 from joulebench.data.grammar import generate
-from joulebench.data.images import EXPECTED, load_tree, tree_files
-from joulebench.data.text import TextBytes, read_text
-from joulebench.errors import InputError, described
+from joulebench.data.images import (
+    EXPECTED,
+    FLAT_EXPECTED,
+    all_files,
+    decode_all,
+    load_folder,
+    load_tree,
+    tree_files,
+)
+from joulebench.data.text import Decoded, LabelledTexts, TextBytes, read_text
+from joulebench.errors import InputError, described, did_you_mean
 from joulebench.host.files import expanded
 from joulebench.spec.registry import DATASETS, is_own
 from joulebench.spec.task import Dataset
@@ -51,7 +57,7 @@ class _Published:
 
 @dataclass(frozen=True)
 class DataRequest:
-    """Argument of a data set's function, which returns `ImageArrays` or `TextBytes`."""
+    """Argument of a data set's function, which returns `ImageArrays`, `LabelledTexts` or `TextBytes`."""
 
     dataset: Dataset
     path: Path | None  # from --data
@@ -59,7 +65,7 @@ class DataRequest:
     progress: Progress  # called with a label, the amount done and the total (0: unknown)
 
 
-Source = Callable[[DataRequest], ImageArrays | TextBytes]
+Source = Callable[[DataRequest], Decoded]
 
 PUBLISHED = {
     "cifar10": _Published("CIFAR10", "cifar-10-batches-py", (32, 32, 3), 10, "cifar-10-python.tar.gz"),
@@ -72,8 +78,8 @@ def load_arrays(
     data_path: Path | None = None,
     cache_dir: Path | None = None,
     progress: Progress | None = None,
-) -> ImageArrays | TextBytes:
-    """Load a whole data set as uint8 arrays, from the disk cache if it was decoded before.
+) -> Decoded:
+    """Load a whole data set as arrays or texts, from the disk cache if it was decoded before.
 
     `dataset.name` is one below, or `package.module:function` of the user, called with a `DataRequest`.
 
@@ -81,7 +87,9 @@ def load_arrays(
     `dataset.seed`, is held out. `cifar10` and `mnist` are read from `data_path`, else from $JOULEBENCH_DATA: a
     torchvision folder, a folder `{train,test}/<class>/` of images, or an archive of one; else torchvision's files
     are downloaded into the cache. `text` is read from `data_path` alone: a file, or a folder of .txt files;
-    `grammar` generates its text. `progress` is called with a label, the amount done and the total (0: unknown).
+    `grammar` generates its text. `images`, `arrays`, `table` and `torchvision:NAME` are read from
+    `data_path` alone.
+    `progress` is called with a label, the amount done and the total (0: unknown).
 
     Raises:
         InputError: there are no such data, or they cannot be read or are not of the expected form.
@@ -93,7 +101,7 @@ def load_arrays(
     return _load_own(dataset.name, source, request) if is_own(dataset.name) else source(request)
 
 
-def _load_own(name: str, source: Source, request: DataRequest) -> ImageArrays | TextBytes:
+def _load_own(name: str, source: Source, request: DataRequest) -> Decoded:
     """Call the user's function and check what it returns.
 
     Raises:
@@ -106,24 +114,43 @@ def _load_own(name: str, source: Source, request: DataRequest) -> ImageArrays | 
     except BaseException as error:
         raise InputError(f"dataset.name: '{name}' failed: {described(error)}") from error
     wrong = None
-    if not isinstance(arrays, ImageArrays | TextBytes):
-        wrong = f"must return ImageArrays or TextBytes of joulebench.data (got {type(arrays).__name__})"
+    if not isinstance(arrays, Decoded):
+        given = type(arrays).__name__
+        wrong = f"must return ImageArrays, LabelledTexts or TextBytes of joulebench.data (got {given})"
     elif isinstance(arrays, ImageArrays):
         wrong = _wrong_images(arrays)
+    elif isinstance(arrays, LabelledTexts):
+        wrong = _wrong_texts(arrays)
     if wrong:
         raise InputError(f"dataset.name: '{name}' {wrong}")
-    return arrays.with_leaks() if isinstance(arrays, ImageArrays) else arrays
+    return arrays if isinstance(arrays, TextBytes) else arrays.with_leaks()
+
+
+def _wrong_texts(texts: LabelledTexts) -> str | None:
+    """What is wrong with the types or labels of `texts`; None if nothing is."""
+    for part, x, y in (("train", texts.train_x, texts.train_y), ("test", texts.test_x, texts.test_y)):
+        if not (isinstance(x, tuple) and x and all(isinstance(text, str) for text in x)):
+            return f"must return {part}_x as a tuple of str, at least one"
+        if problem := _wrong_labels(part, y, len(x), len(texts.classes)):
+            return problem
+    return None
+
+
+def _wrong_labels(part: str, y: Any, n: int, classes: int) -> str | None:
+    if not (isinstance(y, np.ndarray) and y.dtype == np.int64 and y.shape == (n,)):
+        return f"must return {part}_y as int64 of shape ({n},), one label each"
+    if y.min() < 0 or y.max() >= classes:
+        return f"must return labels of {part}_y that index its {classes} classes"
+    return None
 
 
 def _wrong_images(arrays: ImageArrays) -> str | None:
     """What is wrong with the shapes, types or labels of `arrays`; None if nothing is."""
     for part, x, y in (("train", arrays.train_x, arrays.train_y), ("test", arrays.test_x, arrays.test_y)):
-        if not (isinstance(x, np.ndarray) and x.dtype == np.uint8 and x.ndim == 4 and len(x)):
-            return f"must return {part}_x as uint8 of shape (n, height, width, channels), n at least 1"
-        if not (isinstance(y, np.ndarray) and y.dtype == np.int64 and y.shape == (len(x),)):
-            return f"must return {part}_y as int64 of shape ({len(x)},), one label an image"
-        if y.min() < 0 or y.max() >= len(arrays.classes):
-            return f"must return labels of {part}_y that index its {len(arrays.classes)} classes"
+        if not (isinstance(x, np.ndarray) and x.dtype in (np.uint8, np.float32) and x.ndim == 4 and len(x)):
+            return f"must return {part}_x as uint8 or float32 of shape (n, height, width, channels), n at least 1"
+        if problem := _wrong_labels(part, y, len(x), len(arrays.classes)):
+            return problem
     if arrays.train_x.shape[1:] != arrays.test_x.shape[1:]:
         return "must return train_x and test_x of images of one shape"
     return None
@@ -176,7 +203,7 @@ def digits(request: DataRequest) -> ImageArrays:
     levels = bunch.images.astype(np.int64)  # 0 … 16
     x = ((levels * 255 + 8) // 16).astype(np.uint8)[..., None]  # round(level × 255 / 16)
     classes = tuple(str(name) for name in bunch.target_names)
-    return _with_test_cut(x, bunch.target.astype(np.int64), classes, "scikit-learn digits", seed)
+    return with_test_cut(x, bunch.target.astype(np.int64), classes, "scikit-learn digits", seed)
 
 
 def synthetic(request: DataRequest) -> ImageArrays:
@@ -198,14 +225,123 @@ def synthetic(request: DataRequest) -> ImageArrays:
     x = words.view(np.uint8)[:size].reshape(n, height, width, channels)
     y = np.arange(n, dtype=np.int64) % dataset.classes
     classes = tuple(str(number) for number in range(dataset.classes))
-    return _with_test_cut(x, y, classes, f"synthetic, seed {seed}", seed)
+    return with_test_cut(x, y, classes, f"synthetic, seed {seed}", seed)
 
 
-def _with_test_cut(x: Pixels, y: Integers, classes: tuple[str, ...], source: str, seed: int) -> ImageArrays:
-    """Hold out a stratified fifth of the images as the test split."""
-    order = shuffled(len(y), seed, TEST_CUT)
-    test, train = (np.sort(part) for part in take_stratified(order, y, held_out(len(y))))
-    return ImageArrays(x[train], y[train], x[test], y[test], classes, source)
+def images(request: DataRequest) -> ImageArrays:
+    """Images in folders of their classes, with or without train and test, or an archive of them."""
+    path, dataset = _given(request, FLAT_EXPECTED), request.dataset
+    shape = None if dataset.shape is None else (*dataset.shape[1:], dataset.shape[0])
+    name = "-".join(map(str, ("images", *(dataset.shape or ()), f"seed{dataset.seed}")))
+
+    def files() -> list[Path]:
+        return all_files(path) if path.is_dir() else [path]
+
+    def decode() -> ImageArrays:
+        return load_folder(path, shape, dataset.seed, request.progress)
+
+    try:
+        return cached(request.cache, name, path, files, decode)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error}); {FLAT_EXPECTED}") from None
+
+
+def arrays(request: DataRequest) -> ImageArrays:
+    """NumPy arrays of a .npz file."""
+    return load_npz(_given(request, NPZ_EXPECTED), request.dataset.seed).with_leaks()
+
+
+def table(request: DataRequest) -> ImageArrays | LabelledTexts:
+    """Rows of CSV or Parquet files, or of a Hugging Face data set on disk: numbers, images, or texts."""
+    path, dataset = _given(request, TABLE_EXPECTED), request.dataset
+    shape = None if dataset.shape is None else (*dataset.shape[1:], dataset.shape[0])
+    return load_table(path, dataset.label, dataset.text, shape, dataset.seed).with_leaks()
+
+
+def _given(request: DataRequest, expected: str) -> Path:
+    """The path given with --data.
+
+    Raises:
+        InputError: none was given, or there is nothing.
+    """
+    if request.path is None:
+        raise InputError(f"no data for '{request.dataset.name}': give --data PATH; {expected}")
+    path = expanded(request.path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; {expected}")
+    return path
+
+
+def torchvision_set(request: DataRequest) -> ImageArrays:
+    """A data set of torchvision by its class's name, from its root folder or, for CIFAR, its archive."""
+    from torchvision import datasets
+
+    name = request.dataset.name.partition(":")[2]
+    known = [n for n in datasets.__all__ if _split_argument(getattr(datasets, n))]
+    if name not in known:
+        raise InputError(
+            f"dataset.name: torchvision has no data set '{name}' with train and test{did_you_mean(name, known)} "
+            f"(allowed: {', '.join(known)})"
+        )
+    make = getattr(datasets, name)
+    path = _given(request, f"expected torchvision's root folder with {name}")
+    folder = getattr(make, "base_folder", f"{name}/raw" if issubclass(make, datasets.MNIST) else "")
+    published = _Published(name, folder, (0, 0, 0), 0)
+    with tempfile.TemporaryDirectory() as scratch:
+        if path.is_file():
+            try:
+                unpacked = bool(folder) and unpack_folder(path, folder, Path(scratch))
+            except ArchiveError as error:
+                raise InputError(f"{path}: the archive cannot be used: {error}") from None
+            if not unpacked:
+                raise InputError(f"{path}: is no archive of {name}; expected torchvision's root folder")
+            root = Path(scratch)
+        else:
+            root = (_torchvision_root(published, path) if folder else None) or path
+        inputs: dict[str, Inputs] = {}
+        labels: dict[str, list[str]] = {}
+        shape = request.dataset.shape
+        size = None if shape is None else (*shape[1:], shape[0])
+        try:
+            for split in ("train", "test"):
+                given = {"train": split == "train"} if _split_argument(make) == "train" else {"split": split}
+                with _quiet():
+                    inputs[split], labels[split] = _items(make(str(root), download=False, **given), size)
+                size = inputs[split].shape[1:]
+        except Exception as error:  # missing and damaged files fail in many ways inside torchvision
+            reason = " ".join(described(error).split())
+            raise InputError(f"{path}: {name} is missing, incomplete or damaged ({reason})") from None
+    return labelled(inputs, labels, f"torchvision {name}", str(path), request.dataset.seed).with_leaks()
+
+
+def _split_argument(make: Any) -> str | None:
+    """How a class of torchvision is told train from test; None if it is no such classification data set."""
+    taken = inspect.signature(make).parameters if isinstance(make, type) else {}
+    if "download" not in taken:
+        return None
+    allowed = {"root", "train", "split", "transform", "target_transform", "download", "loader", "kwargs"}
+    if any(n not in allowed and p.default is p.empty for n, p in taken.items() if p.kind is not p.VAR_POSITIONAL):
+        return None
+    return next((argument for argument in ("train", "split") if argument in taken), None)
+
+
+def _items(made: Any, shape: Any) -> tuple[Inputs, list[str]]:
+    """Images and class names of a torchvision data set."""
+    names = getattr(made, "classes", None)
+    encoded, labels = {}, []
+    for index in range(len(made)):
+        image, target = made[index]
+        if not isinstance(target, int | np.integer):
+            raise InputError(f"its targets are {type(target).__name__}; expected classes")
+        # losslessly, so that there is one way in which images are decoded, converted and scaled
+        stream = io.BytesIO()
+        image.save(stream, format="PNG" if image.mode != "CMYK" else "TIFF", **_FAST)
+        encoded[f"image {index}"] = stream.getvalue()
+        labels.append(str(names[int(target)]) if names else str(int(target)))
+    return decode_all(encoded, type(made).__name__, shape), labels
+
+
+_FAST: dict[str, Any] = {"compress_level": 0}
 
 
 def _published(name: str, request: DataRequest) -> ImageArrays:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from dataclasses import dataclass
-from math import sqrt
+from math import fsum, sqrt
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from joulebench.data.arrays import STAGE_CUT, ImageArrays, Integers, Pixels, held_out, shuffled, take_stratified
-from joulebench.data.text import Bytes, TextBytes
+from joulebench.data.arrays import (
+    STAGE_CUT,
+    FloatArray,
+    ImageArrays,
+    Integers,
+    Pixels,
+    check_room,
+    held_out,
+    shuffled,
+    take_stratified,
+)
+from joulebench.data.text import Bytes, Decoded, LabelledTexts, TextBytes
 from joulebench.errors import InputError
+from joulebench.host.memory import is_out_of_memory
 from joulebench.spec.task import Dataset
 
 if TYPE_CHECKING:
@@ -46,6 +57,17 @@ class Split:
 
 
 @dataclass(frozen=True)
+class TextSplit:
+    """Labelled texts: `x` as strings, `y` int64 (n,) on the device; `x[i:j]` and `y[i:j]` are a batch."""
+
+    x: tuple[str, ...]
+    y: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
 class Splits(Generic[S]):
     """Training, validation and test split: disjoint, on one device."""
 
@@ -66,7 +88,7 @@ class Splits(Generic[S]):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Images or bytes of each split."""
+        """Images, texts or bytes of each split."""
         return {name: len(self.split(name)) for name in SPLITS}
 
 
@@ -126,21 +148,86 @@ class StagedText(Splits["torch.Tensor"]):
         }
 
 
+@dataclass(frozen=True)
+class StagedTexts(Splits[TextSplit]):
+    """Splits of labelled texts; how they become numbers (a tokeniser) is the workload's."""
+
+    classes: tuple[str, ...]
+    source: str = ""
+    fingerprint: str = ""
+    remarks: tuple[str, ...] = ()
+    part: str = ""  # how much of what was left for training is used, where not all is
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready description for the run manifest."""
+        return {
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+            "counts": self.counts,
+            "classes": list(self.classes),
+            **({"part": self.part} if self.part else {}),
+            **({"remarks": list(self.remarks)} if self.remarks else {}),
+        }
+
+
 def tensors_of(data: Any) -> list[torch.Tensor]:
-    """The tensors of staged data: of each split its images and labels, or its text."""
+    """The tensors of staged data: of each split its images and labels, its labels alone, or its text."""
     parts = [data.split(name) for name in SPLITS] if isinstance(data, Splits) else []
-    return [tensor for part in parts for tensor in ((part.x, part.y) if isinstance(part, Split) else (part,))]
+    tensors: list[torch.Tensor] = []
+    for part in parts:
+        if isinstance(part, Split):
+            tensors += [part.x, part.y]
+        else:
+            tensors.append(part.y if isinstance(part, TextSplit) else part)
+    return tensors
 
 
-def stage(decoded: ImageArrays | TextBytes, dataset: Dataset, device: str) -> StagedData:
+def stage(decoded: Decoded, dataset: Dataset, device: str) -> StagedData:
     """Split decoded data as `dataset` says and put the splits on `device`.
 
     Raises:
-        InputError: there are fewer images or bytes than the data set asks for.
+        InputError: there are fewer images, texts or bytes than the data set asks for, or memory runs out.
     """
-    if isinstance(decoded, TextBytes):
-        return stage_text(decoded, dataset, device)
-    return stage_images(decoded, dataset, device)
+    try:
+        if isinstance(decoded, TextBytes):
+            return stage_text(decoded, dataset, device)
+        if isinstance(decoded, LabelledTexts):
+            return stage_texts(decoded, dataset, device)
+        return stage_images(decoded, dataset, device)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"dataset '{dataset.name}' does not fit in the memory of {device}; lower dataset.train or its shape"
+        ) from None
+
+
+def stage_texts(texts: LabelledTexts, dataset: Dataset, device: str) -> StagedTexts:
+    """Split labelled texts as images are split, with the labels on `device`.
+
+    Raises:
+        InputError: there are fewer texts than the data set asks for.
+    """
+    import torch
+
+    train, validation = split_indices(texts.train_y, dataset, "texts")
+
+    def put(x: tuple[str, ...], y: Integers) -> TextSplit:
+        return TextSplit(x, torch.from_numpy(y).to(device))
+
+    def cut(indices: Integers) -> TextSplit:
+        return put(tuple(texts.train_x[i] for i in indices), texts.train_y[indices])
+
+    return StagedTexts(
+        train=cut(train),
+        validation=cut(validation),
+        test=put(texts.test_x, texts.test_y),
+        classes=texts.classes,
+        source=texts.source,
+        fingerprint=texts.fingerprint,
+        remarks=texts.remarks,
+        part=_part(len(train), len(texts.train_y) - len(validation), "texts"),
+    )
 
 
 def stage_text(text: TextBytes, dataset: Dataset, device: str) -> StagedText:
@@ -212,15 +299,22 @@ def stage_images(arrays: ImageArrays, dataset: Dataset, device: str) -> StagedIm
     """
     import torch
 
-    train, validation = split_indices(arrays.train_y, dataset)
+    if dataset.augment and arrays.noun == "rows":
+        raise InputError(f"dataset.augment: '{dataset.name}' holds rows, no images")
+    train, validation = split_indices(arrays.train_y, dataset, arrays.noun)
+    if not device.startswith("cuda"):
+        one = 4 * int(np.prod(arrays.train_x.shape[1:]))
+        check_room(one * (len(train) + len(validation) + len(arrays.test_y)), f"dataset '{dataset.name}'")
     mean, std = channel_statistics(arrays.train_x, train)
     scale = tuple(value if value > 0 else 1.0 for value in std)
 
-    def put(x: Pixels, y: Integers) -> Split:
+    def put(x: Pixels | FloatArray, y: Integers) -> Split:
         # (n, h, w, c) in memory is what torch calls channels_last, so a change of view is enough
         images = torch.from_numpy(x).to(device).permute(0, 3, 1, 2).to(torch.float32)
         layout = torch.channels_last if x.shape[3] > 1 else torch.contiguous_format
-        images = images.div_(255).sub_(_per_channel(mean, images)).div_(_per_channel(scale, images))
+        if x.dtype == np.uint8:
+            images = images.div_(255)
+        images = images.sub_(_per_channel(mean, images)).div_(_per_channel(scale, images))
         return Split(images.contiguous(memory_format=layout), torch.from_numpy(y).to(device))
 
     height, width, channels = arrays.train_x.shape[1:]
@@ -236,11 +330,11 @@ def stage_images(arrays: ImageArrays, dataset: Dataset, device: str) -> StagedIm
         source=arrays.source,
         fingerprint=arrays.fingerprint,
         remarks=arrays.remarks,
-        part=_part(len(train), len(arrays.train_y) - len(validation), "images"),
+        part=_part(len(train), len(arrays.train_y) - len(validation), arrays.noun),
     )
 
 
-def split_indices(labels: Integers, dataset: Dataset) -> tuple[Integers, Integers]:
+def split_indices(labels: Integers, dataset: Dataset, noun: str = "images") -> tuple[Integers, Integers]:
     """Indices of the training and the validation images: disjoint, stratified, of exact size.
 
     The validation images depend on the seed and their number, not on how many are trained on.
@@ -252,7 +346,7 @@ def split_indices(labels: Integers, dataset: Dataset) -> tuple[Integers, Integer
     if wanted > len(labels):
         asked = "at least 1" if dataset.train is None else str(dataset.train)
         raise InputError(
-            f"dataset '{dataset.name}' has {len(labels)} training images, too few for "
+            f"dataset '{dataset.name}' has {len(labels)} training {noun}, too few for "
             f"train = {asked} and validation = {dataset.validation}"
         )
     order = shuffled(len(labels), dataset.seed, STAGE_CUT)
@@ -261,11 +355,13 @@ def split_indices(labels: Integers, dataset: Dataset) -> tuple[Integers, Integer
     return train, validation
 
 
-def channel_statistics(x: Pixels, indices: Integers) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(x: Pixels | FloatArray, indices: Integers) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of the chosen images (n, h, w, c), of pixels scaled to 0 … 1.
 
     Computed in integers on the CPU, so that every machine normalises alike.
     """
+    if x.dtype != np.uint8:
+        return _exact_statistics(x, indices)
     counts = np.zeros((x.shape[3], 256), dtype=np.int64)
     for start in range(0, len(indices), CHUNK):
         images = x[indices[start : start + CHUNK]]
@@ -278,6 +374,18 @@ def channel_statistics(x: Pixels, indices: Integers) -> tuple[tuple[float, ...],
         n, first, second = (int(channel_counts @ levels**power) for power in range(3))
         mean.append(first / (255 * n))
         std.append(sqrt((n * second - first**2) / (255 * n) ** 2))
+    return tuple(mean), tuple(std)
+
+
+def _exact_statistics(x: Pixels | FloatArray, indices: Integers) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of numbers that are no pixels, by sums that are exactly rounded."""
+    mean, std = [], []
+    for channel in range(x.shape[3]):
+        values = x[indices, ..., channel].astype(np.float64).ravel()
+        middle = fsum(values.tolist()) / len(values)
+        mean.append(middle)
+        constant = bool((values == values[0]).all())
+        std.append(0.0 if constant else sqrt(fsum(((values - middle) ** 2).tolist()) / len(values)))
     return tuple(mean), tuple(std)
 
 

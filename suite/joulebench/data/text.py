@@ -1,14 +1,15 @@
-"""Text data sets as bytes, read from the user's files."""
+"""Text data sets: bytes, read from the user's files, and labelled texts."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from joulebench.data.arrays import ImageArrays, Integers, repeated_in
 from joulebench.errors import InputError
 from joulebench.host.files import expanded
 
@@ -35,6 +36,42 @@ class TextBytes:
         if not self.fingerprint:
             digest = hashlib.sha256(np.ascontiguousarray(self.content).data).hexdigest()[:16]
             object.__setattr__(self, "fingerprint", digest)
+
+
+@dataclass(frozen=True)
+class LabelledTexts:
+    """Texts with labels int64 (n,) that index `classes`; `source`, `fingerprint`, `remarks` as of `ImageArrays`."""
+
+    train_x: tuple[str, ...]
+    train_y: Integers
+    test_x: tuple[str, ...]
+    test_y: Integers
+    classes: tuple[str, ...]
+    source: str
+    fingerprint: str = ""  # computed unless given
+    remarks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.fingerprint:
+            digest = hashlib.sha256()
+            for texts, labels in ((self.train_x, self.train_y), (self.test_x, self.test_y)):
+                for text in texts:
+                    content = text.encode(errors="surrogatepass")
+                    digest.update(len(content).to_bytes(8, "little") + content)
+                digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
+            object.__setattr__(self, "fingerprint", digest.hexdigest()[:16])
+
+    def with_leaks(self) -> LabelledTexts:
+        """Itself, with a remark if texts of test stand in train too."""
+        repeated = repeated_in(self.train_x, self.test_x)
+        if not repeated:
+            return self
+        remark = f"{repeated} of {len(self.test_x)} test texts stand in train too: scores are too good"
+        return replace(self, remarks=(*self.remarks, remark))
+
+
+#: Data as they are before they are split and staged.
+Decoded = ImageArrays | TextBytes | LabelledTexts
 
 
 def read_text(path: Path | None, most: int | None) -> TextBytes:

@@ -1,4 +1,8 @@
-"""Accelerator by torch: selection, synchronisation, seeding. Imports torch lazily."""
+"""Accelerator by torch: selection, synchronisation, seeding. Imports torch lazily.
+
+Where torch is not installed, this process has no work on the accelerator: programs that it measures may, and which
+GPU theirs is the driver tells.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from joulebench.errors import InputError, described
+from joulebench.extras import installed
+from joulebench.host import cuda_driver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,10 +25,14 @@ def choose_device(kind: str) -> str:
     """The torch device for a hardware profile's kind: `cuda:0` for `gpu`, else `cpu`.
 
     Raises:
-        InputError: the profile is a GPU's and torch cannot use one.
+        InputError: the profile is a GPU's and torch, or without it the driver, cannot use one.
     """
     if kind != "gpu":
         return "cpu"
+    if not installed("torch"):
+        if not cuda_driver.gpus():
+            raise InputError("the hardware profile is a GPU's, but CUDA sees none (CUDA_VISIBLE_DEVICES?)")
+        return "cuda:0"
     import torch
 
     if not torch.cuda.is_available():
@@ -42,7 +52,7 @@ def _default_threads() -> int:
 
 def use_threads(count: int | None) -> None:
     """Set torch's number of CPU threads; None restores its initial number."""
-    if count is None and "torch" not in sys.modules:
+    if not installed("torch") or (count is None and "torch" not in sys.modules):
         return
     import torch
 
@@ -57,11 +67,16 @@ def load_optimisers() -> None:
 
 def synchronizer(device: str) -> Callable[[], None]:
     """Function that waits for the device's work; called at a window's edges."""
-    if not device.startswith("cuda"):
+    if not has_work(device):
         return lambda: None
     import torch
 
     return lambda: torch.cuda.synchronize(device)
+
+
+def has_work(device: str) -> bool:
+    """Whether a device is a GPU that this process, by torch, may have work on."""
+    return device.startswith("cuda") and installed("torch")
 
 
 #: Messages of cuDNN and torch where the device has no way to compute what a model asks for.
@@ -80,7 +95,7 @@ def failure(device: str) -> str | None:
     Some errors stay: after a device-side assert, an illegal access, an uncorrectable memory error, or with a GPU
     that has fallen off the bus, every further call raises until the process ends.
     """
-    if not device.startswith("cuda"):
+    if not has_work(device):
         return None
     import torch
 
@@ -120,19 +135,31 @@ def physical_gpus(device: str, nvml: Any = None) -> tuple[tuple[str, ...], tuple
     Raises:
         InputError: NVML does not start, or does not know the device itself.
     """
-    import torch
-
     nvml = nvml or importlib.import_module("pynvml")
     own = nvml_gpu(torch_uuid(device), nvml, device)[1]
     visible = [own]
-    for number in range(torch.cuda.device_count()):
+    for number in range(_count()):
         with contextlib.suppress(InputError):
             visible.append(nvml_gpu(torch_uuid(f"cuda:{number}"), nvml)[1])
     return (own,), tuple(dict.fromkeys(visible))
 
 
+def _count() -> int:
+    if not installed("torch"):
+        return len(cuda_driver.gpus())
+    import torch
+
+    return int(torch.cuda.device_count())
+
+
+def _by_driver(device: str) -> cuda_driver.CudaGpu:
+    return cuda_driver.gpus()[int(device.partition(":")[2] or 0)]
+
+
 def gpu_name(device: str) -> str:
     """Name of the GPU behind a torch device, of a MIG slice that of its GPU."""
+    if not installed("torch"):
+        return _by_driver(device).name.split(" MIG ")[0]
     import torch
 
     return str(torch.cuda.get_device_name(device)).split(" MIG ")[0]
@@ -140,6 +167,8 @@ def gpu_name(device: str) -> str:
 
 def torch_uuid(device: str) -> str:
     """UUID of a torch device: NVML's without the prefix `GPU-` or `MIG-`."""
+    if not installed("torch"):
+        return _by_driver(device).uuid
     import torch
 
     return str(torch.cuda.get_device_properties(device).uuid)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from joulebench.errors import described
+from joulebench.host.device import has_work
 
 RESERVE_BYTES = 512 << 20  # left to the system and to this process's bookkeeping on a CPU
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -36,11 +37,11 @@ def limited(device: str, limit_bytes: int | None = None) -> Iterator[int | None]
     included, so a peak may exceed it by that much. Without /proc/self/status nothing is limited, and it yields
     `limit_bytes`.
     """
-    if device.startswith("cuda"):
+    if has_work(device):
         with _cuda_limited(device, limit_bytes) as limit:
             yield limit
         return
-    now, available = _process_bytes("VmData"), _available_bytes()
+    now, available = _process_bytes("VmData"), available_bytes()
     resident = _process_bytes("VmRSS")
     if now is None or resident is None or available is None:
         yield limit_bytes
@@ -73,7 +74,7 @@ def _cuda_limited(device: str, limit_bytes: int | None) -> Iterator[int]:
             torch.cuda.set_per_process_memory_fraction(1.0, device)
 
 
-def _available_bytes() -> int | None:
+def available_bytes() -> int | None:
     """Bytes available to this process by the system and by its control group."""
     import psutil
 
@@ -96,7 +97,7 @@ def _process_bytes(field: str) -> int | None:
 
 def reset_peak(device: str) -> None:
     """Start counting peak memory anew."""
-    if device.startswith("cuda"):
+    if has_work(device):
         import torch
 
         torch.cuda.reset_peak_memory_stats(device)
@@ -110,7 +111,7 @@ def peak_bytes(device: str) -> int | None:
 
     None where the system does not tell.
     """
-    if device.startswith("cuda"):
+    if has_work(device):
         import torch
 
         return int(torch.cuda.max_memory_allocated(device))
@@ -134,7 +135,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def release(device: str) -> None:
     """Free cached memory of the last model."""
     gc.collect()
-    if device.startswith("cuda"):
+    if has_work(device):
         import torch
 
         torch.cuda.empty_cache()

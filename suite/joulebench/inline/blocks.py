@@ -7,10 +7,12 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from joulebench.errors import InputError
+from joulebench.inline.record import Machine
 from joulebench.inline.result import PHASE, Measured
 from joulebench.inline.running import measuring
 from joulebench.measurement.instrument import Instrument
@@ -51,7 +53,7 @@ class Block:
             window_s=1e-6, repeats=1, min_windows=1, max_repeats=1, idle_s=0.0, allow_busy=allow_busy
         )
         self._windows: list[Window] = []
-        self._profile = ""
+        self._machine: Machine | None = None
         self._open: ExitStack | None = None
         self._instrument: Instrument | None = None
         self._pid = 0
@@ -59,7 +61,7 @@ class Block:
     def __enter__(self) -> Self:
         with ExitStack() as stack:  # to its end: Ctrl-C before the block has begun must leave nothing locked
             instrument = stack.enter_context(measuring(self._name, self._hardware, self._replay))
-            self._profile, self._pid = instrument.profile.name, os.getpid()
+            self._machine, self._pid = Machine.of(instrument, self._replay), os.getpid()
             instrument.timeline.cut("other")
             instrument.timeline.take()
             self._instrument = instrument
@@ -70,8 +72,8 @@ class Block:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         opened, instrument = self._open, self._instrument
-        assert opened is not None
-        assert instrument is not None
+        if opened is None or instrument is None:
+            raise InputError(f"{self._name}: a block that is left was not entered; use `with`")
         self._open = self._instrument = None
         with opened:
             if self._pid != os.getpid():  # a fork of the block: its parent measures it, and it goes on
@@ -100,7 +102,7 @@ class Block:
     @property
     def measured(self) -> Measured:
         """All that was measured so far."""
-        return Measured(self._name, self._unit, tuple(self._windows), self._protocol, self._profile)
+        return Measured(self._name, self._unit, tuple(self._windows), self._protocol, self._machine)
 
     @property
     def energy(self) -> Energy | None:
@@ -141,6 +143,14 @@ class Block:
     def table(self) -> Table:
         """One row a domain."""
         return self.measured.table
+
+    def record(self, out: str | Path = "runs") -> Path:
+        """Write a run folder below `out` with every window, for `joulebench.load` and the command line.
+
+        Raises:
+            InputError: nothing was measured yet, or the folder cannot be written.
+        """
+        return self.measured.record(out)
 
     def row(self) -> dict[str, Any]:
         """The numbers as one row of data."""
@@ -207,12 +217,18 @@ def measure(
     if function is None:
         return Block(units, unit, name or "block", hardware, replay, allow_busy)
     check_function("measure", function)
-    label = name or str(getattr(function, "__name__", type(function).__name__))
+    label = name or _name(function)
     with measuring(label, hardware, replay) as instrument:
         protocol = protocol_of(instrument, "repeats", repeats, window_s, allow_busy)
         windows = measure_phase(instrument.timeline, PHASE, Phase(step_of(function), units, unit), protocol)
         instrument.timeline.take()
-    return Measured(label, unit, tuple(windows), protocol, instrument.profile.name)
+    return Measured(label, unit, tuple(windows), protocol, Machine.of(instrument, replay))
+
+
+def _name(function: Callable[..., object]) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def check_function(where: str, function: object) -> None:

@@ -8,6 +8,7 @@ from numbers import Real
 
 from joulebench.errors import InputError
 from joulebench.inline.blocks import check_function, check_text, protocol_of, step_of
+from joulebench.inline.record import Machine
 from joulebench.inline.result import DOMAINS, PHASE, Compared, Comparison, Measured
 from joulebench.inline.running import measuring
 from joulebench.measurement.protocol import measure_side_by_side
@@ -66,9 +67,9 @@ def compare(
         shuffle = random.Random(seed).shuffle
         windows = measure_side_by_side(instrument.timeline, PHASE, phases, protocol, shuffle)
         instrument.timeline.take()
+    machine = Machine.of(instrument, replay)
     each = [
-        Measured(name, unit, tuple(own), protocol, instrument.profile.name)
-        for name, own in zip(functions, windows, strict=True)
+        Measured(name, unit, tuple(own), protocol, machine) for name, own in zip(functions, windows, strict=True)
     ]
     quality_of = quality if callable(quality) else (quality or {}).get
     return Comparison(tuple(_compared(one, each[0], quality_of(one.name)) for one in each))

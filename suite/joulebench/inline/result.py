@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from joulebench.errors import InputError
+from joulebench.inline.record import Machine, Taken, write_record
 from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, interval, number, prefix, seconds, watts
 from joulebench.presentation.plain_table import html_table, terminal_width, text_table
 from joulebench.presentation.table import Cell, Column, Table
@@ -48,14 +52,14 @@ class Measured(Shown):
         unit: of its work; all joules and seconds are per unit.
         windows: as they were measured, invalid ones included.
         protocol: what makes a window valid.
-        hardware: profile of the machine.
+        machine: where it was measured; None before it was.
     """
 
     name: str
     unit: str
     windows: tuple[Window, ...]
     protocol: Protocol
-    hardware: str
+    machine: Machine | None
 
     @cached_property
     def energy(self) -> Energy | None:
@@ -93,6 +97,19 @@ class Measured(Shown):
         return self.energy.mean / self.seconds.mean
 
     @property
+    def hardware(self) -> str:
+        """Profile of the machine."""
+        return "" if self.machine is None else self.machine.profile.name
+
+    def record(self, out: str | Path = "runs") -> Path:
+        """Write a run folder below `out` with every window, for `joulebench.load` and the command line.
+
+        Raises:
+            InputError: nothing was measured yet, or the folder cannot be written.
+        """
+        return _recorded(out, [self])
+
+    @property
     def faults(self) -> tuple[str, ...]:
         """Why windows do not count."""
         every = judged(self.windows, PHASE, self.protocol)
@@ -120,7 +137,7 @@ class Measured(Shown):
         """One row a domain, and all of them."""
         whole = self.energy
         if whole is None:
-            why = f": {self.faults[0]}" if self.faults else ""
+            why = f": {self.faults[0]}" if self.faults else "" if self.windows else ": nothing came to its end"
             return Table(self.name, (Column("Energy"),), ((Cell(f"{NOT_MEASURED}{why}"),),))
         factor, letter = prefix(whole.mean)
         parts = [(name, value) for name, value in self.by_domain.items()]
@@ -186,6 +203,15 @@ class Comparison(Shown):
                 return one
         raise KeyError(name)
 
+    def record(self, out: str | Path = "runs") -> Path:
+        """Write a run folder below `out`, with all windows of all functions.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        qualities = {one.measured.name: one.quality for one in self.each}
+        return _recorded(out, [one.measured for one in self.each], qualities)
+
     def rows(self) -> list[dict[str, Any]]:
         """The numbers as rows of data, for a DataFrame."""
         return [
@@ -229,6 +255,21 @@ class Comparison(Shown):
         ]
         quality = Cell(ABSENT if one.quality is None else number(one.quality))
         return (*cells, quality) if with_quality else tuple(cells)
+
+
+def _recorded(
+    out: str | Path, each: Sequence[Measured], qualities: Mapping[str, float | None] | None = None
+) -> Path:
+    first = each[0]
+    if first.machine is None:
+        raise InputError("record: nothing was measured yet")
+    taken = [
+        Taken(m.name, (window,), fault, {} if (q := (qualities or {}).get(m.name)) is None else {"quality": q})
+        for m in each
+        for window, fault in judged(m.windows, PHASE, m.protocol)
+    ]
+    title = " and ".join(m.name for m in each) if len(each) < 4 else f"{len(each)} functions"
+    return write_record(out, title, PHASE, plain(first.unit), taken, first.protocol, first.machine)
 
 
 def _ratio_cell(value: Estimate | None) -> Cell:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -18,27 +18,39 @@ class _Key(NamedTuple):
     replay: str | None
 
 
+class _Mine(NamedTuple):
+    name: str
+    goes_on: Callable[[], bool]
+
+
 _running: dict[_Key, Instrument] = {}
-#: The block that is being measured, as `ONE`: a list of its name.
-_measuring: dict[str, list[str]] = {}
+#: The block that is being measured, as `ONE`.
+_measuring: dict[str, _Mine] = {}
 ONE = "one"
 
 
 @contextmanager
-def measuring(what: str, hardware: str | None, replay: str | None) -> Iterator[Instrument]:
+def measuring(
+    what: str, hardware: str | None, replay: str | None, goes_on: Callable[[], bool] = lambda: True
+) -> Iterator[Instrument]:
     """Meters for one block; they go on running afterwards, for the next.
+
+    Args:
+        goes_on: whether the block is still being run, where nothing may tell that it ended: another may then begin.
 
     Raises:
         InputError: another block is being measured: the machine's joules cannot be told apart. Or the meters do not
             start (`Instrument.start`).
     """
     key = _Key(os.getpid(), hardware, replay)
-    mine = [what]
+    mine = _Mine(what, goes_on)
     try:  # no lock: Ctrl-C may come between its being taken and the block that lets it go
+        if (left := _measuring.get(ONE)) is not None and not left.goes_on() and _measuring.get(ONE) is left:
+            del _measuring[ONE]
         if (other := _measuring.setdefault(ONE, mine)) is not mine:
             raise InputError(
-                f"{what}: another block is being measured ({other[0]}); the machine's joules cannot be told apart, "
-                "so measure one after the other"
+                f"{what}: another block is being measured ({other.name}); the machine's joules cannot be "
+                "told apart, so measure one after the other"
             )
         if key not in _running:
             stop()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from joulebench import extras
 from joulebench.errors import InputError, described, did_you_mean
 from joulebench.host import device as torch_device
 from joulebench.host import global_state, memory, power_limit
@@ -138,6 +139,8 @@ def run_trial(
         except KeyboardInterrupt:
             raise
         except BaseException as failure:  # a model that calls exit() fails, and the run goes on
+            if (needed := extras.missing(failure)) is not None:  # no other configuration will find it
+                raise needed from None
             unsupported = torch_device.is_unsupported(failure)
             status = "oom" if memory.is_out_of_memory(failure) else "infeasible" if unsupported else "failed"
             error = _reason(failure)

@@ -164,7 +164,7 @@ def _digest(manifest: Manifest) -> str:
 
 
 def _without_paths(manifest: Manifest) -> Manifest:
-    """Reduce paths to file names, and another run's path to task, hardware and time."""
+    """Reduce paths to file names, and another run's path to task, hardware and time; leave kept source out."""
 
     def last(path: str | None, parts: int) -> str | None:
         return None if path is None else str(PurePath(*PurePath(path).parts[-parts:]))
@@ -176,6 +176,7 @@ def _without_paths(manifest: Manifest) -> Manifest:
             "task_file": last(manifest.task_file, 1),
             "trials_from": last(manifest.trials_from, 3),
             "found": found and found.model_copy(update={"path": last(found.path, 3)}),
+            "own_code": manifest.own_code and tuple(c.model_copy(update={"source": {}}) for c in manifest.own_code),
         }
     )
 

@@ -269,6 +269,9 @@ class OwnCode(Record):
     ] = {}
     left_out: Count = 0  # files beyond MAX_FILES
     commit: str | None = None  # of the git repository that they lie in
+    #: of what only the program itself defined (`__main__`): its source by what each statement defines, to be
+    #: compared and never executed; `files` has its digest under the script's name
+    source: Annotated[dict[str, Annotated[str, Field(max_length=1_000_000)]], Field(max_length=MAX_FILES)] = {}
     distribution: str | None = None  # installed package and version that they come from
     uncommitted: tuple[str, ...] = ()  # files that are in neither as they ran
 

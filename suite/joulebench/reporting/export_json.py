@@ -48,7 +48,8 @@ def facts(summary: Summary, sections: Sequence[Section], headline: str) -> dict[
                  "budget": manifest.budget, "digest": manifest.run_digest, "analyses": task.analyses},
         "run": {"created_utc": manifest.created_utc, "joulebench": manifest.joulebench, "seed": manifest.seed,
                 "replay": manifest.replay, "overrides": Exact(manifest.overrides)},
-        "code": manifest.own_code and [{**c.model_dump(), "digest": c.digest} for c in manifest.own_code],
+        "code": manifest.own_code
+        and [{**c.model_dump(exclude={"source"}), "digest": c.digest} for c in manifest.own_code],
         "hardware": {"name": manifest.hardware.get("name"), "title": manifest.hardware.get("title"),
                      "override": manifest.hardware_override},
         "data": Exact(manifest.data),

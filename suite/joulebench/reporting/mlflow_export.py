@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlparse
 
 from joulebench.errors import InputError
+from joulebench.extras import require
 from joulebench.records.folder import RunFolder
 from joulebench.reporting.mlflow_content import Logged, run_key, span_ms, study_logged, trials_logged
 from joulebench.reporting.summary import Summary
@@ -27,7 +28,6 @@ EPOCHS_TAG = "joulebench.epochs"  # how many epochs' metrics are there
 PARENT_TAG = "mlflow.parentRunId"
 BATCH = 100  # MLflow takes this many parameters or tags at a time
 PAGE = 1000  # runs of one answer
-NOT_INSTALLED = "--mlflow needs MLflow, which is not installed: pip install 'joulebench[mlflow]'"
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,10 @@ def _client(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     if urlparse(uri).scheme in ("", "file"):
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # the user asked for files
-    try:
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
-    except ImportError:
-        raise InputError(NOT_INSTALLED) from None
+    require("--mlflow", "mlflow")
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:

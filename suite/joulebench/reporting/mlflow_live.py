@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -12,9 +11,10 @@ from pathlib import Path
 from typing import IO
 
 from joulebench.errors import InputError, described
+from joulebench.extras import require
 from joulebench.host.process import ChildProcess, TimeLimitError
 from joulebench.records.folder import RunFolder
-from joulebench.reporting.mlflow_export import NOT_INSTALLED, Live, export_mlflow, without_login
+from joulebench.reporting.mlflow_export import Live, export_mlflow, without_login
 from joulebench.runner.events import Event, Observer
 
 #: How long the run waits for a trial to be written (the first time also for the process to start), and at its end.
@@ -38,8 +38,7 @@ class LiveLog:
         Raises:
             InputError: MLflow is not installed.
         """
-        if importlib.util.find_spec("mlflow") is None:
-            raise InputError(NOT_INSTALLED)
+        require("--mlflow", "mlflow")
         self._uri = uri
         self._child: ChildProcess | None = None
         self._pipes: tuple[IO[str], IO[str]] | None = None

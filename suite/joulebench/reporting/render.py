@@ -27,7 +27,7 @@ from joulebench.reporting.site import at_site
 from joulebench.reporting.summary import Summary, summarise
 from joulebench.reporting.tables import frontier_table
 from joulebench.results.run import Run
-from joulebench.spec.registry import FITTING
+from joulebench.spec.registry import FITTING, LEADING
 from joulebench.spec.task import GATE_STUDY
 from joulebench.studies.base import needs
 from joulebench.studies.break_even import break_even_text
@@ -100,7 +100,7 @@ def _write(
     run = replace(run, manifest=site, task=run.task.at(site.hardware))
     summary = summarise(folder, run)
     elsewhere = ("pue",) if pue is not None or grid_intensity_g_per_kwh is not None else ()
-    parts, files = drawn(run, sections(run, studies, trusted, (*FITTING, *elsewhere)))
+    parts, files = drawn(run, sections(run, studies, trusted, (*FITTING, *elsewhere), LEADING))
     content = _content(summary, parts)
     if summary.task.has_frontier:
         plots, title = content["frontier_plots"], f"{summary.task.name} v{summary.task.version}"
@@ -122,7 +122,8 @@ def _write(
 
 def headline(summary: Summary, parts: Sequence[Section]) -> str:
     """The run in one sentence; without a frontier, the answer of its first study."""
-    answers = [part.answer for part in parts if part.rows is not None] or [part.answer for part in parts]
+    own = [part for part in parts if part.name != LEADING or LEADING in summary.task.analyses] or parts
+    answers = [part.answer for part in own if part.rows is not None] or [part.answer for part in own]
     text = answers[0] if answers and not summary.task.has_frontier else summary.headline
     return f"Untrained models: {text}" if summary.task.protocol.skip_train else text
 
@@ -152,6 +153,7 @@ def _content(summary: Summary, parts: Sequence[Section]) -> dict[str, Any]:
         "summary": summary,
         "frontier_plots": plots,
         "headline": headline(summary, parts),
+        "leading": LEADING,
         "brand": "joulebench report",
         "generator": summary.manifest.joulebench,
         "title": task.title,

@@ -14,11 +14,13 @@ from joulebench.records.model import Manifest, OwnCode
 from joulebench.reporting.summary import Summary
 from joulebench.runner.own_code import own_names
 from joulebench.spec.catalog import profile_files
-from joulebench.spec.registry import COMMAND
+from joulebench.spec.registry import BLOCK, COMMAND
 from joulebench.spec.task import Task
 
 #: Stands for the folder of the records, which know no path of their own.
 RUN = "RUN"
+#: Stands for the program that measured itself.
+PROGRAM = "PROGRAM"
 MOST = 4
 
 
@@ -29,6 +31,8 @@ def repeat_command(summary: Summary) -> str:
     with its budget and overrides.
     """
     manifest = summary.manifest
+    if summary.task.workload == BLOCK:  # the work is in somebody's program
+        return shlex.join(["python", PROGRAM])
     if summary.task.workload == COMMAND:  # commands that records name are not run
         words = ["joulebench", "measure", *_measure_options(summary.task)]
     else:
@@ -115,7 +119,9 @@ def needs(summary: Summary) -> tuple[str, ...]:
 
 
 def _needs(manifest: Manifest, task: Task) -> Iterator[str]:
-    if task.workload == COMMAND:
+    if task.workload == BLOCK:
+        yield f"{PROGRAM} is the one that measured these blocks where they stand; the records do not hold it."
+    elif task.workload == COMMAND:
         yield "It needs the programs, and the files that they read, in the current folder."
     elif not _is_named(manifest) or str(manifest.hardware.get("name")) not in profile_files():
         yield f"{RUN} is the folder of these records, which hold the task and the profile as they were."

@@ -18,11 +18,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Literal
 
 from joulebench.records.model import TrialRecord, Window
 from joulebench.results.energy import common_domains, joules
 from joulebench.stats.estimate import estimate, t_quantile, t_quantile_of
+from joulebench.stats.linear import BayesianPlane, bayesian
 
 Rule = Literal["proportional", "two-term", "steady", "calibrated"]
 RULES: tuple[Rule, ...] = ("proportional", "two-term", "steady", "calibrated")
@@ -180,7 +181,7 @@ class Calibration:
     seen: int
     amount: Amount
     ratios: tuple[float, ...]  # logarithms of (pace of the rest) / (pace seen)
-    model: Any  # a regression of them on what was seen; None: their mean
+    model: BayesianPlane | None  # a regression of them on what was seen; None: their mean
 
     def predict(self, training: Training, total_units: int) -> Prediction | None:
         """Predict a training's total; None where it cannot, or where its segments are not `seen` in number."""
@@ -197,8 +198,8 @@ class Calibration:
         n = len(self.ratios)
         if self.model is None:
             return fmean(self.ratios), t_quantile(n - 1) * stdev(self.ratios) * math.sqrt(1 + 1 / n)
-        mean, sd = self.model.predict([features], return_std=True)
-        return float(mean[0]), t_quantile(n - len(features) - 1) * float(sd[0])
+        mean, sd = self.model.at(features)
+        return mean, t_quantile(n - len(features) - 1) * sd
 
 
 def calibrate(finished: Sequence[Training], seen: int, amount: Amount = "energy_j") -> Calibration | None:
@@ -206,7 +207,7 @@ def calibrate(finished: Sequence[Training], seen: int, amount: Amount = "energy_
 
     The logarithm of (pace of the rest) / (pace seen) is expected at their mean, from `MIN_FINISHED` on; from
     `MIN_REGRESSED` on, where a Bayesian ridge regression on the logarithms of power and of seconds per unit as seen
-    has it (MacKay 1992; scikit-learn's). The interval is Student's t times the standard deviation of a prediction.
+    has it (MacKay 1992). The interval is Student's t times the standard deviation of a prediction.
     The trainings, and a new one, are taken as independent and alike.
     """
     known = [k for t in finished if (k := _remaining_ratio(t, seen, amount)) is not None]
@@ -215,9 +216,7 @@ def calibrate(finished: Sequence[Training], seen: int, amount: Amount = "energy_
     ratios = tuple(ratio for _, ratio in known)
     if len(known) < MIN_REGRESSED:
         return Calibration(seen, amount, ratios, None)
-    from sklearn.linear_model import BayesianRidge  # a second to import, that most commands need not wait for
-
-    return Calibration(seen, amount, ratios, BayesianRidge().fit([features for features, _ in known], ratios))
+    return Calibration(seen, amount, ratios, bayesian([features for features, _ in known], ratios))
 
 
 def calibrating(trials: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -181,11 +181,11 @@ def _outcome(
         value = None if rate is None else reciprocal(rate)
         outcome = None if value is None else Outcome(value)
     else:
-        outcome = _plain_outcome(trial, name)
+        outcome = plain_outcome(trial, name)
     return outcome if outcome is not None and abs(outcome.value.mean) <= MAX_VALUE else None
 
 
-def _plain_outcome(trial: TrialRecord, name: str) -> Outcome | None:
+def plain_outcome(trial: TrialRecord, name: str) -> Outcome | None:
     """A metric, with its standard error where the workload gave one, or a static cost."""
     value = trial.metrics.get(name)
     if value is None and name in COSTS:
@@ -196,7 +196,8 @@ def _plain_outcome(trial: TrialRecord, name: str) -> Outcome | None:
     if sem is None:
         return Outcome(point(value))
     half = NORMAL_975 * sem
-    return Outcome(Estimate(value, 1, sem, value - half, value + half, "as its source states"))
+    stated = "as its source states"
+    return Outcome(Estimate(value, 1, sem, value - half, value + half, stated, freedom=math.inf))
 
 
 def _energy_outcome(

@@ -295,7 +295,7 @@ class TrainingRuns(_Runs):
         return _epochs(trial)
 
     def _values(self, quantity: str) -> Sequence[Estimate]:
-        return self.runs if quantity == "gross" else self._seconds
+        return self.runs if quantity == "gross" else self.each_s
 
     @property
     def power_w(self) -> float:
@@ -304,10 +304,11 @@ class TrainingRuns(_Runs):
     @cached_property
     def seconds(self) -> Estimate:
         """Seconds of a training's epochs."""
-        return mean_of_runs(self._seconds, self.repeated.spread("seconds"))
+        return mean_of_runs(self.each_s, self.repeated.spread("seconds"))
 
     @cached_property
-    def _seconds(self) -> list[Estimate]:
+    def each_s(self) -> list[Estimate]:
+        """Seconds of each training's epochs."""
         return [point(sum(w.duration_s for w in _epochs(t))) for t in self.trials]
 
     @cached_property
@@ -331,7 +332,7 @@ class TrainingRuns(_Runs):
         """Seconds per unit of work, as `per`."""
         if not all(units):
             return None
-        each = [scaled(s, 1 / n) for s, n in zip(self._seconds, units, strict=True)]
+        each = [scaled(s, 1 / n) for s, n in zip(self.each_s, units, strict=True)]
         return mean_of_runs(each, self.repeated.spread("seconds"))
 
     @property

@@ -187,8 +187,13 @@ class Run:
         key = (tuple(t.trial for t in usable), domains)
         if key not in self._trainings:
             of = partial(training_runs, self.task.protocol, families=domains, idle=self.idle)
-            self._trainings[key] = of(usable, repeated=self._repeated(None, domains, of))
+            self._trainings[key] = of(usable, repeated=self.repeated_training(domains))
         return self._trainings[key]
+
+    def repeated_training(self, domains: tuple[str, ...]) -> Repeated:
+        """Spread of trainings between runs of one configuration."""
+        of = partial(training_runs, self.task.protocol, families=domains, idle=self.idle)
+        return self._repeated(None, domains, of)
 
     @cached_property
     def _trainings(self) -> dict[tuple[tuple[int, ...], tuple[str, ...]], TrainingRuns | None]:

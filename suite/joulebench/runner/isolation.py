@@ -193,12 +193,13 @@ class _Child:
 
     def state(self, say: Say) -> Any:
         """The trial's weights; None where it has none, or they cannot be had, which `say` is told."""
-        import torch
-
         try:
             self.send(_SEND_STATE)
-            content = self.receive(say)
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True) if content else None
+            if not (content := self.receive(say)):
+                return None
+            import torch
+
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except (ChildLostError, pickle.UnpicklingError) as error:
             say("note", f"its weights cannot be kept, nor scored later: {error}")
             return None

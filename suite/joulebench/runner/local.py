@@ -24,8 +24,9 @@ from joulebench.runner.confirming import Confirming
 from joulebench.runner.events import Event, Observer, silent
 from joulebench.runner.execution import InProcess
 from joulebench.runner.isolation import Isolated
-from joulebench.runner.own_code import Sources, exists, find_recorded_code
-from joulebench.runner.plan import Plan, plan
+from joulebench.runner.own_code import Sources, exists, find_recorded_code, own_names
+from joulebench.runner.plan import Plan, check_extras, plan
+from joulebench.runner.program_code import refuse_elsewhere
 from joulebench.runner.proposals import Stages
 from joulebench.runner.resume_check import differences, is_complete
 from joulebench.runner.scheduling import LocalExecutor, schedule
@@ -137,9 +138,10 @@ def _meters_again(recorded: Sequence[str], given: Sequence[str], folder: RunFold
 
 def resumed_plan(folder: RunFolder, host: Host, data: Path | None, strict: bool, set_power_limit: bool) -> Plan:
     """Restore a run's plan on this host, with the options of the `resume` command."""
-    began = folder.manifest()
+    began, task = folder.manifest(), folder.task()
+    check_extras(task, str(folder.path))
     return Plan(
-        folder.task(),
+        task,
         began.budget,
         validate(HardwareProfile, began.hardware, folder.manifest_path),
         host,
@@ -177,6 +179,7 @@ def resumed_data(folder: RunFolder, data: str | Path | None, sources: Sources, o
 def _execution(chosen: Plan, observe: Observer, began_s: float, load: Callable[[], None]) -> InProcess | Isolated:
     if not chosen.task.protocol.isolate:
         return InProcess(chosen, open_bench(chosen, observe, began_s=began_s, load=load))
+    refuse_elsewhere(own_names(chosen.task, chosen.meters), "--isolate")
     origin_s = RealClock().now_s()
     learned: LearnedCounters = {}
     timeline, _ = open_timeline(chosen, began_s, replay_origin_s=origin_s, synchronise=False, learned=learned)

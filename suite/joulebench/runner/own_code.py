@@ -30,8 +30,20 @@ from joulebench.host.git import uncommitted
 from joulebench.meters.live_settings import is_settings
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import MAX_FILES, OwnCode
+from joulebench.runner.program_code import (
+    PROGRAM,
+    defined,
+    difference,
+    digest_of,
+    is_programs,
+    program_file,
+    program_folder,
+    program_label,
+    source_of,
+)
 from joulebench.spec.reading import read_file
 from joulebench.spec.registry import (
+    ANY_MODEL,
     COMMAND,
     DATASETS,
     METERS,
@@ -40,6 +52,7 @@ from joulebench.spec.registry import (
     Registry,
     add_import_folders,
     is_own,
+    named_by_model,
 )
 from joulebench.spec.task import FRONTIER, MODEL, Task
 
@@ -95,7 +108,7 @@ def own_names(task: Task, meters: Sequence[str] = ()) -> dict[str, Registry | No
         # a class of joulebench's own is checked to be what it stands for; a function is only called
         if name not in registry.shipped and not (registry.form == "Class" and name.startswith(f"{_PACKAGE}."))
     }
-    texts = (*(text for text in _texts(task.options) if _OBJECT.fullmatch(text)), *own_models(task))
+    texts = (*(text for text in _option_texts(task) if _OBJECT.fullmatch(text)), *own_models(task))
     return found | {text: None for text in texts if text not in found}
 
 
@@ -114,11 +127,23 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(part)
 
 
+def _option_texts(task: Task) -> Iterator[str]:
+    """Texts of a task's options, of a model of some kind what it is loaded from."""
+    options = dict(task.options)
+    if _takes_any_model(task) and isinstance(model := options.get("model"), str):
+        options["model"] = named_by_model(model)
+    return _texts(options)
+
+
+def _takes_any_model(task: Task) -> bool:
+    return WORKLOADS.target(task.workload, "workload") == WORKLOADS.shipped[ANY_MODEL]
+
+
 def own_files(task: Task) -> dict[str, Path]:
     """Files that texts of a task's options name, in the current folder or, with a suffix, on the import path."""
     found = {}
-    for text in _texts(task.options):
-        if "\0" not in text:
+    for text in _option_texts(task):
+        if text and "\0" not in text:
             with suppress(OSError, InputError):  # too long for a path; nobody's home folder
                 elsewhere = sys.path if Path(text).suffix else ()
                 places = (folder / expanded(Path(text)) for folder in (Path.cwd(), *map(Path, elsewhere)))
@@ -139,7 +164,9 @@ def recorded(task: Task, meters: Sequence[str] = ()) -> tuple[OwnCode, ...]:
     found = []
     for name, registry in own_names(task, meters).items():
         module = sys.modules.get(_target(name, registry).partition(":")[0])
-        if module is not None:
+        if is_programs(name):
+            found.append(_of_program(name))
+        elif module is not None:
             found.append(_of_module(name, module, registry))
     found += [_described(Path(text).name, file.parent, {file.name: file}) for text, file in own_files(task).items()]
     return tuple({code.name: code for code in found}.values())
@@ -158,6 +185,21 @@ def _of_module(name: str, module: ModuleType, registry: Registry | None) -> OwnC
         if (found := _place(key, other)) is not None and found[1] == root:
             files[found[0].relative_to(root).as_posix()] = found[0]
     return _described(name, root, files, _distribution(name, top, file, registry))
+
+
+def _of_program(name: str) -> OwnCode:
+    """What the running program defines: its kept source in place of its file, and its own modules."""
+    if not (source := source_of(name)):
+        return OwnCode(name=name)
+    root, label = program_folder(), program_label()
+    files = {} if (script := program_file()) is None else {label: script}
+    for key, other in list(sys.modules.items()):
+        if key != PROGRAM and not _is_installed(root) and (place := _place(key, other)) and place[1] == root:
+            files[place[0].relative_to(root).as_posix()] = place[0]
+    code = _described(name, root, files)
+    kept = {**code.files, label: digest_of(source)}
+    uncommitted = code.uncommitted if script is not None else (label, *code.uncommitted)
+    return code.model_copy(update={"files": kept, "source": source, "uncommitted": uncommitted})
 
 
 def _place(name: str, module: object) -> tuple[Path, Path] | None:
@@ -262,6 +304,9 @@ def find_recorded_code(
             )
     began = {code.name: code for code in manifest.own_code or ()}
     for name, registry in own_names(task, manifest.own_meters).items():
+        if is_programs(name):
+            yield _programs_code(name, began.get(name), folder)
+            continue
         module = _target(name, registry).partition(":")[0]
         file = located(module)
         if file is None:
@@ -285,12 +330,40 @@ def find_recorded_code(
         yield f"imports {name} from {file}, as the records name it ({state})", other
     for text, file in own_files(task).items():
         code = began.get(Path(text).name)
-        if code is not None and (other := _unlike(code, file.parent)) is not None:
+        other = None if code is None else _unlike(code, file.parent)
+        if _takes_any_model(task) and task.options.get("model") == f"sklearn:{text}":
+            state = "which was not recorded" if code is None else "has changed" if other else "unchanged"
+            yield f"loads {file}, a pickle, which runs code, as the records name it ({state})", other
+        elif other is not None:
             yield f"reads {file} ({other} has changed)", other
     if is_own(task.workload):  # which may be the workload by another name, or a class made from it
         bases = getattr(WORKLOADS.load(task.workload, "workload"), "__mro__", ())
         if WORKLOADS.shipped[COMMAND] in [f"{base.__module__}:{base.__qualname__}" for base in bases]:
             raise _commands_refused(folder)
+
+
+def _programs_code(name: str, code: OwnCode | None, folder: RunFolder) -> tuple[str, str | None]:
+    """The line for a name of the program that began the run, which has to be the one that runs now.
+
+    Raises:
+        InputError: it is another: nothing that is kept in a record is executed.
+    """
+    files = {} if code is None else code.files
+    label = next((path for path, sha in files.items() if code and sha == digest_of(code.source)), None)
+    if defined(name) is None:
+        what = name.partition(":")[2]
+        raise InputError(
+            f"{folder.path}: its {what} was defined in {label or 'a script or notebook'}, not in the program that "
+            f"runs now, and code that records keep is never executed: where {what} is defined, call "
+            f"joulebench.resume('{folder.path}')"
+        )
+    if code is None or not code.source:
+        return f"takes {name} from this program, as the records name it (its code was not recorded)", None
+    modules = {path: sha for path, sha in files.items() if path != label}
+    other = difference(name, code.source)
+    other = other or _unlike(code.model_copy(update={"files": modules}), program_folder())
+    state = "unchanged" if other is None else f"{other} has changed"
+    return f"takes {name} from this program, as the records name it ({state})", other
 
 
 def _commands_refused(folder: RunFolder) -> InputError:
@@ -310,7 +383,7 @@ def exists(path: Path) -> bool:
 
 def _paths(task: Task) -> Iterator[str]:
     """Texts of a task that a workload may open as files."""
-    yield from _texts(task.options)
+    yield from _option_texts(task)
     for parameter in task.parameters.values():
         yield from _texts(parameter.model_dump(mode="json", include={"values", "value", "default"}))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from joulebench import search
+from joulebench import extras, search
 from joulebench.errors import InputError, did_you_mean
 from joulebench.host.clock import RealClock
 from joulebench.meters.live_settings import is_settings, read_settings
@@ -19,7 +19,7 @@ from joulebench.runner.own_code import Sources, find_recorded_code, own_models
 from joulebench.spec import catalog
 from joulebench.spec.hardware import HardwareProfile, Host, check_profile, choose_profile, detect_host, mismatch
 from joulebench.spec.parameters import FixedParameter, Value
-from joulebench.spec.registry import METERS, add_import_folders, import_object
+from joulebench.spec.registry import DATASETS, METERS, WORKLOADS, add_import_folders, import_object
 from joulebench.spec.stage import Stage
 from joulebench.spec.task import CONFIRM, Task, check_names
 from joulebench.spec.toml import merge, validate
@@ -194,6 +194,7 @@ def plan(
             "--country, or set it in the hardware profile"
         )
     check_names(merged)
+    check_extras(merged, task_file or merged.name)
     check_studies(merged, task_file or merged.name)
     for name in own_models(merged):
         import_object(name, "parameters.model")  # before the run begins, so that its code is recorded
@@ -225,6 +226,17 @@ def plan(
         set_power_limit,
         isinstance(task, str) and task_file is None and again is None,
     )
+
+
+def check_extras(task: Task, where: str) -> None:
+    """Check that the extras are installed which a task's workload, data set and stages need.
+
+    Raises:
+        InputError: one is not.
+    """
+    dataset = DATASETS.needs(task.dataset.name) if task.dataset is not None else ()
+    searches = any(stage.method in ("qnehvi", "nsga2") for stage in task.stages.values())
+    extras.require(where, *WORKLOADS.needs(task.workload), *dataset, *(("search",) if searches else ()))
 
 
 def _allowed_by_environment() -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from joulebench.errors import InputError, MeterError
+from joulebench.extras import installed
 from joulebench.host import device, environment
 from joulebench.host.clock import RealClock, VirtualClock
 from joulebench.host.power_limit import PARAMETER
@@ -34,8 +35,7 @@ from joulebench.workloads.flops import load_counter
 
 if TYPE_CHECKING:
     from joulebench.data import StagedData
-    from joulebench.data.arrays import ImageArrays
-    from joulebench.data.text import TextBytes
+    from joulebench.data.text import Decoded
 
 
 def open_bench(
@@ -44,7 +44,7 @@ def open_bench(
     *,
     began_s: float = 0.0,
     node: str | None = None,
-    arrays: ImageArrays | TextBytes | None = None,
+    arrays: Decoded | None = None,
     load: Callable[[], None] = lambda: None,
     replay_origin_s: float | None = None,
     ready: Callable[[], None] = lambda: None,
@@ -71,7 +71,7 @@ def open_bench(
     )
     try:
         load()
-        if not is_virtual(chosen):
+        if not is_virtual(chosen) and workload.uses_torch and installed("torch"):
             load_counter()
             device.load_optimisers()
         timeline.cut("start")
@@ -189,9 +189,7 @@ def check_domains(task: Task, device_name: str, meters: Sequence[Mapping[str, st
         )
 
 
-def _staged(
-    chosen: Plan, device_name: str, observe: Observer, arrays: ImageArrays | TextBytes | None
-) -> StagedData | None:
+def _staged(chosen: Plan, device_name: str, observe: Observer, arrays: Decoded | None) -> StagedData | None:
     if chosen.task.dataset is None:
         return None
     from joulebench.data import load_arrays, stage

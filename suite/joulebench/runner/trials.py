@@ -271,10 +271,10 @@ def save_weights(folder: RunFolder, trial: int, state: Any) -> str | None:
     Raises:
         IncompleteError: the disk is full or the file cannot be written.
     """
-    import torch
-
     file = folder.weights_file(trial)
     try:
+        import torch
+
         make_folder(folder.weights_path)
         with whole_file(file) as opened:  # to the disk: the record that relies on them follows
             torch.save(state, opened)

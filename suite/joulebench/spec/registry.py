@@ -10,13 +10,16 @@ import importlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from joulebench import extras
 from joulebench.errors import InputError, described, did_you_mean
 
+#: First parts of names that are a library's objects by name, as `torchvision:MNIST`, and no code of the user's.
+FAMILIES = ("torchvision",)
 #: `package.module:Class`, or a short name.
 PATTERN = r"^[a-z][a-z0-9_]*$|^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 
@@ -29,6 +32,7 @@ class Registry:
     group: str  # of entry points: "joulebench.workloads"
     form: Literal["Class", "function"]  # of the object behind a name
     shipped: Mapping[str, str]  # short name -> package.module:name
+    extras: Mapping[str, str] = field(default_factory=dict)  # short name -> extra of the installation that it needs
 
     def target(self, name: str, field: str | None = None, beside: Sequence[str] = ()) -> str:
         """Resolve a name to `package.module:name` without importing it.
@@ -42,8 +46,8 @@ class Registry:
         """
         if is_own(name) and re.search(PATTERN, name):
             return name
-        if name in self.shipped:
-            return self.shipped[name]
+        if (shipped := self.shipped.get(_key(name))) is not None:
+            return shipped
         installed = {point.name: point.value for point in metadata.entry_points(group=self.group)}
         if name in installed:
             return installed[name]
@@ -53,13 +57,18 @@ class Registry:
             f"(allowed: {', '.join(known)}, or package.module:{self.form})"
         )
 
+    def needs(self, name: str) -> tuple[str, ...]:
+        """Extras of the installation without which a shipped name cannot be loaded."""
+        return (self.extras[key],) if (key := _key(name)) in self.extras else ()
+
     def load(self, name: str, field: str | None = None, base: type | None = None) -> Any:
         """Import the object behind a name: a subclass of `base`, or a function.
 
         Raises:
-            InputError: no such name, module or object, or an object of another form.
+            InputError: no such name, module or object, an object of another form, or an extra is not installed.
         """
         target = self.target(name, field)
+        extras.require(f"{field or self.kind}: '{name}'", *self.needs(name))
         loaded = import_object(target, field or self.kind, own=is_own(name))
         if base is not None and not (isinstance(loaded, type) and issubclass(loaded, base)):
             raise InputError(f"{field or self.kind}: '{name}' is not a subclass of joulebench's {base.__name__}")
@@ -68,9 +77,28 @@ class Registry:
         return loaded
 
 
+def _key(name: str) -> str:
+    """What a shipped name is listed under: itself, or its library and a colon."""
+    library, colon, rest = name.partition(":")
+    return name if not colon else library + colon if rest else ""
+
+
 def is_own(name: str) -> bool:
     """Whether a name is `package.module:Class`, user code, rather than a short name."""
-    return ":" in name
+    return ":" in name and name.partition(":")[0] not in FAMILIES
+
+
+def named_by_model(text: str) -> str:
+    """The path or `package.module:name` that the option `model` of the workload `model` names; "" where neither.
+
+    Before its first colon stands a kind; without one, all of it is a user's own `package.module:name`.
+    """
+    kind, _, name = text.partition(":")
+    if kind in ("torchvision", "timm"):
+        return ""  # the library's own name
+    if kind == "hf":
+        return name.partition(":")[2]
+    return name if kind in ("sentence-transformers", "onnx", "sklearn") else text
 
 
 def add_import_folders(*more: Path) -> None:
@@ -101,6 +129,8 @@ def import_object(path: str, field_name: str, own: bool = True) -> Any:
     try:
         imported: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        if (needed := extras.missing(error, f"{field_name}: '{path}'")) is not None:
+            raise needed from None
         raise InputError(
             f"{field_name}: no module '{error.name}' (for '{path}') here, beside the task file or on PYTHONPATH"
         ) from None
@@ -128,35 +158,50 @@ def _studies() -> dict[str, str]:
 
 #: The workload whose trials are programs of the user's.
 COMMAND = "command"
+#: The workload whose option `model` names a model of one of several kinds.
+ANY_MODEL = "model"
+#: The workload of what a program measured itself; it is recorded, and never run.
+BLOCK = "block"
 WORKLOADS = Registry(
     "workload",
     "joulebench.workloads",
     "Class",
     {
+        "block": "joulebench.workloads.block:Block",
         "cnn": "joulebench.workloads.cnn:CNN",
         "command": "joulebench.workloads.command:Command",
         "families": "joulebench.workloads.families:Families",
         "function": "joulebench.workloads.function:Function",
         "language_model": "joulebench.workloads.language_model:LanguageModel",
         "mlp": "joulebench.workloads.families:MLP",
+        "model": "joulebench.workloads.model:Model",
         "recurrent": "joulebench.workloads.families:Recurrent",
         "search": "joulebench.studies.search_quality.workload:SearchQuality",
         "table": "joulebench.workloads.table:Table",
         "transformer": "joulebench.workloads.transformer:Transformer",
         "zoo": "joulebench.workloads.zoo:Zoo",
     },
+    extras={
+        **dict.fromkeys(("cnn", "families", "mlp", "recurrent", "zoo"), "vision"),
+        **dict.fromkeys(("language_model", "transformer"), "llm"),
+        "search": "search",
+    },
 )
 STUDIES = Registry("study", "joulebench.studies", "Class", _studies())
 #: Studies that a report shows though no task names them, where `Study.fits` says so and there is a result.
 FITTING = ("life_cycle", "utilisation")
+#: The same of the one that such a report begins with.
+LEADING = "variants"
 DATASETS = Registry(
     "data set",
     "joulebench.datasets",
     "function",
     {
         name: f"joulebench.data.sources:{name}"
-        for name in ("digits", "mnist", "cifar10", "synthetic", "grammar", "text")
-    },
+        for name in ("digits", "mnist", "cifar10", "synthetic", "grammar", "text", "images", "arrays", "table")
+    }
+    | {"torchvision:": "joulebench.data.sources:torchvision_set"},  # and a name of torchvision's
+    extras=dict.fromkeys(("digits", "mnist", "cifar10", "torchvision:"), "vision"),
 )
 METERS = Registry(
     "meter",

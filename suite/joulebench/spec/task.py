@@ -26,7 +26,7 @@ from joulebench.spec.parameters import (
     Seconds,
     Value,
 )
-from joulebench.spec.registry import DATASETS, PATTERN, STUDIES, WORKLOADS
+from joulebench.spec.registry import DATASETS, PATTERN, STUDIES, WORKLOADS, is_own
 from joulebench.spec.stage import Stage
 from joulebench.spec.toml import Definition, digest, merge, read_toml, validate
 
@@ -55,7 +55,10 @@ class Dataset(Definition):
     validation: Annotated[int, Field(ge=1)]  # images, or bytes of text
     search_split: Literal["validation", "test"] = "validation"
     augment: tuple[Literal["crop", "flip"], ...] = ()
-    shape: tuple[int, int, int] | None = None  # synthetic: channels, height, width
+    # channels, height, width: of synthetic images; what images, table and torchvision: scale theirs to
+    shape: tuple[int, int, int] | None = None
+    label: Annotated[str, Field(min_length=1, max_length=200)] | None = None  # table: the column of classes
+    text: Annotated[str, Field(min_length=1, max_length=200)] | None = None  # table: the column of texts
     # synthetic: images in all; grammar: bytes in all; text: bytes read at most, all when absent
     n: Annotated[int, Field(ge=2, le=10_000_000)] | None = None
     classes: Annotated[int, Field(ge=2, le=10_000)] | None = None  # synthetic
@@ -63,22 +66,33 @@ class Dataset(Definition):
 
     @model_validator(mode="after")
     def _check_fields(self) -> Dataset:
-        present = [field for field in ("shape", "n", "classes") if getattr(self, field) is not None]
-        if self.name == "synthetic" and len(present) < 3:
+        present = [
+            field for field in ("shape", "n", "classes", "label", "text") if getattr(self, field) is not None
+        ]
+        if self.name == "synthetic" and not {"shape", "n", "classes"} <= set(present):
             raise ValueError("synthetic data need shape, n and classes")
         if self.name == "grammar" and self.n is None:
             raise ValueError("grammar data need n, the bytes in all")
         taken: tuple[str, ...] = ("shape", "n", "classes")
         if self.name in DATASETS.shipped:
-            taken = {"synthetic": taken, "grammar": ("n",), "text": ("n",)}.get(self.name, ())
+            takes = {"synthetic": taken, "grammar": ("n",), "text": ("n",)}
+            taken = {**takes, "images": ("shape",), "table": ("shape", "label", "text")}.get(self.name, ())
+        elif not is_own(self.name) and ":" in self.name:
+            taken = ("shape",)
         refused = [field for field in present if field not in taken]
-        if self.is_text and self.augment:
+        if (self.is_text or self.name == "table") and self.augment:
             refused.append("augment")
         if refused:
             raise ValueError(
                 f"data set '{self.name}' does not take {', '.join(refused)} (synthetic takes shape, n and classes; "
-                "grammar and text take n; images take augment)"
+                "grammar and text take n; images, table and torchvision: take shape; table takes label and text; "
+                "images take augment)"
             )
+        if self.text is not None and (self.shape is not None or self.text == (self.label or "label")):
+            raise ValueError("a table of texts takes no shape, and its label is another column")
+        scaled = self.name not in ("synthetic",) and not is_own(self.name)
+        if self.shape is not None and scaled and self.shape[0] not in (1, 3):
+            raise ValueError(f"shape is channels, height, width; channels must be 1 or 3 (got {list(self.shape)})")
         if self.shape is not None and not all(1 <= side <= 4096 for side in self.shape):
             raise ValueError(f"shape sides must lie within 1 … 4096 (got {list(self.shape)})")
         return self
@@ -224,6 +238,8 @@ RESERVED_PHASES = frozenset(
 
 
 def _workload_path(value: object) -> object:
+    if isinstance(value, type) and "<locals>" in value.__qualname__:
+        raise ValueError(f"'{value.__name__}' is defined within a function: define it outside of any")
     return f"{value.__module__}:{value.__qualname__}" if isinstance(value, type) else value
 
 

@@ -152,7 +152,8 @@ def mean_of_runs(runs: Sequence[Estimate], spread: Spread | None = None, scale: 
     """Mean of one configuration's runs, with an interval that holds the spread between runs as far as it is known.
 
     One run has its own variance and the spread's. Several runs have the spread's over their number, or that of
-    these runs alone where they differ by significantly more (F test at 1 %), or where no spread is known.
+    these runs alone where they differ by significantly more (F test at 1 %), or where no spread is known. Runs that
+    are exactly alike, each with a standard error, have it in common, as scores on the same samples: it counts once.
 
     Args:
         spread: between runs of the run's configurations, pooled.
@@ -175,7 +176,12 @@ def mean_of_runs(runs: Sequence[Estimate], spread: Spread | None = None, scale: 
         return of_parts(mean, 1 if not within else runs[0].n, [*within, pooled], varied)
     own = Part(deviation([v.mean for v in runs]) ** 2, k - 1)
     part = own if pooled is None or _exceeds(own, pooled) else pooled
-    return of_parts(mean, k, [replace(part, variance=part.variance / k)], BETWEEN_RUNS)
+    between = replace(part, variance=part.variance / k)
+    if own.variance == 0 and all(v.sem for v in runs):
+        shared = Part(max(v.sem or 0.0 for v in runs) ** 2, min(freedom_of(v) for v in runs))
+        parts = [shared, between] if between.variance else [shared]
+        return of_parts(mean, k, parts, f"{runs[0].varied} and {AND_RUNS}")
+    return of_parts(mean, k, [between], BETWEEN_RUNS)
 
 
 def _exceeds(own: Part, pooled: Part) -> bool:

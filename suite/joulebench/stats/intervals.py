@@ -9,13 +9,17 @@ independent, but for a spread between runs that is pooled over both: its degrees
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
+from statistics import fmean
 
 from joulebench.stats.estimate import (
     Estimate,
     Part,
+    Spread,
     freedom_of,
+    mean_of_runs,
     t_quantile,
     t_quantile_of,
     weighted,
@@ -61,6 +65,37 @@ def ratio(a: Estimate, b: Estimate, varied: str = TWO) -> Estimate | None:
     sem = None if log.sem is None else mean * log.sem
     pooled = weighted(log.pooled, mean)
     return Estimate(mean, n, sem, math.exp(log.low), math.exp(log.high), varied, log.freedom, pooled)
+
+
+MEANS = "means"
+
+
+def ratio_of_means(a: Sequence[Estimate], b: Sequence[Estimate], spread: Spread | None) -> Estimate | None:
+    """Ratio of the means of two configurations' runs; None where a run is not positive.
+
+    Its interval is that of the difference of the means of logarithms: it has ends also where few runs say how much
+    runs differ. Without an interval where that is not known of both: of a single run it is `spread`, relative to
+    the mean, that says so.
+
+    Raises:
+        ValueError: no runs.
+    """
+    if any(run.mean <= 0 for run in (*a, *b)):
+        return None
+    value = fmean(run.mean for run in a) / fmean(run.mean for run in b)
+    n = min(len(a), len(b))
+    if spread is None and n < 2:
+        return Estimate(value, n, None, None, None, MEANS)
+    one, other = (mean_of_runs([_log_of_run(run) for run in runs], spread, 1.0) for runs in (a, b))
+    log = difference(one, other)
+    assert log.sem is not None
+    assert log.freedom is not None
+    # Satterthwaite's freedom is that of variances as they were found: too much where a spread of one or two degrees
+    # came out small, and 95 % would be 90 %
+    freedom = log.freedom if spread is None else min(log.freedom, spread.freedom)
+    half = t_quantile(freedom) * log.sem
+    low, high = value * math.exp(-half), value * math.exp(half)
+    return Estimate(value, n, value * log.sem, low, high, MEANS, freedom)
 
 
 def differ(a: Estimate, b: Estimate) -> bool:
@@ -109,6 +144,12 @@ def _log(value: Estimate) -> Estimate:
     sem = None if value.sem is None else value.sem / value.mean
     low, high, pooled = math.log(value.low), math.log(value.high), weighted(value.pooled, 1 / value.mean)
     return replace(value, mean=math.log(value.mean), sem=sem, low=low, high=high, pooled=pooled)
+
+
+def _log_of_run(run: Estimate) -> Estimate:
+    """The logarithm of a run's mean, with its relative standard error."""
+    sem = None if run.sem is None else run.sem / run.mean
+    return replace(run, mean=math.log(run.mean), sem=sem, low=None, high=None)
 
 
 def _sem(a: Estimate, b: Estimate) -> tuple[float | None, float | None]:

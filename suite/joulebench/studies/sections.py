@@ -19,16 +19,22 @@ from joulebench.studies.base import load_study
 
 
 def sections(
-    run: Run, asked: Sequence[str] = (), trusted: Collection[str] = (), fitting: Sequence[str] = ()
+    run: Run,
+    asked: Sequence[str] = (),
+    trusted: Collection[str] = (),
+    fitting: Sequence[str] = (),
+    leading: str | None = None,
 ) -> tuple[Section, ...]:
     """Run the studies that the task names, those `asked` for and those `fitting`, in this order.
+
+    The one that is `leading` comes first, whether it is one of these or not, where it fits.
 
     A study without a result has no section, or one that says so if it was `asked` for. A study that fails has a
     section with its error; the others are not affected. Code of the task's author (`package.module:Class`) runs
     only if it is `asked` for or `trusted`: records may come from anyone.
     """
     named = [name for name in run.task.analyses if name != FRONTIER]
-    names = dict.fromkeys([*named, *asked, *fitting])
+    names = dict.fromkeys([*([] if leading is None else [leading]), *named, *asked, *fitting])
     return tuple(_sections(run, names, asked, {*asked, *trusted}))
 
 

@@ -66,6 +66,8 @@ class Workload(ABC):
 
     #: The data set's name is required, optional or unused.
     needs_data: bool = True
+    #: False if it never calls torch in this process, which then does without it.
+    uses_torch: bool = True
     #: True if all work is `clock.sleep`, so that replay can run it on a virtual clock.
     replayable: bool = False
     #: Options that it reads; others are refused. None: any.

@@ -36,6 +36,8 @@ class ImageClassifier(Workload):
     @classmethod
     def check_task(cls, task: Task) -> None:
         super().check_task(task)
+        if task.dataset is not None and (task.dataset.is_text or task.dataset.text is not None):
+            raise InputError(f"dataset: the workload {cls.__name__} needs images or rows of numbers, not text")
         if cls.train is ImageClassifier.train:
             check_values(task, "optimizer", OPTIMIZERS)
             check_values(task, "schedule", SCHEDULES)
@@ -55,7 +57,9 @@ class ImageClassifier(Workload):
         if self.context.data is None:
             raise ValueError(f"the workload {type(self).__name__} needs a data set")
         if not isinstance(self.context.data, StagedImages):
-            raise InputError(f"dataset: the workload {type(self).__name__} needs images, not text")
+            raise InputError(
+                f"dataset: the workload {type(self).__name__} needs images or rows of numbers, not text"
+            )
         return self.context.data
 
     def build(self, params: Params) -> None:

@@ -44,6 +44,7 @@ class Command(Workload):
     """Workload `command`: a step of its phase `run` is one run of the program."""
 
     needs_data = False
+    uses_torch = False
     OPTIONS = ("commands", "units", "unit", "warmup", "limit_s", "show_output", "ignore_failure")
     #: Commands that have run in this process: they are warm.
     _warm: ClassVar[set[tuple[str, ...]]] = set()

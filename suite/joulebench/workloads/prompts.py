@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoTokenizer
 
 from joulebench.errors import InputError
-from joulebench.host.files import expanded
-from joulebench.spec.reading import MAX_LOG_BYTES, read_text
 from joulebench.workloads.generation_settings import Settings
+from joulebench.workloads.model_inputs import read_lines
 
 RANDOM_BATCHES = 8  # distinct ones, used in turn
 
@@ -45,14 +43,7 @@ def read_prompts(path: object) -> list[str]:
     Raises:
         InputError: the file cannot be read or holds no prompt.
     """
-    try:
-        text = read_text(expanded(Path(str(path))), MAX_LOG_BYTES, follow=True)
-    except InputError as error:
-        raise InputError(f"options.prompts: {error}") from None
-    prompts = [line for line in text.splitlines() if line.strip()]
-    if not prompts:
-        raise InputError(f"options.prompts: {path}: holds no prompt; write one per line")
-    return prompts
+    return read_lines(path, "prompts", "prompt")
 
 
 def load_tokenizer(name: str) -> Any:

@@ -112,7 +112,8 @@ def test_its_report_and_csv(tmp_path):
     assert float(rows[0]["gpu_utilisation"]) == pytest.approx(0.4)
     assert float(rows[0]["gpu_utilisation_per_w"]) == pytest.approx(0.0025)
     assert "memory_used_bytes" not in rows[0]
-    (section,) = json.loads((folder.path / "report.json").read_text())["analyses"]
+    parts = json.loads((folder.path / "report.json").read_text())["analyses"]
+    (section,) = (part for part in parts if part["name"] == "utilisation")
     titles = [c["title"] if isinstance(c, dict) else c for c in section["tables"][0]["columns"]]
     assert CONDITIONS["gpu_sm_clock_mhz"][0] in titles
     assert CONDITIONS["memory_used_bytes"][0] not in titles

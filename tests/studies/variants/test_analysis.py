@@ -11,7 +11,7 @@ from joulebench.runner import local
 from joulebench.spec.task import Task
 from joulebench.stats.estimate import Estimate
 from joulebench.stats.intervals import Answer
-from joulebench.studies.variants.analysis import variants
+from joulebench.studies.variants.analysis import Between, variants
 from joulebench.studies.variants.section import VariantsStudy
 from tests.run_factory import RunBuilder, make_task
 
@@ -56,12 +56,18 @@ def side_by_side() -> RunBuilder:
     for number in range(8):
         for width, done in units.items():
             if (number, width) == (3, 32):
-                run.fail({"width": width}, "failed", "RuntimeError: it broke")
+                run.fail({"width": width}, "failed", "RuntimeError: it broke", "rounds")
             else:
                 run.add(
                     {"width": width}, done + 40 * (number % 3), {"val_accuracy": 0.9}, "rounds", idle=number == 0
                 )
     return run
+
+
+def cost(variant):
+    """What a configuration takes of the only phase."""
+    (only,) = variant.costs.values()
+    return only
 
 
 def rounds(ways, repeats=8, order="random"):
@@ -72,26 +78,46 @@ def rounds(ways, repeats=8, order="random"):
 def test_ratios_of_rounds_are_exact(tmp_path):
     ways = ("first", "dear", "same")
     result = variants(made(tmp_path, ways, rounds(ways)))
-    assert result.in_rounds
+    assert result.each[0] is result.default
     assert result.each[0].params["way"] == "first"
-    by_way = {v.params["way"]: v for v in result.each}
+    by_way = {v.params["way"]: cost(v) for v in result.each}
     assert by_way["first"].energy_ratio is None
-    assert by_way["first"].phase.gross.mean == pytest.approx(WATTS * 0.010)
+    assert by_way["first"].gross.mean == pytest.approx(WATTS * 0.010)
     dear, same = by_way["dear"], by_way["same"]
     for value in (dear.energy_ratio, dear.time_ratio):
         assert (value.mean, value.n, value.varied) == (pytest.approx(1.2, rel=1e-4), 8, "rounds")
         assert value.low <= 1.2 <= value.high or value.low == pytest.approx(1.2, rel=1e-4)
     assert dear.answer is Answer.MORE
     assert same.answer is Answer.SAME
-    assert dear.phase.power_w == pytest.approx(WATTS)
+    assert dear.power_w == pytest.approx(WATTS)
 
 
-def test_fewer_than_six_rounds_answer_nothing(tmp_path):
+def test_fewer_than_six_rounds_are_compared_by_their_means(tmp_path):
+    """With the spread of all repeated configurations: a randomisation test of so few has no interval."""
     result = variants(made(tmp_path, ("first", "dear"), rounds(("first", "dear"), repeats=5)))
-    (dear,) = result.each[1:]
-    assert dear.energy_ratio.mean == pytest.approx(1.2, rel=1e-4)
-    assert (dear.energy_ratio.low, dear.energy_ratio.high) == (None, None)
-    assert dear.answer is Answer.UNKNOWN
+    (dear,) = map(cost, result.each[1:])
+    assert (dear.energy_ratio.mean, dear.energy_ratio.varied) == (pytest.approx(1.2, rel=1e-4), "means")
+    assert [*result.between.values()] == [Between.REPEATED]
+    assert dear.answer is Answer.MORE
+
+
+def test_rounds_in_a_given_order_are_no_pairs(tmp_path):
+    """What comes first in every round may always have the colder machine."""
+    ways = ("first", "dear")
+    result = variants(made(tmp_path, ways, rounds(ways, order="given")))
+    assert cost(result.each[1]).energy_ratio.varied == "means"
+
+
+def test_runs_on_the_nodes_of_a_cluster_are_no_pairs(tmp_path):
+    ways = ("first", "dear")
+    run = made(tmp_path, ways, rounds(ways))
+    trials = [
+        t.model_copy(
+            update={"windows": tuple(w.model_copy(update={"node": f"node-{t.trial % 2}"}) for w in t.windows)}
+        )
+        for t in run.trials
+    ]
+    assert cost(variants(Run(run.manifest, run.task, trials)).each[1]).energy_ratio.varied == "means"
 
 
 def test_runs_that_did_not_take_turns_are_compared_by_their_means(tmp_path):
@@ -99,33 +125,29 @@ def test_runs_that_did_not_take_turns_are_compared_by_their_means(tmp_path):
         "default": {"method": "default", "repeats": 3},
         "rest": {"method": "points", "points": [{"way": "dear"}]},
     }
-    result = variants(made(tmp_path, ("first", "dear"), stages))
-    assert not result.in_rounds
-    (dear,) = result.each[1:]
-    assert dear.energy_ratio.mean == pytest.approx(1.2, rel=1e-4)
-    assert dear.energy_ratio.varied != "rounds"
+    (dear,) = variants(made(tmp_path, ("first", "dear"), stages)).each[1:]
+    assert cost(dear).energy_ratio.mean == pytest.approx(1.2, rel=1e-4)
+    assert cost(dear).energy_ratio.varied == "means"
 
 
 def test_failed_runs_leave_their_round_out_for_that_way_alone(tmp_path):
     ways = ("first", "broken", "dear")
     run = made(tmp_path, ways, rounds(ways, repeats=12))
-    result = variants(run)
-    by_way = {v.params["way"]: v for v in result.each}
+    by_way = {v.params["way"]: v for v in variants(run).each}
     failed = sum(t.status == "failed" for t in run.trials)
     assert 0 < failed < 12
     assert by_way["broken"].failed == failed
-    assert by_way["broken"].energy_ratio.n == 12 - failed
-    assert by_way["dear"].energy_ratio.n == 12
+    assert cost(by_way["broken"]).energy_ratio.n == 12 - failed
+    assert cost(by_way["dear"]).energy_ratio.n == 12
 
 
 def test_a_run_that_was_stopped_within_a_round_is_judged_by_its_complete_ones(tmp_path):
     ways = ("first", "dear", "same")
     run = made(tmp_path, ways, rounds(ways))
     for stopped in (1, 2):
-        result = variants(Run(run.manifest, run.task, run.trials[:-stopped]))
-        assert result.in_rounds
-        assert {v.energy_ratio.n for v in result.each[1:]} == {7}
-        assert all(v.energy_ratio.varied == v.time_ratio.varied == "rounds" for v in result.each[1:])
+        others = [*map(cost, variants(Run(run.manifest, run.task, run.trials[:-stopped])).each[1:])]
+        assert {v.energy_ratio.n for v in others} == {7}
+        assert all(v.energy_ratio.varied == v.time_ratio.varied == "rounds" for v in others)
 
 
 def test_the_ratio_of_time_is_of_the_runs_that_the_joules_are_of(tmp_path):
@@ -138,19 +160,24 @@ def test_the_ratio_of_time_is_of_the_runs_that_the_joules_are_of(tmp_path):
         else t.model_copy(update={"windows": tuple(w.model_copy(update={"readings": ()}) for w in t.windows)})
         for t in run.trials
     ]  # fmt: skip
-    (dear,) = variants(Run(run.manifest, run.task, trials)).each[1:]
+    (dear,) = map(cost, variants(Run(run.manifest, run.task, trials)).each[1:])
     assert dear.energy_ratio.n == dear.time_ratio.n == 7
 
 
-def test_a_default_without_joules_is_nothing_to_compare_with(tmp_path):
-    run = made(tmp_path, ("first", "dear"), rounds(("dear",), repeats=2))
-    assert variants(run) is None
+def test_with_a_default_that_was_not_run_there_is_no_ratio(tmp_path):
+    ways = ("first", "dear", "same")
+    run = made(tmp_path, ways, rounds(ways[1:], repeats=2))
+    result = variants(run)
+    assert result.default is None
+    assert [cost(v).energy_ratio for v in result.each] == [None, None]
+    assert [row["answer"] for row in VariantsStudy().section(result, run).rows] == [None, None]
 
 
 def test_one_configuration_has_its_joules_by_domain(tmp_path):
     run = made(tmp_path, ("first",), {"default": {"method": "default", "repeats": 2}})
     result = variants(run)
-    ((domain,),) = [v.domains for v in result.each]
+    (only,) = result.each
+    ((domain,),) = [only.domains(target) for target in result.targets]
     assert (domain.domain, domain.gross.mean) == ("cpu", pytest.approx(WATTS * 0.010))
     assert domain.net is None or domain.net.mean == pytest.approx(0.0, abs=0.02)
     section = VariantsStudy().section(result, run)
@@ -163,9 +190,9 @@ def test_the_section_has_a_row_for_each_and_the_numbers_of_the_ratio(tmp_path):
     run = made(tmp_path, ("first", "dear"), rounds(("first", "dear")))
     section = VariantsStudy().section(variants(run), run)
     first, dear = section.rows
-    assert (first["energy_ratio"], first["answer"]) == (None, None)
+    assert (first["energy_ratio"], first["answer"], first["default"]) == (None, None, True)
     assert dear["energy_ratio"] == pytest.approx(1.2, rel=1e-4)
-    assert dear["answer"] == "more"
+    assert (dear["answer"], dear["ratio_of"]) == ("more", "rounds")
     assert [len(table.rows) for table in section.tables] == [2, 2]
     assert "120" in section.answer
 

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from joulebench.records.model import Kind
 from joulebench.results.run import Run
 from joulebench.stats.bootstrap import folds, quantile
 from joulebench.stats.estimate import Estimate
+from joulebench.stats.linear import least_squares, quadratic, ridge
 from joulebench.studies.proxies.analysis import STATIC, Proxies, proxies
 
 #: Leave-one-out up to so many models; `FOLDS`-fold cross-validation of more.
@@ -163,7 +163,7 @@ def _score(
     log_predicted = np.empty_like(y)
     for fold in held_out:
         out = np.array([g in fold for g in groups])
-        log_predicted[out] = _regression(rule).fit(x[~out], y[~out]).predict(x[out])
+        log_predicted[out] = _predicted(rule, x[~out], y[~out], x[out])
     errors = [float(e) for e in np.abs(np.expm1(log_predicted - y))]
     return Score(
         rule=rule,
@@ -181,15 +181,11 @@ def _design(samples: Sequence[Sample], rule: Rule) -> _Array:
     return logs[:, :1] - logs[:, 1:] if rule.name == "macs per parameter" else logs
 
 
-def _regression(rule: Rule) -> Any:
-    """Return the rule's scikit-learn estimator; imported here, for the import takes a second."""
-    from sklearn.dummy import DummyRegressor
-    from sklearn.linear_model import LinearRegression, RidgeCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import PolynomialFeatures, StandardScaler
-
+def _predicted(rule: Rule, x: _Array, y: _Array, new: _Array) -> _Array:
+    """What a rule fitted to `x` and `y` has for `new`."""
     if not rule.figures:
-        return DummyRegressor()
+        return np.full(len(new), y.mean())
     if rule.quadratic:
-        return make_pipeline(StandardScaler(), PolynomialFeatures(2, include_bias=False), RidgeCV(ALPHAS))
-    return LinearRegression()
+        features = quadratic(x)
+        return ridge(features(x), y, ALPHAS).at(features(new))
+    return least_squares(x, y).at(new)
