@@ -82,6 +82,11 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}".removesuffix(": ")
 
 
+def first_line(error: BaseException) -> str:
+    """First line of a library's message, without a full stop; the type of an error that has none."""
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+
+
 #: Of a message: a longer one loses its middle, which is somebody's value.
 MOST_CHARACTERS = 1600
 

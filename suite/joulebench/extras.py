@@ -20,7 +20,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "ray": ("ray",),
     "mlflow": ("mlflow",),  # the other two are for some of its stores
     "tables": ("pyarrow",),
-    "models": ("torch", "onnx", "onnxruntime", "sentence_transformers", "timm", "torchao"),
+    "models": ("onnx", "onnxruntime", "sentence_transformers", "timm", "torchao"),
+    "questions": ("lm_eval", "accelerate", "peft"),
     "gate": ("pytest", "pytest_benchmark"),
     "zeus": ("zeus",),
 }
@@ -31,11 +32,11 @@ class MissingExtraError(InputError):
 
 
 def installed(module: str) -> bool:
-    """Whether a top-level module can be imported; it is not."""
+    """Whether a top-level module can be imported; it is not. A folder of its name without code is no module."""
     if module in sys.modules:
         return sys.modules[module] is not None
     try:
-        return find_spec(module) is not None
+        return (spec := find_spec(module)) is not None and spec.origin is not None
     except (ImportError, ValueError):
         return False
 

@@ -57,6 +57,19 @@ def flat_tree(root: Path, size: tuple[int, int] = (7, 9)) -> Path:
 # tables
 
 
+def test_the_name_of_the_folder_itself_is_no_split(tmp_path):
+    """Else every other table in it would be read as its test."""
+    folder = tmp_path / "test_2026"
+    write(folder / "train.csv", ROWS)
+    write(folder / "notes.csv", ROWS.replace(",y,", ",n,"))
+    arrays = load_arrays(TABLE, folder)
+    assert len(arrays.train_y) + len(arrays.test_y) == 20
+    (folder / "train.csv").unlink()
+    write(folder / "test" / "part.csv", ROWS)
+    write(folder / "train" / "part.csv", ROWS)
+    assert len(load_arrays(TABLE, folder).test_y) == 20
+
+
 def test_a_table_becomes_one_standardised_number_a_column(tmp_path):
     arrays = load_arrays(TABLE, write(tmp_path / "t.csv", "\ufeff" + ROWS))
     assert arrays.train_x.shape == (16, 1, 1, 2)

@@ -14,6 +14,7 @@ import joulebench
 from joulebench.errors import InputError
 from joulebench.inline import running
 from joulebench.inline.trainer import LightningEvents
+from joulebench.records.folder import RunFolder
 from joulebench.records.model import Fault, FaultKind
 
 WATTS = 50.0
@@ -53,10 +54,10 @@ def _check(callback):
     assert len(callback.epochs) == 2
     for energy, seconds in zip(callback.epochs, callback.seconds, strict=True):
         assert energy.mean == pytest.approx(WATTS * seconds, rel=5e-3)
-        assert EPOCH_S <= seconds < EPOCH_S + BETWEEN_S
+        assert seconds >= EPOCH_S
     whole = callback.rows()[-1]
     assert (whole["epoch"], whole["kind"]) == ("training", "estimated")
-    assert whole["s"] >= 2 * (EPOCH_S + BETWEEN_S)
+    assert whole["s"] >= sum(callback.seconds) + 2 * BETWEEN_S
     assert callback.training.mean == whole["j"] == pytest.approx(WATTS * whole["s"], rel=5e-3)
     assert callback.faults == ()
     assert "training" in str(callback)
@@ -99,7 +100,7 @@ def test_an_epoch_that_does_not_count_is_not_left_out_of_the_training(phase):
     callback = joulebench.trainer_callback(replay=str(WATTS))
     _train(_told(callback))
     whole = callback.training.mean
-    number = next(n for n, w in enumerate(callback._windows) if w.phase == phase and w.duration_s < 0.1)
+    number = next(n for n, w in enumerate(callback._windows) if w.phase == phase)  # the first
     short = callback._windows[number]
     fault = Fault(kind=FaultKind.COUNTER_STUCK, text="the counter stood still")
     callback._windows[number] = short.model_copy(update={"fault": fault})
@@ -202,10 +203,10 @@ def _check_evaluated_within(callback):
     assert len(callback.epochs) == 3
     for energy, seconds in zip(callback.epochs, callback.seconds, strict=True):
         assert energy.mean == pytest.approx(WATTS * seconds, rel=5e-3)
-        assert 4 * STEP_S <= seconds < 4 * STEP_S + EVALUATION_S
+        assert seconds >= 4 * STEP_S
     whole = callback.rows()[-1]
     assert whole["j"] == pytest.approx(WATTS * whole["s"], rel=5e-3)
-    assert whole["s"] >= 3 * (4 * STEP_S + 2 * EVALUATION_S)
+    assert whole["s"] >= sum(callback.seconds) + 3 * 2 * EVALUATION_S
 
 
 def test_a_real_trainer(tmp_path):
@@ -241,6 +242,23 @@ def test_a_real_trainer(tmp_path):
     with pytest.raises(RuntimeError):
         trainer.train()
     _free()
+    model.fails = False
+    for steps, epochs in ((6, 1), (8, 2), (3, 0)):  # of 4 an epoch
+        args.max_steps = steps
+        trainer.train()
+        assert len(callback.epochs) == epochs, steps
+        assert callback.training.mean > WATTS * steps * STEP_S
+        (trial,) = RunFolder.open(callback.record(tmp_path / "runs" / str(steps))).trials()
+        train = [w for w in trial.windows if w.phase == "train"]
+        assert sum(w.units for w in train) == epochs
+        assert sum(w.duration_s for w in train) == pytest.approx(sum(callback.seconds))
+        assert (trial.status, trial.error) == (("ok", None) if epochs else ("invalid", "no epoch was finished"))
+
+
+def test_without_transformers_it_says_which_extra_has_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(InputError, match=r"trainer_callback: this needs the extra \[llm\]: pip install"):
+        joulebench.trainer_callback()
 
 
 def test_nothing_is_imported_unless_used():

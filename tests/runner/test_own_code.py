@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import shlex
 import subprocess
@@ -18,7 +19,7 @@ from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import Manifest, OwnCode
 from joulebench.results.run import Run
-from joulebench.runner.own_code import changed, located, recorded
+from joulebench.runner.own_code import Sources, changed, find_recorded_code, located, recorded
 from joulebench.runner.plan import plan
 from joulebench.spec.catalog import find_task, task_files
 from tests.commands.calling import call
@@ -251,6 +252,60 @@ def test_a_record_has_nothing_imported_that_the_user_did_not_point_to(lab, ask, 
         assert code == 2, command
         assert said in err
         assert err.count("\n") == 1
+
+
+def test_a_run_folder_in_the_current_folder_is_none_of_the_users_code(lab, ask):
+    """Somebody else's records, unpacked here, must not bring what they name with them."""
+    run = unfinished(ran(ask, lab.task))
+    strange = Path.cwd() / "strange"
+    run.path.rename(strange)
+    (strange / "evil.py").write_text(MODULE.format(helper="math").replace("math.VALUE", "0.5"))
+    manifest = strange / "manifest.json"
+    told = json.loads(manifest.read_text().replace(f"{lab.name}:f", "strange.evil:f"))
+    manifest.write_text(json.dumps(told | {"own_code": []}))
+    for command in ("resume", "run"):
+        code, _, err = ask(command, strange, "--quiet")
+        assert code == 2, command
+        assert "strange.evil:f" in err
+        assert "within the run folder itself" in err
+        assert not (strange / "imported").exists()
+    code, _, err = ask("resume", strange, "--quiet", "--from", strange)  # the user says so
+    assert "within the run folder itself" not in err
+
+
+@pytest.mark.parametrize("name", ["strange-run", "2strange"])
+def test_what_python_imports_but_no_program_can_name_is_imported_for_no_record(lab, ask, name):
+    """import_module takes any folder's name: one that is not looked for in records must not be imported either."""
+    run = unfinished(ran(ask, lab.task))
+    strange = Path.cwd() / name
+    run.path.rename(strange)
+    (strange / "evil.py").write_text(MODULE.format(helper="math").replace("math.VALUE", "0.5"))
+    manifest = strange / "manifest.json"
+    told = json.loads(manifest.read_text().replace(f"{lab.name}:f", f"{name}.evil:f"))
+    manifest.write_text(json.dumps(told | {"own_code": []}))
+    code, _, err = ask("resume", strange, "--quiet")
+    assert code == 2
+    assert "must read package.module:name" in err
+    assert not (strange / "imported").exists()
+
+
+def test_a_pickle_in_a_run_folder_is_none_of_the_users(lab, ask):
+    run = ran(ask, lab.task)
+    strange = Path.cwd() / "strange"
+    run.path.rename(strange)
+    for place in (strange, Path.cwd()):
+        (place / "model.joblib").write_bytes(b"a pickle")
+    told = json.loads((strange / "manifest.json").read_text())
+    for name in ("strange/model.joblib", "model.joblib"):
+        task = told["task"] | {"workload": "model", "options": {"model": f"sklearn:{name}"}}
+        (strange / "manifest.json").write_text(json.dumps(told | {"own_code": [], "task": task}))
+        found = find_recorded_code(RunFolder.open(strange), Sources())
+        if name == "model.joblib":
+            (said,) = [line for line, _ in found]
+            assert said.startswith(f"loads {Path.cwd() / name}, a pickle, which runs code")
+        else:
+            with pytest.raises(InputError, match=r"model\.joblib, which lies within the run folder itself"):
+                list(found)
 
 
 def test_a_task_cannot_name_the_standard_library(lab, ask):

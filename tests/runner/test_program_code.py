@@ -246,6 +246,41 @@ def test_source_is_that_of_all_that_a_class_uses(program):
     assert "Options (was `depth = 3`, is `depth = 4`)" in program_code.difference("__main__:Net", kept)
 
 
+HELD = """
+import functools
+
+
+class Schedule:
+    def rate(self): return 0.1
+
+
+def small(): return 1
+
+
+def wide(): return 2
+
+
+schedule = Schedule()
+MODELS = {"nets": [small]}
+made = functools.partial(wide)
+
+
+class Net:
+    def build(self): return schedule.rate(), MODELS["nets"][0](), made()
+"""
+
+
+@pytest.mark.parametrize("name", ["Schedule", "small", "wide"])
+def test_source_is_also_that_of_what_a_value_holds(program, name):
+    """An object's class and a function in a table are what the program uses: their change is no 'unchanged'."""
+    program(HELD)
+    kept = program_code.source_of("__main__:Net")
+    assert {"schedule", "MODELS", "made", name} <= kept.keys()
+    old = {"Schedule": "return 0.1", "small": "return 1", "wide": "return 2"}[name]
+    program(HELD.replace(f"{old}\n", f"{old} + 1\n"))
+    assert f"{name} (was" in program_code.difference("__main__:Net", kept)
+
+
 def test_what_was_typed_is_not_said_to_be_unchanged(tmp_path, monkeypatch):
     module = ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", module)

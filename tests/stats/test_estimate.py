@@ -23,8 +23,10 @@ from joulebench.stats.estimate import (
     freedom_of,
     mean_of_runs,
     of_parts,
+    paired_share_sem,
     point,
     pooled_spread,
+    share_sem,
     welch_satterthwaite,
 )
 
@@ -129,3 +131,33 @@ def test_what_runs_have_in_common_does_not_vanish_with_their_number():
     assert wider.sem == pytest.approx(math.hypot(0.02, spread.sd / math.sqrt(3)))
     apart = mean_of_runs([score, replace(score, mean=0.92), replace(score, mean=0.88)])
     assert apart.sem == pytest.approx(0.02 / math.sqrt(3))
+
+
+def test_runs_that_are_nearly_alike_have_their_error_in_common_too():
+    """One sample of a thousand that is scored otherwise must not make the mean sixty times as certain."""
+    score = Estimate(0.9, 1, 0.02, 0.86, 0.94, "samples", freedom=math.inf)
+    nearly = mean_of_runs([score, score, replace(score, mean=0.901)])
+    assert nearly.sem == pytest.approx(math.hypot(0.02, 0.001 / 3), rel=1e-6)
+    measured = [replace(v, freedom=9.0) for v in (score, replace(score, mean=0.901))]  # of windows, which differ
+    assert mean_of_runs(measured).sem == pytest.approx(0.0005)
+    rng = np.random.default_rng(5)
+    drawn = [[replace(score, mean=float(m)) for m in rng.normal(0.9, 0.02, 4)] for _ in range(1000)]
+    apart = sum(mean_of_runs(runs).varied == "runs of the configuration" for runs in drawn)
+    assert apart / 1000 == pytest.approx(0.99, abs=0.008)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+def test_the_standard_error_of_a_share_covers_it(share):
+    """Of 4,000 samples of 64 cases each, 1.96 standard errors hold the true share in nearly 95 % or more."""
+    hits = np.random.default_rng(0).binomial(64, share, 4000)
+    held = np.mean([abs((h + 2) / 68 - share) <= 1.96 * share_sem(h, 64) for h in hits])
+    assert held > 0.93
+    assert share_sem(64, 64) > 0
+
+
+def test_the_standard_error_of_a_difference_on_the_same_cases_covers_it():
+    rng = np.random.default_rng(1)
+    cells = rng.multinomial(100, [0.06, 0.03, 0.91], 4000)
+    held = np.mean([abs((a - b) / 102 - 0.03) <= 1.96 * paired_share_sem(a, b, 100) for a, b, _ in cells])
+    assert 0.93 < held < 0.98
+    assert paired_share_sem(0, 0, 100) == pytest.approx(1 / 102)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import joblib
+import numpy as np
 import pytest
+import threadpoolctl
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
@@ -13,6 +15,8 @@ from joulebench.errors import InputError
 from joulebench.host.clock import RealClock
 from joulebench.spec.task import Dataset, Task
 from joulebench.workloads.base import Context, InfeasibleError, workload_class
+from joulebench.workloads.model import Model
+from joulebench.workloads.model_variants import Ready
 from tests.workloads.test_model_sources import onnx_needed
 
 OWN = "tests.workloads.test_model:Small"
@@ -114,6 +118,20 @@ def test_variants_of_a_torch_model(digits, trained):
     assert 2880 <= small.outcomes()["weight_bytes"] < 2 * WEIGHTS
 
 
+@pytest.mark.parametrize(("quantization", "bits", "error"), [("int8_weight", 8, 0.02), ("int4_weight", 4, 0.2)])
+def test_weights_alone_are_quantised(quantization, bits, error):
+    pytest.importorskip("torchao", reason="pip install 'joulebench[models]'")
+    options = {"model": "torch.nn:Linear", "arguments": {"in_features": 64, "out_features": 32}, "input": [64]}
+    small = built(None, {"quantization": quantization}, **options)
+    scores = small.evaluate("validation")
+    assert scores["agreement"] > 0.8
+    assert error / 20 < scores["relative_error"] < error
+    packed = 64 * 32 * bits / 8 + 32 * 4  # and the bias; at most a scale and a zero for every 32 weights
+    assert packed < small.outcomes()["weight_bytes"] <= packed + 2 * 32 * 8
+    with pytest.raises(InfeasibleError, match=f"'{quantization}' quantises linear layers.* the model has none"):
+        built(None, {"quantization": quantization}, **options | {"arguments": {}, "model": "torch.nn:ReLU"})
+
+
 def test_threads_are_set_and_put_back(digits):
     before = torch.get_num_threads()
     model = built(digits, {"threads": before + 1}, model=OWN)
@@ -147,6 +165,77 @@ def test_scikit_learn_by_its_class_and_from_a_file(digits, tmp_path):
     made.phases()["inference"].step()
     with pytest.raises(InfeasibleError, match="threads and batch_size only"):
         built(digits, {"precision": "bf16"}, model=f"sklearn:{tmp_path / 'fitted.joblib'}")
+
+
+@pytest.mark.parametrize("labels", [lambda y: y + 1, lambda y: [f"digit {n}" for n in y]])
+def test_an_estimator_of_other_classes_is_refused(digits, tmp_path, labels):
+    """Its accuracy would be that of labels that mean something else, or none."""
+    x, y = digits.train.x.flatten(1).numpy(), digits.train.y.numpy()
+    joblib.dump(LogisticRegression(max_iter=5).fit(x[:100], labels(y[:100])), tmp_path / "other.joblib")
+    with pytest.raises(InputError, match=r"fitted on the class .*; the data set's are 0 … 9, in the order of 0, 1"):
+        built(digits, model=f"sklearn:{tmp_path / 'other.joblib'}")
+
+
+def test_inputs_on_a_gpu_come_to_an_estimator_outside_the_window(digits):
+    class OnGpu:
+        """A tensor that NumPy cannot read where it is."""
+
+        def flatten(self, _):
+            return self
+
+        def cpu(self):
+            return torch.zeros(2, 64)
+
+    model = built(digits, model="sklearn:sklearn.linear_model:LogisticRegression", arguments={"max_iter": 5})
+    list(model.train())
+    assert len(model._built.predict(model._built.prepared(OnGpu()))) == 2
+
+
+class Threads:
+    """An estimator that says how many threads libraries may take while it predicts."""
+
+    def predict(self, x):
+        most = max((pool["num_threads"] for pool in threadpoolctl.threadpool_info()), default=0)
+        return np.full(len(x), most)
+
+
+def test_a_step_of_scikit_learn_is_its_prediction_alone(digits, tmp_path, monkeypatch):
+    """Limits of threads take milliseconds to set, which a prediction of 0.1 ms must not be charged with."""
+    joblib.dump(Threads(), tmp_path / "threads.joblib")
+    before = {p["filepath"]: p["num_threads"] for p in threadpoolctl.threadpool_info()}
+    for params in ({}, {"threads": max(before.values()) + 1}):
+        model = built(digits, params, model=f"sklearn:{tmp_path / 'threads.joblib'}")
+        found = model._built.predict(digits.validation.x[:1])
+        assert int(found) == params.get("threads", max(before.values()))
+        with monkeypatch.context() as patched:
+            patched.setattr(threadpoolctl, "ThreadpoolController", None)  # what sets them
+            patched.setattr(Threads, "predict", lambda _, x: np.zeros(len(x)))
+            model.phases()["inference"].step()
+        model.close()
+        after = {p["filepath"]: p["num_threads"] for p in threadpoolctl.threadpool_info()}
+        assert {path: after[path] for path in before} == before
+
+
+def test_a_variant_in_tf32_is_compared_with_fp32(digits, monkeypatch):
+    """Torch's switch is one of the process: the plain model must not run in TF32 as well."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before, seen = (matmul.allow_tf32, cudnn.allow_tf32), []
+
+    def made(_, variant):
+        def predict(x):
+            seen.append((variant.precision, matmul.allow_tf32, cudnn.allow_tf32))
+            return torch.eye(10)[: len(x) % 10 + 1].repeat(len(x), 1)[: len(x)]
+
+        return Ready(predict, lambda x: x, 0)
+
+    monkeypatch.setattr(Model, "_made", made)
+    model = workload_class("model")(Context("cuda:0", 0, RealClock(), digits, {"model": OWN}))
+    model.build({"batch_size": 300, "precision": "tf32"})
+    model.evaluate("validation")
+    model.phases()["inference"].step()
+    assert seen == [("tf32", True, True), ("fp32", False, False), ("tf32", True, True)]
+    model.close()
+    assert (matmul.allow_tf32, cudnn.allow_tf32) == before
 
 
 @pytest.mark.parametrize(

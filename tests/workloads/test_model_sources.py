@@ -175,6 +175,24 @@ def test_a_sentence_embedding_model_without_its_weights_is_refused(tmp_path):
         built(model=f"sentence-transformers:{tmp_path / 'none'}", input=[9])
 
 
+def test_a_sentence_embedding_folder_runs_no_code_of_its_own(tmp_path, monkeypatch):
+    """The library did until 6.0: the folder is refused before it is asked."""
+    library = pytest.importorskip("sentence_transformers", reason="pip install 'joulebench[models]'")
+    sentence_model(tmp_path)
+    whole = tmp_path / "whole"
+    parts = json.loads((whole / "modules.json").read_text())
+    parts[-1]["type"] = "evil.Norm"
+    (whole / "modules.json").write_text(json.dumps(parts))
+    (whole / "evil.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'ran')!r})\n")
+    monkeypatch.setattr(library, "SentenceTransformer", lambda *_, **__: pytest.fail("the library was asked"))
+    with pytest.raises(InputError, match=r"names evil\.Norm in modules\.json: a folder's own code is never run"):
+        built(model=f"sentence-transformers:{whole}", input=[9])
+    (whole / "modules.json").write_text('{"type": 3}')
+    with pytest.raises(InputError, match="lists no modules"):
+        built(model=f"sentence-transformers:{whole}", input=[9])
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_model_of_timm():
     pytest.importorskip("timm", reason="pip install 'joulebench[models]'")
     options = {"model": "timm:test_resnet", "input": [3, 32, 32], "arguments": {"num_classes": 10}}
@@ -232,6 +250,16 @@ def test_a_file_that_is_no_state_dict_is_refused_and_runs_nothing(content, said,
             weights=str(tmp_path / "weights.pt"),
         )  # fmt: skip
     assert not (tmp_path / "ran").exists()
+
+
+def test_arguments_of_a_constructor_load_no_weights(tmp_path):
+    """Earlier versions of timm took pickles so, and no weight would be refused by its name."""
+    pytest.importorskip("timm", reason="pip install 'joulebench[models]'")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "weights.pt")
+    with pytest.raises(InputError, match=r"options\.arguments: 'checkpoint_path' loads weights"):
+        built(
+            model="timm:test_resnet", arguments={"checkpoint_path": str(tmp_path / "weights.pt")}, input=[3, 32, 32]
+        )
 
 
 def test_a_bare_pickle_runs_nothing(tmp_path):

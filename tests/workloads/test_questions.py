@@ -19,7 +19,7 @@ from joulebench.workloads.base import Context, InfeasibleError
 from joulebench.workloads.transformer import Transformer
 from tests.language_models import KnowsSome, byte_tokenizer
 
-pytest.importorskip("lm_eval.models.huggingface", reason="needs joulebench[llm]")
+pytest.importorskip("lm_eval.models.huggingface", reason="pip install 'joulebench[questions]'")
 
 ASKED, KNOWN = 24, 9  # questions, and the first of them that the model knows: 5 of 12 of validation, 4 of test
 SIZES = {"batch_size": 2, "prompt_tokens": 4, "new_tokens": 2}

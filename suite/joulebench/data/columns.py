@@ -29,7 +29,7 @@ from joulebench.data.arrays import (
 )
 from joulebench.data.images import decode_all
 from joulebench.data.text import LabelledTexts
-from joulebench.errors import InputError, did_you_mean
+from joulebench.errors import InputError, did_you_mean, first_line
 from joulebench.spec.reading import open_file, read_json
 
 MAX_BYTES = 2**32  # of arrays, unpacked
@@ -128,7 +128,8 @@ def _table_files(path: Path) -> dict[str, list[Path]]:
         inside = [p for folder in (path, path / "data", path / "train", path / "test") for p in _tables_in(folder)]
         found = {}
         for file in inside:
-            match = _SPLIT.fullmatch(file.stem) or _SPLIT.fullmatch(file.parent.name)
+            folder = file.parent.relative_to(path).name  # not that of the data themselves, which may be `test_2026`
+            match = _SPLIT.fullmatch(file.stem) or _SPLIT.fullmatch(folder)
             if match:
                 found.setdefault(match[1].lower(), []).append(file)
         if not found and len(inside) == 1:
@@ -241,8 +242,7 @@ def _read_arrow(file: Path, wanted: _Wanted) -> _Rows:
     except InputError:
         raise
     except Exception as error:  # damaged files fail in many ways inside pyarrow
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{file}: no readable table ({reason})") from None
+        raise InputError(f"{file}: no readable table ({first_line(error)})") from None
     if not table.num_rows:
         raise InputError(f"{file}: holds no rows")
     images = [n for n, values in columns.items() if isinstance(values[0], dict) and "bytes" in values[0]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -69,7 +70,8 @@ def load_tree(path: Path, shape: tuple[int, int, int], class_count: int, progres
     for split in SPLITS:
         names = sorted(name for name in tree.images if name.startswith(f"{split}/"))
         labels = np.array([classes.index(_class_of(name)) for name in names], dtype=np.int64)
-        splits[split] = (_decode(tree.images, names, shape, path, f"decode {split} images", progress), labels)
+        files = {name: tree.images[name] for name in names}
+        splits[split] = (_decode(files, str(path), shape, progress, split), labels)
     (train_x, train_y), (test_x, test_y) = splits["train"], splits["test"]
     remarks = (*tree.remarks, *absent_classes(train_y, test_y, classes))
     source = f"ImageFolder {kind} {path.name}"
@@ -136,30 +138,47 @@ def decode_all(
     first = next(iter(files))
     expected = shape or _shape_of(files[first], f"{where}: {first}")
     check_room(len(files) * math.prod(expected), f"{where}: {len(files)} images of {'×'.join(map(str, expected))}")
-    images = np.empty((len(files), *expected), dtype=np.uint8)
-    for index, (name, content) in enumerate(files.items()):
-        images[index] = _pixels(content, expected, f"{where}: {name}", fit=True, scale=shape is not None)
-        if (index + 1) % CHUNK == 0 or index + 1 == len(files):
-            progress(f"decode {what} images", index + 1, len(files))
-    return images
+    return _decode(files, where, expected, progress, what, fit=True, scale=shape is not None)
 
 
 def _shape_of(content: Content, where: str) -> tuple[int, int, int]:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
+
+    with _opened(content, MAX_PHOTO_BYTES, where) as image:
+        _check_pixels(image, where)
+        upright: Image.Image = ImageOps.exif_transpose(image)
+        return upright.size[1], upright.size[0], 1 if _is_grey(image.mode) else 3
+
+
+@contextmanager
+def _opened(content: Content, most: int, where: str) -> Iterator[Any]:
+    """One image of at most so many bytes.
+
+    Raises:
+        InputError: it cannot be read, as it is opened or within the block.
+    """
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        data = content if isinstance(content, bytes) else read_file(content, MAX_PHOTO_BYTES, follow=True)
+        data = content if isinstance(content, bytes) else read_file(content, most, follow=True)
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.size[0] * image.size[1] > MAX_PHOTO_PIXELS:
-                raise InputError(f"{where} is {image.size[0]} × {image.size[1]} pixels; that is too many")
-            upright: Image.Image = ImageOps.exif_transpose(image)
-            return upright.size[1], upright.size[0], 1 if _is_grey(image.mode) else 3
-    except (InputError, MemoryError):
+            yield image
+    except InputError:
         raise
     except UnidentifiedImageError:
         raise InputError(f"{where} is not a readable image ({', '.join(FORMATS)})") from None
     except Exception as error:  # each of Pillow's decoders fails in its own way
-        raise InputError(f"{where} is not a readable image ({error})") from None
+        raise InputError(f"{where} is not a readable image ({str(error) or type(error).__name__})") from None
+
+
+def _check_pixels(image: Any, where: str) -> None:
+    """Refuse an image of so many pixels that it is none of a data set, before it is decompressed.
+
+    Raises:
+        InputError: it has them.
+    """
+    if image.size[0] * image.size[1] > MAX_PHOTO_PIXELS:
+        raise InputError(f"{where} is {image.size[0]} × {image.size[1]} pixels; that is too many")
 
 
 def _root(path: Path) -> Path | None:
@@ -331,18 +350,19 @@ def _classes(images: Iterable[str], path: Path, count: int | None) -> tuple[str,
 
 def _decode(
     files: Mapping[str, Content],
-    names: list[str],
+    where: str,
     shape: tuple[int, int, int],
-    path: Path,
-    label: str,
     progress: Progress,
+    what: str,
+    fit: bool = False,
+    scale: bool = False,
 ) -> Pixels:
     # one thread: Pillow hands the interpreter lock over for each small image, so a pool took twice as long
-    images = np.empty((len(names), *shape), dtype=np.uint8)
-    for index, name in enumerate(names):
-        images[index] = _pixels(files[name], shape, f"{path}: {name}")
-        if (index + 1) % CHUNK == 0 or index + 1 == len(names):
-            progress(label, index + 1, len(names))
+    images = np.empty((len(files), *shape), dtype=np.uint8)
+    for index, (name, content) in enumerate(files.items()):
+        images[index] = _pixels(content, shape, f"{where}: {name}", fit, scale)
+        if (index + 1) % CHUNK == 0 or index + 1 == len(files):
+            progress(f"decode {what} images", index + 1, len(files))
     return images
 
 
@@ -354,37 +374,28 @@ def _pixels(
     Raises:
         InputError: it is of another size, has several frames, or cannot be read.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     height, width, channels = shape
     hint = ", as the first, or dataset.shape = [channels, height, width] to scale them" if fit else ""
-    most = MAX_PHOTO_BYTES if fit else MAX_FILE_BYTES
-    try:
-        data = content if isinstance(content, bytes) else read_file(content, most, follow=True)
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            upright: Image.Image = image
-            if scale and image.size[0] * image.size[1] > MAX_PHOTO_PIXELS:
-                raise InputError(f"{where} is {image.size[0]} × {image.size[1]} pixels; that is too many")
-            if scale or set(image.size) == {width, height}:  # known before anything is decompressed
-                upright = ImageOps.exif_transpose(image)
-            if not scale and upright.size != (width, height):
-                size = f"{upright.size[0]} × {upright.size[1]}"
-                raise InputError(f"{where} is {size} pixels; expected {width} × {height}{hint}")
-            if (frames := getattr(image, "n_frames", 1)) != 1:
-                raise InputError(f"{where} has {frames} frames; expected one image")
-            if fit and not scale and channels == 1 and not _is_grey(image.mode):
-                raise InputError(f"{where} is in colour; expected grey{hint}")
-            mode = "L" if channels == 1 else "RGB"
-            plain = _eight_bits(upright).convert(mode)
-            if plain.size != (width, height):
-                plain = plain.resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.asarray(plain, dtype=np.uint8)
-    except InputError:
-        raise
-    except UnidentifiedImageError:
-        raise InputError(f"{where} is not a readable image ({', '.join(FORMATS)})") from None
-    except Exception as error:  # each of Pillow's decoders fails in its own way
-        raise InputError(f"{where} is not a readable image ({error})") from None
+    with _opened(content, MAX_PHOTO_BYTES if fit else MAX_FILE_BYTES, where) as image:
+        upright: Image.Image = image
+        if scale:
+            _check_pixels(image, where)
+        if scale or set(image.size) == {width, height}:  # known before anything is decompressed
+            upright = ImageOps.exif_transpose(image)
+        if not scale and upright.size != (width, height):
+            size = f"{upright.size[0]} × {upright.size[1]}"
+            raise InputError(f"{where} is {size} pixels; expected {width} × {height}{hint}")
+        if (frames := getattr(image, "n_frames", 1)) != 1:
+            raise InputError(f"{where} has {frames} frames; expected one image")
+        if fit and not scale and channels == 1 and not _is_grey(image.mode):
+            raise InputError(f"{where} is in colour; expected grey{hint}")
+        mode = "L" if channels == 1 else "RGB"
+        plain = _eight_bits(upright).convert(mode)
+        if plain.size != (width, height):
+            plain = plain.resize((width, height), Image.Resampling.BILINEAR)
+        pixels = np.asarray(plain, dtype=np.uint8)
     return pixels.reshape(shape)
 
 

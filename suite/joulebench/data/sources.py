@@ -309,8 +309,7 @@ def torchvision_set(request: DataRequest) -> ImageArrays:
                     inputs[split], labels[split] = _items(make(str(root), download=False, **given), size)
                 size = inputs[split].shape[1:]
         except Exception as error:  # missing and damaged files fail in many ways inside torchvision
-            reason = " ".join(described(error).split())
-            raise InputError(f"{path}: {name} is missing, incomplete or damaged ({reason})") from None
+            raise InputError(f"{path}: {name} is missing, incomplete or damaged ({described(error)})") from None
     return labelled(inputs, labels, f"torchvision {name}", str(path), request.dataset.seed).with_leaks()
 
 

@@ -102,7 +102,7 @@ def failure(device: str) -> str | None:
     try:
         torch.cuda.synchronize(device)
     except RuntimeError as error:
-        return described(error).split("\n")[0][:200]
+        return described(error)[:200]
     return None
 
 

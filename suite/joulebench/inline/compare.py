@@ -8,8 +8,8 @@ from numbers import Real
 
 from joulebench.errors import InputError
 from joulebench.inline.blocks import check_function, check_text, protocol_of, step_of
-from joulebench.inline.record import Machine
-from joulebench.inline.result import DOMAINS, PHASE, Compared, Comparison, Measured
+from joulebench.inline.record import DOMAINS, Machine
+from joulebench.inline.result import PHASE, Compared, Comparison, Measured
 from joulebench.inline.running import measuring
 from joulebench.measurement.protocol import measure_side_by_side
 from joulebench.records.model import Window

@@ -19,10 +19,12 @@ from joulebench.spec.registry import BLOCK
 from joulebench.spec.task import Protocol, Task
 from joulebench.spec.toml import validate
 
+#: Families of domains whose joules count, as far as they are read.
+DOMAINS = ("gpu", "cpu", "ram")
 #: Parameter of the records' task: the name of what was measured.
 PARAMETER = "block"
 STAGE = "measured"
-MOST = 10_000
+MOST = 10_000  # repeats that a stage may have
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,8 @@ class Taken:
     """One trial of a record: a window, or the windows of a training.
 
     Attributes:
-        name: of the block.
-        fault: why it does not count, by the other windows beside it.
-        metrics: known of it.
+        name: of the block, function or training.
+        fault: why it does not count; None where it does.
     """
 
     name: str
@@ -104,7 +105,7 @@ def _task(title: str, phase: str, unit: str, names: Sequence[str], count: int, p
         "parameters": {PARAMETER: several if len(names) > 1 else {"type": "fixed", "value": names[0]}},
         "objectives": {
             f"j_per_{unit}": {
-                "phase": phase, "domains": ["gpu", "cpu", "ram"], "basis": "gross", "goal": "minimize",
+                "phase": phase, "domains": DOMAINS, "basis": "gross", "goal": "minimize",
             }
         },
         "stages": {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.errors import InputError
-from joulebench.inline.record import Machine, Taken, write_record
+from joulebench.inline.record import DOMAINS, Machine, Taken, write_record
 from joulebench.presentation.numbers import ABSENT, NOT_MEASURED, interval, number, prefix, seconds, watts
 from joulebench.presentation.plain_table import html_table, terminal_width, text_table
 from joulebench.presentation.table import Cell, Column, Table
@@ -23,7 +23,6 @@ from joulebench.stats.estimate import Estimate
 from joulebench.stats.intervals import Answer
 
 PHASE = "block"
-DOMAINS = ("gpu", "cpu", "ram")
 
 
 class Shown(ABC):

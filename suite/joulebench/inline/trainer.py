@@ -12,9 +12,10 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-from joulebench.errors import InputError
-from joulebench.inline.record import Machine, Taken, write_record
-from joulebench.inline.result import DOMAINS, Shown
+from joulebench import extras
+from joulebench.errors import InputError, described
+from joulebench.inline.record import DOMAINS, Machine, Taken, write_record
+from joulebench.inline.result import Shown
 from joulebench.inline.running import measuring
 from joulebench.measurement.instrument import Instrument
 from joulebench.presentation.numbers import ABSENT, number, seconds
@@ -26,6 +27,8 @@ from joulebench.spec.task import Protocol
 
 #: A shorter window between two epochs may hold less than one step of a counter: it is left out where it is faulted.
 SHORT_S = 0.1
+#: An epoch that is nearer to its end is finished: of the count of its steps, by division.
+WHOLE = 1e-6
 #: Phases of a training's windows.
 TRAIN, OTHER = "train", "other"
 #: Modules that stand between a training's own code and the callback.
@@ -74,9 +77,10 @@ class TrainingJoules(Shown):
             self._cut()
             self._phase = phase
 
-    def end_epoch(self) -> None:
+    def end_epoch(self, *, whole: bool = True) -> None:
+        """End an epoch; one that was broken off is of the training, and none of `epochs`."""
         self.turn(OTHER)
-        if self._measures:
+        if self._measures and whole:
             self._ends.append(len(self._windows))
 
     @property
@@ -141,9 +145,7 @@ class TrainingJoules(Shown):
         found: list[tuple[int | str, Energy | None, float]] = [(n, e, s) for n, (e, s) in enumerate(every, 1)]
         if self._whole:
             found.append(("training", self.training, sum(w.duration_s for w in self._windows)))
-        return [
-            {"epoch": n, "j": e and e.mean, "kind": e and e.kind, "s": s} for n, e, s in found
-        ]  # fmt: skip
+        return [{"epoch": n, "j": e and e.mean, "kind": e and e.kind, "s": s} for n, e, s in found]
 
     def record(self, out: str | Path = "runs") -> Path:
         """Write a run folder below `out`, with the training as one trial; what lies between epochs is `validate`.
@@ -154,11 +156,18 @@ class TrainingJoules(Shown):
         if self._machine is None or not self._windows:
             raise InputError("record: nothing was trained yet")
         last = {max(n for n in range(end) if self._windows[n].phase == TRAIN) for end in self._ends}
+        ended = max(self._ends, default=0)  # joules of an epoch that was broken off are of no epoch
         windows = tuple(
-            w.model_copy(update={"phase": TRAIN if w.phase == TRAIN else "validate", "units": int(n in last)})
+            w.model_copy(
+                update={
+                    "phase": TRAIN if w.phase == TRAIN and n < ended else "validate",
+                    "units": int(n in last),
+                }
+            )
             for n, w in enumerate(self._windows)
         )
-        fault = Fault(kind=FaultKind.NO_WORK, text="the training did not end") if not self._whole else None
+        text = "the training did not end" if not self._whole else "no epoch was finished" if not ended else None
+        fault = None if text is None else Fault(kind=FaultKind.NO_WORK, text=text)
         taken = [Taken(self._name, windows, fault)]
         return write_record(out, self._name, TRAIN, "epoch", taken, self._protocol, self._machine)
 
@@ -222,8 +231,9 @@ class TrainerEvents(TrainingJoules):
         if control.should_evaluate or control.should_save:  # which comes next
             self.turn(OTHER)
 
-    def on_epoch_end(self, *_: Any, **__: Any) -> None:
-        self.end_epoch()
+    def on_epoch_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
+        passed = state.epoch or 0.0  # 1.5: `max_steps` came within the second
+        self.end_epoch(whole=not control.should_training_stop or abs(passed - round(passed)) < WHOLE)
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         self.end()
@@ -267,12 +277,13 @@ def trainer_callback(
         allow_busy: take what was measured beside other work on the machine.
 
     Raises:
-        InputError: transformers is not installed.
+        InputError: transformers is not installed, or cannot be imported.
     """
     try:
         base = importlib.import_module("transformers").TrainerCallback
-    except ImportError:
-        raise InputError("trainer_callback needs transformers: pip install transformers") from None
+    except ImportError as error:
+        where = "trainer_callback"
+        raise extras.missing(error, where) or InputError(f"{where}: {described(error)}") from None
     return type("TrainerJoules", (TrainerEvents, base), {})(name, hardware, replay, allow_busy)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlparse
 
-from joulebench.errors import InputError
+from joulebench.errors import InputError, first_line
 from joulebench.extras import require
 from joulebench.records.folder import RunFolder
 from joulebench.reporting.mlflow_content import Logged, run_key, span_ms, study_logged, trials_logged
@@ -71,7 +71,7 @@ def export_mlflow(
         for logged in track(list(trials_logged(folder, run))):  # type: ignore[arg-type]
             counts[_trial(client, experiment, parent, key, logged, there)] += 1  # type: ignore[arg-type]
     except MlflowException as error:
-        raise InputError(f"--mlflow: {without_login(_first_line(error), uri)}") from None
+        raise InputError(f"--mlflow: {without_login(first_line(error), uri)}") from None
     return Exported(name, **counts)
 
 
@@ -120,11 +120,7 @@ def _client(uri: str) -> Any:
     try:
         return MlflowClient(tracking_uri=uri)
     except (MlflowException, ImportError, OSError) as error:
-        raise InputError(f"--mlflow: {without_login(_first_line(error), uri)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(f"--mlflow: {without_login(first_line(error), uri)}") from None
 
 
 def without_login(text: str, uri: str) -> str:

@@ -11,7 +11,6 @@ import hashlib
 import importlib
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 import sysconfig
@@ -47,6 +46,7 @@ from joulebench.spec.registry import (
     COMMAND,
     DATASETS,
     METERS,
+    OBJECT,
     STUDIES,
     WORKLOADS,
     Registry,
@@ -56,7 +56,6 @@ from joulebench.spec.registry import (
 )
 from joulebench.spec.task import FRONTIER, MODEL, Task
 
-_OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _PACKAGE = Path(__file__).parents[1].name
 
 
@@ -108,7 +107,7 @@ def own_names(task: Task, meters: Sequence[str] = ()) -> dict[str, Registry | No
         # a class of joulebench's own is checked to be what it stands for; a function is only called
         if name not in registry.shipped and not (registry.form == "Class" and name.startswith(f"{_PACKAGE}."))
     }
-    texts = (*(text for text in _option_texts(task) if _OBJECT.fullmatch(text)), *own_models(task))
+    texts = (*(text for text in _option_texts(task) if OBJECT.fullmatch(text)), *own_models(task))
     return found | {text: None for text in texts if text not in found}
 
 
@@ -116,7 +115,7 @@ def own_models(task: Task) -> list[str]:
     """Values of the parameter `model` that name code of the user's own, `package.module:name`."""
     model = task.parameters.get(MODEL)
     values = model.model_dump(mode="json", include={"values", "value"}) if model is not None else ()
-    return [text for text in _texts(values) if _OBJECT.fullmatch(text)]
+    return [text for text in _texts(values) if OBJECT.fullmatch(text)]
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -315,6 +314,7 @@ def find_recorded_code(
                 f"{folder.path}: needs {name}, which is neither in the current folder nor on PYTHONPATH{where}; "
                 "name the folder of its code with --from FOLDER"
             )
+        _refuse_within(folder, file, name, sources)
         top = module.partition(".")[0]
         is_entry_point = registry is not None and ":" not in name
         if (_is_foreign(file) or top == _PACKAGE) and not (is_entry_point or top in sources.packages):
@@ -332,6 +332,7 @@ def find_recorded_code(
         code = began.get(Path(text).name)
         other = None if code is None else _unlike(code, file.parent)
         if _takes_any_model(task) and task.options.get("model") == f"sklearn:{text}":
+            _refuse_within(folder, file, text, sources)
             state = "which was not recorded" if code is None else "has changed" if other else "unchanged"
             yield f"loads {file}, a pickle, which runs code, as the records name it ({state})", other
         elif other is not None:
@@ -340,6 +341,20 @@ def find_recorded_code(
         bases = getattr(WORKLOADS.load(task.workload, "workload"), "__mro__", ())
         if WORKLOADS.shipped[COMMAND] in [f"{base.__module__}:{base.__qualname__}" for base in bases]:
             raise _commands_refused(folder)
+
+
+def _refuse_within(folder: RunFolder, file: Path, name: str, sources: Sources) -> None:
+    """Refuse code and pickles that came with the records, which may lie in the current folder.
+
+    Raises:
+        InputError: the file lies in the run folder, and no option `--from` points there.
+    """
+    own = file.resolve()
+    if own.is_relative_to(folder.path.resolve()) and not any(map(own.is_relative_to, sources.folders)):
+        raise InputError(
+            f"{folder.path}: names {name}, which lies within the run folder itself; records may come from anybody: "
+            "if this run is to use it, name its folder with --from"
+        )
 
 
 def _programs_code(name: str, code: OwnCode | None, folder: RunFolder) -> tuple[str, str | None]:

@@ -141,7 +141,18 @@ def _described(name: str, value: object) -> tuple[_Piece | None, list[str]]:
             return _values(value), [part.__name__ for part in used]
         piece = of_name or next(iter(found), None)
         return piece, [] if piece is None else _globals(piece.text)
-    return _Piece(f"{name} = {_value(value)}"), []
+    return _Piece(f"{name} = {_value(value)}"), _made_of(value)
+
+
+def _made_of(value: object, depth: int = 3) -> list[str]:
+    """Names of classes and functions of the program that a value holds, or is an object of."""
+    if isinstance(value, partial):
+        return _made_of((value.func, value.args, value.keywords), depth)
+    if isinstance(value, Mapping | list | tuple | set | frozenset) and type(value).__module__ != PROGRAM:
+        parts = [*value.values()] if isinstance(value, Mapping) else [*value]
+        return [name for part in parts for name in _made_of(part, depth - 1)] if depth else []
+    one = value if isinstance(value, type | FunctionType) else type(value)
+    return [one.__qualname__.partition(".")[0]] if one.__module__ == PROGRAM else []
 
 
 def _codes(value: type | FunctionType) -> Iterator[CodeType]:

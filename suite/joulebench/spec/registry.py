@@ -20,6 +20,8 @@ from joulebench.errors import InputError, described, did_you_mean
 
 #: First parts of names that are a library's objects by name, as `torchvision:MNIST`, and no code of the user's.
 FAMILIES = ("torchvision",)
+#: `package.module:name`, code of the user's.
+OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 #: `package.module:Class`, or a short name.
 PATTERN = r"^[a-z][a-z0-9_]*$|^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 
@@ -120,7 +122,8 @@ def import_object(path: str, field_name: str, own: bool = True) -> Any:
             whose functions a task could make do anything.
     """
     module_name, separator, attribute = path.partition(":")
-    if not separator:
+    # Python imports what no program can name, such as a folder `2-b`; what is looked for in records is of this form
+    if not separator or (own and not OBJECT.fullmatch(path)):
         raise InputError(f"{field_name}: '{path}' must read package.module:name")
     if own:
         add_import_folders()
@@ -182,7 +185,7 @@ WORKLOADS = Registry(
         "zoo": "joulebench.workloads.zoo:Zoo",
     },
     extras={
-        **dict.fromkeys(("cnn", "families", "mlp", "recurrent", "zoo"), "vision"),
+        **dict.fromkeys(("cnn", "families", "mlp", "model", "recurrent", "zoo"), "vision"),
         **dict.fromkeys(("language_model", "transformer"), "llm"),
         "search": "search",
     },

@@ -90,7 +90,7 @@ class Dataset(Definition):
             )
         if self.text is not None and (self.shape is not None or self.text == (self.label or "label")):
             raise ValueError("a table of texts takes no shape, and its label is another column")
-        scaled = self.name not in ("synthetic",) and not is_own(self.name)
+        scaled = self.name != "synthetic" and not is_own(self.name)
         if self.shape is not None and scaled and self.shape[0] not in (1, 3):
             raise ValueError(f"shape is channels, height, width; channels must be 1 or 3 (got {list(self.shape)})")
         if self.shape is not None and not all(1 <= side <= 4096 for side in self.shape):

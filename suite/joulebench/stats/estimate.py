@@ -153,7 +153,8 @@ def mean_of_runs(runs: Sequence[Estimate], spread: Spread | None = None, scale: 
 
     One run has its own variance and the spread's. Several runs have the spread's over their number, or that of
     these runs alone where they differ by significantly more (F test at 1 %), or where no spread is known. Runs that
-    are exactly alike, each with a standard error, have it in common, as scores on the same samples: it counts once.
+    are exactly alike, each with a standard error that is its source's, have it in common, as scores on the same
+    samples: it counts once. So do those whose errors would have them differ by significantly more (χ² at 1 %).
 
     Args:
         spread: between runs of the run's configurations, pooled.
@@ -177,11 +178,21 @@ def mean_of_runs(runs: Sequence[Estimate], spread: Spread | None = None, scale: 
     own = Part(deviation([v.mean for v in runs]) ** 2, k - 1)
     part = own if pooled is None or _exceeds(own, pooled) else pooled
     between = replace(part, variance=part.variance / k)
-    if own.variance == 0 and all(v.sem for v in runs):
+    if all(v.sem and v.n == 1 for v in runs) and _in_common(own, runs):
         shared = Part(max(v.sem or 0.0 for v in runs) ** 2, min(freedom_of(v) for v in runs))
         parts = [shared, between] if between.variance else [shared]
         return of_parts(mean, k, parts, f"{runs[0].varied} and {AND_RUNS}")
     return of_parts(mean, k, [between], BETWEEN_RUNS)
+
+
+def _in_common(own: Part, runs: Sequence[Estimate]) -> bool:
+    """Whether runs are too alike for standard errors that are independent of each other."""
+    from scipy import special
+
+    if own.variance == 0 or any(freedom_of(v) < math.inf for v in runs):
+        return own.variance == 0
+    apart = fmean((v.sem or 0.0) ** 2 for v in runs) / own.freedom * float(special.chdtri(own.freedom, 0.99))
+    return own.variance < apart
 
 
 def _exceeds(own: Part, pooled: Part) -> bool:
@@ -228,6 +239,24 @@ def pooled_spread(groups: Iterable[Sequence[float]]) -> Spread | None:
 
 NORMAL_975 = 1.959963985  # 97.5 % quantile of the standard normal distribution
 NORMAL_95 = 1.644853627
+
+
+def share_sem(hits: float, n: int) -> float:
+    """Standard error of a share of n independent cases; above 0 also where all are hits or none is.
+
+    Two hits and two misses are added (Agresti and Coull, The American Statistician 52, 1998, 119).
+    """
+    share = (hits + 2) / (n + 4)
+    return math.sqrt(share * (1 - share) / (n + 4))
+
+
+def paired_share_sem(gained: float, lost: float, n: int) -> float:
+    """Standard error of the difference of two shares over the same n cases; above 0 also where no case differs.
+
+    Half a case is added to each of the four kinds (Agresti and Min, Statistics in Medicine 24, 2005, 729).
+    """
+    gained, lost, n = gained + 0.5, lost + 0.5, n + 2
+    return math.sqrt(gained + lost - (gained - lost) ** 2 / n) / n
 
 
 def point(value: float) -> Estimate:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from joulebench.data import StagedImages
@@ -35,6 +37,8 @@ from joulebench.workloads.model_variants import (
     ready_onnx,
 )
 
+SHOWN = 4  # names in a message
+
 
 class Model(Workload):
     """Workload `model`: joules per sample, latency, bytes of weights and quality of any model's inference.
@@ -53,6 +57,7 @@ class Model(Workload):
         self._ready: Ready | None = None
         self._threads: int | None = None  # torch's own, to put back
         self._tf32: tuple[bool, bool] | None = None  # torch's own, to put back
+        self._limits = ExitStack()  # of the libraries that scikit-learn calls
         self._given: torch.Tensor | None = None  # inputs, where there is no data set
         self._errors: dict[str, float] = {}
         self._fitted = False
@@ -90,17 +95,30 @@ class Model(Workload):
             self._threads = torch.get_num_threads()
             torch.set_num_threads(variant.threads)
         if self.context.device != "cpu":
-            matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-            self._tf32 = matmul.allow_tf32, cudnn.allow_tf32
-            matmul.allow_tf32 = cudnn.allow_tf32 = variant.precision == "tf32"
+            self._tf32 = _tf32()
+            _set_tf32(variant.precision == "tf32", variant.precision == "tf32")
         if self._source.form == "sklearn":
             self._estimator = load_estimator(self._source)
+            self._check_classes()
+            if variant.threads is not None:  # once: it looks for all loaded libraries, 3 ms that are no prediction
+                self._limits.enter_context(needed("threadpoolctl").threadpool_limits(variant.threads))
             if self._images is None:
                 self._given = self._made_inputs(None)
-            self._ready = Ready(self._estimated, lambda x: x.flatten(1), 0)
+            self._ready = Ready(self._estimated, lambda x: x.flatten(1).cpu(), 0)  # where it runs
             return
         self._ready = self._made(variant)
         self.model = self._ready.module
+
+    def _check_classes(self) -> None:
+        """Refuse an estimator that was fitted on other labels, of which none would be right."""
+        known, data = getattr(self._estimator, "classes_", None), self._images
+        if data is None or not isinstance(known, np.ndarray) or known.ndim != 1:
+            return
+        if stray := sorted(set(known.tolist()) - set(range(len(data.classes))), key=str):
+            raise InputError(
+                f"options.model: '{self._source.name}' was fitted on the class {stray[0]!r}; the data set's are "
+                f"0 … {len(data.classes) - 1}, in the order of {', '.join(data.classes[:SHOWN])}"
+            )
 
     def _made(self, variant: Variant) -> Ready:
         if self._source.form == "onnx":
@@ -127,8 +145,7 @@ class Model(Workload):
         return random_inputs(shape, count, vocabulary, getattr(module, "pad", None)).to(self.context.device)
 
     def _estimated(self, x: torch.Tensor) -> torch.Tensor:
-        with needed("threadpoolctl").threadpool_limits(self._variant.threads):
-            return torch.as_tensor(self._estimator.predict(x.numpy()))
+        return torch.as_tensor(self._estimator.predict(x.numpy()))
 
     def train(self) -> Iterator[Epoch]:
         """Fit an estimator that was named by its class; every other model is measured as it is."""
@@ -196,7 +213,8 @@ class Model(Workload):
         if split not in self._plain:
             engine = "onnxruntime" if self._source.form == "onnx" else "eager"
             plain = Variant(engine=engine, threads=self._variant.threads, batch_size=self._variant.batch_size)
-            self._plain[split] = self._outputs(self._made(plain), split, "the plain model")
+            with _without_tf32() if self._tf32 is not None else nullcontext():
+                self._plain[split] = self._outputs(self._made(plain), split, "the plain model")
         return self._plain[split]
 
     def outcomes(self) -> dict[str, float]:
@@ -231,9 +249,30 @@ class Model(Workload):
         self._ready = None
         if compiled:
             torch.compiler.reset()  # what was compiled holds the weights, and later models would find its limits
+        self._limits.close()  # before torch's threads, which were set before it
         if self._threads is not None:
             torch.set_num_threads(self._threads)
             self._threads = None
         if self._tf32 is not None:
-            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = self._tf32
+            _set_tf32(*self._tf32)
             self._tf32 = None
+
+
+def _tf32() -> tuple[bool, bool]:
+    """Whether matrix products and convolutions may use TF32."""
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+def _set_tf32(products: bool, convolutions: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = products, convolutions
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """The plain model's own fp32, also while a variant runs in TF32."""
+    before = _tf32()
+    _set_tf32(False, False)
+    try:
+        yield
+    finally:
+        _set_tf32(*before)

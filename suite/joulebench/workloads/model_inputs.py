@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from joulebench.data import StagedImages
-from joulebench.errors import InputError
+from joulebench.errors import InputError, first_line
 from joulebench.host.files import expanded
 from joulebench.spec.reading import MAX_LOG_BYTES, read_text
 from joulebench.workloads.base import Context
@@ -68,6 +68,20 @@ def read_lines(path: object, option: str, what: str) -> list[str]:
     if not (lines := [line for line in text.splitlines() if line.strip()]):
         raise InputError(f"options.{option}: {path}: holds no {what}; write one per line")
     return lines
+
+
+def load_tokenizer(name: str, refusal: str) -> Any:
+    """The tokenizer in a folder or on the Hugging Face hub; no code of a folder is run.
+
+    Raises:
+        InputError: there is none; the message is `refusal` and why.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise InputError(f"{refusal}: {first_line(error)}") from None
 
 
 def images_of(context: Context) -> StagedImages | None:

@@ -7,6 +7,8 @@ import math
 import torch
 from torch.nn import functional as F
 
+from joulebench.stats.estimate import paired_share_sem, share_sem
+
 #: A value and its standard error, over samples drawn as these were.
 Measured = tuple[float, float]
 
@@ -24,13 +26,15 @@ def quality(
     labels, plain_labels = _labels(outputs), _labels(plain)
     if y is not None:
         right, plain_right = (labels == y).double(), (plain_labels == y).double()
-        found["accuracy"] = _mean(right)
-        found["accuracy_drop"] = _mean(plain_right - right)
+        found["accuracy"] = _share(right)
+        drop = plain_right - right
+        gained, lost = float(drop.clamp(min=0).sum()), float(drop.clamp(max=0).sum().abs())
+        found["accuracy_drop"] = float(drop.mean()), paired_share_sem(gained, lost, len(drop))
     if embeds:
         found["cosine"] = _mean(F.cosine_similarity(outputs.flatten(1).double(), plain.flatten(1).double()))
     else:
         same = (labels == plain_labels).double()
-        found["agreement"] = _mean(same.flatten(1).mean(1) if same.dim() > 1 else same)
+        found["agreement"] = _share(same.flatten(1).mean(1) if same.dim() > 1 else same)
     error = (outputs.double() - plain.double()).reshape(len(plain), -1).square().sum(1)
     size = plain.double().reshape(len(plain), -1).square().sum(1)
     if float(size.sum()) > 0:
@@ -43,6 +47,11 @@ def _labels(outputs: torch.Tensor) -> torch.Tensor:
     if outputs.dim() == 1:
         return outputs
     return outputs.argmax(2) if outputs.dim() == 3 else outputs.flatten(1).argmax(1)
+
+
+def _share(hits: torch.Tensor) -> Measured:
+    """Mean of values from 0 to 1, of each sample."""
+    return float(hits.mean()), share_sem(float(hits.sum()), len(hits))
 
 
 def _mean(values: torch.Tensor) -> Measured:

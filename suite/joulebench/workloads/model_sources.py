@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,9 +15,12 @@ import torch
 from torch import nn
 
 from joulebench import extras
-from joulebench.errors import InputError, described, did_you_mean
+from joulebench.errors import InputError, described, did_you_mean, first_line
 from joulebench.host.files import expanded
+from joulebench.spec.reading import read_json
 from joulebench.spec.registry import import_object
+from joulebench.spec.toml import MAX_BYTES
+from joulebench.workloads.model_inputs import load_tokenizer
 
 Form = Literal["torch", "onnx", "sklearn"]
 
@@ -44,6 +46,8 @@ HF_TASKS = {
 }
 #: Kinds whose untrained models are made by name, and which therefore may be given weights.
 MADE = ("torchvision", "timm", "own")
+#: Arguments of timm's constructor that load weights, in some of its versions from pickles that run code.
+LOADING = ("checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay")
 #: Weights of an untrained model are drawn with this seed, so that every configuration runs the same ones.
 WEIGHTS_SEED = 0
 
@@ -54,9 +58,7 @@ class Source:
 
     kind: str
     name: str
-    weights: Path | Literal["pretrained"] | None = (
-        None  # None: random, or what the source holds; a state dict's file
-    )
+    weights: Path | Literal["pretrained"] | None = None  # a state dict's file; None: random, or the source's own
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of the class or the constructor
 
     @property
@@ -114,6 +116,8 @@ def parse(options: Mapping[str, Any]) -> Source:
         kind, name = "own", text
     else:
         check_installed((KINDS[kind][1],), f"options.model: '{text}'")
+    if kind == "timm" and (loading := next((name for name in LOADING if name in arguments), None)):
+        raise InputError(f"options.arguments: '{loading}' loads weights (options.weights names those)")
     weights: Path | Literal["pretrained"] | None = None
     if (given := options.get("weights", "random")) != "random":
         if kind not in MADE:
@@ -217,7 +221,8 @@ def _made(source: Source) -> Any:
     if source.kind == "sentence-transformers":
         return _sentence_transformer(library, _folder_or_hub(source.name))
     task, _, folder = source.name.partition(":")
-    return _from_transformers(needed("transformers"), task, _folder_or_hub(folder))
+    auto, output = HF_TASKS[task]
+    return _Output(_checked(library, auto, _folder_or_hub(folder)), output)
 
 
 @contextmanager
@@ -228,14 +233,9 @@ def _published(source: Source) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError) as error:  # those that do not fit, too
         if source.weights != "pretrained":
             raise
-        reason = described(error).split("\n")[0]
-        raise InputError(f"options.weights: '{source.name}' has no published weights here: {reason}") from None
-
-
-def _from_transformers(library: Any, task: str, folder: str) -> nn.Module:
-    auto, output = HF_TASKS[task]
-    model = _checked(library, auto, folder)
-    return _Output(model, output)
+        raise InputError(
+            f"options.weights: '{source.name}' has no published weights here: {described(error)}"
+        ) from None
 
 
 def _checked(library: Any, auto: str, folder: str) -> Any:
@@ -256,8 +256,7 @@ def _checked(library: Any, auto: str, folder: str) -> Any:
                 ignore_mismatched_sizes=True,  # they are refused below, by name
             )
     except (OSError, ValueError, ImportError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise InputError(f"options.model: '{folder}' cannot be loaded: {reason}") from None
+        raise InputError(f"options.model: '{folder}' cannot be loaded: {first_line(error)}") from None
     missing = [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
     kind = f" ({auto}; it holds {', '.join(model.config.architectures or ['an unnamed kind'])})"
     _refuse_keys(folder, sorted(missing), sorted(found["unexpected_keys"]), kind=kind)
@@ -277,21 +276,40 @@ def _quiet(library: Any) -> Iterator[None]:
 
 def _sentence_transformer(library: Any, folder: str) -> nn.Module:
     transformers = needed("transformers")
+    parts = _parts_of(Path(folder))  # before the library, which until 6.0 ran a folder's code without being told to
     try:
         with _quiet(transformers):
             model = library.SentenceTransformer(
                 folder, device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True}
             )
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise InputError(f"options.model: '{folder}' cannot be loaded: {reason}") from None
-    if not (Path(folder) / "modules.json").is_file() and Path(folder).is_dir():
-        raise InputError(f"options.model: '{folder}' is no sentence-transformers model: it has no modules.json")
-    if Path(folder).is_dir():  # the library says nothing of weights that are missing
-        for module in json.loads((Path(folder) / "modules.json").read_text()):
-            if module["type"].endswith(".Transformer"):
-                _checked(transformers, "AutoModel", str(Path(folder) / module["path"]))
+        raise InputError(f"options.model: '{folder}' cannot be loaded: {first_line(error)}") from None
+    for kind, path in parts:  # the library says nothing of weights that are missing
+        if kind.endswith(".Transformer"):
+            _checked(transformers, "AutoModel", str(Path(folder) / path))
     return _Embedder(model)
+
+
+def _parts_of(folder: Path) -> list[tuple[str, str]]:
+    """Type and path of each module of a sentence-transformers folder; none of a model on the hub.
+
+    Raises:
+        InputError: the folder holds no such model, or one with code that is not the library's.
+    """
+    if not folder.is_dir():
+        return []
+    if not (folder / "modules.json").is_file():
+        raise InputError(f"options.model: '{folder}' is no sentence-transformers model: it has no modules.json")
+    read = read_json(folder / "modules.json", MAX_BYTES, follow=True)
+    try:
+        parts = [(str(part["type"]), str(part["path"])) for part in read]
+    except (KeyError, TypeError):
+        raise InputError(f"options.model: '{folder}' cannot be loaded: modules.json lists no modules") from None
+    if other := next((kind for kind, _ in parts if not kind.startswith("sentence_transformers.")), None):
+        raise InputError(
+            f"options.model: '{folder}' names {other} in modules.json: a folder's own code is never run"
+        )
+    return parts
 
 
 class _Output(nn.Module):
@@ -338,11 +356,7 @@ def tokens(source: Source, module: nn.Module, texts: Sequence[str], most: int | 
     tokenizer = getattr(module, "tokenizer", None)
     if source.kind == "hf" and getattr(module, "vocabulary", None) is not None:
         folder = _folder_or_hub(source.name.partition(":")[2])
-        try:
-            tokenizer = needed("transformers").AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except (OSError, ValueError, ImportError, KeyError) as error:
-            reason = str(error).strip().split("\n")[0].rstrip(".")
-            raise InputError(f"options.texts: '{folder}' has no tokenizer: {reason}") from None
+        tokenizer = load_tokenizer(folder, f"options.texts: '{folder}' has no tokenizer")
     if tokenizer is None:
         raise InputError(f"options.texts: '{source.name}' takes no texts")
     limit = min(n for n in (most, tokenizer.model_max_length, MAX_TOKENS) if n is not None)

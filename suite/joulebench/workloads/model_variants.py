@@ -208,7 +208,7 @@ def _first(run: Callable[[], Any], variant: Variant, example: torch.Tensor) -> A
     except Exception as error:
         if memory.is_out_of_memory(error):
             raise
-        reason = " ".join(described(error).split())[:300]
+        reason = described(error)[:300]
         if (name := str(variant)) != "the plain model":
             raise InfeasibleError(f"{name}: the model does not run so: {reason}") from None
         shape = list(example.shape[1:])
@@ -304,7 +304,7 @@ def exported(module: nn.Module, example: torch.Tensor) -> bytes:
                 module.cpu(), (example.cpu(),), file, dynamo=False, input_names=["input"], output_names=["output"]
             )
     except Exception as error:
-        reason = " ".join(described(error).split())[:300]
+        reason = described(error)[:300]
         raise InfeasibleError(f"engine = 'onnxruntime': the model cannot be exported: {reason}") from None
     content: bytes = file.getvalue()
     return content
@@ -338,7 +338,7 @@ def ready_onnx(model: Path | bytes, variant: Variant, example: torch.Tensor) -> 
     except InfeasibleError:
         raise
     except Exception as error:
-        raise refused(f"cannot be loaded: {' '.join(described(error).split())[:300]}") from None
+        raise refused(f"cannot be loaded: {described(error)[:300]}") from None
     if len(session.get_inputs()) != 1:
         names = ", ".join(taken.name for taken in session.get_inputs())
         raise refused(f"has {len(session.get_inputs())} inputs ({names}); one is needed")
@@ -361,7 +361,7 @@ def ready_onnx(model: Path | bytes, variant: Variant, example: torch.Tensor) -> 
         found = predict(prepared(example))
     except Exception as error:
         shape = list(example.shape)
-        raise refused(f"does not run on a batch {shape}: {' '.join(described(error).split())[:300]}") from None
+        raise refused(f"does not run on a batch {shape}: {described(error)[:300]}") from None
     _check_output(found, example)
     return Ready(predict, prepared, _graph_bytes(onnx, loaded.graph))
 

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
-from joulebench.errors import InputError
+from joulebench.errors import InputError, first_line
 from joulebench.host.files import expanded
 from joulebench.workloads.architectures import architecture_names, read_architecture
 from joulebench.workloads.base import InfeasibleError
@@ -102,5 +102,4 @@ def _loaded(source: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise InputError(f"architecture: '{source}' cannot be loaded: {reason}; {REMEDY}") from None
+        raise InputError(f"architecture: '{source}' cannot be loaded: {first_line(error)}; {REMEDY}") from None

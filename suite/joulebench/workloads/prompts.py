@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 
 from joulebench.errors import InputError
 from joulebench.workloads.generation_settings import Settings
-from joulebench.workloads.model_inputs import read_lines
+from joulebench.workloads.model_inputs import load_tokenizer, read_lines
 
 RANDOM_BATCHES = 8  # distinct ones, used in turn
 
@@ -46,26 +44,14 @@ def read_prompts(path: object) -> list[str]:
     return read_lines(path, "prompts", "prompt")
 
 
-def load_tokenizer(name: str) -> Any:
-    """The tokenizer in a folder or on the Hugging Face hub.
-
-    Raises:
-        InputError: there is none.
-    """
-    try:
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(f"options.tokenizer: '{name}' cannot be loaded: {reason}") from None
-
-
 def tokenise(prompts: Sequence[str], tokenizer: str) -> list[list[int]]:
     """Token ids of each prompt by the tokenizer in a folder or on the Hugging Face hub.
 
     Raises:
         InputError: no such tokenizer, or it gives no token for a prompt.
     """
-    rows: list[list[int]] = load_tokenizer(tokenizer)(list(prompts))["input_ids"]
+    loaded = load_tokenizer(tokenizer, f"options.tokenizer: '{tokenizer}' cannot be loaded")
+    rows: list[list[int]] = loaded(list(prompts))["input_ids"]
     for number, row in enumerate(rows, start=1):
         if not row:
             raise InputError(f"options.tokenizer: '{tokenizer}' gives no token for prompt {number}")

@@ -15,10 +15,11 @@ from functools import cache
 from itertools import cycle, islice
 from typing import Any
 
+from joulebench import extras
 from joulebench.errors import InputError, described
+from joulebench.stats.estimate import share_sem
 from joulebench.workloads.base import InfeasibleError
 
-NEEDS = "options.questions: needs lm-evaluation-harness: pip install 'joulebench[llm]'"
 #: Every second question is of the validation split, the others are of the test split.
 _FIRST = {"validation": 0, "test": 1}
 
@@ -38,14 +39,8 @@ class Answers:
 
     @property
     def sem(self) -> float:
-        """Standard error of the accuracy over questions of this kind, by Agresti and Coull.
-
-        With two answers of each kind added it is above 0 where all answers are right or none is (The American
-        Statistician 52, 1998, 119).
-        """
-        n = self.questions + 4
-        share = (self.correct + 2) / n
-        return math.sqrt(share * (1 - share) / n)
+        """Standard error of the accuracy over questions of this kind."""
+        return share_sem(self.correct, self.questions)
 
 
 class Questions:
@@ -146,7 +141,7 @@ class CountingModel:
 
     def __init__(self, model: Any, tokenizer: Any, batch_size: int) -> None:
         _harness()
-        from lm_eval.models.huggingface import HFLM  # type: ignore[import-not-found]
+        from lm_eval.models.huggingface import HFLM
 
         counted = self
 
@@ -192,10 +187,9 @@ def _manager(files_alone: bool) -> Any:
 
 
 def _harness() -> Any:
-    try:
-        import lm_eval  # type: ignore[import-not-found]
-        import lm_eval.tasks  # type: ignore[import-not-found]
-    except ImportError:
-        raise InputError(NEEDS) from None
+    extras.require("options.questions", "questions")
+    import lm_eval
+    import lm_eval.tasks
+
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     return lm_eval

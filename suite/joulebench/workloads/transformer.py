@@ -27,6 +27,7 @@ from joulebench.workloads.generation import Generation
 from joulebench.workloads.generation_flops import count_generation
 from joulebench.workloads.generation_quality import Quality
 from joulebench.workloads.generation_settings import Settings, check_given, read_params, refuse_misspelt
+from joulebench.workloads.model_inputs import load_tokenizer
 from joulebench.workloads.pretrained import model_source, models_folder, pretrained_config, pretrained_model
 from joulebench.workloads.prompts import (
     Batch,
@@ -143,10 +144,11 @@ class Transformer(Workload):
             InputError: neither.
         """
         if (named := self.context.options.get("tokenizer")) is not None:
-            return load_tokenizer(str(named))
+            return load_tokenizer(str(named), f"options.tokenizer: '{named}' cannot be loaded")
         if self.settings.weights != "pretrained":
             raise InputError(f"options: {NO_TOKENIZER}")
-        return load_tokenizer(self._source())
+        source = self._source()
+        return load_tokenizer(source, f"architecture: '{source}' has no tokenizer")
 
     def evaluate(self, split: str) -> dict[str, float]:
         """Metrics of the options `text` and `questions`; without them none."""

@@ -11,6 +11,7 @@ from joulebench.records.model import TrialRecord
 from joulebench.results.run import Run
 from joulebench.stats.intervals import Answer
 from joulebench.studies.variants.analysis import Between, Cost, Variants, variants
+from joulebench.studies.variants.section import VariantsStudy
 from tests.coverage_study import Machine, _task, _window
 
 TRUE = 1.1
@@ -128,3 +129,24 @@ def test_differences_of_quality_hold_the_truth():
     assert 0.93 <= np.mean([d.low <= -0.1 <= d.high for d in differences]) <= 0.98
     single = variants(simulated(rng, (0, 1))).each[1].qualities["val_accuracy"].difference
     assert (single.mean < 0, single.low) == (True, None)
+
+
+@pytest.mark.parametrize(("order", "stages"), [((0, 0, 0, 1, 1, 1), {}), ((0, 1) * 10, ROUNDS)])
+@pytest.mark.parametrize("lacking", [1, 4])  # the first run of the other, or a later one of either
+def test_joules_of_other_domains_have_no_ratio(order, stages, lacking):
+    """A run of which a second socket was not read takes fewer joules of the domains that were."""
+    run = simulated(np.random.default_rng(7), order, **stages)
+    trials = []
+    for number, trial in enumerate(run.trials):
+        windows = trial.windows
+        if number != lacking:
+            more = [w.readings[0].model_copy(update={"domain": "cpu:1"}) for w in windows]
+            windows = [
+                w.model_copy(update={"readings": (*w.readings, m)}) for w, m in zip(windows, more, strict=True)
+            ]
+        trials.append(with_windows(trial, windows))
+    run = Run(None, run.task, trials)  # type: ignore[arg-type]
+    result, cost = compared(run)
+    assert (cost.energy_ratio, cost.answer) == (None, Answer.UNKNOWN)
+    assert cost.time_ratio is not None
+    assert any("different domains" in text for text in VariantsStudy().section(result, run).sentences)

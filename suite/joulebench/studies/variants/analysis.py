@@ -64,7 +64,8 @@ class Cost:
 
     Attributes:
         runs: joules and seconds of each run, by trial.
-        energy_ratio: None for the default itself, and where there is nothing to compare with.
+        energy_ratio: None for the default itself, where there is nothing to compare with, and where runs count
+            different domains.
     """
 
     gross: Energy
@@ -238,7 +239,13 @@ def _compared(
             blind = target.phase != TRAIN and any(len(runs) == 1 and runs[0].sem is None for runs in sides)
             found = ratio_of_means(sides[0], sides[1], None if blind else spread)
         ratios.append(found)
-    return replace(own, energy_ratio=ratios[0], time_ratio=ratios[1])
+    alike = len(_counted(own) | _counted(base)) == 1  # one that lacks a domain would look better than it is
+    return replace(own, energy_ratio=ratios[0] if alike else None, time_ratio=ratios[1])
+
+
+def _counted(cost: Cost) -> set[tuple[str, ...]]:
+    """The domains that joules are of, by run."""
+    return {cost.gross.domains, *(e.domains for e, _ in cost.runs.values() if isinstance(e, Energy))}
 
 
 def _pairs(

@@ -146,6 +146,10 @@ def _method(result: Variants) -> Iterator[str]:
         why = "has no valid window" if any(c.default for c in result.unmeasured) else "was not run"
         yield f"The default configuration {why}: there are no ratios and no differences."
         return
+    if any(
+        c.energy_ratio is None and c.time_ratio is not None for t in result.targets for _, c in _each(result, t)
+    ):
+        yield "Where a meter dropped out and runs count different domains, there is no ratio of joules."
     ratios = [(t, cost.energy_ratio) for t in result.targets for _, cost in _each(result, t)]
     known = [(t, ratio) for t, ratio in ratios if ratio is not None]
     if any(ratio.varied == ROUNDS for _, ratio in known):
