@@ -32,7 +32,6 @@ from joulebench.workloads.pretrained import model_source, models_folder, pretrai
 from joulebench.workloads.prompts import (
     Batch,
     fit,
-    load_tokenizer,
     padded_batches,
     random_batches,
     read_prompts,
