@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from joulebench.errors import InputError
+from joulebench.errors import InputError, described
+from joulebench.host import memory
 from joulebench.host.device import synchronizer
 from joulebench.host.files import expanded
 from joulebench.records.model import Costs
@@ -28,6 +29,7 @@ from joulebench.workloads.generation_flops import count_generation
 from joulebench.workloads.generation_quality import Quality
 from joulebench.workloads.generation_settings import Settings, check_given, read_params, refuse_misspelt
 from joulebench.workloads.model_inputs import load_tokenizer
+from joulebench.workloads.model_sources import check_installed
 from joulebench.workloads.pretrained import model_source, models_folder, pretrained_config, pretrained_model
 from joulebench.workloads.prompts import (
     Batch,
@@ -37,6 +39,7 @@ from joulebench.workloads.prompts import (
     read_prompts,
     tokenise,
 )
+from joulebench.workloads.quantization import LIBRARIES, quantized, weight_bytes
 
 #: Sizes that a task may set, by their names in a transformers configuration.
 _SIZES = {
@@ -52,8 +55,8 @@ class Transformer(Workload):
     """Workload `transformer`: greedy generation of a fixed number of new tokens for batches of prompts.
 
     Parameters, all optional (defaults: `Settings`): `architecture`, `batch_size`, `prompt_tokens`, `new_tokens`,
-    `dtype`, `attention`, `cache`, `compile`, `weights`; and to resize an architecture `hidden_size`, `layers`,
-    `heads` and `vocabulary`. The architecture `custom` is meant to be resized.
+    `dtype`, `quantization`, `attention`, `cache`, `compile`, `weights`, `answer_tokens`; and to resize an
+    architecture `hidden_size`, `layers`, `heads` and `vocabulary`. The architecture `custom` is meant to be resized.
 
     Options of quality: `text`, `questions`, `questions_limit` and `chat_template` (`Quality`); they need a
     tokenizer, too. With questions there is a phase more: `answer`, whose unit is an answer.
@@ -84,6 +87,7 @@ class Transformer(Workload):
         super().__init__(context)
         self.settings = Settings()
         self._generation: Generation | None = None
+        self._parameters = 0
         self._fit: dict[str, float] = {}
         self._quality = Quality(context.options)
         options = context.options
@@ -104,6 +108,8 @@ class Transformer(Workload):
             read_prompts(prompts)
             if "tokenizer" not in task.options and "pretrained" not in weights:
                 raise InputError(f"options.prompts: {NO_TOKENIZER}")
+        for quantization in _given(task, "quantization"):
+            check_installed(LIBRARIES.get(str(quantization), ()), f"parameters.quantization: '{quantization}'")
         generation_quality.check_options(task.options)
         asked = [name for name in ("text", "questions") if name in task.options]
         if asked and "tokenizer" not in task.options and "pretrained" not in weights:
@@ -129,12 +135,32 @@ class Transformer(Workload):
         config = self.config(params)
         self._check_positions(config)
         batches = self.make_batches(config)
-        self.model = self.make_model(params, config).eval()
+        made = self.make_model(params, config).eval()
+        self._parameters = sum(p.numel() for p in made.parameters())
+        self.model = quantized(made, self.settings.quantization)
         self._generation = Generation(self.model, batches, self.settings)
+        if self.settings.quantization != "none":
+            self._check_kernels()
         if self._quality.wanted:
             self._quality.bind(self.model, self._tokenizer(), self.settings)
         if self.settings.compile:
             self._generation.request()  # every shape once, so that compiling is charged to building
+
+    def _check_kernels(self) -> None:
+        """Run once: of packed weights it is known only then whether there are kernels for the rest of the model.
+
+        Raises:
+            InfeasibleError: it does not run.
+        """
+        try:
+            self.generation.prefill()
+        except Exception as error:
+            if memory.is_out_of_memory(error):
+                raise
+            why = described(error)[:300]
+            raise InfeasibleError(
+                f"quantization = '{self.settings.quantization}', dtype = '{self.settings.dtype}': {why}"
+            ) from None
 
     def _tokenizer(self) -> Any:
         """The tokenizer that the task names, else that of the trained weights.
@@ -223,20 +249,20 @@ class Transformer(Workload):
         return phases | self._quality.phases()
 
     def outcomes(self) -> dict[str, float]:
-        """`decode_restore_share`: the share of a decode step that restores its cache, timed separately; of a file's
-        prompts also `prompts_padding_share` and `prompts_cut_share`."""
-        if self.settings.new_tokens == 1:
-            return dict(self._fit)
-        share = self.generation.restore_share(synchronizer(self.context.device))
-        return {"decode_restore_share": share, **self._fit}
+        """`weight_bytes`, of packed weights those that they are packed into; `decode_restore_share`: the share of a
+        decode step that restores its cache, timed separately; of a file's prompts also `prompts_padding_share` and
+        `prompts_cut_share`."""
+        found = {"weight_bytes": float(weight_bytes(self.built_model)), **self._fit}
+        if self.settings.new_tokens > 1:
+            found["decode_restore_share"] = self.generation.restore_share(synchronizer(self.context.device))
+        return found
 
     def costs(self) -> Costs:
         """Static costs: `macs` and `flops` of one new token of a request of one prompt, prefill included;
         `phase_flops` of one unit of each phase. See `generation_flops`."""
         if self.model is None:
             return Costs()
-        parameters = sum(p.numel() for p in self.model.parameters())
-        return count_generation(self.model.config, self.settings).costs(parameters, self.settings)
+        return count_generation(self.model.config, self.settings).costs(self._parameters, self.settings)
 
     def state(self) -> Any:
         """None: weights are random or published, so none need to be kept."""
