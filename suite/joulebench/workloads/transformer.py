@@ -56,7 +56,7 @@ class Transformer(Workload):
 
     Parameters, all optional (defaults: `Settings`): `architecture`, `batch_size`, `prompt_tokens`, `new_tokens`,
     `dtype`, `quantization`, `attention`, `cache`, `compile`, `weights`, `answer_tokens`; and to resize an
-    architecture `hidden_size`, `layers`, `heads` and `vocabulary`. The architecture `custom` is meant to be resized.
+    architecture `hidden_size`, `layers`, `heads` and `vocabulary`. `custom` is meant to be resized.
 
     Options of quality: `text`, `questions`, `questions_limit` and `chat_template` (`Quality`); they need a
     tokenizer, too. With questions there is a phase more: `answer`, whose unit is an answer.
