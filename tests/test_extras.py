@@ -33,7 +33,7 @@ DIGITS, ELSEWHERE = (
     for profile in ("cloud_xeon_vm", "cloud_xeon_vm_1thread")
 )
 #: Modules of the distributions whose names are others.
-MODULES = {"sentence-transformers": "sentence_transformers",
+MODULES = {"lm-eval": "lm_eval", "sentence-transformers": "sentence_transformers",
     "ax-platform": "ax", "huggingface-hub": "huggingface_hub", "mlflow-skinny": "mlflow", "nvidia-ml-py": "pynvml",
     "pillow": "PIL", "pytest-benchmark": "pytest_benchmark", "scikit-learn": "sklearn",
 }  # fmt: skip

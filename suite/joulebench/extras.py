@@ -21,6 +21,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "mlflow": ("mlflow",),  # the other two are for some of its stores
     "tables": ("pyarrow",),
     "models": ("onnx", "onnxruntime", "sentence_transformers", "timm", "torchao"),
+    "questions": ("lm_eval", "accelerate", "peft"),
     "gate": ("pytest", "pytest_benchmark"),
     "zeus": ("zeus",),
 }

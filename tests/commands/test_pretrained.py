@@ -149,7 +149,7 @@ def test_misspelt_options_and_absent_folders_are_one_line_and_no_run(ask, tmp_pa
             "architecture: no architecture 'gtp2'; did you mean 'gpt2'?",
         ),
         ({"options.tokenizer": "./nowhere"}, "options.tokenizer: './nowhere' cannot be loaded"),
-        ({"weights": "random"}, "options.prompts needs options.tokenizer"),
+        ({"weights": "random"}, "options.prompts: needs options.tokenizer"),
         ({"options.prompt": "x"}, "options.prompt: no such option; did you mean 'prompts'?"),
         ({"options.models": "nowhere"}, "options.models: no folder 'nowhere'"),
         ({"prompts": "prompts"}, "--set: no parameter 'prompts'"),

@@ -107,7 +107,8 @@ def test_defaults_are_those_documented():
     assert workload.settings == Settings()
     assert Settings().model_dump() == {
         "architecture": "tiny", "batch_size": 1, "prompt_tokens": 32, "new_tokens": 16, "dtype": "float32",
-        "attention": "sdpa", "cache": "dynamic", "compile": False, "weights": "random",
+        "quantization": "none", "attention": "sdpa", "cache": "dynamic", "compile": False, "weights": "random",
+        "answer_tokens": None,
     }  # fmt: skip
     assert workload.state() is None
     assert workload.evaluate("validation") == {}
@@ -115,12 +116,12 @@ def test_defaults_are_those_documented():
 
 def test_outcomes_and_costs():
     workload = made(**SIZES)
-    assert set(workload.outcomes()) == {"decode_restore_share"}
+    assert set(workload.outcomes()) == {"decode_restore_share", "weight_bytes"}
     costs = workload.costs()
     assert costs.parameters == 1_250_432
     assert set(costs.phase_flops) == {"prefill", "decode", "request"}
     assert costs.unsupported_ops == {}
-    assert made(**{**SIZES, "new_tokens": 1}).outcomes() == {}
+    assert made(**{**SIZES, "new_tokens": 1}).outcomes() == {"weight_bytes": 4 * costs.parameters}
 
 
 def test_the_bench_runs_it():
@@ -233,7 +234,7 @@ def test_what_does_not_go_together_is_infeasible(params, message):
 def test_options_are_checked():
     with pytest.raises(InputError, match=r"options.prompt: no such option; did you mean 'prompts'\?"):
         Transformer(Context("cpu", 0, RealClock(), options={"prompt": "x"}))
-    with pytest.raises(InputError, match=r"options.prompts needs options.tokenizer"):
+    with pytest.raises(InputError, match=r"options.prompts: needs options.tokenizer"):
         made({"prompts": __file__})
 
 
@@ -335,3 +336,27 @@ def test_a_model_that_also_sees(tmp_path):
         torch.testing.assert_close(workload.generation.request(), expected[:, 6:])
         assert workload.costs().macs > 0
         workload.close()
+
+
+@pytest.mark.parametrize("quantization", ["int8_dynamic", "int8_weight"])
+def test_quantised_weights_are_packed_counted_and_nearly_the_same(quantization):
+    """Of linear layers in float32, all but 2 % of the weights here, int8 keeps a quarter of the bytes."""
+    if quantization == "int8_weight":
+        pytest.importorskip("torchao", reason="pip install 'joulebench[models]'")
+    sizes = {**SIZES, "architecture": "custom", "hidden_size": 256, "heads": 4, "layers": 2, "vocabulary": 64}
+    plain, packed = made(**sizes), made(**sizes, quantization=quantization)
+    before, after = (workload.outcomes()["weight_bytes"] for workload in (plain, packed))
+    assert before == pytest.approx(4 * plain.costs().parameters, rel=0.01)
+    assert 0.25 < after / before < 0.32
+    assert packed.costs() == plain.costs()
+    tokens = torch.randint(64, (2, 9), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        outputs = [workload.model(tokens).logits for workload in (plain, packed)]
+    assert 0 < float((outputs[1] - outputs[0]).norm() / outputs[0].norm()) < 0.1
+
+
+def test_quantisation_that_cannot_be_is_refused():
+    with pytest.raises(InfeasibleError, match="int8_dynamic' needs dtype = 'float32'"):
+        made(**SIZES, quantization="int8_dynamic", dtype="bfloat16")
+    with pytest.raises(InputError, match="quantization"):
+        made(**SIZES, quantization="int9")

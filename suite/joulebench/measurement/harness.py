@@ -245,7 +245,12 @@ def _check_phases(task: Task, phases: Mapping[str, Phase]) -> None:
         if quantity.is_latency and not phases[quantity.phase].timed:
             raise InputError(f"{where}: the steps of phase '{quantity.phase}' are not timed, so it has no latency")
         counted = phases[quantity.phase].unit
-        if not quantity.is_latency and work_unit(name) != counted:
+        if quantity.share is not None:
+            if not work_unit(name).endswith(f"_{counted}"):
+                raise InputError(
+                    f"{where}: of the {counted}s only a share counts: name it …_{counted}, as correct_{counted}"
+                )
+        elif not quantity.is_latency and work_unit(name) != counted:
             raise InputError(f"{where}: phase '{quantity.phase}' counts {counted}s, not {work_unit(name)}s")
 
 
@@ -294,13 +299,28 @@ def _score(bench: Bench, workload: Workload, progress: _Progress) -> None:
     progress.sems = numbers(workload.standard_errors(), "standard_errors")
     bench.timeline.cut("score")
     for where, name, quantity in bench.task.quantities():
-        if quantity.phase is not None or name in COSTS:
-            continue
-        if name not in progress.metrics:
-            hint, given = did_you_mean(name, progress.metrics), ", ".join(progress.metrics) or "none"
-            raise InputError(f"{where}: the workload gives no such metric{hint} (it gives: {given})")
-        if not math.isfinite(progress.metrics[name]):
-            raise TrialFailedError(f"no finite value for {name} (got {progress.metrics[name]})")
+        if quantity.share is not None:
+            _check_share(
+                f"{where}.share", quantity.share, _known(f"{where}.share", quantity.share, progress.metrics)
+            )
+        elif quantity.phase is None and name not in COSTS:
+            _known(where, name, progress.metrics)
+
+
+def _known(where: str, name: str, metrics: Mapping[str, float]) -> float:
+    if name not in metrics:
+        hint, given = did_you_mean(name, metrics), ", ".join(metrics) or "none"
+        raise InputError(f"{where}: the workload gives no such metric{hint} (it gives: {given})")
+    if not math.isfinite(metrics[name]):
+        raise TrialFailedError(f"no finite value for {name} (got {metrics[name]})")
+    return metrics[name]
+
+
+def _check_share(where: str, name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise InputError(f"{where}: {name} is no share, which is between 0 and 1 (got {value:g})")
+    if value == 0:
+        raise InfeasibleError(f"{name} is 0: nothing that the phase does counts")
 
 
 def _scores(workload: Workload, split: str, prefix: str) -> dict[str, float]:

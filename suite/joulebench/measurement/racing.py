@@ -61,7 +61,8 @@ def may_race(task: Task) -> bool:
 def _is_thrifty(name: str, objective: Objective) -> bool:
     """Whether an objective asks for fewer joules and for nothing else."""
     form = energy_form(name)
-    return not form.delays and objective.goal == ("maximize" if form.inverse else "minimize")
+    better = "maximize" if form.inverse else "minimize"
+    return not form.delays and objective.share is None and objective.goal == better
 
 
 def race(task: Task, stage: str, params: Params, trials: Sequence[TrialRecord]) -> Race | None:

@@ -244,7 +244,7 @@ def shared_idle(net: Energy, baselines: Sequence[tuple[Baseline, float]]) -> Ene
     variances = dict(net.variances)
     for source, part in parts:
         variances[source] = variances.get(source, 0.0) + part.variance
-    return Energy.of(with_parts(net, [part for _, part in parts]), net, variances=variances)
+    return Energy.of(with_parts(net, [part for _, part in parts], "idle"), net, variances=variances)
 
 
 def shared_idle_parts(baselines: Sequence[tuple[Baseline, float]]) -> Iterator[tuple[str, Part]]:
@@ -261,12 +261,14 @@ def shared_idle_parts(baselines: Sequence[tuple[Baseline, float]]) -> Iterator[t
         yield from baseline.parts(seconds).items()
 
 
-def with_parts(net: Estimate, idle: Sequence[Part]) -> Estimate:
-    """A net value with the variance that idle power adds; without an interval as before."""
-    if net.sem is None:
-        return net
-    value = of_parts(net.mean, net.n, [Part(net.sem**2, freedom_of(net)), *idle], f"{net.varied} and idle")
-    return replace(value, pooled=net.pooled)
+def with_parts(value: Estimate, parts: Sequence[Part], source: str) -> Estimate:
+    """A value with the variance that a further source adds (`idle`); without an interval as before."""
+    if value.sem is None:
+        return value
+    whole = of_parts(
+        value.mean, value.n, [Part(value.sem**2, freedom_of(value)), *parts], f"{value.varied} and {source}"
+    )
+    return replace(whole, pooled=value.pooled)
 
 
 def seconds_per_unit(valid: Sequence[Window]) -> Estimate:

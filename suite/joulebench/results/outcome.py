@@ -30,6 +30,7 @@ from joulebench.spec.task import CONFIRM, Protocol, Task
 from joulebench.stats.estimate import (
     NORMAL_975,
     Estimate,
+    Part,
     Spread,
     mean_of_runs,
     point,
@@ -211,7 +212,16 @@ def _energy_outcome(
     if reaches_zero(energy):
         return None  # not distinguishable from idle: one joule more or less would make it the best of all
     value = _in_form(form, energy)
+    if value is not None and objective.share is not None:
+        counts = _share(trial, objective.share)
+        value = None if counts is None else scaled(value, counts if form.inverse else 1 / counts)
     return Outcome(value, energy.kind, energy.domains) if value is not None else None
+
+
+def _share(trial: TrialRecord, metric: str) -> float | None:
+    """A metric that says which share of a phase's units counts; None where nothing counts."""
+    share = trial.metrics.get(metric)
+    return share if share is not None and 0 < share <= 1 else None
 
 
 def reaches_zero(energy: Energy) -> bool:
@@ -308,6 +318,11 @@ def _with_values(
         if objective.is_energy and objective.basis == "net" and len(done) > 1:
             value = _with_shared_idle(task, plain, name, merged[name].value, idle)
             merged[name] = replace(merged[name], value=value)
+    for name, objective in task.objectives.items():
+        if objective.share is not None and name in merged:
+            merged[name] = replace(
+                merged[name], value=_with_share_error(plain, objective.share, merged[name].value)
+            )
     bounded = [trial_constraints(task, t, idle) for t in plain.usable]
     known = {
         name: _over_runs(values, None, relative=False)
@@ -316,6 +331,18 @@ def _with_values(
     }
     feasible = all(task.outcome_constraints[n].met_by(o.value.mean) for n, o in known.items())
     return replace(plain, outcomes=merged, constraints=known, feasible=feasible)
+
+
+def _with_share_error(plain: Configuration, metric: str, value: Estimate) -> Estimate:
+    """A value over a share, with the standard error of the share, once: all runs answer the same questions.
+
+    By the delta method, relative standard errors of a quotient add in squares.
+    """
+    known = [(t.sems[metric], share) for t in plain.usable if metric in t.sems and (share := _share(t, metric))]
+    if not known:
+        return value
+    relative = fmean(sem / share for sem, share in known)
+    return with_parts(value, [Part((relative * value.mean) ** 2, math.inf)], "questions")
 
 
 def _with_shared_idle(task: Task, plain: Configuration, name: str, value: Estimate, idle: IdleWindows) -> Estimate:
@@ -330,7 +357,7 @@ def _with_shared_idle(task: Task, plain: Configuration, name: str, value: Estima
             continue
         slope = (form.scale or 0.0) * energy.mean**-2 if form.inverse else 1.0  # of 1/E by the delta method
         baselines.append((baseline, slope * mean_delay(windows, form.delays + 1)))
-    return with_parts(value, [part for _, part in shared_idle_parts(baselines)])
+    return with_parts(value, [part for _, part in shared_idle_parts(baselines)], "idle")
 
 
 def _over_runs(outcomes: Sequence[Outcome], spread: Spread | None, relative: bool) -> Outcome:

@@ -154,7 +154,7 @@ def expected(
 def _saving(space: Space, known: Observations, scorer: Scorer, row: Array) -> float | None:
     task = space.task
     name = next((n for n, o in task.objectives.items() if o is task.measured), None)
-    if name is None:
+    if name is None or space.task.objectives[name].share is not None:
         return None
     position, form = list(task.objectives).index(name), task.energy_form(name)
     floors = _floors(space, known, position)

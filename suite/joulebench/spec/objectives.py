@@ -71,15 +71,23 @@ COSTS = ("parameters", "macs", "flops", "peak_memory_bytes")
 
 class Quantity(Definition):
     """A number of a trial: a metric or static cost by its name; with `phase`, energy per unit of the phase's work
-    (`domains`, `basis`), the time one step of it takes (`quantile`), or its units of work per second (neither)."""
+    (`domains`, `basis`), the time one step of it takes (`quantile`), or its units of work per second (neither).
+
+    Energy with `share`, a metric from 0 to 1, is per unit that counts: joules per answer over the share of correct
+    answers are joules per correct answer."""
 
     phase: Name | None = None
     domains: Annotated[tuple[Literal["gpu", "cpu", "ram"], ...], Field(min_length=1)] | None = None
     basis: Literal["gross", "net"] | None = None
     quantile: Annotated[float, Field(gt=0, lt=1)] | None = None  # of the seconds a step takes: 0.5, 0.95, …
+    share: Name | None = None  # the metric that says which share of the phase's units counts: val_accuracy
 
     @model_validator(mode="after")
     def _explicit(self) -> Quantity:
+        if self.share is not None and (self.domains is None or self.phase == "train"):
+            raise ValueError(
+                "share divides the energy of a phase other than training; name phase, domains and basis"
+            )
         if self.quantile is not None:
             if self.phase is None or self.domains is not None or self.basis is not None:
                 raise ValueError("a latency names phase and quantile, and neither domains nor basis")

@@ -24,10 +24,12 @@ class Settings(Definition):
     prompt_tokens: PositiveInt = 32  # of each prompt
     new_tokens: PositiveInt = 16  # generated for each prompt, neither fewer nor more
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quantization: Literal["none", "int8_dynamic", "int8_weight", "int4_weight"] = "none"  # of linear layers
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     cache: Literal["dynamic", "static"] = "dynamic"  # grows with every token, or is allocated at its full length
     compile: bool = False
     weights: Literal["random", "pretrained"] = "random"
+    answer_tokens: PositiveInt | None = None  # of a written answer to a question, at most; None: as its task says
 
     @property
     def positions(self) -> int:
@@ -40,6 +42,10 @@ class Settings(Definition):
         Raises:
             InfeasibleError: they cannot.
         """
+        if self.quantization == "int8_dynamic" and (self.dtype != "float32" or device.startswith("cuda")):
+            raise InfeasibleError("quantization = 'int8_dynamic' needs dtype = 'float32' on the CPU")
+        if self.quantization == "int4_weight" and self.dtype != "bfloat16" and device.startswith("cuda"):
+            raise InfeasibleError("quantization = 'int4_weight' needs dtype = 'bfloat16' on a GPU")
         if self.compile and self.cache != "static":
             raise InfeasibleError(
                 "compile needs cache = 'static': a dynamic cache has another shape at every token, and each shape "

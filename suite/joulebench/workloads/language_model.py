@@ -83,6 +83,7 @@ class LanguageModel(Transformer):
         check_given(Schedule, task.parameters)
         check_values(task, "weights", ("random",))
         check_values(task, "dtype", ("float32",))
+        check_values(task, "quantization", ("none",))
         _check_phases(task.options.get("phases", ()), PHASES)
 
     def __init__(self, context: Context) -> None:

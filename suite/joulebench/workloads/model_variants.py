@@ -7,7 +7,7 @@ import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,9 @@ from joulebench.spec.parameters import Params
 from joulebench.spec.task import Task
 from joulebench.workloads.base import InfeasibleError
 from joulebench.workloads.model_sources import Form, check_installed, needed
+from joulebench.workloads.quantization import LIBRARIES, QUANTIZATIONS, WEIGHT_ONLY, quantized, weight_bytes
 
 PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-WEIGHT_ONLY = ("int8_weight", "int4_weight")
-QUANTIZATIONS = ("none", "int8_dynamic", *WEIGHT_ONLY)
 ENGINES = ("eager", "compile", "onnxruntime")
 #: Parameters that say how a model runs, and their allowed values (None: any number from 1).
 ALLOWED: dict[str, tuple[Any, ...] | None] = {
@@ -40,10 +39,8 @@ ALLOWED: dict[str, tuple[Any, ...] | None] = {
 #: Libraries that values of parameters need.
 _LIBRARIES: dict[str, dict[str, tuple[str, ...]]] = {
     "engine": {"onnxruntime": ("onnx", "onnxruntime")},
-    "quantization": dict.fromkeys(WEIGHT_ONLY, ("torchao",)),
+    "quantization": LIBRARIES,
 }
-INT4_GROUP = 32  # inputs that share a scale
-INT4_OUTPUTS = 16  # the CPU's kernel takes multiples
 Predict = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -165,7 +162,7 @@ def ready_module(module: nn.Module, variant: Variant, example: torch.Tensor, dev
     if variant.channels_last and example.dim() != 4:
         raise InfeasibleError(f"channels_last = true needs images, and inputs have {example.dim() - 1} dimensions")
     dtype = PRECISIONS[variant.precision]
-    module = _quantized(module.to(device, dtype), variant.quantization)
+    module = quantized(module.to(device, dtype), variant.quantization)
     if variant.channels_last:
         module = module.to(memory_format=torch.channels_last)
     layout = torch.channels_last if variant.channels_last else torch.contiguous_format
@@ -192,7 +189,7 @@ def ready_module(module: nn.Module, variant: Variant, example: torch.Tensor, dev
     _check_output(output, example)
     # a quantised module has no weights that FLOPs could be counted with
     counted = module if variant.quantization == "none" and dtype is torch.float32 else None
-    return Ready(predict, prepared, _bytes(module.state_dict(keep_vars=True).values()), counted, graphs)
+    return Ready(predict, prepared, weight_bytes(module), counted, graphs)
 
 
 def _compile_counters() -> Any:
@@ -224,69 +221,6 @@ def _check_output(output: Any, example: torch.Tensor) -> None:
             f"options.model: the model must return a row for each of {len(example)} samples "
             f"(got shape {list(output.shape)})"
         )
-
-
-def _quantized(module: nn.Module, quantization: str) -> nn.Module:
-    if quantization == "none":
-        return module
-    if quantization == "int8_dynamic":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the function is to move to torchao
-            quantized: nn.Module = torch.ao.quantization.quantize_dynamic(module, {nn.Linear}, dtype=torch.qint8)
-        if not any("quantized" in type(part).__module__ for part in quantized.modules()):
-            raise InfeasibleError("quantization = 'int8_dynamic' quantises linear layers, and the model has none")
-        return quantized
-    fits = _fits_int4 if quantization == "int4_weight" else _is_linear
-    if not any(fits(part, "") for part in module.modules()):
-        kind = "linear layers"
-        if quantization == "int4_weight":
-            kind += f" of a multiple of {INT4_GROUP} inputs and of {INT4_OUTPUTS} outputs"
-        raise InfeasibleError(f"quantization = '{quantization}' quantises {kind}, and the model has none")
-    on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
-    needed("torchao.quantization").quantize_(module, _torchao(quantization, on_cpu=on_cpu), filter_fn=fits)
-    return module
-
-
-def _is_linear(module: nn.Module, _: str) -> bool:
-    return isinstance(module, nn.Linear)
-
-
-def _fits_int4(module: nn.Module, _: str) -> bool:
-    return (
-        isinstance(module, nn.Linear)
-        and module.in_features % INT4_GROUP == 0
-        and module.out_features % INT4_OUTPUTS == 0
-    )
-
-
-def _torchao(quantization: str, *, on_cpu: bool) -> Any:
-    """torchao's configuration; none changes the settings of the process."""
-    library = needed("torchao.quantization")
-    if quantization == "int8_weight":
-        return library.Int8WeightOnlyConfig(set_inductor_config=False)
-    if on_cpu:  # packed for the CPU's own kernel, which torchao keeps among its prototypes
-        return needed("torchao.prototype.quantization.int4").PrototypeInt4WeightOnlyConfig(
-            group_size=INT4_GROUP, set_inductor_config=False
-        )
-    return library.Int4WeightOnlyConfig(
-        group_size=INT4_GROUP, int4_packing_format="tile_packed_to_4d", set_inductor_config=False
-    )
-
-
-def _bytes(values: Iterable[Any]) -> int:
-    """Bytes of all tensors, each counted once; of packed ones, those that they are packed into."""
-    total, seen = 0, set[int]()
-    for value in values:
-        if isinstance(value, tuple | list):
-            total += _bytes(value)
-        elif isinstance(value, torch.Tensor) and id(value) not in seen:
-            seen.add(id(value))
-            if hasattr(value, "__tensor_flatten__"):
-                names, _ = value.__tensor_flatten__()
-                total += _bytes(getattr(value, name) for name in names)
-            else:
-                total += value.numel() * value.element_size()
-    return total
 
 
 def exported(module: nn.Module, example: torch.Tensor) -> bytes:

@@ -14,19 +14,32 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from joulebench.errors import InputError
+from joulebench.errors import InputError, described
+from joulebench.host import memory
 from joulebench.host.device import synchronizer
 from joulebench.host.files import expanded
 from joulebench.records.model import Costs
 from joulebench.spec.parameters import Params, Value
 from joulebench.spec.task import Task
+from joulebench.workloads import generation_quality
 from joulebench.workloads.architectures import Sizes, architecture_names, make_config, read_architecture
 from joulebench.workloads.base import Context, InfeasibleError, Phase, Workload
 from joulebench.workloads.generation import Generation
 from joulebench.workloads.generation_flops import count_generation
+from joulebench.workloads.generation_quality import Quality
 from joulebench.workloads.generation_settings import Settings, check_given, read_params, refuse_misspelt
+from joulebench.workloads.model_inputs import load_tokenizer
+from joulebench.workloads.model_sources import check_installed
 from joulebench.workloads.pretrained import model_source, models_folder, pretrained_config, pretrained_model
-from joulebench.workloads.prompts import Batch, fit, padded_batches, random_batches, read_prompts, tokenise
+from joulebench.workloads.prompts import (
+    Batch,
+    fit,
+    padded_batches,
+    random_batches,
+    read_prompts,
+    tokenise,
+)
+from joulebench.workloads.quantization import LIBRARIES, quantized, weight_bytes
 
 #: Sizes that a task may set, by their names in a transformers configuration.
 _SIZES = {
@@ -35,15 +48,18 @@ _SIZES = {
     "heads": "num_attention_heads",
     "vocabulary": "vocab_size",
 }
-NO_TOKENIZER = "options.prompts needs options.tokenizer: a folder, or a Hugging Face model"
+NO_TOKENIZER = "needs options.tokenizer: a folder, or a Hugging Face model"
 
 
 class Transformer(Workload):
     """Workload `transformer`: greedy generation of a fixed number of new tokens for batches of prompts.
 
     Parameters, all optional (defaults: `Settings`): `architecture`, `batch_size`, `prompt_tokens`, `new_tokens`,
-    `dtype`, `attention`, `cache`, `compile`, `weights`; and to resize an architecture `hidden_size`, `layers`,
-    `heads` and `vocabulary`. The architecture `custom` is meant to be resized.
+    `dtype`, `quantization`, `attention`, `cache`, `compile`, `weights`, `answer_tokens`; and to resize an
+    architecture `hidden_size`, `layers`, `heads` and `vocabulary`. `custom` is meant to be resized.
+
+    Options of quality: `text`, `questions`, `questions_limit` and `chat_template` (`Quality`); they need a
+    tokenizer, too. With questions there is a phase more: `answer`, whose unit is an answer.
 
     Options: `prompts`, a text file with one prompt per line, and `tokenizer`, a folder or Hugging Face model (by
     default that of the trained weights). Without them prompts are seeded random tokens. `models`, a folder with a
@@ -65,13 +81,15 @@ class Transformer(Workload):
     PARAMETERS: tuple[str, ...] = (*Settings.model_fields, *Sizes.model_fields)
 
     #: Options of this workload; others are refused.
-    OPTIONS = frozenset({"prompts", "tokenizer", "models"})
+    OPTIONS = frozenset({"prompts", "tokenizer", "models"}) | generation_quality.OPTIONS
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.settings = Settings()
         self._generation: Generation | None = None
+        self._parameters = 0
         self._fit: dict[str, float] = {}
+        self._quality = Quality(context.options)
         options = context.options
         named = options.get("prompts") is not None and "tokenizer" in options
         self._rows = tokenise(read_prompts(options["prompts"]), str(options["tokenizer"])) if named else None
@@ -89,7 +107,13 @@ class Transformer(Workload):
         if cls.make_batches is Transformer.make_batches and (prompts := task.options.get("prompts")) is not None:
             read_prompts(prompts)
             if "tokenizer" not in task.options and "pretrained" not in weights:
-                raise InputError(NO_TOKENIZER)
+                raise InputError(f"options.prompts: {NO_TOKENIZER}")
+        for quantization in _given(task, "quantization"):
+            check_installed(LIBRARIES.get(str(quantization), ()), f"parameters.quantization: '{quantization}'")
+        generation_quality.check_options(task.options)
+        asked = [name for name in ("text", "questions") if name in task.options]
+        if asked and "tokenizer" not in task.options and "pretrained" not in weights:
+            raise InputError(f"options.{asked[0]}: {NO_TOKENIZER}")
         if cls.config is Transformer.config:
             names = [str(name) for name in _given(task, "architecture")]
             if weights == ("random",):
@@ -111,10 +135,52 @@ class Transformer(Workload):
         config = self.config(params)
         self._check_positions(config)
         batches = self.make_batches(config)
-        self.model = self.make_model(params, config).eval()
+        made = self.make_model(params, config).eval()
+        self._parameters = sum(p.numel() for p in made.parameters())
+        self.model = quantized(made, self.settings.quantization)
         self._generation = Generation(self.model, batches, self.settings)
+        if self.settings.quantization != "none":
+            self._check_kernels()
+        if self._quality.wanted:
+            self._quality.bind(self.model, self._tokenizer(), self.settings)
         if self.settings.compile:
             self._generation.request()  # every shape once, so that compiling is charged to building
+
+    def _check_kernels(self) -> None:
+        """Run once: of packed weights it is known only then whether there are kernels for the rest of the model.
+
+        Raises:
+            InfeasibleError: it does not run.
+        """
+        try:
+            self.generation.prefill()
+        except Exception as error:
+            if memory.is_out_of_memory(error):
+                raise
+            why = described(error)[:300]
+            raise InfeasibleError(
+                f"quantization = '{self.settings.quantization}', dtype = '{self.settings.dtype}': {why}"
+            ) from None
+
+    def _tokenizer(self) -> Any:
+        """The tokenizer that the task names, else that of the trained weights.
+
+        Raises:
+            InputError: neither.
+        """
+        if (named := self.context.options.get("tokenizer")) is not None:
+            return load_tokenizer(str(named), f"options.tokenizer: '{named}' cannot be loaded")
+        if self.settings.weights != "pretrained":
+            raise InputError(f"options: {NO_TOKENIZER}")
+        source = self._source()
+        return load_tokenizer(source, f"architecture: '{source}' has no tokenizer")
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Metrics of the options `text` and `questions`; without them none."""
+        return self._quality.evaluate(split) if self._quality.wanted else {}
+
+    def standard_errors(self) -> dict[str, float]:
+        return self._quality.sems
 
     def config(self, params: Params) -> Any:
         """The transformers configuration for `params`."""
@@ -147,7 +213,7 @@ class Transformer(Workload):
             return random_batches(self.settings, vocabulary, self.context.seed, self.context.device)
         if (rows := self._rows) is None:
             if self.settings.weights != "pretrained":
-                raise InputError(NO_TOKENIZER)
+                raise InputError(f"options.prompts: {NO_TOKENIZER}")
             rows = tokenise(read_prompts(prompts), self._source())
         self._fit = fit(rows, self.settings.prompt_tokens)
         return padded_batches(rows, self.settings, vocabulary, self.context.device)
@@ -180,23 +246,23 @@ class Transformer(Workload):
         if new > 1:
             phases["decode"] = Phase(_silent(run.decode), batch * (new - 1), "token", run.start_decode, timed=True)
         phases["request"] = Phase(_silent(run.request), batch * new, "token", run.stop_decode, timed=True)
-        return phases
+        return phases | self._quality.phases()
 
     def outcomes(self) -> dict[str, float]:
-        """`decode_restore_share`: the share of a decode step that restores its cache, timed separately; of a file's
-        prompts also `prompts_padding_share` and `prompts_cut_share`."""
-        if self.settings.new_tokens == 1:
-            return dict(self._fit)
-        share = self.generation.restore_share(synchronizer(self.context.device))
-        return {"decode_restore_share": share, **self._fit}
+        """`weight_bytes`, of packed weights those that they are packed into; `decode_restore_share`: the share of a
+        decode step that restores its cache, timed separately; of a file's prompts also `prompts_padding_share` and
+        `prompts_cut_share`."""
+        found = {"weight_bytes": float(weight_bytes(self.built_model)), **self._fit}
+        if self.settings.new_tokens > 1:
+            found["decode_restore_share"] = self.generation.restore_share(synchronizer(self.context.device))
+        return found
 
     def costs(self) -> Costs:
         """Static costs: `macs` and `flops` of one new token of a request of one prompt, prefill included;
         `phase_flops` of one unit of each phase. See `generation_flops`."""
         if self.model is None:
             return Costs()
-        parameters = sum(p.numel() for p in self.model.parameters())
-        return count_generation(self.model.config, self.settings).costs(parameters, self.settings)
+        return count_generation(self.model.config, self.settings).costs(self._parameters, self.settings)
 
     def state(self) -> Any:
         """None: weights are random or published, so none need to be kept."""
@@ -206,6 +272,7 @@ class Transformer(Workload):
         if self._generation is not None:
             self._generation.close()
         self._generation = None
+        self._quality.close()
         super().close()
 
 
