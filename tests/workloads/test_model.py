@@ -207,10 +207,11 @@ def test_a_step_of_scikit_learn_is_its_prediction_alone(digits, tmp_path, monkey
         model = built(digits, params, model=f"sklearn:{tmp_path / 'threads.joblib'}")
         found = model._built.predict(digits.validation.x[:1])
         assert int(found) == params.get("threads", max(before.values()))
+        step = model.phases()["inference"].step
         with monkeypatch.context() as patched:
             patched.setattr(threadpoolctl, "ThreadpoolController", None)  # what sets them
             patched.setattr(Threads, "predict", lambda _, x: np.zeros(len(x)))
-            model.phases()["inference"].step()
+            step()
         model.close()
         after = {p["filepath"]: p["num_threads"] for p in threadpoolctl.threadpool_info()}
         assert {path: after[path] for path in before} == before
