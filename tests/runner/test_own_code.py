@@ -19,7 +19,7 @@ from joulebench.errors import InputError
 from joulebench.records.folder import RunFolder
 from joulebench.records.model import Manifest, OwnCode
 from joulebench.results.run import Run
-from joulebench.runner.own_code import Sources, changed, find_recorded_code, located, recorded
+from joulebench.runner.own_code import Sources, changed, find_recorded_code, located, own_files, recorded
 from joulebench.runner.plan import plan
 from joulebench.spec.catalog import find_task, task_files
 from joulebench.spec.task import Task
@@ -480,3 +480,14 @@ def test_the_records_hold_the_whole_task(name):
 def test_a_missing_source_is_named(lab):
     with pytest.raises(InputError, match="no folder or file '/no/such'"):
         plan("table_zeus", sources=["/no/such"])
+
+
+def test_texts_and_questions_of_a_language_model_are_files_of_ones_own(tmp_path, monkeypatch):
+    """What its quality is asked of: a run whose text or questions changed must not go on as if they had not."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("asked.yaml", "prose.txt"):
+        (tmp_path / name).write_text("a: 1\nb: 2\n")
+    task = find_task("transformer_size")
+    options = {"text": "prose.txt", "questions": ["asked.yaml", "arc_easy"], "tokenizer": "none/such"}
+    found = own_files(task.model_copy(update={"options": options}))
+    assert {name: path.name for name, path in found.items()} == {n: n for n in ("asked.yaml", "prose.txt")}

@@ -24,7 +24,6 @@ from joulebench.data.arrays import (
     with_test_cut,
 )
 from joulebench.data.cache import cache_root, cached
-from joulebench.data.columns import NPZ_EXPECTED, TABLE_EXPECTED, Inputs, labelled, load_npz, load_table
 from joulebench.data.download import DownloadError, fetch
 from joulebench.data.grammar import generate
 from joulebench.data.images import (
@@ -36,6 +35,9 @@ from joulebench.data.images import (
     load_tree,
     tree_files,
 )
+from joulebench.data.labelled import Inputs, labelled
+from joulebench.data.npz import NPZ_EXPECTED, load_npz
+from joulebench.data.tables import TABLE_EXPECTED, load_table
 from joulebench.data.text import Decoded, LabelledTexts, TextBytes, read_text
 from joulebench.errors import InputError, described, did_you_mean
 from joulebench.host.files import expanded

@@ -17,7 +17,7 @@ from joulebench.spec.hardware import Host
 PACKAGES = (
     "joulebench", "torch", "torchvision", "transformers", "fvcore", "ax-platform", "botorch", "gpytorch",
     "codecarbon", "nvidia-ml-py", "numpy", "scikit-learn", "scipy", "timm", "sentence-transformers", "tokenizers",
-    "onnxruntime", "onnx", "torchao",
+    "onnxruntime", "onnx", "torchao", "lm-eval",
 )  # fmt: skip
 VARIABLES = (
     "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTORCH_ALLOC_CONF", "MALLOC_MMAP_THRESHOLD_",

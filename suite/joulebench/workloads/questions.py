@@ -182,7 +182,7 @@ def _right(task: str, sample: Mapping[str, Any]) -> float:
 
 @cache
 def _manager(files_alone: bool) -> Any:
-    """What finds tasks; it reads the 13,000 files of the harness's own, unless only files are asked for."""
+    """What finds tasks; it reads thousands of files of the harness's own, unless only files are asked for."""
     return _harness().tasks.TaskManager(include_defaults=not files_alone)
 
 

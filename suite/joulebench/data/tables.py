@@ -1,4 +1,4 @@
-"""Rows and arrays that people have: CSV, Parquet, saved Hugging Face data sets and .npz, as labelled arrays."""
+"""Tables that people have as labelled arrays or texts: CSV, Parquet and saved Hugging Face data sets."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import io
 import json
 import math
 import re
-import zipfile
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +17,22 @@ import numpy as np
 
 from joulebench import extras
 from joulebench.data.arrays import (
-    FloatArray,
     ImageArrays,
-    Integers,
-    Pixels,
-    absent_classes,
     check_room,
-    test_indices,
-    with_test_cut,
 )
 from joulebench.data.images import decode_all
+from joulebench.data.labelled import MAX_BYTES, Inputs, labelled, labelled_texts, listed
 from joulebench.data.text import LabelledTexts
 from joulebench.errors import InputError, did_you_mean, first_line
 from joulebench.spec.reading import open_file, read_json
 
-MAX_BYTES = 2**32  # of arrays, unpacked
 LARGEST = float(np.finfo(np.float32).max)
 DEFAULT_LABEL = "label"
 TABLE_EXPECTED = (
     "expected a .csv or .parquet file, a folder of them (train… and test…), or a folder of save_to_disk"
 )
-NPZ_EXPECTED = "expected x and y (or images and labels), or x_train, y_train, x_test and y_test"
 _SPLIT = re.compile(r"(train|test)(?:[-_.].*)?", re.IGNORECASE)
-_PAIRS = (("x", "y"), ("images", "labels"), ("data", "target"))
-_SPLIT_KEYS = ("x_train", "y_train", "x_test", "y_test")
-_SHOWN = 8  # names in a message
 
-Inputs = Pixels | FloatArray
 Shape = tuple[int, int, int]  # height, width, channels
 
 
@@ -68,9 +56,6 @@ class _Rows:
 
     def at(self, row: int) -> str:
         return f"{self.where}: line {self.lines[row]}" if self.lines else f"{self.where}: row {row}"
-
-
-# tables
 
 
 def load_table(
@@ -102,7 +87,7 @@ def load_table(
         for rows in several:
             columns = columns or tuple(rows.columns)
             if set(rows.columns) != set(columns):
-                raise InputError(f"{rows.where}: has columns {_listed(rows.columns)}; expected {_listed(columns)}")
+                raise InputError(f"{rows.where}: has columns {listed(rows.columns)}; expected {listed(columns)}")
             x = _inputs(rows, [column for column in columns if column != wanted.label], shape)
             if x.dtype == np.uint8:
                 shape = (x.shape[1], x.shape[2], x.shape[3])
@@ -135,7 +120,7 @@ def _table_files(path: Path) -> dict[str, list[Path]]:
         if not found and len(inside) == 1:
             return {"train": inside}
     if "train" not in found:
-        there = _listed(sorted(p.name for p in path.iterdir())) or "nothing"
+        there = listed(sorted(p.name for p in path.iterdir())) or "nothing"
         raise InputError(f"{path}: holds no table of train (it has: {there}); {TABLE_EXPECTED}")
     return found
 
@@ -172,7 +157,7 @@ def _check_columns(where: str, columns: Sequence[str], wanted: _Wanted) -> None:
         if name is not None and name not in columns:
             raise InputError(
                 f"dataset.{field}: {where} has no column '{name}'{did_you_mean(name, columns)} "
-                f"(it has: {_listed(columns)})"
+                f"(it has: {listed(columns)})"
             )
 
 
@@ -297,7 +282,7 @@ def _inputs(rows: _Rows, columns: Sequence[str], shape: Shape | None) -> Inputs:
         raise InputError(f"{rows.where}: has no column beside the label")
     if rows.image_columns:
         if len(rows.image_columns) > 1:
-            raise InputError(f"{rows.where}: has several columns of images ({_listed(rows.image_columns)})")
+            raise InputError(f"{rows.where}: has several columns of images ({listed(rows.image_columns)})")
         column = rows.image_columns[0]
         contents = {}
         for row, value in enumerate(rows.columns[column]):
@@ -332,145 +317,3 @@ def _number(value: Any, where: str, column: str) -> float:
 
 def _unexpected(where: str, column: str, value: Any, expected: str) -> InputError:
     return InputError(f"{where}: column '{column}' is {str(value)[:40]!r}; expected {expected}")
-
-
-# NumPy
-
-
-def load_npz(path: Path, seed: int) -> ImageArrays:
-    """Arrays of a .npz file: images (n, height, width[, channels]) or features (n, columns), and labels (n,).
-
-    Raises:
-        InputError: it has other arrays, or they do not fit together.
-    """
-    arrays = _read_npz(path)
-    if set(_SPLIT_KEYS) <= set(arrays):
-        pairs = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
-    else:
-        pair = next((pair for pair in _PAIRS if set(pair) <= set(arrays)), None)
-        if pair is None:
-            raise InputError(f"{path}: has {_listed(arrays) or 'no arrays'}; {NPZ_EXPECTED}")
-        pairs = {"train": pair}
-    inputs = {split: _array_inputs(arrays[x], f"{path}: {x}") for split, (x, _) in pairs.items()}
-    labels = {split: _array_labels(arrays[y], f"{path}: {y}") for split, (_, y) in pairs.items()}
-    for split, (x, y) in pairs.items():
-        if len(inputs[split]) != len(labels[split]):
-            raise InputError(
-                f"{path}: {x} has {len(inputs[split])} rows, {y} {len(labels[split])}; expected as many"
-            )
-    return labelled(inputs, labels, f"arrays {path.name}", str(path), seed)
-
-
-def _read_npz(path: Path) -> dict[str, Any]:
-    try:
-        with open_file(path, MAX_BYTES, follow=True) as file:
-            with zipfile.ZipFile(file) as archive:
-                if (total := sum(entry.file_size for entry in archive.infolist())) > MAX_BYTES:
-                    raise InputError(f"{path}: unpacks to {total} bytes; expected at most {MAX_BYTES}")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as stored:
-                wanted = {*_SPLIT_KEYS, *(key for pair in _PAIRS for key in pair)}
-                return {key: stored[key] if key in wanted else None for key in stored.files}
-    except InputError:
-        raise
-    except Exception as error:  # damaged files fail in many ways inside zipfile and numpy
-        raise InputError(f"{path}: no readable .npz file ({error}); {NPZ_EXPECTED}") from None
-
-
-def _array_inputs(x: Any, where: str) -> Inputs:
-    if x.dtype.kind not in "uifb" or x.ndim not in (2, 3, 4) or not x.size:
-        raise InputError(
-            f"{where} is {x.dtype} of shape {x.shape}; "
-            "expected numbers, (n, height, width[, channels]) or (n, columns)"
-        )
-    if x.ndim == 4 and x.shape[3] not in (1, 3):
-        if x.shape[1] not in (1, 3):
-            raise InputError(f"{where} has shape {x.shape}; expected 1 or 3 channels, last or second")
-        x = x.transpose(0, 2, 3, 1)
-    if x.ndim == 3:
-        x = x[..., None]
-    if x.ndim == 4 and x.dtype.kind != "f":
-        if x.min() < 0 or x.max() > 255:
-            raise InputError(f"{where} has pixels of {x.min()} … {x.max()}; expected 0 … 255, or floats")
-        return np.ascontiguousarray(x, dtype=np.uint8)
-    with np.errstate(over="ignore"):
-        numbers = np.ascontiguousarray(x, dtype=np.float32)
-    if not np.isfinite(numbers).all():
-        raise InputError(f"{where} holds values that are not finite")
-    return numbers if numbers.ndim == 4 else numbers[:, None, None, :]
-
-
-def _array_labels(y: Any, where: str) -> list[str]:
-    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    whole = y.dtype.kind == "f" and bool(np.isfinite(y).all()) and bool((y == np.floor(y)).all())
-    if y.ndim != 1 or not (y.dtype.kind in "uibU" or whole):
-        raise InputError(f"{where} is {y.dtype} of shape {y.shape}; expected classes (n,): whole numbers or text")
-    return [str(int(value)) if y.dtype.kind != "U" else str(value) for value in y]
-
-
-# both
-
-
-def labelled(
-    inputs: dict[str, Inputs], labels: dict[str, list[str]], source: str, where: str, seed: int
-) -> ImageArrays:
-    """Arrays with a test split: a stratified fifth of train where there is none.
-
-    Raises:
-        InputError: there is one class, or test has another class or shape than train.
-    """
-    classes, y = _indexed(labels, where)
-    if "test" in inputs:
-        train, test = inputs["train"], inputs["test"]
-        if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
-            raise InputError(
-                f"{where}: test has {test.dtype} {test.shape[1:]}, "
-                f"train {train.dtype} {train.shape[1:]}; expected alike"
-            )
-        arrays = ImageArrays(train, y["train"], test, y["test"], classes, source)
-    else:
-        arrays = with_test_cut(inputs["train"], y["train"], classes, source, seed)
-    return replace(arrays, remarks=absent_classes(arrays.train_y, arrays.test_y, classes, arrays.noun))
-
-
-def labelled_texts(
-    texts: dict[str, list[str]], labels: dict[str, list[str]], source: str, where: str, seed: int
-) -> LabelledTexts:
-    """Texts with a test split, as `labelled`."""
-    classes, y = _indexed(labels, where)
-    x, train_y = texts["train"], y["train"]
-    if "test" in texts:
-        test_x, test_y = texts["test"], y["test"]
-    else:
-        train, test = test_indices(train_y, seed)
-        test_x, test_y = [x[i] for i in test], train_y[test]
-        x, train_y = [x[i] for i in train], train_y[train]
-    remarks = absent_classes(train_y, test_y, classes, "texts")
-    return LabelledTexts(tuple(x), train_y, tuple(test_x), test_y, classes, source, remarks=remarks)
-
-
-def _indexed(labels: dict[str, list[str]], where: str) -> tuple[tuple[str, ...], dict[str, Integers]]:
-    """The classes of train in order, and labels by split that index them.
-
-    Raises:
-        InputError: there is one class, or test has another class than train.
-    """
-    present = set(labels["train"])
-    numeric = all(re.fullmatch(r"-?\d{1,18}", name) for name in present)
-    classes = tuple(sorted(present, key=int) if numeric else sorted(present))
-    if len(classes) < 2:
-        raise InputError(f"{where}: has one class ({_listed(classes)}); expected at least 2")
-    if stray := sorted(set(labels.get("test", ())) - present):
-        raise InputError(f"{where}: test has the class '{stray[0]}', train has not (expected: {_listed(classes)})")
-    if len(classes) == len(labels["train"]):
-        raise InputError(
-            f"{where}: each of its {len(classes)} rows has a class of its own; expected classes that repeat"
-        )
-    index = {name: number for number, name in enumerate(classes)}
-    y = {split: np.array([index[name] for name in names], dtype=np.int64) for split, names in labels.items()}
-    return classes, y
-
-
-def _listed(names: Any) -> str:
-    shown = [str(name) for name in names]
-    return ", ".join(shown[:_SHOWN]) + (f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else "")
